@@ -1,0 +1,1 @@
+"""pollerd follows every SMS sent through GatewayAPI to its final state."""

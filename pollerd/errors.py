@@ -1,0 +1,43 @@
+"""Every error that pollerd raises on purpose, with the exit code it ends in.
+
+Exit codes are part of the public contract: 0 done, 1 tried and failed, 2 wrong usage, 69 the daemon or the
+gateway cannot be reached, 75 another daemon holds this database, 78 bad configuration.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PollerdError(Exception):
+    """Base of all deliberate errors; its text is written for the person at the screen."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UnavailableError(PollerdError):
+    """The daemon or the gateway cannot be reached."""
+
+    exit_code = 69
+
+
+class DatabaseBusyError(PollerdError):
+    """Another daemon owns this database."""
+
+    exit_code = 75
+
+
+class StoreError(PollerdError):
+    """The database cannot be used as it is (damaged, too new, not writable)."""
+
+
+class OutputError(PollerdError):
+    """An output cannot be opened or is in a state that only a person can decide about."""
+
+
+class DurabilityError(PollerdError):
+    """The operating system could not promise that data is on disk (a failed fsync).
+
+    What the page cache holds afterwards is unknown, so nothing may be tried again: the process ends and the
+    restart recovers from what really is on disk.
+    """

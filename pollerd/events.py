@@ -1,0 +1,177 @@
+"""What pollerd tells: one typed value for each kind of event, its JSON form and its JSON Schema.
+
+`seq` is given by the transaction that stores the event, so a body is encoded without it and a line is put together
+from both. Field names and meanings are the public contract; `message.status` is a superset of the vendor's webhook
+body.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+
+MESSAGE_STATUS: Final = "message.status"
+MESSAGE_COMPLETED: Final = "message.completed"
+MESSAGE_GAVE_UP: Final = "message.gave_up"
+ACCOUNT_HELD: Final = "account.held"
+ACCOUNT_RECOVERED: Final = "account.recovered"
+CREDIT_LOW: Final = "account.credit_low"
+CREDIT_OK: Final = "account.credit_ok"
+
+
+class Status(msgspec.Struct, frozen=True, tag=MESSAGE_STATUS, tag_field="type", kw_only=True):
+    """A recipient's state changed. `time` is the gateway's, in whole UNIX seconds, or ours when it gave none."""
+
+    id: int
+    account: str
+    msisdn: int
+    status: str
+    previous: str | None
+    final: bool
+    time: int
+    error: str | None
+    code: str | None
+    userref: str | None
+    country_code: str | None
+    country_prefix: int | None
+    mcc: str | None
+    mnc: str | None
+    charge_status: str | msgspec.UnsetType = msgspec.UNSET
+    observed_at: str
+    polls: int
+
+
+class Completed(msgspec.Struct, frozen=True, tag=MESSAGE_COMPLETED, tag_field="type", kw_only=True):
+    """The last recipient reached a final state; `counts` maps state to number of recipients."""
+
+    id: int
+    account: str
+    userref: str | None
+    counts: dict[str, int]
+    polls: int
+    observed_at: str
+
+
+class GaveUp(msgspec.Struct, frozen=True, tag=MESSAGE_GAVE_UP, tag_field="type", kw_only=True):
+    """Polling ended without a final state; `pending` recipients (0 when none was ever seen) have none."""
+
+    id: int
+    account: str
+    userref: str | None
+    reason: str
+    pending: int
+    polls: int
+    observed_at: str
+
+
+class Held(msgspec.Struct, frozen=True, tag=ACCOUNT_HELD, tag_field="type", kw_only=True):
+    """Polling of the account is paused; `until` is when it is tried again (RFC 3339, UTC)."""
+
+    account: str
+    reason: str
+    detail: str
+    until: str | None
+    observed_at: str
+
+
+class Recovered(msgspec.Struct, frozen=True, tag=ACCOUNT_RECOVERED, tag_field="type", kw_only=True):
+    """Polling of the account goes on after a hold; `reason` is the hold's."""
+
+    account: str
+    reason: str
+    detail: str
+    until: str | None
+    observed_at: str
+
+
+class CreditLow(msgspec.Struct, frozen=True, tag=CREDIT_LOW, tag_field="type", kw_only=True):
+    """The balance fell below `warn_below`."""
+
+    account: str
+    credit: float
+    currency: str
+    observed_at: str
+
+
+class CreditOk(msgspec.Struct, frozen=True, tag=CREDIT_OK, tag_field="type", kw_only=True):
+    """The balance is above `warn_below` again."""
+
+    account: str
+    credit: float
+    currency: str
+    observed_at: str
+
+
+Body = Status | Completed | GaveUp | Held | Recovered | CreditLow | CreditOk
+TYPES: Final = (
+    MESSAGE_STATUS,
+    MESSAGE_COMPLETED,
+    MESSAGE_GAVE_UP,
+    ACCOUNT_HELD,
+    ACCOUNT_RECOVERED,
+    CREDIT_LOW,
+    CREDIT_OK,
+)
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A committed event: its place in the log, the message it is about (None for accounts) and its JSON without `seq`."""
+
+    seq: int
+    type: str
+    message_id: int | None
+    body: bytes
+
+    @property
+    def line(self) -> bytes:
+        """The NDJSON line, newline included."""
+        return b'{"seq":%d,%b\n' % (self.seq, self.body[1:])
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(body: Body) -> bytes:
+    """The JSON of an event without `seq`: UTF-8, no NaN, control characters escaped."""
+    return _encoder.encode(body)
+
+
+def event_type(body: Body) -> str:
+    """The event's `type` field."""
+    tag = body.__struct_config__.tag
+    assert isinstance(tag, str)
+    return tag
+
+
+def instant(when: float) -> str:
+    """An instant as RFC 3339 in UTC with milliseconds, as `observed_at` and `until` carry it."""
+    stamp = datetime.fromtimestamp(when, UTC)
+    return f"{stamp:%Y-%m-%dT%H:%M:%S}.{stamp.microsecond // 1000:03d}Z"
+
+
+@cache
+def country_prefix(country: str) -> int | None:
+    """The telephone country code of an ISO 3166 alpha-2 country; None when there is none."""
+    from phonenumbers.phonenumberutil import country_code_for_region
+
+    return country_code_for_region(country.upper()) or None
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of an event as outputs carry it, `seq` included."""
+    schema = msgspec.json.schema(Body)
+    for name, definition in schema["$defs"].items():
+        definition["properties"] = {
+            "seq": {"type": "integer", "minimum": 1, "description": "Rises by one for each event, never repeats."},
+            **definition["properties"],
+        }
+        definition["required"] = ["seq", *definition["required"]]
+        definition["title"] = name
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "pollerd event",
+        **schema,
+    }

@@ -1,0 +1,131 @@
+"""The values that travel through pollerd: messages, recipients, answers, outcomes. Pure data, no behaviour of its own.
+
+Instants are UNIX seconds (float), durations are seconds (float) unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+import msgspec
+
+MAX_MESSAGE_ID = 2**63 - 1
+"""The largest id that can be stored: the gateway's are positive integers of up to 64 bits, SQLite's are signed."""
+
+
+class State(IntEnum):
+    """Where a message stands in pollerd's own life, as stored in `messages.state`."""
+
+    NEW = 0
+    PENDING = 1
+    FINISHED = 2
+    GAVE_UP = 3
+
+
+class GiveUpReason(StrEnum):
+    """Why polling ended without a final state (`message.gave_up`)."""
+
+    DEADLINE = "deadline"
+    NOT_FOUND = "not_found"
+    REJECTED_REQUEST = "rejected_request"
+    UNTRACKED = "untracked"
+
+
+class HoldReason(StrEnum):
+    """Why polling of an account is paused (`account.held`)."""
+
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    THROTTLED = "throttled"
+    UNREACHABLE = "unreachable"
+    SERVER_ERRORS = "server_errors"
+
+
+class Recipient(msgspec.Struct, frozen=True, array_like=True):
+    """One recipient of a message as the gateway last showed it.
+
+    `time` is the gateway's `dsntime` (None when it gave none), `code` its `dsnerrorcode` as hex text,
+    `country` ISO 3166 alpha-2. Stored as a MessagePack array: fields may only be added at the end.
+    """
+
+    msisdn: int
+    status: str
+    time: float | None = None
+    error: str | None = None
+    code: str | None = None
+    country: str | None = None
+    mcc: str | None = None
+    mnc: str | None = None
+    charge_status: str | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A readable 200 answer: what the gateway says of one message. The SMS text is dropped while decoding."""
+
+    recipients: tuple[Recipient, ...]
+    userref: str | None = None
+    sendtime: float | None = None
+    validity: float | None = None
+
+
+class NotFound(msgspec.Struct, frozen=True):
+    """404: the message does not exist, or has not reached the gateway's datastore yet."""
+
+    detail: str = ""
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """An answer that concerns this message alone (400, 422, an undecodable body); counts against the message."""
+
+    detail: str
+    kind: str
+    decoded: bool = True
+    """False when a 200 could not be understood; many of those in a row are the gateway's trouble after all."""
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """A failure that concerns the account or the gateway, never the message that happened to meet it.
+
+    `kind` names the cause precisely ("timeout", "dns", "captive_portal"); `retry_after` is in seconds, already
+    bounded, None when the gateway gave none.
+    """
+
+    reason: HoldReason
+    kind: str
+    detail: str
+    retry_after: float | None = None
+
+
+Outcome = Answer | NotFound | Rejected | Trouble
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A tracked message as stored: one row, one value.
+
+    `base` is the origin of the age clock (`sent_at` unless an outage or a clock step moved it). `frozen_at` is the
+    account's total of held seconds when the message was taken in: what accrued since does not age it.
+    `misses` counts 404s since it was last seen, `strikes` answers held against it. `seen_at` is the last 200.
+    """
+
+    id: int
+    account: str
+    sent_at: float
+    next_poll_at: float
+    userref: str | None = None
+    state: State = State.PENDING
+    base: float = 0.0
+    frozen_at: float = 0.0
+    next_reason: str = ""
+    polls: int = 0
+    misses: int = 0
+    strikes: int = 0
+    first_poll_at: float | None = None
+    last_poll_at: float | None = None
+    last_answer: str = ""
+    seen_at: float | None = None
+    sendtime: float | None = None
+    validity: float | None = None
+    finished_at: float | None = None
+    recipients: tuple[Recipient, ...] = ()
+    forced: bool = False
+    """Asked for by a person (`poll`): ahead of schedule, in memory only."""
