@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol
 
 import msgspec
 
 from pollerd.events import Body, Event
-from pollerd.model import HoldReason, Message, Outcome, Trouble
+from pollerd.model import HoldReason, Message, Outcome, State, Trouble
 
 
 class Clock(Protocol):
@@ -29,6 +29,12 @@ class Result(msgspec.Struct, frozen=True):
 
     message: Message
     bodies: tuple[Body, ...] = ()
+    was: State = State.PENDING
+    """The state before, for the counters."""
+    polls: int = 0
+    """How many polls led to this."""
+    full: bool = True
+    """False when only the schedule moved (a poll that changed nothing): cheaper, and may be written behind."""
 
 
 class AccountState(msgspec.Struct, frozen=True):
@@ -81,6 +87,10 @@ class Batch(msgspec.Struct, frozen=True):
     cursors: Sequence[Cursor] = ()
     done: Sequence[int] = ()
     """Requests that this transaction fulfils."""
+    notes: Sequence[tuple[str, bytes]] = ()
+    """Small named values."""
+    at: float = 0.0
+    """The instant of the transaction, UNIX seconds."""
 
 
 class EventLog(Protocol):
@@ -201,9 +211,3 @@ class Limiter(Protocol):
     async def changed(self) -> None:
         """Return when something other than time may have changed `delay()` (hold over, credentials replaced)."""
         ...
-
-
-class Totals(msgspec.Struct, frozen=True):
-    """The counters kept by the writer."""
-
-    values: Mapping[str, int]

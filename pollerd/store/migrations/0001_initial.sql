@@ -27,6 +27,7 @@ CREATE TABLE messages (
 CREATE INDEX messages_due ON messages (account, next_poll_at) WHERE state = 1;
 CREATE INDEX messages_new ON messages (id) WHERE state = 0;
 CREATE INDEX messages_ended ON messages (finished_at) WHERE state >= 2;
+CREATE INDEX messages_gave_up ON messages (id) WHERE state = 3;
 
 -- The outbox. AUTOINCREMENT: a seq is never used again, not even after everything was pruned.
 CREATE TABLE events (

@@ -1,0 +1,227 @@
+"""The daemon: parts wired together, run as one, taken down in order. Every death of a part is the daemon's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from typing import Any, Final
+
+from pollerd.clock import SystemClock
+from pollerd.committer import Committer
+from pollerd.config import Config
+from pollerd.errors import PollerdError
+from pollerd.housekeeping import Housekeeping
+from pollerd.intake import Intake, OfflineDesk
+from pollerd.judge import Judge
+from pollerd.outputs.file import FileOutput
+from pollerd.progress import Progress
+from pollerd.relay import Relay
+from pollerd.steps import ClockWatch
+from pollerd.store.lock import Ownership
+from pollerd.store.store import Store
+from pollerd.systemd import Notifier, feed, watchdog_interval
+from pollerd.wiring import MODEL, Core, Lane, make_lane, make_outputs, make_policy, make_settings
+
+log = logging.getLogger(__name__)
+
+ANSWERS: Final = 3.0
+"""Seconds that polls under way get to be answered when the daemon stops."""
+WRITING: Final = 4.0
+"""Seconds that the last transactions get; what is not written is asked again after the next start."""
+CREDENTIALS: Final = 2.0
+"""Seconds between two looks whether a secret was replaced."""
+
+
+class App:
+    """One daemon. Several may live in one process, each on its own database."""
+
+    def __init__(self, config: Config, *, notifier: Notifier | None = None) -> None:
+        self.config = config
+        self.started = asyncio.Event()
+        self.lanes: dict[str, Lane] = {}
+        self._notifier = notifier
+        self._stop = asyncio.Event()
+        self._relay: Relay | None = None
+
+    def stop(self) -> None:
+        """End in order; `run` returns when everything is on disk."""
+        self._stop.set()
+
+    def reload(self) -> None:
+        """SIGHUP: reopen outputs, read secrets again."""
+        if self._notifier is not None:
+            self._notifier.reloading()
+        if self._relay is not None:
+            self._relay.reopen()
+        for lane in self.lanes.values():
+            _refresh(lane)
+        log.info("reloaded: outputs reopened, secrets read again", extra={"event": "reloaded"})
+        if self._notifier is not None:
+            self._notifier.ready()
+
+    async def run(self) -> None:
+        """Own the database, poll and tell until `stop`.
+
+        Raises ConfigError for secrets that cannot be read, DatabaseBusyError when another process owns the database,
+        DurabilityError when the disk cannot be trusted, and other PollerdErrors for what cannot be opened.
+        """
+        self.config.resolve_secrets()
+        async with AsyncExitStack() as stack:
+            core = await self._open(stack)
+            outputs = make_outputs(self.config, core.store)
+            for output in outputs:
+                if isinstance(output, FileOutput):
+                    await output.prepare(core.store)
+            known = await core.store.accounts()
+            for name, account in self.config.accounts.items():
+                lane = make_lane(account, known.get(name), self.config, core)
+                stack.push_async_callback(lane.gateway.close)
+                self.lanes[name] = lane
+            self._relay = Relay(outputs)
+            try:
+                await self._serve(core, self._relay)
+            except BaseExceptionGroup as group:
+                raise _first(group) from group
+        log.info("stopped", extra={"event": "stopped"})
+
+    async def _open(self, stack: AsyncExitStack) -> Core:
+        clock = SystemClock()
+        stack.enter_context(Ownership.acquire(self.config.store.path))
+        store = await Store.open(self.config.store.path, clock.now)
+        stack.push_async_callback(store.close)
+        policy = make_policy(self.config, random.SystemRandom().getrandbits(32))
+        if (model := await store.note(MODEL)) is not None:
+            policy.restore(model)
+        return Core(clock, store, Committer(store, clock), policy)
+
+    async def _serve(self, core: Core, relay: Relay) -> None:
+        pollers = {name: lane.poller for name, lane in self.lanes.items()}
+        intake = Intake(core.store, core.committer, pollers, core.clock)
+        housekeeping = Housekeeping(self.config, core, self.lanes, relay)
+        watch = ClockWatch(core.clock, core.store, core.committer, pollers.values(), housekeeping.clock_stepped)
+        async with asyncio.TaskGroup() as group:
+
+            def start(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+                return group.create_task(work, name=name)
+
+            committing = start("committer", core.committer.run())
+            telling = start("relay", relay.run(core.store))
+            side = [
+                start("intake", intake.run()),
+                start("clock", watch.run()),
+                start("credentials", self._watch_credentials()),
+                start("housekeeping", housekeeping.run()),
+            ]
+            polling = [start(f"poller {name}", poller.run()) for name, poller in pollers.items()]
+            if self._notifier is not None:
+                self._notifier.ready()
+                if (interval := watchdog_interval()) is not None:
+                    progress = Progress(pollers, core.committer, core.clock)
+                    side.append(start("watchdog", feed(self._notifier, progress.stuck, interval)))
+            self.started.set()
+            log.info("started", extra={"event": "started", "accounts": sorted(pollers), "last_seq": core.store.last})
+            await self._stop.wait()
+            await self._wind_down(core, polling, side, telling)
+            committing.cancel()
+
+    async def _wind_down(
+        self,
+        core: Core,
+        polling: list[asyncio.Task[None]],
+        side: list[asyncio.Task[None]],
+        telling: asyncio.Task[None],
+    ) -> None:
+        """First no new polls, then everything known to disk, then the outputs: in the order in which news travels."""
+        log.info("stopping", extra={"event": "stopping"})
+        if self._notifier is not None:
+            self._notifier.stopping()
+        for lane in self.lanes.values():
+            lane.poller.stop()
+        await asyncio.wait(polling, timeout=ANSWERS)
+        await _cancel(*polling, *side)
+        core.committer.record_note(MODEL, core.policy.snapshot())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WRITING):
+                await core.committer.flush()
+        await _cancel(telling)
+
+    async def _watch_credentials(self) -> None:
+        while True:
+            await asyncio.sleep(CREDENTIALS)
+            for lane in self.lanes.values():
+                _refresh(lane)
+
+
+def _refresh(lane: Lane) -> None:
+    if lane.gateway.reload_credentials():
+        lane.limiter.credentials_changed()
+
+
+async def _cancel(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What a person is to be told of a group: the deliberate error in it, else the first one."""
+    found: list[BaseException] = []
+
+    def walk(errors: BaseExceptionGroup[BaseException]) -> None:
+        for error in errors.exceptions:
+            if isinstance(error, BaseExceptionGroup):
+                walk(error)
+            else:
+                found.append(error)
+
+    walk(group)
+    return next((error for error in found if isinstance(error, PollerdError)), found[0])
+
+
+def run(config: Config) -> int:
+    """Run the daemon in the foreground until SIGTERM or SIGINT; returns the exit code."""
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_run(config))
+    return 0
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """uvloop's where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+async def _run(config: Config) -> None:
+    app = App(config, notifier=Notifier.from_environment())
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, app.stop)
+    loop.add_signal_handler(signal.SIGINT, app.stop)
+    loop.add_signal_handler(signal.SIGHUP, app.reload)
+    await app.run()
+
+
+async def settle_requests(config: Config) -> None:
+    """Do what commands asked for while no daemon runs. Raises DatabaseBusyError when one does."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(Ownership.acquire(config.store.path))
+        store = await Store.open(config.store.path, clock.now)
+        stack.push_async_callback(store.close)
+        committer = Committer(store, clock)
+        known = await store.accounts()
+        judge = Judge(make_policy(config, 0), make_settings(config), random.Random())
+        held = {name: known[name].held_total if name in known else 0.0 for name in config.accounts}
+        desks = {name: OfflineDesk(judge, clock, total) for name, total in held.items()}
+        committing = asyncio.create_task(committer.run())
+        try:
+            await Intake(store, committer, desks, clock).settle_requests()
+        finally:
+            await _cancel(committing)

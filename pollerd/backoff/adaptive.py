@@ -1,0 +1,336 @@
+"""The learning policy: optimal inspection over the delays seen so far, within the guards and a budget of looks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import sqrt
+from random import Random
+
+import msgspec
+
+from pollerd.backoff import budget, explain, guards, plan
+from pollerd.backoff.learned import DECISIONS, DECISIONS_YOUNG, YOUNG_EVENTS, Learned, LearnedState, Operator
+from pollerd.backoff.outage import YOUNG, Outages
+from pollerd.backoff.protocol import Decision, Key, KeyInfo, Metrics, Plan, Settings
+
+BARE = Settings(max_interval=12 * 3600.0)
+"""Without settings the plan may wait half a day: an hourly look at what will never come eats a third of the budget."""
+
+STEER_AFTER = 30.0
+STEER_YOUNG = 5.0
+MIXTURE = 16
+OUTAGE_AGE = 1800.0
+OUTAGE_EVENTS = 200.0
+REJOIN_WITHIN = 1.0
+REJOIN_SPREAD = 30.0
+EXPIRED = "EXPIRED"
+SEEN_TO_TRUST = 3
+"""From so many expiries in the last window on, surviving it means to be past expiry."""
+
+SHARP_JITTER = 0.5
+COUNT_FADE = 0.5 ** (1 / 5000)
+SNAPSHOT_VERSION = 1
+
+
+class _Snapshot(msgspec.Struct, array_like=True):
+    version: int
+    learned: LearnedState
+    price: float
+    first: float
+    ended: list[tuple[msgspec.Raw, float, float]]
+
+
+class Adaptive:
+    """Learns when messages change and looks when it is worth it; see `Policy` for the methods.
+
+    `polls_per_message` is the budget. It wins over the one in `settings`; without settings, the bounds are `BARE`.
+    """
+
+    def __init__(self, polls_per_message: float = 5, seed: int = 0, *, settings: Settings | None = None) -> None:
+        self._settings = replace(settings or BARE, polls_per_message=float(polls_per_message))
+        self._rng = Random(seed)  # noqa: S311 - jitter, not a secret
+        self._fresh()
+
+    def _fresh(self) -> None:
+        self._learned = Learned(self._settings)
+        self._outages = Outages()
+        self._price = 1.0
+        fixed = self._settings.first_poll_after
+        self._first = budget.FIRST_START if fixed is None else fixed
+        self._steered_at = -1e18
+        self._decisions = 0
+        self._groups: dict[int, float] = {}
+        self._messages = 0.0
+        self._looks = 0.0
+        self._predicted = 0.0
+        self._group_ratio = 1.0
+
+    # ------------------------------------------------------------------ decisions
+
+    def first(self, now: float, *, k: int = 1) -> Decision:
+        """See `Policy.first`. The learned age of the first look, over the root of the recipients."""
+        self._count(k)
+        self._upkeep(now, self._learned.world)
+        fixed = guards.first_fixed(self._settings)
+        if fixed is not None:
+            return fixed
+        delay = self._first
+        if k > 1:
+            delay = max(delay / sqrt(k), min(delay, budget.FIRST_LEAST))
+        return Decision(guards.jittered(delay, self._rng), "first look, over all operators")
+
+    def next(
+        self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
+    ) -> Decision:
+        """See `Policy.next`."""
+        self._looks += 1.0
+        operator = self._learned.known(key)
+        self._upkeep(now, operator)
+        settings = self._settings
+        age = max(now - base, 0.0)
+        moved = base > submit + 1.0
+        if moved and now - base < REJOIN_WITHIN:
+            return Decision(self._rng.random() * REJOIN_SPREAD, "outage over")
+        table = self._learned.table(operator)
+        due = table.next_age(age)
+        dated = self._dated(table, now - submit, due if not moved else None, validity)
+        if dated is not None:
+            return dated
+        delay = guards.bounded(settings, due - age, age, self._first)
+        if moved or validity is not None:
+            delay = self._not_past(table, now - submit, delay, validity)
+        delay = max(guards.for_recipients(settings, delay, k), guards.shortest(settings, age))
+        if age > YOUNG and self._outages.down(key):
+            longest = guards.longest(settings, age, self._first)
+            return Decision(guards.jittered(min(2 * delay, longest), self._rng), f"{key} seems to stall")
+        delay = max(guards.jittered(delay, self._rng), settings.min_interval)
+        return Decision(delay, f"hazard of {key or 'all operators'} at age {age:.0f} s")
+
+    def _dated(self, table: plan.Table, age: float, due: float | None, validity: float | None) -> Decision | None:
+        """The wait when an expiry decides it: the next look falls into a window, or the last one is over."""
+        rng, windows = self._rng, table.grid.windows
+        if validity is not None:
+            if age >= validity:
+                return guards.past_expiry(self._settings, age - validity, rng)
+            return None
+        if due is not None and windows and due >= windows[0].lo:
+            window = plan.window_at(windows, due)
+            if window is not None:
+                spread = min(SHARP_JITTER + 0.02 * (window.hi - window.lo), guards.JITTER * (due - age))
+                return Decision(due - age + rng.random() * spread, "expiry window")
+        last = max((w.hi for w in windows if w.seen >= SEEN_TO_TRUST), default=None)
+        if last is not None and age > last:
+            return guards.past_expiry(self._settings, age - last, rng)
+        return None
+
+    def _not_past(self, table: plan.Table, age: float, delay: float, validity: float | None) -> float:
+        """`delay` cut short at the next date by the clock of sending, where the plan's own clock does not show it."""
+        dates = [w.hi for w in table.grid.windows if w.seen] if validity is None else [validity + SHARP_JITTER]
+        for date in dates:
+            if age + self._settings.min_interval < date < age + delay * (1 + guards.JITTER):
+                return date - age
+        return delay
+
+    def not_visible(self, now: float, submit: float, tries: int) -> Decision:
+        """See `Policy.not_visible`."""
+        return guards.not_visible(self._settings, now - submit, tries, self._rng)
+
+    def scheduled(self, now: float, sendtime: float) -> Decision:
+        """See `Policy.scheduled`."""
+        return guards.scheduled(self._settings, now, sendtime, self._rng)
+
+    def first_delay(self, now: float, k: int = 1) -> float:
+        """`first` as plain seconds."""
+        return self.first(now, k=k).delay
+
+    def next_delay(self, now: float, key: Key, submit: float, base: float, k: int = 1) -> float:
+        """`next` as plain seconds."""
+        return self.next(now, key, submit, base, k=k).delay
+
+    # ------------------------------------------------------------------ learning
+
+    def observe(
+        self,
+        now: float,
+        key: Key,
+        a0: float,
+        a1: float,
+        terminal: bool,
+        event_age: float | None,
+        status: str,
+        submit: float,
+        base: float,
+    ) -> None:
+        """See `Policy.observe`. Ages may count from `submit` or from `base`: `now` tells which."""
+        moved = base - submit
+        if moved > 1.0 and abs(a1 - (now - submit)) < abs(a1 - (now - base)):
+            a0, a1 = a0 - moved, a1 - moved
+            event_age = None if event_age is None else event_age - moved
+        a0 = max(a0, 0.0)
+        a1 = max(a1, a0)
+        expired = terminal and str(status).upper().endswith(EXPIRED)
+        if a1 < OUTAGE_AGE and not expired:
+            self._note(now, key, a0, a1, terminal)
+        if moved > 1.0 and not expired:
+            # The clock was moved: neither the age from sending nor the one from the outage's end tells of the operator.
+            return
+        if expired:
+            at = (a0 + moved, a1 + moved) if event_age is None else (event_age + moved, event_age + moved)
+            until = (a0 + a1) / 2 if event_age is None else event_age
+            exposed = (a0, min(max(until, a0), a1)) if moved <= 1.0 else (0.0, 0.0)
+            self._learned.expired(key, exposed, at)
+        elif self._outages.down(key):
+            return
+        elif terminal:
+            age = None if event_age is None else min(max(event_age, a0), a1)
+            self._learned.changed(key, a0, a1, age)
+        else:
+            self._learned.pending(key, a0, a1)
+
+    def _note(self, now: float, key: Key, a0: float, a1: float, hit: bool) -> None:
+        operator = self._learned.operators.get(key)
+        if operator is None or operator.table is None or operator.history.total < OUTAGE_EVENTS:
+            return
+        alive = operator.table.alive(a0)
+        promised = 1.0 - operator.table.alive(a1) / alive if alive > 1e-12 else 0.0
+        self._outages.note(now, key, promised, hit)
+
+    def index(self, key: Key, a0: float, a1: float) -> float:
+        """See `Policy.index`: the weighted staleness expected to have gathered since age `a0`."""
+        operator = self._learned.known(key)
+        table = operator.table or self._learned.build(operator, 0.0, self._price, self._first)
+        alive, w0, m0 = table.at(max(a0, 0.0))
+        _, w1, m1 = table.at(max(a1, a0, 0.0))
+        return (a1 * (w1 - w0) - (m1 - m0)) / max(alive, 1e-9)
+
+    def base_for(self, key: Key, submit: float, base: float) -> float:
+        """See `Policy.base_for`."""
+        return self._outages.base_for(key, submit, base)
+
+    def take_wake(self) -> list[Key]:
+        """See `Policy.take_wake`."""
+        return self._outages.take_wake()
+
+    # ------------------------------------------------------------------ upkeep
+
+    def _count(self, k: int) -> None:
+        self._messages = self._messages * COUNT_FADE + 1.0
+        self._looks = self._looks * COUNT_FADE + 1.0
+        octave = max(k, 1).bit_length() - 1
+        self._groups[octave] = self._groups.get(octave, 0.0) + 1.0
+
+    def _upkeep(self, now: float, operator: Operator) -> None:
+        operator.decisions += 1
+        self._decisions += 1
+        world = self._learned.world
+        if world.table is None:
+            self._start(now)
+        if operator.due(now, self._price):
+            self._learned.build(operator, now, self._price, self._first)
+        if self._steering_due(now):
+            self._steer(now)
+
+    def _start(self, now: float) -> None:
+        """The price at which the first plan meets the budget."""
+        for _ in range(24):
+            self._learned.build(self._learned.world, now, self._price, self._first)
+            before = self._price
+            self._steer(now)
+            if abs(self._price / before - 1.0) < 0.01:
+                break
+
+    def _steering_due(self, now: float) -> bool:
+        young = self._learned.world.seen < YOUNG_EVENTS
+        passed = now - self._steered_at
+        if 0 <= passed < (STEER_YOUNG if young else STEER_AFTER):
+            return False
+        return self._decisions >= (DECISIONS_YOUNG if young else DECISIONS)
+
+    def _mixture(self) -> budget.Mixture:
+        learned = self._learned
+        known = [(o.history.total, o.table) for o in learned.operators.values() if o.table is not None]
+        known = sorted(known, key=lambda pair: -pair[0])[:MIXTURE]
+        whole = max(learned.world.history.total, sum(total for total, _ in known)) + 1.0
+        mixture = [(total / whole, table) for total, table in known if total > 0]
+        rest = 1.0 - sum(share for share, _ in mixture)
+        return [*mixture, (rest, learned.table(learned.world))]
+
+    def _steer(self, now: float) -> None:
+        mixture = self._mixture()
+        self._first = budget.best_first(self._settings, mixture, self._first)
+        single = budget.expected_polls(mixture, self._first, self._price)
+        self._group_ratio = self._groups_cost()
+        self._predicted = single * self._group_ratio
+        self._price = budget.steered(self._price, self._predicted, self._settings.polls_per_message)
+        self._steered_at = now
+        self._decisions = 0
+
+    def _groups_cost(self) -> float:
+        """How many more looks the present mix of group sizes takes than single recipients."""
+        whole = sum(self._groups.values())
+        if not whole or len(self._groups) == 1 and 0 in self._groups:
+            return 1.0
+        table = self._learned.table(self._learned.world)
+        one = budget.walk(self._settings, table, self._first, 1)
+        cost = 0.0
+        for octave, count in self._groups.items():
+            k = round(1.5 * 2**octave) if octave > 1 else octave + 1
+            cost += count / whole * budget.walk(self._settings, table, self._first, k) / one
+        self._groups = {o: c * 0.9 for o, c in self._groups.items() if c > 1e-3 * whole}
+        return cost
+
+    def maintain(self, now: float) -> bool:
+        """See `Policy.maintain`: makes at most one plan a call."""
+        learned = self._learned
+        if learned.world.table is None:
+            self._start(now)
+            return True
+        due = [o for o in (learned.world, *learned.operators.values()) if o.due(now, self._price)]
+        if due:
+            learned.build(min(due, key=lambda o: o.built_at), now, self._price, self._first)
+            return len(due) > 1
+        if self._steering_due(now):
+            self._steer(now)
+        return False
+
+    # ------------------------------------------------------------------ state and explanation
+
+    def snapshot(self) -> bytes:
+        """See `Policy.snapshot`."""
+        encode = msgspec.msgpack.encode
+        ended = [(msgspec.Raw(encode(key)), began, origin) for key, began, origin in self._outages.dump()]
+        return encode(_Snapshot(SNAPSHOT_VERSION, self._learned.dump(), self._price, self._first, ended))
+
+    def restore(self, data: bytes) -> None:
+        """See `Policy.restore`."""
+        self._fresh()
+        try:
+            state = msgspec.msgpack.decode(data, type=_Snapshot)
+            if state.version == SNAPSHOT_VERSION:
+                self._learned.load(state.learned)
+                self._price = min(max(state.price, budget.PRICE_LOW), budget.PRICE_HIGH)
+                if self._settings.first_poll_after is None:
+                    self._first = min(max(state.first, budget.FIRST_LEAST), budget.FIRST_MOST)
+        except (msgspec.MsgspecError, ValueError, TypeError):
+            self._fresh()
+
+    def explain(self, key: Key = None, *, k: int = 1) -> Plan:
+        """See `Policy.explain`."""
+        operator = self._learned.known(key)
+        table = operator.table
+        if table is None:
+            self._start(0.0)
+            table = self._learned.build(operator, 0.0, self._price, self._first)
+        return explain.explained(self._settings, key, operator, table, self._first, k)
+
+    def keys(self) -> list[KeyInfo]:
+        """See `Policy.keys`."""
+        down = set(self._outages.down_keys())
+        known = [KeyInfo(k, o.history.total, k in down) for k, o in self._learned.operators.items()]
+        return sorted(known, key=lambda info: -info.events)
+
+    def metrics(self) -> Metrics:
+        """See `Policy.metrics`."""
+        measured = self._looks / self._messages if self._messages else None
+        events = self._learned.world.history.total
+        return Metrics(self._predicted or None, measured, self._price, events, self._outages.down_keys())

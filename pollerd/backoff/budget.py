@@ -1,0 +1,84 @@
+"""The budget: the price of a look that makes the expected looks a message meet `polls_per_message`, and the first look.
+
+The first look comes before the operator is known, so its age is chosen over the mixture of all operators.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from math import sqrt
+
+from pollerd.backoff import guards
+from pollerd.backoff.plan import NEVER, Table, base_ages, window_at
+from pollerd.backoff.protocol import Settings
+
+PRICE_LOW = 0.02
+PRICE_HIGH = 1e5
+STEP = 1.5
+"""The most the price moves at once."""
+
+STEEPNESS = 2.0
+"""By the square-root law the looks fall with the root of the price."""
+
+FIRST_START = 3.0
+FIRST_LEAST = 1.0
+FIRST_MOST = 1800.0
+FIRST_REACH = 3.0
+
+Mixture = Sequence[tuple[float, Table]]
+"""Share of the messages, and plan, of each operator."""
+
+
+def expected_polls(mixture: Mixture, first: float, price: float) -> float:
+    """Looks a message over the mixture; a plan made at another price is corrected by the square-root law."""
+    return sum(
+        share * (1.0 + (table.polls_from(first) - 1.0) * (table.price / price) ** (1 / STEEPNESS))
+        for share, table in mixture
+    )
+
+
+def best_first(settings: Settings, mixture: Mixture, now_first: float) -> float:
+    """The age of the first look with the least expected cost, searched around the present one."""
+    if settings.first_poll_after is not None:
+        return settings.first_poll_after
+    least = min(FIRST_LEAST, settings.min_interval)
+    lo = max(now_first / FIRST_REACH, least)
+    hi = min(now_first * FIRST_REACH, FIRST_MOST, settings.max_interval)
+    ages = base_ages()
+    best, chosen = float("inf"), now_first
+    for age in ages[bisect_left(ages, lo) : bisect_left(ages, hi) + 1]:
+        cost = 0.0
+        for share, table in mixture:
+            cost += share * table.entry(bisect_left(table.grid.ages, age))
+        if cost < best:
+            best, chosen = cost, age
+    return max(chosen, least)
+
+
+def steered(price: float, polls: float, target: float) -> float:
+    """The next price, one bounded step towards the one at which `polls` would be `target`."""
+    factor = (polls / target) ** STEEPNESS
+    return min(max(price * min(max(factor, 1 / STEP), STEP), PRICE_LOW), PRICE_HIGH)
+
+
+def walk(settings: Settings, table: Table, first: float, k: int) -> float:
+    """Expected looks at a message with `k` recipients, all gaps shortened by the root of those still pending."""
+    age = max(first / sqrt(k), min(first, settings.min_interval))
+    looks = 1.0
+    for _ in range(400):
+        alive = table.alive(age)
+        some = 1.0 - (1.0 - alive) ** k
+        if some < 1e-4:
+            break
+        looks += some
+        due = table.next_age(age)
+        if due >= NEVER:
+            break
+        if window_at(table.grid.windows, due):
+            age = due
+            continue
+        pending = max(k * alive / some, 1.0)
+        gap = guards.for_recipients(settings, due - age, round(pending))
+        age += max(gap, guards.shortest(settings, age))
+    return looks

@@ -1,0 +1,154 @@
+"""EXPIRED is not a hazard but a date: when do messages expire that nothing else has ended?
+
+Ages of expiry count from when the message was sent. They come as single ages (the gateway told the time) or as the
+interval between two looks. Those that agree are gathered into windows; before any is known, the usual validity periods
+stand in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+SAMPLES = 64
+JOIN = 1800.0
+"""Single ages closer than this (seconds) belong to one window."""
+
+TRIM = 0.05
+SLACK = 1.0
+"""Seconds added behind a window, for a gateway that writes a moment later than it says."""
+
+PIECES = 8
+SHARP = 4.0
+USUAL = (86400.0, 172800.0, 259200.0)
+USUAL_WIDTH = 30.0
+USUAL_SHARES = (0.3, 0.5, 0.2)
+BORROWED = 1.0
+"""How many own samples the other operators' windows, and the usual ones, are worth."""
+
+Sample = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A share of the messages that are left expires between the ages `lo` and `hi`; `seen` of them did so here."""
+
+    lo: float
+    hi: float
+    share: float
+    seen: int
+    inner: tuple[float, ...] = ()
+    """Ages that cut the window into pieces of equal probability; empty for a sharp one."""
+
+
+class Expiries:
+    """The last 64 expiry ages of one operator, and the windows that follow from them."""
+
+    __slots__ = ("_clusters", "samples", "version")
+
+    def __init__(self, samples: Iterable[Sample] = ()) -> None:
+        self.samples: list[Sample] = list(samples)[-SAMPLES:]
+        self.version = len(self.samples)
+        self._clusters: tuple[int, list[Window]] = (-1, [])
+
+    def add(self, lo: float, hi: float) -> None:
+        """A message expired between the ages `lo` and `hi` (equal when the time is known)."""
+        self.samples.append((max(lo, 0.0), max(hi, lo, 0.0)))
+        if len(self.samples) > SAMPLES:
+            del self.samples[0]
+        self.version += 1
+
+    def clusters(self) -> list[Window]:
+        """The windows of the own samples; shares sum to 1."""
+        if self._clusters[0] != self.version:
+            self._clusters = (self.version, _gather(self.samples))
+        return self._clusters[1]
+
+
+def _gather(samples: Sequence[Sample]) -> list[Window]:
+    left = sorted(samples)
+    everything = len(left)
+    out: list[Window] = []
+    while left:
+        inside = _most_overlapping(left)
+        chosen = set(inside)
+        out.append(_window([left[i] for i in inside], everything))
+        left = [s for i, s in enumerate(left) if i not in chosen]
+        if len(out) == 4:
+            break
+    known = sum(w.seen for w in out)
+    out = [Window(w.lo, w.hi, w.seen / known, w.seen, w.inner) for w in out]
+    return sorted(out, key=lambda w: w.lo)
+
+
+def _most_overlapping(samples: Sequence[Sample]) -> list[int]:
+    """The largest group that shares a point, or that single ages chain together."""
+    exact = [i for i, s in enumerate(samples) if s[1] - s[0] <= SHARP]
+    best: list[int] = []
+    for n, i in enumerate(exact):
+        if best and n < len(best) and i in best:
+            continue
+        run = [i]
+        for j in exact[n + 1 :]:
+            if samples[j][0] - samples[run[-1]][1] > JOIN:
+                break
+            run.append(j)
+        if len(run) > len(best):
+            best = run
+    if best:
+        lo, hi = samples[best[0]][0], samples[best[-1]][1]
+        held = set(best)
+        # A wide interval that contains the well-known ages says nothing against them.
+        best += [i for i, s in enumerate(samples) if i not in held and s[0] <= hi and s[1] >= lo]
+        return sorted(best)
+    for point in {s[1] for s in samples}:
+        held_here = [i for i, s in enumerate(samples) if s[0] < point <= s[1]]
+        if len(held_here) > len(best):
+            best = held_here
+    return best or [0]
+
+
+def _window(members: Sequence[Sample], everything: int) -> Window:
+    exact = sorted(s for s in members if s[1] - s[0] <= SHARP)
+    share, seen = len(members) / everything, len(members)
+    if exact:
+        cut = int(len(exact) * TRIM)
+        kept = exact[cut : len(exact) - cut]
+        lo, hi = kept[0][0], kept[-1][1] + SLACK
+        width = hi - lo
+        if width <= SHARP:
+            return Window(lo, hi, share, seen)
+        inner = tuple(kept[len(kept) * p // PIECES][0] for p in range(1, PIECES))
+        # Room for what the sample has not shown yet: the fewer it holds, the more.
+        return Window(lo, hi + width / (len(kept) + 1), share, seen, tuple(sorted(set(inner))))
+    lo, hi = max(s[0] for s in members), min(s[1] for s in members)
+    inner = tuple(lo + (hi - lo) * p / PIECES for p in range(1, PIECES))
+    return Window(lo, hi, share, seen, inner)
+
+
+def windows(own: Expiries, world: Expiries | None) -> tuple[Window, ...]:
+    """The windows to plan with, in order of age: the operator's own, the others' and the usual ones as a prior."""
+    mine = own.clusters()
+    count = float(len(own.samples))
+    theirs = world.clusters() if world is not None and world is not own else []
+    borrowed = BORROWED if theirs else 0.0
+    total = count + borrowed + BORROWED
+    parts = [Window(w.lo, w.hi, w.share * count / total, w.seen, w.inner) for w in mine]
+    parts += [Window(w.lo, w.hi, w.share * borrowed / total, 0, w.inner) for w in theirs]
+    parts += [
+        Window(x, x + USUAL_WIDTH, share * BORROWED / total, 0) for x, share in zip(USUAL, USUAL_SHARES, strict=True)
+    ]
+    return _merged(parts)
+
+
+def _merged(parts: Sequence[Window]) -> tuple[Window, ...]:
+    """Overlapping windows become one: the best seen decides where it lies."""
+    out: list[Window] = []
+    for w in sorted(parts, key=lambda p: (-p.seen, -p.share)):
+        for i, o in enumerate(out):
+            if w.lo <= o.hi + USUAL_WIDTH and w.hi >= o.lo - USUAL_WIDTH:
+                out[i] = Window(o.lo, o.hi, o.share + w.share, o.seen, o.inner)
+                break
+        else:
+            out.append(w)
+    return tuple(sorted(out, key=lambda p: p.lo))

@@ -1,0 +1,58 @@
+"""A plan laid open: the looks at a fresh message, and what is expected of them."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+from pollerd.backoff import guards, hazard
+from pollerd.backoff.learned import Operator
+from pollerd.backoff.plan import NEVER, Table, weight, window_at
+from pollerd.backoff.protocol import Key, Plan, PlanRow, Settings
+
+ROWS = 200
+LEAST = 1e-6
+
+
+def explained(settings: Settings, key: Key, operator: Operator, table: Table, first: float, k: int) -> Plan:
+    """The looks at a fresh message of `k` recipients, without jitter."""
+    age = first / sqrt(k) if settings.first_poll_after is None else first
+    previous = 0.0
+    rows: list[PlanRow] = []
+    polls = waited = weighed = 0.0
+    while len(rows) < ROWS and age < min(NEVER, table.grid.ages[-1]):
+        before, after = table.alive(previous), table.alive(age)
+        polls += before if k == 1 else 1.0 - (1.0 - before) ** k
+        stale = _staleness(table, previous, age)
+        waited += stale
+        weighed += stale * weight((previous + age) / 2)
+        b = hazard.bin_of(age)
+        mean = stale / (before - after) if before - after > 1e-12 else (age - previous) / 2
+        rows.append(PlanRow(age, age - previous, after, operator.hazards[b], hazard.PRIOR[b], polls, mean))
+        if after < LEAST:
+            break
+        previous, age = age, _next(settings, table, age, first, k * after)
+    windows = tuple((w.lo, w.hi) for w in table.grid.windows if w.seen)
+    events = operator.history.total
+    return Plan(key, "adaptive", tuple(rows), polls, waited, weighed, events, table.price, windows)
+
+
+def _next(settings: Settings, table: Table, age: float, first: float, pending: float) -> float:
+    due = table.next_age(age)
+    if window_at(table.grid.windows, due):
+        return due
+    delay = guards.bounded(settings, due - age, age, first)
+    delay = guards.for_recipients(settings, delay, max(round(pending), 1))
+    return age + max(delay, guards.shortest(settings, age))
+
+
+def _staleness(table: Table, previous: float, age: float) -> float:
+    """Seconds of not knowing that gather for changes between two looks: the area under 1 - S above that at the first."""
+    ages = table.grid.ages
+    alive = table.alive(previous)
+    area = 0.0
+    a, s = previous, alive
+    for g in (*(x for x in ages if previous < x < age), age):
+        t = table.alive(g)
+        area += (g - a) * (alive - (s + t) / 2)
+        a, s = g, t
+    return area

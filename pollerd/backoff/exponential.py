@@ -1,0 +1,117 @@
+"""Exponential backoff without state: the gap follows from the age alone."""
+
+from __future__ import annotations
+
+from random import Random
+
+from pollerd.backoff import guards
+from pollerd.backoff.protocol import Decision, Key, KeyInfo, Metrics, Plan, PlanRow, Settings
+
+DEFAULT_FIRST = 2.0
+PLAN_END = 345600.0
+PLAN_ROWS = 400
+
+
+class Exponential:
+    """Gaps that grow by `factor` from the first one up to `max_interval`, varied by +-10 %.
+
+    Looks at ages a(n) = f (c^(n+1) - 1) / (c - 1) have gaps a(n) (c - 1) + f, so the age is all the state there is, and
+    a restart or a delayed look changes nothing.
+    """
+
+    def __init__(self, settings: Settings, seed: int = 0) -> None:
+        self._settings = settings
+        self._rng = Random(seed)  # noqa: S311 - jitter, not a secret
+        fixed = settings.first_poll_after
+        self._first = DEFAULT_FIRST if fixed is None else fixed
+
+    def _gap(self, age: float) -> float:
+        s = self._settings
+        gap = max(age, 0.0) * (s.factor - 1.0) + max(self._first, s.min_interval)
+        return min(max(gap, s.min_interval), s.max_interval)
+
+    def first(self, now: float, *, k: int = 1) -> Decision:
+        """The configured first wait exactly, else 2 s varied by +-10 %."""
+        fixed = guards.first_fixed(self._settings)
+        return fixed or Decision(guards.jittered(self._first, self._rng), "first look")
+
+    def next(
+        self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
+    ) -> Decision:
+        """See `Policy.next`; key, recipients and validity make no difference here."""
+        s = self._settings
+        age = max(now - base, 0.0)
+        delay = guards.jittered(self._gap(age), self._rng)
+        return Decision(max(delay, s.min_interval), f"exponential at age {age:.0f} s")
+
+    def not_visible(self, now: float, submit: float, tries: int) -> Decision:
+        """See `Policy.not_visible`."""
+        return guards.not_visible(self._settings, now - submit, tries, self._rng)
+
+    def scheduled(self, now: float, sendtime: float) -> Decision:
+        """See `Policy.scheduled`."""
+        return guards.scheduled(self._settings, now, sendtime, self._rng)
+
+    def observe(
+        self,
+        now: float,
+        key: Key,
+        a0: float,
+        a1: float,
+        terminal: bool,
+        event_age: float | None,
+        status: str,
+        submit: float,
+        base: float,
+    ) -> None:
+        """Nothing is learned."""
+
+    def index(self, key: Key, a0: float, a1: float) -> float:
+        """Seconds overdue, so that the highest first is the earliest due first."""
+        gap = self._gap(a0) if a0 > 0 else self._first
+        return a1 - a0 - gap
+
+    def base_for(self, key: Key, submit: float, base: float) -> float:
+        """The age clock is never moved."""
+        return base
+
+    def take_wake(self) -> list[Key]:
+        """Nothing is ever to be re-planned."""
+        return []
+
+    def first_delay(self, now: float, k: int = 1) -> float:
+        """`first` as plain seconds."""
+        return self.first(now, k=k).delay
+
+    def next_delay(self, now: float, key: Key, submit: float, base: float, k: int = 1) -> float:
+        """`next` as plain seconds."""
+        return self.next(now, key, submit, base, k=k).delay
+
+    def maintain(self, now: float) -> bool:
+        """There is no work to do."""
+        return False
+
+    def snapshot(self) -> bytes:
+        """There is nothing to keep."""
+        return b""
+
+    def restore(self, data: bytes) -> None:
+        """There is nothing to take up."""
+
+    def explain(self, key: Key = None, *, k: int = 1) -> Plan:
+        """The looks without jitter, up to the age at which polling is given up."""
+        end = min(self._settings.give_up_after, PLAN_END)
+        age = self._first
+        rows = [PlanRow(age, age, None, None, None, None, None)]
+        while len(rows) < PLAN_ROWS and (gap := self._gap(age)) + age <= end:
+            age += gap
+            rows.append(PlanRow(age, gap, None, None, None, None, None))
+        return Plan(key, "exponential", tuple(rows), None, None, None, 0.0, None, ())
+
+    def keys(self) -> list[KeyInfo]:
+        """No keys are known."""
+        return []
+
+    def metrics(self) -> Metrics:
+        """Nothing is predicted or measured."""
+        return Metrics(None, None, None, 0.0, ())

@@ -1,0 +1,87 @@
+"""Bounds that hold whatever a policy would like: pure functions shared by both policies.
+
+The random source is always an argument; nothing here keeps state.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from math import sqrt
+from random import Random
+
+from pollerd.backoff.protocol import Decision, Settings
+
+JITTER = 0.1
+"""Every wait is varied by this share either way, so that messages sent together do not stay together."""
+
+NOT_VISIBLE_FIRST = 2.0
+NOT_VISIBLE_CAP = 30.0
+NOT_VISIBLE_GROWTH = 1.5
+HAIR = 0.05
+"""Seconds past a deadline that make sure it has passed when the look happens."""
+
+AGE_SHARE = 0.03
+"""A look sooner than this share of the age tells next to nothing new."""
+
+PAST_EXPIRY_FIRST = 30.0
+SCHEDULED_SPREAD = 2.0
+
+
+def jittered(delay: float, rng: Random) -> float:
+    """`delay` varied by +-10 %; never negative."""
+    return delay * (1.0 + JITTER * (2.0 * rng.random() - 1.0))
+
+
+def first_fixed(settings: Settings) -> Decision | None:
+    """The configured wait before the first look, kept exactly; None when the policy may choose."""
+    if settings.first_poll_after is None:
+        return None
+    return Decision(settings.first_poll_after, "first look as configured")
+
+
+def shortest(settings: Settings, age: float) -> float:
+    """The soonest next look at `age`: `min_interval` or 3 % of the age, but never above `max_interval`."""
+    return min(max(settings.min_interval, AGE_SHARE * age), settings.max_interval)
+
+
+def longest(settings: Settings, age: float, first: float) -> float:
+    """The latest next look at `age`: `max_interval`, or twice the age plus twice the first wait while that is less."""
+    return max(settings.min_interval, min(settings.max_interval, 2.0 * (age + first)))
+
+
+def bounded(settings: Settings, delay: float, age: float, first: float) -> float:
+    """`delay` within `shortest` and `longest`; the upper bound wins."""
+    return min(max(delay, shortest(settings, age)), longest(settings, age, first))
+
+
+def for_recipients(settings: Settings, delay: float, k: int) -> float:
+    """`delay` for `k` pending recipients: the cost of waiting grows with k, so the best gap shrinks by its root."""
+    return max(settings.min_interval, delay / sqrt(k)) if k > 1 else delay
+
+
+def not_visible(settings: Settings, age: float, tries: int, rng: Random) -> Decision:
+    """The wait after the `tries`-th 404 in a row of a message `age` seconds old.
+
+    Steps grow from 2 s to 30 s and end exactly where `not_found_grace` does, so that giving up is not late.
+    """
+    # The exponent is bounded because a float power overflows long before a caller's counter does.
+    grown = NOT_VISIBLE_FIRST * NOT_VISIBLE_GROWTH ** min(max(tries - 1, 0), 20)
+    step = jittered(min(grown, NOT_VISIBLE_CAP), rng)
+    left = settings.not_found_grace - age
+    if 0 < left < step + 1.0:
+        step = left + HAIR
+    return Decision(step, "not visible yet")
+
+
+def scheduled(settings: Settings, now: float, sendtime: float, rng: Random) -> Decision:
+    """The wait for a message to be sent at `sendtime`: the first look shortly after it."""
+    after = settings.min_interval if settings.first_poll_after is None else settings.first_poll_after
+    spread = rng.random() * SCHEDULED_SPREAD
+    at = datetime.fromtimestamp(sendtime, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return Decision(max(sendtime - now, 0.0) + after + spread, f"scheduled for {at}")
+
+
+def past_expiry(settings: Settings, since: float, rng: Random) -> Decision:
+    """The wait `since` seconds after a message should have expired: half of that, at least 30 s."""
+    step = max(since / 2.0, PAST_EXPIRY_FIRST, settings.min_interval)
+    return Decision(jittered(min(step, settings.max_interval), rng), "past expiry")

@@ -1,0 +1,164 @@
+"""What is learned about delays: events and exposure in age bins, and the hazard that follows from them.
+
+A hazard is the chance per second that a message which is still pending changes now. It is a posterior mean with a chain
+of priors: operator <- all operators <- neighbouring bins <- a share of the age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, expm1, log
+
+FIRST_EDGE = 0.5
+GROWTH = 1.3
+LAST_AGE = 345600.0
+HALF_LIFE = 7 * 86400.0
+
+_LOG_GROWTH = log(GROWTH)
+
+
+def _edges() -> tuple[float, ...]:
+    edges = [0.0, FIRST_EDGE]
+    while edges[-1] < LAST_AGE:
+        edges.append(edges[-1] * GROWTH)
+    return tuple(edges)
+
+
+EDGES = _edges()
+BINS = len(EDGES) - 1
+WIDTHS = tuple(b - a for a, b in zip(EDGES, EDGES[1:], strict=False))
+MIDDLES = tuple((a + b) / 2 for a, b in zip(EDGES, EDGES[1:], strict=False))
+
+PRIOR_SHARE = 0.3
+PRIOR_KNEE = 2.0
+"""Below this age (seconds) the prior hazard stops growing: a network needs a moment."""
+
+NEIGHBOURS = 4
+NEIGHBOUR_EVENTS = 1.0
+WORLD_EVENTS = 1.0
+KEY_EVENTS = 2.0
+
+PRIOR = tuple(PRIOR_SHARE / max(m, PRIOR_KNEE) for m in MIDDLES)
+
+
+def bin_of(age: float) -> int:
+    """The bin that holds `age`; ages beyond the grid fall into the last one."""
+    if age < FIRST_EDGE:
+        return 0
+    b = int(log(age / FIRST_EDGE) / _LOG_GROWTH) + 1
+    return b if b < BINS else BINS - 1
+
+
+class History:
+    """Events and exposure (seconds looked at while pending) by age bin, in constant time per look.
+
+    Bins that an interval covers in full are counted by where the run begins and ends; only its two ends touch single
+    bins.
+    """
+
+    __slots__ = ("events", "partial", "runs", "total")
+
+    def __init__(self) -> None:
+        self.events = [0.0] * BINS
+        self.partial = [0.0] * BINS
+        self.runs = [0.0] * (BINS + 1)
+        self.total = 0.0
+
+    def expose(self, a0: float, a1: float) -> None:
+        """The message was pending from age `a0` to `a1`."""
+        if a1 <= a0:
+            return
+        i, j = bin_of(a0), bin_of(a1)
+        if i == j:
+            self.partial[i] += a1 - a0
+            return
+        self.partial[i] += EDGES[i + 1] - a0
+        self.partial[j] += a1 - EDGES[j]
+        self.runs[i + 1] += 1.0
+        self.runs[j] -= 1.0
+
+    def event(self, a0: float, age: float) -> None:
+        """The message, pending at `a0`, changed at `age`."""
+        self.expose(a0, age)
+        self.events[bin_of(age)] += 1.0
+        self.total += 1.0
+
+    def spread(self, a0: float, a1: float, hazards: Sequence[float]) -> None:
+        """The message changed somewhere between `a0` and `a1`: one step of expectation under `hazards`."""
+        self.total += 1.0
+        i, j = bin_of(a0), bin_of(a1)
+        if i == j:
+            self.events[i] += 1.0
+            self.partial[i] += (a1 - a0) / 2
+            return
+        survival = 1.0
+        parts: list[tuple[int, float, float]] = []
+        for b in range(i, j + 1):
+            width = min(a1, EDGES[b + 1]) - max(a0, EDGES[b])
+            mass = -survival * expm1(-hazards[b] * width)
+            parts.append((b, width, mass))
+            survival -= mass
+        whole = sum(mass for _, _, mass in parts)
+        later = 1.0
+        for b, width, mass in parts:
+            share = mass / whole if whole > 0 else width / (a1 - a0)
+            later -= share
+            self.events[b] += share
+            self.partial[b] += width * (max(later, 0.0) + share / 2)
+
+    def exposure(self) -> list[float]:
+        """Seconds of exposure by bin."""
+        out = []
+        covering = 0.0
+        for b in range(BINS):
+            covering += self.runs[b]
+            out.append(max(self.partial[b] + covering * WIDTHS[b], 0.0))
+        return out
+
+    def decay(self, seconds: float) -> None:
+        """Let what was learned fade by `seconds` of the half-life of a week."""
+        f = exp(-log(2) * seconds / HALF_LIFE)
+        self.events = [x * f for x in self.events]
+        self.partial = [x * f for x in self.partial]
+        self.runs = [x * f for x in self.runs]
+        self.total *= f
+
+    def dump(self) -> tuple[list[float], list[float]]:
+        """Events and exposure, for a snapshot."""
+        return list(self.events), self.exposure()
+
+    @classmethod
+    def load(cls, events: Sequence[float], exposure: Sequence[float]) -> History:
+        """The reverse of `dump`. Raises ValueError when the numbers cannot be a history."""
+        if len(events) != BINS or len(exposure) != BINS or min(*events, *exposure) < 0:
+            raise ValueError("a history has one number, not negative, for each age bin")
+        h = cls()
+        h.events = list(events)
+        h.partial = list(exposure)
+        h.total = sum(events)
+        return h
+
+
+def world_hazards(history: History) -> list[float]:
+    """The hazard by bin over all operators: own events, drawn towards the neighbouring bins, drawn towards the prior.
+
+    Neighbours are compared by hazard times age, which changes slowly where the hazard itself does not.
+    """
+    exposure = history.exposure()
+    events = history.events
+    scaled = [e / max(m, PRIOR_KNEE) for e, m in zip(exposure, MIDDLES, strict=True)]
+    out = []
+    for b in range(BINS):
+        lo, hi = max(b - NEIGHBOURS, 0), min(b + NEIGHBOURS + 1, BINS)
+        around = (sum(events[lo:hi]) + NEIGHBOUR_EVENTS) / (sum(scaled[lo:hi]) + NEIGHBOUR_EVENTS / PRIOR_SHARE)
+        prior = around / max(MIDDLES[b], PRIOR_KNEE)
+        out.append((events[b] + WORLD_EVENTS) / (exposure[b] + WORLD_EVENTS / prior))
+    return out
+
+
+def key_hazards(history: History, world: Sequence[float]) -> list[float]:
+    """The hazard by bin of one operator: its own events, drawn towards the world's."""
+    return [
+        (d + KEY_EVENTS) / (e + KEY_EVENTS / w)
+        for d, e, w in zip(history.events, history.exposure(), world, strict=True)
+    ]

@@ -1,0 +1,195 @@
+"""What is known about each operator and about all of them: histories, expiry windows and the plans made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import log
+
+import msgspec
+
+from pollerd.backoff import expiry, hazard, plan
+from pollerd.backoff.expiry import Expiries
+from pollerd.backoff.hazard import History
+from pollerd.backoff.plan import Table
+from pollerd.backoff.protocol import Key, Settings
+
+REBUILD_AFTER = 30.0
+REBUILD_YOUNG = 5.0
+YOUNG_EVENTS = 500.0
+"""Until so many events the picture changes quickly and plans are made anew more often."""
+
+NEW_EVENTS = 0.02
+NEW_PRICE = 0.04
+DECISIONS = 100
+DECISIONS_YOUNG = 25
+"""A plan serves at least so many decisions before the next one is made, which bounds the cost of each."""
+
+QUIET = 600.0
+FADE_EVERY = 3600.0
+
+
+class Operator:
+    """One operator: what was seen, and the plan made from it."""
+
+    __slots__ = ("built_at", "built_events", "built_expiry", "decisions", "expiries", "faded_at", "hazards")
+    __slots__ += ("history", "seen", "table")
+
+    def __init__(self) -> None:
+        self.history = History()
+        self.expiries = Expiries()
+        self.seen = 0.0
+        self.hazards: list[float] = []
+        self.table: Table | None = None
+        self.built_at = -1e18
+        self.built_events = 0.0
+        self.built_expiry = -1
+        self.decisions = 0
+        self.faded_at: float | None = None
+
+    def due(self, now: float, price: float) -> bool:
+        """Is a new plan worth its time?"""
+        table = self.table
+        if table is None:
+            return True
+        young = self.seen < YOUNG_EVENTS
+        passed = now - self.built_at
+        if 0 <= passed < (REBUILD_YOUNG if young else REBUILD_AFTER):
+            return False
+        if self.decisions < (DECISIONS_YOUNG if young else DECISIONS) and 0 <= passed < QUIET:
+            return False
+        return (
+            self.seen - self.built_events > NEW_EVENTS * max(self.history.total, 25.0)
+            or abs(log(table.price / price)) > NEW_PRICE
+            or self.built_expiry != self.expiries.version
+        )
+
+    def fade(self, now: float) -> None:
+        """Let the history lose weight with the time passed."""
+        if self.faded_at is None:
+            self.faded_at = now
+        elif now - self.faded_at > FADE_EVERY:
+            self.history.decay(now - self.faded_at)
+            self.faded_at = now
+
+
+class _OperatorState(msgspec.Struct, array_like=True):
+    key: msgspec.Raw
+    events: list[float]
+    exposure: list[float]
+    expiries: list[tuple[float, float]]
+    faded_at: float | None
+
+
+class LearnedState(msgspec.Struct, array_like=True):
+    """The form of `Learned` in a snapshot."""
+
+    world: _OperatorState
+    operators: list[_OperatorState]
+
+
+class Learned:
+    """All operators by key, and the world: all of them together, which stands in for what a key does not know yet."""
+
+    __slots__ = ("_settings", "operators", "world")
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.world = Operator()
+        self.operators: dict[Key, Operator] = {}
+
+    def known(self, key: Key) -> Operator:
+        """The operator of `key`; the world while nothing was seen of it."""
+        return self.operators.get(key) or self.world
+
+    def _both(self, key: Key) -> Iterator[Operator]:
+        operator = self.operators.get(key)
+        if operator is None:
+            operator = self.operators[key] = Operator()
+        yield operator
+        yield self.world
+
+    def pending(self, key: Key, a0: float, a1: float) -> None:
+        """A look at age `a1` found what it had found at `a0`."""
+        for operator in self._both(key):
+            operator.history.expose(a0, a1)
+
+    def changed(self, key: Key, a0: float, a1: float, event_age: float | None) -> None:
+        """A final state came between `a0` and `a1`, at `event_age` if the gateway told it."""
+        for operator in self._both(key):
+            operator.seen += 1.0
+            if event_age is None:
+                hazards = operator.hazards or self.world.hazards or hazard.PRIOR
+                operator.history.spread(a0, a1, hazards)
+            else:
+                operator.history.event(a0, event_age)
+
+    def expired(self, key: Key, exposed: tuple[float, float], expiry_age: tuple[float, float]) -> None:
+        """The message was pending over the ages `exposed`, and expired within the ages `expiry_age` from sending."""
+        for operator in self._both(key):
+            operator.history.expose(*exposed)
+            operator.expiries.add(*expiry_age)
+
+    def table(self, operator: Operator) -> Table:
+        """The plan at hand; `build` must have run."""
+        if operator.table is None:
+            raise RuntimeError("no plan was made yet; call build first")
+        return operator.table
+
+    def build(self, operator: Operator, now: float, price: float, first: float) -> Table:
+        """Make a new plan for `operator` at this price."""
+        operator.fade(now)
+        world = self.world
+        if operator is world or not world.hazards:
+            world.hazards = hazard.world_hazards(world.history)
+        if operator is not world:
+            operator.hazards = hazard.key_hazards(operator.history, world.hazards)
+        windows = expiry.windows(operator.expiries, world.expiries)
+        grid = plan.grid(self._settings, windows)
+        operator.table = plan.solve(self._settings, grid, operator.hazards, price, first)
+        operator.built_at = now
+        operator.built_events = operator.seen
+        operator.built_expiry = operator.expiries.version
+        operator.decisions = 0
+        return operator.table
+
+    def dump(self) -> LearnedState:
+        """For a snapshot. Keys that have no plain form are left out; they are learned anew."""
+        states = []
+        for key, operator in self.operators.items():
+            try:
+                states.append(_dump(key, operator))
+            except TypeError:
+                continue
+        return LearnedState(_dump(None, self.world), states)
+
+    def load(self, state: LearnedState) -> None:
+        """The reverse of `dump`. Raises ValueError or `msgspec.MsgspecError` when the state makes no sense."""
+        world = _load(state.world)
+        operators = {_key(s.key): _load(s) for s in state.operators}
+        self.world, self.operators = world, operators
+
+
+def _dump(key: Key, operator: Operator) -> _OperatorState:
+    events, exposure = operator.history.dump()
+    raw = msgspec.Raw(msgspec.msgpack.encode(key))
+    return _OperatorState(raw, events, exposure, list(operator.expiries.samples), operator.faded_at)
+
+
+def _load(state: _OperatorState) -> Operator:
+    operator = Operator()
+    operator.history = History.load(state.events, state.exposure)
+    operator.expiries = Expiries(state.expiries)
+    operator.seen = operator.history.total
+    operator.faded_at = state.faded_at
+    return operator
+
+
+def _key(raw: msgspec.Raw) -> Key:
+    def hashable(value: object) -> Key:
+        if isinstance(value, list):
+            return tuple(hashable(v) for v in value)
+        if isinstance(value, dict):
+            raise ValueError("a key cannot be a map")
+        return value
+
+    return hashable(msgspec.msgpack.decode(raw))

@@ -1,0 +1,158 @@
+"""Outages: telling an operator that has stalled from messages that will never come.
+
+A learned hazard says that what has not come by now will hardly come. While an operator stalls this is wrong for all its
+messages at once, and the proof is that the detections which the hazards promise stay away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp
+
+from pollerd.backoff.protocol import EVERYWHERE, Key
+
+DECAY = 60.0
+"""Seconds over which promised and seen detections fade."""
+
+DOWN_EXPECTED = 8.0
+DOWN_SHARE = 0.15
+SILENT_EXPECTED = 12.0
+"""So many promised detections in a row without one: an outage at any rate of traffic (chance e^-12)."""
+
+SILENT_DECAY = 3600.0
+UP_OBSERVED = 3.0
+UP_SHARE = 0.3
+LONGEST = 6 * 3600.0
+CONCERNED = 3600.0
+"""Messages older than this when the outage began keep their age: they were late for reasons of their own."""
+
+YOUNG = 60.0
+"""Below this age (seconds) a message needs no new clock, and probes at its normal pace."""
+
+SETTLED = 120.0
+"""A clock moved less than this ago is not moved again."""
+
+
+@dataclass(slots=True)
+class _Scope:
+    expected: float = 0.0
+    observed: float = 0.0
+    silent: float = 0.0
+    stamp: float = 0.0
+    last_hit: float = 0.0
+    down_since: float | None = None
+    began: float = 0.0
+    origin: float | None = None
+
+    def fade(self, now: float) -> None:
+        passed = now - self.stamp
+        if passed > 0:
+            f = exp(-passed / DECAY)
+            self.expected *= f
+            self.observed *= f
+            self.silent *= exp(-passed / SILENT_DECAY)
+            self.stamp = now
+
+    def note(self, now: float, promised: float, hit: bool) -> bool:
+        """Count one look; True when this ends an outage."""
+        if self.down_since is not None:
+            return self._note_down(now, promised, hit)
+        self.fade(now)
+        self.expected += promised
+        if hit:
+            self.observed += 1.0
+            self.silent = 0.0
+            self.last_hit = now
+        else:
+            self.silent += promised
+            stalled = self.expected > DOWN_EXPECTED and self.observed < DOWN_SHARE * self.expected
+            if stalled or self.silent > SILENT_EXPECTED:
+                self.down_since = now
+                self.began = self.last_hit or now
+                self.expected = self.observed = 0.0
+        return False
+
+    def _note_down(self, now: float, promised: float, hit: bool) -> bool:
+        # Counting starts at the first detection: what was promised before it belongs to the outage.
+        if hit or self.observed:
+            self.expected += promised
+            self.observed += hit
+            if self.expected > DOWN_EXPECTED and self.observed < UP_SHARE * self.expected:
+                self.expected = self.observed = 0.0
+        down_since = now if self.down_since is None else self.down_since
+        over = self.observed > UP_OBSERVED and self.observed > UP_SHARE * self.expected
+        if over or now - down_since > LONGEST:
+            self.down_since = None
+            self.origin = now
+            self.last_hit = now
+            self.stamp = now
+            self.expected = self.observed = self.silent = 0.0
+            return True
+        return False
+
+    def healthy(self) -> bool:
+        """Detections come as promised, by the latest count."""
+        return self.down_since is None and self.expected > 2.0 and self.observed > UP_SHARE * self.expected
+
+
+class Outages:
+    """The outage clock of every operator, and of all together."""
+
+    __slots__ = ("_scopes", "_wake", "_world")
+
+    def __init__(self) -> None:
+        self._scopes: dict[Key, _Scope] = {}
+        self._world = _Scope()
+        self._wake: list[Key] = []
+
+    def note(self, now: float, key: Key, promised: float, hit: bool) -> None:
+        """A look at a young message: the chance it had to find a change, and whether it did."""
+        scope = self._scopes.get(key)
+        if scope is None:
+            scope = self._scopes[key] = _Scope(stamp=now)
+        if scope.note(now, promised, hit):
+            self._wake.append(key)
+        if self._world.note(now, promised, hit):
+            self._wake.append(EVERYWHERE)
+
+    def down(self, key: Key) -> bool:
+        """Does `key` stall?"""
+        scope = self._scopes.get(key)
+        if scope is not None and scope.down_since is not None:
+            return True
+        return self._world.down_since is not None and not (scope is not None and scope.healthy())
+
+    def down_keys(self) -> tuple[Key, ...]:
+        """The scopes that stall."""
+        keys = [key for key, scope in self._scopes.items() if scope.down_since is not None]
+        return (*keys, EVERYWHERE) if self._world.down_since is not None else tuple(keys)
+
+    def base_for(self, key: Key, submit: float, base: float) -> float:
+        """The age clock's origin: the end of the last outage for a message that was pending through it."""
+        for scope in (self._scopes.get(key), self._world):
+            if scope is None or scope.origin is None or scope.origin <= base:
+                continue
+            origin = scope.origin
+            if base > submit + 1.0 and origin - base < SETTLED:
+                continue
+            if scope.began - CONCERNED < submit < origin - YOUNG:
+                base = origin
+        return base
+
+    def take_wake(self) -> list[Key]:
+        """The scopes that have recovered since the last call."""
+        wake, self._wake = self._wake, []
+        return wake
+
+    def dump(self) -> list[tuple[Key, float, float]]:
+        """Key, beginning and end of the last outages, for a snapshot."""
+        ended = [(key, s.began, s.origin) for key, s in self._scopes.items() if s.origin is not None]
+        if self._world.origin is not None:
+            ended.append((EVERYWHERE, self._world.began, self._world.origin))
+        return ended
+
+    def load(self, ended: list[tuple[Key, float, float]]) -> None:
+        """The reverse of `dump`."""
+        for key, began, origin in ended:
+            scope = self._world if key == EVERYWHERE else self._scopes.setdefault(key, _Scope())
+            scope.began, scope.origin = began, origin

@@ -1,0 +1,249 @@
+"""The best times to look: optimal inspection on a grid of ages, solved exactly in linear time.
+
+S(i) is the chance that a message is still pending at grid age g(i), W(i) the w-weighted chance that it changed by then and
+M(i) the w-weighted first moment, where w(T) = sqrt(60 / (60 + T)) is what a second of not knowing costs for a change at
+age T. A message found pending at g(i) and looked at next at g(j) costs
+
+    U(i) = min over j > i of  price S(i) + g(j) (W(j) - W(i)) - (M(j) - M(i)) + U(j)
+
+(all taken from the moment of sending, not given that it is pending). Apart from price S(i) + M(i) each j is a line in
+W(i) with slope -g(j): backwards, slopes and queries are both monotone, so the lower envelope is a queue.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from math import exp, sqrt
+
+from pollerd.backoff import guards
+from pollerd.backoff.expiry import Window
+from pollerd.backoff.hazard import EDGES, bin_of
+from pollerd.backoff.protocol import Settings
+
+CELLS = 6
+EXPIRY_WEIGHT = 0.15
+"""An expiry is worth at least this much a second: it is rare, so telling it soon costs next to nothing."""
+
+NEVER = 1e9
+
+
+def weight(age: float) -> float:
+    """What one second of not knowing costs for a change at `age`: 1 at first, halved after three minutes."""
+    return sqrt(60.0 / (60.0 + age))
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Ages to plan on, with what does not change between plans: a cell's bin, length, middle and weights."""
+
+    ages: tuple[float, ...]
+    cells: tuple[tuple[int, float, float, float, float, float], ...]
+    """Per cell: bin, length, middle, weight, weight of an expiry, share of the messages alive that expires in it."""
+
+    windows: tuple[Window, ...]
+    soonest: tuple[int, ...]
+    """Per age: the first index whose look would not come too soon after."""
+
+
+def _base_ages() -> list[float]:
+    ages = [0.0]
+    for a, b in pairwise(EDGES):
+        ages += [a + (b - a) * c / CELLS for c in range(1, CELLS + 1)]
+    return ages
+
+
+_BASE = _base_ages()
+
+
+def base_ages() -> list[float]:
+    """The ages every grid has."""
+    return _BASE
+
+
+def window_at(windows: Sequence[Window], age: float) -> Window | None:
+    """The window that holds `age`, its end included."""
+    for w in windows:
+        if w.lo < age <= w.hi + 1e-6:
+            return w
+    return None
+
+
+def soonest_age(settings: Settings, windows: Sequence[Window], age: float) -> float:
+    """The earliest age of a look after one at `age`. A known expiry is no reason to wait for 3 % of the age."""
+    for w in windows:
+        if w.lo <= age < w.hi:
+            return age + max(settings.min_interval, guards.PAST_EXPIRY_FIRST)
+        if age < w.lo:
+            soon = age + guards.shortest(settings, age)
+            return min(soon, max(w.lo, age + settings.min_interval))
+    return age + guards.shortest(settings, age)
+
+
+@lru_cache(maxsize=256)
+def grid(settings: Settings, windows: tuple[Window, ...]) -> Grid:
+    """The grid for these expiry windows: the ages of the bins, cut at the windows' ends and inner ages."""
+    masses: list[tuple[float, float, float]] = []
+    for w in windows:
+        cuts = (w.lo, *w.inner, w.hi)
+        masses += [(a, b, w.share / (len(cuts) - 1)) for a, b in pairwise(cuts) if b > a]
+    ages = sorted({*_BASE, *(a for a, _, _ in masses), *(b for _, b, _ in masses)})
+    cells = []
+    left = 1.0
+    for a, b in pairwise(ages):
+        mass = sum(m * (b - a) / (hi - lo) for lo, hi, m in masses if lo <= a and b <= hi)
+        fails = min(mass / left, 1.0) if left > 1e-12 else 1.0
+        left -= mass
+        middle = (a + b) / 2
+        w = weight(middle)
+        cells.append((bin_of(middle), b - a, middle, w, max(w, EXPIRY_WEIGHT), fails))
+    soonest = tuple(bisect_left(ages, soonest_age(settings, windows, a) - 1e-9) for a in ages)
+    return Grid(tuple(ages), tuple(cells), windows, soonest)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A solved plan. Lists run along `grid.ages`; `cost` and `polls` are U and the looks still to come, unconditional."""
+
+    grid: Grid
+    price: float
+    survival: list[float]
+    weighted: list[float]
+    moment: list[float]
+    following: list[float]
+    cost: list[float]
+    polls: list[float]
+
+    def next_age(self, age: float) -> float:
+        """The age of the look after one at `age`, between cells interpolated."""
+        ages = self.grid.ages
+        i = bisect_right(ages, age) - 1
+        if i + 1 >= len(ages):
+            return NEVER
+        a, b = self.following[i], self.following[i + 1]
+        share = (age - ages[i]) / (ages[i + 1] - ages[i])
+        windows = self.grid.windows
+        # Between a date and an age there is no meaningful middle.
+        if windows and b >= windows[0].lo and (window_at(windows, a) or window_at(windows, b)):
+            return a if share < 0.5 else b
+        return a + share * (b - a)
+
+    def at(self, age: float) -> tuple[float, float, float]:
+        """S, W and M at `age`."""
+        ages = self.grid.ages
+        i = bisect_right(ages, age) - 1
+        if i + 1 >= len(ages):
+            return self.survival[-1], self.weighted[-1], self.moment[-1]
+        f = (age - ages[i]) / (ages[i + 1] - ages[i])
+        s, w, m = self.survival, self.weighted, self.moment
+        return s[i] + f * (s[i + 1] - s[i]), w[i] + f * (w[i + 1] - w[i]), m[i] + f * (m[i + 1] - m[i])
+
+    def alive(self, age: float) -> float:
+        """S at `age`."""
+        ages = self.grid.ages
+        i = bisect_right(ages, age) - 1
+        s = self.survival
+        if i + 1 >= len(ages):
+            return s[-1]
+        return s[i] + (age - ages[i]) / (ages[i + 1] - ages[i]) * (s[i + 1] - s[i])
+
+    def polls_from(self, first: float) -> float:
+        """Expected looks a message when the first one comes at age `first`."""
+        ages = self.grid.ages
+        i = min(bisect_right(ages, first) - 1, len(ages) - 2)
+        f = (first - ages[i]) / (ages[i + 1] - ages[i])
+        return 1.0 + self.polls[i] + f * (self.polls[i + 1] - self.polls[i])
+
+    def entry(self, i: int) -> float:
+        """Expected cost of a message whose first look comes at grid index `i`, the price of that look left out."""
+        return self.grid.ages[i] * self.weighted[i] - self.moment[i] + self.cost[i]
+
+
+def curves(grid_: Grid, hazards: Sequence[float]) -> tuple[list[float], list[float], list[float]]:
+    """S, W and M along the grid for a hazard by bin."""
+    s, w, m = 1.0, 0.0, 0.0
+    survival, weighted, moment = [1.0], [0.0], [0.0]
+    for b, length, middle, cost, expiry_cost, fails in grid_.cells:
+        stays = exp(-hazards[b] * length)
+        if fails:
+            expired = s * (1.0 + stays) / 2 * fails
+            changed = s - s * stays * (1.0 - fails) - expired
+            mass = changed * cost + expired * expiry_cost
+            s -= changed + expired
+        else:
+            changed = s * (1.0 - stays)
+            mass = changed * cost
+            s -= changed
+        w += mass
+        m += mass * middle
+        survival.append(s)
+        weighted.append(w)
+        moment.append(m)
+    return survival, weighted, moment
+
+
+def solve(settings: Settings, grid_: Grid, hazards: Sequence[float], price: float, first: float) -> Table:
+    """The best next age for every grid age, within the guards. `first` is the wait before the first look."""
+    survival, weighted, moment = curves(grid_, hazards)
+    latest = [a + guards.longest(settings, a, first) for a in grid_.ages]
+    following, cost, polls = envelope(grid_.ages, (survival, weighted, moment), price, grid_.soonest, latest)
+    return Table(grid_, price, survival, weighted, moment, following, cost, polls)
+
+
+def envelope(
+    ages: Sequence[float],
+    swm: tuple[Sequence[float], Sequence[float], Sequence[float]],
+    price: float,
+    soonest: Sequence[int],
+    latest: Sequence[float],
+) -> tuple[list[float], list[float], list[float]]:
+    """The recurrence of this module's head, backwards along `ages`: next age, cost and expected looks by index.
+
+    `soonest` is the first index allowed after each, `latest` the last age; where the best look lies later than that, it is
+    moved to the latest grid age allowed.
+    """
+    survival, weighted, moment = swm
+    last = len(ages) - 1
+    following = [NEVER] * (last + 1)
+    cost = [0.0] * (last + 1)
+    polls = [0.0] * (last + 1)
+    offset = [0.0] * (last + 1)
+    offset[last] = ages[last] * weighted[last] - moment[last]
+    queue = [0] * (last + 1)
+    head, tail = 0, 0
+    added = last + 1
+    for i in range(last - 1, -1, -1):
+        x = weighted[i]
+        lowest = soonest[i]
+        while added > lowest and added > i + 1:
+            added -= 1
+            g, c = ages[added], offset[added]
+            while tail - head >= 2:
+                p, q = queue[tail - 2], queue[tail - 1]
+                if (offset[p] - c) * (ages[p] - ages[q]) < (offset[p] - offset[q]) * (ages[p] - g):
+                    break
+                tail -= 1
+            queue[tail] = added
+            tail += 1
+        if head == tail:
+            j = last
+        else:
+            j = queue[head]
+            best = offset[j] - ages[j] * x
+            while head + 1 < tail:
+                q = queue[head + 1]
+                value = offset[q] - ages[q] * x
+                if value > best:
+                    break
+                best, j = value, q
+                head += 1
+        if ages[j] > latest[i]:
+            j = max(bisect_right(ages, latest[i], i + 1, j) - 1, min(lowest, last), i + 1)
+        cost[i] = price * survival[i] + moment[i] + offset[j] - ages[j] * x
+        polls[i] = survival[i] + polls[j]
+        offset[i] = ages[i] * x - moment[i] + cost[i]
+        following[i] = ages[j]
+    return following, cost, polls

@@ -1,0 +1,194 @@
+"""The seam between the daemon and the backoff: values, bounds and the `Policy` both policies implement.
+
+All times are seconds. `now`, `submit`, `base` and `sendtime` are UNIX seconds; ages are seconds since the age clock's origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Protocol
+
+Key = Hashable
+"""The operator a recipient belongs to, such as ``"238/01"`` or ``"DK"``; None while unknown."""
+
+EVERYWHERE = "*"
+"""The scope in `Policy.take_wake` that stands for all keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """When to look next: `delay` in seconds from now, and the reason in words for `show` and `plan`."""
+
+    delay: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Bounds that hold whatever the policy. Seconds, except `factor` and `polls_per_message`.
+
+    `first_poll_after` None leaves the first look to the policy; a value, zero included, is kept exactly.
+    """
+
+    min_interval: float = 2.0
+    max_interval: float = 3600.0
+    first_poll_after: float | None = None
+    factor: float = 1.5
+    polls_per_message: float = 5.0
+    not_found_grace: float = 900.0
+    give_up_after: float = 259200.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_interval <= self.max_interval:
+            raise ValueError("min_interval must be above 0 and not above max_interval")
+        if self.first_poll_after is not None and self.first_poll_after < 0:
+            raise ValueError("first_poll_after must not be negative")
+        if self.factor <= 1:
+            raise ValueError("factor must be above 1")
+        if self.polls_per_message < 1:
+            raise ValueError("polls_per_message must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """One look of a plan. Hazards are per second and None where the policy knows none.
+
+    `polls` is the expected number of looks up to and including this one; `expected_delay` the mean seconds from a
+    change since the previous look to this one.
+    """
+
+    age: float
+    delay: float
+    survival: float | None
+    hazard: float | None
+    hazard_prior: float | None
+    polls: float | None
+    expected_delay: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a policy would do with a fresh message of `key`: its looks in order, and what they are expected to yield.
+
+    `delay` is the expected mean seconds from change to look, `weighted_delay` the same weighted by age. `events` is the
+    (decayed) number of final states it was learned from. `expiry` holds (from, to) ages at which messages expire.
+    """
+
+    key: Key
+    policy: str
+    rows: tuple[PlanRow, ...]
+    polls: float | None
+    delay: float | None
+    weighted_delay: float | None
+    events: float
+    price: float | None
+    expiry: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """A key the policy has learned about, with its decayed number of final states; `down` while it seems to stall."""
+
+    key: Key
+    events: float
+    down: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The policy's own account. None where a policy does not predict or has not measured yet."""
+
+    predicted_polls: float | None
+    measured_polls: float | None
+    price: float | None
+    events: float
+    down: tuple[Key, ...]
+
+
+class Policy(Protocol):
+    """When to look next, and why. Pure: no clock, no I/O; the random source is seeded by the constructor."""
+
+    def first(self, now: float, *, k: int = 1) -> Decision:
+        """The wait before the first look at a message with `k` recipients."""
+        ...
+
+    def next(
+        self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
+    ) -> Decision:
+        """The wait after an answer at `now` that left `k` recipients pending.
+
+        `submit` is when the message was sent, `base` the origin of its age clock (see `base_for`), `validity` its
+        validity period in seconds or None.
+        """
+        ...
+
+    def not_visible(self, now: float, submit: float, tries: int) -> Decision:
+        """The wait after the `tries`-th answer in a row that the message does not exist (yet)."""
+        ...
+
+    def scheduled(self, now: float, sendtime: float) -> Decision:
+        """The wait for a message that is to be sent at `sendtime`."""
+        ...
+
+    def observe(
+        self,
+        now: float,
+        key: Key,
+        a0: float,
+        a1: float,
+        terminal: bool,
+        event_age: float | None,
+        status: str,
+        submit: float,
+        base: float,
+    ) -> None:
+        """Learn from a look: pending at age `a0` (0: sent), and at `a1` = now either still or `terminal` with `status`.
+
+        `event_age` is the age of the final state by the gateway's own time, None when it gave none.
+        """
+        ...
+
+    def index(self, key: Key, a0: float, a1: float) -> float:
+        """Priority of a due message last looked at at age `a0` and now `a1` old: the highest goes first."""
+        ...
+
+    def base_for(self, key: Key, submit: float, base: float) -> float:
+        """The age clock's origin of a pending message, moved to the end of an outage where there was one."""
+        ...
+
+    def take_wake(self) -> list[Key]:
+        """The scopes (keys, or `EVERYWHERE`) whose pending messages are to be re-planned now; empties the list."""
+        ...
+
+    def first_delay(self, now: float, k: int = 1) -> float:
+        """`first` as plain seconds."""
+        ...
+
+    def next_delay(self, now: float, key: Key, submit: float, base: float, k: int = 1) -> float:
+        """`next` as plain seconds."""
+        ...
+
+    def maintain(self, now: float) -> bool:
+        """Do one small step (below 5 ms) of work that is due; True while more remains. Optional: others do it lazily."""
+        ...
+
+    def snapshot(self) -> bytes:
+        """What was learned, to be kept in the store."""
+        ...
+
+    def restore(self, data: bytes) -> None:
+        """Take up a `snapshot`. Empty, foreign or damaged data is no error: the policy starts afresh."""
+        ...
+
+    def explain(self, key: Key = None, *, k: int = 1) -> Plan:
+        """The looks at a fresh message with `k` recipients of `key`."""
+        ...
+
+    def keys(self) -> list[KeyInfo]:
+        """The known keys, most events first."""
+        ...
+
+    def metrics(self) -> Metrics:
+        """Polls a message, predicted and measured, and the current price."""
+        ...

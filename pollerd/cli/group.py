@@ -1,0 +1,76 @@
+"""The commands by name, each imported only when it is called: a hand-over of one id must start fast."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+import click
+
+
+class Entry(NamedTuple):
+    """Where a command lives, and its line in the overview."""
+
+    target: str
+    help: str
+
+
+COMMANDS: Final[Mapping[str, Entry]] = MappingProxyType(
+    {
+        "run": Entry("run:run", "Run the daemon in the foreground."),
+        "demo": Entry("run:demo", "Watch pollerd at work against a simulated gateway; no token needed."),
+        "simulate": Entry("run:simulate", "Run a simulated GatewayAPI."),
+        "track": Entry("track:track", "Start to follow messages."),
+        "untrack": Entry("requests:untrack", "Stop following messages."),
+        "list": Entry("messages:list_", "List messages."),
+        "show": Entry("messages:show", "Show one message: recipients, history, next poll and why then."),
+        "events": Entry("events:events", "Print the event log, or follow it."),
+        "status": Entry("status:status", "Look at the whole daemon at once."),
+        "poll": Entry("requests:poll", "Poll messages now, ahead of schedule."),
+        "retry": Entry("requests:retry", "Take up again what was given up."),
+        "plan": Entry("plan:plan", "Explain when a message would be polled."),
+        "check": Entry("config:check", "Validate the configuration."),
+        "config": Entry("config:config", "Write a configuration, or print the effective one."),
+        "schema": Entry("config:schema", "Print the JSON Schema of the events."),
+    },
+)
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, name = entry.target.partition(":")
+        command = getattr(importlib.import_module(f"pollerd.cli.{module}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise click.UsageError(f"There is no command '{name}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # click would print an empty line first.
+            ctx.exit(130)

@@ -1,0 +1,70 @@
+"""What many commands share: the option for the configuration, the option for JSON, and ids as arguments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pollerd.ids import IdError, parse_id
+
+if TYPE_CHECKING:
+    from pollerd.config import Config
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+IDS_MAY_BE_NEGATIVE = {"ignore_unknown_options": True}
+"""Context settings: `-5` reaches the command as an id, to be refused by name, instead of as an unknown option."""
+
+
+def config_option(command: F) -> F:
+    """`-c CONFIG`, as the parameter `config_path`."""
+    option = click.option(
+        "-c",
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path),
+        metavar="CONFIG",
+        help="The configuration file.",
+    )
+    return option(command)
+
+
+def json_option(command: F) -> F:
+    """`--json`, as the parameter `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)
+
+
+def load_config(path: Path | None) -> Config:
+    """The configuration in force. Raises ConfigError with all its problems."""
+    from pollerd.config import load
+
+    return load(path)
+
+
+def refuse_options(arguments: Sequence[str]) -> None:
+    """Tell options nobody knows from negative numbers. Raises click.UsageError."""
+    for argument in arguments:
+        if argument.startswith("-") and argument != "-" and not argument[1:2].isdigit():
+            raise click.NoSuchOption(argument.partition("=")[0])
+
+
+def id_value(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """Callback of an option or argument whose value is one message id."""
+    if value is None:
+        return None
+    text = os.fsencode(value).decode("utf-8", "replace")
+    try:
+        return parse_id(text)
+    except IdError as error:
+        raise click.BadParameter(f"{text!r} {error}.", context, parameter) from None
+
+
+def counting_number(context: click.Context, parameter: click.Parameter, value: int) -> int:
+    """Callback of an option that must be 1 or more."""
+    if value < 1:
+        raise click.BadParameter(f"{value} is too small; give 1 or more.", context, parameter)
+    return value

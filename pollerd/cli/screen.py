@@ -1,0 +1,88 @@
+"""Where output goes: JSON for programs, rich tables for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pollerd.cli.text import harmless, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+_WIDE = 1000
+"""Columns when nobody's terminal sets a limit: a program or a file wants whole lines."""
+
+STATE_STYLES = {
+    "DELIVERED": "green",
+    "ACCEPTED": "green",
+    "EXPIRED": "yellow",
+    "SKIPPED": "yellow",
+    "DELETED": "yellow",
+    "UNDELIVERABLE": "red",
+    "REJECTED": "red",
+    "pending": "cyan",
+    "finished": "green",
+    "gave_up": "red",
+}
+
+
+def write_json(document: object) -> None:
+    """One JSON document on one line."""
+    write_lines([msgspec.json.encode(document) + b"\n"])
+
+
+def write_lines(lines: Iterable[bytes]) -> None:
+    """Ready NDJSON lines, through at once."""
+    out = sys.stdout.buffer
+    for line in lines:
+        out.write(harmless(line))
+    out.flush()
+
+
+def console() -> Console:
+    """Standard output for people: no colours and no wrapping unless it is a terminal; NO_COLOR is respected."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _WIDE
+    return Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+def table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
+    """An empty table; the columns named in `right` hold numbers."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def plain(value: object, style: str = "") -> Text:
+    """A cell or a line: never read as markup, never able to steer the terminal."""
+    from rich.text import Text
+
+    return Text(printable(str(value)), style=style)
+
+
+def state(name: str) -> Text:
+    """A state in its colour."""
+    return plain(name, STATE_STYLES.get(name, ""))
+
+
+def row(made: Table, *cells: Any) -> None:
+    """Add a row; what is not a Text yet becomes a safe one, None an empty cell."""
+    from rich.text import Text
+
+    made.add_row(*(cell if isinstance(cell, Text) else plain("" if cell is None else cell) for cell in cells))
+
+
+def note(text: str) -> None:
+    """A remark on standard error, where it disturbs no output."""
+    sys.stderr.write("pollerd: " + "\n".join(printable(line) for line in text.splitlines()) + "\n")

@@ -1,0 +1,195 @@
+"""`pollerd track`: start to follow messages."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+
+from pollerd.cli import screen
+from pollerd.cli.feed import BLOCK, Chunk, Feed, Refusal
+from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_config, refuse_options
+from pollerd.cli.text import counted, shortened
+from pollerd.ids import IdError, parse_id
+
+NAMED: Final = 20
+"""Refused ids told one by one; the rest is counted."""
+MILLISECONDS: Final = 1e11
+"""No time in seconds is as large as this before the year 5138."""
+
+
+def instant_value(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Callback of an option whose value is UNIX seconds or RFC 3339."""
+    if value is None:
+        return None
+    try:
+        seconds = _seconds(value)
+    except (ValueError, OverflowError):
+        seconds = math.nan
+    if not seconds > 0 or math.isinf(seconds):
+        right = "give UNIX seconds (1764000000) or RFC 3339 (2026-11-22T10:30:43Z)"
+        raise click.BadParameter(f"{value!r} is no time; {right}.", context, parameter)
+    if seconds >= MILLISECONDS:
+        raise click.BadParameter(f"{value!r} looks like milliseconds; give seconds.", context, parameter)
+    return seconds
+
+
+def _seconds(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        when = datetime.fromisoformat(value)
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+class Report:
+    """What became of everything that was handed over."""
+
+    def __init__(self) -> None:
+        self.tracked = 0
+        self.followed = 0
+        self.gave_up = 0
+        self.refused = 0
+        self.refusals: list[Refusal] = []
+
+    def refuse(self, refusals: list[Refusal]) -> None:
+        self.refused += len(refusals)
+        self.refusals += refusals[: NAMED - len(self.refusals)]
+
+    def document(self) -> dict[str, object]:
+        refusals = [{"line": item.line, "text": item.text, "reason": item.reason} for item in self.refusals]
+        return {
+            "tracked": self.tracked,
+            "already_followed": self.followed,
+            "of_those_given_up": self.gave_up,
+            "refused": self.refused,
+            "refusals": refusals,
+        }
+
+    def sentence(self) -> str:
+        parts = [f"tracked {self.tracked:,}"]
+        if self.followed:
+            parts.append(f"already followed {self.followed:,}")
+        if self.refused:
+            parts.append(f"refused {self.refused:,}")
+        return ", ".join(parts) + "."
+
+
+@click.command(context_settings=IDS_MAY_BE_NEGATIVE)
+@click.argument("ids", nargs=-1, required=True, metavar="ID... | -", type=click.UNPROCESSED)
+@click.option("--account", help="The account that sent them.  [default: default, or the only one]")
+@click.option("--userref", help="Your own reference, given back with every event.")
+@click.option("--sent-at", callback=instant_value, metavar="TIME", help="When they were sent.  [default: now]")
+@json_option
+@config_option
+def track(
+    *,
+    ids: tuple[str, ...],
+    account: str | None,
+    userref: str | None,
+    sent_at: float | None,
+    as_json: bool,
+    config_path: Path | None,
+) -> int:
+    """Start to follow messages.
+
+    IDs are the numbers that the send call answered. "-" reads them from standard input: one a line (blank lines and
+    lines with # are skipped), or the send call's own JSON answers, {"ids": [...]}. An id that is followed already is
+    no error; one that cannot be an id is refused by name while the rest is taken, and the exit code is 1.
+    """
+    refuse_options(ids)
+    config = load_config(config_path)
+    account = _account(account, tuple(config.accounts))
+    if userref is not None and not _storable(userref):
+        raise click.BadParameter("it is not UTF-8 text.", param_hint="--userref")
+    report = Report()
+    from pollerd.store.handover import Handover
+
+    with Handover.open(config.store.path) as handover:
+        for chunk in _chunks(ids):
+            done = handover.track(chunk.ids, account, userref or None, sent_at)
+            report.tracked += done.new
+            report.followed += done.known
+            report.gave_up += done.gave_up
+            report.refuse(chunk.refused)
+    _tell(report, config.store.path, as_json=as_json)
+    return 1 if report.refused else 0
+
+
+def _account(name: str | None, known: tuple[str, ...]) -> str:
+    if name is None:
+        return known[0] if len(known) == 1 else "default"
+    if name in known:
+        return name
+    raise click.BadParameter(
+        f"there is no account {name!r} in the configuration; there is {', '.join(known)}.",
+        param_hint="--account",
+    )
+
+
+def _storable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _chunks(arguments: tuple[str, ...]) -> Iterator[Chunk]:
+    given = Chunk([], [])
+    for argument in arguments:
+        if argument == "-":
+            continue
+        text = os.fsencode(argument).decode("utf-8", "replace")
+        try:
+            given.ids.append(parse_id(text))
+        except IdError as error:
+            given.refused.append(Refusal(None, f'"{shortened(text, 40)}"', str(error)))
+    yield given
+    if "-" in arguments:
+        if sys.stdin is None:
+            raise click.UsageError("Standard input is closed; give ids as arguments or through a pipe.")
+        if sys.stdin.isatty():
+            screen.note("reading ids from the terminal, one a line; end with Ctrl-D.")
+        yield from Feed(_reader()).chunks()
+
+
+def _reader() -> Callable[[], bytes]:
+    """Blocks as large as what is there by now: a file comes in large ones, a trickle is handed over at once."""
+    source = sys.stdin.fileno()
+
+    def read() -> bytes:
+        block = os.read(source, BLOCK)
+        while block and len(block) < BLOCK and select.select([source], [], [], 0)[0]:
+            more = os.read(source, BLOCK - len(block))
+            if not more:
+                break
+            block += more
+        return block
+
+    return read
+
+
+def _tell(report: Report, database: Path, *, as_json: bool) -> None:
+    if as_json:
+        screen.write_json(report.document())
+        return
+    for refusal in report.refusals:
+        screen.note(str(refusal))
+    if report.refused > len(report.refusals):
+        screen.note(f"and {counted(report.refused - len(report.refusals), 'more refusal')}.")
+    click.echo(report.sentence())
+    if report.gave_up:
+        were = "one had" if report.gave_up == 1 else f"{report.gave_up:,} had"
+        click.echo(f"Of those already followed {were} been given up; take up again with: pollerd retry ID")
+    from pollerd.store.lock import owner_pid
+
+    if report.tracked and owner_pid(database) is None:
+        click.echo("No daemon runs on this database; polling starts with: pollerd run")

@@ -1,0 +1,276 @@
+"""From a file, the environment and the built-in defaults to one :class:`Config`."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from pollerd.config.accounts import read_accounts, read_limits
+from pollerd.config.duration import render_duration
+from pollerd.config.kinds import Choice, duration, flag, is_loopback, listen, number, socket_fits
+from pollerd.config.lines import Lines
+from pollerd.config.outputs import NOT_YET, OutputReader, refuse_not_yet
+from pollerd.config.place import Place
+from pollerd.config.problem import ConfigError, show
+from pollerd.config.reader import Report, Table
+from pollerd.config.search import SYSTEM_FILE, Document, find
+from pollerd.config.secret import FileSecret, InlineSecret
+from pollerd.config.values import (
+    BUILT_IN,
+    DEFAULT_KEEP_FINISHED,
+    Backoff,
+    Config,
+    Control,
+    Credit,
+    Limits,
+    Listen,
+    Log,
+    Store,
+    check_secrets,
+)
+
+_DAY = 86400.0
+_POLICIES: Mapping[str, Literal["adaptive", "exponential"]] = {
+    "adaptive": "adaptive",
+    "exponential": "exponential",
+}
+_LEVELS: Mapping[str, Literal["debug", "info", "warning", "error"]] = {
+    "debug": "debug",
+    "info": "info",
+    "warning": "warning",
+    "error": "error",
+}
+_FORMATS: Mapping[str, Literal["auto", "text", "json", "journal"]] = {
+    "auto": "auto",
+    "text": "text",
+    "json": "json",
+    "journal": "journal",
+}
+
+
+def load(
+    path: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    *,
+    secrets: bool = False,
+    system: Path = SYSTEM_FILE,
+    not_yet: frozenset[str] = NOT_YET,
+) -> Config:
+    """The configuration in force. Raises :class:`ConfigError` with every problem there is.
+
+    Looked for: ``path``, ``$POLLERD_CONFIG``, ``./pollerd.toml``, ``/etc/pollerd/config.toml``, built-in defaults.
+    Secrets are read only when somebody asks for them; with ``secrets`` each is tried once here, and what is
+    wrong with them joins the other problems.
+    """
+    env = os.environ if env is None else env
+    cwd = Path.cwd() if cwd is None else cwd
+    document = find(path, env, cwd, system)
+    if document is None:
+        place = Place(BUILT_IN, cwd, env, built_in=True)
+        report = Report(place.file)
+        return _finished(build({}, place, report, not_yet), report, secrets=secrets)
+    place = Place(str(document.path), document.path.absolute().parent, env)
+    report = Report(place.file, Lines(document.text))
+    config = build(document.data, place, report, not_yet)
+    _warn_of_open_file(config, document, report)
+    return _finished(config, report, secrets=secrets)
+
+
+def build(data: Mapping[str, object], place: Place, report: Report, not_yet: frozenset[str]) -> Config:
+    """Read the whole document. What is wrong goes to the report; the value then holds defaults instead."""
+    root = Table(report, "", data)
+    accounts = read_accounts(root, read_limits(root.section("limits"), Limits()), place)
+    store = _store(root.section("store"), place)
+    reader = OutputReader(place, store.path, frozenset(accounts), not_yet)
+    for name in ("metrics", "web"):
+        refuse_not_yet(report, root, name, not_yet)
+    config = Config(
+        accounts=accounts,
+        store=store,
+        outputs=reader.outputs(root),
+        control=_control(root.section("control"), place, store.path),
+        source=place.file,
+        backoff=_backoff(root.section("backoff")),
+        credit=_credit(root.section("credit")),
+        log=_log(root.section("log")),
+        metrics=_listen(root.subtable("metrics")),
+        web=_listen(root.subtable("web")),
+        sources=reader.sources(root),
+    )
+    root.close()
+    _refuse_shared_paths(config, place, report)
+    return config
+
+
+def _finished(config: Config, report: Report, *, secrets: bool) -> Config:
+    if secrets:
+        try:
+            report.warnings += check_secrets(config.secret_sources())
+        except ConfigError as error:
+            # A key that was refused already need not be told off for being unreadable as well.
+            refused = {problem.key for problem in report.problems}
+            report.extend(tuple(problem for problem in error.problems if problem.key not in refused))
+        _check_authorities(config, report)
+    problems = report.finish()
+    if problems:
+        raise ConfigError(problems)
+    return replace(config, warnings=tuple(dict.fromkeys(report.warnings)))
+
+
+def _store(table: Table, place: Place) -> Store:
+    path = table.take("path", place.path)
+    store = Store(
+        path=path if path is not None else place.state_folder() / "pollerd.db",
+        keep_finished=table.take("keep_finished", duration(0, 3650 * _DAY), DEFAULT_KEEP_FINISHED),
+    )
+    table.close()
+    return store
+
+
+def _control(table: Table, place: Place, store: Path) -> Control:
+    given = table.take("socket", place.path.socket)
+    table.close()
+    if given is not None:
+        return Control(given)
+    default = place.socket_folder(store) / "control.sock"
+    if socket_fits(default):
+        return Control(default)
+    if table.sound("socket"):
+        table.report.warnings.append(
+            f"no control socket: the default path {default} is too long for one; set a shorter [control] socket"
+        )
+    return Control(None)
+
+
+def _backoff(table: Table) -> Backoff:
+    default = Backoff()
+    give_up_after = table.take("give_up_after", duration(1, 365 * _DAY), default.give_up_after)
+    backoff = Backoff(
+        policy=table.take("policy", Choice(_POLICIES), default.policy),
+        polls_per_message=table.take("polls_per_message", number(1, 1000), default.polls_per_message),
+        factor=table.take("factor", number(1, 100), default.factor),
+        first_poll_after=table.take("first_poll_after", duration(0, 30 * _DAY)),
+        min_interval=table.take("min_interval", duration(0.01, _DAY), default.min_interval),
+        max_interval=table.take("max_interval", duration(0.01, 30 * _DAY), default.max_interval),
+        # Who shortens give_up_after alone has not asked for a longer grace than that.
+        not_found_grace=table.take(
+            "not_found_grace", duration(0, 30 * _DAY), min(default.not_found_grace, give_up_after)
+        ),
+        give_up_after=give_up_after,
+    )
+    _compare(table, "min_interval", backoff.min_interval, "max_interval", backoff.max_interval)
+    _compare(table, "not_found_grace", backoff.not_found_grace, "give_up_after", backoff.give_up_after)
+    if backoff.first_poll_after is not None:
+        _compare(table, "first_poll_after", backoff.first_poll_after, "give_up_after", backoff.give_up_after)
+    table.close()
+    return backoff
+
+
+def _compare(table: Table, low: str, low_value: float, high: str, high_value: float) -> None:
+    if low_value <= high_value or not table.sound(low, high):
+        return
+    # The blame goes to a key that was written; the other one may be a default nobody sees.
+    if low in table:
+        table.refuse(low, f'must be at most {high}, which is "{render_duration(high_value)}"')
+    else:
+        table.refuse(high, f'must be at least {low}, which is "{render_duration(low_value)}"')
+
+
+def _credit(table: Table) -> Credit:
+    credit = Credit(
+        warn_below=table.take("warn_below", number(-math.inf, math.inf)),
+        check_every=table.take("check_every", duration(1, 30 * _DAY), Credit().check_every),
+    )
+    table.close()
+    return credit
+
+
+def _log(table: Table) -> Log:
+    default = Log()
+    log = Log(
+        level=table.take("level", Choice(_LEVELS), default.level),
+        format=table.take("format", Choice(_FORMATS), default.format),
+        show_msisdn=table.take("show_msisdn", flag, default.show_msisdn),
+    )
+    table.close()
+    return log
+
+
+def _listen(table: Table | None) -> Listen | None:
+    if table is None:
+        return None
+    found = table.require("listen", listen)
+    if found is not None and not is_loopback(found.host):
+        table.report.warnings.append(
+            f"{table.path('listen')}: {found} can be reached from other machines and asks for no password; "
+            "prefer 127.0.0.1"
+        )
+    table.close()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """A path and what it is for. Only uses that are not ``own`` may share one."""
+
+    key: str
+    path: Path
+    own: bool
+
+
+def _uses(config: Config, place: Place) -> Iterator[_Use]:
+    if not place.built_in:
+        yield _Use("the configuration file", place.base / Path(place.file).name, own=True)
+    yield _Use("store.path", config.store.path, own=True)
+    for suffix in ("-wal", "-shm"):
+        yield _Use("the database's own " + suffix, Path(f"{config.store.path}{suffix}"), own=True)
+    if config.outputs.file is not None:
+        yield _Use("outputs.file.path", config.outputs.file.path, own=True)
+    if config.outputs.socket is not None:
+        yield _Use("outputs.socket.path", config.outputs.socket.path, own=True)
+    if config.control.socket is not None:
+        yield _Use("control.socket", config.control.socket, own=True)
+    for source in config.secret_sources():
+        if isinstance(source, FileSecret):
+            yield _Use(source.origin.key, source.path, own=False)
+    for account in config.accounts.values():
+        if account.ca_file is not None:
+            yield _Use(f"accounts.{account.name}.ca_file", account.ca_file, own=False)
+    for i, output in enumerate(config.outputs.sqlite):
+        yield _Use(f"outputs.sqlite[{i}].path", output.path, own=False)
+    for i, origin in enumerate(config.sources):
+        yield _Use(f"sources.sqlite[{i}].path", origin.path, own=False)
+
+
+def _refuse_shared_paths(config: Config, place: Place, report: Report) -> None:
+    first: dict[Path, _Use] = {}
+    for use in _uses(config, place):
+        other = first.setdefault(use.path, use)
+        if other is not use and (use.own or other.own):
+            wrong = f"is the path of {other.key} as well; every purpose needs a path of its own"
+            report.add(use.key, show(str(use.path)), wrong)
+
+
+def _check_authorities(config: Config, report: Report) -> None:
+    for account in config.accounts.values():
+        if account.ca_file is None:
+            continue
+        try:
+            with account.ca_file.open("rb"):
+                pass
+        except OSError as error:
+            wrong = f"cannot be read ({error.strerror}); name a readable PEM file"
+            report.add(f"accounts.{account.name}.ca_file", show(str(account.ca_file)), wrong)
+
+
+def _warn_of_open_file(config: Config, document: Document, report: Report) -> None:
+    if document.world_readable and any(isinstance(s, InlineSecret) for s in config.secret_sources()):
+        report.warnings.append(
+            f"{document.path} holds a secret and can be read by every user of this machine; "
+            f"run: chmod o= {document.path}"
+        )

@@ -1,0 +1,156 @@
+"""``[outputs.*]`` and ``[[sources.*]]``: who is told, and what other databases are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pollerd.config.accounts import read_secret
+from pollerd.config.kinds import (
+    command,
+    duration,
+    flag,
+    is_public_address,
+    mode,
+    socket_fits,
+    statement,
+    text,
+    webhook_url,
+)
+from pollerd.config.place import Place
+from pollerd.config.reader import Report, Table
+from pollerd.config.secret import SecretKind
+from pollerd.config.values import (
+    DEFAULT_EVERY,
+    DEFAULT_SOCKET_MODE,
+    ExecOutput,
+    FileOutput,
+    Outputs,
+    SocketOutput,
+    SqliteOutput,
+    SqliteSource,
+    WebhookOutput,
+    WebhookRoute,
+)
+
+NOT_YET = frozenset({"metrics", "web", "sources", "outputs.webhook", "outputs.exec", "outputs.sqlite"})
+"""Tables that are understood but whose feature is not there: refused, since ignoring them would mislead."""
+
+
+def refuse_not_yet(report: Report, table: Table, name: str, not_yet: frozenset[str]) -> None:
+    """Refuse the table under this key when its feature is still missing."""
+    path = table.path(name)
+    if name in table and path in not_yet:
+        report.add(path, None, "is not available in this version; remove this table")
+
+
+@dataclass(frozen=True, slots=True)
+class OutputReader:
+    """Reads everything that depends on where the database is."""
+
+    place: Place
+    store: Path
+    accounts: frozenset[str]
+    not_yet: frozenset[str]
+
+    def outputs(self, root: Table) -> Outputs:
+        table = root.section("outputs")
+        for name in ("webhook", "exec", "sqlite"):
+            refuse_not_yet(root.report, table, name, self.not_yet)
+        outputs = Outputs(
+            file=self._file(table.subtable("file")),
+            socket=self._socket(table.subtable("socket")),
+            webhook=self._webhook(table.subtable("webhook")),
+            exec=self._exec(table.subtable("exec")),
+            sqlite=tuple(filter(None, map(self._sqlite, table.subtables("sqlite")))),
+        )
+        table.close()
+        return outputs if table.names() else Outputs(file=FileOutput(self._default_file()))
+
+    def sources(self, root: Table) -> tuple[SqliteSource, ...]:
+        refuse_not_yet(root.report, root, "sources", self.not_yet)
+        table = root.section("sources")
+        found = tuple(filter(None, map(self._source, table.subtables("sqlite"))))
+        table.close()
+        return found
+
+    def _default_file(self) -> Path:
+        return self.store.parent / "events.ndjson"
+
+    def _file(self, table: Table | None) -> FileOutput | None:
+        if table is None:
+            return None
+        output = FileOutput(table.take("path", self.place.path, self._default_file()))
+        table.close()
+        return output
+
+    def _socket(self, table: Table | None) -> SocketOutput | None:
+        if table is None:
+            return None
+        default = self.place.socket_folder(self.store) / "events.sock"
+        path = table.take("path", self.place.path.socket, default)
+        if path == default and not socket_fits(default):
+            table.refuse("path", f"must be given: the default {default} is too long for a Unix socket")
+        rights = table.take("mode", mode, DEFAULT_SOCKET_MODE)
+        if rights & 0o002:
+            table.report.warnings.append(
+                f"{table.path('mode')}: every user of this machine may read the events, phone numbers "
+                'included; use "0660" and a group'
+            )
+        table.close()
+        return SocketOutput(path, rights)
+
+    def _webhook(self, table: Table | None) -> WebhookOutput | None:
+        if table is None:
+            return None
+        allow_remote = table.take("allow_remote", flag, default=False)
+        output = WebhookOutput(
+            url=self._url(table, allow_remote=allow_remote),
+            secret=read_secret(table, "secret", SecretKind.SIGNING, self.place),
+            all_events=table.take("all_events", flag, default=False),
+            allow_remote=allow_remote,
+            routes=tuple(self._route(each, allow_remote=allow_remote) for each in table.subtables("routes")),
+        )
+        table.close()
+        return output
+
+    def _url(self, table: Table, *, allow_remote: bool) -> str:
+        url = table.require("url", webhook_url) or ""
+        if not allow_remote and is_public_address(urlsplit(url).hostname or ""):
+            table.refuse("url", "must be a loopback or private address; for any other set allow_remote = true")
+        return url
+
+    def _route(self, table: Table, *, allow_remote: bool) -> WebhookRoute:
+        route = WebhookRoute(
+            url=self._url(table, allow_remote=allow_remote),
+            userref_prefix=table.take("userref_prefix", text),
+            account=table.take("account", text),
+            secret=read_secret(table, "secret", SecretKind.SIGNING, self.place),
+        )
+        if route.account is not None and route.account not in self.accounts:
+            table.refuse("account", "is not the name of an account in this configuration")
+        if "userref_prefix" not in table and "account" not in table:
+            table.report.add(table.key, None, "must say which events it takes: userref_prefix, account or both")
+        table.close()
+        return route
+
+    def _exec(self, table: Table | None) -> ExecOutput | None:
+        if table is None:
+            return None
+        found = table.require("command", command)
+        table.close()
+        return None if found is None else ExecOutput(found)
+
+    def _sqlite(self, table: Table) -> SqliteOutput | None:
+        path = table.require("path", self.place.path)
+        sql = table.require("statement", statement)
+        table.close()
+        return None if path is None or sql is None else SqliteOutput(path, sql)
+
+    def _source(self, table: Table) -> SqliteSource | None:
+        path = table.require("path", self.place.path)
+        sql = table.require("query", statement)
+        every = table.take("every", duration(0.1, 86400), DEFAULT_EVERY)
+        table.close()
+        return None if path is None or sql is None else SqliteSource(path, sql, every)

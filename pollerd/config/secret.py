@@ -1,0 +1,234 @@
+"""Secrets, and the places they are read from."""
+
+from __future__ import annotations
+
+import hmac
+import stat
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+from pollerd.config.problem import MASK, ConfigError, Problem
+
+_LARGEST_SECRET_BYTES = 64 * 1024
+
+Fingerprint = tuple[int, int, int]
+"""Modification time in nanoseconds, inode and size of a secret's file."""
+
+
+class Secret:
+    """A text that prints as ``***`` wherever it ends up; only :meth:`reveal` gives it away."""
+
+    __slots__ = ("__value",)
+
+    def __init__(self, value: str) -> None:
+        self.__value = value
+
+    def reveal(self) -> str:
+        """The text itself. Call it where the bytes leave for the wire, nowhere else."""
+        return self.__value
+
+    def __repr__(self) -> str:
+        return MASK
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __format__(self, spec: str) -> str:
+        return format(MASK, spec)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(_encoded(self), _encoded(other))
+
+    def __hash__(self) -> int:
+        return hash((Secret, self.__value))
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret cannot be pickled; pass on the place it is read from instead")
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a secret cannot be pickled; pass on the place it is read from instead")
+
+
+def _encoded(secret: Secret) -> bytes:
+    return secret.reveal().encode("utf-8", "surrogatepass")
+
+
+class SecretKind(Enum):
+    """What the secret is for, and with it which characters it may hold."""
+
+    TOKEN = auto()
+    PASSWORD = auto()
+    SIGNING = auto()
+
+    def fault(self, text: str) -> str | None:
+        """What is wrong with the text as such a secret, without repeating any of it."""
+        if not text:
+            return "is empty"
+        if "\n" in text or "\r" in text:
+            return "holds more than one line; keep the secret alone on a single line"
+        if any(ord(c) < 0x20 or ord(c) == 0x7F for c in text):
+            return "holds a control character; write the secret again as plain text"
+        if self is not SecretKind.TOKEN:
+            return None
+        if not text.isascii():
+            return "holds a character outside ASCII; a token has none, copy it again"
+        if " " in text:
+            return "holds a space; give the token alone, without a word before it"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the configuration asks for a secret: file and key path, for messages."""
+
+    file: str
+    key: str
+
+    def error(self, expected: str, value: str | None = None) -> ConfigError:
+        return ConfigError((Problem(self.file, self.key, value, expected),))
+
+
+class SecretSource(Protocol):
+    """A place that a secret can be read from, again and again."""
+
+    def read(self) -> Secret:
+        """The secret as it is now. Raises :class:`ConfigError` when it cannot be had or cannot be right."""
+        ...
+
+    def fingerprint(self) -> Fingerprint | None:
+        """Changes when the secret may have changed. None: not kept in a file, or the file is gone."""
+        ...
+
+    def warning(self) -> str | None:
+        """What is unwise about the place, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InlineSecret:
+    """Written in the configuration itself."""
+
+    secret: Secret
+    kind: SecretKind
+    origin: Origin
+
+    def read(self) -> Secret:
+        return _checked(self.secret.reveal(), self.kind, self.origin, "the value", MASK)
+
+    def fingerprint(self) -> Fingerprint | None:
+        return None
+
+    def warning(self) -> str | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class EnvSecret:
+    """Taken from an environment variable when the configuration was loaded."""
+
+    variable: str
+    secret: Secret | None
+    kind: SecretKind
+    origin: Origin
+
+    def read(self) -> Secret:
+        # A token pasted in place of the variable's name must not be repeated by the message.
+        name = self.variable if self.variable.isupper() else "that is named here"
+        if self.secret is None:
+            raise self.origin.error(f"the environment variable {name} is not set; set it, or name another")
+        return _checked(self.secret.reveal(), self.kind, self.origin, f"the environment variable {name}")
+
+    def fingerprint(self) -> Fingerprint | None:
+        return None
+
+    def warning(self) -> str | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSecret:
+    """Read from a file, which may be replaced while the daemon runs."""
+
+    path: Path
+    kind: SecretKind
+    origin: Origin
+
+    def read(self) -> Secret:
+        try:
+            # Opening a FIFO would wait for a writer, so the kind of file is looked at first.
+            if not stat.S_ISREG(self.path.stat().st_mode):
+                raise self.origin.error(f"{self.path} is not a regular file; name one that is")
+            with self.path.open("rb") as file:
+                raw = file.read(_LARGEST_SECRET_BYTES + 1)
+        except FileNotFoundError:
+            raise self.origin.error(f"{self.path} does not exist; create it with the secret in it") from None
+        except PermissionError:
+            raise self.origin.error(
+                f"{self.path} may not be read by this user; give it the right to (chown or chgrp the file)"
+            ) from None
+        except OSError as error:
+            raise self.origin.error(f"{self.path} cannot be read: {error.strerror}") from None
+        if len(raw) > _LARGEST_SECRET_BYTES:
+            raise self.origin.error(f"{self.path} is larger than 64 KiB; a secret is a single short line")
+        return _checked(self._text(raw), self.kind, self.origin, str(self.path))
+
+    def _text(self, raw: bytes) -> str:
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError:
+            raise self.origin.error(f"{self.path} is not text; write the secret as one line") from None
+        # A password may end in a blank, a token cannot: only the latter loses all white space around it.
+        if self.kind is SecretKind.TOKEN:
+            return text.strip(" \t\r\n")
+        return text.removesuffix("\n").removesuffix("\r")
+
+    def fingerprint(self) -> Fingerprint | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return (found.st_mtime_ns, found.st_ino, found.st_size)
+
+    def warning(self) -> str | None:
+        try:
+            mode = self.path.stat().st_mode
+        except OSError:
+            return None
+        if not mode & stat.S_IROTH:
+            return None
+        return f"{self.path} can be read by every user of this machine; run: chmod o= {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class AbsentSecret:
+    """Named nowhere. Loading goes on, so that commands which need no gateway work; reading is the error."""
+
+    kind: SecretKind
+    origin: Origin
+    ways: str
+
+    def read(self) -> Secret:
+        raise self.origin.error(self.ways)
+
+    def fingerprint(self) -> Fingerprint | None:
+        return None
+
+    def warning(self) -> str | None:
+        return None
+
+
+def _checked(text: str, kind: SecretKind, origin: Origin, place: str, value: str | None = None) -> Secret:
+    fault = kind.fault(text)
+    if fault is not None:
+        raise origin.error(f"{place} {fault}", value)
+    return Secret(text)

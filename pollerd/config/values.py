@@ -1,0 +1,265 @@
+"""The configuration as frozen values. Durations are seconds, paths are absolute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from pollerd.config.problem import ConfigError, Problem, mask_userinfo
+from pollerd.config.secret import FileSecret, SecretSource
+
+BUILT_IN = "built-in defaults"
+"""``Config.source`` when no file was found."""
+DEFAULT_KEEP_FINISHED = 30 * 86400.0
+DEFAULT_SOCKET_MODE = 0o660
+DEFAULT_EVERY = 5.0
+
+
+class MaskedUrl:
+    """A URL that may hold credentials: prints with ``***`` in their place."""
+
+    __slots__ = ("__url",)
+
+    def __init__(self, url: str) -> None:
+        self.__url = url
+
+    def reveal(self) -> str:
+        return self.__url
+
+    def __str__(self) -> str:
+        return mask_userinfo(self.__url)
+
+    def __repr__(self) -> str:
+        return f"MaskedUrl({mask_userinfo(self.__url)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return self.__url == other.__url if isinstance(other, MaskedUrl) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((MaskedUrl, self.__url))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAuth:
+    """``Authorization: Token ...``, what the vendor recommends."""
+
+    source: SecretSource
+
+
+@dataclass(frozen=True, slots=True)
+class BasicAuth:
+    """HTTP Basic; the source gives the password."""
+
+    username: str
+    source: SecretSource
+
+
+@dataclass(frozen=True, slots=True)
+class OAuth1:
+    """Two-legged OAuth 1.0a; the source gives the secret that belongs to the key."""
+
+    key: str
+    source: SecretSource
+
+
+Auth = TokenAuth | BasicAuth | OAuth1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one account may ask of the gateway."""
+
+    requests_per_second: float = 10.0
+    max_connections: int = 20
+    timeout: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One set of credentials at one gateway. Without ``proxy`` and ``ca_file`` the environment decides."""
+
+    name: str
+    base_url: str
+    auth: Auth
+    limits: Limits
+    proxy: MaskedUrl | None = None
+    ca_file: Path | None = None
+
+    @property
+    def secret_file(self) -> Path | None:
+        """The file that the secret is read from, if it comes from one."""
+        source = self.auth.source
+        return source.path if isinstance(source, FileSecret) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """When a message is looked at again. ``first_poll_after`` None: the policy chooses."""
+
+    policy: Literal["adaptive", "exponential"] = "adaptive"
+    polls_per_message: float = 5.0
+    factor: float = 1.5
+    first_poll_after: float | None = None
+    min_interval: float = 2.0
+    max_interval: float = 3600.0
+    not_found_grace: float = 900.0
+    give_up_after: float = 259200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    path: Path
+    keep_finished: float = DEFAULT_KEEP_FINISHED
+
+
+@dataclass(frozen=True, slots=True)
+class FileOutput:
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class SocketOutput:
+    path: Path
+    mode: int = DEFAULT_SOCKET_MODE
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRoute:
+    """Where events of one account, or of userrefs that begin so, go instead. Both given: both must hold."""
+
+    url: str
+    userref_prefix: str | None = None
+    account: str | None = None
+    secret: SecretSource | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookOutput:
+    """``allow_remote`` False: receivers at loopback and private addresses only."""
+
+    url: str
+    secret: SecretSource | None = None
+    all_events: bool = False
+    allow_remote: bool = False
+    routes: tuple[WebhookRoute, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExecOutput:
+    """Program and arguments, started without a shell."""
+
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteOutput:
+    """``statement`` is run for each event; its named parameters are event fields."""
+
+    path: Path
+    statement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    file: FileOutput | None = None
+    socket: SocketOutput | None = None
+    webhook: WebhookOutput | None = None
+    exec: ExecOutput | None = None
+    sqlite: tuple[SqliteOutput, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteSource:
+    """``query`` is run every ``every`` seconds and gives the ids to follow."""
+
+    path: Path
+    query: str
+    every: float = DEFAULT_EVERY
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """``socket`` None: no control socket, because the path chosen by default is too long for one."""
+
+    socket: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """``warn_below`` None: the balance is not watched."""
+
+    warn_below: float | None = None
+    check_every: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "text", "json", "journal"] = "auto"
+    show_msisdn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """A TCP address to serve HTTP on."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the daemon was told. ``source`` is the file's path or ``built-in defaults``."""
+
+    accounts: Mapping[str, Account]
+    store: Store
+    outputs: Outputs
+    control: Control
+    source: str = BUILT_IN
+    backoff: Backoff = Backoff()
+    credit: Credit = Credit()
+    log: Log = Log()
+    metrics: Listen | None = None
+    web: Listen | None = None
+    sources: tuple[SqliteSource, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # A caller's dict would leave the frozen value open to change.
+        object.__setattr__(self, "accounts", MappingProxyType(dict(self.accounts)))
+
+    def secret_sources(self) -> tuple[SecretSource, ...]:
+        """Every place a secret is read from."""
+        found = [account.auth.source for account in self.accounts.values()]
+        webhook = self.outputs.webhook
+        if webhook is not None:
+            signing = [webhook.secret, *(route.secret for route in webhook.routes)]
+            found += [source for source in signing if source is not None]
+        return tuple(found)
+
+    def resolve_secrets(self) -> tuple[str, ...]:
+        """Read every secret once; returns warnings about where they are kept.
+
+        Raises :class:`ConfigError` with all that cannot be read or cannot be right.
+        """
+        return check_secrets(self.secret_sources())
+
+
+def check_secrets(sources: tuple[SecretSource, ...]) -> tuple[str, ...]:
+    """Read every source; returns warnings, raises :class:`ConfigError` with all problems."""
+    problems: list[Problem] = []
+    for source in sources:
+        try:
+            source.read()
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(tuple(problems))
+    warnings = (source.warning() for source in sources)
+    return tuple(dict.fromkeys(text for text in warnings if text is not None))

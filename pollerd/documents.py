@@ -1,0 +1,92 @@
+"""A message as programs read it: what `list --json` and `show --json` give. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pollerd import errorcodes, lifecycle
+from pollerd.events import instant
+from pollerd.model import Message, Recipient, State
+
+STATE_NAMES = {State.NEW: "pending", State.PENDING: "pending", State.FINISHED: "finished", State.GAVE_UP: "gave_up"}
+"""A row that nobody has planned yet is pending for everybody outside."""
+
+
+class RecipientDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """One recipient. `time` is the gateway's in UNIX seconds, `meaning` its error code in words."""
+
+    msisdn: int
+    status: str
+    final: bool
+    time: float | None
+    error: str | None
+    code: str | None
+    meaning: str | None
+    country_code: str | None
+    mcc: str | None
+    mnc: str | None
+    charge_status: str | None
+
+
+class MessageDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """One message. `state` is `pending`, `finished` or `gave_up`; instants are RFC 3339 in UTC.
+
+    `next_poll_at` and `next_reason` are null when it is no longer polled.
+    """
+
+    id: int
+    account: str
+    userref: str | None
+    state: str
+    sent_at: str
+    sendtime: str | None
+    polls: int
+    first_poll_at: str | None
+    last_poll_at: str | None
+    last_answer: str | None
+    next_poll_at: str | None
+    next_reason: str | None
+    finished_at: str | None
+    recipients: tuple[RecipientDocument, ...]
+
+
+def message_document(message: Message) -> MessageDocument:
+    """The document of a message."""
+    polled = message.state == State.PENDING
+    return MessageDocument(
+        id=message.id,
+        account=message.account,
+        userref=message.userref,
+        state=STATE_NAMES[message.state],
+        sent_at=instant(message.sent_at),
+        sendtime=moment(message.sendtime),
+        polls=message.polls,
+        first_poll_at=moment(message.first_poll_at),
+        last_poll_at=moment(message.last_poll_at),
+        last_answer=message.last_answer or None,
+        next_poll_at=instant(message.next_poll_at) if polled else None,
+        next_reason=message.next_reason or None if polled else None,
+        finished_at=moment(message.finished_at),
+        recipients=tuple(_recipient(recipient) for recipient in message.recipients),
+    )
+
+
+def _recipient(recipient: Recipient) -> RecipientDocument:
+    return RecipientDocument(
+        msisdn=recipient.msisdn,
+        status=recipient.status,
+        final=lifecycle.is_final(recipient.status),
+        time=recipient.time,
+        error=recipient.error,
+        code=recipient.code,
+        meaning=errorcodes.words(recipient.code),
+        country_code=recipient.country,
+        mcc=recipient.mcc,
+        mnc=recipient.mnc,
+        charge_status=recipient.charge_status,
+    )
+
+
+def moment(when: float | None) -> str | None:
+    """An instant as text, None as None."""
+    return None if when is None else instant(when)

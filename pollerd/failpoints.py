@@ -1,0 +1,67 @@
+"""Test equipment: make the process die, or an operation fail, at a named step.
+
+The environment variable `POLLERD_FAILPOINTS` arms failpoints for the life of the process; without it `hit` does
+nothing. It is a comma-separated list of `NAME=ACTION[:HITS]`:
+
+    store.before_commit=kill:3        SIGKILL to this very process at the third hit
+    file.before_write=enospc:2-40     hits 2 to 40 raise OSError(ENOSPC); `2-` means from the second on
+    file.before_fsync=eio             every hit raises OSError(EIO)
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+VARIABLE: Final = "POLLERD_FAILPOINTS"
+_ERRORS: Final = {"enospc": errno.ENOSPC, "eio": errno.EIO, "edquot": errno.EDQUOT}
+_POINT: Final = re.compile(r"(?P<name>[\w.]+)=(?P<action>\w+)(?::(?P<first>\d+)(?P<range>-(?P<last>\d+)?)?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    action: str
+    first: int
+    last: int
+    # Hits come from several threads; next() on a count is atomic.
+    hits: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+
+def parse(text: str) -> Mapping[str, _Point]:
+    """The failpoints that `text` arms. Raises ValueError when it is malformed."""
+    points: dict[str, _Point] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        match = _POINT.fullmatch(part)
+        if match is None or match["action"] not in {"kill", *_ERRORS}:
+            raise ValueError(f"{VARIABLE}: {part!r} is not NAME=kill|{'|'.join(_ERRORS)}[:N[-[M]]]")
+        first = int(match["first"] or 1)
+        one_hit = match["first"] and not match["range"]
+        points[match["name"]] = _Point(match["action"], first, first if one_hit else int(match["last"] or sys.maxsize))
+    return MappingProxyType(points)
+
+
+_POINTS: Final = parse(os.environ.get(VARIABLE, ""))
+
+
+def armed(name: str) -> bool:
+    """Whether the failpoint can ever strike in this process."""
+    return name in _POINTS
+
+
+def hit(name: str) -> None:
+    """The program passes the step `name`. Free unless armed; then it may not return, or raise OSError."""
+    point = _POINTS.get(name)
+    if point is None or not point.first <= next(point.hits) <= point.last:
+        return
+    if point.action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    number = _ERRORS[point.action]
+    raise OSError(number, os.strerror(number), name)

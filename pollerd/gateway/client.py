@@ -1,0 +1,174 @@
+"""The client of one account: asks, and turns whatever happens into a value."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Final
+
+from aiohttp import ClientError, ClientResponse, ClientTimeout
+from aiohttp.abc import AbstractResolver
+from yarl import URL
+
+from pollerd.config import Account
+from pollerd.gateway.answerlog import AnswerLog
+from pollerd.gateway.answers import read_balance, read_message, read_refusal
+from pollerd.gateway.auth import Credentials
+from pollerd.gateway.body import MAX_ERROR_BYTES, MAX_WIRE_BYTES, TooLargeError, read_bounded
+from pollerd.gateway.failures import trouble
+from pollerd.gateway.redact import Redactor
+from pollerd.gateway.refusal import Refusal
+from pollerd.gateway.slots import Slots
+from pollerd.gateway.transport import Route, proxy_of, trust
+from pollerd.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
+from pollerd.ports import Balance, Clock
+
+CONNECTION_AGE: Final = 30.0
+"""Seconds after which a connection is replaced, so that a busy one follows the gateway's DNS."""
+
+_DECODED_AT_ONCE: Final = 256 * 1024
+_UNPACKED_AT_ONCE: Final = 4 * 1024
+"""Bytes of a body, plain and packed, up to which decoding is too short to be worth a thread."""
+
+
+class GatewayClient:
+    """Implements :class:`pollerd.ports.Gateway` for one account over HTTP.
+
+    Raises :class:`pollerd.config.ConfigError` when the secret, `ca_file` or the proxy cannot be used. `rng` spreads
+    the ages of connections. `resolver` replaces the system's name resolution. `connection_age` is in seconds.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        clock: Clock,
+        rng: random.Random,
+        *,
+        show_msisdn: bool = False,
+        resolver: AbstractResolver | None = None,
+        connection_age: float = CONNECTION_AGE,
+    ) -> None:
+        base = URL(account.base_url)
+        self._host = f"{base.host}:{base.explicit_port}" if base.explicit_port else str(base.host)
+        self._messages = base / "rest" / "mtsms"
+        self._me = base / "rest" / "me"
+        self._clock = clock
+        self._show_msisdn = show_msisdn
+        self._credentials = Credentials(account)
+        self._proxy = proxy_of(account)
+        self._redact = self._redactor()
+        self._log = AnswerLog(account.name, clock.monotonic)
+        route = Route(trust(account), self._proxy, ClientTimeout(total=account.limits.timeout), resolver)
+        self._slots = Slots(
+            account.limits.max_connections,
+            route.open,
+            clock.monotonic,
+            lambda: connection_age * rng.uniform(0.8, 1.1),
+        )
+
+    async def read(self, message_id: int) -> Outcome:
+        """One `GET /rest/mtsms/<id>`, bounded in time and size. Every failure is a value."""
+        reply = await self._get(self._messages / str(message_id))
+        if isinstance(reply, tuple):
+            body, response = reply
+            if response.status == 200:
+                outcome = await self._understand(body, response, message_id)
+                if type(outcome) is not Answer:
+                    self._note_unusable(f"message {message_id}", outcome)
+                return outcome
+            return self._refused(f"message {message_id}", response, body)
+        self._note_unusable(f"message {message_id}", reply)
+        return reply
+
+    async def balance(self) -> Balance | Trouble:
+        """One `GET /rest/me`."""
+        reply = await self._get(self._me)
+        outcome: Balance | NotFound | Rejected | Trouble
+        if isinstance(reply, tuple):
+            body, response = reply
+            if response.status != 200:
+                outcome = self._refused("balance", response, body)
+                return outcome if isinstance(outcome, Trouble) else _of_account(outcome)
+            outcome = read_balance(body, response.headers)
+        else:
+            outcome = reply
+        if isinstance(outcome, Balance):
+            return outcome
+        self._note_unusable("balance", outcome)
+        return outcome if isinstance(outcome, Trouble) else _of_account(outcome)
+
+    def reload_credentials(self) -> bool:
+        """Look at the secret's source again; True when it gave another secret, used from the next request on."""
+        if not self._credentials.reload():
+            return False
+        self._redact = self._redactor()
+        return True
+
+    async def close(self) -> None:
+        """Close all connections. Requests still under way fail."""
+        await self._slots.close()
+
+    # -- one request
+
+    async def _get(self, url: URL) -> tuple[bytes, ClientResponse] | Rejected | Trouble:
+        """The answer and its body as sent, or why there is none."""
+        slot, session = await self._slots.take()
+        broken = True
+        try:
+            response = await session.get(url, headers=self._credentials.headers(str(url)), allow_redirects=False)
+            try:
+                if response.status == 200:
+                    body = await read_bounded(response, MAX_WIRE_BYTES)
+                    broken = False
+                else:
+                    body, broken = await _read_refusal(response)
+            finally:
+                # After a whole body the connection is back in its slot already; else this closes it.
+                response.close()
+            broken = broken or response.headers.get("Connection", "").lower() == "close"
+        except TooLargeError as error:
+            return Rejected(error.detail, error.kind, decoded=False)
+        except (ClientError, OSError) as error:
+            failure = trouble(error, self._host)
+            return Trouble(failure.reason, failure.kind, self._redact(failure.detail))
+        finally:
+            self._slots.release(slot, broken=broken)
+        return body, response
+
+    async def _understand(self, body: bytes, response: ClientResponse, message_id: int) -> Outcome:
+        at_once = _UNPACKED_AT_ONCE if "Content-Encoding" in response.headers else _DECODED_AT_ONCE
+        if len(body) <= at_once:
+            return read_message(body, response.headers, message_id)
+        return await asyncio.to_thread(read_message, body, response.headers, message_id)
+
+    def _refused(self, what: str, response: ClientResponse, body: bytes) -> NotFound | Rejected | Trouble:
+        refusal = Refusal.of(response.status, response.headers, body, self._redact)
+        outcome = read_refusal(refusal, self._clock.now())
+        kind = "http_404" if isinstance(outcome, NotFound) else outcome.kind
+        self._log.refused(what, response.status, kind, refusal.text)
+        return outcome
+
+    def _note_unusable(self, what: str, outcome: Outcome) -> None:
+        if isinstance(outcome, Rejected | Trouble):
+            self._log.failed(what, outcome.kind, outcome.detail)
+
+    def _redactor(self) -> Redactor:
+        secrets = list(self._credentials.secrets)
+        if self._proxy is not None and self._proxy.user:
+            password = self._proxy.password or ""
+            secrets += [password, f"{self._proxy.user}:{password}"]
+        return Redactor((secret for secret in secrets if secret), show_msisdn=self._show_msisdn)
+
+
+def _of_account(outcome: NotFound | Rejected) -> Trouble:
+    """The balance belongs to no message: what refuses it is the gateway's trouble."""
+    kind = "http_404" if isinstance(outcome, NotFound) else outcome.kind
+    return Trouble(HoldReason.SERVER_ERRORS, kind, outcome.detail or kind)
+
+
+async def _read_refusal(response: ClientResponse) -> tuple[bytes, bool]:
+    """A refusal's body, and whether reading it broke the connection: the status alone already says enough."""
+    try:
+        return await read_bounded(response, MAX_ERROR_BYTES), False
+    except (ClientError, OSError, TooLargeError):
+        return b"", True

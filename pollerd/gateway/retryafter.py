@@ -1,0 +1,41 @@
+"""`Retry-After`, whatever was written there, as seconds that can be waited."""
+
+from __future__ import annotations
+
+import re
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+MOST: Final = 3600.0
+"""No gateway makes us wait longer than an hour: a wrong header must not silence an account for days."""
+
+_SECONDS: Final = re.compile(r"([+-]?)(\d+)(?:\.\d*)?")
+_DIGITS_THAT_MATTER: Final = 9
+
+
+def parse_retry_after(value: str | None, date: str | None, now: float) -> float | None:
+    """Seconds from now, 0 to 3600; None when there is no such header or it makes no sense.
+
+    `date` is the answer's own `Date` header: against it an HTTP date means the same on a machine whose clock is
+    wrong. Without it `now` (UNIX seconds) counts.
+    """
+    if value is None:
+        return None
+    value = value.strip()[:64]
+    match = _SECONDS.fullmatch(value)
+    if match is not None:
+        if match[1] == "-":
+            return 0.0
+        return min(MOST, float(match[2])) if len(match[2]) <= _DIGITS_THAT_MATTER else MOST
+    until = _instant(value)
+    if until is None:
+        return None
+    since = _instant(date) if date is not None else None
+    return min(MOST, max(0.0, until - (since if since is not None else now)))
+
+
+def _instant(value: str) -> float | None:
+    try:
+        return parsedate_to_datetime(value.strip()[:64]).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

@@ -1,0 +1,129 @@
+"""The way to the gateway: whom to trust, through which proxy, and how a connection slot is opened."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import Final
+from urllib.request import getproxies, proxy_bypass
+
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientHandlerType,
+    ClientOSError,
+    ClientRequest,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    ConnectionTimeoutError,
+    DummyCookieJar,
+    ServerDisconnectedError,
+    TCPConnector,
+)
+from aiohttp.abc import AbstractResolver
+from yarl import URL
+
+from pollerd.config import Account, ConfigError, Problem
+
+KEEP_ALIVE: Final = 15.0
+"""Seconds an unused connection is kept: less than servers commonly keep theirs, so that we are the ones to close."""
+_DNS_TTL: Final = 5
+_SECOND_ADDRESS_AFTER: Final = 1.0
+"""Seconds until a second address is tried beside one that does not answer. Longer than any usual handshake, so that
+two connections are never established for one slot."""
+
+
+class BrokenConnectionError(ClientError):
+    """The connection ended while an answer was awaited; the cause says how."""
+
+
+async def once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Keep aiohttp from repeating a failed GET by itself: the limiter would not know of the second request."""
+    try:
+        return await handler(request)
+    except (ClientConnectorError, ConnectionTimeoutError):
+        raise
+    except (ClientOSError, ServerDisconnectedError) as error:
+        raise BrokenConnectionError(str(error)) from error
+
+
+def trust(account: Account) -> ssl.SSLContext:
+    """The certificate authorities of `ca_file`, else those of $SSL_CERT_FILE, $SSL_CERT_DIR or the system.
+
+    Raises :class:`pollerd.config.ConfigError` when `ca_file` cannot be used.
+    """
+    try:
+        context = ssl.create_default_context(cafile=account.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        reason = "holds no certificate in PEM form" if isinstance(error, ssl.SSLError) else str(error.strerror)
+        raise ConfigError(
+            (
+                Problem(
+                    "",
+                    f"accounts.{account.name}.ca_file",
+                    str(account.ca_file),
+                    f"the file {reason}; name a readable file with the authority's certificate in PEM form",
+                ),
+            )
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def proxy_of(account: Account) -> URL | None:
+    """The account's proxy, else the environment's (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, but not for NO_PROXY).
+
+    Looked up once: aiohttp's own `trust_env` asks a thread and reads .netrc for every request.
+    Raises :class:`pollerd.config.ConfigError` for a proxy that cannot be used.
+    """
+    if account.proxy is not None:
+        return _proxy_url(account.proxy.reveal(), f"accounts.{account.name}.proxy")
+    base = URL(account.base_url)
+    found = getproxies()
+    text = found.get(base.scheme) or found.get("all")
+    if not text or proxy_bypass(f"{base.host}:{base.port}"):
+        return None
+    return _proxy_url(text, f"${base.scheme.upper()}_PROXY")
+
+
+def _proxy_url(text: str, key: str) -> URL:
+    try:
+        url = URL(text if "://" in text else f"http://{text}")
+        usable = url.scheme in ("http", "https") and bool(url.host)
+    except ValueError:
+        usable = False
+    if not usable:
+        expected = "not a proxy that can be used; write http://HOST:PORT, with USER:PASSWORD@ before the host if needed"
+        raise ConfigError((Problem("", key, None, expected),))
+    return url
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Everything that connections of one account have in common."""
+
+    trust: ssl.SSLContext
+    proxy: URL | None
+    timeout: ClientTimeout
+    resolver: AbstractResolver | None = None
+
+    def open(self) -> ClientSession:
+        """A session that holds one connection at most, and opens it with its first request."""
+        connector = TCPConnector(
+            limit=1,
+            ssl=self.trust,
+            resolver=self.resolver,
+            ttl_dns_cache=_DNS_TTL,
+            keepalive_timeout=KEEP_ALIVE,
+            happy_eyeballs_delay=_SECOND_ADDRESS_AFTER,
+        )
+        return ClientSession(
+            connector=connector,
+            cookie_jar=DummyCookieJar(),
+            timeout=self.timeout,
+            proxy=self.proxy,
+            auto_decompress=False,
+            trust_env=False,
+            middlewares=(once,),
+        )

@@ -1,0 +1,173 @@
+"""Takes in what others put into the database: new messages, and what commands ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+import msgspec
+
+from pollerd import judge
+from pollerd.committer import Committer
+from pollerd.judge import Judge
+from pollerd.model import Message, State
+from pollerd.ports import Clock, Request, RequestKind, Result
+from pollerd.store.store import Store, StoreUnavailableError
+
+log = logging.getLogger(__name__)
+
+LOOK: Final = 0.25
+"""Seconds between two looks for commits of other processes."""
+CHUNK: Final = 1000
+"""New rows planned at a time."""
+
+
+class Desk(Protocol):
+    """Where an account's messages are planned and, while a daemon runs, polled."""
+
+    def plan(self, message: Message) -> Message: ...
+    def again(self, message: Message) -> Message: ...
+    def offer(self, message: Message) -> None: ...
+    def drop(self, message_id: int) -> None: ...
+    def busy_with(self, message_id: int) -> bool: ...
+
+
+class OfflineDesk:
+    """Plans while no daemon runs: the rows are all there is."""
+
+    def __init__(self, judge: Judge, clock: Clock, held_total: float) -> None:
+        self._judge = judge
+        self._clock = clock
+        self._held_total = held_total
+
+    def plan(self, message: Message) -> Message:
+        """Plan a row that nobody has planned yet."""
+        return self._judge.first(message, self._clock.now(), self._held_total)
+
+    def again(self, message: Message) -> Message:
+        """Plan a message that was given up."""
+        return self._judge.again(message, self._clock.now(), self._held_total)
+
+    def offer(self, message: Message) -> None:
+        """The next daemon finds it in the store."""
+
+    def drop(self, message_id: int) -> None:
+        """Nothing is in memory."""
+
+    def busy_with(self, message_id: int) -> bool:
+        """Nothing is being polled."""
+        return False
+
+
+class Intake:
+    """Notices other writers by the database's data version and takes over what they left."""
+
+    def __init__(self, store: Store, committer: Committer, pollers: Mapping[str, Desk], clock: Clock) -> None:
+        self._store = store
+        self._committer = committer
+        self._pollers = pollers
+        self._clock = clock
+        self._strangers: set[str] = set()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            try:
+                if await self._store.foreign_change():
+                    await self.take_in()
+            except StoreUnavailableError as error:
+                log.debug("intake waits: %s", error)
+            await asyncio.sleep(LOOK)
+
+    async def take_in(self) -> None:
+        """Plan all rows that nobody has planned yet and do what commands asked for."""
+        await self.settle_requests()
+        while rows := await self._store.new(CHUNK):
+            for message in rows:
+                self._plan(message)
+            # Only what is on disk is gone from the next look.
+            await self._committer.flush()
+
+    def _plan(self, message: Message) -> None:
+        poller = self._pollers.get(message.account)
+        if poller is None:
+            self._warn(message.account)
+            planned = msgspec.structs.replace(message, state=State.PENDING, next_reason="account not configured")
+        else:
+            planned = poller.plan(message)
+        self._committer.record(Result(planned, was=State.NEW))
+        if poller is not None:
+            poller.offer(planned)
+
+    def _warn(self, account: str) -> None:
+        if account not in self._strangers:
+            self._strangers.add(account)
+            log.warning(
+                "messages for account %r wait: the configuration has no [accounts.%s]",
+                account,
+                account,
+                extra={"event": "account_unknown"},
+            )
+
+    # -- requests
+
+    async def settle_requests(self) -> None:
+        """Do all that commands asked for."""
+        while requests := await self._store.requests():
+            for request in requests:
+                await self.settle(request)
+                self._committer.record_done(request.id)
+            await self._committer.flush()
+
+    async def settle(self, request: Request) -> None:
+        """Do what a command asked for. A message that is not there is no error: the command has looked itself."""
+        if request.kind is RequestKind.RETRY_ALL:
+            await self._retry_all()
+            return
+        message = None if request.message_id is None else await self._current(request.message_id)
+        if message is None:
+            return
+        match request.kind:
+            case RequestKind.UNTRACK if message.state in (State.NEW, State.PENDING):
+                self._untrack(message)
+            case RequestKind.POLL if message.state in (State.NEW, State.PENDING):
+                self._poll_now(message)
+            case RequestKind.RETRY if message.state is State.GAVE_UP:
+                self._again(message)
+
+    async def _current(self, message_id: int) -> Message | None:
+        return self._committer.unsaved(message_id) or await self._store.message(message_id)
+
+    def _untrack(self, message: Message) -> None:
+        if (poller := self._pollers.get(message.account)) is not None:
+            poller.drop(message.id)
+        self._committer.record(judge.untracked(message, self._clock.now()))
+
+    def _poll_now(self, message: Message) -> None:
+        poller = self._pollers.get(message.account)
+        if poller is None or poller.busy_with(message.id):
+            return
+        due = poller.plan(message) if message.state is State.NEW else message
+        due = msgspec.structs.replace(due, next_poll_at=self._clock.now(), next_reason="asked for", forced=True)
+        self._committer.record(Result(due, was=message.state, full=message.state is State.NEW))
+        poller.offer(due)
+
+    def _again(self, message: Message) -> None:
+        poller = self._pollers.get(message.account)
+        if poller is None:
+            self._warn(message.account)
+            return
+        planned = poller.again(message)
+        self._committer.record(Result(planned, was=State.GAVE_UP))
+        poller.offer(planned)
+
+    async def _retry_all(self) -> None:
+        after = 0
+        while ids := await self._store.given_up(after):
+            for message_id in ids:
+                if (message := await self._current(message_id)) is not None and message.state is State.GAVE_UP:
+                    self._again(message)
+            await self._committer.flush()
+            after = ids[-1]

@@ -1,0 +1,218 @@
+"""What one outcome means for one message: its new row, its events, its next poll and why. Pure.
+
+Cadence is not retry: a pending answer asks the policy when the next look is worth it; a request that failed is tried
+again soon, jittered, and ages nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+import msgspec
+
+from pollerd import diff, lifecycle
+from pollerd.backoff import Decision, Policy, Settings
+from pollerd.events import Body
+from pollerd.model import Answer, GiveUpReason, Message, NotFound, Outcome, Recipient, Rejected, State, Trouble
+from pollerd.ports import Result
+
+MAX_STRIKES: Final = 5
+"""Answers held against a message (400, 422, undecodable) before polling it ends in `rejected_request`."""
+MAX_FAILURES: Final = 10
+"""Failures in a row, the account not held, after which a message that cannot be asked about has a deadline again."""
+RETRY_FIRST: Final = 2.0
+RETRY_MOST: Final = 60.0
+STRIKE_FIRST: Final = 5.0
+OBSERVED_MOST: Final = 32
+"""Recipients of one message that the backoff learns from at most: a mailing teaches no more than a sample of it."""
+
+
+class Judge:
+    """Decides for one account. Holds the policy and the random source, no message."""
+
+    def __init__(self, policy: Policy, settings: Settings, rng: random.Random) -> None:
+        self._policy = policy
+        self._settings = settings
+        self._rng = rng
+
+    def first(self, message: Message, now: float, held_total: float) -> Message:
+        """Plan a row that nobody has planned yet. A message sent in the past is due by its age."""
+        planned = msgspec.structs.replace(message, state=State.PENDING, base=message.sent_at, frozen_at=held_total)
+        if message.sent_at > now:
+            decision = self._policy.scheduled(now, message.sent_at)
+            return _planned(planned, now, decision)
+        decision = self._policy.first(now)
+        due = max(now, message.sent_at + decision.delay)
+        return _planned(planned, now, Decision(due - now, decision.reason))
+
+    def settle(self, message: Message, outcome: Outcome, now: float, held_total: float, failures: int = 0) -> Result:
+        """What `outcome`, met at `now`, leaves behind.
+
+        `held_total` is the account's sum of held seconds, `failures` how many requests for this message failed in a
+        row before this one while the account was not held.
+        """
+        idle = max(0.0, held_total - message.frozen_at)
+        match outcome:
+            case Answer():
+                return self._answered(_polled(message, now, "200"), outcome, now, idle)
+            case NotFound():
+                return self._missing(_polled(message, now, "404"), now, idle)
+            case Rejected():
+                return self._rejected(_polled(message, now, outcome.kind), now, idle)
+            case Trouble():
+                return self._failed(message, outcome, now, idle, failures)
+
+    def again(self, message: Message, now: float, held_total: float) -> Message:
+        """Take up a message that was given up: its clocks start anew, what was told stays told."""
+        elapsed = max(0.0, now - message.sent_at)
+        fresh = msgspec.structs.replace(
+            message,
+            state=State.PENDING,
+            base=now,
+            frozen_at=held_total - elapsed,
+            misses=0,
+            strikes=0,
+            finished_at=None,
+        )
+        return _planned(fresh, now, Decision(0.0, "taken up again"))
+
+    # -- outcomes
+
+    def _answered(self, message: Message, answer: Answer, now: float, idle: float) -> Result:
+        found = diff.diff(message.recipients, answer.recipients)
+        self._learn(message, found, now)
+        known = msgspec.structs.replace(
+            message,
+            misses=0,
+            strikes=0,
+            seen_at=now,
+            recipients=found.recipients,
+            userref=message.userref if message.userref is not None else answer.userref,
+            sendtime=answer.sendtime,
+            validity=answer.validity,
+        )
+        bodies = tuple(diff.told(known, found, now))
+        if found.complete:
+            return Result(_ended(known, State.FINISHED, now), bodies, polls=1)
+        deadline = self._deadline(known, idle)
+        if now >= deadline:
+            return self._given_up(known, GiveUpReason.DEADLINE, now, bodies)
+        base = self._policy.base_for(key(known), known.sent_at, known.base)
+        known = _planned(msgspec.structs.replace(known, base=base), now, self._cadence(known, base, now), deadline)
+        unchanged = found.recipients is message.recipients and _same_frame(message, known)
+        return Result(known, bodies, polls=1, full=not unchanged)
+
+    def _missing(self, message: Message, now: float, idle: float) -> Result:
+        missing = msgspec.structs.replace(message, misses=message.misses + 1)
+        origin = max(message.sent_at + idle, message.sendtime or 0.0, message.seen_at or 0.0)
+        ends = origin + self._settings.not_found_grace
+        if now >= ends:
+            return self._given_up(missing, GiveUpReason.NOT_FOUND, now)
+        decision = self._policy.not_visible(now, origin, missing.misses)
+        return Result(_planned(missing, now, decision, ends), polls=1, full=False)
+
+    def _rejected(self, message: Message, now: float, idle: float) -> Result:
+        struck = msgspec.structs.replace(message, strikes=message.strikes + 1)
+        if struck.strikes >= MAX_STRIKES or now >= self._deadline(message, idle):
+            return self._given_up(struck, GiveUpReason.REJECTED_REQUEST, now)
+        wait = self._spread(min(self._settings.max_interval, STRIKE_FIRST * 3.0**message.strikes))
+        return Result(_planned(struck, now, Decision(wait, f"refused: {message.last_answer}")), polls=1, full=False)
+
+    def _failed(self, message: Message, trouble: Trouble, now: float, idle: float, failures: int) -> Result:
+        # Others are answered, this one never is: then its deadline holds after all.
+        if failures >= MAX_FAILURES and now >= self._deadline(message, idle):
+            return self._given_up(message, GiveUpReason.DEADLINE, now)
+        wait = self._spread(min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(failures, 10)))
+        return Result(_planned(message, now, Decision(wait, f"request failed: {trouble.kind}")), full=False)
+
+    # -- parts
+
+    def _cadence(self, message: Message, base: float, now: float) -> Decision:
+        waiting = [r for r in message.recipients if not lifecycle.is_final(r.status)]
+        if message.sendtime is not None and message.sendtime > now:
+            return self._policy.scheduled(now, message.sendtime)
+        return self._policy.next(
+            now,
+            key(message),
+            max(message.sent_at, message.sendtime or 0.0),
+            base,
+            k=max(1, len(waiting)),
+            validity=message.validity,
+        )
+
+    def _learn(self, message: Message, found: diff.Diff, now: float) -> None:
+        """Feed the policy: what ended, and a sample of what is still pending."""
+        start = max(message.base, message.sendtime or 0.0)
+        # A 404 says nothing about the state: the interval begins at the last look that showed one.
+        previous = start if message.seen_at is None else message.seen_at
+        a0, a1 = max(0.0, previous - start), max(0.0, now - start)
+        ended = [change.recipient for change in found.changes if lifecycle.is_final(change.recipient.status)]
+        for recipient in ended[:OBSERVED_MOST]:
+            age = None if recipient.time is None else max(0.0, recipient.time - start)
+            self._policy.observe(
+                now, operator(recipient), a0, a1, True, age, recipient.status, message.sent_at, message.base
+            )
+        waiting = [r for r in found.recipients if not lifecycle.is_final(r.status)]
+        for recipient in waiting[:OBSERVED_MOST]:
+            self._policy.observe(
+                now, operator(recipient), a0, a1, False, None, recipient.status, message.sent_at, message.base
+            )
+
+    def _deadline(self, message: Message, idle: float) -> float:
+        """After sending, or after sendtime + validity_period when that is later; held time does not count."""
+        sending = max(message.sent_at, message.sendtime or 0.0)
+        return sending + max(self._settings.give_up_after, message.validity or 0.0) + idle
+
+    def _given_up(self, message: Message, reason: GiveUpReason, now: float, bodies: tuple[Body, ...] = ()) -> Result:
+        return Result(_ended(message, State.GAVE_UP, now), (*bodies, diff.gave_up(message, reason, now)), polls=1)
+
+    def _spread(self, seconds: float) -> float:
+        return seconds * self._rng.uniform(0.75, 1.25)
+
+
+def untracked(message: Message, now: float) -> Result:
+    """Stop following a message on request."""
+    body = diff.gave_up(message, GiveUpReason.UNTRACKED, now)
+    return Result(_ended(message, State.GAVE_UP, now), (body,), was=message.state)
+
+
+def operator(recipient: Recipient) -> str | None:
+    """The key of a recipient's operator for learning: "mcc/mnc", else the country, else None."""
+    if recipient.mcc and recipient.mnc:
+        return f"{recipient.mcc}/{recipient.mnc.zfill(2)}"
+    return recipient.country
+
+
+def key(message: Message) -> str | None:
+    """The operator that the next poll of `message` is about: that of its first recipient without a final state."""
+    for recipient in message.recipients:
+        if not lifecycle.is_final(recipient.status):
+            return operator(recipient)
+    return None
+
+
+def _polled(message: Message, now: float, answer: str) -> Message:
+    return msgspec.structs.replace(
+        message,
+        polls=message.polls + 1,
+        first_poll_at=message.first_poll_at if message.first_poll_at is not None else now,
+        last_poll_at=now,
+        last_answer=answer,
+        forced=False,
+    )
+
+
+def _planned(message: Message, now: float, decision: Decision, latest: float | None = None) -> Message:
+    due = now + max(0.0, decision.delay)
+    if latest is not None and due > latest:
+        due = latest
+    return msgspec.structs.replace(message, next_poll_at=due, next_reason=decision.reason, forced=False)
+
+
+def _ended(message: Message, state: State, now: float) -> Message:
+    return msgspec.structs.replace(message, state=state, finished_at=now, next_reason="", forced=False)
+
+
+def _same_frame(before: Message, after: Message) -> bool:
+    return before.sendtime == after.sendtime and before.validity == after.validity and before.userref == after.userref

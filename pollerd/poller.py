@@ -1,0 +1,232 @@
+"""One account's polling: takes what is due at the account's pace, asks, hands one result a poll to the committer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import OrderedDict
+from typing import Final, Protocol
+
+from pollerd import judge
+from pollerd.backoff import Policy
+from pollerd.committer import Committer
+from pollerd.judge import Judge
+from pollerd.model import HoldReason, Message, Outcome, Rejected, State, Trouble
+from pollerd.ports import Clock, Gateway, Limiter
+from pollerd.window import Bucket, Schedule, Window
+
+log = logging.getLogger(__name__)
+
+TICK: Final = 0.25
+"""Seconds between two looks at what the scan of the store should do."""
+LONGEST: Final = 60.0
+STREAK: Final = 5
+"""Answers in a row, of at least DISTINCT messages, that nobody can read: then it is the gateway's trouble."""
+DISTINCT: Final = 3
+
+
+class Abandoning(Limiter, Protocol):
+    """A limiter that can be told that a request's outcome will never come."""
+
+    def abandon(self) -> None: ...
+
+
+class PolicyRanker:
+    """Buckets by operator and octave of the age at the last poll; ranked by what the policy expects of a poll now."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def bucket(self, message: Message) -> Bucket:
+        """Never polled messages go by the minute of their sending."""
+        if message.last_poll_at is None:
+            return (None, int(message.sent_at // 60))
+        return (judge.key(message), int(math.log2(max(1.0, message.last_poll_at - message.base))))
+
+    def rank(self, message: Message, now: float) -> float:
+        """Weighted staleness gathered since the last poll."""
+        last = 0.0 if message.last_poll_at is None else max(0.0, message.last_poll_at - message.base)
+        return self._policy.index(judge.key(message), last, max(last, now - message.base))
+
+
+class Poller:
+    """The loop of one account: `connections` polls at a time at most, none before the limiter says so."""
+
+    def __init__(
+        self,
+        account: str,
+        *,
+        gateway: Gateway,
+        limiter: Abandoning,
+        verdicts: Judge,
+        window: Window,
+        schedule: Schedule,
+        committer: Committer,
+        clock: Clock,
+        connections: int,
+    ) -> None:
+        self.account = account
+        self.window = window
+        self.limiter = limiter
+        self.polls = 0
+        self.asking: dict[int, float] = {}
+        """Messages being asked about, and since when (monotonic)."""
+        self._gateway = gateway
+        self._judge = verdicts
+        self._schedule = schedule
+        self._committer = committer
+        self._clock = clock
+        self._connections = connections
+        self._turn = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._failures: OrderedDict[int, int] = OrderedDict()
+        self._unreadable: list[int] = []
+
+    async def run(self) -> None:
+        """Poll until `stop`, then end when the polls under way are answered."""
+        async with asyncio.TaskGroup() as side:
+            fill = side.create_task(self._keep_filled(), name=f"fill {self.account}")
+            watch = side.create_task(self._watch_limiter(), name=f"limits {self.account}")
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._connections):
+                    group.create_task(self._poll_on(), name=f"poll {self.account}")
+            fill.cancel()
+            watch.cancel()
+
+    def stop(self) -> None:
+        """Begin no further poll."""
+        self._stopping = True
+        self._wake.set()
+
+    def offer(self, message: Message) -> None:
+        """A message that was planned, or asked for."""
+        if self.window.offer(message):
+            self._wake.set()
+
+    def nudge(self) -> None:
+        """Look again at what is due."""
+        self._wake.set()
+
+    def drop(self, message_id: int) -> None:
+        """No longer of interest; the answer of a poll under way is thrown away."""
+        self.window.drop(message_id)
+
+    def busy_with(self, message_id: int) -> bool:
+        """Whether a poll of the message is being made."""
+        return self.window.under_way(message_id) is not None
+
+    def plan(self, message: Message) -> Message:
+        """Plan a row that nobody has planned yet."""
+        return self._judge.first(message, self._clock.now(), self.limiter.held_total)
+
+    def again(self, message: Message) -> Message:
+        """Plan a message that was given up."""
+        return self._judge.again(message, self._clock.now(), self.limiter.held_total)
+
+    # -- one poll
+
+    async def _poll_on(self) -> None:
+        while (message := await self._take()) is not None:
+            self.asking[message.id] = self._clock.monotonic()
+            try:
+                outcome = await self._gateway.read(message.id)
+            except asyncio.CancelledError:
+                self.limiter.abandon()
+                raise
+            finally:
+                del self.asking[message.id]
+            self._settle(message, outcome)
+            await self._committer.room()
+
+    async def _take(self) -> Message | None:
+        async with self._turn:
+            while not self._stopping:
+                now = self._clock.now()
+                wait = max(self.window.next_due() - now, self.limiter.delay())
+                if wait <= 0.0:
+                    message = self.window.pop(now)
+                    if message is not None:
+                        self.limiter.take()
+                        return message
+                    continue
+                await self._pause(wait)
+        return None
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, or until something changed. Bounded, so that no lost wake-up can stall an account for good."""
+        timer = asyncio.get_running_loop().call_later(min(seconds, LONGEST), self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()
+            self._wake.clear()
+
+    def _settle(self, message: Message, outcome: Outcome) -> None:
+        now = self._clock.now()
+        self.polls += 1
+        outcome = self._blamed(message.id, outcome)
+        held = self.limiter.held is not None
+        transition = self.limiter.report(outcome)
+        if transition is not None:
+            self._committer.record_account(transition.state, transition.bodies)
+            self._wake.set()
+        elif held:
+            self._wake.set()
+        current = self.window.under_way(message.id)
+        if current is None:
+            return
+        result = self._judge.settle(current, outcome, now, self.limiter.held_total, self._failed(message.id, outcome))
+        self._committer.record(result)
+        self.offer(result.message)
+
+    def _blamed(self, message_id: int, outcome: Outcome) -> Outcome:
+        """An unreadable answer is the message's own fault, unless one message after another gets one."""
+        if not isinstance(outcome, Rejected) or outcome.decoded:
+            if not isinstance(outcome, Trouble):
+                self._unreadable.clear()
+            return outcome
+        self._unreadable = [*self._unreadable[-STREAK:], message_id]
+        if len(self._unreadable) >= STREAK and len(set(self._unreadable)) >= DISTINCT:
+            return Trouble(HoldReason.SERVER_ERRORS, outcome.kind, outcome.detail)
+        if self.limiter.held is not None:
+            return Trouble(HoldReason.SERVER_ERRORS, outcome.kind, outcome.detail)
+        return outcome
+
+    def _failed(self, message_id: int, outcome: Outcome) -> int:
+        """Failures in a row of this message while others were answered; bounded in memory."""
+        if not isinstance(outcome, Trouble) or self.limiter.held is not None:
+            self._failures.pop(message_id, None)
+            return 0
+        failures = self._failures.get(message_id, 0)
+        self._failures[message_id] = failures + 1
+        self._failures.move_to_end(message_id)
+        if len(self._failures) > 10_000:
+            self._failures.popitem(last=False)
+        return failures
+
+    # -- what stays full
+
+    async def _keep_filled(self) -> None:
+        looked = 0.0
+        while True:
+            now = self._clock.now()
+            if self.window.wants(now):
+                more = await self.window.fill(self._schedule, now, self._committer.unsaved)
+                for message in list(self._committer.unsaved_messages()):
+                    if message.account == self.account and message.state is State.PENDING:
+                        self.window.admit(message)
+                self._wake.set()
+                if more and self.window.wants(now):
+                    await asyncio.sleep(0)
+                    continue
+            elif self.window.behind(now) and self._clock.monotonic() - looked >= 1.0:
+                looked = self._clock.monotonic()
+                await self.window.fill_latest(self._schedule, now, self._committer.unsaved)
+            await asyncio.sleep(TICK)
+
+    async def _watch_limiter(self) -> None:
+        while True:
+            await self.limiter.changed()
+            self._wake.set()

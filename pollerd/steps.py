@@ -1,0 +1,86 @@
+"""Keeps the schedule true when the wall clock is stepped: ages and due times move with it, nothing stalls or bursts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+import msgspec
+
+from pollerd.committer import Committer
+from pollerd.model import Message
+from pollerd.poller import Poller
+
+log = logging.getLogger(__name__)
+
+TICK: Final = 1.0
+CHUNK: Final = 5000
+
+
+class Steppable(Protocol):
+    """A clock that can say how far the wall clock was stepped."""
+
+    def correct(self) -> float: ...
+    def step(self, seconds: float) -> None: ...
+
+
+class Shiftable(Protocol):
+    """A store whose pending messages can be moved in time."""
+
+    async def shift(self, seconds: float, after: int, limit: int) -> int | None: ...
+
+
+class ClockWatch:
+    """Looks at the wall clock once a second."""
+
+    def __init__(
+        self,
+        clock: Steppable,
+        store: Shiftable,
+        committer: Committer,
+        pollers: Iterable[Poller],
+        stepped: Callable[[float], None],
+    ) -> None:
+        self._clock = clock
+        self._store = store
+        self._committer = committer
+        self._pollers = tuple(pollers)
+        self._stepped = stepped
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await asyncio.sleep(TICK)
+            if (seconds := self._clock.correct()) != 0.0:
+                await self._move(seconds)
+
+    async def _move(self, seconds: float) -> None:
+        log.warning(
+            "the system's clock was stepped by %+.1f s; the schedule moves with it",
+            seconds,
+            extra={"event": "clock_stepped", "seconds": round(seconds, 3)},
+        )
+        # What is still to be written has the old times and must be on disk before the rows move; what is settled
+        # from then on has the new ones and must wait until they have.
+        async with self._committer.exclusive():
+            self._clock.step(seconds)
+            for poller in self._pollers:
+                poller.window.shift(seconds, lambda message: moved(message, seconds))
+                poller.nudge()
+            self._stepped(seconds)
+            after: int | None = 0
+            while after is not None:
+                after = await self._store.shift(seconds, after, CHUNK)
+
+
+def moved(message: Message, seconds: float) -> Message:
+    """The message in the new time; `frozen_at` keeps its age towards giving up what it was."""
+    return msgspec.structs.replace(
+        message,
+        next_poll_at=message.next_poll_at + seconds,
+        base=message.base + seconds,
+        seen_at=None if message.seen_at is None else message.seen_at + seconds,
+        frozen_at=message.frozen_at - seconds,
+    )

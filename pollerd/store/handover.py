@@ -1,0 +1,116 @@
+"""How a command hands over: ids to follow, and requests to whoever owns the database. Synchronous."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import repeat
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+import msgspec
+
+from pollerd.ports import RequestKind
+from pollerd.store import schema
+from pollerd.store.rows import DEFAULT_ACCOUNT
+from pollerd.store.statements import statements
+
+CHUNK: Final = 50_000
+"""Ids of one transaction: long enough to be fast, short enough not to hold up the daemon's commits."""
+
+
+class Tracked(NamedTuple):
+    """What became of ids: newly followed, followed before, and how many of the latter had been given up."""
+
+    new: int
+    known: int
+    gave_up: int
+
+
+class Asked(NamedTuple):
+    """The requests of one call, as numbers of their rows, both ends included."""
+
+    first: int
+    last: int
+
+
+class Handover:
+    """The database opened for writing by a process that does not own it."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        self._sql = statements("handover")
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open the database, create it where there is none yet. Raises StoreError."""
+        return cls(Path(path), schema.prepare(path))
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def track(
+        self,
+        ids: Sequence[int],
+        account: str = DEFAULT_ACCOUNT,
+        userref: str | None = None,
+        sent_at: float | None = None,
+    ) -> Tracked:
+        """Follow `ids` (each 1 to 2^63-1) from now on; on disk when this returns.
+
+        `sent_at` is UNIX seconds, None: now. An id that is followed already keeps what is known of it.
+        """
+        new = known = gave_up = 0
+        for start in range(0, len(ids), CHUNK):
+            some = ids[start : start + CHUNK]
+            sent = time.time() if sent_at is None else sent_at
+            with self._transaction():
+                rows = zip(some, repeat(account), repeat(userref), repeat(sent), strict=False)
+                added = self._connection.executemany(self._sql["track"], rows).rowcount
+                if added < len(some):
+                    gave_up += self._count_gave_up(some)
+            new += added
+            known += len(some) - added
+        return Tracked(new, known, gave_up)
+
+    def ask(self, kind: RequestKind, ids: Sequence[int | None]) -> Asked:
+        """Leave a request for each id (None: it concerns no single message) to the database's owner."""
+        with self._transaction():
+            first = last = 0
+            for message_id in ids:
+                last = self._connection.execute(self._sql["ask"], (kind.value, message_id)).lastrowid or 0
+                first = first or last
+        return Asked(first, last)
+
+    def waiting(self, asked: Asked) -> bool:
+        """Whether some of the requests have not been dealt with yet."""
+        with schema.explained(self._path):
+            found = self._connection.execute(self._sql["first_waiting"], asked).fetchone()[0]
+        return found is not None
+
+    def _count_gave_up(self, ids: Sequence[int]) -> int:
+        found = self._connection.execute(self._sql["count_gave_up"], (msgspec.json.encode(list(ids)).decode(),))
+        return int(found.fetchone()[0])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with schema.explained(self._path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise

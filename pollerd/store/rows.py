@@ -1,0 +1,164 @@
+"""A row of `messages` as a value and back. Rows written by users' own SQL are taken as they were meant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from pollerd.errors import StoreError
+from pollerd.model import Message, Recipient, State
+
+COLUMNS: Final = (
+    "id",
+    "account",
+    "userref",
+    "sent_at",
+    "state",
+    "next_poll_at",
+    "next_reason",
+    "polls",
+    "misses",
+    "strikes",
+    "base",
+    "frozen_at",
+    "first_poll_at",
+    "last_poll_at",
+    "last_answer",
+    "seen_at",
+    "sendtime",
+    "validity",
+    "finished_at",
+    "recipients",
+)
+"""The columns of a row in the order that the functions here take and give them."""
+
+DEFAULT_ACCOUNT: Final = "default"
+_LARGEST_SECONDS: Final = 1e11
+"""No instant in seconds before the year 5138 is larger; what is, was given in milli- or microseconds."""
+
+_recipients = msgspec.msgpack.Decoder(tuple[Recipient, ...])
+_encoder = msgspec.msgpack.Encoder()
+_STATES: Final = frozenset(State)
+
+
+def message_from_row(row: Sequence[Any], now: float) -> Message:
+    """The message in a row selected as `COLUMNS`.
+
+    `now` (UNIX seconds) stands in for a `sent_at` that cannot be understood. Without `next_poll_at` the message is due
+    at `sent_at`. Raises StoreError when the recipients are damaged.
+    """
+    sent_at = instant(row[3], now)
+    base = sent_at if row[10] is None else row[10]
+    return Message(
+        id=row[0],
+        account=text(row[1]) or DEFAULT_ACCOUNT,
+        userref=text(row[2]),
+        sent_at=sent_at,
+        state=State(row[4]) if row[4] in _STATES else State.NEW,
+        next_poll_at=sent_at if row[5] is None else row[5],
+        next_reason=row[6] or "",
+        polls=row[7],
+        misses=row[8],
+        strikes=row[9],
+        base=base,
+        frozen_at=row[11],
+        first_poll_at=row[12],
+        last_poll_at=row[13],
+        last_answer=row[14] or "",
+        seen_at=row[15],
+        sendtime=row[16],
+        validity=row[17],
+        finished_at=row[18],
+        recipients=recipients_from_blob(row[19], row[0]),
+    )
+
+
+def row_from_message(message: Message) -> tuple[Any, ...]:
+    """The values of `COLUMNS`. A message that is no longer polled has no `next_poll_at`."""
+    return (
+        message.id,
+        message.account,
+        message.userref,
+        message.sent_at,
+        int(message.state),
+        message.next_poll_at if message.state <= State.PENDING else None,
+        message.next_reason,
+        message.polls,
+        message.misses,
+        message.strikes,
+        message.base,
+        message.frozen_at,
+        message.first_poll_at,
+        message.last_poll_at,
+        message.last_answer,
+        message.seen_at,
+        message.sendtime,
+        message.validity,
+        message.finished_at,
+        blob_from_recipients(message.recipients),
+    )
+
+
+def recipients_from_blob(blob: bytes | None, message_id: int) -> tuple[Recipient, ...]:
+    """The recipients as stored; none before the first answer. Raises StoreError when they cannot be read."""
+    if blob is None:
+        return ()
+    try:
+        return _recipients.decode(blob)
+    except (msgspec.DecodeError, TypeError) as error:
+        raise StoreError(
+            f"the recipients stored for message {message_id} are damaged ({error}). "
+            f"Stop following it (pollerd untrack {message_id}), then track it again.",
+        ) from error
+
+
+def blob_from_recipients(recipients: tuple[Recipient, ...]) -> bytes | None:
+    """MessagePack for the column `recipients`."""
+    return _encoder.encode(recipients) if recipients else None
+
+
+def text(value: object) -> str | None:
+    """A text column as users fill it: numbers and blobs are texts, empty is nothing."""
+    match value:
+        case None | "" | b"":
+            return None
+        case str():
+            return value
+        case bytes():
+            return value.decode("utf-8", "replace")
+        case _:
+            return str(value)
+
+
+def instant(value: object, default: float) -> float:
+    """UNIX seconds from what users write into `sent_at`.
+
+    Milli- and microseconds are told by their size, texts are read as ISO 8601 (UTC where they name no zone, as
+    SQLite's `datetime('now')`). `default` when nothing sensible can be read.
+    """
+    match value:
+        case int() | float():
+            seconds = float(value)
+        case str() | bytes():
+            seconds = _from_text(value.decode("ascii", "replace") if isinstance(value, bytes) else value)
+        case _:
+            return default
+    while math.isfinite(seconds) and seconds >= _LARGEST_SECONDS:
+        seconds /= 1000.0
+    return seconds if math.isfinite(seconds) and seconds > 0 else default
+
+
+def _from_text(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        pass
+    try:
+        when = datetime.fromisoformat(value.strip())
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return math.nan

@@ -1,0 +1,218 @@
+"""Makes a database what this version needs: creates it, migrates it, refuses what it does not know."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import stat
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pollerd.errors import StoreError
+
+APPLICATION_ID: Final = 0x706F6C64
+"""Written into the database's header ("pold"), so that a database of another program is told apart."""
+
+BUSY_TIMEOUT: Final = 15.0
+"""Seconds a writer waits for another one."""
+
+MIGRATIONS: Final = Path(__file__).with_name("migrations")
+_FILE_MODE: Final = 0o640
+_FOLDER_MODE: Final = 0o750
+_NAME: Final = re.compile(r"(\d{4})_\w+\.sql", re.ASCII)
+
+
+class Migration(NamedTuple):
+    """One step of the schema: `version` is what `PRAGMA user_version` says after it."""
+
+    version: int
+    path: Path
+
+
+def migrations(folder: Path = MIGRATIONS) -> tuple[Migration, ...]:
+    """The steps in order."""
+    found = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
+    return tuple(sorted(Migration(int(match[1]), path) for match, path in found if match is not None))
+
+
+def prepare(path: str | os.PathLike[str], *, timeout: float = BUSY_TIMEOUT) -> sqlite3.Connection:
+    """Open the database for writing, in autocommit mode; create and migrate it first where needed.
+
+    A new file gets the rights 0640 and new folders 0750 whatever the umask; SQLite gives -wal and -shm the rights of
+    the database. Raises StoreError.
+    """
+    database = Path(os.path.realpath(path))
+    _create(database)
+    with explained(database):
+        connection = sqlite3.connect(database, timeout=timeout, isolation_level=None)
+        try:
+            migrate(connection, timeout=timeout)
+            # With NORMAL a power cut may take back what was already told.
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def migrate(
+    connection: sqlite3.Connection,
+    steps: Sequence[Migration] | None = None,
+    *,
+    timeout: float = BUSY_TIMEOUT,
+) -> None:
+    """Bring the database to the newest schema: all missing steps in one transaction, WAL mode set.
+
+    Safe to run in several processes at once. Raises StoreError when the database is newer than this version of
+    pollerd or belongs to another program; sqlite3.Error as it comes. No transaction may be open.
+    """
+    steps = migrations() if steps is None else steps
+    if _missing(connection, steps):
+        _set_wal(connection, timeout)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have been faster: only inside the transaction is the version certain.
+            for step in _missing(connection, steps):
+                _apply(connection, step)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    else:
+        _set_wal(connection, timeout)
+
+
+@contextmanager
+def explained(database: Path) -> Iterator[None]:
+    """Turn SQLite's errors into a StoreError that says what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(explanation(database, error)) from error
+
+
+def _missing(connection: sqlite3.Connection, steps: Sequence[Migration]) -> list[Migration]:
+    # One statement, hence one moment: another process may be creating the schema.
+    version, owner, filled = connection.execute(
+        "SELECT user_version, application_id, EXISTS (SELECT 1 FROM sqlite_master)"
+        " FROM pragma_user_version, pragma_application_id",
+    ).fetchone()
+    newest = steps[-1].version
+    if version > newest and owner == APPLICATION_ID:
+        raise StoreError(
+            f"the database has schema {version}, this version of pollerd knows up to {newest}. "
+            "Install the newer pollerd again, or name another [store] path.",
+        )
+    if owner != APPLICATION_ID and (owner or version or filled):
+        raise StoreError(
+            "the database belongs to another program. Name a file of its own in [store] path.",
+        )
+    return [step for step in steps if step.version > version]
+
+
+def _apply(connection: sqlite3.Connection, step: Migration) -> None:
+    # executescript() would commit first and so tear the step out of the transaction.
+    for statement in split(step.path.read_text(encoding="utf-8")):
+        connection.execute(statement)
+    if step.version == 1:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("INSERT INTO meta (name, value) VALUES ('store_id', ?)", (str(uuid.uuid4()),))
+    connection.execute(f"PRAGMA user_version = {step.version:d}")
+
+
+def split(script: str) -> Iterator[str]:
+    """The statements of a script; each ends at a line's end."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        # The closing ";" may have a comment behind it.
+        if ";" in line and sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if any(line.strip() and not line.lstrip().startswith("--") for line in statement.splitlines()):
+        yield statement
+
+
+def _set_wal(connection: sqlite3.Connection, timeout: float) -> None:
+    # The switch does not wait for other connections by itself: SQLite answers "locked" at once.
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+            if mode not in ("wal", "memory"):
+                connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _create(database: Path) -> None:
+    try:
+        _create_folder(database.parent)
+        try:
+            descriptor = os.open(database, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+        except FileExistsError:
+            if not stat.S_ISREG(database.stat().st_mode):
+                raise StoreError(f"{database} is not a file. Name a file in [store] path.") from None
+            return
+        try:
+            os.fchmod(descriptor, _FILE_MODE)
+            own_as_folder(descriptor, database.parent)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StoreError(
+            f"the database {database} cannot be created: {error.strerror}. "
+            "Give this user the right to write in its folder, or name another file in [store] path.",
+        ) from error
+
+
+def own_as_folder(descriptor: int, folder: Path) -> None:
+    """Give a file that root has just made to the owner of its folder: otherwise the service could not write it."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def _create_folder(folder: Path) -> None:
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    for parent in reversed(missing):
+        try:
+            parent.mkdir(mode=_FOLDER_MODE)
+        except FileExistsError:
+            continue
+        parent.chmod(_FOLDER_MODE)
+
+
+def explanation(database: Path, error: sqlite3.Error) -> str:
+    """What SQLite said, and what to do about it."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    match code:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            hint = "another program holds it for writing; try again, and end long transactions in other programs"
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            hint = "give this user the right to write the file and its folder, or run as the user that owns them"
+        case sqlite3.SQLITE_NOTADB:
+            hint = "the file is something else; name another one in [store] path"
+        case sqlite3.SQLITE_CORRUPT:
+            hint = "it is damaged; stop the daemon and restore a backup"
+        case sqlite3.SQLITE_FULL:
+            hint = "make room on the disk"
+        case sqlite3.SQLITE_IOERR:
+            hint = "look at the disk and at its free space"
+        case _:
+            hint = "check [store] path"
+    return f"the database {database} cannot be used ({error}): {hint}."

@@ -1,0 +1,347 @@
+"""The daemon's side of the database: one writer, whole transactions, committed events in order.
+
+Durability: WAL with `synchronous=FULL`; a transaction that `commit` returned from survives a power cut. Cancelling an
+aiosqlite await does not stop its statement, so every transaction runs to its end shielded from cancellation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+import aiosqlite
+import msgspec
+
+from pollerd import events, failpoints
+from pollerd.errors import DurabilityError, StoreError
+from pollerd.events import Event
+from pollerd.model import HoldReason, Message, State
+from pollerd.ports import AccountState, Batch, Cursor, Request, RequestKind, Result
+from pollerd.store import rows, schema
+from pollerd.store.statements import statements
+
+T = TypeVar("T")
+TAIL: Final = 4096
+"""Events kept in memory after their commit, so that outputs that keep up never read them back from disk."""
+BUSY_TIMEOUT: Final = 10.0
+_NO_FSYNC = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
+_PASSING = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN},
+)
+
+
+class StoreUnavailableError(StoreError):
+    """The database cannot be written for now (disk full, locked by others); the same call may work later."""
+
+
+class Store:
+    """The open database. Only the process that holds its `Ownership` may have one."""
+
+    def __init__(
+        self,
+        path: Path,
+        writer: aiosqlite.Connection,
+        reader: aiosqlite.Connection,
+        now: Callable[[], float],
+    ) -> None:
+        self.path = path
+        self._now = now
+        self._writer = writer
+        self._reader = reader
+        self._writing = asyncio.Lock()
+        self._sql = {name: sql.format(columns=", ".join(rows.COLUMNS)) for name, sql in statements("store").items()}
+        self._tail: deque[Event] = deque(maxlen=TAIL)
+        self._last = 0
+        self._pruned = 0
+        self._told = asyncio.Event()
+        self._data_version = 0
+
+    @classmethod
+    async def open(cls, path: Path, now: Callable[[], float]) -> Self:
+        """Open (and create or migrate) the database at `path`; `now` gives UNIX seconds.
+
+        Raises StoreError when it cannot be used.
+        """
+        try:
+            await asyncio.to_thread(_prepare, path)
+            writer = await _connect(path)
+            reader = await _connect(path)
+            await reader.execute("PRAGMA query_only = ON")
+            store = cls(path, writer, reader, now)
+            await store._restore_place()
+        except sqlite3.Error as error:
+            raise _translated(error, path) from error
+        return store
+
+    async def close(self) -> None:
+        """Close both connections; the last one out checkpoints the WAL."""
+        await self._reader.close()
+        await self._writer.close()
+
+    # -- writing
+
+    async def commit(self, batch: Batch) -> tuple[Event, ...]:
+        """Put a batch on disk, whole or not at all, and return its events with their `seq`.
+
+        Raises StoreUnavailableError when it may work later (nothing was written), DurabilityError when the disk
+        could not promise anything.
+        """
+        return await self._shielded(self._commit(batch))
+
+    async def _commit(self, batch: Batch) -> tuple[Event, ...]:
+        touched = [_schedule(r.message) for r in batch.results if not r.full]
+        settled = [_whole(r.message) for r in batch.results if r.full]
+        async with self._writing:
+            told = tuple(self._numbered(batch))
+            stored = [(e.seq, e.type, e.message_id, at, e.body) for e, at in told]
+            work: list[tuple[str, Sequence[Sequence[Any]]]] = [
+                ("touch", touched),
+                ("settle", settled),
+                ("tell", stored),
+                ("save_account", [_account_row(account) for account in batch.accounts]),
+                ("save_cursor", [(c.name, c.seq, c.detail, batch.at) for c in batch.cursors]),
+                ("request_done", [(request,) for request in batch.done]),
+                ("set_meta", list(batch.notes)),
+                ("count", list(_counted(batch.results).items())),
+            ]
+            await self._transaction([(self._sql[name], rows_) for name, rows_ in work if rows_])
+            committed = tuple(event for event, _ in told)
+            if committed:
+                self._last = committed[-1].seq
+                self._tail.extend(committed)
+                self._told.set()
+                self._told = asyncio.Event()
+        return committed
+
+    async def _transaction(self, work: Iterable[tuple[str, Sequence[Sequence[Any]]]]) -> None:
+        try:
+            await self._writer.execute("BEGIN IMMEDIATE")
+            failpoints.hit("store.begun")
+            for sql, parameters in work:
+                await self._writer.executemany(sql, parameters)
+            failpoints.hit("store.written")
+            await self._writer.execute("COMMIT")
+            failpoints.hit("store.committed")
+        except sqlite3.Error as error:
+            if self._writer.in_transaction:
+                await self._writer.execute("ROLLBACK")
+            raise _translated(error, self.path) from error
+
+    def _numbered(self, batch: Batch) -> Iterable[tuple[Event, float]]:
+        seq = self._last
+        for result in batch.results:
+            for body in result.bodies:
+                seq += 1
+                yield Event(seq, events.event_type(body), result.message.id, events.encode(body)), batch.at
+        for body in batch.bodies:
+            seq += 1
+            yield Event(seq, events.event_type(body), None, events.encode(body)), batch.at
+
+    async def _shielded(self, work: Awaitable[T]) -> T:
+        task = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task])
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error from None
+            raise
+
+    async def advance_seq(self, seq: int) -> None:
+        """Make the next event's number larger than `seq` (an output has seen more than this database knows of)."""
+        await self._shielded(self._advance_seq(seq))
+
+    async def _advance_seq(self, seq: int) -> None:
+        async with self._writing:
+            if seq <= self._last:
+                return
+            changed = await self._writer.execute(self._sql["set_last_seq"], (seq,))
+            if changed.rowcount == 0:
+                await self._writer.execute(self._sql["create_last_seq"], (seq,))
+            if not self._tail:
+                self._pruned = max(self._pruned, seq)
+            self._last = seq
+
+    async def shift(self, seconds: float, after: int, limit: int) -> int | None:
+        """Move the times of pending messages with ids above `after` by `seconds` (the wall clock was stepped).
+
+        Does at most `limit` rows and returns the id to go on after, None when there are no more.
+        """
+        return await self._shielded(self._shift(seconds, after, limit))
+
+    async def _shift(self, seconds: float, after: int, limit: int) -> int | None:
+        async with self._writing:
+            until: int | None = (await self._fetch(self._writer, "shift_until", (after, limit)))[0][0]
+            if until is not None:
+                await self._transaction([(self._sql["shift"], [(seconds, after, until)])])
+            return until
+
+    # -- reading
+
+    async def due(self, account: str, after: tuple[float, int], until: float, limit: int) -> list[Message]:
+        """Pending messages of `account` behind the place `after` (due time, id) and due by `until`, in that order.
+
+        Runs in the writer's order: everything committed before this call is seen, nothing committed after it.
+        """
+        return await self._messages("due", (account, after[0], after[0], after[1], until, limit))
+
+    async def due_latest(self, account: str, until: float, limit: int) -> list[Message]:
+        """Of the pending messages due by `until`, those that became due last."""
+        return await self._messages("due_latest", (account, until, limit))
+
+    async def new(self, limit: int) -> list[Message]:
+        """Rows that nobody has planned yet, in id order."""
+        return await self._messages("new", (limit,))
+
+    async def pending(self, after: int, limit: int) -> list[Message]:
+        """Pending messages with ids above `after`, in id order."""
+        return await self._messages("pending", (after, limit))
+
+    async def message(self, message_id: int) -> Message | None:
+        """One message, or None when it is not tracked."""
+        found = await self._messages("message", (message_id,))
+        return found[0] if found else None
+
+    async def _messages(self, name: str, parameters: Sequence[Any]) -> list[Message]:
+        now = self._now()
+        return [rows.message_from_row(row, now) for row in await self._fetch(self._writer, name, parameters)]
+
+    async def _fetch(self, connection: aiosqlite.Connection, name: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        try:
+            return list(await connection.execute_fetchall(self._sql[name], parameters))
+        except sqlite3.Error as error:
+            raise _translated(error, self.path) from error
+
+    async def requests(self, limit: int = 1000) -> list[Request]:
+        """What commands asked for, oldest first."""
+        found = await self._fetch(self._writer, "requests", (limit,))
+        return [Request(int(row[0]), RequestKind(row[1]), row[2]) for row in found]
+
+    async def given_up(self, after: int, limit: int = 1000) -> list[int]:
+        """Ids of messages whose polling ended without a final state, ascending, greater than `after`."""
+        return [row[0] for row in await self._fetch(self._writer, "gave_up", (after, limit))]
+
+    async def accounts(self) -> dict[str, AccountState]:
+        """What is known of each account from earlier runs."""
+        return {row[0]: _account(row) for row in await self._fetch(self._reader, "accounts")}
+
+    async def note(self, name: str) -> bytes | None:
+        """A small named value (what the backoff learned, the store's identity)."""
+        found = await self._fetch(self._reader, "get_meta", (name,))
+        return found[0][0] if found else None
+
+    async def foreign_change(self) -> bool:
+        """Whether another process has committed since the last call (true once after opening)."""
+        rows_ = list(await self._writer.execute_fetchall("PRAGMA data_version"))
+        version = int(rows_[0][0])
+        changed = version != self._data_version
+        self._data_version = version
+        return changed
+
+    # -- the event log
+
+    @property
+    def last(self) -> int:
+        """The highest `seq` ever given."""
+        return self._last
+
+    @property
+    def pruned(self) -> int:
+        """Everything up to this `seq` has been deleted."""
+        return self._pruned
+
+    async def read(self, after: int, limit: int) -> Sequence[Event]:
+        """Committed events with `seq > after`, ascending, at most `limit`."""
+        if after >= self._last:
+            return ()
+        if self._tail and self._tail[0].seq <= after + 1:
+            start = max(0, after + 1 - self._tail[0].seq)
+            if self._tail[-1].seq - self._tail[0].seq == len(self._tail) - 1:
+                return [self._tail[i] for i in range(start, min(len(self._tail), start + limit))]
+        found = await self._fetch(self._reader, "events_after", (after, limit))
+        return [Event(row[0], row[1], row[2], bytes(row[3])) for row in found]
+
+    async def wait(self, after: int) -> None:
+        """Return once an event with `seq > after` is committed."""
+        while self._last <= after:
+            await self._told.wait()
+
+    async def cursor(self, name: str) -> Cursor | None:
+        """Where the output `name` stood when it last said so."""
+        found = await self._fetch(self._reader, "cursor", (name,))
+        return Cursor(*found[0]) if found else None
+
+    async def save_cursor(self, cursor: Cursor) -> None:
+        """Commit an output's place."""
+        await self.commit(Batch(cursors=(cursor,)))
+
+    async def _restore_place(self) -> None:
+        self._last = int((await self._fetch(self._reader, "last_seq"))[0][0])
+        first = (await self._fetch(self._reader, "first_seq"))[0][0]
+        self._pruned = self._last if first is None else int(first) - 1
+
+
+def _counted(results: Iterable[Result]) -> Counter[str]:
+    """Changes of the counters: a state left, a state entered, polls made. Rows that nobody planned are not counted."""
+    names = {State.PENDING: "pending", State.FINISHED: "finished", State.GAVE_UP: "gave_up"}
+    counted: Counter[str] = Counter()
+    for result in results:
+        if result.was is not result.message.state:
+            if result.was in names:
+                counted[names[result.was]] -= 1
+            counted[names[result.message.state]] += 1
+        counted["polls"] += result.polls
+    return Counter({name: change for name, change in counted.items() if change})
+
+
+def _account(row: Any) -> AccountState:
+    reason = HoldReason(row[1]) if row[1] else None
+    return AccountState(row[0], reason, row[2] or "", row[3], row[4], row[5], row[6], row[7], bool(row[8]), row[9])
+
+
+def _prepare(path: Path) -> None:
+    schema.prepare(path).close()
+
+
+def _schedule(message: Message) -> tuple[Any, ...]:
+    return (
+        message.next_poll_at,
+        message.next_reason,
+        message.polls,
+        message.misses,
+        message.strikes,
+        message.base,
+        message.first_poll_at,
+        message.last_poll_at,
+        message.last_answer,
+        message.seen_at,
+        message.id,
+    )
+
+
+def _whole(message: Message) -> tuple[Any, ...]:
+    row = rows.row_from_message(message)
+    return (*row[1:], row[0])
+
+
+def _account_row(account: AccountState) -> tuple[Any, ...]:
+    return msgspec.structs.astuple(account)
+
+
+async def _connect(path: Path) -> aiosqlite.Connection:
+    connection = await aiosqlite.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT)
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "journal_size_limit = 16777216", "cache_size = -8192"):
+        await connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _translated(error: sqlite3.Error, path: Path) -> Exception:
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code in _NO_FSYNC:
+        return DurabilityError(f"{path}: the disk refused to confirm a write ({error}); stopping, a restart recovers")
+    said = schema.explanation(path, error)
+    return StoreUnavailableError(said) if code & 0xFF in _PASSING else StoreError(said)

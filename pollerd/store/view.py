@@ -1,0 +1,336 @@
+"""The database as anybody may read it at any time, with the daemon running or not: read-only and synchronous.
+
+No transaction stays open between calls, so that a reader never holds up the WAL's checkpoint. What would be dear to
+count exactly is bounded by `CAP` or by time, so that a look costs the same whatever the number of messages.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+import msgspec
+
+from pollerd.errors import StoreError, UnavailableError
+from pollerd.events import Event
+from pollerd.model import Message, State
+from pollerd.store import lock, rows, schema
+from pollerd.store.statements import statements
+
+CAP: Final = 100_000
+"""Counts stop here: what is larger is told as "more than"."""
+LATE_AFTER: Final = 60.0
+"""Seconds past its time from which a poll is late."""
+_PATIENCE: Final = 0.1
+"""Seconds that a look which no index answers may take."""
+
+
+class DatabaseMissingError(UnavailableError):
+    """There is no database yet."""
+
+
+class AccountView(msgspec.Struct, frozen=True):
+    """An account at a glance. `due` and `late` count up to `CAP`; instants are UNIX seconds."""
+
+    name: str
+    due: int = 0
+    late: int = 0
+    next_poll_at: float | None = None
+    held_reason: str | None = None
+    held_detail: str | None = None
+    held_since: float | None = None
+    held_until: float | None = None
+    credit: float | None = None
+    currency: str | None = None
+    credit_low: bool = False
+
+
+class OutputView(msgspec.Struct, frozen=True):
+    """An output at a glance: `lag` events are not told yet, the first of them committed at `behind_since`."""
+
+    name: str
+    seq: int
+    lag: int
+    behind_since: float | None
+    updated_at: float
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """The database at a glance. `daemon` is the owner's process id (0: not known yet), None when none runs.
+
+    `new` counts rows that nobody has planned yet, up to `CAP`. `oldest_sent_at` is None when nothing is pending or
+    when there is too much to look through. Sizes are bytes.
+    """
+
+    daemon: int | None
+    new: int
+    pending: int
+    finished: int
+    gave_up: int
+    polls: int
+    oldest_sent_at: float | None
+    last_seq: int
+    pruned_seq: int
+    requests: int
+    size: int
+    accounts: tuple[AccountView, ...]
+    outputs: tuple[OutputView, ...]
+
+
+class View:
+    """A database opened for reading."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        self._inode = path.stat().st_ino
+        self._version = -1
+        self._sql = {name: sql.format(columns=", ".join(rows.COLUMNS)) for name, sql in statements("view").items()}
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open the database. Raises DatabaseMissingError when there is none, StoreError when it cannot be read."""
+        database = Path(os.path.realpath(path))
+        try:
+            empty = database.stat().st_size == 0
+        except FileNotFoundError:
+            empty = True
+        except OSError as error:
+            raise _unreadable(database, error.strerror or "") from error
+        if empty:
+            raise DatabaseMissingError(
+                f"nothing is tracked yet: there is no database {database}. "
+                "Start the daemon (pollerd run) or hand over a message (pollerd track ID).",
+            )
+        view = cls(database, _connect(database))
+        try:
+            view._check()
+        except BaseException:
+            view.close()
+            raise
+        return view
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # -- messages
+
+    def message(self, message_id: int) -> Message | None:
+        """One message; None when it is not followed."""
+        found = self._messages("message", message_id)
+        return found[0] if found else None
+
+    def state(self, message_id: int) -> State | None:
+        """Where a message stands; None when it is not followed."""
+        found = self._fetch("state", message_id)
+        return State(found[0][0]) if found else None
+
+    def messages(self, state: State | None, limit: int) -> list[Message]:
+        """At most `limit` messages. All: the highest ids first; pending: what is polled next, new rows included;
+        finished: the latest first; given up: the highest ids first.
+        """
+        match state:
+            case None:
+                return self._messages("list_all", limit)
+            case State.FINISHED:
+                return self._messages("list_finished", limit)
+            case State.GAVE_UP:
+                return self._messages("list_gave_up", limit)
+            case _:
+                found = self._messages("list_new", limit)
+                for account in self._pending_accounts():
+                    found += self._messages("list_pending", account, limit)
+                return heapq.nsmallest(limit, found, key=lambda message: message.next_poll_at)
+
+    # -- events
+
+    @property
+    def last_seq(self) -> int:
+        """The highest `seq` ever given."""
+        return int(self._fetch("last_seq")[0][0])
+
+    @property
+    def pruned_seq(self) -> int:
+        """Everything up to this `seq` has been deleted by retention."""
+        first = self._fetch("first_seq")[0][0]
+        return self.last_seq if first is None else int(first) - 1
+
+    def events(self, after: int, limit: int, message_id: int | None = None, kind: str | None = None) -> list[Event]:
+        """Committed events with `seq > after`, ascending, of one message or one type where given."""
+        name = "events"
+        wanted: list[Any] = [after]
+        if message_id is not None:
+            name, wanted = f"{name}_of_message", [*wanted, message_id]
+        if kind is not None:
+            name, wanted = f"{name}{'_of' if message_id is None else '_and'}_type", [*wanted, kind]
+        found = self._fetch(name, *wanted, limit)
+        return [Event(row[0], row[1], row[2], bytes(row[3])) for row in found]
+
+    def changed(self) -> bool:
+        """Whether anything was committed since the last call (true the first time)."""
+        with _explained(self._path):
+            version = int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        changed = version != self._version
+        self._version = version
+        return changed
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the path leads to another file by now (a restored backup): open it again."""
+        try:
+            return self._path.stat().st_ino != self._inode
+        except FileNotFoundError:
+            return True
+
+    # -- the whole
+
+    def overview(self, now: float) -> Overview:
+        """Everything at one glance; `now` is UNIX seconds."""
+        last = self.last_seq
+        counters = {str(name): int(value) for name, value in self._fetch("counters")}
+        return Overview(
+            daemon=lock.owner_pid(self._path),
+            new=self._fetch("count_new", CAP)[0][0],
+            pending=counters.get("pending", 0),
+            finished=counters.get("finished", 0),
+            gave_up=counters.get("gave_up", 0),
+            polls=counters.get("polls", 0),
+            oldest_sent_at=self._oldest(now),
+            last_seq=last,
+            pruned_seq=self.pruned_seq,
+            requests=self._fetch("count_requests")[0][0],
+            size=_size(self._path),
+            accounts=tuple(self._accounts(now)),
+            outputs=tuple(self._outputs(last)),
+        )
+
+    def _accounts(self, now: float) -> Iterator[AccountView]:
+        stored = {row[0]: row for row in self._fetch("accounts")}
+        for name in sorted(stored.keys() | set(self._pending_accounts())):
+            row = stored.get(name, (name,) + (None,) * 9)
+            yield AccountView(
+                name=name,
+                due=self._fetch("count_due", name, now, CAP)[0][0],
+                late=self._fetch("count_due", name, now - LATE_AFTER, CAP)[0][0],
+                next_poll_at=self._fetch("next_poll", name)[0][0],
+                held_reason=row[1],
+                held_detail=row[2] if row[1] else None,
+                held_since=row[3],
+                held_until=row[4],
+                credit=row[6],
+                currency=row[7],
+                credit_low=bool(row[8]),
+            )
+
+    def _outputs(self, last: int) -> Iterator[OutputView]:
+        for name, seq, updated_at in self._fetch("outputs"):
+            behind = self._fetch("event_time", seq) if seq < last else []
+            yield OutputView(name, seq, max(0, last - seq), behind[0][0] if behind else None, updated_at)
+
+    def _oldest(self, now: float) -> float | None:
+        deadline = time.monotonic() + _PATIENCE
+        self._connection.set_progress_handler(lambda: time.monotonic() > deadline, 20_000)
+        try:
+            found = self._connection.execute(self._sql["oldest_pending"]).fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                return None
+            raise _explanation(self._path, error) from error
+        finally:
+            self._connection.set_progress_handler(None, 0)
+        return None if found is None else rows.instant(found, now)
+
+    # -- plumbing
+
+    def _pending_accounts(self) -> list[str]:
+        return [str(row[0]) for row in self._fetch("pending_accounts")]
+
+    def _messages(self, name: str, *values: Any) -> list[Message]:
+        now = time.time()
+        return [rows.message_from_row(row, now) for row in self._fetch(name, *values)]
+
+    def _fetch(self, name: str, *values: Any) -> Sequence[Any]:
+        with _explained(self._path):
+            return self._connection.execute(self._sql[name], values).fetchall()
+
+    def _check(self) -> None:
+        with _explained(self._path):
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            owner = self._connection.execute("PRAGMA application_id").fetchone()[0]
+        newest = schema.migrations()[-1].version
+        if owner != schema.APPLICATION_ID:
+            raise StoreError(f"{self._path} belongs to another program. Name pollerd's own file in [store] path.")
+        if version != newest:
+            older = "The daemon brings it up to date when it starts." if version < newest else "Install the newer one."
+            raise StoreError(
+                f"the database {self._path} has schema {version}, this version of pollerd reads {newest}. {older}",
+            )
+
+
+def _connect(database: Path) -> sqlite3.Connection:
+    uri = f"file:{quote(str(database))}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=schema.BUSY_TIMEOUT, isolation_level=None)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if not _may_be_frozen(database, error):
+            raise _explanation(database, error) from error
+    except sqlite3.Error as error:
+        connection.close()
+        raise _explanation(database, error) from error
+    else:
+        return connection
+    return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+
+
+def _may_be_frozen(database: Path, error: sqlite3.Error) -> bool:
+    # A reader without the right to write the folder cannot make the -shm file that WAL needs. With no daemon and no
+    # -wal file the database alone is the whole truth.
+    code = error.sqlite_errorcode & 0xFF
+    if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) or not os.access(database, os.R_OK):
+        return False
+    return not Path(f"{database}-wal").exists() and lock.owner_pid(database) is None
+
+
+@contextmanager
+def _explained(database: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _explanation(database, error) from error
+
+
+def _explanation(database: Path, error: sqlite3.Error) -> StoreError:
+    return _unreadable(database, str(error))
+
+
+def _unreadable(database: Path, reason: str) -> StoreError:
+    return StoreError(
+        f"the database {database} cannot be read ({reason}). "
+        "Run as a user who may read it and its folder (the group of the service), or check [store] path.",
+    )
+
+
+def _size(database: Path) -> int:
+    total = 0
+    for suffix in ("", "-wal"):
+        try:
+            total += Path(f"{database}{suffix}").stat().st_size
+        except FileNotFoundError:
+            continue
+    return total

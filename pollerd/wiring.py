@@ -1,0 +1,92 @@
+"""Builds the parts of a daemon from its configuration. Used by `app` alone."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from pollerd.backoff import Adaptive, Exponential, Policy, Settings
+from pollerd.clock import SystemClock
+from pollerd.committer import Committer
+from pollerd.config import Account, Config
+from pollerd.gateway import GatewayClient
+from pollerd.judge import Judge
+from pollerd.limits import AccountLimiter
+from pollerd.outputs.file import FileOutput
+from pollerd.outputs.socket import SocketOutput
+from pollerd.poller import Poller, PolicyRanker
+from pollerd.ports import AccountState, Output
+from pollerd.store.store import Store
+from pollerd.window import Window
+
+MODEL = "model"
+"""The name under which the store keeps what the backoff learned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """All that belongs to one account."""
+
+    gateway: GatewayClient
+    limiter: AccountLimiter
+    poller: Poller
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What all accounts share."""
+
+    clock: SystemClock
+    store: Store
+    committer: Committer
+    policy: Policy
+
+
+def make_settings(config: Config) -> Settings:
+    """The bounds of the backoff."""
+    wanted = config.backoff
+    return Settings(
+        min_interval=wanted.min_interval,
+        max_interval=wanted.max_interval,
+        first_poll_after=wanted.first_poll_after,
+        factor=wanted.factor,
+        polls_per_message=wanted.polls_per_message,
+        not_found_grace=wanted.not_found_grace,
+        give_up_after=wanted.give_up_after,
+    )
+
+
+def make_policy(config: Config, seed: int) -> Policy:
+    """The backoff that the configuration asks for."""
+    settings = make_settings(config)
+    if config.backoff.policy == "exponential":
+        return Exponential(settings, seed)
+    return Adaptive(settings.polls_per_message, seed, settings=settings)
+
+
+def make_lane(account: Account, known: AccountState | None, config: Config, core: Core) -> Lane:
+    """One account's client, limits and loop; `known` is what the store remembers of it."""
+    gateway = GatewayClient(account, show_msisdn=config.log.show_msisdn)
+    limiter = AccountLimiter(account.name, account.limits, core.clock, random.Random(), known)
+    poller = Poller(
+        account.name,
+        gateway=gateway,
+        limiter=limiter,
+        verdicts=Judge(core.policy, make_settings(config), random.Random()),
+        window=Window(account.name, PolicyRanker(core.policy)),
+        schedule=core.store,
+        committer=core.committer,
+        clock=core.clock,
+        connections=account.limits.max_connections,
+    )
+    return Lane(gateway, limiter, poller)
+
+
+def make_outputs(config: Config, store: Store) -> list[Output]:
+    """The outputs that the configuration names."""
+    outputs: list[Output] = []
+    if config.outputs.file is not None:
+        outputs.append(FileOutput(config.outputs.file.path, advance=store.advance_seq))
+    if config.outputs.socket is not None:
+        outputs.append(SocketOutput(config.outputs.socket.path, config.outputs.socket.mode))
+    return outputs

@@ -1,0 +1,211 @@
+"""The effective configuration as TOML, and the example that names every key."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from pollerd.config import NOT_YET, Config, effective_toml, load, starter_toml
+from pollerd.config.loader import build
+from pollerd.config.place import Place
+from pollerd.config.reader import Report
+
+ROOT = Path(__file__).resolve().parents[2]
+NOT_IN_THIS_VERSION = "# Not in this version."
+
+EVERYTHING = """
+[accounts.default]
+token_file = "token"
+proxy = "http://proxy:3128"
+ca_file = "corp.pem"
+[accounts.old]
+base_url = "https://gatewayapi.eu"
+auth = "basic"
+username = "bob"
+password_env = "PASSWORD"
+[accounts.signed]
+auth = "oauth1"
+key = "k"
+secret_file = "secret"
+[accounts.signed.limits]
+timeout = 0.1234567
+max_connections = 2
+[limits]
+max_connections = 3
+[backoff]
+policy = "exponential"
+first_poll_after = "0s"
+min_interval = "10ms"
+[store]
+path = "x.db"
+keep_finished = "36h"
+[outputs.file]
+path = "x.ndjson"
+[outputs.socket]
+path = "x.sock"
+mode = "0600"
+[outputs.webhook]
+url = "http://localhost:1/x?y=z"
+secret_env = "W"
+all_events = true
+[[outputs.webhook.routes]]
+userref_prefix = "a"
+account = "old"
+url = "http://localhost:2/"
+secret_file = "route"
+[outputs.exec]
+command = ["cat", ""]
+[[outputs.sqlite]]
+path = "y.db"
+statement = "UPDATE a"
+[[sources.sqlite]]
+path = "y.db"
+query = '''SELECT
+1'''
+every = "250ms"
+[control]
+socket = "c.sock"
+[credit]
+warn_below = 100
+[metrics]
+listen = "[::1]:1"
+[web]
+listen = "localhost:2"
+[log]
+level = "debug"
+"""
+
+
+def read(path: Path, text: str) -> Config:
+    path.write_text(text, encoding="utf-8")
+    env = {"PASSWORD": "p", "W": "w"}
+    return load(path, env, path.parent, not_yet=frozenset(), system=path.parent / "none")
+
+
+@pytest.mark.parametrize("text", ["", EVERYTHING], ids=["nothing", "everything"])
+def test_what_is_shown_loads_again_as_the_same_configuration(tmp_path: Path, text: str) -> None:
+    first = read(tmp_path / "a.toml", text)
+    shown = effective_toml(first)
+    second = read(tmp_path / "b.toml", shown)
+    assert effective_toml(second) == shown
+    plain = {"source": "", "accounts": {}, "outputs": first.outputs}
+    assert replace(second, **plain) == replace(first, **plain)
+    assert [account.limits for account in second.accounts.values()] == [
+        account.limits for account in first.accounts.values()
+    ]
+
+
+def test_every_key_that_is_taken_is_shown(tmp_path: Path) -> None:
+    shown = tomllib.loads(effective_toml(read(tmp_path / "a.toml", EVERYTHING)))
+    given = tomllib.loads(EVERYTHING)
+    assert keys_of(given) <= keys_of(shown)
+
+
+def keys_of(value: object, path: str = "") -> set[str]:
+    if isinstance(value, list):
+        return {key for each in value for key in keys_of(each, path)}
+    if not isinstance(value, dict):
+        return {path} if path != "limits.max_connections" else set()
+    return {key for name, each in value.items() for key in keys_of(each, f"{path}.{name}".lstrip("."))}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of the example: ``#key = value  # remark``."""
+
+    table: str
+    name: str
+    text: str
+    example: bool
+
+
+def settings() -> list[Setting]:
+    table = ""
+    found = []
+    for line in starter_toml().splitlines():
+        header = re.fullmatch(r"#?(\[\[?[a-z.]+\]\]?)", line)
+        if header is not None:
+            table = header[1]
+        setting = re.fullmatch(r"#?([a-z_0-9]+) = .*", line)
+        if setting is not None:
+            text = line.removeprefix("#")
+            found.append(Setting(table, setting[1], text, "# example" in text))
+    return found
+
+
+def test_the_example_in_the_repository_is_the_one_in_the_package() -> None:
+    assert (ROOT / "config.example.toml").read_text(encoding="utf-8") == starter_toml()
+
+
+def test_the_example_loads_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(starter_toml(), encoding="utf-8")
+    env = {"GATEWAYAPI_TOKEN": "x"}
+    example = load(path, env, tmp_path, secrets=True, system=tmp_path / "none")
+    path.write_text("", encoding="utf-8")
+    assert load(path, env, tmp_path, secrets=True, system=tmp_path / "none") == example
+
+
+def test_every_key_of_the_loader_is_in_the_example() -> None:
+    report = Report("x")
+    build(tomllib.loads(EVERYTHING), Place("x", Path("/x"), {}), report, frozenset())
+    assert report.finish() == ()
+    taken = {
+        (re.sub(r"\[\d+\]", "", table), name)
+        for table, names in report.known.items()
+        for name in names
+        if not table.startswith(("accounts.old", "accounts.signed"))
+    }
+    tables = {table for table, _ in taken} | {"accounts.old", "accounts.signed"}
+    taken = {(table, name) for table, name in taken if f"{table}.{name}".lstrip(".") not in tables}
+    shown = {(setting.table.strip("[]"), setting.name) for setting in settings()}
+    assert shown == taken
+
+
+STANDING = {
+    "[accounts.default]": "",
+    "[outputs.webhook]": 'url = "http://localhost/"\n',
+    "[[sources.sqlite]]": 'path = "x"\nquery = "SELECT 1"\n',
+}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [setting for setting in settings() if not setting.example],
+    ids=lambda setting: f"{setting.table}{setting.name}",
+)
+def test_each_default_in_the_example_is_the_real_one(tmp_path: Path, setting: Setting) -> None:
+    table = f"{setting.table}\n{STANDING.get(setting.table, '')}"
+    assert read(tmp_path / "a.toml", f"{table}{setting.text}\n") == read(tmp_path / "a.toml", table)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [setting for setting in settings() if setting.example],
+    ids=lambda setting: f"{setting.table}{setting.name}",
+)
+def test_each_example_in_the_example_is_taken(setting: Setting) -> None:
+    report = Report("x")
+    table = f"{setting.table}\n"
+    if setting.name in ("username", "password", "password_file", "password_env"):
+        table += 'auth = "basic"\n'
+    if setting.name in ("key", "secret", "secret_file", "secret_env") and "accounts" in table:
+        table += 'auth = "oauth1"\n'
+    build(tomllib.loads(f"{table}{setting.text}\n"), Place("x", Path("/x"), {}), report, frozenset())
+    assert [problem for problem in report.finish() if "missing" not in problem.expected and problem.value] == []
+
+
+def test_the_example_says_which_tables_are_not_there_yet() -> None:
+    blocks = starter_toml().split("\n\n")
+    marked = set()
+    for block in blocks:
+        header = re.search(r"^#?\[\[?([a-z.]+)\]\]?$", block, re.MULTILINE)
+        if header is not None and NOT_IN_THIS_VERSION in block:
+            marked.add(header[1])
+    known = {"metrics", "web", "outputs.webhook", "outputs.webhook.routes", "outputs.exec", "outputs.sqlite"}
+    expected = {name for name in known | {"sources.sqlite"} if name in NOT_YET or name.rpartition(".")[0] in NOT_YET}
+    assert marked == expected, f"remove or add the line {NOT_IN_THIS_VERSION!r} in example.toml"
