@@ -15,10 +15,11 @@ from typing import Final, Protocol
 
 import msgspec
 
+from pollerd.diff import Result
+from pollerd.errors import StoreUnavailableError
 from pollerd.events import Body, Event
 from pollerd.model import Message, State
-from pollerd.ports import AccountState, Batch, Clock, Result
-from pollerd.store.store import StoreUnavailableError
+from pollerd.ports import AccountState, Batch, Clock
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ class Committer:
         self._settled = 0
         self._progress = asyncio.Event()
         self.trouble = ""
+        self.groups = 0
+        """Transactions so far: it rises while there is work, or something is wrong."""
 
     def record(self, result: Result) -> None:
         """Take a result in; it is in memory until the next transaction."""
@@ -96,6 +99,16 @@ class Committer:
                 yield result.message
         for result in self._waiting.values():
             yield result.message
+
+    @property
+    def full(self) -> bool:
+        """Whether `room` would wait."""
+        return not self._room.is_set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything recorded so far is on disk."""
+        return self._settled == self._recorded
 
     async def room(self) -> None:
         """Wait while more is waiting for the disk than memory should hold, or while the disk takes nothing."""
@@ -158,6 +171,7 @@ class Committer:
             at=self._clock.now(),
         )
         await self._insist(batch)
+        self.groups += 1
         self._committing = {}
         if not partial:
             self._settled = recorded

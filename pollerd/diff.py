@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from pollerd import events, lifecycle
-from pollerd.model import GiveUpReason, Message, Recipient
+from pollerd.model import GiveUpReason, Message, Recipient, State
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -33,6 +33,19 @@ class Diff(msgspec.Struct, frozen=True):
     def complete(self) -> bool:
         """Whether every recipient is final; a message that shows no recipients is not."""
         return bool(self.recipients) and self.pending == 0
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What one poll (or one decision without a poll) leaves behind: the row as it shall be, and the events to tell."""
+
+    message: Message
+    bodies: tuple[events.Body, ...] = ()
+    was: State = State.PENDING
+    """The state before, for the counters."""
+    polls: int = 0
+    """How many polls led to this."""
+    full: bool = True
+    """False when only the schedule moved (a poll that changed nothing): cheaper, and may be written behind."""
 
 
 def pending(recipients: Iterable[Recipient]) -> int:

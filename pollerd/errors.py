@@ -31,6 +31,10 @@ class StoreError(PollerdError):
     """The database cannot be used as it is (damaged, too new, not writable)."""
 
 
+class StoreUnavailableError(StoreError):
+    """The database cannot be written for now (disk full, locked by others); the same call may work later."""
+
+
 class OutputError(PollerdError):
     """An output cannot be opened or is in a state that only a person can decide about."""
 

@@ -11,10 +11,11 @@ import msgspec
 
 from pollerd import judge
 from pollerd.committer import Committer
+from pollerd.diff import Result
+from pollerd.errors import StoreUnavailableError
 from pollerd.judge import Judge
 from pollerd.model import Message, State
-from pollerd.ports import Clock, Request, RequestKind, Result
-from pollerd.store.store import Store, StoreUnavailableError
+from pollerd.ports import Clock, Request, RequestKind
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,30 @@ LOOK: Final = 0.25
 """Seconds between two looks for commits of other processes."""
 CHUNK: Final = 1000
 """New rows planned at a time."""
+
+
+class Inbox(Protocol):
+    """What others put into the database."""
+
+    async def foreign_change(self) -> bool:
+        """Whether another process has committed since the last call."""
+        ...
+
+    async def new(self, limit: int) -> list[Message]:
+        """Rows that nobody has planned yet."""
+        ...
+
+    async def message(self, message_id: int) -> Message | None:
+        """One message, None when it is not tracked."""
+        ...
+
+    async def requests(self) -> list[Request]:
+        """What commands ask for, oldest first."""
+        ...
+
+    async def given_up(self, after: int) -> list[int]:
+        """Ids of messages that were given up, ascending, above `after`."""
+        ...
 
 
 class Desk(Protocol):
@@ -64,7 +89,7 @@ class OfflineDesk:
 class Intake:
     """Notices other writers by the database's data version and takes over what they left."""
 
-    def __init__(self, store: Store, committer: Committer, pollers: Mapping[str, Desk], clock: Clock) -> None:
+    def __init__(self, store: Inbox, committer: Committer, pollers: Mapping[str, Desk], clock: Clock) -> None:
         self._store = store
         self._committer = committer
         self._pollers = pollers

@@ -13,9 +13,9 @@ import msgspec
 
 from pollerd import diff, lifecycle
 from pollerd.backoff import Decision, Policy, Settings
+from pollerd.diff import Result
 from pollerd.events import Body
 from pollerd.model import Answer, GiveUpReason, Message, NotFound, Outcome, Recipient, Rejected, State, Trouble
-from pollerd.ports import Result
 
 MAX_STRIKES: Final = 5
 """Answers held against a message (400, 422, undecodable) before polling it ends in `rejected_request`."""

@@ -8,6 +8,8 @@ import math
 from collections import OrderedDict
 from typing import Final, Protocol
 
+import msgspec
+
 from pollerd import judge
 from pollerd.backoff import Policy
 from pollerd.committer import Committer
@@ -168,7 +170,7 @@ class Poller:
         self.polls += 1
         outcome = self._blamed(message.id, outcome)
         held = self.limiter.held is not None
-        transition = self.limiter.report(outcome)
+        transition = self.limiter.report(_proper(outcome) if not held else outcome)
         if transition is not None:
             self._committer.record_account(transition.state, transition.bodies)
             self._wake.set()
@@ -230,3 +232,8 @@ class Poller:
         while True:
             await self.limiter.changed()
             self._wake.set()
+
+
+def _proper(outcome: Outcome) -> Outcome:
+    """An unreadable answer that is the message's own fault is no failure of the gateway."""
+    return msgspec.structs.replace(outcome, decoded=True) if isinstance(outcome, Rejected) else outcome

@@ -8,8 +8,9 @@ from typing import Protocol
 
 import msgspec
 
+from pollerd.diff import Result
 from pollerd.events import Body, Event
-from pollerd.model import HoldReason, Message, Outcome, State, Trouble
+from pollerd.model import HoldReason, Outcome, Trouble
 
 
 class Clock(Protocol):
@@ -22,19 +23,6 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds for durations."""
         ...
-
-
-class Result(msgspec.Struct, frozen=True):
-    """What one poll (or one decision without a poll) leaves behind: the row as it shall be, and the events to tell."""
-
-    message: Message
-    bodies: tuple[Body, ...] = ()
-    was: State = State.PENDING
-    """The state before, for the counters."""
-    polls: int = 0
-    """How many polls led to this."""
-    full: bool = True
-    """False when only the schedule moved (a poll that changed nothing): cheaper, and may be written behind."""
 
 
 class AccountState(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from pollerd.errors import OutputError
+from pollerd.errors import OutputError, StoreError
 from pollerd.ports import EventLog, Output, OutputHealth
 
 logger = logging.getLogger(__name__)
@@ -22,8 +22,8 @@ _SETTLED: Final = 1.0
 
 
 class Relay:
-    """Runs the outputs. One that raises OutputError is tried again after `retry_first` seconds, doubling to
-    `retry_max`; any other error of one ends them all.
+    """Runs the outputs. One that raises OutputError or StoreError is tried again after `retry_first` seconds,
+    doubling to `retry_max`; any other error of one ends them all.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Relay:
             lane.reopen()
 
     async def run(self, log: EventLog) -> None:
-        """Run all outputs until cancelled. Raises the first error that is no OutputError, such as DurabilityError."""
+        """Run all outputs until cancelled. Raises the first error of another kind, such as DurabilityError."""
         try:
             async with asyncio.TaskGroup() as group:
                 for lane in self._lanes:
@@ -96,12 +96,15 @@ class _Lane:
                 logger.info("output %s: works again", self._output.name)
                 self._trouble = ""
             await task
-        except OutputError as error:
+        except (OutputError, StoreError) as error:
+            # Whether the daemon can live with its database is for the writer to say, not for an output.
             return str(error)
         finally:
+            # Cancelled in the wait above, the output still has to sync and save its place; its error must not get lost.
             if not task.done():
                 task.cancel()
-                await asyncio.wait({task})
+                with contextlib.suppress(asyncio.CancelledError, OutputError, StoreError):
+                    await task
         return "ended by itself, though it should run until it is stopped"
 
 

@@ -14,7 +14,7 @@ from pollerd.judge import Judge
 from pollerd.limits import AccountLimiter
 from pollerd.outputs.file import FileOutput
 from pollerd.outputs.socket import SocketOutput
-from pollerd.poller import Poller, PolicyRanker
+from pollerd.poller import PolicyRanker, Poller
 from pollerd.ports import AccountState, Output
 from pollerd.store.store import Store
 from pollerd.window import Window
@@ -66,7 +66,7 @@ def make_policy(config: Config, seed: int) -> Policy:
 
 def make_lane(account: Account, known: AccountState | None, config: Config, core: Core) -> Lane:
     """One account's client, limits and loop; `known` is what the store remembers of it."""
-    gateway = GatewayClient(account, show_msisdn=config.log.show_msisdn)
+    gateway = GatewayClient(account, core.clock, random.Random(), show_msisdn=config.log.show_msisdn)
     limiter = AccountLimiter(account.name, account.limits, core.clock, random.Random(), known)
     poller = Poller(
         account.name,

@@ -9,24 +9,24 @@ from random import Random
 import msgspec
 
 from pollerd.backoff import budget, explain, guards, plan
-from pollerd.backoff.learned import DECISIONS, DECISIONS_YOUNG, YOUNG_EVENTS, Learned, LearnedState, Operator
+from pollerd.backoff.learned import Learned, LearnedState, Operator
 from pollerd.backoff.outage import YOUNG, Outages
 from pollerd.backoff.protocol import Decision, Key, KeyInfo, Metrics, Plan, Settings
 
-BARE = Settings(max_interval=12 * 3600.0)
-"""Without settings the plan may wait half a day: an hourly look at what will never come eats a third of the budget."""
+BARE = Settings(min_interval=0.5, max_interval=86400.0)
+"""Bounds without settings: wide, since an hourly look at what will never come eats a third of a usual budget."""
 
 STEER_AFTER = 30.0
 STEER_YOUNG = 5.0
+STEER_QUOTA = 300
+STEER_QUOTA_YOUNG = 40
 MIXTURE = 16
+DUE_AGAIN = 10
 OUTAGE_AGE = 1800.0
 OUTAGE_EVENTS = 200.0
 REJOIN_WITHIN = 1.0
 REJOIN_SPREAD = 30.0
 EXPIRED = "EXPIRED"
-SEEN_TO_TRUST = 3
-"""From so many expiries in the last window on, surviving it means to be past expiry."""
-
 SHARP_JITTER = 0.5
 COUNT_FADE = 0.5 ** (1 / 5000)
 SNAPSHOT_VERSION = 1
@@ -58,7 +58,7 @@ class Adaptive:
         fixed = self._settings.first_poll_after
         self._first = budget.FIRST_START if fixed is None else fixed
         self._steered_at = -1e18
-        self._decisions = 0
+        self._quota = 0
         self._groups: dict[int, float] = {}
         self._messages = 0.0
         self._looks = 0.0
@@ -96,10 +96,9 @@ class Adaptive:
         dated = self._dated(table, now - submit, due if not moved else None, validity)
         if dated is not None:
             return dated
-        delay = guards.bounded(settings, due - age, age, self._first)
+        delay = guards.bounded(settings, due - age, age, self._first, k)
         if moved or validity is not None:
             delay = self._not_past(table, now - submit, delay, validity)
-        delay = max(guards.for_recipients(settings, delay, k), guards.shortest(settings, age))
         if age > YOUNG and self._outages.down(key):
             longest = guards.longest(settings, age, self._first)
             return Decision(guards.jittered(min(2 * delay, longest), self._rng), f"{key} seems to stall")
@@ -113,14 +112,15 @@ class Adaptive:
             if age >= validity:
                 return guards.past_expiry(self._settings, age - validity, rng)
             return None
-        if due is not None and windows and due >= windows[0].lo:
+        if due is not None and windows and windows[0].lo <= due and age < table.grid.over - SHARP_JITTER:
             window = plan.window_at(windows, due)
             if window is not None:
                 spread = min(SHARP_JITTER + 0.02 * (window.hi - window.lo), guards.JITTER * (due - age))
                 return Decision(due - age + rng.random() * spread, "expiry window")
-        last = max((w.hi for w in windows if w.seen >= SEEN_TO_TRUST), default=None)
-        if last is not None and age > last:
-            return guards.past_expiry(self._settings, age - last, rng)
+        over = table.grid.over
+        # A look at the very end may come a rounding error before it.
+        if age > over - SHARP_JITTER:
+            return guards.past_expiry(self._settings, age - over, rng)
         return None
 
     def _not_past(self, table: plan.Table, age: float, delay: float, validity: float | None) -> float:
@@ -220,15 +220,19 @@ class Adaptive:
         self._groups[octave] = self._groups.get(octave, 0.0) + 1.0
 
     def _upkeep(self, now: float, operator: Operator) -> None:
-        operator.decisions += 1
-        self._decisions += 1
-        world = self._learned.world
-        if world.table is None:
-            self._start(now)
-        if operator.due(now, self._price):
-            self._learned.build(operator, now, self._price, self._first)
-        if self._steering_due(now):
-            self._steer(now)
+        """Make what is due anew, once its quota of decisions is used up: that bounds the cost of a decision."""
+        self._quota -= 1
+        operator.quota -= 1
+        if operator.quota < 0:
+            if self._learned.world.table is None:
+                self._start(now)
+            operator.quota = DUE_AGAIN
+            if operator.due(now, self._price):
+                self._learned.build(operator, now, self._price, self._first)
+        if self._quota < 0:
+            self._quota = DUE_AGAIN
+            if self._steering_due(now):
+                self._steer(now)
 
     def _start(self, now: float) -> None:
         """The price at which the first plan meets the budget."""
@@ -240,11 +244,8 @@ class Adaptive:
                 break
 
     def _steering_due(self, now: float) -> bool:
-        young = self._learned.world.seen < YOUNG_EVENTS
-        passed = now - self._steered_at
-        if 0 <= passed < (STEER_YOUNG if young else STEER_AFTER):
-            return False
-        return self._decisions >= (DECISIONS_YOUNG if young else DECISIONS)
+        young = self._learned.world.young()
+        return not 0 <= now - self._steered_at < (STEER_YOUNG if young else STEER_AFTER)
 
     def _mixture(self) -> budget.Mixture:
         learned = self._learned
@@ -257,18 +258,20 @@ class Adaptive:
 
     def _steer(self, now: float) -> None:
         mixture = self._mixture()
-        self._first = budget.best_first(self._settings, mixture, self._first)
+        young = self._learned.world.young()
+        reach = budget.FIRST_REACH if young else budget.FIRST_REACH_LATER
+        self._first = budget.best_first(self._settings, mixture, self._first, reach)
         single = budget.expected_polls(mixture, self._first, self._price)
         self._group_ratio = self._groups_cost()
         self._predicted = single * self._group_ratio
         self._price = budget.steered(self._price, self._predicted, self._settings.polls_per_message)
         self._steered_at = now
-        self._decisions = 0
+        self._quota = STEER_QUOTA_YOUNG if young else STEER_QUOTA
 
     def _groups_cost(self) -> float:
         """How many more looks the present mix of group sizes takes than single recipients."""
         whole = sum(self._groups.values())
-        if not whole or len(self._groups) == 1 and 0 in self._groups:
+        if not whole or (len(self._groups) == 1 and 0 in self._groups):
             return 1.0
         table = self._learned.table(self._learned.world)
         one = budget.walk(self._settings, table, self._first, 1)

@@ -18,13 +18,11 @@ PRICE_HIGH = 1e5
 STEP = 1.5
 """The most the price moves at once."""
 
-STEEPNESS = 2.0
-"""By the square-root law the looks fall with the root of the price."""
-
 FIRST_START = 3.0
 FIRST_LEAST = 1.0
 FIRST_MOST = 1800.0
 FIRST_REACH = 3.0
+FIRST_REACH_LATER = 1.35
 
 Mixture = Sequence[tuple[float, Table]]
 """Share of the messages, and plan, of each operator."""
@@ -32,25 +30,23 @@ Mixture = Sequence[tuple[float, Table]]
 
 def expected_polls(mixture: Mixture, first: float, price: float) -> float:
     """Looks a message over the mixture; a plan made at another price is corrected by the square-root law."""
-    return sum(
-        share * (1.0 + (table.polls_from(first) - 1.0) * (table.price / price) ** (1 / STEEPNESS))
-        for share, table in mixture
-    )
+    total = 0.0
+    for share, table in mixture:
+        total += share * (1.0 + (table.polls_from(first) - 1.0) * sqrt(table.price / price))
+    return total
 
 
-def best_first(settings: Settings, mixture: Mixture, now_first: float) -> float:
-    """The age of the first look with the least expected cost, searched around the present one."""
+def best_first(settings: Settings, mixture: Mixture, now_first: float, reach: float) -> float:
+    """The age of the first look with the least expected cost, searched within a factor `reach` of the present."""
     if settings.first_poll_after is not None:
         return settings.first_poll_after
     least = min(FIRST_LEAST, settings.min_interval)
-    lo = max(now_first / FIRST_REACH, least)
-    hi = min(now_first * FIRST_REACH, FIRST_MOST, settings.max_interval)
+    lo = max(now_first / reach, least)
+    hi = min(now_first * reach, FIRST_MOST, settings.max_interval)
     ages = base_ages()
     best, chosen = float("inf"), now_first
     for age in ages[bisect_left(ages, lo) : bisect_left(ages, hi) + 1]:
-        cost = 0.0
-        for share, table in mixture:
-            cost += share * table.entry(bisect_left(table.grid.ages, age))
+        cost = sum(share * table.entry(bisect_left(table.grid.ages, age)) for share, table in mixture)
         if cost < best:
             best, chosen = cost, age
     return max(chosen, least)
@@ -58,7 +54,7 @@ def best_first(settings: Settings, mixture: Mixture, now_first: float) -> float:
 
 def steered(price: float, polls: float, target: float) -> float:
     """The next price, one bounded step towards the one at which `polls` would be `target`."""
-    factor = (polls / target) ** STEEPNESS
+    factor = (polls / target) * (polls / target)
     return min(max(price * min(max(factor, 1 / STEP), STEP), PRICE_LOW), PRICE_HIGH)
 
 
@@ -79,6 +75,5 @@ def walk(settings: Settings, table: Table, first: float, k: int) -> float:
             age = due
             continue
         pending = max(k * alive / some, 1.0)
-        gap = guards.for_recipients(settings, due - age, round(pending))
-        age += max(gap, guards.shortest(settings, age))
+        age += guards.bounded(settings, due - age, age, first, round(pending))
     return looks

@@ -121,7 +121,7 @@ def _window(members: Sequence[Sample], everything: int) -> Window:
         inner = tuple(kept[len(kept) * p // PIECES][0] for p in range(1, PIECES))
         # Room for what the sample has not shown yet: the fewer it holds, the more.
         return Window(lo, hi + width / (len(kept) + 1), share, seen, tuple(sorted(set(inner))))
-    lo, hi = max(s[0] for s in members), min(s[1] for s in members)
+    lo, hi = max(s[0] for s in members), min(s[1] for s in members) + SLACK
     inner = tuple(lo + (hi - lo) * p / PIECES for p in range(1, PIECES))
     return Window(lo, hi, share, seen, inner)
 

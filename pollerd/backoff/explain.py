@@ -40,9 +40,7 @@ def _next(settings: Settings, table: Table, age: float, first: float, pending: f
     due = table.next_age(age)
     if window_at(table.grid.windows, due):
         return due
-    delay = guards.bounded(settings, due - age, age, first)
-    delay = guards.for_recipients(settings, delay, max(round(pending), 1))
-    return age + max(delay, guards.shortest(settings, age))
+    return age + guards.bounded(settings, due - age, age, first, max(round(pending), 1))
 
 
 def _staleness(table: Table, previous: float, age: float) -> float:

@@ -6,7 +6,8 @@ of priors: operator <- all operators <- neighbouring bins <- a share of the age.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from math import exp, expm1, log
 
 FIRST_EDGE = 0.5
@@ -26,8 +27,8 @@ def _edges() -> tuple[float, ...]:
 
 EDGES = _edges()
 BINS = len(EDGES) - 1
-WIDTHS = tuple(b - a for a, b in zip(EDGES, EDGES[1:], strict=False))
-MIDDLES = tuple((a + b) / 2 for a, b in zip(EDGES, EDGES[1:], strict=False))
+WIDTHS = tuple(b - a for a, b in pairwise(EDGES))
+MIDDLES = tuple((a + b) / 2 for a, b in pairwise(EDGES))
 
 PRIOR_SHARE = 0.3
 PRIOR_KNEE = 2.0
@@ -66,20 +67,11 @@ class History:
 
     def expose(self, a0: float, a1: float) -> None:
         """The message was pending from age `a0` to `a1`."""
-        if a1 <= a0:
-            return
-        i, j = bin_of(a0), bin_of(a1)
-        if i == j:
-            self.partial[i] += a1 - a0
-            return
-        self.partial[i] += EDGES[i + 1] - a0
-        self.partial[j] += a1 - EDGES[j]
-        self.runs[i + 1] += 1.0
-        self.runs[j] -= 1.0
+        if a1 > a0:
+            expose_all((self,), a0, a1)
 
-    def event(self, a0: float, age: float) -> None:
-        """The message, pending at `a0`, changed at `age`."""
-        self.expose(a0, age)
+    def event(self, age: float) -> None:
+        """A message changed at `age`; its exposure is told apart."""
         self.events[bin_of(age)] += 1.0
         self.total += 1.0
 
@@ -137,6 +129,21 @@ class History:
         h.partial = list(exposure)
         h.total = sum(events)
         return h
+
+
+def expose_all(histories: Iterable[History], a0: float, a1: float) -> None:
+    """One message was pending from age `a0` to `a1`, in each of the histories."""
+    i, j = bin_of(a0), bin_of(a1)
+    if i == j:
+        for h in histories:
+            h.partial[i] += a1 - a0
+        return
+    head, tail = EDGES[i + 1] - a0, a1 - EDGES[j]
+    for h in histories:
+        h.partial[i] += head
+        h.partial[j] += tail
+        h.runs[i + 1] += 1.0
+        h.runs[j] -= 1.0
 
 
 def world_hazards(history: History) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import log
 
 import msgspec
@@ -20,19 +19,28 @@ YOUNG_EVENTS = 500.0
 
 NEW_EVENTS = 0.02
 NEW_PRICE = 0.04
-DECISIONS = 100
-DECISIONS_YOUNG = 25
+DECISIONS = 120
+DECISIONS_YOUNG = 40
 """A plan serves at least so many decisions before the next one is made, which bounds the cost of each."""
 
-QUIET = 600.0
 FADE_EVERY = 3600.0
 
 
 class Operator:
     """One operator: what was seen, and the plan made from it."""
 
-    __slots__ = ("built_at", "built_events", "built_expiry", "decisions", "expiries", "faded_at", "hazards")
-    __slots__ += ("history", "seen", "table")
+    __slots__ = (
+        "built_at",
+        "built_events",
+        "built_expiry",
+        "expiries",
+        "faded_at",
+        "hazards",
+        "history",
+        "quota",
+        "seen",
+        "table",
+    )
 
     def __init__(self) -> None:
         self.history = History()
@@ -43,19 +51,19 @@ class Operator:
         self.built_at = -1e18
         self.built_events = 0.0
         self.built_expiry = -1
-        self.decisions = 0
+        self.quota = 0
         self.faded_at: float | None = None
+
+    def young(self) -> bool:
+        """Is too little known for the plan to stay?"""
+        return self.seen < YOUNG_EVENTS
 
     def due(self, now: float, price: float) -> bool:
         """Is a new plan worth its time?"""
         table = self.table
         if table is None:
             return True
-        young = self.seen < YOUNG_EVENTS
-        passed = now - self.built_at
-        if 0 <= passed < (REBUILD_YOUNG if young else REBUILD_AFTER):
-            return False
-        if self.decisions < (DECISIONS_YOUNG if young else DECISIONS) and 0 <= passed < QUIET:
+        if 0 <= now - self.built_at < (REBUILD_YOUNG if self.young() else REBUILD_AFTER):
             return False
         return (
             self.seen - self.built_events > NEW_EVENTS * max(self.history.total, 25.0)
@@ -101,27 +109,27 @@ class Learned:
         """The operator of `key`; the world while nothing was seen of it."""
         return self.operators.get(key) or self.world
 
-    def _both(self, key: Key) -> Iterator[Operator]:
+    def _both(self, key: Key) -> tuple[Operator, Operator]:
         operator = self.operators.get(key)
         if operator is None:
             operator = self.operators[key] = Operator()
-        yield operator
-        yield self.world
+        return operator, self.world
 
     def pending(self, key: Key, a0: float, a1: float) -> None:
         """A look at age `a1` found what it had found at `a0`."""
-        for operator in self._both(key):
-            operator.history.expose(a0, a1)
+        if a1 > a0:
+            hazard.expose_all([operator.history for operator in self._both(key)], a0, a1)
 
     def changed(self, key: Key, a0: float, a1: float, event_age: float | None) -> None:
         """A final state came between `a0` and `a1`, at `event_age` if the gateway told it."""
+        if event_age is not None:
+            self.pending(key, a0, event_age)
         for operator in self._both(key):
             operator.seen += 1.0
             if event_age is None:
-                hazards = operator.hazards or self.world.hazards or hazard.PRIOR
-                operator.history.spread(a0, a1, hazards)
+                operator.history.spread(a0, a1, operator.hazards or self.world.hazards or hazard.PRIOR)
             else:
-                operator.history.event(a0, event_age)
+                operator.history.event(event_age)
 
     def expired(self, key: Key, exposed: tuple[float, float], expiry_age: tuple[float, float]) -> None:
         """The message was pending over the ages `exposed`, and expired within the ages `expiry_age` from sending."""
@@ -149,7 +157,7 @@ class Learned:
         operator.built_at = now
         operator.built_events = operator.seen
         operator.built_expiry = operator.expiries.version
-        operator.decisions = 0
+        operator.quota = DECISIONS_YOUNG if operator.young() else DECISIONS
         return operator.table
 
     def dump(self) -> LearnedState:

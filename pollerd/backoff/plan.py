@@ -25,10 +25,16 @@ from pollerd.backoff.hazard import EDGES, bin_of
 from pollerd.backoff.protocol import Settings
 
 CELLS = 6
+LATE_CELLS = 3
+LATE = 3600.0
+"""From this age (seconds) on half the cells a bin are enough."""
+
 EXPIRY_WEIGHT = 0.15
 """An expiry is worth at least this much a second: it is rare, so telling it soon costs next to nothing."""
 
 NEVER = 1e9
+SEEN_TO_TRUST = 3
+"""From so many expiries in a window on, to survive the last one means to be past expiry."""
 
 
 def weight(age: float) -> float:
@@ -48,11 +54,15 @@ class Grid:
     soonest: tuple[int, ...]
     """Per age: the first index whose look would not come too soon after."""
 
+    over: float
+    """The age at which the last window that can be trusted ends."""
+
 
 def _base_ages() -> list[float]:
     ages = [0.0]
     for a, b in pairwise(EDGES):
-        ages += [a + (b - a) * c / CELLS for c in range(1, CELLS + 1)]
+        cells = CELLS if a < LATE else LATE_CELLS
+        ages += [a + (b - a) * c / cells for c in range(1, cells + 1)]
     return ages
 
 
@@ -76,7 +86,8 @@ def soonest_age(settings: Settings, windows: Sequence[Window], age: float) -> fl
     """The earliest age of a look after one at `age`. A known expiry is no reason to wait for 3 % of the age."""
     for w in windows:
         if w.lo <= age < w.hi:
-            return age + max(settings.min_interval, guards.PAST_EXPIRY_FIRST)
+            # The end of the window is always worth a look, however near.
+            return min(age + guards.PAST_EXPIRY_FIRST, max(w.hi, age + settings.min_interval))
         if age < w.lo:
             soon = age + guards.shortest(settings, age)
             return min(soon, max(w.lo, age + settings.min_interval))
@@ -98,10 +109,11 @@ def grid(settings: Settings, windows: tuple[Window, ...]) -> Grid:
         fails = min(mass / left, 1.0) if left > 1e-12 else 1.0
         left -= mass
         middle = (a + b) / 2
-        w = weight(middle)
-        cells.append((bin_of(middle), b - a, middle, w, max(w, EXPIRY_WEIGHT), fails))
+        worth = weight(middle)
+        cells.append((bin_of(middle), b - a, middle, worth, max(worth, EXPIRY_WEIGHT), fails))
     soonest = tuple(bisect_left(ages, soonest_age(settings, windows, a) - 1e-9) for a in ages)
-    return Grid(tuple(ages), tuple(cells), windows, soonest)
+    over = max((w.hi for w in windows if w.seen >= SEEN_TO_TRUST), default=NEVER)
+    return Grid(tuple(ages), tuple(cells), windows, soonest, over)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +200,8 @@ def curves(grid_: Grid, hazards: Sequence[float]) -> tuple[list[float], list[flo
 def solve(settings: Settings, grid_: Grid, hazards: Sequence[float], price: float, first: float) -> Table:
     """The best next age for every grid age, within the guards. `first` is the wait before the first look."""
     survival, weighted, moment = curves(grid_, hazards)
-    latest = [a + guards.longest(settings, a, first) for a in grid_.ages]
+    longest, twice = settings.max_interval, 2.0 * max(first, settings.min_interval / 2)
+    latest = [min(3.0 * a + twice, a + longest) for a in grid_.ages]
     following, cost, polls = envelope(grid_.ages, (survival, weighted, moment), price, grid_.soonest, latest)
     return Table(grid_, price, survival, weighted, moment, following, cost, polls)
 

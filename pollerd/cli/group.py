@@ -22,7 +22,7 @@ COMMANDS: Final[Mapping[str, Entry]] = MappingProxyType(
     {
         "run": Entry("run:run", "Run the daemon in the foreground."),
         "demo": Entry("run:demo", "Watch pollerd at work against a simulated gateway; no token needed."),
-        "simulate": Entry("run:simulate", "Run a simulated GatewayAPI."),
+        "simulate": Entry("simulate:simulate", "Run a simulated GatewayAPI."),
         "track": Entry("track:track", "Start to follow messages."),
         "untrack": Entry("requests:untrack", "Stop following messages."),
         "list": Entry("messages:list_", "List messages."),

@@ -55,9 +55,6 @@ class Secret:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret cannot be pickled; pass on the place it is read from instead")
 
-    def __getstate__(self) -> NoReturn:
-        raise TypeError("a secret cannot be pickled; pass on the place it is read from instead")
-
 
 def _encoded(secret: Secret) -> bytes:
     return secret.reveal().encode("utf-8", "surrogatepass")

@@ -108,7 +108,8 @@ def decode_balance(body: bytes) -> Balance:
 
 
 def _parse(body: bytes) -> _WireMessage | list[_WireMessage]:
-    if body.count(b"{") + body.count(b"[") > MAX_CONTAINERS:
+    # A body shorter than that many brackets needs no counting.
+    if len(body) > MAX_CONTAINERS and body.count(b"{") + body.count(b"[") > MAX_CONTAINERS:
         raise DecodeError("the answer holds more objects than 10,000 recipients can have", "too_large")
     try:
         parsed: _WireMessage | list[_WireMessage] = _decoder.decode(body)
@@ -180,9 +181,7 @@ def _status(value: object) -> str:
 
 
 def _integer(value: object) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
+    if type(value) is int:
         return value
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
@@ -194,6 +193,8 @@ def _integer(value: object) -> int | None:
 
 def _number(value: object) -> float | None:
     """A finite number, also when it comes as text."""
+    if value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, str) and len(value) > 40:
@@ -232,6 +233,8 @@ def _validity(value: object) -> float | None:
 
 
 def _scalar(value: object, longest: int) -> str | None:
+    if value is None:
+        return None
     if isinstance(value, str):
         return clean(value, longest) or None
     if isinstance(value, bool) or not isinstance(value, int | float):

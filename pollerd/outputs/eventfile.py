@@ -36,9 +36,13 @@ def check_regular(path: Path) -> os.stat_result | None:
         found = path.stat()
     except FileNotFoundError:
         return None
+    _require_regular(found, path)
+    return found
+
+
+def _require_regular(found: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise OutputError(f"{path} is not a regular file, so no events can be kept in it: name another path")
-    return found
 
 
 def inode(path: Path) -> int | None:
@@ -77,11 +81,13 @@ def make_parents(folder: Path) -> None:
 class EventFile:
     """A file open for appending, locked against a second writer.
 
-    `seq` is the last event told so far, here or in the file before this one; `size` is where the last whole line ends.
+    `seq` is the last event told so far, here or in the file before this one; `size` is where the last whole line ends;
+    `created` tells that there was no file before.
     """
 
-    def __init__(self, fd: int, path: Path) -> None:
+    def __init__(self, fd: int, path: Path, *, created: bool) -> None:
         self.path = path
+        self.created = created
         self.inode = os.fstat(fd).st_ino
         self.seq = 0
         self.size = os.fstat(fd).st_size
@@ -95,14 +101,13 @@ class EventFile:
         """Open `path`, or create it with exactly `mode`. Raises OutputError and OSError."""
         check_regular(path)
         make_parents(path.parent)
-        fd = _open(path, mode)
+        fd, created = _open(path, mode)
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise OutputError(f"{path} is not a regular file, so no events can be kept in it: name another path")
+            _require_regular(os.fstat(fd), path)
             _lock(fd, path)
             # The name itself must outlast a power cut before anything in the file counts as told.
             sync_directory(path.parent)
-            return cls(fd, path)
+            return cls(fd, path, created=created)
         except BaseException:
             os.close(fd)
             raise
@@ -232,8 +237,8 @@ def _portions(events: Sequence[Event]) -> Iterator[list[tuple[int, bytes]]]:
         yield portion
 
 
-def _open(path: Path, mode: int) -> int:
-    """A descriptor of `path`, which is created when missing."""
+def _open(path: Path, mode: int) -> tuple[int, bool]:
+    """A descriptor of `path`, and whether it was created."""
     while True:
         try:
             fd = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600 & mode)
@@ -241,9 +246,9 @@ def _open(path: Path, mode: int) -> int:
             pass
         else:
             os.fchmod(fd, mode)
-            return fd
+            return fd, True
         try:
-            return os.open(path, _FLAGS)
+            return os.open(path, _FLAGS), False
         except FileNotFoundError:
             # Rotated away between the two calls.
             continue

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 from pollerd import failpoints
-from pollerd.errors import DurabilityError
+from pollerd.errors import DurabilityError, OutputError, StoreError
 from pollerd.events import Event
 from pollerd.outputs.eventfile import Change, EventFile, inode, sync_directory
 from pollerd.outputs.place import ASIDE, Finding, find_place, inode_note, look
@@ -33,6 +33,7 @@ _SYNC_EVERY: Final = 1.0
 _LOOK_EVERY: Final = 1.0
 _RETRY_FIRST: Final = 1.0
 _RETRY_MAX: Final = 5.0
+_STOP_LIMIT: Final = 2.0
 _CREATE_GRACE: Final = 0.1
 """Seconds that a program which rotates by rename-and-create has for its second step, before we create the file."""
 
@@ -92,7 +93,7 @@ class FileOutput:
         """
         try:
             finding = await self.inspect(log)
-        except OSError:
+        except (OSError, OutputError):
             return
         if finding.advance_to is not None and self._advance is not None:
             _tell(finding)
@@ -116,6 +117,9 @@ class FileOutput:
                     delay = min(delay * 2, _RETRY_MAX)
                 else:
                     delay = _RETRY_FIRST
+        except asyncio.CancelledError:
+            await self._tell_rest(log)
+            raise
         finally:
             try:
                 await self._finish(log)
@@ -126,11 +130,13 @@ class FileOutput:
         """One step: open or follow the path, tell what is there, sync when due, and wait when nothing is."""
         if self._file is None:
             self._file = await self._open_first(log)
-            self._synced_at = asyncio.get_running_loop().time()
+            # At once, so that the place is known even if nothing comes: lines of a killed process may not be on disk.
+            await self._checkpoint(log, self._file)
         elif self._nudged.is_set() or not await self._call(self._file.is_current):
             await self._follow(log, self._file)
         self._nudged.clear()
         file = self._file
+        last = log.last
         events = await log.read(file.seq, _BATCH)
         if events:
             await self._append(file, events)
@@ -141,7 +147,18 @@ class FileOutput:
         if file.seq > self._saved and now - self._synced_at >= _SYNC_EVERY:
             await self._checkpoint(log, file)
         if not events:
-            await self._idle(log, file)
+            # Numbers may be left out, so that there can be a higher one and still no event.
+            await self._idle(log, file, max(last, file.seq))
+
+    async def _tell_rest(self, log: EventLog) -> None:
+        """What was committed before the stop, as far as it can be written in a moment; a restart tells the rest."""
+        until = asyncio.get_running_loop().time() + _STOP_LIMIT
+        with contextlib.suppress(OSError):
+            while self._file is not None and not self._trouble and asyncio.get_running_loop().time() < until:
+                events = await log.read(self._file.seq, _BATCH)
+                if not events:
+                    return
+                await self._append(self._file, events)
 
     async def _append(self, file: EventFile, events: Sequence[Event]) -> None:
         try:
@@ -162,19 +179,28 @@ class FileOutput:
 
     async def _checkpoint(self, log: EventLog, file: EventFile) -> None:
         """What is written goes to disk, then the cursor follows."""
+        self._synced_at = asyncio.get_running_loop().time()
         seq = await self._call(file.sync)
         failpoints.hit("file.before_cursor")
-        await log.save_cursor(Cursor(self._name, seq, inode_note(file.inode)))
+        if await self._save(log, Cursor(self._name, seq, inode_note(file.inode))):
+            self._saved = seq
         failpoints.hit("file.after_cursor")
-        self._saved = seq
-        self._synced_at = asyncio.get_running_loop().time()
 
-    async def _idle(self, log: EventLog, file: EventFile) -> None:
-        """Wait for an event, a look at the path or a sync that becomes due."""
+    async def _save(self, log: EventLog, cursor: Cursor) -> bool:
+        """Save the place; a database that cannot be written now must not keep events from the file."""
+        try:
+            await log.save_cursor(cursor)
+        except StoreError as error:
+            logger.debug("output %s: its place is not saved: %s", self._name, error)
+            return False
+        return True
+
+    async def _idle(self, log: EventLog, file: EventFile, after: int) -> None:
+        """Wait for an event with `seq > after`, a look at the path or a sync that becomes due."""
         pause = _LOOK_EVERY
         if file.seq > self._saved:
             pause = max(0.0, self._synced_at + _SYNC_EVERY - asyncio.get_running_loop().time())
-        waits = [asyncio.ensure_future(log.wait(file.seq)), asyncio.ensure_future(self._nudged.wait())]
+        waits = [asyncio.ensure_future(log.wait(after)), asyncio.ensure_future(self._nudged.wait())]
         try:
             done, _ = await asyncio.wait(waits, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             for wait in done:
@@ -196,7 +222,8 @@ class FileOutput:
         file = await self._call(EventFile.open, path, self._mode)
         try:
             tail = await self._call(file.survey, cursor.seq if cursor else 0)
-            finding = await find_place(log, cursor, path, file.fileno(), tail)
+            # The system may give a new file the inode of a deleted one, which must not pass for it.
+            finding = await find_place(log, cursor, path, None if file.created else file.fileno(), tail)
             _tell(finding)
             if finding.advance_to is not None and self._advance is not None:
                 await self._advance(finding.advance_to)
@@ -211,7 +238,7 @@ class FileOutput:
             file.close()
             raise
         self._begin(log, file, finding.seq)
-        self._saved = cursor.seq if cursor else -1
+        self._saved = -1
         return file
 
     def _begin(self, log: EventLog, file: EventFile, seq: int) -> None:
@@ -238,12 +265,12 @@ class FileOutput:
         try:
             new = await self._fit(log, new, old.seq)
             new.seq = old.seq
-            await log.save_cursor(Cursor(self._name, new.seq, inode_note(new.inode)))
+            saved = await self._save(log, Cursor(self._name, new.seq, inode_note(new.inode)))
         except BaseException:
             new.close()
             raise
         self._file = new
-        self._saved = new.seq
+        self._saved = new.seq if saved else -1
         old.close()
         logger.info("output %s: %s was rotated, a new file begins after event %d", self._name, path, new.seq)
         failpoints.hit("file.rotated")
@@ -299,9 +326,10 @@ class FileOutput:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             await asyncio.wait({future})
-            error = future.exception()
-            if isinstance(error, DurabilityError):
+            if isinstance(error := future.exception(), DurabilityError):
                 raise error from None
+            if error is None and isinstance(opened := future.result(), EventFile):
+                opened.close()
             raise
 
 

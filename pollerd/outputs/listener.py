@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import stat
 from pathlib import Path
@@ -17,12 +18,12 @@ _PATH_LIMIT: Final = 107
 
 
 class Listener:
-    """A listening Unix stream socket and the path it was bound to (None: it was handed over from outside)."""
+    """A listening Unix stream socket and the path it was bound to."""
 
-    def __init__(self, listening: socket.socket, path: Path | None) -> None:
+    def __init__(self, listening: socket.socket, path: Path) -> None:
         self.socket = listening
         self._path = path
-        self._bound = None if path is None else _identity(path)
+        self._bound = _identity(path)
 
     @classmethod
     def bind(cls, path: Path, mode: int) -> Self:
@@ -31,7 +32,9 @@ class Listener:
         Raises OutputError when the path is taken by something else than a stale socket, or cannot be used.
         """
         if len(bytes(path)) > _PATH_LIMIT:
-            raise OutputError(f"{path} is too long for a Unix socket (at most {_PATH_LIMIT} bytes): name a shorter path")
+            raise OutputError(
+                f"{path} is too long for a Unix socket (at most {_PATH_LIMIT} bytes): name a shorter path"
+            )
         try:
             make_parents(path.parent)
             _clear(path)
@@ -45,11 +48,11 @@ class Listener:
     @property
     def in_place(self) -> bool:
         """Whether the path still leads to this socket."""
-        return self._path is None or _identity(self._path) == self._bound
+        return _identity(self._path) == self._bound
 
     def close(self) -> None:
         """Stop listening, and remove the socket file unless somebody else put one there meanwhile."""
-        if self._path is not None and self.in_place:
+        if self.in_place:
             self._path.unlink(missing_ok=True)
         self.socket.close()
 
@@ -60,7 +63,7 @@ def _listen(path: Path, mode: int) -> socket.socket:
         listening.setblocking(False)
         # On Linux the file takes the mode of the unbound socket, so there is no moment when others may connect;
         # the umask, which belongs to the whole process, stays untouched.
-        Path(f"/proc/self/fd/{listening.fileno()}").chmod(0o600 & mode)
+        os.fchmod(listening.fileno(), 0o600 & mode)
         listening.bind(str(path))
         path.chmod(mode)
         listening.listen(_BACKLOG)

@@ -17,7 +17,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 from typing import Final
@@ -101,8 +101,8 @@ async def find_place(log: EventLog, cursor: Cursor | None, path: Path, fd: int |
     seq = tail.last.seq
     if kin is _Kin.FOREIGN:
         note = (
-            f"{path} belongs to another database: its event {seq} is not this database's. It is renamed to "
-            f"{path.name}{ASIDE}TIME and a new file begins after event {told}; one number may mean two events in the two files"
+            f"{path} belongs to another database: its event {seq} is not this database's. It is renamed aside and a "
+            f"new file begins after event {told}; one number may mean two events in the two files"
         )
         return Finding(told, set_aside=True, notes=((logging.ERROR, note),))
     notes = [*_damage(path, tail)]
@@ -125,17 +125,18 @@ async def _without_lines(log: EventLog, cursor: Cursor | None, path: Path, inode
             return Finding(told)
         text = f"the event file {path} is gone: a new one begins after event {told}; those up to it were told before"
         return Finding(told, notes=((logging.WARNING, text),))
-    repair = (rotated.path, rotated.torn) if rotated.surely and rotated.torn is not None else None
-    found = Finding(told, repair=repair)
-    last = rotated.last
-    if last is None or last.seq <= told:
-        return found
-    kin = await _kin(log, last, None, surely=rotated.surely or told >= log.last)
+    kin = _Kin.OURS
+    if rotated.last is not None:
+        kin = await _kin(log, rotated.last, None, surely=rotated.surely or told >= log.last)
     if kin is _Kin.FOREIGN:
-        return found
+        return Finding(told)
+    repair = (rotated.path, rotated.torn) if rotated.surely and rotated.torn is not None else None
+    if rotated.last is None or rotated.last.seq <= told:
+        return Finding(told, repair=repair)
+    seq = rotated.last.seq
     if kin is _Kin.AHEAD:
-        return replace(found, seq=last.seq, advance_to=last.seq, notes=(_ahead(rotated.path, last.seq, log.last),))
-    return replace(found, seq=last.seq)
+        return Finding(seq, seq, repair=repair, notes=(_ahead(rotated.path, seq, log.last),))
+    return Finding(seq, repair=repair)
 
 
 async def _kin(log: EventLog, last: Line, content: tuple[int, int] | None, *, surely: bool) -> _Kin:
@@ -205,7 +206,7 @@ def _last_rotated(path: Path, detail: str, synced: int) -> _Rotated | None:
         named_so = file.name.startswith((f"{path.name}.", f"{path.name}-")) and ASIDE not in file.name
         if detail == inode_note(found.st_ino) and file != path:
             return _end_of(file, synced, surely=True)
-        elif named_so and (newest is None or found.st_mtime > newest[0]):
+        if named_so and (newest is None or found.st_mtime > newest[0]):
             newest = found.st_mtime, file
     return None if newest is None else _end_of(newest[1], synced, surely=False)
 

@@ -33,9 +33,12 @@ class ConnectionGate:
         self.connections = 0
         self._drained = asyncio.Event()
         self._drained.set()
+        self._closing = False
 
     async def abort_all(self) -> None:
         """Abort every connection and wait until the last is gone."""
+        # One that was accepted just before can still arrive while the others go.
+        self._closing = True
         for transport in tuple(self._transports):
             transport.abort()
         await self._drained.wait()
@@ -44,6 +47,8 @@ class ConnectionGate:
         """Register a new connection; its kind."""
         self._transports.add(transport)
         self._drained.clear()
+        if self._closing:
+            transport.abort()
         if self._by_address[address] >= self._limit:
             return _SURPLUS
         self._by_address[address] += 1

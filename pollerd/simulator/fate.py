@@ -85,7 +85,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class FateRules:
-    """What a fate depends on beside seed, id and number. `validity` and `tail` stretch hours to taste."""
+    """What a fate depends on beside seed, id, number and validity.
+
+    `tail` is a factor on the delays of retries and switched-off phones; `unknown_first` and `read` are the
+    shares of recipients that begin as UNKNOWN, and of delivered ones that also pass READ.
+    """
 
     mix: Mix = Mix()
     tail: float = 1.0

@@ -101,14 +101,16 @@ class Gateway:
         if action == "send":
             return self._send(await request.read())
         if action == "balance":
-            account = self.account
-            body = {"credit": round(account.credit, 2), "currency": account.currency, "id": 1}
-            return self._json(200, encode(body))
+            return self._json(200, self._balance())
         if message_id is None or not 0 < message_id < 2**64:
             return self._refuse(400, None, "Bad argument: message id")
         if message is None:
             return self._refuse(404, None, "Message not found")
         return self._read(message) if action == "read" else self._cancel(message)
+
+    def _balance(self) -> bytes:
+        account = self.account
+        return encode({"credit": round(account.credit, 2), "currency": account.currency, "id": 1})
 
     def _read(self, message: Message) -> web.Response:
         now = self._clock.now()
@@ -140,7 +142,7 @@ class Gateway:
         self, fault: Fault, request: web.BaseRequest, action: Action, message: Message | None
     ) -> web.StreamResponse:
         self._note(action, message, f"fault:{fault.kind}")
-        right = b'[{"id":1}]'
+        right = self._balance()
         if message is not None and action == "read":
             right = self._renderer.read(message, self._clock.now()).body
         response = await self._player.play(fault, request, right)

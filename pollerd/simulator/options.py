@@ -163,9 +163,12 @@ def parse_mix(text: str) -> Mix:
     for part in text.split(","):
         name, _, weight = part.strip().partition("=")
         try:
-            weights[name] = {**weights}[name] * 0 + float(weight)
-        except (KeyError, ValueError):
-            raise ValueError(f"mix: {part!r}; write NAME=WEIGHT, names are {', '.join(names)}") from None
+            number = float(weight)
+        except ValueError:
+            number = -1.0
+        if name not in weights or number < 0:
+            raise ValueError(f"mix: {part!r}; write NAME=WEIGHT, names are {', '.join(names)}")
+        weights[name] = number
     return replace(Mix(), **weights)
 
 

@@ -152,9 +152,13 @@ class Simulator:
         )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.raw_path.startswith(PREFIX):
-            return await answer_admin(self, request)
-        return await self._gateway.answer(request)
+        try:
+            if request.raw_path.startswith(PREFIX):
+                return await answer_admin(self, request)
+            return await self._gateway.answer(request)
+        except ConnectionError:
+            # The client, or a stop, ended the connection in the middle of a long answer.
+            return web.Response(status=499)
 
 
 async def serve(

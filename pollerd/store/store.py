@@ -17,10 +17,11 @@ import aiosqlite
 import msgspec
 
 from pollerd import events, failpoints
-from pollerd.errors import DurabilityError, StoreError
+from pollerd.diff import Result
+from pollerd.errors import DurabilityError, StoreError, StoreUnavailableError
 from pollerd.events import Event
 from pollerd.model import HoldReason, Message, State
-from pollerd.ports import AccountState, Batch, Cursor, Request, RequestKind, Result
+from pollerd.ports import AccountState, Batch, Cursor, Request, RequestKind
 from pollerd.store import rows, schema
 from pollerd.store.statements import statements
 
@@ -32,10 +33,6 @@ _NO_FSYNC = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYN
 _PASSING = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN},
 )
-
-
-class StoreUnavailableError(StoreError):
-    """The database cannot be written for now (disk full, locked by others); the same call may work later."""
 
 
 class Store:
@@ -74,7 +71,7 @@ class Store:
             store = cls(path, writer, reader, now)
             await store._restore_place()
         except sqlite3.Error as error:
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
         return store
 
     async def close(self) -> None:
@@ -129,7 +126,7 @@ class Store:
         except sqlite3.Error as error:
             if self._writer.in_transaction:
                 await self._writer.execute("ROLLBACK")
-            raise _translated(error, self.path) from error
+            raise translated(error, self.path) from error
 
     def _numbered(self, batch: Batch) -> Iterable[tuple[Event, float]]:
         seq = self._last
@@ -180,6 +177,30 @@ class Store:
                 await self._transaction([(self._sql["shift"], [(seconds, after, until)])])
             return until
 
+    async def write(self, change: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T:
+        """Run `change` on the writer in a transaction of its own, whole or not at all, even when cancelled.
+
+        Every commit waits for it, so it must be short. Raises as `commit`.
+        """
+        return await self._shielded(self._change(change))
+
+    async def _change(self, change: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T:
+        async with self._writing:
+            try:
+                await self._writer.execute("BEGIN IMMEDIATE")
+                result = await change(self._writer)
+                await self._writer.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise translated(error, self.path) from error
+            finally:
+                if self._writer.in_transaction:
+                    await self._writer.execute("ROLLBACK")
+            return result
+
+    def forget(self, seq: int) -> None:
+        """The events up to `seq` have been deleted."""
+        self._pruned = max(self._pruned, seq)
+
     # -- reading
 
     async def due(self, account: str, after: tuple[float, int], until: float, limit: int) -> list[Message]:
@@ -214,12 +235,16 @@ class Store:
         try:
             return list(await connection.execute_fetchall(self._sql[name], parameters))
         except sqlite3.Error as error:
-            raise _translated(error, self.path) from error
+            raise translated(error, self.path) from error
 
     async def requests(self, limit: int = 1000) -> list[Request]:
         """What commands asked for, oldest first."""
         found = await self._fetch(self._writer, "requests", (limit,))
         return [Request(int(row[0]), RequestKind(row[1]), row[2]) for row in found]
+
+    async def counters(self) -> dict[str, int]:
+        """How many messages are `pending`, `finished` and `gave_up`, and how many `polls` were made so far."""
+        return {str(name): int(value) for name, value in await self._fetch(self._reader, "counters")}
 
     async def given_up(self, after: int, limit: int = 1000) -> list[int]:
         """Ids of messages whose polling ended without a final state, ascending, greater than `after`."""
@@ -339,7 +364,8 @@ async def _connect(path: Path) -> aiosqlite.Connection:
     return connection
 
 
-def _translated(error: sqlite3.Error, path: Path) -> Exception:
+def translated(error: sqlite3.Error, path: Path) -> Exception:
+    """SQLite's error as one of ours: may pass, disk not to be trusted, or database unusable."""
     code = getattr(error, "sqlite_errorcode", 0)
     if code in _NO_FSYNC:
         return DurabilityError(f"{path}: the disk refused to confirm a write ({error}); stopping, a restart recovers")

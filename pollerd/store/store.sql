@@ -68,6 +68,9 @@ SELECT {columns} FROM messages WHERE id = ?;
 -- name: gave_up
 SELECT id FROM messages WHERE state = 3 AND id > ? ORDER BY id LIMIT ?;
 
+-- name: counters
+SELECT name, value FROM counters;
+
 -- name: get_meta
 SELECT value FROM meta WHERE name = ?;
 

@@ -180,6 +180,25 @@ class View:
         found = self._fetch(name, *wanted, limit)
         return [Event(row[0], row[1], row[2], bytes(row[3])) for row in found]
 
+    @property
+    def daemon(self) -> int | None:
+        """The process id of the database's owner (0: not known yet); None when none runs."""
+        return lock.owner_pid(self._path)
+
+    def hold(self, account: str) -> AccountView | None:
+        """What is stored of an account: its hold and credit, without counts."""
+        found = self._fetch("account", account)
+        return _account(found[0]) if found else None
+
+    def count_gave_up(self) -> int:
+        """How many messages are given up."""
+        return int(self._fetch("count_gave_up")[0][0])
+
+    def note(self, name: str) -> bytes | None:
+        """A small named value, such as what the backoff learned."""
+        found = self._fetch("note", name)
+        return None if not found or found[0][0] is None else bytes(found[0][0])
+
     def changed(self) -> bool:
         """Whether anything was committed since the last call (true the first time)."""
         with _explained(self._path):
@@ -203,7 +222,7 @@ class View:
         last = self.last_seq
         counters = {str(name): int(value) for name, value in self._fetch("counters")}
         return Overview(
-            daemon=lock.owner_pid(self._path),
+            daemon=self.daemon,
             new=self._fetch("count_new", CAP)[0][0],
             pending=counters.get("pending", 0),
             finished=counters.get("finished", 0),
@@ -219,21 +238,13 @@ class View:
         )
 
     def _accounts(self, now: float) -> Iterator[AccountView]:
-        stored = {row[0]: row for row in self._fetch("accounts")}
+        stored = {row[0]: _account(row) for row in self._fetch("accounts")}
         for name in sorted(stored.keys() | set(self._pending_accounts())):
-            row = stored.get(name, (name,) + (None,) * 9)
-            yield AccountView(
-                name=name,
+            yield msgspec.structs.replace(
+                stored.get(name) or AccountView(name),
                 due=self._fetch("count_due", name, now, CAP)[0][0],
                 late=self._fetch("count_due", name, now - LATE_AFTER, CAP)[0][0],
                 next_poll_at=self._fetch("next_poll", name)[0][0],
-                held_reason=row[1],
-                held_detail=row[2] if row[1] else None,
-                held_since=row[3],
-                held_until=row[4],
-                credit=row[6],
-                currency=row[7],
-                credit_low=bool(row[8]),
             )
 
     def _outputs(self, last: int) -> Iterator[OutputView]:
@@ -279,6 +290,21 @@ class View:
             raise StoreError(
                 f"the database {self._path} has schema {version}, this version of pollerd reads {newest}. {older}",
             )
+
+
+def _account(row: Sequence[Any]) -> AccountView:
+    name, reason, detail, since, until, credit, currency, credit_low = row
+    held = reason is not None
+    return AccountView(
+        name=name,
+        held_reason=reason,
+        held_detail=detail if held else None,
+        held_since=since if held else None,
+        held_until=until if held else None,
+        credit=credit,
+        currency=currency,
+        credit_low=bool(credit_low),
+    )
 
 
 def _connect(database: Path) -> sqlite3.Connection:

@@ -65,8 +65,15 @@ SELECT min(next_poll_at) FROM messages WHERE state = 1 AND account = ?;
 SELECT min(sent_at) FROM messages INDEXED BY messages_due WHERE state = 1;
 
 -- name: accounts
-SELECT name, held_reason, held_detail, held_since, held_until, held_total, credit, currency, credit_low, credit_at
+SELECT name, held_reason, held_detail, held_since, held_until, credit, currency, credit_low
 FROM accounts ORDER BY name;
+
+-- name: account
+SELECT name, held_reason, held_detail, held_since, held_until, credit, currency, credit_low
+FROM accounts WHERE name = ?;
+
+-- name: count_gave_up
+SELECT count(*) FROM messages WHERE state = 3;
 
 -- name: outputs
 SELECT name, seq, updated_at FROM outputs ORDER BY name;
@@ -76,3 +83,6 @@ SELECT at FROM events WHERE seq > ? ORDER BY seq LIMIT 1;
 
 -- name: count_requests
 SELECT count(*) FROM requests;
+
+-- name: note
+SELECT CAST(value AS BLOB) FROM meta WHERE name = ?;

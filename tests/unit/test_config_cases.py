@@ -44,6 +44,10 @@ REFUSED = [
     ("a key with a bracket is quoted", '[log]\n"a[" = 1', 'log."a["', "is not a key here"),
     ("a key that is not printable is escaped", '"a\\n" = 1', '"a\\n"', "is not a key here"),
     ("true is no number", "[limits]\nmax_connections = true", "limits.max_connections", "= true: must be a whole"),
+    ("true is no rate", "[limits]\nrequests_per_second = true", "limits.requests_per_second", "= true: must be a"),
+    ("true is no duration", "[limits]\ntimeout = true", "limits.timeout", "= true: must be a duration"),
+    ("a balance is finite", "[credit]\nwarn_below = inf", "credit.warn_below", "must be a finite number"),
+    ("a balance is a number", "[credit]\nwarn_below = nan", "credit.warn_below", "must be a finite number"),
     ("41 connections are too many", "[limits]\nmax_connections = 41", "limits.max_connections", "from 1 to 40"),
     ("no connection is too few", "[limits]\nmax_connections = 0", "limits.max_connections", "from 1 to 40"),
     ("2.0 is no whole number", "[limits]\nmax_connections = 2.0", "limits.max_connections", "whole number"),
@@ -287,14 +291,14 @@ query = """
 SELECT id
 every = 7
 """
-every = 1
+every = -1
 [[sources.sqlite]]
 path = "b.db"
 query = "SELECT 1"
 every = "x"
 '''
-    (problem,) = problems(read, text, not_yet=frozenset())
-    assert (problem.key, problem.line) == ("sources.sqlite[1].every", 11)
+    found = [(problem.key, problem.line) for problem in problems(read, text, not_yet=frozenset())]
+    assert found == [("sources.sqlite[0].every", 7), ("sources.sqlite[1].every", 11)]
 
 
 TAKEN = [

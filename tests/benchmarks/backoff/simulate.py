@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
-from time import perf_counter
+from time import thread_time
 
 from pollerd.backoff.plan import weight
 from tests.benchmarks.backoff.policies import Driven
@@ -71,13 +71,13 @@ class Clock:
     worst: float = 0.0
 
     def add(self, started: float) -> None:
-        took = perf_counter() - started
+        took = thread_time() - started
         self.seconds += took
         self.decisions += 1
         self.worst = max(self.worst, took)
 
 
-def _look(policy: Driven, m: Message, now: float, timestamps: bool) -> int:
+def look(policy: Driven, m: Message, now: float, timestamps: bool) -> int:
     """Poll `m`: tell the policy, note what changed; how many recipients are left pending."""
     m.polls += 1
     age, a0, a1 = now - m.submit, max(m.last - m.base, 0.0), now - m.base
@@ -107,7 +107,7 @@ def run(policy: Driven, messages: Sequence[Message], *, timestamps: bool = True)
         if upcoming is not None and (not heap or upcoming.submit <= heap[0][0]):
             m, now = upcoming, upcoming.submit
             m.last = now
-            started = perf_counter()
+            started = thread_time()
             delay = policy.first_delay(now, len(m.changes))
             clock.add(started)
             pending[id(m)] = m
@@ -117,12 +117,12 @@ def run(policy: Driven, messages: Sequence[Message], *, timestamps: bool = True)
         now, _, version, m = heapq.heappop(heap)
         if version != m.version:
             continue
-        started = perf_counter()
-        left = _look(policy, m, now, timestamps)
-        clock.seconds += perf_counter() - started
+        started = thread_time()
+        left = look(policy, m, now, timestamps)
+        clock.seconds += thread_time() - started
         if left:
             m.base = policy.base_for(m.key, m.submit, m.base)
-            started = perf_counter()
+            started = thread_time()
             delay = policy.next_delay(now, m.key, m.submit, m.base, left)
             clock.add(started)
             heapq.heappush(heap, (now + delay, next(order), m.version, m))

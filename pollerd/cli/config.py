@@ -1,0 +1,111 @@
+"""`pollerd check`, `config` and `schema`: what is configured, and what events look like."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from pollerd.cli import screen
+from pollerd.cli.options import config_option, json_option, load_config
+from pollerd.cli.text import counted
+from pollerd.errors import PollerdError
+
+if TYPE_CHECKING:
+    from pollerd.config import Config
+
+
+@click.command()
+@json_option
+@config_option
+def check(*, as_json: bool, config_path: Path | None) -> int:
+    """Validate the configuration, its secrets included, and nothing else.
+
+    Names every mistake at once. Exit code 78 when there is one.
+    """
+    from pollerd.config import ConfigError, load
+
+    try:
+        config = load(config_path, secrets=True)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        screen.write_json({"ok": False, "problems": list(error.problems), "warnings": []})
+        return 78
+    if as_json:
+        document = {"ok": True, "source": config.source, "problems": [], "warnings": config.warnings}
+        screen.write_json(document)
+        return 0
+    for warning in config.warnings:
+        screen.note(f"warning: {warning}")
+    click.echo(f"The configuration is good: {_summary(config)}.")
+    return 0
+
+
+def _summary(config: Config) -> str:
+    outputs = [name for name in ("file", "socket", "webhook", "exec") if getattr(config.outputs, name) is not None]
+    outputs += ["sqlite"] if config.outputs.sqlite else []
+    accounts = f"{counted(len(config.accounts), 'account')} ({', '.join(config.accounts)})"
+    return f"{config.source}, {accounts}, outputs {', '.join(outputs)}, database {config.store.path}"
+
+
+@click.group()
+def config() -> None:
+    """Write a configuration, or print the effective one."""
+
+
+@config.command()
+@click.argument("path", type=click.Path(path_type=Path, allow_dash=True), default="pollerd.toml")
+@click.option("--force", is_flag=True, help="Replace a file that is there already.")
+def init(*, path: Path, force: bool) -> int:
+    """Write a commented configuration to PATH ("-": standard output).  [default: ./pollerd.toml]"""
+    from pollerd.config import starter_toml
+
+    text = starter_toml()
+    if str(path) == "-":
+        click.echo(text, nl=False)
+        return 0
+    try:
+        _write(path, text, force=force)
+    except FileExistsError:
+        raise PollerdError(f"{path} is there already. Name another file, or replace it with --force.") from None
+    except OSError as error:
+        reason = f"{path} cannot be written: {error.strerror}"
+        raise PollerdError(f"{reason}. Create its folder first, or name another file.") from error
+    click.echo(f"Wrote {path}. Edit it, then try it with: pollerd check -c {path}")
+    return 0
+
+
+def _write(path: Path, text: str, *, force: bool) -> None:
+    # A token may be written into it: nobody else needs to read it.
+    how = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
+    with os.fdopen(os.open(path, how, 0o640), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+@config.command()
+@json_option
+@config_option
+def show(*, as_json: bool, config_path: Path | None) -> int:
+    """Print the configuration in force as TOML; secrets are masked."""
+    from pollerd.config import effective_toml
+
+    text = effective_toml(load_config(config_path))
+    if as_json:
+        screen.write_json(tomllib.loads(text))
+    else:
+        click.echo(text, nl=False)
+    return 0
+
+
+@click.command()
+def schema() -> int:
+    """Print the JSON Schema of the events."""
+    from pollerd.events import json_schema
+
+    screen.write_lines([msgspec.json.format(msgspec.json.encode(json_schema()), indent=2) + b"\n"])
+    return 0

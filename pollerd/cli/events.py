@@ -1,0 +1,136 @@
+"""`pollerd events`: the event log, once or as it grows."""
+
+from __future__ import annotations
+
+import select
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import click
+
+from pollerd import events as kinds
+from pollerd.cli import screen
+from pollerd.cli.options import config_option, id_value, json_option, load_config
+from pollerd.cli.story import story
+from pollerd.store.view import View
+
+_BATCH: Final = 500
+_LOOK: Final = 0.2
+"""Seconds between two looks for new events."""
+_LATEST: Final = 20
+"""What a person at a terminal sees who asks for nothing in particular."""
+
+
+class Wanted(NamedTuple):
+    """Which events: of one message, of one type, or all."""
+
+    message_id: int | None
+    kind: str | None
+
+
+def after_value(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """Callback: a sequence number, or -1 for "now"."""
+    if value is None:
+        return None
+    if value == "now":
+        return -1
+    if value.isascii() and value.isdigit() and len(value) < 19:
+        return int(value)
+    raise click.BadParameter(f'{value!r} is no sequence number; give 0 or more, or "now".', context, parameter)
+
+
+@click.command()
+@click.option(
+    "--after", callback=after_value, metavar="SEQ", help='Only events with a larger seq; "now": only new ones.'
+)
+@click.option("--follow", "-f", is_flag=True, help="Wait for more.")
+@click.option("--id", "message_id", callback=id_value, metavar="ID", help="Only events of this message.")
+@click.option("--type", "kind", type=click.Choice(kinds.TYPES), metavar="TYPE", help="Only events of this type.")
+@json_option
+@config_option
+def events(
+    *,
+    after: int | None,
+    follow: bool,
+    message_id: int | None,
+    kind: str | None,
+    as_json: bool,
+    config_path: Path | None,
+) -> int:
+    """Print the event log, or follow it.
+
+    NDJSON when standard output is not a terminal, or with --json: all events that are kept, or those after SEQ. At a
+    terminal without --after: the latest ones.
+    """
+    config = load_config(config_path)
+    for_people = sys.stdout.isatty() and not as_json
+    wanted = Wanted(message_id, kind)
+    with View.open(config.store.path) as view:
+        start = _start(view, after, wanted, for_people=for_people)
+    tell = _teller() if for_people else _write
+    for batch in _tail(config.store.path, start, wanted, told_gap=after is None, follow=follow):
+        tell(batch)
+    return 0
+
+
+def _start(view: View, after: int | None, wanted: Wanted, *, for_people: bool) -> int:
+    last = view.last_seq
+    if after is not None:
+        if after > last:
+            screen.note(f"the log ends at {last}, before {after}; was the database replaced?")
+        return last if after < 0 else after
+    if for_people and wanted == Wanted(None, None) and last > _LATEST:
+        screen.note(f"the latest {_LATEST} events; see all with --after 0")
+        return last - _LATEST
+    return 0
+
+
+def _tail(path: Path, start: int, wanted: Wanted, *, told_gap: bool, follow: bool) -> Iterator[list[kinds.Event]]:
+    """Batches of events after `start`, then, with `follow`, what comes: across a restart or a replaced database too."""
+    after = start
+    while True:
+        with View.open(path) as view:
+            while not view.replaced:
+                if view.changed():
+                    if not told_gap and after < (pruned := view.pruned_seq):
+                        screen.note(f"the events {after + 1} to {pruned} are not kept any more.")
+                    told_gap = False
+                    last = view.last_seq
+                    while found := view.events(after, _BATCH, *wanted):
+                        yield found
+                        after = found[-1].seq
+                    # What was looked through need not be looked through again.
+                    after = max(after, last)
+                if not follow:
+                    return
+                _pause()
+
+
+def _pause() -> None:
+    """Wait a moment. Raises BrokenPipeError when the reader of our output has gone."""
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), 0)
+    if any(flags & (select.POLLERR | select.POLLNVAL) for _, flags in watch.poll(_LOOK * 1000)):
+        raise BrokenPipeError
+
+
+def _write(batch: list[kinds.Event]) -> None:
+    screen.write_lines(event.line for event in batch)
+
+
+def _teller() -> Callable[[list[kinds.Event]], None]:
+    console = screen.console()
+
+    def tell(batch: list[kinds.Event]) -> None:
+        for event in batch:
+            told = story(event)
+            line = screen.plain(f"{event.seq:>8} ", "dim")
+            line.append_text(screen.plain(time.strftime("%H:%M:%S ", time.localtime(told.at)), "dim"))
+            if event.message_id is not None:
+                line.append_text(screen.plain(f"{event.message_id} ", "bold"))
+            console.print(line.append_text(told.text), soft_wrap=True)
+
+    return tell

@@ -1,0 +1,251 @@
+"""The limiter of one account: its pace, and a circuit breaker that pauses it when asking is pointless."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Final
+
+import msgspec
+
+from pollerd import events
+from pollerd.config import Limits
+from pollerd.limits.hold import Hold
+from pollerd.limits.pace import Pace
+from pollerd.model import HoldReason, Outcome, Rejected, Trouble
+from pollerd.ports import AccountState, Clock, Transition
+
+TROUBLES_BEFORE_HOLD: Final = 5
+"""Failures in a row, no proper answer between, that are the gateway's and not chance."""
+THROTTLES_BEFORE_HOLD: Final = 3
+"""Refusals at the lowest rate after which slowing down has proved no help."""
+
+_AT_ONCE: Final = frozenset({HoldReason.UNAUTHORIZED, HoldReason.FORBIDDEN})
+_BY_COUNT: Final = frozenset({HoldReason.UNREACHABLE, HoldReason.SERVER_ERRORS})
+
+
+class AccountLimiter:
+    """Implements :class:`pollerd.ports.Limiter`. Not thread-safe: it belongs to one event loop.
+
+    Every `take()` is answered by one `report()` or one `abandon()`. `restored` is the account as last committed: a
+    hold goes on without being told again, and its first probe may go out at once.
+
+    In an :class:`AccountState` given out, `held_total` is the sum of the holds that are over; the one in force began
+    at `held_since`.
+    """
+
+    def __init__(
+        self, name: str, limits: Limits, clock: Clock, rng: random.Random, restored: AccountState | None = None
+    ) -> None:
+        now = clock.monotonic()
+        self._clock = clock
+        self._rng = rng
+        self._pace = Pace(limits.requests_per_second, now)
+        # A request that has not reported after this long never will.
+        self._lost_after = 2 * limits.timeout + 5.0
+        self._state = restored if restored is not None else AccountState(name)
+        self._hold: Hold | None = None
+        self._hold_began = now
+        self._in_flight = 0
+        self._troubles = 0
+        self._throttles = 0
+        self._changed = asyncio.Event()
+        if restored is not None and restored.held_reason is not None:
+            self._hold = Hold(restored.held_reason, restored.held_detail, rng, now)
+            if restored.held_since is not None:
+                self._hold_began = now - max(0.0, clock.now() - restored.held_since)
+
+    # -- asking
+
+    def delay(self) -> float:
+        """Seconds until a request may go out, 0 for now.
+
+        While a probe is under way: the seconds until it counts as lost. `changed()` returns as soon as it is answered.
+        """
+        now = self._clock.monotonic()
+        hold = self._hold
+        if hold is None:
+            return self._pace.delay(now)
+        if hold.probe_sent is not None:
+            return max(0.0, hold.probe_sent + self._lost_after - now)
+        if self._in_flight and hold.reason not in _BY_COUNT:
+            # Answers still to come were asked for before the hold: a good one would prove nothing.
+            drained = self._hold_began + self._lost_after
+            if now < drained:
+                return max(drained, hold.probe_at) - now
+        return max(0.0, hold.probe_at - now)
+
+    def take(self) -> None:
+        """A request goes out now."""
+        now = self._clock.monotonic()
+        self._in_flight += 1
+        self._pace.take(now)
+        hold = self._hold
+        if hold is not None:
+            if hold.probe_sent is not None:
+                self._in_flight -= 1
+            hold.probe_sent = now
+
+    def abandon(self) -> None:
+        """A request that went out will never report (it was cancelled)."""
+        self._settle()
+        self._notify()
+
+    # -- hearing
+
+    def report(self, outcome: Outcome) -> Transition | None:
+        """What a request met. Returns what is to be committed: a hold that begins, goes on or ends.
+
+        `bodies` is empty when only the time or the detail of a hold moved.
+        """
+        trouble = _trouble_in(outcome)
+        probe = self._settle()
+        if self._hold is not None:
+            return self._report_held(self._hold, trouble, probe)
+        if trouble is None:
+            if self._troubles or self._throttles:
+                self._troubles = self._throttles = 0
+            return None
+        if trouble.reason in _AT_ONCE:
+            return self._begin(trouble)
+        if trouble.reason is HoldReason.THROTTLED:
+            return self._throttled(trouble)
+        self._troubles += 1
+        return self._begin(trouble) if self._troubles >= TROUBLES_BEFORE_HOLD else None
+
+    def credentials_changed(self) -> None:
+        """The account's secret was replaced: a hold for want of rights is probed at once."""
+        hold = self._hold
+        if hold is not None and hold.reason in _AT_ONCE:
+            hold.at_once(self._clock.monotonic())
+            self._notify()
+
+    # -- looking
+
+    @property
+    def held(self) -> AccountState | None:
+        """The hold in force, None when polling goes on."""
+        return self._state if self._hold is not None else None
+
+    @property
+    def held_total(self) -> float:
+        """Seconds the account has been held so far, the hold in force included."""
+        if self._hold is None:
+            return self._state.held_total
+        return self._state.held_total + (self._clock.monotonic() - self._hold_began)
+
+    @property
+    def rate(self) -> float:
+        """Requests a second in force."""
+        return self._pace.rate(self._clock.monotonic())
+
+    async def changed(self) -> None:
+        """Return when something other than time changed `delay()`: a hold, a probe answered, new credentials."""
+        await self._changed.wait()
+
+    # -- the breaker
+
+    def _settle(self) -> bool:
+        """One request less under way. Whether it was the probe: those sent before the hold are counted off first."""
+        hold = self._hold
+        probing = hold is not None and hold.probe_sent is not None
+        earlier = self._in_flight - probing
+        self._in_flight = max(0, self._in_flight - 1)
+        if hold is None or not probing or earlier > 0:
+            if hold is not None and self._in_flight == 0:
+                self._notify()
+            return False
+        hold.probe_sent = None
+        return True
+
+    def _report_held(self, hold: Hold, trouble: Trouble | None, probe: bool) -> Transition | None:
+        now = self._clock.monotonic()
+        if trouble is None:
+            # A proper answer proves that the gateway is there, whoever asked; rights and patience only a probe proves.
+            return self._end(hold, now) if probe or hold.reason in _BY_COUNT else None
+        wait = trouble.retry_after
+        if not probe:
+            if hold.reason is HoldReason.THROTTLED and wait:
+                hold.at_least(now, wait)
+            return None
+        if trouble.reason is hold.reason:
+            hold.prolong(now, trouble.detail, wait)
+            return self._held_transition(hold, tell=False)
+        hold.turn(trouble.reason, trouble.detail, now, wait)
+        return self._held_transition(hold, tell=True)
+
+    def _throttled(self, trouble: Trouble) -> Transition | None:
+        now = self._clock.monotonic()
+        self._troubles = 0
+        lowest = self._pace.rate(now) <= self._pace.lowest
+        signal = self._pace.cut(now)
+        if trouble.retry_after:
+            return self._begin(trouble)
+        if signal and lowest:
+            self._throttles += 1
+        return self._begin(trouble) if self._throttles >= THROTTLES_BEFORE_HOLD else None
+
+    def _begin(self, trouble: Trouble) -> Transition:
+        now = self._clock.monotonic()
+        hold = Hold(trouble.reason, trouble.detail, self._rng, now)
+        hold.begin(now, trouble.retry_after)
+        self._hold = hold
+        self._hold_began = now
+        self._troubles = self._throttles = 0
+        self._state = msgspec.structs.replace(self._state, held_since=self._clock.now())
+        return self._held_transition(hold, tell=True)
+
+    def _held_transition(self, hold: Hold, *, tell: bool) -> Transition:
+        wall = self._clock.now()
+        until = wall + max(0.0, hold.probe_at - self._clock.monotonic())
+        self._state = msgspec.structs.replace(
+            self._state, held_reason=hold.reason, held_detail=hold.detail, held_until=until
+        )
+        self._notify()
+        if not tell:
+            return Transition(self._state, ())
+        body = events.Held(
+            account=self._state.name,
+            reason=hold.reason.value,
+            detail=hold.detail,
+            until=events.instant(until),
+            observed_at=events.instant(wall),
+        )
+        return Transition(self._state, (body,))
+
+    def _end(self, hold: Hold, now: float) -> Transition:
+        held = max(0.0, now - self._hold_began)
+        self._hold = None
+        self._pace.restart(now, throttled=hold.reason is HoldReason.THROTTLED)
+        self._state = msgspec.structs.replace(
+            self._state,
+            held_reason=None,
+            held_detail="",
+            held_since=None,
+            held_until=None,
+            held_total=self._state.held_total + held,
+        )
+        self._notify()
+        body = events.Recovered(
+            account=self._state.name,
+            reason=hold.reason.value,
+            detail=f"held for {held:.0f} s",
+            until=None,
+            observed_at=events.instant(self._clock.now()),
+        )
+        return Transition(self._state, (body,))
+
+    def _notify(self) -> None:
+        # A new event for the next wait: whoever waits now wakes up, whoever comes later waits for the next change.
+        waiting, self._changed = self._changed, asyncio.Event()
+        waiting.set()
+
+
+def _trouble_in(outcome: Outcome) -> Trouble | None:
+    """The gateway's trouble in an outcome, None for a proper answer."""
+    if type(outcome) is Trouble:
+        return outcome
+    if type(outcome) is Rejected and not outcome.decoded:
+        # One is the message's affair; several in a row cannot be.
+        return Trouble(HoldReason.SERVER_ERRORS, outcome.kind, f"answers cannot be understood: {outcome.detail}")
+    return None

@@ -1,0 +1,239 @@
+"""Events to whoever connects to a Unix socket, NDJSON: each reader at its own place and its own pace.
+
+A reader gets every event from its connection on. A line `after N` from it, at any time, moves it to the events after
+`N`; other lines are ignored. When retention has deleted some of what it asks for, it gets one line
+`{"type":"gap","after":N,"first":F}` first: the events after `N` and before `F` exist no more.
+
+A reader that does not read costs its kernel buffer and about half a MiB here, and delays nobody: events are read from
+the log only as its socket drains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import select
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from pollerd.events import Event
+from pollerd.outputs.listener import Listener
+from pollerd.ports import EventLog, OutputHealth
+
+logger = logging.getLogger(__name__)
+
+_CHUNK: Final = 200
+"""Events read from the log at a time."""
+
+_PIECE: Final = 64 * 1024
+"""Bytes handed to a reader's connection before it must drain, about."""
+
+_COMMAND_LIMIT: Final = 1024
+"""Bytes a line from a reader may have."""
+
+_GOODBYE: Final = 1.0
+"""Seconds that readers have, when the output stops, to take what was already written to them."""
+
+_HANGUP_EVERY: Final = 1.0
+_AFTER: Final = re.compile(rb"\s*after\s+(\d{1,18})\s*")
+
+
+class SocketOutput:
+    """Serves events on a Unix stream socket at `path`, created with exactly `mode`. Fulfils `ports.Output`."""
+
+    def __init__(self, path: Path, mode: int = 0o660, *, name: str = "socket") -> None:
+        self._path = path
+        self._mode = mode
+        self._name = name
+        self._readers: set[_Reader] = set()
+        self._reopen = asyncio.Event()
+        self._last = 0
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def health(self) -> OutputHealth:
+        """`seq` is the place of the reader that is furthest behind."""
+        places = [reader.seq for reader in self._readers]
+        return OutputHealth(self._name, min(places, default=self._last), readers=len(places))
+
+    def reopen(self) -> None:
+        """Bind again when somebody has removed the socket file; readers stay connected."""
+        self._reopen.set()
+
+    async def run(self, log: EventLog) -> None:
+        """Serve readers until cancelled. Raises OutputError when the path cannot be listened at."""
+        window = _Window(log)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+
+                def greet(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                    tasks.create_task(self._serve(_Reader(window, writer, log.last), stream))
+
+                tasks.create_task(self._watch(log))
+                while True:
+                    await self._listen_once(greet)
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+
+    async def _listen_once(self, greet: Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]) -> None:
+        """Listen until the path has to be bound again."""
+        listener = Listener.bind(self._path, self._mode)
+        try:
+            server = await asyncio.start_unix_server(greet, sock=listener.socket, limit=_COMMAND_LIMIT)
+            try:
+                while True:
+                    await self._reopen.wait()
+                    self._reopen.clear()
+                    if not listener.in_place:
+                        logger.warning("%s was removed while it was in use: bound again", self._path)
+                        return
+            finally:
+                server.close()
+        finally:
+            listener.close()
+
+    async def _watch(self, log: EventLog) -> None:
+        while True:
+            self._last = log.last
+            await log.wait(self._last)
+
+    async def _serve(self, reader: _Reader, stream: asyncio.StreamReader) -> None:
+        self._readers.add(reader)
+        try:
+            await reader.serve(stream)
+        except ConnectionError:
+            logger.debug("output %s: a reader has gone", self._name)
+        finally:
+            self._readers.discard(reader)
+            await reader.close()
+
+
+class _Window:
+    """Readers that keep up ask for the same events: one read of the log serves them all."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.log = log
+        self._lock = asyncio.Lock()
+        self._after = -1
+        self._events: Sequence[Event] = ()
+
+    async def read(self, after: int) -> Sequence[Event]:
+        """The events after `after` as soon as there are any; none when they were all deleted."""
+        seen = after
+        while True:
+            await self.log.wait(seen)
+            # Numbers may be left out, so that there can be a higher one and still no event.
+            seen = self.log.last
+            async with self._lock:
+                if self._after != after or not self._events:
+                    self._events = await self.log.read(after, _CHUNK)
+                    self._after = after
+                if self._events or after < self.log.pruned:
+                    return self._events
+
+
+class _Reader:
+    """One connection. `seq` is its place: the last event written to it, or what it asked for."""
+
+    def __init__(self, window: _Window, writer: asyncio.StreamWriter, seq: int) -> None:
+        self.seq = seq
+        self._window = window
+        self._writer = writer
+        writer.transport.set_write_buffer_limits(high=_PIECE)
+
+    async def serve(self, stream: asyncio.StreamReader) -> None:
+        """Feed the reader and obey it, until it has gone. Raises ConnectionError, and what the log raises."""
+        feeding = asyncio.ensure_future(self._feed())
+        commands = asyncio.ensure_future(self._next_place(stream))
+        try:
+            while True:
+                await asyncio.wait({feeding, commands}, return_when=asyncio.FIRST_COMPLETED)
+                if feeding.done():
+                    feeding.result()
+                place = commands.result()
+                if place is None:
+                    return
+                # Pieces are whole lines, so feeding can be stopped between any two of them.
+                await _stop(feeding)
+                self.seq = place
+                feeding = asyncio.ensure_future(self._feed())
+                commands = asyncio.ensure_future(self._next_place(stream))
+        finally:
+            await _stop(feeding)
+            await _stop(commands)
+
+    async def close(self) -> None:
+        """End the connection; a reader that does not take the rest in time loses it, and may ask again."""
+        self._writer.close()
+        try:
+            async with asyncio.timeout(_GOODBYE):
+                await self._writer.wait_closed()
+        except (TimeoutError, ConnectionError):
+            pass
+        finally:
+            self._writer.transport.abort()
+
+    async def _next_place(self, stream: asyncio.StreamReader) -> int | None:
+        """The place the reader asks for next; None when it has gone or talks nonsense without end."""
+        while True:
+            try:
+                line = await stream.readline()
+            except ValueError:
+                logger.debug("a reader sent a line above %d bytes: disconnected", _COMMAND_LIMIT)
+                return None
+            if not line:
+                await self._hung_up()
+                return None
+            match = _AFTER.fullmatch(line)
+            if match:
+                return int(match[1])
+            logger.debug("a reader sent a line that is not `after N`: ignored")
+
+    async def _hung_up(self) -> None:
+        """Return when the connection is closed, and not only its sending half (as with `echo after 5 | nc -U`)."""
+        connection = self._writer.get_extra_info("socket")
+        while not self._writer.transport.is_closing():
+            # No event tells the two apart, only a look does.
+            poller = select.poll()
+            poller.register(connection.fileno(), 0)
+            if poller.poll(0):
+                return
+            await asyncio.sleep(_HANGUP_EVERY)
+
+    async def _feed(self) -> None:
+        while True:
+            await self._writer.drain()
+            events = await self._window.read(self.seq)
+            for last, piece in self._pieces(events):
+                self._writer.write(piece)
+                self.seq = last
+                await self._writer.drain()
+
+    def _pieces(self, events: Sequence[Event]) -> Iterator[tuple[int, bytes]]:
+        """Whole lines in pieces, each with its last `seq`; a gap is named before what follows it."""
+        pruned = self._window.log.pruned
+        first = events[0].seq if events else pruned + 1
+        if self.seq < pruned and first > self.seq + 1:
+            yield max(self.seq, first - 1), b'{"type":"gap","after":%d,"first":%d}\n' % (self.seq, first)
+        piece, last = bytearray(), 0
+        for event in events:
+            piece += event.line
+            last = event.seq
+            if len(piece) >= _PIECE:
+                yield last, bytes(piece)
+                piece = bytearray()
+        if piece:
+            yield last, bytes(piece)
+
+
+async def _stop(task: asyncio.Future[None] | asyncio.Future[int | None]) -> None:
+    """Cancel a task and wait for its end; whatever it ended with does not matter any more."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()

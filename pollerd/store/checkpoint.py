@@ -1,0 +1,96 @@
+"""Keeps the write-ahead log short: what is in it goes into the database, and an overgrown file is cut.
+
+SQLite checkpoints by itself after every thousand pages, but never past the oldest reader; a foreign read transaction
+that stays open lets the log grow. Blocking calls, for a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pollerd.errors import StoreError
+from pollerd.store import schema
+from pollerd.store.store import translated
+
+log = logging.getLogger(__name__)
+
+CUT_ABOVE: Final = 16 * 1024 * 1024
+WARN_ABOVE: Final = 256 * 1024 * 1024
+"""Bytes of the log."""
+PATIENCE_MS: Final = 100
+"""Milliseconds for which a commit may be held up so that the file can be cut."""
+
+
+class Wal(NamedTuple):
+    """The log after a checkpoint: `size` of its file in bytes, and `behind`, the pages that a reader holds back."""
+
+    size: int
+    behind: int
+
+
+def checkpoint(database: Path, cut_above: int = CUT_ABOVE) -> Wal:
+    """Bring the log's pages into the database as far as readers let it, and cut the file when it is too large.
+
+    Writers are not held up by the first part, and for `PATIENCE_MS` at most by the second. Raises DurabilityError
+    when the disk did not confirm, StoreError otherwise.
+    """
+    try:
+        # A connection of its own: a long copy on the writer's would hold up every commit.
+        with closing(sqlite3.connect(database, timeout=0.0, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous = FULL")
+            _, pages, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if _size(database) > cut_above and pages == done:
+                connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error as error:
+        if (error.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_BUSY:
+            raise translated(error, database) from error
+        return Wal(_size(database), 0)
+    return Wal(_size(database), max(0, pages - done))
+
+
+class WalWatch:
+    """Checkpoints, and names a log that grows out of hand once, and once its end."""
+
+    def __init__(self, database: Path, *, cut_above: int = CUT_ABOVE, warn_above: int = WARN_ABOVE) -> None:
+        self._database = database
+        self._cut_above = cut_above
+        self._warn_above = warn_above
+        self._named = False
+
+    def tend(self) -> Wal:
+        """One round. Raises as `checkpoint`."""
+        wal = checkpoint(self._database, self._cut_above)
+        if wal.size > self._warn_above and not self._named:
+            self._named = True
+            log.warning(
+                "%s-wal has grown to %d MiB: most likely another program keeps a read transaction on the database open. "
+                "End it (`fuser -v %s` names the programs); the file shrinks by itself then",
+                self._database,
+                wal.size >> 20,
+                self._database,
+                extra={"event": "wal_grown", "bytes": wal.size, "pages_held_back": wal.behind},
+            )
+        elif self._named and wal.size <= self._warn_above // 2:
+            self._named = False
+            log.info(
+                "%s-wal has shrunk to %d MiB",
+                self._database,
+                wal.size >> 20,
+                extra={"event": "wal_shrunk", "bytes": wal.size},
+            )
+        return wal
+
+
+def _size(database: Path) -> int:
+    # stat() only: opening and closing the file here would drop the process's locks on it.
+    try:
+        return Path(f"{database}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise StoreError(schema.explanation(database, sqlite3.OperationalError(str(error)))) from error

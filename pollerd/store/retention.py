@@ -1,0 +1,166 @@
+"""Deletes what nobody needs any more: old messages that are done with, and old events that every output has told.
+
+A pending message is never deleted, nor an event that a configured output has still to tell, however old it is. The
+pages that become free are used again; the file does not shrink by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+import aiosqlite
+
+from pollerd.model import State
+from pollerd.store.statements import statements
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+CHUNK: Final = 1000
+"""Rows deleted in one transaction at most."""
+LEAST: Final = 20
+HOLD: Final = 0.05
+"""Seconds for which one transaction should hold up the others: chunks shrink until they take no longer."""
+LATE: Final = 3600.0
+"""Seconds that an output may be behind before it is named, however short `keep` is."""
+_NAMES: Final = {State.FINISHED: "finished", State.GAVE_UP: "gave_up"}
+
+
+class Writer(Protocol):
+    """The store's one writer."""
+
+    async def write(self, change: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T:
+        """Run `change` in a transaction of its own."""
+        ...
+
+    def forget(self, seq: int) -> None:
+        """Events up to `seq` have been deleted."""
+        ...
+
+
+class Place(NamedTuple):
+    """Where an output stood at `updated_at` (UNIX seconds)."""
+
+    name: str
+    seq: int
+    updated_at: float
+
+
+class Pruned(NamedTuple):
+    """How much one run deleted."""
+
+    messages: int
+    events: int
+
+
+class Retention:
+    """`outputs` are the names of the configured outputs that keep a place; `keep` is in seconds.
+
+    An output that has never saved its place has told nothing yet. The place of one that is no longer configured is
+    dropped when it has been still for `keep`: until then a table that was commented out by mistake costs nothing.
+    """
+
+    def __init__(self, store: Writer, outputs: frozenset[str], keep: float) -> None:
+        self._store = store
+        self._outputs = outputs
+        self._keep = keep
+        self._sql = statements("retention")
+        self._behind: frozenset[str] = frozenset()
+
+    async def run(self, now: float) -> Pruned:
+        """Delete all that may go at `now` (UNIX seconds), a little at a time. Raises as `Store.commit`."""
+        before = now - self._keep
+        for place in await self._store.write(lambda db: self._drop_outputs(db, before)):
+            log.warning(
+                "output %s is not configured any more: its place (event %d) is forgotten",
+                place.name,
+                place.seq,
+                extra={"event": "output_forgotten", "output": place.name, "seq": place.seq},
+            )
+        messages = await self._in_chunks(lambda db, size: self._drop_messages(db, before, size))
+        events = await self._in_chunks(lambda db, size: self._drop_events(db, before, size))
+        self._name_behind(await self._store.write(lambda db: self._late(db, now)))
+        if messages or events:
+            log.debug("deleted %d messages and %d events", messages, events, extra={"event": "pruned"})
+        return Pruned(messages, events)
+
+    async def _in_chunks(self, drop: Callable[[aiosqlite.Connection, int], Awaitable[tuple[int, bool]]]) -> int:
+        """Repeat `drop` until it says that no more may go; it is given the number of rows to look at."""
+        size, total, more = LEAST * 5, 0, True
+        while more:
+            began = time.monotonic()
+            limit = size
+            count, more = await self._store.write(lambda db: drop(db, limit))
+            total += count
+            held = time.monotonic() - began
+            size = min(CHUNK, 2 * size) if held < HOLD / 2 else max(LEAST, size // 2) if held > HOLD else size
+            # Polls come first: the writer is theirs for at least as long as it was ours.
+            await asyncio.sleep(held)
+        return total
+
+    # -- inside the transaction
+
+    async def _drop_messages(self, db: aiosqlite.Connection, before: float, size: int) -> tuple[int, bool]:
+        found = list(await db.execute_fetchall(self._sql["ended"], (before, size)))
+        if found:
+            await db.executemany(self._sql["drop_message"], [(row[0],) for row in found])
+            gone = Counter(_NAMES[State(row[1])] for row in found)
+            await db.executemany(self._sql["uncount"], [(count, name) for name, count in gone.items()])
+        return len(found), len(found) == size
+
+    async def _drop_events(self, db: aiosqlite.Connection, before: float, size: int) -> tuple[int, bool]:
+        told = min((place.seq for place in await self._needed(db)), default=2**63 - 1)
+        found = list(await db.execute_fetchall(self._sql["oldest_events"], (told, size)))
+        # An event is older than those that follow it, whatever a clock that was wrong for a while wrote on it.
+        old = next((n for n in range(len(found), 0, -1) if found[n - 1][1] < before), 0)
+        if old:
+            seq = int(found[old - 1][0])
+            await db.execute(self._sql["drop_events"], (seq,))
+            self._store.forget(seq)
+        return old, old == size
+
+    async def _drop_outputs(self, db: aiosqlite.Connection, before: float) -> list[Place]:
+        gone = [p for p in await self._places(db) if p.name not in self._outputs and p.updated_at < before]
+        await db.executemany(self._sql["drop_output"], [(place.name,) for place in gone])
+        return gone
+
+    async def _late(self, db: aiosqlite.Connection, now: float) -> list[tuple[Place, int]]:
+        """Outputs for whose sake events are kept twice as long as wanted, with the number of events they lack."""
+        found = list(await db.execute_fetchall(self._sql["span"]))
+        if not found:
+            return []
+        first, at, last = found[0]
+        if at >= now - max(2 * self._keep, LATE):
+            return []
+        return [(place, last - place.seq) for place in await self._needed(db) if place.seq < first]
+
+    async def _needed(self, db: aiosqlite.Connection) -> list[Place]:
+        """The places of all configured outputs."""
+        known = {place.name: place for place in await self._places(db)}
+        return [known.get(name, Place(name, 0, 0.0)) for name in sorted(self._outputs)]
+
+    async def _places(self, db: aiosqlite.Connection) -> list[Place]:
+        return [Place(*row) for row in await db.execute_fetchall(self._sql["places"])]
+
+    # -- telling
+
+    def _name_behind(self, late: list[tuple[Place, int]]) -> None:
+        for place, lacking in late:
+            if place.name not in self._behind:
+                log.warning(
+                    "output %s stands still at event %d: %d events are kept for it, longer than keep_finished, and the "
+                    "database grows. Look at its trouble in `pollerd status`, or take it out of the configuration",
+                    place.name,
+                    place.seq,
+                    lacking,
+                    extra={"event": "output_behind", "output": place.name, "seq": place.seq, "lacking": lacking},
+                )
+        behind = frozenset(place.name for place, _ in late)
+        for name in sorted(self._behind - behind):
+            log.info("output %s goes on", name, extra={"event": "output_caught_up", "output": name})
+        self._behind = behind

@@ -1,0 +1,232 @@
+"""One function for each row of the table: what is measured, and against which target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from pollerd.backoff import Adaptive
+from tests.benchmarks.backoff.limited import run_limited
+from tests.benchmarks.backoff.optimum import bound
+from tests.benchmarks.backoff.policies import Backoff, Driven
+from tests.benchmarks.backoff.populations import DAY, HOUR, Population, single, ten, three_with_tail
+from tests.benchmarks.backoff.simulate import Clock, Freeze, Message, Outcome, outcome, run, traffic
+
+RATE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is simulated."""
+
+    messages: int
+    seeds: tuple[int, ...]
+    burst: int
+
+
+QUICK = Scale(messages=8000, seeds=(1, 2, 3), burst=20_000)
+FULL = Scale(messages=20_000, seeds=(1, 2, 3, 4, 5), burst=100_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A measured value (median over the seeds), its worst, and the target; `above` when more is worse."""
+
+    what: str
+    value: float
+    worst: float
+    target: float
+
+
+def exponential() -> Backoff:
+    """The policy to beat: 5 s x 1.5, at most an hour."""
+    return Backoff(5.0, 1.5, HOUR)
+
+
+def steady(
+    policy: Driven, population: Population, scale: Scale, seed: int, k: int = 1, *, timestamps: bool = True
+) -> tuple[Outcome, Clock]:
+    """The second half of a run, so that what is learned is learned."""
+    messages = traffic(population, scale.messages, RATE, seed, k)
+    clock = run(policy, messages, timestamps=timestamps)
+    return outcome(messages[scale.messages // 2 :]), clock
+
+
+def _result(what: str, target: float, values: Sequence[float]) -> Result:
+    return Result(what, median(values), max(values), target)
+
+
+def steady_rows(scale: Scale) -> list[Result]:
+    """Against the lower bound, against exponential, against the budget, with and without timestamps; cost."""
+    out = []
+    for population in (single(), single(2, 0.8), single(20, 1.2), single(60, 0.6), three_with_tail(), ten()):
+        lower, delay, weighted, budget, blind, cost = [], [], [], [], [], []
+        for seed in scale.seeds:
+            reference, _ = steady(exponential(), population, scale, seed)
+            learner, clock = steady(Adaptive(reference.polls, seed), population, scale, seed)
+            unstamped, _ = steady(Adaptive(reference.polls, seed), population, scale, seed, timestamps=False)
+            best = bound(population, learner.polls)
+            lower.append(learner.weighted / best.weighted)
+            delay.append(learner.delay / reference.delay)
+            weighted.append(learner.weighted / reference.weighted)
+            budget.append(abs(learner.polls / reference.polls - 1.0))
+            blind.append(unstamped.weighted / bound(population, unstamped.polls).weighted - lower[-1])
+            cost.append(clock.seconds / clock.decisions * 1e6)
+        name = population.name
+        out.append(_result(f"weighted delay / lower bound: {name}", 1.15, lower))
+        if len(population.operators) == 1:
+            out.append(_result(f"mean delay / exponential: {name}", 0.10, delay))
+        else:
+            out.append(_result(f"weighted delay / exponential: {name}", 0.70, weighted))
+        out.append(_result(f"polls off the budget: {name}", 0.10, budget))
+        out.append(_result(f"without timestamps, worse by: {name}", 0.10, blind))
+        out.append(_result(f"us a decision: {name}", 20.0, cost))
+    return out
+
+
+def cold_rows(scale: Scale) -> list[Result]:
+    """A fresh installation: the first 100 messages, and those after 3,000, against the oracle."""
+    out = []
+    for population in (single(), single(20, 1.2), three_with_tail()):
+        for rate in (0.1, 1.0):
+            early, late = [], []
+            for seed in range(3 * len(scale.seeds)):
+                messages = traffic(population, 4500, rate, 100 + seed)
+                run(Adaptive(5, seed), messages)
+                for part, ratios in ((messages[:100], early), (messages[3000:], late)):
+                    got = outcome(part)
+                    ratios.append(got.weighted / oracle(population, part, got.polls))
+            out.append(_result(f"first 100 / oracle: {population.name}, {rate:g}/s", 1.6, early))
+            out.append(_result(f"after 3,000 / oracle: {population.name}, {rate:g}/s", 1.15, late))
+    return out
+
+
+def oracle(population: Population, part: Sequence[Message], polls: float) -> float:
+    """The weighted delay of the optimum at `polls`."""
+    return bound(population, polls).weighted
+
+
+def _frozen(population: Population, scale: Scale, keys: frozenset[str] | None) -> list[tuple[float, float]]:
+    """Per seed: mean delay against exponential, of all the frozen operators' messages and of those concerned."""
+    out = []
+    n = scale.messages
+    for seed in scale.seeds:
+        start = 1_000_000.0 + 0.6 * n
+        freeze = Freeze(start, start + 1800.0, keys)
+        plain = traffic(population, n, 1.0, seed)
+        reference = traffic(population, n, 1.0, seed, freeze=freeze)
+        run(exponential(), reference)
+        learned = traffic(population, n, 1.0, seed, freeze=freeze)
+        budget = outcome(reference).polls
+        run(Adaptive(budget, seed), learned)
+        mine = [i for i, m in enumerate(plain) if i >= n // 2 and (keys is None or m.key in keys)]
+        hit = [i for i in mine if freeze.concerns(plain[i], plain[i].changes[0][0])]
+
+        def ratio(which: Sequence[int], a: Sequence[Message], b: Sequence[Message]) -> float:
+            return outcome([a[i] for i in which]).delay / outcome([b[i] for i in which]).delay
+
+        out.append((ratio(mine, learned, reference), ratio(hit, learned, reference)))
+    return out
+
+
+def outage_rows(scale: Scale) -> list[Result]:
+    """Half an hour in which nothing changes: everywhere, and at one of three operators."""
+    one = _frozen(single(), scale, None)
+    one_of_three = _frozen(three_with_tail(), scale, frozenset({"262/02"}))
+    return [
+        _result("30-minute outage: mean delay / exponential", 0.10, [a for a, _ in one]),
+        _result("  of the messages concerned only", 0.10, [b for _, b in one]),
+        _result("one of three frozen: its mean delay / exponential", 0.20, [a for a, _ in one_of_three]),
+        _result("  of the messages concerned only", 0.20, [b for _, b in one_of_three]),
+    ]
+
+
+def _warm(population: Population, budget: float, seed: int) -> Adaptive:
+    policy = Adaptive(budget, seed)
+    run(policy, traffic(population, 4000, 0.05, 50 + seed))
+    return policy
+
+
+def burst_rows(scale: Scale) -> list[Result]:
+    """Many messages at once, a thousand seconds' worth of looks."""
+    polls, later = [], []
+    population = single()
+    for seed in scale.seeds[:3]:
+        budget = 3.65
+        outcomes = []
+        for policy, ranked in ((exponential(), False), (_warm(population, budget, seed), True)):
+            messages = traffic(population, scale.burst, 0.0, seed)
+            for m in messages:
+                m.submit = m.base = 3e6
+            run_limited(policy, messages, scale.burst / 1000.0, ranked=ranked)
+            outcomes.append(outcome(messages))
+        polls.append(outcomes[1].polls / outcomes[0].polls)
+        later.append(outcomes[1].weighted / outcomes[0].weighted)
+    return [
+        _result("burst: polls / exponential", 0.90, polls),
+        _result("burst: weighted delay / exponential", 1.0, later),
+    ]
+
+
+def overload_rows(scale: Scale) -> list[Result]:
+    """For hours more is due than the limit allows."""
+    ratios = []
+    population = three_with_tail()
+    for seed in scale.seeds[:3]:
+        outcomes = []
+        for policy, ranked in ((exponential(), False), (_warm(population, 6.2, seed), True)):
+            messages = traffic(population, scale.messages, 1.0, seed)
+            for m in messages:
+                m.submit, m.base = m.submit + 2e6, m.base + 2e6
+            run_limited(policy, messages, 2.0, ranked=ranked)
+            outcomes.append(outcome(messages))
+        ratios.append(outcomes[1].weighted / outcomes[0].weighted)
+    return [_result("overload: weighted delay / exponential, due first", 0.50, ratios)]
+
+
+def expiry_rows(scale: Scale) -> list[Result]:
+    """From EXPIRED to told, at 24, 48 and 72 h, the same or different by operator."""
+    out = []
+    cases = [single().expiring([age * HOUR]) for age in (24, 48, 72)]
+    cases += [single().expiring([30 * HOUR]), three_with_tail().expiring([DAY, 2 * DAY, 3 * DAY])]
+    cases += [three_with_tail().expiring([DAY, 2 * DAY, 3 * DAY], blur=600.0)]
+    for population in cases:
+        for timestamps in (True, False):
+            waits, polls = [], []
+            for seed in scale.seeds[:3]:
+                messages = traffic(population, scale.messages, 0.03, seed)
+                run(Adaptive(5, seed), messages, timestamps=timestamps)
+                got = outcome(messages)
+                waits.append(got.expiry_delay)
+                polls.append(got.polls / 5 - 1)
+            blur = population.operators[0].blur
+            how = f"{population.name}{' +- 5 min' if blur else ''}, {'with' if timestamps else 'no'} timestamps"
+            out.append(_result(f"EXPIRED to told, s: {how}", 300.0, waits))
+            out.append(_result("  polls above the budget", 0.10, polls))
+    return out
+
+
+def group_rows(scale: Scale) -> list[Result]:
+    """Messages of 5 and 20 recipients, against the open-loop optimum for the group."""
+    out = []
+    for population in (single(), single(20, 1.2)):
+        for k in (5, 20, 100):
+            ratios = []
+            n = Scale(max(scale.messages // 4, 2000), scale.seeds, 0)
+            for seed in scale.seeds[:3]:
+                got, _ = steady(Adaptive(8, seed), population, n, seed, k)
+                ratios.append(got.weighted / bound(population, got.polls, k).weighted)
+            out.append(_result(f"{k} recipients / open-loop optimum: {population.name}", 1.35, ratios))
+    return out
+
+
+SECTIONS: dict[str, Callable[[Scale], list[Result]]] = {
+    "steady": steady_rows,
+    "cold": cold_rows,
+    "outage": outage_rows,
+    "burst": burst_rows,
+    "overload": overload_rows,
+    "expiry": expiry_rows,
+    "groups": group_rows,
+}

@@ -1,0 +1,319 @@
+"""The bytes of an answer to what they say, or a DecodeError, never anything else."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pollerd import events
+from pollerd.gateway.decode import (
+    MAX_CONTAINERS,
+    DecodeError,
+    EmptyAnswerError,
+    decode_answer,
+    decode_balance,
+)
+from pollerd.model import Answer, Recipient
+
+ID = 421332671
+
+RECIPIENT: dict[str, Any] = {
+    "msisdn": 4587654321,
+    "country": "DK",
+    "csms": 1,
+    "dsnstatus": "ENROUTE",
+    "dsntime": 1764000042.25,
+    "dsnerror": None,
+    "dsnerrorcode": None,
+    "mcc": 238,
+    "mnc": 1,
+    "senttime": 1764000040.5,
+    "tagvalues": ["Ada"],
+}
+MESSAGE: dict[str, Any] = {
+    "id": ID,
+    "class": "standard",
+    "message": "the text nobody may keep",
+    "payload": None,
+    "label": "",
+    "sender": "Shop",
+    "sendtime": None,
+    "tags": ["NAME"],
+    "userref": "order-17",
+    "priority": "NORMAL",
+    "validity_period": None,
+    "encoding": "UTF8",
+    "destaddr": "MOBILE",
+    "udh": None,
+    "callback_url": None,
+    "actual_sender": "Shop",
+    "recipients": [RECIPIENT],
+}
+
+
+def body(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def decoded(recipient: dict[str, Any] | None = None, **fields: Any) -> Answer:
+    return decode_answer(body({**MESSAGE, "recipients": [{**RECIPIENT, **(recipient or {})}], **fields}), ID)
+
+
+def test_a_full_answer_of_the_vendor() -> None:
+    assert decode_answer(body([MESSAGE]), ID) == Answer(
+        recipients=(Recipient(4587654321, "ENROUTE", 1764000042.25, None, None, "DK", "238", "1", None),),
+        userref="order-17",
+        sendtime=None,
+        validity=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("why", "shape"),
+    [
+        ("a list with one object, as documented", [MESSAGE]),
+        ("a bare object, as several clients read it", MESSAGE),
+        ("ours among others", [{**MESSAGE, "id": 1, "recipients": []}, MESSAGE, {**MESSAGE, "id": 2}]),
+        ("an id written as text", {**MESSAGE, "id": str(ID)}),
+        ("an id written as a float", {**MESSAGE, "id": float(ID)}),
+    ],
+)
+def test_shapes_of_an_answer(why: str, shape: object) -> None:
+    assert decode_answer(body(shape), ID).recipients[0].status == "ENROUTE", why
+
+
+@pytest.mark.parametrize(
+    ("why", "raw", "kind"),
+    [
+        ("nothing", b"", "undecodable"),
+        ("not JSON", b"hello", "undecodable"),
+        ("ends in the middle", body([MESSAGE])[:-30], "undecodable"),
+        ("null", b"null", "undecodable"),
+        ("a text", b'"ok"', "undecodable"),
+        ("a number that is none", b'{"id": 421332671, "recipients": [], "userref": NaN}', "undecodable"),
+        ("an infinite number", b'[{"id": 421332671, "recipients": [], "x": Infinity}]', "undecodable"),
+        ("no recipients", body({"id": ID}), "undecodable"),
+        ("recipients is an object", body({"id": ID, "recipients": {}}), "undecodable"),
+        ("a recipient is null", body({"id": ID, "recipients": [None]}), "undecodable"),
+        ("a recipient without msisdn", body({"id": ID, "recipients": [{"dsnstatus": "DELIVERED"}]}), "undecodable"),
+        ("an msisdn of nonsense", body({"id": ID, "recipients": [{"msisdn": "call me"}]}), "undecodable"),
+        ("an msisdn of 0", body({"id": ID, "recipients": [{"msisdn": 0}]}), "undecodable"),
+        ("an msisdn too long to store", body({"id": ID, "recipients": [{"msisdn": 10**18}]}), "undecodable"),
+        ("another message", body([{**MESSAGE, "id": 5}]), "wrong_message"),
+        ("no id", body({"recipients": []}), "wrong_message"),
+        ("nested deeply", b'{"x":' + b"[" * 50_000 + b"]" * 50_000 + b"}", "undecodable"),
+        ("very many objects", b'{"recipients":[' + b"{}," * MAX_CONTAINERS + b"{}]}", "too_large"),
+    ],
+)
+def test_what_cannot_be_understood(why: str, raw: bytes, kind: str) -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode_answer(raw, ID)
+    assert caught.value.kind == kind, why
+    assert "the text nobody" not in str(caught.value)
+
+
+def test_an_empty_list_is_its_own_error() -> None:
+    with pytest.raises(EmptyAnswerError):
+        decode_answer(b"[]", ID)
+
+
+def test_no_recipients_yet_is_an_answer() -> None:
+    assert decode_answer(body([{"id": ID, "recipients": []}]), ID).recipients == ()
+
+
+def test_ten_thousand_recipients() -> None:
+    many = [{**RECIPIENT, "msisdn": 4500000000 + i} for i in range(10_000)]
+    found = decode_answer(body([{**MESSAGE, "recipients": many}]), ID)
+    assert [r.msisdn for r in found.recipients] == [r["msisdn"] for r in many]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "attribute", "expected"),
+    [
+        ("msisdn", "4587654321", "msisdn", 4587654321),
+        ("msisdn", "+4587654321", "msisdn", 4587654321),
+        ("msisdn", 4587654321.0, "msisdn", 4587654321),
+        ("dsnstatus", "DELIVERED", "status", "DELIVERED"),
+        ("dsnstatus", " delivered ", "status", "DELIVERED"),
+        ("dsnstatus", "READ", "status", "READ"),
+        ("dsnstatus", "Read_Later", "status", "Read_Later"),
+        ("dsnstatus", None, "status", "UNKNOWN"),
+        ("dsnstatus", "", "status", "UNKNOWN"),
+        ("dsnstatus", 7, "status", "UNKNOWN"),
+        ("dsnstatus", "X" * 500, "status", "X" * 64),
+        ("dsnstatus", "\x1b[2JODD", "status", "[2JODD"),
+        ("dsntime", 1764000042, "time", 1764000042.0),
+        ("dsntime", "1764000042.5", "time", 1764000042.5),
+        ("dsntime", None, "time", None),
+        ("dsntime", 0, "time", None),
+        ("dsntime", -5, "time", None),
+        ("dsntime", True, "time", None),
+        ("dsntime", 1764000042000, "time", None),
+        ("dsntime", 10**300, "time", None),
+        ("dsntime", "soon", "time", None),
+        ("dsntime", "nan", "time", None),
+        ("dsntime", {"a": 1}, "time", None),
+        ("dsnerror", "Absent subscriber", "error", "Absent subscriber"),
+        ("dsnerror", "", "error", None),
+        ("dsnerror", ["x"], "error", None),
+        ("dsnerror", "a\x1b]0;title\x07b\u202ec\nd\x9b31m", "error", "a]0;titlebc d31m"),
+        ("dsnerror", "x" * 2000, "error", "x" * 512),
+        ("dsnerror", "\ud800 broken", "error", "\ufffd broken"),
+        ("dsnerrorcode", "0x1010", "code", "0x1010"),
+        ("dsnerrorcode", "0x102a", "code", "0x102A"),
+        ("dsnerrorcode", "0X102A", "code", "0x102A"),
+        ("dsnerrorcode", "102a", "code", "0x102A"),
+        ("dsnerrorcode", 0x102A, "code", "0x102A"),
+        ("dsnerrorcode", 4112.0, "code", "0x1010"),
+        ("dsnerrorcode", 0, "code", None),
+        ("dsnerrorcode", None, "code", None),
+        ("dsnerrorcode", -1, "code", None),
+        ("dsnerrorcode", 2**40, "code", None),
+        ("dsnerrorcode", "E-17", "code", "E-17"),
+        ("mcc", 238, "mcc", "238"),
+        ("mcc", "238", "mcc", "238"),
+        ("mnc", "01", "mnc", "01"),
+        ("mnc", None, "mnc", None),
+        ("mnc", False, "mnc", None),
+        ("country", "dk", "country", "DK"),
+        ("country", "Denmark", "country", None),
+        ("country", 45, "country", None),
+        ("charge_status", "CAPTURED", "charge_status", "CAPTURED"),
+    ],
+)
+def test_fields_of_a_recipient(field: str, value: object, attribute: str, expected: object) -> None:
+    found = decoded({field: value}).recipients[0]
+    assert getattr(found, attribute) == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "attribute", "expected"),
+    [
+        ("userref", "order-17", "userref", "order-17"),
+        ("userref", 17, "userref", "17"),
+        ("userref", None, "userref", None),
+        ("userref", "", "userref", None),
+        ("userref", {"a": 1}, "userref", None),
+        ("userref", "a\x1b[31mb\r\nc", "userref", "a[31mb  c"),
+        ("sendtime", 1764000000, "sendtime", 1764000000.0),
+        ("sendtime", 0, "sendtime", None),
+        ("sendtime", "1764000000", "sendtime", 1764000000.0),
+        ("sendtime", "2025-11-24T16:00:00Z", "sendtime", 1764000000.0),
+        ("sendtime", "2025-11-24 16:00:00", "sendtime", 1764000000.0),
+        ("sendtime", "Mon, 24 Nov 2025 16:00:00 GMT", "sendtime", 1764000000.0),
+        ("sendtime", "tomorrow", "sendtime", None),
+        ("sendtime", "9999-99-99", "sendtime", None),
+        ("validity_period", 3600, "validity", 3600.0),
+        ("validity_period", "3600", "validity", 3600.0),
+        ("validity_period", 0, "validity", None),
+        ("validity_period", -1, "validity", None),
+        ("validity_period", 10**15, "validity", None),
+    ],
+)
+def test_fields_of_a_message(field: str, value: object, attribute: str, expected: object) -> None:
+    assert getattr(decoded(**{field: value}), attribute) == expected
+
+
+@pytest.mark.parametrize(
+    ("why", "raw"),
+    [
+        ("a lone surrogate in the text", rb'[{"id":421332671,"message":"\ud800","recipients":[{"msisdn":45}]}]'),
+        ("bytes that are not UTF-8 in the text", b'[{"id":421332671,"message":"\xff","recipients":[{"msisdn":45}]}]'),
+        ("blanks and a byte order mark before it", b'\xef\xbb\xbf \n[{"id":421332671,"recipients":[{"msisdn":45}]}]'),
+    ],
+)
+def test_damage_in_what_nobody_needs_hides_nothing(why: str, raw: bytes) -> None:
+    assert decode_answer(raw, ID).recipients[0].msisdn == 45, why
+
+
+def test_the_sms_text_is_in_no_decoded_value() -> None:
+    found = decode_answer(body([{**MESSAGE, "payload": "cGF5bG9hZA==", "class": "secret"}]), ID)
+    assert "nobody" not in repr(found)
+    assert "cGF5" not in repr(found)
+
+
+def test_balance() -> None:
+    found = decode_balance(b'{"credit": 1234.56, "currency": "DKK", "id": 1}')
+    assert (found.credit, found.currency) == (1234.56, "DKK")
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"credit": "much"}', b'{"credit": null}', b"[" * 9999])
+def test_a_balance_that_is_none(raw: bytes) -> None:
+    with pytest.raises(DecodeError):
+        decode_balance(raw)
+
+
+# -- fuzz: 2,600 examples in all
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+    | st.sampled_from([ID, str(ID), "0x1010", "1764000000", "DELIVERED", "DK", 10**30, -1, 1e308, "nan", "1e999"])
+)
+names = st.sampled_from([*MESSAGE, *RECIPIENT, "unknown"]) | st.text(max_size=8)
+trees = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=6), max_leaves=25
+)
+
+
+def check(raw: bytes) -> None:
+    """Decodes or refuses; what it gives can be stored and told."""
+    try:
+        found = decode_answer(raw, ID)
+    except DecodeError:
+        return
+    for text in (found.userref, *(t for r in found.recipients for t in (r.status, r.error, r.code, r.mcc, r.mnc))):
+        if text is not None:
+            text.encode()
+            assert not any(c < " " or "\x7f" <= c <= "\x9f" for c in text)
+            assert len(text) <= 1024
+    for number in (found.sendtime, found.validity, *(r.time for r in found.recipients)):
+        assert number is None or (math.isfinite(number) and number > 0)
+    for recipient in found.recipients:
+        assert 0 < recipient.msisdn < 2**63
+        assert recipient.status
+        if recipient.time is not None:
+            events.instant(recipient.time)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.binary(max_size=300))
+def test_fuzz_arbitrary_bytes(raw: bytes) -> None:
+    check(raw)
+
+
+@settings(max_examples=700, deadline=None)
+@given(trees)
+def test_fuzz_arbitrary_json(tree: object) -> None:
+    check(json.dumps(tree).encode())
+
+
+@settings(max_examples=700, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from([*MESSAGE]), trees, max_size=4),
+    st.lists(st.dictionaries(st.sampled_from([*RECIPIENT]), trees, max_size=4), max_size=3),
+    st.booleans(),
+)
+def test_fuzz_valid_answers_with_other_values(
+    message: dict[str, Any], recipients: list[dict[str, Any]], bare: bool
+) -> None:
+    answer = {**MESSAGE, "recipients": [{**RECIPIENT, **one} for one in recipients], **message}
+    check(json.dumps(answer if bare else [answer]).encode())
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.data())
+def test_fuzz_valid_answers_with_damaged_bytes(data: st.DataObject) -> None:
+    raw = bytearray(body([MESSAGE]))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(raw)))
+        raw[at : at + data.draw(st.integers(0, 5))] = data.draw(st.binary(max_size=5))
+    check(bytes(raw))

@@ -1,0 +1,142 @@
+"""What one answer changes: a table of cases, and laws that hold for any sequence of answers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pollerd import diff, events, lifecycle
+from pollerd.model import GiveUpReason, Message, Recipient, State
+
+
+def r(msisdn: int, status: str, **more: object) -> Recipient:
+    return Recipient(msisdn, status, **more)  # type: ignore[arg-type]
+
+
+CASES = [
+    ("the first state seen is a change", (), (r(1, "ENROUTE"),), [(1, None, "ENROUTE")], False),
+    ("the same state again is none", (r(1, "ENROUTE"),), (r(1, "ENROUTE"),), [], False),
+    ("a final state completes", (r(1, "ENROUTE"),), (r(1, "DELIVERED"),), [(1, "ENROUTE", "DELIVERED")], True),
+    ("a transient state after a final one is ignored", (r(1, "DELIVERED"),), (r(1, "ENROUTE"),), [], True),
+    ("another final state after a final one is ignored", (r(1, "EXPIRED"),), (r(1, "DELIVERED"),), [], True),
+    ("an unknown state is transient and told", (r(1, "ENROUTE"),), (r(1, "READ"),), [(1, "ENROUTE", "READ")], False),
+    (
+        "each recipient is told on its own",
+        (r(1, "ENROUTE"), r(2, "ENROUTE")),
+        (r(2, "DELIVERED"), r(1, "REJECTED")),
+        [(2, "ENROUTE", "DELIVERED"), (1, "ENROUTE", "REJECTED")],
+        True,
+    ),
+    (
+        "a recipient that an answer leaves out keeps its state",
+        (r(1, "ENROUTE"), r(2, "ENROUTE")),
+        (r(1, "DELIVERED"),),
+        [(1, "ENROUTE", "DELIVERED")],
+        False,
+    ),
+    (
+        "the same number twice is two recipients",
+        (r(1, "DELIVERED"), r(1, "ENROUTE")),
+        (r(1, "DELIVERED"), r(1, "EXPIRED")),
+        [(1, "ENROUTE", "EXPIRED")],
+        True,
+    ),
+    ("no recipients are no completion", (), (), [], False),
+]
+
+
+@pytest.mark.parametrize(("sentence", "before", "after", "told", "complete"), CASES, ids=[c[0] for c in CASES])
+def test_one_answer(
+    sentence: str,
+    before: tuple[Recipient, ...],
+    after: tuple[Recipient, ...],
+    told: list[tuple[int, str | None, str]],
+    complete: bool,
+) -> None:
+    found = diff.diff(before, after)
+    assert [(c.recipient.msisdn, c.previous, c.recipient.status) for c in found.changes] == told, sentence
+    assert found.complete is complete
+
+
+def test_a_detail_that_arrives_later_is_kept_without_an_event() -> None:
+    found = diff.diff((r(1, "ENROUTE"),), (r(1, "ENROUTE", mcc="238", mnc="01"),))
+    assert found.changes == ()
+    assert found.recipients[0].mcc == "238"
+
+
+answers = st.lists(
+    st.lists(
+        st.builds(Recipient, st.integers(1, 4), st.sampled_from([*sorted(lifecycle.KNOWN), "READ", "PENDING"])),
+        max_size=6,
+    ).map(tuple),
+    max_size=12,
+)
+
+
+@given(answers)
+def test_laws_of_any_history(history: list[tuple[Recipient, ...]]) -> None:
+    """Nothing follows a final state, each event names the state before, and what is kept is what was told last."""
+    kept: tuple[Recipient, ...] = ()
+    last: dict[tuple[int, int], str] = {}
+    for answer in history:
+        found = diff.diff(kept, answer)
+        order: dict[int, int] = {}
+        numbered = {}
+        for recipient in answer:
+            numbered[id(recipient)] = (recipient.msisdn, order.get(recipient.msisdn, 0))
+            order[recipient.msisdn] = order.get(recipient.msisdn, 0) + 1
+        for change in found.changes:
+            key = next(
+                (m, n)
+                for m, n in dict.fromkeys(numbered.values())
+                if m == change.recipient.msisdn
+                and last.get((m, n)) == change.previous
+                and [x for x in answer if x.msisdn == m][n] == change.recipient
+            )
+            assert last.get(key) not in lifecycle.FINAL
+            last[key] = change.recipient.status
+        kept = found.recipients
+        assert sorted(x.status for x in kept) == sorted(last.values())
+        assert found.complete == (bool(last) and all(s in lifecycle.FINAL for s in last.values()))
+
+
+def test_the_body_is_the_vendors_webhook_body_and_more() -> None:
+    message = Message(421332671, "default", 0, 0, userref="order-17", polls=4)
+    found = diff.diff(
+        (r(4587654321, "ENROUTE"),),
+        (r(4587654321, "DELIVERED", time=1764000042.7, country="DK", mcc="238", mnc="1"),),
+    )
+    status, completed = diff.told(message, found, 1764000043.512)
+    line = events.Event(17, "message.status", message.id, events.encode(status)).line
+    assert json.loads(line) == {
+        "seq": 17, "type": "message.status", "id": 421332671, "account": "default", "msisdn": 4587654321,
+        "status": "DELIVERED", "previous": "ENROUTE", "final": True, "time": 1764000042, "error": None, "code": None,
+        "userref": "order-17", "country_code": "DK", "country_prefix": 45, "mcc": "238", "mnc": "1",
+        "observed_at": "2025-11-24T16:00:43.512Z", "polls": 4,
+    }  # fmt: skip
+    assert line.endswith(b"}\n")
+    assert line.startswith(b'{"seq":17,"type":"message.status","id":421332671,')
+    assert json.loads(events.encode(completed))["counts"] == {"DELIVERED": 1}
+
+
+def test_without_a_time_from_the_gateway_ours_is_told() -> None:
+    found = diff.diff((), (r(1, "ENROUTE"),))
+    (status,) = diff.told(Message(1, "default", 0, 0), found, 1764000043.5)
+    assert json.loads(events.encode(status))["time"] == 1764000043
+
+
+def test_giving_up_counts_who_is_left() -> None:
+    message = Message(1, "default", 0, 0, state=State.PENDING, recipients=(r(1, "DELIVERED"), r(2, "ENROUTE")))
+    body = json.loads(events.encode(diff.gave_up(message, GiveUpReason.DEADLINE, 0.0)))
+    assert body["reason"] == "deadline"
+    assert body["pending"] == 1
+
+
+def test_the_schema_describes_every_type() -> None:
+    schema = events.json_schema()
+    tags = {d["properties"]["type"]["enum"][0] for d in schema["$defs"].values()}
+    assert tags == set(events.TYPES)
+    assert all("seq" in d["required"] for d in schema["$defs"].values())

@@ -1,0 +1,164 @@
+"""What one outcome means for one message."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+import pytest
+
+from pollerd.backoff import Exponential, Settings
+from pollerd.events import Completed, GaveUp, Status
+from pollerd.judge import MAX_FAILURES, MAX_STRIKES, Judge, key, untracked
+from pollerd.model import Answer, HoldReason, Message, NotFound, Outcome, Recipient, Rejected, State, Trouble
+
+SENT = 1_764_000_000.0
+SETTINGS = Settings(not_found_grace=60.0, give_up_after=1000.0, max_interval=100.0)
+
+
+def judge() -> Judge:
+    return Judge(Exponential(SETTINGS, 1), SETTINGS, random.Random(1))
+
+
+def message(**more: object) -> Message:
+    return Message(7, "default", SENT, SENT, base=SENT, **more)  # type: ignore[arg-type]
+
+
+ENROUTE = Answer((Recipient(4512345678, "ENROUTE"),))
+DELIVERED = Answer((Recipient(4512345678, "DELIVERED"),))
+TROUBLE = Trouble(HoldReason.UNREACHABLE, "timeout", "no answer")
+
+ENDS: list[tuple[str, Message, Outcome, float, float, int, State, str | None]] = [
+    ("a pending answer goes on", message(), ENROUTE, 5, 0, 0, State.PENDING, None),
+    ("the last final state ends it", message(), DELIVERED, 5, 0, 0, State.FINISHED, None),
+    ("no recipients yet is no end", message(), Answer(()), 5, 0, 0, State.PENDING, None),
+    ("404 within the grace is normal", message(), NotFound(), 59, 0, 0, State.PENDING, None),
+    ("404 after the grace ends it", message(), NotFound(), 60, 0, 0, State.GAVE_UP, "not_found"),
+    ("held time does not use up the grace", message(), NotFound(), 100, 50, 0, State.PENDING, None),
+    ("404 after it was seen starts a new grace", message(seen_at=SENT + 50), NotFound(), 100, 0, 0, State.PENDING, None),
+    ("404 before sendtime is normal", message(sendtime=SENT + 500), NotFound(), 400, 0, 0, State.PENDING, None),
+    ("past the deadline a pending answer ends it", message(), ENROUTE, 1000, 0, 0, State.GAVE_UP, "deadline"),
+    ("past the deadline a final answer still counts", message(), DELIVERED, 5000, 0, 0, State.FINISHED, None),
+    ("held time does not use up the deadline", message(), ENROUTE, 1000, 500, 0, State.PENDING, None),
+    ("only what was held since it was taken in counts", message(frozen_at=500.0), ENROUTE, 1000, 500, 0, State.GAVE_UP,
+     "deadline"),
+    ("a longer validity moves the deadline", message(), Answer(ENROUTE.recipients, validity=2000.0), 1500, 0, 0,
+     State.PENDING, None),
+    ("a later sendtime moves the deadline", message(), Answer(ENROUTE.recipients, sendtime=SENT + 900), 1500, 0, 0,
+     State.PENDING, None),
+    ("an answer against the message counts", message(), Rejected("bad", "http_400"), 5, 0, 0, State.PENDING, None),
+    ("too many answers against it end it", message(strikes=MAX_STRIKES - 1), Rejected("bad", "http_400"), 5, 0, 0,
+     State.GAVE_UP, "rejected_request"),
+    ("the gateway's trouble never ends a message", message(strikes=4), TROUBLE, 5, 0, 5, State.PENDING, None),
+    ("not even past its deadline", message(), TROUBLE, 5000, 0, 3, State.PENDING, None),
+    ("unless all others are answered for long", message(), TROUBLE, 5000, 0, MAX_FAILURES, State.GAVE_UP, "deadline"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sentence", "before", "outcome", "age", "held", "failures", "state", "reason"), ENDS, ids=[c[0] for c in ENDS]
+)
+def test_when_polling_ends(
+    sentence: str,
+    before: Message,
+    outcome: Outcome,
+    age: float,
+    held: float,
+    failures: int,
+    state: State,
+    reason: str | None,
+) -> None:
+    result = judge().settle(before, outcome, SENT + age, held, failures)
+    assert result.message.state is state, sentence
+    reasons = [body.reason for body in result.bodies if isinstance(body, GaveUp)]
+    assert reasons == ([] if reason is None else [reason])
+    if state is State.PENDING:
+        assert result.message.next_poll_at > SENT + age
+        assert result.message.next_reason
+
+
+def test_the_last_final_state_is_told_with_the_completion() -> None:
+    result = judge().settle(message(polls=3), DELIVERED, SENT + 9, 0)
+    assert [type(body) for body in result.bodies] == [Status, Completed]
+    assert result.message.polls == 4
+
+
+def test_an_unchanged_answer_may_be_written_behind_and_a_changed_one_may_not() -> None:
+    first = judge().settle(message(), ENROUTE, SENT + 2, 0)
+    assert first.full
+    again = judge().settle(first.message, ENROUTE, SENT + 5, 0)
+    assert not again.full
+    assert not again.bodies
+
+
+def test_intervals_grow_with_age_up_to_the_maximum() -> None:
+    verdict, now, row, gaps = judge(), SENT, message(), []
+    for _ in range(12):
+        row = verdict.settle(row, ENROUTE, now, 0).message
+        gaps.append(row.next_poll_at - now)
+        now = row.next_poll_at
+    assert gaps[0] < 3
+    assert 80 <= gaps[-1] <= 111
+    assert all(later > earlier * 1.1 for earlier, later in zip(gaps[:7], gaps[1:8], strict=True))
+
+
+def test_the_last_look_is_not_later_than_the_end_of_the_grace_or_the_deadline() -> None:
+    missing = judge().settle(message(misses=40), NotFound(), SENT + 55, 0)
+    assert missing.message.next_poll_at <= SENT + 60
+    pending = judge().settle(message(), ENROUTE, SENT + 950, 0)
+    assert pending.message.next_poll_at <= SENT + 1000
+
+
+def test_trouble_counts_no_poll_and_is_tried_again_soon() -> None:
+    result = judge().settle(message(polls=2), TROUBLE, SENT + 500, 0)
+    assert result.message.polls == 2
+    assert result.message.next_poll_at - (SENT + 500) < 5
+
+
+def test_a_message_sent_in_the_past_is_due_at_once_and_a_scheduled_one_is_not() -> None:
+    past = judge().first(msgspec.structs.replace(message(), state=State.NEW), SENT + 300, 12.0)
+    assert past.next_poll_at == SENT + 300
+    assert past.frozen_at == 12.0
+    coming = judge().first(msgspec.structs.replace(message(), state=State.NEW), SENT - 300, 0)
+    assert SENT <= coming.next_poll_at <= SENT + 60
+
+
+def test_a_sendtime_ahead_is_waited_for() -> None:
+    answer = Answer((Recipient(1, "SCHEDULED"),), sendtime=SENT + 800)
+    result = judge().settle(message(), answer, SENT + 10, 0)
+    assert SENT + 800 <= result.message.next_poll_at <= SENT + 860
+
+
+def test_taken_up_again_its_clocks_start_anew_and_nothing_is_told_twice() -> None:
+    ended = judge().settle(message(), ENROUTE, SENT + 2000, 0)
+    assert ended.message.state is State.GAVE_UP
+    again = judge().again(ended.message, SENT + 5000, 0)
+    assert again.next_poll_at == SENT + 5000
+    pending = judge().settle(again, ENROUTE, SENT + 5001, 0)
+    assert pending.message.state is State.PENDING
+    assert pending.bodies == ()
+    late = judge().settle(pending.message, ENROUTE, SENT + 6001, 0)
+    assert late.message.state is State.GAVE_UP
+
+
+def test_untracking_tells_so_and_remembers_where_it_stood() -> None:
+    result = untracked(message(recipients=(Recipient(1, "ENROUTE"),)), SENT + 1)
+    (body,) = result.bodies
+    assert isinstance(body, GaveUp)
+    assert (body.reason, body.pending) == ("untracked", 1)
+
+
+def test_the_key_is_that_of_the_first_recipient_still_pending() -> None:
+    recipients = (
+        Recipient(1, "DELIVERED", mcc="238", mnc="1"),
+        Recipient(2, "ENROUTE", mcc="240", mnc="7", country="SE"),
+    )
+    assert key(message(recipients=recipients)) == "240/07"
+    assert key(message(recipients=(Recipient(2, "ENROUTE", country="SE"),))) == "SE"
+    assert key(message()) is None
+
+
+def test_the_userref_of_the_gateway_is_taken_when_none_was_handed_over() -> None:
+    answer = Answer(ENROUTE.recipients, userref="theirs")
+    assert judge().settle(message(), answer, SENT, 0).message.userref == "theirs"
+    assert judge().settle(message(userref="ours"), answer, SENT, 0).message.userref == "ours"
