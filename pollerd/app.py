@@ -6,18 +6,20 @@ import asyncio
 import logging
 import random
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
+from pollerd import logs
 from pollerd.clock import SystemClock
 from pollerd.committer import Committer
 from pollerd.config import Config
 from pollerd.errors import PollerdError
-from pollerd.housekeeping import Housekeeping
+from pollerd.housekeeping import House, Housekeeping, standard_jobs
 from pollerd.intake import Intake, OfflineDesk
 from pollerd.judge import Judge
 from pollerd.outputs.file import FileOutput
+from pollerd.poller import Poller
 from pollerd.progress import Progress
 from pollerd.relay import Relay
 from pollerd.steps import ClockWatch
@@ -43,7 +45,7 @@ class App:
         self.config = config
         self.started = asyncio.Event()
         self.lanes: dict[str, Lane] = {}
-        self._notifier = notifier
+        self._notifier = notifier or Notifier(None)
         self._stop = asyncio.Event()
         self._relay: Relay | None = None
 
@@ -53,15 +55,13 @@ class App:
 
     def reload(self) -> None:
         """SIGHUP: reopen outputs, read secrets again."""
-        if self._notifier is not None:
-            self._notifier.reloading()
+        self._notifier.reloading()
         if self._relay is not None:
             self._relay.reopen()
         for lane in self.lanes.values():
             _refresh(lane)
         log.info("reloaded: outputs reopened, secrets read again", extra={"event": "reloaded"})
-        if self._notifier is not None:
-            self._notifier.ready()
+        self._notifier.ready()
 
     async def run(self) -> None:
         """Own the database, poll and tell until `stop`.
@@ -101,7 +101,7 @@ class App:
     async def _serve(self, core: Core, relay: Relay) -> None:
         pollers = {name: lane.poller for name, lane in self.lanes.items()}
         intake = Intake(core.store, core.committer, pollers, core.clock)
-        housekeeping = Housekeeping(self.config, core, self.lanes, relay)
+        housekeeping = Housekeeping(standard_jobs(self._house(core, relay, pollers)))
         watch = ClockWatch(core.clock, core.store, core.committer, pollers.values(), housekeeping.clock_stepped)
         async with asyncio.TaskGroup() as group:
 
@@ -117,16 +117,30 @@ class App:
                 start("housekeeping", housekeeping.run()),
             ]
             polling = [start(f"poller {name}", poller.run()) for name, poller in pollers.items()]
-            if self._notifier is not None:
-                self._notifier.ready()
-                if (interval := watchdog_interval()) is not None:
-                    progress = Progress(pollers, core.committer, core.clock)
-                    side.append(start("watchdog", feed(self._notifier, progress.stuck, interval)))
+            if self._notifier.active and (interval := watchdog_interval()) is not None:
+                longest = 2 * max(account.limits.timeout for account in self.config.accounts.values())
+                progress = Progress(pollers, core.committer, core.clock, longest_request=longest)
+                side.append(start("watchdog", feed(self._notifier, progress.stuck, interval)))
+            self._notifier.ready()
             self.started.set()
             log.info("started", extra={"event": "started", "accounts": sorted(pollers), "last_seq": core.store.last})
             await self._stop.wait()
             await self._wind_down(core, polling, side, telling)
             committing.cancel()
+
+    def _house(self, core: Core, relay: Relay, pollers: Mapping[str, Poller]) -> House:
+        return House(
+            store=core.store,
+            committer=core.committer,
+            clock=core.clock,
+            policy=core.policy,
+            model=MODEL,
+            pollers=pollers,
+            outputs=frozenset(health.name for health in relay.health if health.readers is None),
+            health=lambda: relay.health,
+            keep_finished=self.config.store.keep_finished,
+            notifier=self._notifier,
+        )
 
     async def _wind_down(
         self,
@@ -137,8 +151,7 @@ class App:
     ) -> None:
         """First no new polls, then everything known to disk, then the outputs: in the order in which news travels."""
         log.info("stopping", extra={"event": "stopping"})
-        if self._notifier is not None:
-            self._notifier.stopping()
+        self._notifier.stopping()
         for lane in self.lanes.values():
             lane.poller.stop()
         await asyncio.wait(polling, timeout=ANSWERS)
@@ -200,6 +213,10 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 async def _run(config: Config) -> None:
+    secrets = logs.setup(config.log.level, config.log.format, config.log.show_msisdn)
+    config.resolve_secrets()
+    for source in config.secret_sources():
+        secrets.protect(source.read().reveal())
     app = App(config, notifier=Notifier.from_environment())
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, app.stop)

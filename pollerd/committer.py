@@ -173,6 +173,7 @@ class Committer:
         await self._insist(batch)
         self.groups += 1
         self._committing = {}
+        self.groups += 1
         if not partial:
             self._settled = recorded
         if len(self._waiting) < ROOM:

@@ -1,4 +1,4 @@
-"""The daemon's log on standard error: for people, for journald or for machines, with no secret and no forged line in it.
+"""The daemon's log on standard error: for people, journald or machines, with no secret and no forged line in it.
 
 Secrets and telephone numbers are dealt with where the text is made, so that no caller can forget it: registered
 secrets are masked in every text, tracebacks included, and an `Msisdn` among the arguments prints masked.
@@ -16,7 +16,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Final, Literal, Protocol, TextIO
+from typing import Final, Literal, TextIO
 
 from pollerd.gateway.redact import Redactor
 
@@ -76,7 +76,7 @@ class Secrets:
             self.protect(text)
 
     def protect(self, text: str) -> None:
-        """Mask `text` from now on, in every form it travels in. Below `SHORTEST_SECRET` characters nothing is masked."""
+        """Mask `text` from now on, in every form it travels in; not what is shorter than `SHORTEST_SECRET`."""
         if len(text) >= SHORTEST_SECRET and text not in self._known:
             self._known.add(text)
             self._redactor = Redactor(self._known, show_msisdn=True)

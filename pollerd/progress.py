@@ -11,7 +11,7 @@ from pollerd.ports import AccountState, Clock
 GRACE: Final = 10.0
 """Seconds that something may look stuck: a message due in this very moment is no sign of anything."""
 WRITING: Final = 120.0
-"""Seconds that one transaction may take; a disk that wakes up or a full queue of the kernel takes long, not for ever."""
+"""Seconds that one transaction may take; a disk that wakes up takes long, but not for ever."""
 
 
 class Due(Protocol):

@@ -1,4 +1,4 @@
-"""Speaks to systemd: readiness, status and the watchdog (sd_notify(3)). Outside systemd everything here does nothing."""
+"""Speaks to systemd: readiness, status and the watchdog (sd_notify(3)). Outside systemd it does nothing."""
 
 from __future__ import annotations
 

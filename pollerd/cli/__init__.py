@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Final
 
 import click
 
-from pollerd.cli.group import LazyGroup
+from pollerd.cli.group import LazyGroup, silence_stdout
 from pollerd.cli.text import printable
 from pollerd.errors import PollerdError
 
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        _silence_stdout()
+        silence_stdout()
         return 0
     return code
 
@@ -59,8 +58,6 @@ def _run(arguments: Sequence[str] | None) -> int:
         return EX_INTERRUPTED
     except PollerdError as error:
         return _told(str(error), error.exit_code)
-    except BrokenPipeError:
-        raise
     except OSError as error:
         return _told(f"the operating system refused: {error}", EX_FAILED)
     except _config_error() as error:
@@ -91,8 +88,3 @@ def _told(text: str, code: int) -> int:
     lines = [printable(line) for line in text.splitlines()]
     click.echo("pollerd: " + "\n".join(lines), err=True)
     return code
-
-
-def _silence_stdout() -> None:
-    # Whoever read our output has gone; the interpreter's last flush must not complain about it.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -74,3 +76,12 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             # click would print an empty line first.
             ctx.exit(130)
+        except BrokenPipeError:
+            # click would end with 1, and Python with a complaint about the last flush.
+            silence_stdout()
+            ctx.exit(0)
+
+
+def silence_stdout() -> None:
+    """Whoever read our output has gone: what is still in the buffer goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

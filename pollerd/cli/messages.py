@@ -20,6 +20,7 @@ from pollerd.model import Message, Recipient, State
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from pollerd.store.view import View
 
@@ -50,27 +51,33 @@ def list_(*, state: str | None, limit: int, as_json: bool, config_path: Path | N
     if not found:
         click.echo("No messages." if state is None else f"No messages in state {state}.")
         return 0
-    made = screen.table(
-        "id", "state", "recipients", "sent", "polls", "next poll", "userref", "account", right=("id", "polls")
-    )
+    screen.console().print(_table(found, tuple(config.accounts)))
+    if more:
+        screen.note(f"there are more; see them with --limit {limit * 10}")
+    return 0
+
+
+def _table(found: list[Message], accounts: tuple[str, ...]) -> Table:
+    """The messages as rows; columns that would say the same everywhere are left away."""
+    named = any(message.userref for message in found)
+    several = {message.account for message in found} | set(accounts) != set(accounts[:1])
+    extra = (*(("userref",) if named else ()), *(("account",) if several else ()))
+    columns = ("id", "state", "recipients", "sent", "polls", "next poll", *extra)
+    made = screen.table(*columns, right=("id", "polls"), whole=("state", "sent", "next poll"))
     now = time.time()
     for message in found:
-        screen.row(
-            made,
+        cells = [
             message.id,
             screen.state(STATE_NAMES[message.state]),
             shortened(_summary(message)),
             ago(message.sent_at, now),
             message.polls,
             _next(message, now),
-            shortened(message.userref or "", 40),
-            shortened(message.account, 40),
-        )
-    console = screen.console()
-    console.print(made)
-    if more:
-        screen.note(f"there are more; see them with --limit {limit * 10}")
-    return 0
+        ]
+        cells += [shortened(message.userref or "", 40)] if named else []
+        cells += [shortened(message.account, 40)] if several else []
+        screen.row(made, *cells)
+    return made
 
 
 @click.command()

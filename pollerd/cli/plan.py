@@ -99,6 +99,7 @@ def _show(made: Plan, rows: list[PlanRow], policy: Policy, age: float | None) ->
     if not rows:
         console.print(screen.plain(f"no poll is planned after the age of {duration(age or 0.0)}"))
         return
+    console.print()
     console.print(_table(made, rows))
     if len(rows) > _SHOWN:
         console.print(

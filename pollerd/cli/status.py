@@ -142,7 +142,7 @@ def picture(look: Look, config: Config) -> RenderableType:
     parts: list[RenderableType] = [_headline(look, config), screen.plain("")]
     parts += [_messages(look), screen.plain(""), _accounts_table(look, config)]
     if look.overview.outputs:
-        parts.append(_outputs_table(look))
+        parts += [screen.plain(""), _outputs_table(look)]
     return Group(*parts)
 
 
@@ -154,13 +154,13 @@ def _headline(look: Look, config: Config) -> Text:
         line = screen.plain("The daemon runs", "bold green")
         if seen.daemon:
             line.append(f" (process {seen.daemon})")
-    line.append_text(screen.plain(f"\n{config.store.path}, {size(seen.size)}, ", "dim"))
-    return line.append_text(screen.plain(counted(seen.last_seq, "event"), "dim"))
+    where = f"{config.store.path}, {size(seen.size)}, {counted(seen.last_seq, 'event')}"
+    return line.append("\n").append_text(screen.plain(where, "dim"))
 
 
 def _messages(look: Look) -> RenderableType:
     seen = look.overview
-    made = screen.table("messages", "", "", right=("",))
+    made = screen.table("messages", "number", "", right=("number",))
     waiting = f"{_capped(seen.new)} not planned yet" if seen.new else ""
     if seen.oldest_sent_at is not None:
         waiting = ", ".join(part for part in (waiting, f"the oldest sent {ago(seen.oldest_sent_at, look.now)}") if part)

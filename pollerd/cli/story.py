@@ -43,8 +43,8 @@ def _words(body: events.Body) -> Text:
                 screen.plain(f": {counts}, {counted(body.polls, 'poll')}"),
             )
         case events.GaveUp():
-            text = f"gave up: {body.reason}, {counted(body.pending, 'recipient')} without a final state"
-            return screen.plain(text, "red")
+            left = f"{counted(body.pending, 'recipient')} without a final state" if body.pending else "never seen"
+            return screen.plain(f"gave up: {body.reason}, {left}", "red")
         case events.Held():
             until = f", until {body.until}" if body.until else ""
             return screen.plain(f"account {body.account} on hold: {body.reason} ({body.detail}){until}", "red")

@@ -8,8 +8,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -82,14 +82,14 @@ async def _perform(script: Script, folder: Path, stage: Stage) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Simulator(_world(script)) as simulator:
         config = _config(simulator.url, folder)
-        ledger = Ledger(script.messages)
-        async with _running(config) as app_task:
+        play = _Play(script, simulator, config.store.path, stage, stop)
+        async with _running(config) as daemon:
             with stage.opened(script.seconds, SPEED):
-                await _watch(script, simulator, config, ledger, stage, stop, app_task)
+                await play.run(daemon)
         # The daemon has stopped: what it told while stopping belongs to the account as well.
         with View.open(config.store.path) as view:
-            ledger.take(view.events(ledger.seq, 1_000_000))
-        summary = summarise(ledger, simulator, folder / "events.ndjson", REQUESTS_PER_SECOND)
+            play.ledger.take(view.events(play.ledger.seq, 1_000_000))
+        summary = summarise(play.ledger, simulator, folder / "events.ndjson", REQUESTS_PER_SECOND)
     stage.close(summary)
     return 0 if summary.honest else 1
 
@@ -127,41 +127,51 @@ async def _running(config: Config) -> AsyncIterator[asyncio.Task[None]]:
         await task
 
 
-async def _watch(
-    script: Script,
-    simulator: Simulator,
-    config: Config,
-    ledger: Ledger,
-    stage: Stage,
-    stop: asyncio.Event,
-    app_task: asyncio.Task[None],
-) -> None:
-    deadline = time.monotonic() + script.seconds
-    with _sending(script, simulator, config, ledger, stop), View.open(config.store.path) as view:
-        while not stop.is_set() and not app_task.done() and not ledger.complete and time.monotonic() < deadline:
-            if view.changed():
-                news = ledger.take(view.events(ledger.seq, 1000))
-                stage.news(news)
-            ledger.count_requests(time.monotonic(), simulator.stats.requests)
-            stage.refresh(ledger)
-            await asyncio.sleep(_LOOK)
+class _Play:
+    """Sends and watches until everything has come to its end, time is up, or somebody has seen enough."""
 
+    def __init__(self, script: Script, simulator: Simulator, database: Path, stage: Stage, stop: asyncio.Event) -> None:
+        self.ledger = Ledger(script.messages)
+        self._script = script
+        self._simulator = simulator
+        self._database = database
+        self._stage = stage
+        self._stop = stop
 
-@contextmanager
-def _sending(
-    script: Script, simulator: Simulator, config: Config, ledger: Ledger, stop: asyncio.Event
-) -> Iterator[None]:
-    """Messages go out while the block runs, and their ids are handed over as an application would."""
-    rate = script.messages / (script.seconds * _SENDING)
-    traffic = Traffic(through(simulator), TrafficConfig(rate=rate, total=script.messages, seed=script.seed))
-    with Handover.open(config.store.path) as handover:
+    async def run(self, daemon: asyncio.Task[None]) -> None:
+        """Play while `daemon` lives."""
+        deadline = time.monotonic() + self._script.seconds
+        async with self._sending():
+            with View.open(self._database) as view:
+                while not (self._stop.is_set() or daemon.done() or self.ledger.complete):
+                    if time.monotonic() >= deadline:
+                        return
+                    self._look(view)
+                    await asyncio.sleep(_LOOK)
+                self._look(view)
 
-        async def hand_over(ids: list[int]) -> None:
-            ledger.sent(ids, time.time())
-            handover.track(ids)
+    def _look(self, view: View) -> None:
+        if view.changed():
+            self._stage.news(self.ledger.take(view.events(self.ledger.seq, 1000)))
+        self.ledger.count_requests(time.monotonic(), self._simulator.stats.requests)
+        self._stage.refresh(self.ledger)
 
-        task = asyncio.create_task(traffic.run(hand_over, stop))
-        try:
-            yield
-        finally:
-            task.cancel()
+    @asynccontextmanager
+    async def _sending(self) -> AsyncIterator[None]:
+        """Messages go out while the block runs, and their ids are handed over as an application would."""
+        script = self._script
+        rate = script.messages / (script.seconds * _SENDING)
+        traffic = Traffic(through(self._simulator), TrafficConfig(rate=rate, total=script.messages, seed=script.seed))
+        with Handover.open(self._database) as handover:
+
+            async def hand_over(ids: list[int]) -> None:
+                self.ledger.sent(ids, time.time())
+                handover.track(ids)
+
+            task = asyncio.create_task(traffic.run(hand_over, self._stop))
+            try:
+                yield
+            finally:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task

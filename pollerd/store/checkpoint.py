@@ -42,8 +42,8 @@ def checkpoint(database: Path, cut_above: int = CUT_ABOVE) -> Wal:
         # A connection of its own: a long copy on the writer's would hold up every commit.
         with closing(sqlite3.connect(database, timeout=0.0, isolation_level=None)) as connection:
             connection.execute("PRAGMA synchronous = FULL")
-            _, pages, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            if _size(database) > cut_above and pages == done:
+            busy, pages, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if not busy and pages == done and _size(database) > cut_above:
                 connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     except sqlite3.Error as error:
@@ -68,7 +68,7 @@ class WalWatch:
         if wal.size > self._warn_above and not self._named:
             self._named = True
             log.warning(
-                "%s-wal has grown to %d MiB: most likely another program keeps a read transaction on the database open. "
+                "%s-wal has grown to %d MiB: most likely another program keeps a read transaction open. "
                 "End it (`fuser -v %s` names the programs); the file shrinks by itself then",
                 self._database,
                 wal.size >> 20,

@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 import aiosqlite
@@ -31,6 +32,12 @@ LATE: Final = 3600.0
 _NAMES: Final = {State.FINISHED: "finished", State.GAVE_UP: "gave_up"}
 
 
+class _Drop(Protocol):
+    """Deletes at most `size` rows; returns how many, and whether there may be more."""
+
+    async def __call__(self, db: aiosqlite.Connection, *, size: int) -> tuple[int, bool]: ...
+
+
 class Writer(Protocol):
     """The store's one writer."""
 
@@ -39,7 +46,7 @@ class Writer(Protocol):
         ...
 
     def forget(self, seq: int) -> None:
-        """Events up to `seq` have been deleted."""
+        """Events up to `seq` are deleted, or about to be."""
         ...
 
 
@@ -82,20 +89,19 @@ class Retention:
                 place.seq,
                 extra={"event": "output_forgotten", "output": place.name, "seq": place.seq},
             )
-        messages = await self._in_chunks(lambda db, size: self._drop_messages(db, before, size))
-        events = await self._in_chunks(lambda db, size: self._drop_events(db, before, size))
+        messages = await self._in_chunks(partial(self._drop_messages, before=before))
+        events = await self._in_chunks(partial(self._drop_events, before=before))
         self._name_behind(await self._store.write(lambda db: self._late(db, now)))
         if messages or events:
             log.debug("deleted %d messages and %d events", messages, events, extra={"event": "pruned"})
         return Pruned(messages, events)
 
-    async def _in_chunks(self, drop: Callable[[aiosqlite.Connection, int], Awaitable[tuple[int, bool]]]) -> int:
-        """Repeat `drop` until it says that no more may go; it is given the number of rows to look at."""
+    async def _in_chunks(self, drop: _Drop) -> int:
+        """Repeat `drop` until it says that no more may go."""
         size, total, more = LEAST * 5, 0, True
         while more:
             began = time.monotonic()
-            limit = size
-            count, more = await self._store.write(lambda db: drop(db, limit))
+            count, more = await self._store.write(partial(drop, size=size))
             total += count
             held = time.monotonic() - began
             size = min(CHUNK, 2 * size) if held < HOLD / 2 else max(LEAST, size // 2) if held > HOLD else size
@@ -105,7 +111,7 @@ class Retention:
 
     # -- inside the transaction
 
-    async def _drop_messages(self, db: aiosqlite.Connection, before: float, size: int) -> tuple[int, bool]:
+    async def _drop_messages(self, db: aiosqlite.Connection, *, before: float, size: int) -> tuple[int, bool]:
         found = list(await db.execute_fetchall(self._sql["ended"], (before, size)))
         if found:
             await db.executemany(self._sql["drop_message"], [(row[0],) for row in found])
@@ -113,15 +119,16 @@ class Retention:
             await db.executemany(self._sql["uncount"], [(count, name) for name, count in gone.items()])
         return len(found), len(found) == size
 
-    async def _drop_events(self, db: aiosqlite.Connection, before: float, size: int) -> tuple[int, bool]:
+    async def _drop_events(self, db: aiosqlite.Connection, *, before: float, size: int) -> tuple[int, bool]:
         told = min((place.seq for place in await self._needed(db)), default=2**63 - 1)
         found = list(await db.execute_fetchall(self._sql["oldest_events"], (told, size)))
         # An event is older than those that follow it, whatever a clock that was wrong for a while wrote on it.
         old = next((n for n in range(len(found), 0, -1) if found[n - 1][1] < before), 0)
         if old:
             seq = int(found[old - 1][0])
-            await db.execute(self._sql["drop_events"], (seq,))
+            # Said before it is true: a reader must never miss events without being told.
             self._store.forget(seq)
+            await db.execute(self._sql["drop_events"], (seq,))
         return old, old == size
 
     async def _drop_outputs(self, db: aiosqlite.Connection, before: float) -> list[Place]:

@@ -198,7 +198,7 @@ class Store:
             return result
 
     def forget(self, seq: int) -> None:
-        """The events up to `seq` have been deleted."""
+        """The events up to `seq` are deleted, or about to be."""
         self._pruned = max(self._pruned, seq)
 
     # -- reading

@@ -1,6 +1,6 @@
 """A process that commits events and tells them to a file, to be killed: DATABASE FILE EVENTS.
 
-It rotates the file by rename once on the way, every second time without a nudge, and exits with 0 when all is told.
+Half-way it renames the file away, with a nudge or without. It exits with 0 when everything is told.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from output_kit import commit, opened, running, wait_told
+from output_kit import commit, opened, running, until
 
 from pollerd.outputs import FileOutput
 
@@ -23,13 +23,15 @@ async def main(database: Path, path: Path, count: int) -> None:
         output = FileOutput(path, advance=store.advance_seq)
         await output.prepare(store)
         async with running(output, store) as task:
-            rest = count
-            while rest:
-                await commit(store, 1 if rest == 1 else choice.randint(1, min(rest - 1, 30)))
-                rest = max(0, count - (rest := rest - 1)) and rest
-                await asyncio.sleep(0)
-            await wait_told(path, store.last)
-            assert not task.done()
+            end, rotated = store.last + count, False
+            while store.last < end:
+                await commit(store, choice.randint(1, 20))
+                if not rotated and store.last > end - count // 2 and path.exists():
+                    path.rename(path.with_name(f"{path.name}.{time.time_ns()}"))
+                    rotated = True
+                    if choice.random() < 0.5:
+                        output.reopen()
+            await until(lambda: output.health.seq == store.last or task.done(), "all told")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ NOWHERE = Path("/nonexistent/pollerd/config.toml")
 
 @pytest.fixture
 def read(tmp_path: Path) -> Load:
-    def read(text: str, env: dict[str, str] | None = None, **options: object) -> Config:
+    def read(text: str, env: dict[str, str] | None = None, **options: Any) -> Config:
         path = tmp_path / "pollerd.toml"
         path.write_text(text, encoding="utf-8")
         path.chmod(0o640)
@@ -25,7 +26,7 @@ def read(tmp_path: Path) -> Load:
     return read
 
 
-def problems(read: Load, text: str, **options: object) -> tuple[Problem, ...]:
+def problems(read: Load, text: str, **options: Any) -> tuple[Problem, ...]:
     with pytest.raises(ConfigError) as caught:
         read(text, **options)
     return caught.value.problems

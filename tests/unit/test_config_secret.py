@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def unprivileged() -> Iterator[Path]:
 
 @pytest.fixture
 def read(tmp_path: Path) -> Load:
-    def read(text: str, env: dict[str, str] | None = None, **options: object) -> Config:
+    def read(text: str, env: dict[str, str] | None = None, **options: Any) -> Config:
         path = tmp_path / "pollerd.toml"
         path.write_text(text, encoding="utf-8")
         path.chmod(0o640)

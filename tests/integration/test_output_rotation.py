@@ -1,0 +1,156 @@
+"""Rotation of the event file under load: nothing lost, nothing doubled over all files."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from output_kit import commit, exactly, opened, running, size, stored_lines, told, told_in_all, until, wait_told
+
+from pollerd.outputs import FileOutput
+from pollerd.ports import Cursor
+from pollerd.store.store import Store
+
+ROTATIONS = 40
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.ndjson"
+
+
+@asynccontextmanager
+async def load(store: Store) -> AsyncIterator[None]:
+    """Events come without a pause."""
+
+    async def commit_on() -> None:
+        while True:
+            await commit(store, 7)
+
+    task = asyncio.create_task(commit_on())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+@pytest.mark.parametrize("create", [False, True], ids=["rename", "rename and create"])
+@pytest.mark.parametrize("nudge", [False, True], ids=["no signal", "SIGHUP"])
+async def test_rotated_under_load(tmp_path: Path, path: Path, create: bool, nudge: bool) -> None:
+    output = FileOutput(path)
+    async with opened(tmp_path / "pollerd.db") as store, running(output, store):
+        async with load(store):
+            for turn in range(ROTATIONS):
+                await until(lambda: size(path) > 0, "a line in the new file")
+                path.rename(path.with_name(f"events.ndjson.{turn}"))
+                if create:
+                    path.touch(mode=0o600)
+                if nudge:
+                    output.reopen()
+        await until(lambda: output.health.seq == store.last, "all told")
+        assert told_in_all(tmp_path) == exactly(store.last)
+        assert len(list(tmp_path.glob("events.ndjson.*"))) == ROTATIONS
+
+
+async def test_rotated_while_idle_is_noticed_without_any_event(tmp_path: Path, path: Path) -> None:
+    async with opened(tmp_path / "pollerd.db") as store, running(FileOutput(path), store):
+        await commit(store, 2)
+        await wait_told(path, 2)
+        path.rename(path.with_name("events.ndjson.1"))
+        await until(lambda: size(path) == 0, "a new file")
+
+
+async def test_a_rotation_taken_back_repeats_nothing(tmp_path: Path, path: Path) -> None:
+    old = path.with_name("events.ndjson.1")
+    output = FileOutput(path)
+    async with opened(tmp_path / "pollerd.db") as store, running(output, store):
+        await commit(store, 5)
+        await wait_told(path, 5)
+        path.rename(old)
+        output.reopen()
+        await until(lambda: size(path) == 0, "a new file")
+        await commit(store, 5)
+        await wait_told(path, 10)
+        path.rename(path.with_name("events.ndjson.2"))
+        old.rename(path)
+        output.reopen()
+        await commit(store, 5)
+        await until(lambda: output.health.seq == 15, "all told")
+    assert told_in_all(tmp_path) == exactly(15)
+
+
+async def test_a_foreign_file_put_in_place_is_renamed_aside(tmp_path: Path, path: Path) -> None:
+    output = FileOutput(path)
+    async with opened(tmp_path / "pollerd.db") as store, running(output, store):
+        await commit(store, 5)
+        await wait_told(path, 5)
+        foreign = tmp_path / "foreign"
+        foreign.write_bytes(b'{"seq":3,"type":"account.held","account":"x","observed_at":"2020-01-01T00:00:00.000Z"}\n')
+        path.rename(path.with_name("events.ndjson.1"))
+        foreign.rename(path)
+        output.reopen()
+        await commit(store, 5)
+        await wait_told(path, 10)
+    assert len(list(tmp_path.glob("*.other-*"))) == 1
+    assert sorted(told(path) + told(path.with_name("events.ndjson.1"))) == exactly(10)
+
+
+async def stop_behind(store: Store, path: Path, cursor: int) -> None:
+    """The state a kill leaves: ten events in the file, the saved place at `cursor`."""
+    async with running(FileOutput(path), store):
+        await commit(store, 10)
+        await wait_told(path, 10)
+    saved = await store.cursor("file")
+    assert saved is not None
+    await store.save_cursor(Cursor("file", cursor, saved.detail))
+
+
+@pytest.mark.parametrize("create", [False, True])
+@pytest.mark.parametrize("where", ["events.ndjson.1", "events.ndjson-20261122", "events-1.ndjson", "old/anything"])
+async def test_rotated_after_a_kill(tmp_path: Path, path: Path, where: str, create: bool) -> None:
+    """The new file is empty and the place is old: the file it was rotated to says where to go on."""
+    rotated = tmp_path / where
+    rotated.parent.mkdir(exist_ok=True)
+    async with opened(tmp_path / "pollerd.db") as store:
+        await stop_behind(store, path, 4)
+        with path.open("ab") as file:
+            file.write(b'{"seq":11,"typ')
+        path.rename(rotated)
+        if create:
+            path.touch()
+        async with running(FileOutput(path), store):
+            await commit(store, 3)
+            await wait_told(path, 13)
+        assert told(rotated) == exactly(10)
+        assert told(path) == [11, 12, 13]
+
+
+async def test_rotated_and_compressed_after_a_kill(tmp_path: Path, path: Path) -> None:
+    async with opened(tmp_path / "pollerd.db") as store:
+        await stop_behind(store, path, 4)
+        with path.open("rb") as plain, gzip.open(tmp_path / "events.ndjson.1.gz", "wb") as packed:
+            shutil.copyfileobj(plain, packed)
+        path.unlink()
+        async with running(FileOutput(path), store):
+            await commit(store, 3)
+            await wait_told(path, 13)
+        assert told(path) == [11, 12, 13]
+
+
+async def test_a_neighbour_from_another_database_says_nothing(tmp_path: Path, path: Path) -> None:
+    async with opened(tmp_path / "other.db") as store, running(FileOutput(tmp_path / "events.ndjson.1"), store):
+        await commit(store, 8)
+        await wait_told(tmp_path / "events.ndjson.1", 8)
+    before = (tmp_path / "events.ndjson.1").read_bytes()
+    async with opened(tmp_path / "pollerd.db") as store:
+        await commit(store, 12)
+        async with running(FileOutput(path), store):
+            await wait_told(path, 12)
+        assert path.read_bytes() == b"".join(await stored_lines(store))
+    assert (tmp_path / "events.ndjson.1").read_bytes() == before

@@ -1,0 +1,253 @@
+"""The store on a real file: whole transactions, numbers that never repeat, other writers."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pollerd.committer import Committer
+from pollerd.diff import Result
+from pollerd.errors import StoreUnavailableError
+from pollerd.events import Recovered, Status, instant
+from pollerd.model import Message, Recipient, State
+from pollerd.ports import AccountState, Batch, Cursor
+from pollerd.store.store import TAIL, Store
+
+
+def status(message_id: int, state: str = "ENROUTE") -> Status:
+    return Status(
+        id=message_id, account="default", msisdn=4512345678, status=state, previous=None, final=False, time=1, error=None,
+        code=None, userref=None, country_code=None, country_prefix=None, mcc=None, mnc=None, observed_at=instant(0.0),
+        polls=1,
+    )  # fmt: skip
+
+
+def recovered() -> Recovered:
+    return Recovered(account="default", reason="unreachable", detail="", until=None, observed_at=instant(0.0))
+
+
+def row(message_id: int, due: float = 50.0, **more: object) -> Message:
+    return Message(message_id, "default", 10.0, due, base=10.0, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = await Store.open(tmp_path / "p.db", time.time)
+    yield opened
+    await opened.close()
+
+
+def insert(path: Path, *ids: int) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.executemany("INSERT OR IGNORE INTO messages (id) VALUES (?)", [(i,) for i in ids])
+    connection.close()
+
+
+async def test_a_row_by_plain_sql_is_new_and_due_from_now(store: Store) -> None:
+    assert await store.foreign_change()
+    assert not await store.foreign_change()
+    insert(store.path, 421332671)
+    assert await store.foreign_change()
+    (found,) = await store.new(10)
+    assert (found.id, found.account, found.userref, found.state) == (421332671, "default", None, State.NEW)
+    assert abs(found.sent_at - time.time()) < 60
+
+
+async def test_state_time_and_events_are_one_transaction(store: Store) -> None:
+    insert(store.path, 1)
+    recipients = (Recipient(4512345678, "ENROUTE"),)
+    result = Result(row(1, 99.0, recipients=recipients, polls=1), (status(1),), was=State.NEW, polls=1)
+    (event,) = await store.commit(Batch(results=(result,), at=12.0))
+    assert event.seq == 1
+    found = await store.message(1)
+    assert found is not None
+    assert (found.next_poll_at, found.recipients, found.state) == (99.0, recipients, State.PENDING)
+    assert [e.line for e in await store.read(0, 10)] == [event.line]
+
+
+async def test_a_transaction_that_fails_leaves_nothing_and_uses_no_number(store: Store) -> None:
+    insert(store.path, 1)
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no'); END")
+    with pytest.raises(Exception, match="no"):
+        await store.commit(Batch(results=(Result(row(1, 99.0), (status(1),)),)))
+    found = await store.message(1)
+    assert found is not None
+    assert found.state is State.NEW
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("DROP TRIGGER full")
+    connection.close()
+    (event,) = await store.commit(Batch(results=(Result(row(1, 99.0), (status(1),)),)))
+    assert event.seq == 1
+
+
+async def test_cancelling_a_commit_does_not_tear_it(store: Store) -> None:
+    insert(store.path, 1)
+    for cancelled_after in range(12):
+        task = asyncio.create_task(store.commit(Batch(results=(Result(row(1), (status(1),)),))))
+        for _ in range(cancelled_after):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+    told = [e.seq for e in await store.read(0, 100)]
+    assert told == list(range(1, len(told) + 1))
+    assert told[-1] == store.last
+
+
+async def test_numbers_go_on_upward_after_everything_was_pruned(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "p.db", time.time)
+    await store.commit(Batch(bodies=[recovered() for _ in range(5)]))
+    await store.close()
+    with sqlite3.connect(tmp_path / "p.db") as connection:
+        connection.execute("DELETE FROM events")
+    connection.close()
+    store = await Store.open(tmp_path / "p.db", time.time)
+    assert (store.last, store.pruned) == (5, 5)
+    (event,) = await store.commit(Batch(bodies=[recovered()]))
+    assert event.seq == 6
+    await store.close()
+
+
+async def test_numbers_can_be_lifted_above_what_an_output_has_seen(store: Store) -> None:
+    await store.advance_seq(41)
+    (event,) = await store.commit(Batch(bodies=[recovered()]))
+    assert event.seq == 42
+    assert [e.seq for e in await store.read(0, 10)] == [42]
+    await store.advance_seq(7)
+    (event,) = await store.commit(Batch(bodies=[recovered()]))
+    assert event.seq == 43
+
+
+@pytest.mark.parametrize("after", [0, 1, 57, TAIL, TAIL + 200, TAIL + 299, TAIL + 300, TAIL + 900])
+async def test_reading_is_the_same_from_memory_and_from_disk(store: Store, after: int) -> None:
+    total = TAIL + 300
+    await store.commit(Batch(bodies=[recovered() for _ in range(total)]))
+    expected = list(range(after + 1, total + 1))[:50]
+    assert [e.seq for e in await store.read(after, 50)] == expected
+
+
+async def test_waiting_ends_with_the_commit(store: Store) -> None:
+    waiter = asyncio.create_task(store.wait(0))
+    await asyncio.sleep(0)
+    assert not waiter.done()
+    await store.commit(Batch(bodies=[recovered()]))
+    await waiter
+
+
+async def test_the_schedule_is_read_by_account_and_place(store: Store) -> None:
+    insert(store.path, *range(1, 8))
+    results = [Result(row(i, 100.0 if i < 5 else 200.0), was=State.NEW) for i in range(1, 8)]
+    await store.commit(Batch(results=results))
+    assert [m.id for m in await store.due("default", (float("-inf"), 0), 150.0, 3)] == [1, 2, 3]
+    assert [m.id for m in await store.due("default", (100.0, 3), 250.0, 10)] == [4, 5, 6, 7]
+    assert [m.id for m in await store.due("other", (0.0, 0), 250.0, 10)] == []
+    assert await store.due_latest("default", 150.0, 1)
+
+
+async def test_counters_follow_the_states(store: Store) -> None:
+    insert(store.path, 1, 2)
+    await store.commit(Batch(results=[Result(row(i), was=State.NEW, polls=2) for i in (1, 2)]))
+    await store.commit(Batch(results=[Result(row(1, state=State.FINISHED), polls=1)]))
+    with sqlite3.connect(store.path) as connection:
+        counted = dict(connection.execute("SELECT name, value FROM counters"))
+    connection.close()
+    assert counted == {"pending": 1, "finished": 1, "polls": 5}
+
+
+async def test_accounts_and_cursors_outlive_a_restart(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "p.db", time.time)
+    held = AccountState("default", held_detail="x", held_total=12.5, credit=3.0, currency="DKK", credit_low=True)
+    await store.commit(Batch(accounts=[held], cursors=[Cursor("file", 9, "inode")], notes=[("model", b"\x01")]))
+    await store.close()
+    store = await Store.open(tmp_path / "p.db", time.time)
+    assert await store.accounts() == {"default": held}
+    assert await store.cursor("file") == Cursor("file", 9, "inode")
+    assert await store.note("model") == b"\x01"
+    await store.close()
+
+
+async def test_a_stepped_clock_moves_pending_rows_in_pieces(store: Store) -> None:
+    insert(store.path, *range(1, 8))
+    await store.commit(Batch(results=[Result(row(i), was=State.NEW) for i in range(1, 7)]))
+    after: int | None = 0
+    while after is not None:
+        after = await store.shift(3600.0, after, 2)
+    found = [await store.message(i) for i in range(1, 8)]
+    assert [m.next_poll_at for m in found[:6] if m] == [3650.0] * 6
+    assert {m.base for m in found[:6] if m} == {3610.0}
+
+
+# -- the committer
+
+
+class SystemTime:
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+@pytest.fixture
+async def committer(store: Store) -> AsyncIterator[Committer]:
+    committer = Committer(store, SystemTime())
+    task = asyncio.create_task(committer.run())
+    yield committer
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_results_of_one_message_merge_in_order(store: Store, committer: Committer) -> None:
+    insert(store.path, 1)
+    committer.record(Result(row(1, 60.0), (status(1),), was=State.NEW, polls=1))
+    committer.record(Result(row(1, 70.0, polls=2), full=False, polls=1))
+    done = row(1, 80.0, polls=3, state=State.FINISHED)
+    committer.record(Result(done, (status(1, "DELIVERED"),), polls=1))
+    assert committer.unsaved(1) == done
+    await committer.flush()
+    assert committer.unsaved(1) is None
+    assert [msgspec.json.decode(e.body)["status"] for e in await store.read(0, 10)] == ["ENROUTE", "DELIVERED"]
+    found = await store.message(1)
+    assert found is not None
+    assert found.state is State.FINISHED
+
+
+async def test_a_locked_database_holds_polling_back_and_loses_nothing(
+    store: Store, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(store.path, 1)
+    await store._writer.execute("PRAGMA busy_timeout = 0")
+    foreign = sqlite3.connect(store.path, isolation_level=None)
+    foreign.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnavailableError):
+        await store.commit(Batch(bodies=[recovered()]))
+    committer.record(Result(row(1), (status(1),), was=State.NEW))
+    while not committer.trouble:
+        await asyncio.sleep(0)
+    room = asyncio.create_task(committer.room())
+    await asyncio.sleep(0)
+    assert not room.done()
+    foreign.execute("COMMIT")
+    foreign.close()
+    await room
+    await committer.flush()
+    assert [e.seq for e in await store.read(0, 10)] == [1]
+    assert committer.trouble == ""
+
+
+async def test_nothing_is_committed_while_somebody_has_the_store_alone(store: Store, committer: Committer) -> None:
+    insert(store.path, 1)
+    committer.record(Result(row(1, 60.0), was=State.NEW))
+    async with committer.exclusive():
+        assert committer.unsaved(1) is None
+        committer.record(Result(row(1, 70.0), (status(1),)))
+        await asyncio.sleep(0)
+        assert store.last == 0
+    await committer.flush()
+    assert store.last == 1
