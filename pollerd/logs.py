@@ -171,8 +171,6 @@ class Cleaner:
         match value:
             case None | bool():
                 return value
-            case Msisdn():
-                return str(value)
             case int():
                 return int(value) if -(2**63) <= value < 2**64 else str(value)
             case float():
@@ -192,7 +190,10 @@ class Cleaner:
         return _SURROGATE.sub("\ufffd", self._secrets.mask(text))
 
     def _shown(self, value: object) -> object:
-        return value.reveal() if isinstance(value, Msisdn) and self._show_msisdn else value
+        if isinstance(value, Msisdn):
+            # Not left to the format: "%d" would print the number.
+            return value.reveal() if self._show_msisdn else str(value)
+        return value
 
 
 class JsonFormatter(logging.Formatter):

@@ -24,10 +24,14 @@ MIXTURE = 16
 DUE_AGAIN = 10
 OUTAGE_AGE = 1800.0
 OUTAGE_EVENTS = 200.0
+STALLED_SHARE = 0.5
 REJOIN_WITHIN = 1.0
 REJOIN_SPREAD = 30.0
 EXPIRED = "EXPIRED"
 SHARP_JITTER = 0.5
+DATE_SHARE = 0.1
+"""A window with at least this share of the expiries is a date to look at, whatever the clock of the plan."""
+
 COUNT_FADE = 0.5 ** (1 / 5000)
 SNAPSHOT_VERSION = 1
 
@@ -100,8 +104,9 @@ class Adaptive:
         if moved or validity is not None:
             delay = self._not_past(table, now - submit, delay, validity)
         if age > YOUNG and self._outages.down(key):
-            longest = guards.longest(settings, age, self._first)
-            return Decision(guards.jittered(min(2 * delay, longest), self._rng), f"{key} seems to stall")
+            # The young ones probe, and recovery wakes the old: until then they can wait.
+            delay = min(max(2 * delay, age * STALLED_SHARE), guards.longest(settings, age, self._first))
+            return Decision(guards.jittered(delay, self._rng), f"{key or 'everything'} seems to stall")
         delay = max(guards.jittered(delay, self._rng), settings.min_interval)
         return Decision(delay, f"hazard of {key or 'all operators'} at age {age:.0f} s")
 
@@ -125,7 +130,7 @@ class Adaptive:
 
     def _not_past(self, table: plan.Table, age: float, delay: float, validity: float | None) -> float:
         """`delay` cut short at the next date by the clock of sending, where the plan's own clock does not show it."""
-        dates = [w.hi for w in table.grid.windows if w.seen] if validity is None else [validity + SHARP_JITTER]
+        dates = [w.hi for w in table.grid.windows if w.share > DATE_SHARE] if validity is None else [validity + SHARP_JITTER]
         for date in dates:
             if age + self._settings.min_interval < date < age + delay * (1 + guards.JITTER):
                 return date - age
@@ -169,7 +174,7 @@ class Adaptive:
         a0 = max(a0, 0.0)
         a1 = max(a1, a0)
         expired = terminal and str(status).upper().endswith(EXPIRED)
-        if a1 < OUTAGE_AGE and not expired:
+        if a1 < OUTAGE_AGE and moved <= 1.0 and not expired:
             self._note(now, key, a0, a1, terminal)
         if moved > 1.0 and not expired:
             # The clock was moved: neither the age from sending nor the one from the outage's end tells of the operator.

@@ -23,7 +23,7 @@ SILENT_DECAY = 3600.0
 UP_OBSERVED = 3.0
 UP_SHARE = 0.3
 LONGEST = 6 * 3600.0
-CONCERNED = 3600.0
+CONCERNED = 21600.0
 """Messages older than this when the outage began keep their age: they were late for reasons of their own."""
 
 YOUNG = 60.0
@@ -110,9 +110,11 @@ class Outages:
         scope = self._scopes.get(key)
         if scope is None:
             scope = self._scopes[key] = _Scope(stamp=now)
+        alone = scope.down_since is not None and self._world.down_since is None
         if scope.note(now, promised, hit):
             self._wake.append(key)
-        if self._world.note(now, promised, hit):
+        # What one operator's outage keeps away is no sign of an outage everywhere.
+        if not alone and self._world.note(now, promised, hit):
             self._wake.append(EVERYWHERE)
 
     def down(self, key: Key) -> bool:

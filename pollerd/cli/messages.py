@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +15,7 @@ from pollerd import errorcodes, lifecycle
 from pollerd.cli import screen
 from pollerd.cli.options import config_option, counting_number, id_value, json_option, load_config
 from pollerd.cli.story import story
-from pollerd.cli.text import ago, counted, duration, shortened
+from pollerd.cli.text import ago, brief, counted, duration, shortened
 from pollerd.documents import STATE_NAMES, message_document
 from pollerd.model import Message, Recipient, State
 
@@ -62,17 +63,17 @@ def _table(found: list[Message], accounts: tuple[str, ...]) -> Table:
     named = any(message.userref for message in found)
     several = {message.account for message in found} | set(accounts) != set(accounts[:1])
     extra = (*(("userref",) if named else ()), *(("account",) if several else ()))
-    columns = ("id", "state", "recipients", "sent", "polls", "next poll", *extra)
-    made = screen.table(*columns, right=("id", "polls"), whole=("state", "sent", "next poll"))
+    columns = ("id", "state", "recipients", "age", "polls", "next poll", *extra)
+    made = screen.table(*columns, right=("id", "age", "polls"), whole=("state", "next poll"))
     now = time.time()
     for message in found:
         cells = [
             message.id,
             screen.state(STATE_NAMES[message.state]),
             shortened(_summary(message)),
-            ago(message.sent_at, now),
+            brief(now - message.sent_at),
             message.polls,
-            _next(message, now),
+            _next(message, now, brief),
         ]
         cells += [shortened(message.userref or "", 40)] if named else []
         cells += [shortened(message.account, 40)] if several else []
@@ -203,14 +204,13 @@ def _summary(message: Message) -> str:
     return ", ".join(f"{count:,} {status}" for status, count in counts.most_common()) or "not seen yet"
 
 
-def _next(message: Message, now: float) -> str:
+def _next(message: Message, now: float, words: Callable[[float], str] = duration) -> str:
+    wait = message.next_poll_at - now
     match message.state:
         case State.NEW:
             return "not planned yet"
-        case State.PENDING if message.next_poll_at <= now:
-            return f"due for {duration(now - message.next_poll_at)}"
         case State.PENDING:
-            return ago(message.next_poll_at, now)
+            return f"in {words(wait)}" if wait > 0 else f"due for {words(-wait)}"
         case _:
             return ""
 

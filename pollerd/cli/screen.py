@@ -54,7 +54,7 @@ def console() -> Console:
 
 
 def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:
-    """An empty table; the columns named in `right` hold numbers, those in `whole` are never wrapped."""
+    """An empty table; the columns in `right` hold numbers, and neither they nor those in `whole` are ever wrapped."""
     from rich import box
     from rich.table import Table
 

@@ -49,6 +49,11 @@ def duration(seconds: float) -> str:
     return " ".join(part for part in parts if part)
 
 
+def brief(seconds: float) -> str:
+    """A length of time in its largest unit alone."""
+    return " ".join(duration(seconds).split()[:2])
+
+
 def ago(when: float, now: float) -> str:
     """How far an instant lies from now: `12 s ago`, `in 3 min`."""
     return f"{duration(now - when)} ago" if when <= now else f"in {duration(when - now)}"

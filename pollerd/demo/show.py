@@ -108,7 +108,7 @@ def _config(url: str, folder: Path) -> Config:
         outputs=Outputs(file=FileOutput(folder / "events.ndjson")),
         control=Control(None),
         source="demo",
-        backoff=Backoff(min_interval=0.2, max_interval=5.0),
+        backoff=Backoff(first_poll_after=0.4, min_interval=0.2, max_interval=5.0),
     )
 
 
@@ -162,16 +162,21 @@ class _Play:
         script = self._script
         rate = script.messages / (script.seconds * _SENDING)
         traffic = Traffic(through(self._simulator), TrafficConfig(rate=rate, total=script.messages, seed=script.seed))
-        with Handover.open(self._database) as handover:
 
-            async def hand_over(ids: list[int]) -> None:
-                self.ledger.sent(ids, time.time())
-                handover.track(ids)
+        async def hand_over(ids: list[int]) -> None:
+            self.ledger.sent(ids, time.time())
+            await asyncio.to_thread(_track, self._database, ids)
 
-            task = asyncio.create_task(traffic.run(hand_over, self._stop))
-            try:
-                yield
-            finally:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        task = asyncio.create_task(traffic.run(hand_over, self._stop))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+def _track(database: Path, ids: list[int]) -> None:
+    # In a thread of its own: waiting here for the daemon's transaction would keep the daemon from ending it.
+    with Handover.open(database) as handover:
+        handover.track(ids)

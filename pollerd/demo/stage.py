@@ -25,6 +25,8 @@ from pollerd.demo.summary import Summary, sentences
 
 _NEWS: Final = 16
 _COUNTRIES: Final = 7
+_SIDE_BY_SIDE: Final = 125
+"""Columns from which both tables fit beside each other."""
 _BAR: Final = 24
 _NEXT: Final = (
     "Next: pollerd config init; put your token into the file; pollerd run; pollerd track ID",
@@ -111,10 +113,17 @@ class Picture:
             Text(self._title, style="bold"),
             ProgressBar(total=self._seconds, completed=elapsed),
             _counts(ledger),
-            Columns([_news_table(self._latest), _countries(ledger)], padding=(0, 4)),
+            self._tables(ledger),
             Text("Ctrl-C: to the summary", style="dim"),
         ]
         self._live.update(Group(*parts), refresh=True)
+
+    def _tables(self, ledger: Ledger) -> RenderableType:
+        if self._console.width >= _SIDE_BY_SIDE:
+            rows = min(_NEWS, max(4, self._console.height - 10))
+            return Columns([_news_table(self._latest, rows), _countries(ledger, _COUNTRIES)], padding=(0, 4))
+        rows = min(_NEWS, max(4, self._console.height - 17))
+        return Group(_news_table(self._latest, rows), _countries(ledger, 4))
 
     def close(self, summary: Summary) -> None:
         made = Table.grid(padding=(0, 2))
@@ -177,18 +186,19 @@ def _counts(ledger: Ledger) -> Text:
     return line
 
 
-def _news_table(latest: Sequence[News]) -> Table:
+def _news_table(latest: Sequence[News], rows: int) -> Table:
     made = Table("time", "message", "", "network", "state", "after", "", box=box.SIMPLE_HEAD, pad_edge=False)
-    for item in reversed(latest):
+    shown = list(reversed(latest))[:rows]
+    for item in shown:
         made.add_row(*_cells(item))
-    for _ in range(_NEWS - len(latest)):
+    for _ in range(rows - len(shown)):
         made.add_row()
     return made
 
 
-def _countries(ledger: Ledger) -> Table:
+def _countries(ledger: Ledger, most: int) -> Table:
     made = Table("", "delivered in (median)", "", box=box.SIMPLE_HEAD, pad_edge=False)
-    busiest = sorted(ledger.ages.items(), key=lambda item: -len(item[1]))[:_COUNTRIES]
+    busiest = sorted(ledger.ages.items(), key=lambda item: -len(item[1]))[:most]
     middles = {country: median(ages) for country, ages in busiest}
     longest = max(middles.values(), default=1.0) or 1.0
     for country, ages in busiest:

@@ -16,7 +16,7 @@ from typing import Any, Final, Self, TypeVar
 import aiosqlite
 import msgspec
 
-from pollerd import events, failpoints
+from pollerd import events
 from pollerd.diff import Result
 from pollerd.errors import DurabilityError, StoreError, StoreUnavailableError
 from pollerd.events import Event
@@ -24,11 +24,11 @@ from pollerd.model import HoldReason, Message, State
 from pollerd.ports import AccountState, Batch, Cursor, Request, RequestKind
 from pollerd.store import rows, schema
 from pollerd.store.statements import statements
+from pollerd.store.writer import Work, Writer
 
 T = TypeVar("T")
 TAIL: Final = 4096
 """Events kept in memory after their commit, so that outputs that keep up never read them back from disk."""
-BUSY_TIMEOUT: Final = 10.0
 _NO_FSYNC = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 _PASSING = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN},
@@ -41,7 +41,7 @@ class Store:
     def __init__(
         self,
         path: Path,
-        writer: aiosqlite.Connection,
+        writer: Writer,
         reader: aiosqlite.Connection,
         now: Callable[[], float],
     ) -> None:
@@ -65,8 +65,8 @@ class Store:
         """
         try:
             await asyncio.to_thread(_prepare, path)
-            writer = await _connect(path)
-            reader = await _connect(path)
+            writer = await Writer.open(path)
+            reader = await Writer.open(path)
             await reader.execute("PRAGMA query_only = ON")
             store = cls(path, writer, reader, now)
             await store._restore_place()
@@ -114,18 +114,10 @@ class Store:
                 self._told = asyncio.Event()
         return committed
 
-    async def _transaction(self, work: Iterable[tuple[str, Sequence[Sequence[Any]]]]) -> None:
+    async def _transaction(self, work: Iterable[Work]) -> None:
         try:
-            await self._writer.execute("BEGIN IMMEDIATE")
-            failpoints.hit("store.begun")
-            for sql, parameters in work:
-                await self._writer.executemany(sql, parameters)
-            failpoints.hit("store.written")
-            await self._writer.execute("COMMIT")
-            failpoints.hit("store.committed")
+            await self._writer.execute_all(work)
         except sqlite3.Error as error:
-            if self._writer.in_transaction:
-                await self._writer.execute("ROLLBACK")
             raise translated(error, self.path) from error
 
     def _numbered(self, batch: Batch) -> Iterable[tuple[Event, float]]:
@@ -355,13 +347,6 @@ def _whole(message: Message) -> tuple[Any, ...]:
 
 def _account_row(account: AccountState) -> tuple[Any, ...]:
     return msgspec.structs.astuple(account)
-
-
-async def _connect(path: Path) -> aiosqlite.Connection:
-    connection = await aiosqlite.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT)
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "journal_size_limit = 16777216", "cache_size = -8192"):
-        await connection.execute(f"PRAGMA {pragma}")
-    return connection
 
 
 def translated(error: sqlite3.Error, path: Path) -> Exception:

@@ -25,7 +25,7 @@ async def main(database: Path, path: Path, count: int) -> None:
         async with running(output, store) as task:
             end, rotated = store.last + count, False
             while store.last < end:
-                await commit(store, choice.randint(1, 20))
+                await commit(store, choice.randint(1, 10))
                 if not rotated and store.last > end - count // 2 and path.exists():
                     path.rename(path.with_name(f"{path.name}.{time.time_ns()}"))
                     rotated = True

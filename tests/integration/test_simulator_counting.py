@@ -130,6 +130,12 @@ async def test_administrators_get_in_when_the_limit_is_reached_and_count_nowhere
         assert stats.requests == 1
 
 
+async def test_an_open_administrators_connection_takes_no_place() -> None:
+    async with Simulator(SimulatorConfig(connection_limit=1)) as simulator, Clients(simulator) as clients:
+        admin = b"GET /sim/stats HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert [await clients.ask(request) for request in (admin, ME)] == [b"HTTP/1.1 200 OK\r\n"] * 2
+
+
 async def test_an_administrators_connection_counts_once_it_asks_the_gateway() -> None:
     async with Simulator() as simulator, aiohttp.ClientSession(headers=TOKEN) as client:
         await get(client, f"{simulator.url}/sim/stats")

@@ -160,7 +160,18 @@ async def test_drip_pauses_after_each_byte() -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"Content-Length: " in head
         assert await reader.readexactly(1) == b"["
-        assert not reader.at_eof()
+        await simulator.stop()
+        assert await reader.read() == b""
+        await close(writer)
+
+
+async def test_an_answer_that_is_merely_late_still_goes_out_when_stopping() -> None:
+    async with gateway("slow:seconds=1000") as simulator, asyncio.timeout(20):
+        reader, writer = await raw(simulator)
+        while not simulator.statistics().by_fault:
+            await asyncio.sleep(0)
+        await simulator.stop()
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
         await close(writer)
 
 

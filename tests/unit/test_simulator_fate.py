@@ -95,6 +95,17 @@ def test_what_never_arrives_expires_with_the_validity() -> None:
     assert all(600 <= fate[-1].after <= 610 for fate in fates)
 
 
+def test_whatever_takes_longer_than_the_validity_expires() -> None:
+    only_delivered = FateRules(mix=parse({"delivered": 1}))
+    unlimited = population(only_delivered, validity=1e9)
+    for (_, fate), (_, limited) in zip(unlimited, population(only_delivered, validity=8.0), strict=True):
+        if fate[-1].after <= 8.0:
+            assert limited == fate
+        else:
+            assert limited[-1].status == "EXPIRED"
+            assert 8.0 <= limited[-1].after <= 18.0
+
+
 def test_stuck_messages_have_no_final_state() -> None:
     fates = [fate for _, fate in population(FateRules(mix=parse({"stuck": 1})))]
     assert {fate[-1].status for fate in fates} == {"ENROUTE"}
