@@ -171,7 +171,6 @@ class Committer:
             at=self._clock.now(),
         )
         await self._insist(batch)
-        self.groups += 1
         self._committing = {}
         self.groups += 1
         if not partial:

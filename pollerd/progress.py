@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from pollerd.ports import AccountState, Clock
+from pollerd.ports import Clock
 
 GRACE: Final = 10.0
 """Seconds that something may look stuck: a message due in this very moment is no sign of anything."""
@@ -24,8 +24,6 @@ class Allowance(Protocol):
     """A limiter as seen from here."""
 
     def delay(self) -> float: ...
-    @property
-    def held(self) -> AccountState | None: ...
 
 
 class Polling(Protocol):
@@ -100,7 +98,8 @@ class Progress:
     def _could_poll(self, poller: Polling, now: float) -> bool:
         if any(now - since < self._longest for since in poller.asking.values()):
             return False
-        if poller.limiter.held is not None or poller.limiter.delay() > 0.0:
+        # A hold counts for as long as it says so; when its probe may go out, the probe has to go out.
+        if poller.limiter.delay() > 0.0:
             return False
         return bool(poller.asking) or poller.window.next_due() <= self._clock.now()
 

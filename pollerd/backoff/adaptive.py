@@ -10,7 +10,7 @@ import msgspec
 
 from pollerd.backoff import budget, explain, guards, plan
 from pollerd.backoff.learned import Learned, LearnedState, Operator
-from pollerd.backoff.outage import YOUNG, Outages
+from pollerd.backoff.outage import Outages
 from pollerd.backoff.protocol import Decision, Key, KeyInfo, Metrics, Plan, Settings
 
 BARE = Settings(min_interval=0.5, max_interval=86400.0)
@@ -25,6 +25,7 @@ DUE_AGAIN = 10
 OUTAGE_AGE = 1800.0
 OUTAGE_EVENTS = 200.0
 STALLED_SHARE = 0.5
+PROBING = 15.0
 REJOIN_WITHIN = 1.0
 REJOIN_SPREAD = 30.0
 EXPIRED = "EXPIRED"
@@ -103,7 +104,7 @@ class Adaptive:
         delay = guards.bounded(settings, due - age, age, self._first, k)
         if moved or validity is not None:
             delay = self._not_past(table, now - submit, delay, validity)
-        if age > YOUNG and self._outages.down(key):
+        if age > PROBING and self._outages.down(key):
             # The young ones probe, and recovery wakes the old: until then they can wait.
             delay = min(max(2 * delay, age * STALLED_SHARE), guards.longest(settings, age, self._first))
             return Decision(guards.jittered(delay, self._rng), f"{key or 'everything'} seems to stall")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from math import exp, expm1, log
+from math import exp, expm1, log, sqrt
 
 FIRST_EDGE = 0.5
 GROWTH = 1.3
@@ -30,16 +30,22 @@ BINS = len(EDGES) - 1
 WIDTHS = tuple(b - a for a, b in pairwise(EDGES))
 MIDDLES = tuple((a + b) / 2 for a, b in pairwise(EDGES))
 
-PRIOR_SHARE = 0.3
+PRIOR_SHARE = 0.6
+"""Before anything is learned: the chance of a change while the age grows by a small share of itself, over that share."""
+
 PRIOR_KNEE = 2.0
 """Below this age (seconds) the prior hazard stops growing: a network needs a moment."""
+
+PRIOR_BEND = 120.0
+"""From this age on the share falls with the root of the age, so that some 3 % never come, as field studies find."""
 
 NEIGHBOURS = 4
 NEIGHBOUR_EVENTS = 1.0
 WORLD_EVENTS = 1.0
 KEY_EVENTS = 2.0
 
-PRIOR = tuple(PRIOR_SHARE / max(m, PRIOR_KNEE) for m in MIDDLES)
+PRIOR_SHARES = tuple(PRIOR_SHARE * min(1.0, sqrt(PRIOR_BEND / m)) for m in MIDDLES)
+PRIOR = tuple(share / max(m, PRIOR_KNEE) for share, m in zip(PRIOR_SHARES, MIDDLES, strict=True))
 
 
 def bin_of(age: float) -> int:
@@ -157,7 +163,7 @@ def world_hazards(history: History) -> list[float]:
     out = []
     for b in range(BINS):
         lo, hi = max(b - NEIGHBOURS, 0), min(b + NEIGHBOURS + 1, BINS)
-        around = (sum(events[lo:hi]) + NEIGHBOUR_EVENTS) / (sum(scaled[lo:hi]) + NEIGHBOUR_EVENTS / PRIOR_SHARE)
+        around = (sum(events[lo:hi]) + NEIGHBOUR_EVENTS) / (sum(scaled[lo:hi]) + NEIGHBOUR_EVENTS / PRIOR_SHARES[b])
         prior = around / max(MIDDLES[b], PRIOR_KNEE)
         out.append((events[b] + WORLD_EVENTS) / (exposure[b] + WORLD_EVENTS / prior))
     return out

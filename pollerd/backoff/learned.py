@@ -19,6 +19,9 @@ YOUNG_EVENTS = 500.0
 
 NEW_EVENTS = 0.02
 NEW_PRICE = 0.04
+STALE = 900.0
+"""After so many seconds a plan is made anew even without events: that nothing comes is news as well."""
+
 DECISIONS = 120
 DECISIONS_YOUNG = 40
 """A plan serves at least so many decisions before the next one is made, which bounds the cost of each."""
@@ -63,10 +66,12 @@ class Operator:
         table = self.table
         if table is None:
             return True
-        if 0 <= now - self.built_at < (REBUILD_YOUNG if self.young() else REBUILD_AFTER):
+        passed = now - self.built_at
+        if 0 <= passed < (REBUILD_YOUNG if self.young() else REBUILD_AFTER):
             return False
         return (
-            self.seen - self.built_events > NEW_EVENTS * max(self.history.total, 25.0)
+            passed > STALE
+            or self.seen - self.built_events > NEW_EVENTS * max(self.history.total, 25.0)
             or abs(log(table.price / price)) > NEW_PRICE
             or self.built_expiry != self.expiries.version
         )

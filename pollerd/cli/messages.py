@@ -96,7 +96,7 @@ def show(*, message_id: int, as_json: bool, config_path: Path | None) -> int:
             screen.note(f"{message_id} is not followed; follow it with: pollerd track {message_id}")
             return 1
         if as_json:
-            history = [msgspec.Raw(event.line) for event in view.events(0, 100_000, message_id)]
+            history = [msgspec.Raw(event.line.rstrip()) for event in view.events(0, 100_000, message_id)]
             document = msgspec.to_builtins(message_document(message))
             screen.write_json({**document, "events": history})
             return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from pollerd.ports import RequestKind
 if TYPE_CHECKING:
     from pollerd.config import Config
     from pollerd.store.handover import Asked, Handover
+    from pollerd.store.view import Standing
 
 PATIENCE: Final = 10.0
 """Seconds that the daemon gets to do what is asked."""
@@ -47,7 +49,6 @@ class Wish(NamedTuple):
     otherwise: Mapping[State, tuple[str, str, bool]]
 
 
-_UNKNOWN: Final = ("not_followed", "is not followed", True)
 _FINISHED: Final = ("already_finished", "has reached its final state already", False)
 _OPEN: Final = frozenset({State.NEW, State.PENDING})
 
@@ -117,22 +118,34 @@ def _ask(wish: Wish, arguments: Sequence[str], config: Config, *, as_json: bool)
     if not arguments:
         raise click.UsageError("Missing argument 'ID...'.", click.get_current_context())
     ids, verdicts = _parsed(arguments)
-    before = _states(config, ids)
-    wanted = [i for i in ids if before.get(i) in wish.sensible]
-    runs = _settle(config, wish.kind, wanted) if wanted else None
-    after = _states(config, wanted) if wanted else {}
+    before = _standings(config, ids)
     for message_id in ids:
-        state = before.get(message_id)
-        if state in wish.sensible:
-            verdicts.append(_done(wish, message_id, after.get(message_id), runs=runs is True))
-        else:
-            word, text, failed = _UNKNOWN if state is None else wish.otherwise[state]
-            verdicts.append(Verdict(message_id, word, text, failed))
+        if (verdict := _at_once(wish, message_id, before.get(message_id), config)) is not None:
+            verdicts.append(verdict)
+    decided = {verdict.id for verdict in verdicts}
+    wanted = [message_id for message_id in ids if message_id not in decided]
+    if wanted:
+        runs = _settle(config, wish.kind, wanted)
+        after = _standings(config, wanted)
+        verdicts += [_done(wish, message_id, after.get(message_id), runs=runs) for message_id in wanted]
     _tell(verdicts, as_json=as_json)
     return 1 if any(verdict.failed for verdict in verdicts) else 0
 
 
-def _done(wish: Wish, message_id: int, state: State | None, *, runs: bool) -> Verdict:
+def _at_once(wish: Wish, message_id: int, found: Standing | None, config: Config) -> Verdict | None:
+    """What can be said without asking anybody; None when the owner of the database has to do something."""
+    if found is None:
+        return Verdict(message_id, "not_followed", "is not followed", failed=True)
+    if found.state not in wish.sensible:
+        return Verdict(message_id, *wish.otherwise[found.state])
+    if wish.kind is not RequestKind.UNTRACK and found.account not in config.accounts:
+        text = f"belongs to the account {found.account!r}, which is not in the configuration"
+        return Verdict(message_id, "account_not_configured", text, failed=True)
+    return None
+
+
+def _done(wish: Wish, message_id: int, found: Standing | None, *, runs: bool) -> Verdict:
+    state = None if found is None else found.state
     match wish.kind:
         case RequestKind.UNTRACK if state is State.FINISHED:
             return Verdict(message_id, *_FINISHED)
@@ -143,8 +156,7 @@ def _done(wish: Wish, message_id: int, state: State | None, *, runs: bool) -> Ve
         case RequestKind.POLL:
             return Verdict(message_id, "due", "is due at once; it is polled when the daemon runs (pollerd run)")
         case _ if state is State.GAVE_UP:
-            text = "was not taken up: its account is not in the configuration, or it was given up again"
-            return Verdict(message_id, "still_given_up", text, failed=True)
+            return Verdict(message_id, "given_up_again", "was given up again at once; see: pollerd show", failed=True)
         case _:
             return Verdict(message_id, "taken_up", "is followed again")
 
@@ -181,22 +193,22 @@ def _retry_all(config: Config, *, as_json: bool) -> int:
         screen.write_json({"taken_up": max(0, before - left), "still_given_up": left})
     elif not before:
         click.echo("Nothing has been given up.")
-    else:
-        click.echo(f"{counted(max(0, before - left), 'message is', 'messages are')} followed again.")
+    elif before > left:
+        click.echo(f"{counted(before - left, 'message is', 'messages are')} followed again.")
     if left and not as_json:
         screen.note(f"{counted(left, 'message')} could not be taken up; look at: pollerd list --state gave_up")
     return 1 if left else 0
 
 
-def _states(config: Config, ids: Sequence[int]) -> dict[int, State]:
+def _standings(config: Config, ids: Sequence[int]) -> dict[int, Standing]:
     from pollerd.store.view import DatabaseMissingError, View
 
     try:
         with View.open(config.store.path) as view:
-            found = {message_id: view.state(message_id) for message_id in ids}
+            found = {message_id: view.standing(message_id) for message_id in ids}
     except DatabaseMissingError:
         return {}
-    return {message_id: state for message_id, state in found.items() if state is not None}
+    return {message_id: standing for message_id, standing in found.items() if standing is not None}
 
 
 def _given_up(config: Config) -> int:
@@ -240,6 +252,8 @@ def _wait(config: Config, handover: Handover, asked: Asked) -> None:
 def _settle_ourselves(config: Config) -> None:
     from pollerd.app import settle_requests
 
+    # What matters is said by the command itself, in its own words.
+    logging.getLogger("pollerd").addHandler(logging.NullHandler())
     try:
         asyncio.run(settle_requests(config))
     except DatabaseBusyError:

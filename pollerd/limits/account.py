@@ -17,8 +17,9 @@ from pollerd.ports import AccountState, Clock, Transition
 
 TROUBLES_BEFORE_HOLD: Final = 5
 """Failures in a row, no proper answer between, that are the gateway's and not chance."""
-THROTTLES_BEFORE_HOLD: Final = 3
-"""Refusals at the lowest rate after which slowing down has proved no help."""
+THROTTLES_BEFORE_HOLD: Final = 8
+"""Refusals in a row, each of which halved the rate, after which slowing down has proved no help: 2**7 is more than
+lies between the configured rate and its floor."""
 
 _AT_ONCE: Final = frozenset({HoldReason.UNAUTHORIZED, HoldReason.FORBIDDEN})
 _BY_COUNT: Final = frozenset({HoldReason.UNREACHABLE, HoldReason.SERVER_ERRORS})
@@ -177,12 +178,10 @@ class AccountLimiter:
     def _throttled(self, trouble: Trouble) -> Transition | None:
         now = self._clock.monotonic()
         self._troubles = 0
-        lowest = self._pace.rate(now) <= self._pace.lowest
-        signal = self._pace.cut(now)
+        if self._pace.cut(now):
+            self._throttles += 1
         if trouble.retry_after:
             return self._begin(trouble)
-        if signal and lowest:
-            self._throttles += 1
         return self._begin(trouble) if self._throttles >= THROTTLES_BEFORE_HOLD else None
 
     def _begin(self, trouble: Trouble) -> Transition:

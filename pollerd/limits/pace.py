@@ -17,8 +17,8 @@ _SIGNAL_GAP: Final = 1.0
 _AFTER_THROTTLE: Final = 10.0
 _AFTER_OUTAGE: Final = 1.0
 _RESTART_SHARE: Final = 0.2
-# A sleep for exactly the missing time must not leave a rounding error of a token missing.
-_ROUNDING: Final = 1e-9
+# A wait for exactly the missing time must not leave a rounding error of a token, for which no clock is fine enough.
+_ROUNDING: Final = 1e-6
 
 
 class Pace:
@@ -55,8 +55,8 @@ class Pace:
         """Seconds until the next request may go out."""
         if now >= self._raise_at:
             self._refill(now)
-        missing = 1.0 - _ROUNDING - self._tokens - (now - self._stamp) * self._rate
-        return missing / self._rate if missing > 0.0 else 0.0
+        missing = 1.0 - self._tokens - (now - self._stamp) * self._rate
+        return missing / self._rate if missing > _ROUNDING else 0.0
 
     def take(self, now: float) -> None:
         """A request goes out."""
@@ -67,11 +67,6 @@ class Pace:
         """Requests a second in force."""
         self._refill(now)
         return self._rate
-
-    @property
-    def lowest(self) -> float:
-        """The rate that refusals cannot push below."""
-        return self._lowest
 
     def cut(self, now: float) -> bool:
         """The gateway finds us too fast: halve the rate. False when this is the echo of a signal just heard."""

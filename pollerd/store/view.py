@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import quote
 
 import msgspec
@@ -35,6 +35,13 @@ _PATIENCE: Final = 0.1
 
 class DatabaseMissingError(UnavailableError):
     """There is no database yet."""
+
+
+class Standing(NamedTuple):
+    """A message's state and its account."""
+
+    state: State
+    account: str
 
 
 class AccountView(msgspec.Struct, frozen=True):
@@ -134,10 +141,10 @@ class View:
         found = self._messages("message", message_id)
         return found[0] if found else None
 
-    def state(self, message_id: int) -> State | None:
+    def standing(self, message_id: int) -> Standing | None:
         """Where a message stands; None when it is not followed."""
-        found = self._fetch("state", message_id)
-        return State(found[0][0]) if found else None
+        found = self._fetch("standing", message_id)
+        return Standing(State(found[0][0]), rows.text(found[0][1]) or rows.DEFAULT_ACCOUNT) if found else None
 
     def messages(self, state: State | None, limit: int) -> list[Message]:
         """At most `limit` messages. All: the highest ids first; pending: what is polled next, new rows included;
@@ -309,26 +316,32 @@ def _account(row: Sequence[Any]) -> AccountView:
 
 def _connect(database: Path) -> sqlite3.Connection:
     uri = f"file:{quote(str(database))}?mode=ro"
+    try:
+        return _tried(uri)
+    except sqlite3.Error as error:
+        if not _may_be_frozen(database, error):
+            raise _explanation(database, error) from error
+    with _explained(database):
+        return _tried(f"{uri}&immutable=1")
+
+
+def _tried(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, timeout=schema.BUSY_TIMEOUT, isolation_level=None)
     try:
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError as error:
+    except BaseException:
         connection.close()
-        if not _may_be_frozen(database, error):
-            raise _explanation(database, error) from error
-    except sqlite3.Error as error:
-        connection.close()
-        raise _explanation(database, error) from error
-    else:
-        return connection
-    return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+        raise
+    return connection
 
 
 def _may_be_frozen(database: Path, error: sqlite3.Error) -> bool:
     # A reader without the right to write the folder cannot make the -shm file that WAL needs. With no daemon and no
     # -wal file the database alone is the whole truth.
     code = error.sqlite_errorcode & 0xFF
-    if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) or not os.access(database, os.R_OK):
+    if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) or not os.access(
+        database, os.R_OK, effective_ids=True
+    ):
         return False
     return not Path(f"{database}-wal").exists() and lock.owner_pid(database) is None
 

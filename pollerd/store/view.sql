@@ -1,8 +1,8 @@
 -- name: message
 SELECT {columns} FROM messages WHERE id = ?;
 
--- name: state
-SELECT state FROM messages WHERE id = ?;
+-- name: standing
+SELECT state, account FROM messages WHERE id = ?;
 
 -- name: list_all
 SELECT {columns} FROM messages ORDER BY id DESC LIMIT ?;

@@ -12,9 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from output_kit import commit, opened, running, until
-
 from pollerd.outputs import FileOutput
+from tests.integration.output_kit import commit, opened, running, until
 
 
 async def main(database: Path, path: Path, count: int) -> None:

@@ -17,7 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from output_kit import (
+
+from pollerd import events
+from pollerd.errors import OutputError
+from pollerd.outputs import FileOutput
+from pollerd.ports import Cursor
+from pollerd.store.store import Store
+from tests.integration.output_kit import (
     commit,
     exactly,
     opened,
@@ -30,12 +36,6 @@ from output_kit import (
     wait_told,
     write_lines,
 )
-
-from pollerd import events
-from pollerd.errors import OutputError
-from pollerd.outputs import FileOutput
-from pollerd.ports import Cursor
-from pollerd.store.store import Store
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from asyncio.subprocess import Process
 from pathlib import Path
 
 import pytest
-from output_kit import exactly, opened, stored_lines, told_in_all, until
 
 from pollerd import failpoints
+from tests.integration.output_kit import exactly, opened, stored_lines, told_in_all, until
 
-WRITER = Path(__file__).with_name("output_writer.py")
+ROOT = Path(__file__).parents[2]
 KILLS = 20
 STEPS = {
     "file.before_write": 4,
@@ -33,11 +33,13 @@ STEPS = {
 async def start(folder: Path, armed: str = "", events: int = 60) -> Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        str(WRITER),
+        "-m",
+        "tests.integration.output_writer",
         str(folder / "pollerd.db"),
         str(folder / "events.ndjson"),
         str(events),
         env=os.environ | {failpoints.VARIABLE: armed},
+        cwd=ROOT,
         stderr=asyncio.subprocess.PIPE,
     )
 

@@ -10,11 +10,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from output_kit import commit, exactly, opened, running, size, stored_lines, told, told_in_all, until, wait_told
 
 from pollerd.outputs import FileOutput
 from pollerd.ports import Cursor
 from pollerd.store.store import Store
+from tests.integration.output_kit import (
+    commit,
+    exactly,
+    opened,
+    running,
+    size,
+    stored_lines,
+    told,
+    told_in_all,
+    until,
+    wait_told,
+)
 
 ROTATIONS = 40
 

@@ -7,12 +7,12 @@ import logging
 from pathlib import Path
 
 import pytest
-from output_kit import commit, exactly, opened, told, until, wait_told
 
 from pollerd.errors import DurabilityError, OutputError, StoreError
 from pollerd.outputs import FileOutput, SocketOutput
 from pollerd.ports import EventLog, OutputHealth
 from pollerd.relay import Relay
+from tests.integration.output_kit import commit, exactly, opened, told, until, wait_told
 
 
 class Ends:

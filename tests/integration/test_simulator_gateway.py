@@ -360,7 +360,7 @@ async def test_traffic_runs_until_its_total_and_hands_over_every_id() -> None:
         handed.extend(ids)
 
     async with Simulator() as simulator:
-        traffic = Traffic(through(simulator), TrafficConfig(rate=1000.0, total=57))
+        traffic = Traffic(through(simulator), TrafficConfig(rate=1e9, total=57))
         assert await traffic.run(take, asyncio.Event()) == 57
         assert handed == [record.id for record in simulator.records()]
 

@@ -39,6 +39,16 @@ def written(form: logs.Format, *, show_msisdn: bool = False) -> tuple[io.StringI
     return stream, secrets, logging.getLogger("pollerd.test")
 
 
+def emit(message: str, value: str, event: str) -> None:
+    """Through our handler alone: the test runner's own cannot carry lone surrogates."""
+    record = logging.getLogger("pollerd.test").makeRecord(
+        "pollerd.test", logging.INFO, "", 0, message, (value,), None, extra={"event": event}
+    )
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logs.LogHandler):
+            handler.handle(record)
+
+
 def fail(text: str) -> None:
     password_in_a_local = text.upper()
     raise RuntimeError(f"refused {text}" + "" * len(password_in_a_local))
@@ -92,7 +102,7 @@ def test_secrets_are_masked_in_message_extra_and_traceback(form: logs.Format) ->
     for form_of_it in (SECRET, SECRET.upper(), "s3cret%2Ftok%2Ben%3D42", "alice:pass"):
         assert form_of_it not in text
     if form == "json":
-        assert [json.loads(line) for line in text.splitlines()][0]["header"] == "Token ***"
+        assert json.loads(text.splitlines()[0])["header"] == "Token ***"
 
 
 def test_a_short_secret_does_not_tear_words_apart() -> None:
@@ -130,8 +140,8 @@ HOSTILE = "a\nINFO forged\r\x1b[31m\x9b2J\u202e\u2028\x00\ud800z"
 
 @pytest.mark.parametrize("form", ["text", "journal"])
 def test_no_value_makes_a_second_line_or_acts_on_the_terminal(form: logs.Format) -> None:
-    stream, _, log = written(form)
-    log.info("userref %s", HOSTILE, extra={"event": "x\ny"})
+    stream, _, _ = written(form)
+    emit("userref %s", HOSTILE, "x\ny")
     line = stream.getvalue()
     assert line.count("\n") == 1
     assert line.removesuffix("\n").isprintable()
@@ -139,8 +149,8 @@ def test_no_value_makes_a_second_line_or_acts_on_the_terminal(form: logs.Format)
 
 
 def test_json_keeps_hostile_text_but_inactive() -> None:
-    stream, _, log = written("json")
-    log.info("%s", HOSTILE)
+    stream, _, _ = written("json")
+    emit("%s", HOSTILE, "x")
     line = stream.getvalue().removesuffix("\n")
     assert line.isprintable()
     assert json.loads(line)["message"] == HOSTILE.replace("\ud800", "\ufffd")
@@ -150,8 +160,8 @@ def test_json_keeps_hostile_text_but_inactive() -> None:
 def test_every_line_of_a_traceback_is_marked(form: logs.Format, start: str) -> None:
     stream, _, log = written(form)
     try:
-        raise ValueError("one\n<0>two\x1b[2J")
-    except ValueError:
+        fail("one\n<0>two\x1b[2J")
+    except RuntimeError:
         log.exception("failed")
     first, *lines = stream.getvalue().splitlines()
     assert first.endswith("failed")

@@ -46,6 +46,7 @@ def traffic(
 ) -> list[Message]:
     """`n` messages at `rate` a second (Poisson; rate 0: all at once), each with `k` recipients of one operator."""
     rng = Random(seed)
+    after = Random(seed)  # apart, so that a freeze changes nothing else
     now = 1_000_000.0
     out = []
     for _ in range(n):
@@ -55,7 +56,7 @@ def traffic(
         m = Message(now, operator.key, [operator.draw(rng) for _ in range(k)], base=now)
         if freeze is not None:
             m.changes = [
-                (freeze.end - m.submit + rng.random(), False) if freeze.concerns(m, a) and not x else (a, x)
+                (freeze.end - m.submit + after.random(), False) if freeze.concerns(m, a) and not x else (a, x)
                 for a, x in m.changes
             ]
         out.append(m)

@@ -1,0 +1,104 @@
+"""The installed command, run as a subprocess in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+DEADLINE = 60.0
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out.decode()
+
+    @property
+    def json(self) -> Any:
+        """The one JSON document on standard output."""
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        """NDJSON on standard output."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class Cli:
+    """`pollerd` with a configuration in `folder`."""
+
+    def __init__(self, folder: Path, base_url: str = "http://127.0.0.1:9", extra: str = "") -> None:
+        self.folder = folder
+        self.database = folder / "db" / "pollerd.db"
+        self.config = folder / "pollerd.toml"
+        self.config.write_text(
+            f'[accounts.default]\nbase_url = "{base_url}"\ntoken = "simulator-demo"\n'
+            f'[store]\npath = "{self.database}"\n{extra}',
+        )
+        self.config.chmod(0o600)
+        self.environment = {
+            key: value
+            for key, value in os.environ.items()
+            if key not in ("POLLERD_CONFIG", "GATEWAYAPI_TOKEN", "STATE_DIRECTORY", "FORCE_COLOR")
+        }
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "pollerd", *arguments]
+
+    def __call__(self, *arguments: str, stdin: bytes = b"", user: int | None = None) -> Done:
+        done = subprocess.run(
+            self.command(*arguments),
+            input=stdin,
+            capture_output=True,
+            cwd=self.folder,
+            env=self.environment,
+            timeout=DEADLINE,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
+            check=False,
+        )
+        assert b"Traceback" not in done.stderr, done.stderr.decode()
+        return Done(done.returncode, done.stdout, done.stderr.decode())
+
+    @contextmanager
+    def running(self, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+        """The command in the background; killed at the end if it still runs."""
+        process = subprocess.Popen(
+            self.command(*arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+            env=self.environment,
+            **options,
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """Ask until the answer is true; give it back."""
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it never came true")

@@ -1,0 +1,185 @@
+"""A deployment as a user has it: the installed command as a subprocess, its files in one folder, a simulated gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sqlite3
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from pollerd.simulator import Simulator
+
+COMMAND: Final = Path(sys.executable).with_name("pollerd")
+PATIENCE: Final = 60.0
+LOOK: Final = 0.02
+
+
+async def until(condition: Callable[[], object], what: str, *, patience: float = PATIENCE) -> None:
+    """Return as soon as `condition` holds; AssertionError when it never does."""
+    try:
+        async with asyncio.timeout(patience):
+            while not condition():
+                await asyncio.sleep(LOOK)
+    except TimeoutError:
+        raise AssertionError(f"never happened: {what}") from None
+
+
+class Deployment:
+    """One configuration with its database and outputs, and the commands run on it."""
+
+    def __init__(self, folder: Path, gateway: Simulator | str, **settings: str) -> None:
+        self.folder = folder
+        self.database = folder / "pollerd.db"
+        self.file = folder / "events.ndjson"
+        self.socket = folder / "events.sock"
+        self.config = folder / "pollerd.toml"
+        self.process: Process | None = None
+        url = gateway if isinstance(gateway, str) else gateway.url
+        token = "token" if isinstance(gateway, str) else next(iter(gateway.config.credentials.tokens))
+        self.configure(url, token, **settings)
+
+    def configure(self, url: str, token: str, *, limits: str = "", backoff: str = "", more: str = "") -> None:
+        """Write the configuration; the arguments are lines of TOML for the tables of the same name."""
+        (self.folder / "token").write_text(token + "\n")
+        (self.folder / "token").chmod(0o600)
+        self.config.write_text(
+            f"""
+[accounts.default]
+base_url = "{url}"
+token_file = "{self.folder / "token"}"
+[limits]
+{limits or "requests_per_second = 500"}
+[backoff]
+{backoff}
+[store]
+path = "{self.database}"
+[outputs.file]
+path = "{self.file}"
+[outputs.socket]
+path = "{self.socket}"
+[control]
+socket = "{self.folder / "control.sock"}"
+[log]
+format = "json"
+{more}
+"""
+        )
+
+    async def __aenter__(self) -> Deployment:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+    # -- the daemon
+
+    async def start(self, *, environment: dict[str, str] | None = None) -> Process:
+        """Start `pollerd run` and return once it says that it has started."""
+        with (self.folder / "log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                COMMAND, "run", "-c", self.config, stdout=PIPE, stderr=log, env={**os.environ, **(environment or {})}
+            )
+        starts = len([entry for entry in self.log() if entry.get("event") == "started"])
+        process = self.process
+
+        def up() -> bool:
+            assert process.returncode is None, self.text_log()[-2000:]
+            return len([entry for entry in self.log() if entry.get("event") == "started"]) > starts
+
+        await until(up, "the daemon starts")
+        return process
+
+    async def stop(self, *, patience: float = 20.0) -> int:
+        """SIGTERM, and wait; the exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        async with asyncio.timeout(patience):
+            return await self.process.wait()
+
+    async def kill(self) -> None:
+        """SIGKILL, and wait."""
+        assert self.process is not None
+        self.process.kill()
+        await self.process.wait()
+
+    def text_log(self) -> str:
+        """All that the daemon wrote to standard error."""
+        path = self.folder / "log"
+        return path.read_text() if path.exists() else ""
+
+    def log(self) -> list[dict[str, Any]]:
+        """The log as records; what is no JSON is left to `text_log`."""
+        return [json.loads(line) for line in self.text_log().split("\n") if line.startswith("{") and line.endswith("}")]
+
+    # -- commands
+
+    async def command(self, *arguments: str, stdin: bytes | None = None) -> tuple[int, str, str]:
+        """Run one command to its end: exit code, standard output, standard error."""
+        process = await asyncio.create_subprocess_exec(
+            COMMAND, *arguments, "-c", self.config, stdin=PIPE, stdout=PIPE, stderr=PIPE
+        )
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate(stdin or b"")
+        return process.returncode or 0, out.decode(), err.decode()
+
+    # -- the database, as any other program sees it
+
+    def insert(self, ids: Iterable[int]) -> None:
+        """Hand ids over by plain SQL."""
+        connection = sqlite3.connect(self.database, timeout=10)
+        with connection:
+            connection.executemany("INSERT OR IGNORE INTO messages (id) VALUES (?)", [(i,) for i in ids])
+        connection.close()
+
+    def query(self, sql: str, *parameters: object) -> list[Any]:
+        """Read the database."""
+        connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)
+        try:
+            return connection.execute(sql, parameters).fetchall()
+        finally:
+            connection.close()
+
+    def pending(self) -> int:
+        """Messages that are not done with."""
+        return int(self.query("SELECT count(*) FROM messages WHERE state < 2")[0][0])
+
+    # -- what was told
+
+    def lines(self) -> list[str]:
+        """The whole lines of the event file; a torn last one is an error of the caller's making."""
+        text = self.file.read_bytes().decode() if self.file.exists() else ""
+        assert text == "" or text.endswith("\n"), "torn last line"
+        return text.split("\n")[:-1]
+
+    def events(self) -> list[dict[str, Any]]:
+        """The events of the file."""
+        return [json.loads(line) for line in self.lines()]
+
+
+def finals(events: Iterable[dict[str, Any]]) -> dict[tuple[int, int], str]:
+    """The final state told of each (message, recipient); AssertionError when anything follows one."""
+    found: dict[tuple[int, int], str] = {}
+    for event in events:
+        if event["type"] == "message.status":
+            key = (event["id"], event["msisdn"])
+            assert key not in found, f"told after the final state: {event}"
+            if event["final"]:
+                found[key] = event["status"]
+    return found
+
+
+def truth(simulator: Simulator, ids: Iterable[int]) -> dict[tuple[int, int], str]:
+    """What the gateway knows to be the end of each (message, recipient)."""
+    return {
+        (message_id, recipient.msisdn): recipient.final
+        for message_id in ids
+        for recipient in simulator.record(message_id).recipients
+        if recipient.final is not None
+    }

@@ -1,0 +1,159 @@
+"""The command line with a daemon: a simulated gateway, `pollerd run`, and commands beside it, all as processes."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.cli_kit import Cli, until
+
+FAST = '[backoff]\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"\n'
+
+
+@contextmanager
+def gateway(folder: Path, *options: str) -> Iterator[str]:
+    """`pollerd simulate` on a free port; its address."""
+    with Cli(folder).running("simulate", "--port", "0", "--any-id", "--speed", "50", *options) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        yield process.stdout.readline().decode().strip()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert b"stopped after" in process.stderr.read()
+
+
+@contextmanager
+def daemon(cli: Cli) -> Iterator[subprocess.Popen[bytes]]:
+    """`pollerd run`, up; it must end well."""
+    with cli.running("run") as process:
+        until(lambda: cli.database.exists() and cli("status", "--json").json["daemon"]["pid"] == process.pid)
+        yield process
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_a_message_from_hand_over_to_its_end(tmp_path: Path) -> None:
+    with gateway(tmp_path, "--mix", "delivered=1") as url:
+        cli = Cli(tmp_path, url, FAST)
+        with daemon(cli):
+            done = cli("track", "17", "18")
+            assert "No daemon" not in done.text
+            with cli.running("events", "--follow", "--type", "message.completed") as follower:
+                assert follower.stdout is not None
+                completed = {follower.stdout.readline().split(b'"id":')[1].split(b",")[0] for _ in range(2)}
+                assert completed == {b"17", b"18"}
+            until(lambda: len(cli("list", "--state", "finished", "--json").lines) == 2)
+            assert cli("poll", "17", "--json").json["results"][0]["result"] == "already_finished"
+            status = cli("status", "--json").json
+            assert status["messages"]["finished"] == 2
+            assert status["daemon"]["running"]
+            assert "The daemon runs" in cli("status").text
+        assert not cli("status", "--json").json["daemon"]["running"]
+
+
+def test_requests_are_done_by_the_daemon(tmp_path: Path) -> None:
+    with gateway(tmp_path, "--mix", "stuck=1") as url:
+        cli = Cli(tmp_path, url, '[backoff]\nfirst_poll_after = "1h"\nmax_interval = "1h"\n')
+        with daemon(cli):
+            assert cli("track", "17").code == 0
+            until(lambda: cli("show", "17", "--json").json["next_poll_at"])
+            assert cli("show", "17", "--json").json["polls"] == 0
+            polled = cli("poll", "17")
+            assert polled.text == "17 is polled now.\n"
+            until(lambda: cli("show", "17", "--json").json["polls"] == 1)
+            assert cli("untrack", "17").text == "17 is not followed any more.\n"
+            assert cli("show", "17", "--json").json["state"] == "gave_up"
+            assert cli("retry", "--all", "--json").json == {"taken_up": 1, "still_given_up": 0}
+            assert cli("show", "17", "--json").json["state"] == "pending"
+
+
+def test_one_daemon_for_one_database(tmp_path: Path) -> None:
+    with gateway(tmp_path) as url:
+        cli = Cli(tmp_path, url)
+        with daemon(cli) as process:
+            second = cli("run")
+            assert second.code == 75
+            assert f"process {process.pid}" in second.err
+
+
+def test_a_daemon_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    with gateway(tmp_path, "--mix", "stuck=1") as url:
+        cli = Cli(tmp_path, url)
+        with daemon(cli) as process:
+            assert cli("track", "17").code == 0
+            until(lambda: cli("show", "17", "--json").json["next_poll_at"])
+            process.send_signal(signal.SIGSTOP)
+            try:
+                done = cli("untrack", "17")
+            finally:
+                process.send_signal(signal.SIGCONT)
+            assert done.code == 69
+            assert f"process {process.pid}" in done.err
+            until(lambda: cli("show", "17", "--json").json["state"] == "gave_up")
+
+
+def test_simulate_says_where_it_is_and_refuses_a_taken_port(tmp_path: Path) -> None:
+    with gateway(tmp_path) as url:
+        assert url.startswith("http://127.0.0.1:")
+        done = Cli(tmp_path)("simulate", "--port", url.rpartition(":")[2])
+        assert done.code == 1
+        assert done.err.startswith("pollerd: ")
+
+
+def test_the_demo_tells_the_truth_in_lines(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    cli.environment["TMPDIR"] = str(tmp_path)
+    before = set(tmp_path.iterdir())
+    done = cli("demo", "--seconds", "6", "--messages", "30")
+    assert (done.code, done.err) == (0, "")
+    assert "DELIVERED" in done.text
+    summary = done.text.rpartition("\n\n")[2]
+    assert "polls after the end  0" in summary
+    assert "0 differences" in summary
+    assert "without a gap" in summary
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_demo_ends_early_with_its_summary(tmp_path: Path, number: signal.Signals) -> None:
+    cli = Cli(tmp_path)
+    with cli.running("demo") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while b"DELIVERED" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (0, b"")
+        assert b"0 differences" in out
+
+
+def test_the_demo_paints_a_picture_on_a_terminal(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        cli.command("demo", "--seconds", "3", "--messages", "20"),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        cwd=tmp_path,
+        env={**cli.environment, "TERM": "xterm-256color"},
+    )
+    os.close(slave)
+    out = b""
+    while True:
+        try:
+            out += os.read(master, 65536)
+        except OSError:
+            break
+    os.close(master)
+    assert process.wait(60) == 0
+    assert b"delivered in (median)" in out
+    assert "pollerd told the truth" in out.decode()

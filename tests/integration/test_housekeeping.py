@@ -1,0 +1,241 @@
+"""Housekeeping runs its jobs on a real scheduler, and the daemon's own jobs on a real store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+
+import aiosqlite
+import pytest
+
+from pollerd.backoff import Adaptive, Exponential, Settings
+from pollerd.clock import SystemClock
+from pollerd.committer import Committer
+from pollerd.errors import DurabilityError, StoreError
+from pollerd.housekeeping import House, Housekeeping, Job, Snapshot, standard_jobs
+from pollerd.housekeeping import _Every as Every
+from pollerd.ports import OutputHealth
+from pollerd.store.store import Store
+from pollerd.systemd import Notifier
+
+PATIENCE = 20.0
+
+
+@asynccontextmanager
+async def running(*jobs: Job) -> AsyncIterator[Housekeeping]:
+    housekeeping = Housekeeping(jobs)
+    task = asyncio.create_task(housekeeping.run())
+    try:
+        yield housekeeping
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+class Counting:
+    """A job that can be waited for."""
+
+    def __init__(self, *outcomes: Exception | None) -> None:
+        self.count = 0
+        self._outcomes = list(outcomes)
+        self._ran = asyncio.Condition()
+
+    async def __call__(self) -> None:
+        async with self._ran:
+            self.count += 1
+            self._ran.notify_all()
+        if self._outcomes and (outcome := self._outcomes.pop(0)) is not None:
+            raise outcome
+
+    async def times(self, wanted: int) -> None:
+        async with asyncio.timeout(PATIENCE), self._ran:
+            await self._ran.wait_for(lambda: self.count >= wanted)
+
+
+async def test_jobs_run_again_and_again_beside_each_other() -> None:
+    quick, other = Counting(), Counting()
+    async with running(Job("quick", 0.02, quick, first=0.0), Job("other", 0.02, other)):
+        await quick.times(3)
+        await other.times(3)
+
+
+async def test_a_job_never_runs_beside_itself() -> None:
+    together: list[int] = [0, 0]
+    go = asyncio.Event()
+    quick = Counting()
+
+    async def slow() -> None:
+        together[0] += 1
+        together[1] = max(together)
+        await go.wait()
+        together[0] -= 1
+
+    async with running(Job("slow", 0.01, slow, first=0.0), Job("quick", 0.01, quick)):
+        await quick.times(10)
+        assert together == [1, 1]
+        go.set()
+
+
+@pytest.mark.parametrize(
+    "error", [StoreError("no room"), OSError(28, "no room"), ZeroDivisionError("a mistake: no room")]
+)
+async def test_a_job_that_fails_is_named_once_and_goes_on(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "pollerd")
+    job = Counting(error, error, None)
+    async with running(Job("checkpoint", 0.02, job, first=0.0)):
+        await job.times(4)
+    events = [str(r.__dict__["event"]) for r in caplog.records if r.name == "pollerd.housekeeping"]
+    assert events.count("housekeeping_failed") == 1
+    assert events[-1] == "housekeeping_recovered"
+
+
+async def test_a_disk_that_cannot_be_trusted_ends_it() -> None:
+    housekeeping = Housekeeping([Job("checkpoint", 10.0, Counting(DurabilityError("fsync")), first=0.0)])
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await housekeeping.run()
+    assert caught.value.subgroup(DurabilityError) is not None
+
+
+async def test_cancelling_takes_running_jobs_down_quietly(caplog: pytest.LogCaptureFixture) -> None:
+    began = asyncio.Event()
+
+    async def slow() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    async with running(Job("slow", 10.0, slow, first=0.0)):
+        await began.wait()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+async def test_a_stepped_clock_moves_what_is_planned_with_it(step: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """APScheduler's view of the wall clock is stepped for real; a job due in 0.3 s must stay due in about that."""
+    shift = [timedelta(0)]
+
+    class Stepped:
+        @staticmethod
+        def now(_zone: tzinfo) -> datetime:
+            return datetime.now(UTC) + shift[0]
+
+    monkeypatch.setattr("apscheduler.schedulers.base.datetime", Stepped)
+    monkeypatch.setattr("pollerd.housekeeping.datetime", Stepped)
+    job = Counting()
+    async with running(Job("job", 0.3, job)) as housekeeping:
+        await job.times(1)
+        shift[0] = timedelta(seconds=step)
+        housekeeping.clock_stepped(step)
+        await job.times(3)
+
+
+async def test_a_step_before_the_start_is_nothing() -> None:
+    Housekeeping([]).clock_stepped(10.0)
+
+
+def test_a_step_of_many_years_is_one_missed_time() -> None:
+    boot, now = datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC)
+    assert Every(5.0).get_next_fire_time(boot, now) == now + timedelta(seconds=5)
+    assert Every(5.0).get_next_fire_time(now, now) == now + timedelta(seconds=5)
+    assert Every(5.0).get_next_fire_time(None, now) == now + timedelta(seconds=5)
+
+
+# -- the daemon's own jobs
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = await Store.open(tmp_path / "p.db", SystemClock().now)
+    yield opened
+    await opened.close()
+
+
+def house(store: Store, committer: Committer, notifier: Notifier) -> House:
+    return House(
+        store=store,
+        committer=committer,
+        clock=SystemClock(),
+        policy=Adaptive(5.0, 1, settings=Settings()),
+        model="model",
+        pollers={},
+        outputs=frozenset({"file"}),
+        health=lambda: (OutputHealth("file", 0, "disk full"),),
+        keep_finished=86400.0,
+        notifier=notifier,
+    )
+
+
+async def test_every_standard_job_does_its_work_on_a_real_store(store: Store, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(PATIENCE)
+        committer = Committer(store, SystemClock())
+        committing = asyncio.create_task(committer.run())
+        jobs = {job.name: job for job in standard_jobs(house(store, committer, Notifier(str(tmp_path / "notify"))))}
+        assert set(jobs) == {"retention", "checkpoint", "optimize", "learning", "model snapshot", "status"}
+        for job in jobs.values():
+            await job.run()
+        await committer.flush()
+        committing.cancel()
+        assert systemd.recv(1000) == b"STATUS=0 pending, 0 due, 0.0 polls/s, output file in trouble: disk full"
+    model = await store.note("model")
+    assert model
+    again = Adaptive(5.0, 1, settings=Settings())
+    again.restore(model)
+    assert again.snapshot() == model
+
+
+async def test_no_status_line_where_nobody_listens(store: Store) -> None:
+    jobs = standard_jobs(house(store, Committer(store, SystemClock()), Notifier(None)))
+    assert "status" not in {job.name for job in jobs}
+
+
+async def test_what_was_not_learned_anew_is_not_written_again(store: Store) -> None:
+    committer = Committer(store, SystemClock())
+    policy = Adaptive(5.0, 1, settings=Settings())
+    snapshot = Snapshot(policy, committer, "model")
+    await snapshot()
+    assert not committer.idle
+    async with committer.exclusive():
+        pass
+    await snapshot()
+    assert committer.groups == 1
+    nothing = Snapshot(Exponential(Settings()), committer, "model")
+    await nothing()
+    async with committer.exclusive():
+        pass
+    assert committer.groups == 1
+
+
+async def test_statistics_leave_the_plans_on_their_indexes(store: Store) -> None:
+    """ANALYZE over a lopsided table must not talk SQLite out of the index that the schedule lives on."""
+
+    async def fill(db: aiosqlite.Connection) -> None:
+        await db.executemany(
+            "INSERT INTO messages (id, state, next_poll_at, finished_at) VALUES (?, ?, ?, ?)",
+            [(n, 1 if n % 50 else 2, float(n), None if n % 50 else float(n)) for n in range(1, 5001)],
+        )
+
+    await store.write(fill)
+    jobs = {job.name: job for job in standard_jobs(house(store, Committer(store, SystemClock()), Notifier(None)))}
+    due = "SELECT id FROM messages WHERE state = 1 AND account = ? AND next_poll_at <= ? ORDER BY next_poll_at LIMIT 9"
+
+    async def plan(db: aiosqlite.Connection) -> str:
+        await db.execute("ANALYZE")
+        rows = await db.execute_fetchall(f"EXPLAIN QUERY PLAN {due}", ("default", 9.0))
+        return " ".join(str(row[3]) for row in rows)
+
+    await jobs["optimize"].run()
+    assert "messages_due" in await store.write(plan)

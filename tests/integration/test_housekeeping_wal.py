@@ -1,0 +1,77 @@
+"""The write-ahead log of a real database stays bounded, whoever reads."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pollerd.ports import Batch
+from pollerd.store.checkpoint import Wal, WalWatch, checkpoint
+from pollerd.store.store import Store
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = await Store.open(tmp_path / "p.db", time.time)
+    yield opened
+    await opened.close()
+
+
+async def write(store: Store, mib: int) -> None:
+    for n in range(mib):
+        await store.commit(Batch(notes=[(f"note {n}", bytes(MIB))]))
+
+
+def size(store: Store) -> int:
+    return Path(f"{store.path}-wal").stat().st_size
+
+
+async def test_the_log_grows_under_a_long_reader_and_shrinks_afterwards(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    watch = WalWatch(store.path, cut_above=MIB, warn_above=4 * MIB)
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM meta").fetchone()
+        await write(store, 8)
+        assert watch.tend().behind > 0
+        assert watch.tend().size > 8 * MIB
+        assert [record.__dict__["event"] for record in caplog.records] == ["wal_grown"]
+        reader.execute("COMMIT")
+    assert watch.tend() == Wal(0, 0)
+    assert size(store) == 0
+    assert watch.tend().size == 0
+    assert [record.__dict__["event"] for record in caplog.records] == ["wal_grown", "wal_shrunk"]
+    await write(store, 1)
+
+
+async def test_a_log_of_ordinary_size_is_not_cut(store: Store) -> None:
+    await write(store, 2)
+    before = size(store)
+    assert checkpoint(store.path).behind == 0
+    assert size(store) == before > 0
+
+
+async def test_a_foreign_writer_is_waited_for_no_longer_than_allowed(store: Store) -> None:
+    await write(store, 2)
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("INSERT INTO messages (id) VALUES (1)")
+        assert checkpoint(store.path, cut_above=0).size > 0
+        other.execute("COMMIT")
+    assert checkpoint(store.path, cut_above=0).size == 0
+
+
+def test_no_log_is_no_trouble(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "p.db")) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    assert checkpoint(tmp_path / "p.db") == Wal(0, 0)

@@ -1,0 +1,215 @@
+"""Reading the database, with and without its owner, on real files."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pollerd import diff, events
+from pollerd.errors import StoreError
+from pollerd.model import GiveUpReason, Message, State
+from pollerd.store import rows, schema
+from pollerd.store.lock import Ownership
+from pollerd.store.view import CAP, DatabaseMissingError, Standing, View
+
+NOW = 1_764_000_000.0
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    connection = schema.prepare(tmp_path / "p?#.db")
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "p?#.db"
+
+
+def put(writer: sqlite3.Connection, *messages: Message) -> None:
+    marks = ", ".join("?" * len(rows.COLUMNS))
+    writer.executemany(
+        f"INSERT INTO messages ({', '.join(rows.COLUMNS)}) VALUES ({marks})", map(rows.row_from_message, messages)
+    )
+
+
+def tell(writer: sqlite3.Connection, message_id: int, count: int = 1) -> None:
+    message = Message(id=message_id, account="default", sent_at=NOW, next_poll_at=NOW)
+    body = diff.gave_up(message, GiveUpReason.DEADLINE, NOW)
+    values = [(events.event_type(body), message_id, NOW, events.encode(body))] * count
+    writer.executemany("INSERT INTO events (type, message_id, at, body) VALUES (?, ?, ?, ?)", values)
+
+
+def message(number: int, state: State = State.PENDING, **values: object) -> Message:
+    made = Message(
+        id=number, account="default", sent_at=NOW - number, base=NOW - number, next_poll_at=NOW + number, state=state
+    )
+    return msgspec.structs.replace(made, **values)
+
+
+def test_there_is_no_database_yet(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseMissingError, match="pollerd track"):
+        View.open(tmp_path / "none.db")
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(DatabaseMissingError):
+        View.open(tmp_path / "empty.db")
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("CREATE TABLE a (b)", "another program"),
+        (f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 9999", "Install the newer one"),
+    ],
+)
+def test_what_cannot_be_understood_is_not_guessed_at(tmp_path: Path, statement: str, says: str) -> None:
+    connection = sqlite3.connect(tmp_path / "x.db")
+    connection.executescript(statement)
+    connection.close()
+    with pytest.raises(StoreError, match=says):
+        View.open(tmp_path / "x.db")
+
+
+def test_messages_by_state_in_the_order_that_is_wanted(writer: sqlite3.Connection, database: Path) -> None:
+    put(
+        writer,
+        message(1),
+        message(2, account="b", next_poll_at=NOW - 5),
+        message(3, State.FINISHED, finished_at=NOW - 1),
+        message(4, State.FINISHED, finished_at=NOW - 9),
+        message(5, State.GAVE_UP, finished_at=NOW - 2),
+        message(6, State.GAVE_UP, finished_at=NOW - 3),
+    )
+    writer.execute("INSERT INTO messages (id, sent_at) VALUES (7, ?)", (NOW - 1,))
+
+    with View.open(database) as view:
+
+        def ids(state: State | None, limit: int = 50) -> list[int]:
+            return [found.id for found in view.messages(state, limit)]
+
+        assert ids(None) == [7, 6, 5, 4, 3, 2, 1]
+        assert ids(None, 2) == [7, 6]
+        assert ids(State.PENDING) == [2, 7, 1]
+        assert ids(State.PENDING, 1) == [2]
+        assert ids(State.FINISHED) == [3, 4]
+        assert ids(State.GAVE_UP) == [6, 5]
+        assert view.count_gave_up() == 2
+        assert view.message(2) == message(2, account="b", next_poll_at=NOW - 5)
+        assert view.message(99) is None
+        assert view.standing(2) == Standing(State.PENDING, "b")
+        assert view.standing(99) is None
+
+
+def test_events_by_place_message_and_type(writer: sqlite3.Connection, database: Path) -> None:
+    tell(writer, 1)
+    tell(writer, 2)
+    writer.execute("INSERT INTO events (type, at, body) VALUES ('account.held', 1, x'7b7d')")
+    tell(writer, 1)
+    with View.open(database) as view:
+        assert [event.seq for event in view.events(0, 10)] == [1, 2, 3, 4]
+        assert [event.seq for event in view.events(1, 2)] == [2, 3]
+        assert [event.seq for event in view.events(0, 10, 1)] == [1, 4]
+        assert [event.seq for event in view.events(0, 10, None, "account.held")] == [3]
+        assert [event.seq for event in view.events(1, 10, 1, "message.gave_up")] == [4]
+        assert (view.last_seq, view.pruned_seq) == (4, 0)
+        writer.execute("DELETE FROM events WHERE seq <= 3")
+        assert (view.last_seq, view.pruned_seq) == (4, 3)
+        writer.execute("DELETE FROM events")
+        assert (view.last_seq, view.pruned_seq) == (4, 4)
+
+
+def test_a_commit_of_another_process_is_noticed_once(writer: sqlite3.Connection, database: Path) -> None:
+    with View.open(database) as view:
+        assert view.changed()
+        assert not view.changed()
+        tell(writer, 1)
+        assert view.changed()
+        assert not view.changed()
+
+
+def test_a_restored_database_is_noticed(writer: sqlite3.Connection, database: Path, tmp_path: Path) -> None:
+    with View.open(database) as view:
+        assert not view.replaced
+        schema.prepare(tmp_path / "other.db").close()
+        (tmp_path / "other.db").replace(database)
+        assert view.replaced
+
+
+def test_the_overview_tells_the_whole(writer: sqlite3.Connection, database: Path) -> None:
+    put(writer, message(1), message(2, next_poll_at=NOW - 5), message(3, account="b", next_poll_at=NOW - 500))
+    writer.execute("INSERT INTO messages (id) VALUES (9)")
+    writer.execute("INSERT INTO counters VALUES ('pending', 3), ('finished', 5), ('polls', 12)")
+    writer.execute(
+        "INSERT INTO accounts (name, held_reason, held_detail, held_until) VALUES ('b', 'throttled', '429', 5)"
+    )
+    writer.execute("INSERT INTO accounts (name, credit, currency, credit_low) VALUES ('c', 1.5, 'DKK', 1)")
+    tell(writer, 1, 3)
+    writer.execute("INSERT INTO outputs VALUES ('file', 3, '', 0), ('socket', 1, '', 0)")
+    with View.open(database) as view, Ownership.acquire(database):
+        seen = view.overview(NOW)
+    assert seen.daemon == os.getpid()
+    assert (seen.new, seen.pending, seen.finished, seen.gave_up, seen.polls) == (1, 3, 5, 0, 12)
+    assert seen.oldest_sent_at == NOW - 3
+    assert (seen.last_seq, seen.pruned_seq, seen.requests) == (3, 0, 0)
+    assert seen.size > 4096
+    held, low, default = seen.accounts
+    assert (default.name, default.due, default.late, default.next_poll_at) == ("default", 1, 0, NOW - 5)
+    assert (held.name, held.due, held.late, held.held_reason, held.held_until) == ("b", 1, 1, "throttled", 5)
+    assert (low.credit, low.currency, low.credit_low) == (1.5, "DKK", True)
+    assert [(o.name, o.lag, o.behind_since) for o in seen.outputs] == [("file", 0, None), ("socket", 2, NOW)]
+
+
+def test_counts_have_a_bound(writer: sqlite3.Connection, database: Path) -> None:
+    writer.execute("BEGIN")
+    writer.executemany("INSERT INTO messages (id) VALUES (?)", ((i,) for i in range(1, CAP + 10)))
+    writer.execute("COMMIT")
+    with View.open(database) as view:
+        assert view.overview(NOW).new == CAP
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """This process without root's rights to files."""
+    os.setegid(65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_reader_who_may_not_write_the_folder_reads_with_and_without_a_daemon(
+    writer: sqlite3.Connection, database: Path
+) -> None:
+    put(writer, message(1))
+    for folder in (database.parent, *list(database.parents)[1:-1]):
+        if not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    for file in database.parent.iterdir():
+        file.chmod(0o644)
+    with nobody(), View.open(database) as view:
+        assert len(view.messages(None, 5)) == 1
+    writer.close()
+    assert [file.name for file in database.parent.iterdir()] == [database.name]
+    with nobody(), View.open(database) as view:
+        assert len(view.messages(None, 5)) == 1
+        assert view.overview(NOW).daemon is None
+    database.chmod(0o600)
+    with nobody(), pytest.raises(StoreError, match="the group of the service"):
+        View.open(database)
+
+
+def test_nothing_is_held_open_between_calls(writer: sqlite3.Connection, database: Path) -> None:
+    with View.open(database) as view:
+        tell(writer, 1, 100)
+        view.events(0, 10)
+        view.overview(time.time())
+        assert writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)

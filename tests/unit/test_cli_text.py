@@ -1,0 +1,66 @@
+"""Words for people, and nothing that steers a terminal."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pollerd import errorcodes
+from pollerd.cli import text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-1, "0 ms"),
+        (0.0004, "0 ms"),
+        (0.35, "350 ms"),
+        (1, "1 s"),
+        (2.34, "2.3 s"),
+        (12.4, "12 s"),
+        (59.9, "1 min"),
+        (245, "4 min 5 s"),
+        (3600, "1 h"),
+        (3599.9, "1 h"),
+        (90061, "1 d 1 h"),
+        (86405, "1 d"),
+    ],
+)
+def test_durations_read_well(seconds: float, words: str) -> None:
+    assert text.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    "character", ["\x1b", "\x07", "\n", "\r", "\x7f", "\x9b", "\u202e", "\u2066", "\u200f", "\ufeff"]
+)
+def test_characters_that_steer_a_terminal_become_visible(character: str) -> None:
+    assert text.printable(f"a{character}b").isprintable()
+    assert "a" in text.printable(f"a{character}b")
+
+
+@given(st.text())
+def test_harmless_json_means_the_same(value: str) -> None:
+    encoded = msgspec.json.encode({"text": value})
+    made = text.harmless(encoded)
+    assert json.loads(made) == {"text": value}
+    assert text.printable(made.decode()) == made.decode()
+
+
+def test_sizes_and_counts() -> None:
+    assert [text.size(n) for n in (5, 2048, 3 << 20, 5 << 40)] == ["5 bytes", "2.0 KiB", "3.0 MiB", "5120.0 GiB"]
+    assert text.counted(1, "event") == "1 event"
+    assert text.counted(1234, "event") == "1,234 events"
+
+
+@pytest.mark.parametrize(
+    ("code", "word"), [("0x1010", "unknown subscriber"), ("4112", "unknown subscriber"), ("0x102a", "memory")]
+)
+def test_error_codes_have_words(code: str, word: str) -> None:
+    assert word in (errorcodes.words(code) or "")
+
+
+@pytest.mark.parametrize("code", [None, "0x9999", "x", ""])
+def test_an_unknown_code_has_none(code: str | None) -> None:
+    assert errorcodes.words(code) is None
