@@ -26,6 +26,7 @@ from pollerd.steps import ClockWatch
 from pollerd.store.lock import Ownership
 from pollerd.store.store import Store
 from pollerd.systemd import Notifier, feed, watchdog_interval
+from pollerd.wake import Wake
 from pollerd.wiring import MODEL, Core, Lane, make_lane, make_outputs, make_policy, make_settings
 
 log = logging.getLogger(__name__)
@@ -114,6 +115,7 @@ class App:
                 start("intake", intake.run()),
                 start("clock", watch.run()),
                 start("credentials", self._watch_credentials()),
+                start("wake", Wake(core.policy, core.store, core.committer, pollers, core.clock, random.Random()).run()),
                 start("housekeeping", housekeeping.run()),
             ]
             polling = [start(f"poller {name}", poller.run()) for name, poller in pollers.items()]

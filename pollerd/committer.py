@@ -19,7 +19,7 @@ from pollerd.diff import Result
 from pollerd.errors import StoreUnavailableError
 from pollerd.events import Body, Event
 from pollerd.model import Message, State
-from pollerd.ports import AccountState, Batch, Clock
+from pollerd.ports import AccountState, Batch, Clock, CommitMeter, CreditState, Unmetered
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +44,15 @@ class Sink(Protocol):
 class Committer:
     """Collects results and commits them in groups. One for each store."""
 
-    def __init__(self, store: Sink, clock: Clock) -> None:
+    def __init__(self, store: Sink, clock: Clock, meter: CommitMeter | None = None) -> None:
         self._store = store
         self._clock = clock
+        self._meter = meter or Unmetered()
         self._waiting: dict[int, Result] = {}
         self._committing: dict[int, Result] = {}
         self._bodies: list[Body] = []
         self._accounts: dict[str, AccountState] = {}
+        self._credits: dict[str, CreditState] = {}
         self._done: list[int] = []
         self._notes: dict[str, bytes] = {}
         self._turn = asyncio.Lock()
@@ -76,6 +78,12 @@ class Committer:
         self._accounts[state.name] = state
         self._bodies.extend(bodies)
         self._note(urgent=True)
+
+    def record_credit(self, state: CreditState, bodies: Iterable[Body] = ()) -> None:
+        """Take an account's balance in, with the events that belong to it."""
+        self._credits[state.name] = state
+        self._bodies.extend(bodies)
+        self._note(urgent=bool(bodies))
 
     def record_done(self, request: int) -> None:
         """A command's request is fulfilled by what was recorded before."""
@@ -126,7 +134,7 @@ class Committer:
     async def exclusive(self) -> AsyncIterator[None]:
         """Nothing is waiting when the body begins, and nothing is committed until it ends."""
         async with self._turn:
-            while self._waiting or self._bodies or self._accounts or self._done or self._notes:
+            while self._waiting or self._bodies or self._accounts or self._credits or self._done or self._notes:
                 await self._commit_group()
             yield
 
@@ -158,6 +166,7 @@ class Committer:
             self._work.clear()
         bodies, self._bodies = self._bodies, []
         accounts, self._accounts = self._accounts, {}
+        credit, self._credits = self._credits, {}
         notes, self._notes = self._notes, {}
         done: list[int] = []
         if not partial:
@@ -166,6 +175,7 @@ class Committer:
             results=tuple(self._committing.values()),
             bodies=bodies,
             accounts=tuple(accounts.values()),
+            credits=tuple(credit.values()),
             done=done,
             notes=tuple(notes.items()),
             at=self._clock.now(),
@@ -182,8 +192,9 @@ class Committer:
 
     async def _insist(self, batch: Batch) -> None:
         while True:
+            began = self._clock.monotonic()
             try:
-                await self._store.commit(batch)
+                told = await self._store.commit(batch)
             except StoreUnavailableError as error:
                 if not self.trouble:
                     log.error("cannot write the database, polling waits: %s", error, extra={"event": "store_blocked"})
@@ -191,6 +202,7 @@ class Committer:
                 self._room.clear()
                 await asyncio.sleep(RETRY)
             else:
+                self._meter.committed(len(batch.results), told, self._clock.monotonic() - began)
                 if self.trouble:
                     log.warning("the database can be written again", extra={"event": "store_unblocked"})
                     self.trouble = ""

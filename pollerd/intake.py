@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Final, Protocol
@@ -95,25 +96,45 @@ class Intake:
         self._pollers = pollers
         self._clock = clock
         self._strangers: set[str] = set()
+        self._poked = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     async def run(self) -> None:
         """Look until cancelled."""
+        changed = False
         while True:
             try:
-                if await self._store.foreign_change():
+                changed = await self._store.foreign_change() or changed or self._poked.is_set()
+                self._poked.clear()
+                if changed:
                     await self.take_in()
+                    changed = False
             except StoreUnavailableError as error:
                 log.debug("intake waits: %s", error)
-            await asyncio.sleep(LOOK)
+                await asyncio.sleep(LOOK)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
+                    await self._poked.wait()
+
+    def poke(self) -> None:
+        """This process itself has put something into the database: look now."""
+        self._poked.set()
 
     async def take_in(self) -> None:
         """Plan all rows that nobody has planned yet and do what commands asked for."""
-        await self.settle_requests()
-        while rows := await self._store.new(CHUNK):
-            for message in rows:
-                self._plan(message)
-            # Only what is on disk is gone from the next look.
-            await self._committer.flush()
+        async with self._turn:
+            await self.settle_requests()
+            while rows := await self._store.new(CHUNK):
+                for message in rows:
+                    self._plan(message)
+                # Only what is on disk is gone from the next look.
+                await self._committer.flush()
+
+    async def ask(self, kind: RequestKind, message_id: int) -> None:
+        """Do what a program asks this process for; on disk when this returns."""
+        async with self._turn:
+            await self.settle(Request(0, kind, message_id))
+        await self._committer.flush()
 
     def _plan(self, message: Message) -> None:
         poller = self._pollers.get(message.account)
@@ -163,7 +184,11 @@ class Intake:
                 self._again(message)
 
     async def _current(self, message_id: int) -> Message | None:
-        return self._committer.unsaved(message_id) or await self._store.message(message_id)
+        if (message := self._committer.unsaved(message_id)) is None:
+            stored = await self._store.message(message_id)
+            # A poll may have been answered while the store was read.
+            message = self._committer.unsaved(message_id) or stored
+        return message
 
     def _untrack(self, message: Message) -> None:
         if (poller := self._pollers.get(message.account)) is not None:

@@ -15,7 +15,7 @@ from pollerd.backoff import Policy
 from pollerd.committer import Committer
 from pollerd.judge import Judge
 from pollerd.model import HoldReason, Message, Outcome, Rejected, State, Trouble
-from pollerd.ports import Clock, Gateway, Limiter
+from pollerd.ports import Clock, Gateway, Limiter, PollMeter, Unmetered
 from pollerd.window import Bucket, Schedule, Window
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,7 @@ class Poller:
         committer: Committer,
         clock: Clock,
         connections: int,
+        meter: PollMeter | None = None,
     ) -> None:
         self.account = account
         self.window = window
@@ -80,6 +81,7 @@ class Poller:
         self._committer = committer
         self._clock = clock
         self._connections = connections
+        self._meter = meter or Unmetered()
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._stopping = False
@@ -131,7 +133,8 @@ class Poller:
 
     async def _poll_on(self) -> None:
         while (message := await self._take()) is not None:
-            self.asking[message.id] = self._clock.monotonic()
+            asked = self.asking[message.id] = self._clock.monotonic()
+            lag = self._clock.now() - message.next_poll_at
             try:
                 outcome = await self._gateway.read(message.id)
             except asyncio.CancelledError:
@@ -139,6 +142,7 @@ class Poller:
                 raise
             finally:
                 del self.asking[message.id]
+            self._meter.polled(outcome, lag, self._clock.monotonic() - asked)
             self._settle(message, outcome)
             await self._committer.room()
 
@@ -181,6 +185,8 @@ class Poller:
             return
         result = self._judge.settle(current, outcome, now, self.limiter.held_total, self._failed(message.id, outcome))
         self._committer.record(result)
+        if result.bodies:
+            self._meter.told(result, now)
         self.offer(result.message)
 
     def _blamed(self, message_id: int, outcome: Outcome) -> Outcome:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
-from typing import Protocol
+from enum import IntEnum, StrEnum
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -40,6 +40,16 @@ class AccountState(msgspec.Struct, frozen=True):
     credit_at: float | None = None
 
 
+class CreditState(msgspec.Struct, frozen=True):
+    """What is known of an account's balance; `at` is UNIX seconds."""
+
+    name: str
+    credit: float
+    currency: str
+    low: bool
+    at: float
+
+
 class Cursor(msgspec.Struct, frozen=True):
     """An output's own place: everything up to `seq` is told for good. `detail` is the output's own note."""
 
@@ -72,6 +82,8 @@ class Batch(msgspec.Struct, frozen=True):
     bodies: Sequence[Body] = ()
     """Events about accounts."""
     accounts: Sequence[AccountState] = ()
+    """Their holds; the credit in them is only what was known at the start, and is not written over a newer one."""
+    credits: Sequence[CreditState] = ()
     cursors: Sequence[Cursor] = ()
     done: Sequence[int] = ()
     """Requests that this transaction fulfils."""
@@ -138,6 +150,93 @@ class Output(Protocol):
         ...
 
 
+@runtime_checkable
+class Preparing(Protocol):
+    """An output that has something to settle before the first event of a start is committed."""
+
+    async def prepare(self, log: EventLog) -> None: ...
+
+
+class DeliveryState(IntEnum):
+    """Where an event stands that is kept for a receiver, as stored in `deliveries.state`."""
+
+    WAITING = 0
+    PARKED = 1
+    """Every attempt failed; only a person takes it up again."""
+    DELIVERED = 2
+    """Done, but the output's place is still below it."""
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """An event kept for its receiver beside the output's place.
+
+    `message_id` is 0 for an event about an account, `lane` names the receiver, `next_at` (UNIX seconds) is when it is
+    posted; None: not before the earlier events of its message are done.
+    """
+
+    seq: int
+    type: str
+    message_id: int
+    body: bytes
+    lane: str
+    state: DeliveryState = DeliveryState.WAITING
+    attempts: int = 0
+    next_at: float | None = None
+    error: str = ""
+
+
+class DeliveryChange(msgspec.Struct, frozen=True):
+    """One transaction of deliveries and the place of their output."""
+
+    cursor: Cursor | None = None
+    """Delivered events up to its `seq` are forgotten."""
+    kept: Sequence[Delivery] = ()
+    gone: Sequence[int] = ()
+    """Events that need not be kept any more."""
+    freed: Sequence[int] = ()
+    """Messages whose next kept event may be posted now."""
+    at: float = 0.0
+
+
+class DeliveryBook(Protocol):
+    """The events that receivers have not taken yet, on disk."""
+
+    async def known(self, after: int, until: int) -> set[int]:
+        """The events with `after < seq <= until` that are kept in whatever state."""
+        ...
+
+    async def blocked(self, messages: Sequence[int]) -> set[int]:
+        """Those of `messages` that have an event waiting."""
+        ...
+
+    async def due(self, lane: str, now: float, latest: float, limit: int) -> list[Delivery]:
+        """Waiting events that may be posted at `now`, longest due first.
+
+        One planned for after `latest` was planned by a clock that was wrong, and is due too.
+        """
+        ...
+
+    async def next_at(self, lane: str) -> float | None:
+        """When the next waiting event of a lane is to be posted."""
+        ...
+
+    async def save(self, change: DeliveryChange) -> None:
+        """Commit a change. Raises StoreUnavailableError when it may work later."""
+        ...
+
+    async def undelivered(self, after: int, limit: int) -> list[Delivery]:
+        """Waiting and parked events with `seq > after`, ascending."""
+        ...
+
+    async def relabel(self, lanes: Sequence[tuple[int, str]]) -> None:
+        """Give events (by `seq`) another lane."""
+        ...
+
+    async def forget_parked(self, before: float) -> int:
+        """Delete events parked before that instant; returns how many."""
+        ...
+
+
 class Balance(msgspec.Struct, frozen=True):
     """The account's credit."""
 
@@ -157,6 +256,39 @@ class Gateway(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class PollMeter(Protocol):
+    """Counts one account's polls. Every call is on the hot path and costs about a microsecond at most."""
+
+    def polled(self, outcome: Outcome, lag: float, seconds: float) -> None:
+        """What a poll met that went out `lag` seconds after it was due, and after how many seconds."""
+        ...
+
+    def told(self, result: Result, now: float) -> None:
+        """What a poll left behind that has events, at the instant `now` (UNIX seconds)."""
+        ...
+
+
+class CommitMeter(Protocol):
+    """Counts transactions."""
+
+    def committed(self, results: int, told: Sequence[Event], seconds: float) -> None:
+        """A transaction with so many results is on disk, with the events it told, after so many seconds."""
+        ...
+
+
+class Unmetered:
+    """Counts nothing: for whoever runs a part without metrics."""
+
+    def polled(self, outcome: Outcome, lag: float, seconds: float) -> None:
+        """See PollMeter."""
+
+    def told(self, result: Result, now: float) -> None:
+        """See PollMeter."""
+
+    def committed(self, results: int, told: Sequence[Event], seconds: float) -> None:
+        """See CommitMeter."""
 
 
 class Transition(msgspec.Struct, frozen=True):

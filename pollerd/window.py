@@ -132,12 +132,6 @@ class Window:
             if key not in self._away:
                 self._push(message)
 
-    def replan(self, planned: Callable[[Message], Message | None]) -> None:
-        """Give waiting messages new due times; None leaves a message as it is."""
-        for key in [key for key in self._known if key not in self._away]:
-            if (message := planned(self._known[key])) is not None:
-                self.offer(message)
-
     # -- filling from the store
 
     def wants(self, now: float) -> bool:

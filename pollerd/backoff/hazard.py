@@ -39,6 +39,9 @@ PRIOR_KNEE = 2.0
 PRIOR_BEND = 120.0
 """From this age on the share falls with the root of the age, so that some 3 % never come, as field studies find."""
 
+CARRY = 1.3
+"""A late bin is thought to hold at most this much more than the one before it has shown."""
+
 NEIGHBOURS = 4
 NEIGHBOUR_EVENTS = 1.0
 WORLD_EVENTS = 1.0
@@ -160,10 +163,13 @@ def world_hazards(history: History) -> list[float]:
     exposure = history.exposure()
     events = history.events
     scaled = [e / max(m, PRIOR_KNEE) for e, m in zip(exposure, MIDDLES, strict=True)]
-    out = []
+    out: list[float] = []
     for b in range(BINS):
+        share = PRIOR_SHARES[b]
+        if MIDDLES[b] > PRIOR_BEND:
+            share = min(share, CARRY * out[b - 1] * MIDDLES[b - 1])
         lo, hi = max(b - NEIGHBOURS, 0), min(b + NEIGHBOURS + 1, BINS)
-        around = (sum(events[lo:hi]) + NEIGHBOUR_EVENTS) / (sum(scaled[lo:hi]) + NEIGHBOUR_EVENTS / PRIOR_SHARES[b])
+        around = (sum(events[lo:hi]) + NEIGHBOUR_EVENTS) / (sum(scaled[lo:hi]) + NEIGHBOUR_EVENTS / share)
         prior = around / max(MIDDLES[b], PRIOR_KNEE)
         out.append((events[b] + WORLD_EVENTS) / (exposure[b] + WORLD_EVENTS / prior))
     return out

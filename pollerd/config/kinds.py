@@ -23,6 +23,7 @@ LONGEST_SOCKET_PATH = 107
 """Bytes that the kernel leaves for a Unix socket's path (``sun_path`` without its closing zero)."""
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?\.?", re.ASCII)
+_PRIVATE = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
 _MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
 
 
@@ -106,6 +107,18 @@ def duration(low: float, high: float) -> Kind[float]:
         if found is None or not low <= found <= high:
             raise Wrong(f"must be {FORM}, or a number of seconds, {bounds}")
         return found
+
+    return kind
+
+
+def durations(low: float, high: float, most: int) -> Kind[tuple[float, ...]]:
+    """Up to `most` durations, in seconds."""
+    each = duration(low, high)
+
+    def kind(value: object) -> tuple[float, ...]:
+        if not isinstance(value, list) or len(value) > most:
+            raise Wrong(f'must be an array of up to {most} durations, such as ["60s", "2h"]')
+        return tuple(map(each, value))
 
     return kind
 
@@ -238,7 +251,17 @@ def is_loopback(host: str) -> bool:
     return name == "localhost" or name.endswith(".localhost")
 
 
-def is_public_address(host: str) -> bool:
-    """Whether the host is written as an address that anybody could own. Names are judged when resolved."""
-    address = _address(host)
-    return address is not None and address.is_global
+def is_private(address: str) -> bool:
+    """Whether an IP address is of this machine (loopback) or of a private network (RFC 1918, RFC 4193).
+
+    Link-local addresses are neither: in a cloud, instance metadata is served on one.
+    """
+    found = _address(address)
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return found is not None and (found.is_loopback or any(found in network for network in _PRIVATE))
+
+
+def is_foreign_address(host: str) -> bool:
+    """Whether the host is written as an address that is not private. Names are judged when resolved."""
+    return _address(host) is not None and not is_private(host)

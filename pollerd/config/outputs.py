@@ -10,8 +10,9 @@ from pollerd.config.accounts import read_secret
 from pollerd.config.kinds import (
     command,
     duration,
+    durations,
     flag,
-    is_public_address,
+    is_foreign_address,
     mode,
     socket_fits,
     statement,
@@ -23,6 +24,7 @@ from pollerd.config.reader import Report, Table
 from pollerd.config.secret import SecretKind
 from pollerd.config.values import (
     DEFAULT_EVERY,
+    DEFAULT_RETRY_AFTER,
     DEFAULT_SOCKET_MODE,
     ExecOutput,
     FileOutput,
@@ -34,7 +36,7 @@ from pollerd.config.values import (
     WebhookRoute,
 )
 
-NOT_YET = frozenset({"metrics", "web", "sources", "outputs.webhook", "outputs.exec", "outputs.sqlite"})
+NOT_YET = frozenset({"metrics", "web"})
 """Tables that are understood but whose feature is not there: refused, since ignoring them would mislead."""
 
 
@@ -110,6 +112,7 @@ class OutputReader:
             secret=read_secret(table, "secret", SecretKind.SIGNING, self.place),
             all_events=table.take("all_events", flag, default=False),
             allow_remote=allow_remote,
+            retry_after=table.take("retry_after", durations(0.01, 30 * 86400, 20), DEFAULT_RETRY_AFTER),
             routes=tuple(self._route(each, allow_remote=allow_remote) for each in table.subtables("routes")),
         )
         table.close()
@@ -117,7 +120,7 @@ class OutputReader:
 
     def _url(self, table: Table, *, allow_remote: bool) -> str:
         url = table.require("url", webhook_url) or ""
-        if not allow_remote and is_public_address(urlsplit(url).hostname or ""):
+        if not allow_remote and is_foreign_address(urlsplit(url).hostname or ""):
             table.refuse("url", "must be a loopback or private address; for any other set allow_remote = true")
         return url
 

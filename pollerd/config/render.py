@@ -154,6 +154,7 @@ def _webhook(output: WebhookOutput) -> dict[str, object]:
             **_secret("secret", output.secret),
             "all_events": output.all_events,
             "allow_remote": output.allow_remote,
+            "retry_after": [_duration(seconds) for seconds in output.retry_after],
             "routes": [_route(route) for route in output.routes] or None,
         }
     )

@@ -16,6 +16,8 @@ BUILT_IN = "built-in defaults"
 DEFAULT_KEEP_FINISHED = 30 * 86400.0
 DEFAULT_SOCKET_MODE = 0o660
 DEFAULT_EVERY = 5.0
+DEFAULT_RETRY_AFTER = (60.0, 120.0, 360.0, 1440.0, 7200.0, 43200.0)
+"""The vendor's own schedule: seconds to wait after each failed attempt."""
 
 
 class MaskedUrl:
@@ -138,12 +140,15 @@ class WebhookRoute:
 
 @dataclass(frozen=True, slots=True)
 class WebhookOutput:
-    """``allow_remote`` False: receivers at loopback and private addresses only."""
+    """``allow_remote`` False: receivers at loopback and private addresses only. ``retry_after``: seconds to wait after
+    each failed attempt; after one more an event is parked.
+    """
 
     url: str
     secret: SecretSource | None = None
     all_events: bool = False
     allow_remote: bool = False
+    retry_after: tuple[float, ...] = DEFAULT_RETRY_AFTER
     routes: tuple[WebhookRoute, ...] = ()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -43,37 +44,34 @@ class Pages(View):
             case State.NEW | State.PENDING:
                 return self._pending(after, limit)
             case State.FINISHED:
-                when, number = _pair(after) if after is not None else (math.inf, MAX_MESSAGE_ID)
+                when, number = (math.inf, MAX_MESSAGE_ID) if after is None else _pair(after)
                 found = self._messages("page_finished", when, number, limit)
-                return Page(found, _full(found, limit) and f"{found[-1].finished_at!r}:{found[-1].id}")
+                return _page(found, limit, lambda last: f"{last.finished_at!r}:{last.id}")
             case _:
                 name = "page_all" if state is None else "page_gave_up"
                 found = self._messages(name, MAX_MESSAGE_ID if after is None else _number(after), limit)
-                return Page(found, _full(found, limit) and str(found[-1].id))
+                return _page(found, limit, lambda last: str(last.id - 1))
 
     def _pending(self, after: str | None, limit: int) -> Page:
         kind, _, rest = (after or f"{_NEW}:0").partition(":")
-        found: list[Message] = []
         place = (-math.inf, 0)
+        new: list[Message] = []
         if kind == _NEW:
-            found = self._messages("page_new", _number(rest), limit)
-            if len(found) == limit:
-                return Page(found, f"{_NEW}:{found[-1].id}")
+            new = self._messages("page_new", _number(rest), limit)
+            if len(new) == limit:
+                return Page(new, f"{_NEW}:{new[-1].id}")
         else:
             place = _pair(after or "")
-        room = limit - len(found)
+        room = limit - len(new)
         planned: list[Message] = []
         for account in self._pending_accounts():
             planned += self._messages("page_pending", account, *place, room)
         planned = heapq.nsmallest(room, planned, key=lambda message: (message.next_poll_at, message.id))
-        last = planned[-1] if planned else None
-        found += planned
-        return Page(found, _full(found, limit) and last and f"{last.next_poll_at!r}:{last.id}")
+        return _page(new + planned, limit, lambda last: f"{last.next_poll_at!r}:{last.id}")
 
 
-def _full(found: list[Message], limit: int) -> str | None:
-    """Truthy when there may be more."""
-    return "more" if len(found) == limit else None
+def _page(found: list[Message], limit: int, place: Callable[[Message], str]) -> Page:
+    return Page(found, place(found[-1]) if len(found) == limit else None)
 
 
 def _number(text: str) -> int:

@@ -1,8 +1,8 @@
 -- name: page_all
-SELECT {columns} FROM messages WHERE id < ? ORDER BY id DESC LIMIT ?;
+SELECT {columns} FROM messages WHERE id <= ? ORDER BY id DESC LIMIT ?;
 
 -- name: page_gave_up
-SELECT {columns} FROM messages WHERE state = 3 AND id < ? ORDER BY id DESC LIMIT ?;
+SELECT {columns} FROM messages WHERE state = 3 AND id <= ? ORDER BY id DESC LIMIT ?;
 
 -- name: page_finished
 SELECT {columns} FROM messages

@@ -100,6 +100,7 @@ class Store:
                 ("settle", settled),
                 ("tell", stored),
                 ("save_account", [_account_row(account) for account in batch.accounts]),
+                ("save_credit", [msgspec.structs.astuple(credit) for credit in batch.credits]),
                 ("save_cursor", [(c.name, c.seq, c.detail, batch.at) for c in batch.cursors]),
                 ("request_done", [(request,) for request in batch.done]),
                 ("set_meta", list(batch.notes)),
@@ -250,6 +251,13 @@ class Store:
         """A small named value (what the backoff learned, the store's identity)."""
         found = await self._fetch(self._reader, "get_meta", (name,))
         return found[0][0] if found else None
+
+    async def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """The rows of a reading statement, as of now. Raises as `commit`."""
+        try:
+            return list(await self._reader.execute_fetchall(sql, parameters))
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
 
     async def foreign_change(self) -> bool:
         """Whether another process has committed since the last call (true once after opening)."""

@@ -15,9 +15,17 @@ INSERT INTO events (seq, type, message_id, at, body) VALUES (?, ?, ?, ?, ?);
 -- name: count
 INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value;
 
+-- The credit has its own statement: whoever saves a hold knows only an old one.
 -- name: save_account
-INSERT OR REPLACE INTO accounts (name, held_reason, held_detail, held_since, held_until, held_total, credit, currency,
-    credit_low, credit_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO accounts (name, held_reason, held_detail, held_since, held_until, held_total, credit, currency,
+    credit_low, credit_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET held_reason = excluded.held_reason, held_detail = excluded.held_detail,
+    held_since = excluded.held_since, held_until = excluded.held_until, held_total = excluded.held_total;
+
+-- name: save_credit
+INSERT INTO accounts (name, credit, currency, credit_low, credit_at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET credit = excluded.credit, currency = excluded.currency,
+    credit_low = excluded.credit_low, credit_at = excluded.credit_at;
 
 -- name: save_cursor
 INSERT OR REPLACE INTO outputs (name, seq, detail, updated_at) VALUES (?, ?, ?, ?);

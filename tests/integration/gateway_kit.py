@@ -120,7 +120,9 @@ def secret(text: str, kind: SecretKind = SecretKind.TOKEN) -> InlineSecret:
     return InlineSecret(Secret(text), kind, Origin("test", "secret"))
 
 
-def account(url: str, *, auth: Auth | None = None, proxy: str | None = None, ca_file: Any = None, **limits: Any) -> Account:
+def account(
+    url: str, *, auth: Auth | None = None, proxy: str | None = None, ca_file: Any = None, **limits: Any
+) -> Account:
     return Account(
         "default",
         url,

@@ -54,7 +54,9 @@ class HandClock:
 class Bench:
     """A limiter, its clock, and every event it told."""
 
-    def __init__(self, rate: float = 10.0, restored: AccountState | None = None, clock: HandClock | None = None) -> None:
+    def __init__(
+        self, rate: float = 10.0, restored: AccountState | None = None, clock: HandClock | None = None
+    ) -> None:
         self.clock = clock or HandClock()
         self.limiter = AccountLimiter("default", Limits(rate), self.clock, random.Random(1), restored)
         self.told: list[events.Body] = []
