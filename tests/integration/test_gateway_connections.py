@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from aiohttp import ClientSession
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from pollerd.config import ConfigError
@@ -134,7 +135,7 @@ async def test_ages_that_are_promised() -> None:
 
 
 async def test_a_closed_client_opens_nothing_any_more() -> None:
-    def nothing() -> None:
+    def nothing() -> ClientSession:
         raise AssertionError
 
     slots = Slots(1, nothing, lambda: 0.0, lambda: 1.0)
@@ -178,24 +179,23 @@ async def test_a_private_authority_from_the_environment(
     authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(pem(authority, tmp_path)))
-    async with tls_server(authority.issue_cert("localhost")) as server:
-        async with client(server.url("https", "localhost")) as gateway:
-            assert isinstance(await gateway.read(ID), Answer)
+    certificate = authority.issue_cert("localhost")
+    async with tls_server(certificate) as server, client(server.url("https", "localhost")) as gateway:
+        assert isinstance(await gateway.read(ID), Answer)
 
 
 @pytest.mark.parametrize(
-    ("why", "trusted", "name", "expired", "says"),
+    ("why", "says"),
     [
-        ("expired", True, "localhost", True, "expired"),
-        ("an unknown authority", False, "localhost", False, "ca_file"),
-        ("for another host", True, "elsewhere.example", False, "another host name"),
+        ("expired", "expired"),
+        ("unknown authority", "ca_file"),
+        ("other host", "another host name"),
     ],
 )
-async def test_certificates_that_are_refused(
-    why: str, trusted: bool, name: str, expired: bool, says: str, authority: trustme.CA, tmp_path: Path
-) -> None:
-    ended = datetime.now(UTC) - timedelta(days=1) if expired else None
-    ca_file = pem(authority if trusted else trustme.CA(), tmp_path)
+async def test_certificates_that_are_refused(why: str, says: str, authority: trustme.CA, tmp_path: Path) -> None:
+    ended = datetime.now(UTC) - timedelta(days=1) if why == "expired" else None
+    ca_file = pem(trustme.CA() if why == "unknown authority" else authority, tmp_path)
+    name = "elsewhere.example" if why == "other host" else "localhost"
     async with tls_server(authority.issue_cert(name, not_after=ended)) as server:
         async with client(account(server.url("https", "localhost"), ca_file=ca_file)) as gateway:
             outcome = trouble(await gateway.read(ID))
@@ -207,9 +207,9 @@ async def test_certificates_that_are_refused(
 async def test_nothing_older_than_tls_1_2(authority: trustme.CA, tmp_path: Path) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(context)
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="deprecated"):
         context.minimum_version = ssl.TLSVersion.TLSv1
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="deprecated"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     async with raw_server(GOOD, tls=context) as server:
         url = server.url("https", "localhost")
@@ -221,9 +221,8 @@ async def test_nothing_older_than_tls_1_2(authority: trustme.CA, tmp_path: Path)
 
 
 async def test_plain_http_where_tls_was_expected() -> None:
-    async with raw_server(response(b"hello")) as server:
-        async with client(server.url("https", "localhost")) as gateway:
-            assert trouble(await gateway.read(ID)).kind in ("tls", "reset", "timeout")
+    async with raw_server(response(b"hello")) as server, client(server.url("https", "localhost")) as gateway:
+        assert trouble(await gateway.read(ID)).kind in ("tls", "reset", "timeout")
 
 
 @pytest.mark.parametrize("content", [None, "not a certificate"])
@@ -363,9 +362,11 @@ async def test_a_proxy_that_is_not_there() -> None:
 
 
 async def test_a_proxy_that_cannot_reach_the_gateway() -> None:
-    async with raw_server(response(b"", "502 Bad Gateway")) as server:
-        async with client(account("https://gateway.test", proxy=server.url())) as gateway:
-            assert trouble(await gateway.read(ID)).kind == "proxy"
+    async with (
+        raw_server(response(b"", "502 Bad Gateway")) as server,
+        client(account("https://gateway.test", proxy=server.url())) as gateway,
+    ):
+        assert trouble(await gateway.read(ID)).kind == "proxy"
 
 
 async def test_no_proxy_in_the_environment_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:

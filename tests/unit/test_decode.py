@@ -56,12 +56,17 @@ MESSAGE: dict[str, Any] = {
 }
 
 
+def named(*rows: tuple[Any, ...]) -> list[Any]:
+    """Cases whose first value, a sentence, is their name."""
+    return [pytest.param(*row, id=row[0]) for row in rows]
+
+
 def body(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-def decoded(recipient: dict[str, Any] | None = None, **fields: Any) -> Answer:
-    return decode_answer(body({**MESSAGE, "recipients": [{**RECIPIENT, **(recipient or {})}], **fields}), ID)
+def decoded(recipient: dict[str, Any]) -> Answer:
+    return decode_answer(body({**MESSAGE, "recipients": [{**RECIPIENT, **recipient}]}), ID)
 
 
 def test_a_full_answer_of_the_vendor() -> None:
@@ -75,13 +80,13 @@ def test_a_full_answer_of_the_vendor() -> None:
 
 @pytest.mark.parametrize(
     ("why", "shape"),
-    [
+    named(
         ("a list with one object, as documented", [MESSAGE]),
         ("a bare object, as several clients read it", MESSAGE),
         ("ours among others", [{**MESSAGE, "id": 1, "recipients": []}, MESSAGE, {**MESSAGE, "id": 2}]),
         ("an id written as text", {**MESSAGE, "id": str(ID)}),
         ("an id written as a float", {**MESSAGE, "id": float(ID)}),
-    ],
+    ),
 )
 def test_shapes_of_an_answer(why: str, shape: object) -> None:
     assert decode_answer(body(shape), ID).recipients[0].status == "ENROUTE", why
@@ -89,7 +94,7 @@ def test_shapes_of_an_answer(why: str, shape: object) -> None:
 
 @pytest.mark.parametrize(
     ("why", "raw", "kind"),
-    [
+    named(
         ("nothing", b"", "undecodable"),
         ("not JSON", b"hello", "undecodable"),
         ("ends in the middle", body([MESSAGE])[:-30], "undecodable"),
@@ -108,7 +113,7 @@ def test_shapes_of_an_answer(why: str, shape: object) -> None:
         ("no id", body({"recipients": []}), "wrong_message"),
         ("nested deeply", b'{"x":' + b"[" * 50_000 + b"]" * 50_000 + b"}", "undecodable"),
         ("very many objects", b'{"recipients":[' + b"{}," * MAX_CONTAINERS + b"{}]}", "too_large"),
-    ],
+    ),
 )
 def test_what_cannot_be_understood(why: str, raw: bytes, kind: str) -> None:
     with pytest.raises(DecodeError) as caught:
@@ -216,16 +221,16 @@ def test_fields_of_a_recipient(field: str, value: object, attribute: str, expect
     ],
 )
 def test_fields_of_a_message(field: str, value: object, attribute: str, expected: object) -> None:
-    assert getattr(decoded(**{field: value}), attribute) == expected
+    assert getattr(decode_answer(body({**MESSAGE, field: value}), ID), attribute) == expected
 
 
 @pytest.mark.parametrize(
     ("why", "raw"),
-    [
+    named(
         ("a lone surrogate in the text", rb'[{"id":421332671,"message":"\ud800","recipients":[{"msisdn":45}]}]'),
         ("bytes that are not UTF-8 in the text", b'[{"id":421332671,"message":"\xff","recipients":[{"msisdn":45}]}]'),
         ("blanks and a byte order mark before it", b'\xef\xbb\xbf \n[{"id":421332671,"recipients":[{"msisdn":45}]}]'),
-    ],
+    ),
 )
 def test_damage_in_what_nobody_needs_hides_nothing(why: str, raw: bytes) -> None:
     assert decode_answer(raw, ID).recipients[0].msisdn == 45, why

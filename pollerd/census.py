@@ -1,0 +1,241 @@
+"""The running daemon at one look: what `GET /status` tells and the metrics count."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from pollerd.backoff import Metrics, Policy
+from pollerd.ports import AccountState, Clock, OutputHealth
+from pollerd.store.reading import Reading
+from pollerd.store.view import AccountView, Overview
+
+_EVERY: Final = 1.0
+_KEPT: Final = 61
+SHORT: Final = 10.0
+LONG: Final = 60.0
+"""Seconds over which polls a second are told."""
+
+
+class Crowd(Protocol):
+    """A window as seen from here."""
+
+    def __len__(self) -> int: ...
+    @property
+    def backlog(self) -> int: ...
+
+
+class Pace(Protocol):
+    """A limiter as seen from here."""
+
+    @property
+    def held(self) -> AccountState | None: ...
+    @property
+    def held_total(self) -> float: ...
+    @property
+    def rate(self) -> float: ...
+
+
+class Polling(Protocol):
+    """A poller as seen from here."""
+
+    @property
+    def polls(self) -> int: ...
+    @property
+    def asking(self) -> Mapping[int, float]: ...
+    @property
+    def window(self) -> Crowd: ...
+    @property
+    def limiter(self) -> Pace: ...
+
+
+class Committing(Protocol):
+    """A committer as seen from here."""
+
+    @property
+    def trouble(self) -> str: ...
+
+
+class Log(Protocol):
+    """The event log as seen from here."""
+
+    @property
+    def last(self) -> int: ...
+    @property
+    def path(self) -> Path: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What an account is allowed: requests a second, and connections at a time."""
+
+    rate: float
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSight:
+    """One account. `in_memory` messages are known to the poller, `backlog` of them are due and wait for the limit.
+
+    `polls_short` and `polls_long` are polls a second over the last 10 and 60 s; `stored` is what the database knows.
+    """
+
+    name: str
+    bounds: Bounds
+    polls: int
+    polls_short: float
+    polls_long: float
+    asking: int
+    in_memory: int
+    backlog: int
+    rate: float
+    held: AccountState | None
+    held_total: float
+    stored: AccountView
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSight:
+    """One output: `seq` is its place (of its reader furthest behind), `lag` how many events are committed behind it."""
+
+    name: str
+    seq: int
+    lag: int
+    trouble: str
+    readers: int | None
+    behind_since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Everything at the instant `at` (UNIX seconds). `uptime` is in seconds, sizes are bytes; `complaint` says what
+    stands still. Accounts that only the database knows are in `overview` alone.
+    """
+
+    at: float
+    uptime: float
+    accounts: tuple[AccountSight, ...]
+    outputs: tuple[OutputSight, ...]
+    overview: Overview
+    last_seq: int
+    database_size: int
+    wal_size: int
+    backoff: Metrics
+    trouble: str
+    complaint: str | None
+
+    @property
+    def oldest_due_lag(self) -> float:
+        """Seconds that the message which is longest due has waited; 0 when none is due."""
+        due = [account.next_poll_at for account in self.overview.accounts if account.next_poll_at is not None]
+        return max(0.0, self.at - min(due)) if due else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the census looks at. `stuck` tells what stands still and is asked every second."""
+
+    clock: Clock
+    log: Log
+    committer: Committing
+    policy: Policy
+    pollers: Mapping[str, Polling]
+    bounds: Mapping[str, Bounds]
+    outputs: Callable[[], Sequence[OutputHealth]]
+    stuck: Callable[[], str | None]
+
+
+class Census:
+    """Looks at the parts; `run` keeps what has to be watched over time."""
+
+    def __init__(self, parts: Parts, reading: Reading) -> None:
+        self._parts = parts
+        self._reading = reading
+        self._began = parts.clock.monotonic()
+        self._marks: deque[tuple[float, dict[str, int]]] = deque(maxlen=_KEPT)
+        self._mark()
+        self.complaint: str | None = None
+
+    async def run(self) -> None:
+        """Count once a second until cancelled."""
+        while True:
+            await asyncio.sleep(_EVERY)
+            self._mark()
+            self.complaint = self._parts.stuck()
+
+    @property
+    def trouble(self) -> str:
+        """The trouble with the database, empty when there is none."""
+        return self._parts.committer.trouble
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the start."""
+        return self._parts.clock.monotonic() - self._began
+
+    async def take(self) -> Sight:
+        """One look. Raises StoreError."""
+        parts = self._parts
+        now = parts.clock.now()
+        overview = await self._reading.read(lambda pages: pages.overview(now))
+        stored = {account.name: account for account in overview.accounts}
+        return Sight(
+            at=now,
+            uptime=self.uptime,
+            accounts=tuple(self._account(name, poller, stored) for name, poller in parts.pollers.items()),
+            outputs=tuple(self._outputs(overview)),
+            overview=overview,
+            last_seq=parts.log.last,
+            database_size=_size(parts.log.path),
+            wal_size=_size(Path(f"{parts.log.path}-wal")),
+            backoff=parts.policy.metrics(),
+            trouble=parts.committer.trouble,
+            complaint=self.complaint,
+        )
+
+    def _account(self, name: str, poller: Polling, stored: Mapping[str, AccountView]) -> AccountSight:
+        limiter = poller.limiter
+        return AccountSight(
+            name=name,
+            bounds=self._parts.bounds[name],
+            polls=poller.polls,
+            polls_short=self._rate(name, poller.polls, SHORT),
+            polls_long=self._rate(name, poller.polls, LONG),
+            asking=len(poller.asking),
+            in_memory=len(poller.window),
+            backlog=poller.window.backlog,
+            rate=limiter.rate,
+            held=limiter.held,
+            held_total=limiter.held_total,
+            stored=stored.get(name) or AccountView(name),
+        )
+
+    def _outputs(self, overview: Overview) -> list[OutputSight]:
+        last = self._parts.log.last
+        since = {output.name: output.behind_since for output in overview.outputs}
+        found = []
+        for health in self._parts.outputs():
+            lag = max(0, last - health.seq)
+            behind = since.get(health.name) if lag else None
+            found.append(OutputSight(health.name, health.seq, lag, health.trouble, health.readers, behind))
+        return found
+
+    def _mark(self) -> None:
+        polls = {name: poller.polls for name, poller in self._parts.pollers.items()}
+        self._marks.append((self._parts.clock.monotonic(), polls))
+
+    def _rate(self, name: str, polls: int, seconds: float) -> float:
+        now = self._parts.clock.monotonic()
+        at, before = next(((at, before) for at, before in self._marks if now - at <= seconds + 0.5), self._marks[-1])
+        return (polls - before.get(name, 0)) / (now - at) if now > at else 0.0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,148 @@
+"""One POST to a receiver: to no address that is not allowed, through no proxy, after no redirect, in bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from importlib.metadata import version
+from typing import Any, Final, NamedTuple, Self
+from urllib.parse import urlsplit
+
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientOSError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    ServerDisconnectedError,
+    TCPConnector,
+)
+
+from pollerd.config import WebhookRoute
+from pollerd.config.kinds import is_private
+from pollerd.outputs.webhook.sign import Signer
+
+PATIENCE: Final = 15.0
+"""Seconds in which a receiver has to answer, connecting included."""
+_KEEP_ALIVE: Final = 1.0
+"""Seconds an unused connection is kept: less than receivers keep theirs, so that we are the ones to close."""
+_ANSWER: Final = 16 * 1024
+_ANSWER_PATIENCE: Final = 1.0
+_HEADERS: Final = {"Content-Type": "application/json", "User-Agent": f"pollerd/{version('pollerd')}"}
+_DOWN: Final = frozenset({429, 502, 503, 504})
+"""Answers that say that the receiver, not the event, is the trouble."""
+
+
+class Reply(NamedTuple):
+    """What became of a post. `down`: the receiver is not there at all. `detail` says what a failure was."""
+
+    taken: bool
+    down: bool = False
+    detail: str = ""
+
+
+class NotAllowedError(OSError):
+    """The receiver's name leads to an address outside of loopback and private networks."""
+
+
+class Receiver:
+    """Posts to one URL. Closed by `close`."""
+
+    def __init__(self, route: WebhookRoute, *, allow_remote: bool, connections: int, patience: float = PATIENCE) -> None:
+        parts = urlsplit(route.url)
+        self.name = f"{parts.scheme}://{parts.netloc}{parts.path}"
+        """The URL without its query, which may hold a secret."""
+        self._url = route.url
+        self._signer = Signer(route.secret, self.name)
+        self._patience = patience
+        connector = TCPConnector(
+            limit=connections,
+            ttl_dns_cache=5,
+            keepalive_timeout=_KEEP_ALIVE,
+            # Judged where the connection is made: what a name led to a moment ago proves nothing.
+            socket_factory=None if allow_remote else _guarded,
+        )
+        self._session = ClientSession(
+            connector=connector,
+            cookie_jar=DummyCookieJar(),
+            timeout=ClientTimeout(total=patience),
+            trust_env=False,
+            headers=_HEADERS,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    def reload(self) -> None:
+        """Look at the secret's source again."""
+        self._signer.reload()
+
+    async def post(self, body: bytes) -> Reply:
+        """Post once. Every failure is a value; only cancellation is raised."""
+        headers = self._signer.headers(body)
+        try:
+            try:
+                return await self._post(body, headers)
+            except (ServerDisconnectedError, ConnectionResetError):
+                # Most often a kept connection that the receiver was just closing; this one attempt deserves a new one.
+                return await self._post(body, headers)
+        except TimeoutError:
+            return Reply(taken=False, down=True, detail=f"no answer within {self._patience:g} s")
+        except (ClientError, OSError) as error:
+            return Reply(taken=False, down=True, detail=_words(error))
+
+    async def _post(self, body: bytes, headers: dict[str, str]) -> Reply:
+        response = await self._session.post(self._url, data=body, headers=headers, allow_redirects=False)
+        try:
+            status = response.status
+            if 200 <= status < 300:
+                await _drain(response)
+                return Reply(taken=True)
+        finally:
+            # After a whole body the connection is free already; else this closes it.
+            response.close()
+        location = " (redirects are not followed)" if 300 <= status < 400 else ""
+        return Reply(taken=False, down=status in _DOWN, detail=f"answered {status}{location}")
+
+
+async def _drain(response: ClientResponse) -> None:
+    """Take the rest of a short answer, so that the connection can be used again."""
+    with contextlib.suppress(ClientError, OSError):
+        async with asyncio.timeout(_ANSWER_PATIENCE):
+            left = _ANSWER
+            while left > 0 and (piece := await response.content.read(left)):
+                left -= len(piece)
+
+
+def _guarded(address: tuple[Any, ...]) -> socket.socket:
+    family, kind, protocol, _, place = address
+    if not is_private(str(place[0])):
+        raise NotAllowedError(
+            errno.EACCES,
+            f"{place[0]} is neither a loopback nor a private address; set allow_remote = true to post there",
+        )
+    return socket.socket(family, kind, protocol)
+
+
+def _words(error: Exception) -> str:
+    refused: BaseException | None = error
+    while refused is not None:
+        if isinstance(refused, NotAllowedError):
+            return str(refused.strerror)
+        refused = refused.__cause__ or refused.__context__
+    match error:
+        case ClientConnectorError():
+            return f"cannot be connected to: {error.os_error.strerror or error.os_error}"
+        case ServerDisconnectedError() | ConnectionResetError():
+            return "closed the connection without an answer"
+        case ClientOSError() | OSError():
+            return f"connection failed: {error.strerror or error}"
+        case _:
+            return f"{type(error).__name__}: {error}"

@@ -1,0 +1,74 @@
+"""The signature in `X-Gwapi-Signature`: a JWT whose payload is the posted body, byte for byte."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from jwt import InvalidKeyError, PyJWS
+from jwt.algorithms import HMACAlgorithm
+
+from pollerd.config import ConfigError, SecretSource
+from pollerd.errors import OutputError
+
+logger = logging.getLogger(__name__)
+
+HEADER: Final = "X-Gwapi-Signature"
+
+
+class _AnyLength(HMACAlgorithm):
+    """HS256 as the vendor has it: the secret's length is the receiver's choice, and no cause for a warning a post."""
+
+    def check_key_length(self, key: bytes) -> str | None:
+        """Nothing to say about any length."""
+        return None
+
+
+class Signer:
+    """Signs with the secret that its source holds; without a source there is no signature.
+
+    Raises OutputError when the secret cannot be had at the start; later the last good one is kept.
+    """
+
+    def __init__(self, source: SecretSource | None, url: str) -> None:
+        self._source = source
+        self._url = url
+        self._jws = PyJWS(algorithms=[])
+        self._jws.register_algorithm("HS256", _AnyLength(HMACAlgorithm.SHA256))
+        self._secret = ""
+        self._fingerprint = None if source is None else source.fingerprint()
+        if source is not None:
+            try:
+                self._secret = self._read(source)
+            except ConfigError as error:
+                raise OutputError(str(error)) from error
+
+    def headers(self, body: bytes) -> dict[str, str]:
+        """The signature's header for a body; none without a secret."""
+        if self._source is None:
+            return {}
+        return {HEADER: self._jws.encode(body, self._secret, algorithm="HS256")}
+
+    def reload(self) -> None:
+        """Look at the secret's source again."""
+        source = self._source
+        fingerprint = None if source is None else source.fingerprint()
+        if source is None or fingerprint is None or fingerprint == self._fingerprint:
+            return
+        self._fingerprint = fingerprint
+        try:
+            secret = self._read(source)
+        except (ConfigError, OutputError) as error:
+            logger.error("webhook %s: the new secret cannot be used, the old one stays: %s", self._url, error)
+            return
+        if secret != self._secret:
+            self._secret = secret
+            logger.info("webhook %s: the secret was replaced", self._url)
+
+    def _read(self, source: SecretSource) -> str:
+        secret = source.read().reveal()
+        try:
+            self._jws.encode(b"{}", secret, algorithm="HS256")
+        except InvalidKeyError as error:
+            raise OutputError(f"webhook {self._url}: the secret cannot sign ({error}); choose another one") from error
+        return secret
