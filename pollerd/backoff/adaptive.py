@@ -22,6 +22,11 @@ STEER_QUOTA = 300
 STEER_QUOTA_YOUNG = 40
 MIXTURE = 16
 DUE_AGAIN = 10
+START_STEPS = 8
+START_CLOSE = 0.05
+EVENTS_TO_DOUBLE = 8.0
+"""With each so many events the price may rise by its first value: what has not come yet must not scare a young policy."""
+
 OUTAGE_AGE = 1800.0
 OUTAGE_EVENTS = 200.0
 STALLED_SHARE = 0.5
@@ -60,6 +65,7 @@ class Adaptive:
         self._learned = Learned(self._settings)
         self._outages = Outages()
         self._price = 1.0
+        self._start_price = 0.0
         fixed = self._settings.first_poll_after
         self._first = budget.FIRST_START if fixed is None else fixed
         self._steered_at = -1e18
@@ -242,12 +248,13 @@ class Adaptive:
 
     def _start(self, now: float) -> None:
         """The price at which the first plan meets the budget."""
-        for _ in range(24):
+        for _ in range(START_STEPS):
             self._learned.build(self._learned.world, now, self._price, self._first)
             before = self._price
             self._steer(now)
-            if abs(self._price / before - 1.0) < 0.01:
+            if abs(self._price / before - 1.0) < START_CLOSE:
                 break
+        self._start_price = self._price
 
     def _steering_due(self, now: float) -> bool:
         young = self._learned.world.young()
@@ -271,6 +278,9 @@ class Adaptive:
         self._group_ratio = self._groups_cost()
         self._predicted = single * self._group_ratio
         self._price = budget.steered(self._price, self._predicted, self._settings.polls_per_message)
+        if young and self._start_price:
+            most = self._start_price * (1.0 + self._learned.world.seen / EVENTS_TO_DOUBLE)
+            self._price = min(self._price, max(most, budget.PRICE_LOW))
         self._steered_at = now
         self._quota = STEER_QUOTA_YOUNG if young else STEER_QUOTA
 

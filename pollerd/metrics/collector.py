@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,12 +11,22 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 
-from pollerd.census import Sight
+from pollerd.census import AccountSight, Sight
 from pollerd.events import TYPES
 from pollerd.metrics.meter import AccountMeter, CommitMeter, Histogram, Meter
 from pollerd.model import HoldReason
 
 _PREFIX: Final = "pollerd_"
+_ACCOUNT_GAUGES: Final[tuple[tuple[str, str, Callable[[AccountSight], float]], ...]] = (
+    ("account_request_rate", "Requests a second in force.", lambda a: a.rate),
+    ("account_request_rate_limit", "Requests a second as configured.", lambda a: a.bounds.rate),
+    ("account_connections", "Requests under way.", lambda a: a.asking),
+    ("account_connections_limit", "Connections as configured.", lambda a: a.bounds.connections),
+    ("account_messages_in_memory", "Messages in memory: due soon or under way.", lambda a: a.in_memory),
+    ("account_backlog", "Messages in memory that are due and wait for the limit.", lambda a: a.backlog),
+    ("account_due", "Messages that are due, counted up to 100,000.", lambda a: a.stored.due),
+    ("account_late", "Messages due for a minute or more, counted up to 100,000.", lambda a: a.stored.late),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +145,7 @@ def _accounts(sight: Sight) -> Iterator[Metric]:
     for account in sight.accounts:
         total.add_metric((account.name,), account.held_total)
     yield total
-    gauges = {
-        "account_request_rate": ("Requests a second in force.", lambda a: a.rate),
-        "account_request_rate_limit": ("Requests a second as configured.", lambda a: a.bounds.rate),
-        "account_connections": ("Requests under way.", lambda a: a.asking),
-        "account_connections_limit": ("Connections as configured.", lambda a: a.bounds.connections),
-        "account_messages_in_memory": ("Messages in memory: due soon or under way.", lambda a: a.in_memory),
-        "account_backlog": ("Messages in memory that are due and wait for the limit.", lambda a: a.backlog),
-        "account_due": ("Messages that are due, counted up to 100,000.", lambda a: a.stored.due),
-        "account_late": ("Messages due for a minute or more, counted up to 100,000.", lambda a: a.stored.late),
-    }
-    for name, (text, value) in gauges.items():
+    for name, text, value in _ACCOUNT_GAUGES:
         made = GaugeMetricFamily(f"{_PREFIX}{name}", text, labels=("account",))
         for account in sight.accounts:
             made.add_metric((account.name,), value(account))

@@ -34,8 +34,7 @@ class Histogram:
 
     def add(self, value: float) -> None:
         """Count a value; what is below zero (two clocks disagree) counts as zero."""
-        if value < 0.0:
-            value = 0.0
+        value = max(value, 0.0)
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
@@ -87,7 +86,7 @@ class AccountMeter:
         # Not `Histogram.add`: two calls more would double the price.
         counts = self._lag_counts
         counts[bisect_left(LAG_BOUNDS, lag)] += 1
-        self.lag.total += lag if lag > 0.0 else 0.0
+        self.lag.total += max(0.0, lag)
         counts = self._request_counts
         counts[bisect_left(REQUEST_BOUNDS, seconds)] += 1
         self.requests.total += seconds

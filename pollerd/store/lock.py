@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from pollerd.errors import DatabaseBusyError, StoreError
-from pollerd.store.schema import own_as_folder
+from pollerd.store.schema import create_folder, own_as_folder
 
 _PATIENCE: Final = 0.5
 """Seconds: a look by :func:`owner_pid` holds the lock for microseconds and must not turn a daemon away."""
@@ -82,6 +82,7 @@ def owner_pid(database: str | os.PathLike[str]) -> int | None:
 
 def _open(path: Path) -> int:
     with _explained(path):
+        create_folder(path.parent)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         except FileExistsError:

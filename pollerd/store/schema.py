@@ -161,7 +161,7 @@ def _is_busy(error: sqlite3.Error) -> bool:
 
 def _create(database: Path) -> None:
     try:
-        _create_folder(database.parent)
+        create_folder(database.parent)
         try:
             descriptor = os.open(database, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
         except FileExistsError:
@@ -187,7 +187,8 @@ def own_as_folder(descriptor: int, folder: Path) -> None:
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
-def _create_folder(folder: Path) -> None:
+def create_folder(folder: Path) -> None:
+    """Create the folder and those above it where they are missing, closed to others whatever the umask."""
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     for parent in reversed(missing):
         try:

@@ -7,16 +7,29 @@ import json
 import os
 import sqlite3
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import PIPE
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pollerd.simulator import Simulator
 
 COMMAND: Final = Path(sys.executable).with_name("pollerd")
 PATIENCE: Final = 60.0
 LOOK: Final = 0.02
+
+
+class Running(Protocol):
+    """A process: asyncio's own, or one of the warm server."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    def send_signal(self, signal: int) -> None: ...
+    def kill(self) -> None: ...
+    def terminate(self) -> None: ...
+    async def wait(self) -> int: ...
 
 
 async def until(condition: Callable[[], object], what: str, *, patience: float = PATIENCE) -> None:
@@ -38,7 +51,7 @@ class Deployment:
         self.file = folder / "events.ndjson"
         self.socket = folder / "events.sock"
         self.config = folder / "pollerd.toml"
-        self.process: Process | None = None
+        self.process: Running | None = None
         url = gateway if isinstance(gateway, str) else gateway.url
         token = "token" if isinstance(gateway, str) else next(iter(gateway.config.credentials.tokens))
         self.configure(url, token, **settings)
@@ -80,18 +93,26 @@ format = "json"
 
     # -- the daemon
 
-    async def start(self, *, environment: dict[str, str] | None = None) -> Process:
-        """Start `pollerd run` and return once it says that it has started."""
+    async def launch(self, *, environment: dict[str, str] | None = None) -> Running:
+        """Start `pollerd run` and return at once."""
         with (self.folder / "log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 COMMAND, "run", "-c", self.config, stdout=PIPE, stderr=log, env={**os.environ, **(environment or {})}
             )
-        starts = len([entry for entry in self.log() if entry.get("event") == "started"])
-        process = self.process
+        return self.process
+
+    async def start(self, *, environment: dict[str, str] | None = None) -> Running:
+        """Start `pollerd run` and return once it says that it has started."""
+        log = self.folder / "log"
+        before = log.stat().st_size if log.exists() else 0
+        process = await self.launch(environment=environment)
 
         def up() -> bool:
-            assert process.returncode is None, self.text_log()[-2000:]
-            return len([entry for entry in self.log() if entry.get("event") == "started"]) > starts
+            with log.open("rb") as text:
+                text.seek(before)
+                said = text.read()
+            assert process.returncode is None, said.decode()[-2000:]
+            return b'"event":"started"' in said.replace(b": ", b":")
 
         await until(up, "the daemon starts")
         return process

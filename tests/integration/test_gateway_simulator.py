@@ -154,13 +154,13 @@ async def test_random_faults_of_all_kinds_hold_no_account_for_long() -> None:
 
 
 async def test_an_outage_is_probed_and_over_as_soon_as_the_gateway_is_back() -> None:
-    async with Simulator(world("500:next=7")) as simulator:
+    async with Simulator(world("500:next=6")) as simulator:
         account = at(simulator, rate=100.0)
         async with client(account) as gateway:
             limiter = AccountLimiter("default", account.limits, Clock(), random.Random(1))
             polling = Polling(gateway, limiter)
             await asyncio.wait_for(polling.run(1, lambda: len(polling.outcomes) >= 20), 60.0)
-    assert [type(outcome).__name__ for outcome in polling.outcomes[:8]] == ["Trouble"] * 7 + ["Answer"]
+    assert [type(outcome).__name__ for outcome in polling.outcomes[:7]] == ["Trouble"] * 6 + ["Answer"]
     assert polling.told == ["Held", "Recovered"]
     assert limiter.held_total >= 1.5 + 3.0
 

@@ -119,6 +119,17 @@ def test_one_owner_at_a_time_by_whatever_name(tmp_path: Path) -> None:
     Ownership.acquire(database).release()
 
 
+def test_ownership_comes_before_the_database_and_its_folder(tmp_path: Path) -> None:
+    database = tmp_path / "new" / "p.db"
+    with Ownership.acquire(database):
+        assert mode(database.parent) == 0o750
+        assert mode(tmp_path / "new" / "p.db.lock") == 0o640
+        assert not database.exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be used"):
+        Ownership.acquire(tmp_path / "file" / "p.db")
+
+
 def test_ownership_dies_with_its_process(tmp_path: Path) -> None:
     database = tmp_path / "p.db"
     code = (

@@ -526,10 +526,12 @@ class Counting:
 
 
 async def test_numbers_left_out_cost_nothing(path: Path, database: Path) -> None:
-    async with opened(database) as store, running(FileOutput(path), log := Counting(store)) as task:
+    output = FileOutput(path)
+    async with opened(database) as store, running(output, log := Counting(store)) as task:
         await commit(store, 2)
         await wait_told(path, 2)
         await store.advance_seq(100)
+        output.reopen()
         log.reads = 0
         await asyncio.wait({task}, timeout=0.5)
         assert log.reads < 10

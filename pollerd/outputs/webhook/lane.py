@@ -42,7 +42,7 @@ class Job:
 
 
 class Breaker:
-    """After a few failures in a row to reach a receiver, one post at a time, with growing pauses, until one succeeds."""
+    """After a few failures in a row to reach a receiver: one post at a time, growing pauses, until one gets through."""
 
     def __init__(self) -> None:
         self._failures = 0
@@ -85,6 +85,7 @@ class Lane:
         self._wake = asyncio.Event()
         self._breaker = Breaker()
         self._failed = 0
+        self._stopping = False
         self._clock = asyncio.get_running_loop().time
         self._tasks = [asyncio.create_task(self._work(), name=f"webhook {name}") for _ in range(PARALLEL)]
 
@@ -118,20 +119,15 @@ class Lane:
     async def stop(self, grace: float) -> None:
         """Post nothing more; posts under way get `grace` seconds to be answered."""
         self._queue.clear()
-        busy = [task for task in self._tasks if not task.done()]
-        for task in busy:
-            # Those that wait for work end at once, the others after their answer.
-            task.set_name("stopping")
+        self._stopping = True
         self._wake.set()
-        await asyncio.wait(busy, timeout=grace)
-        for task in busy:
+        await asyncio.wait(self._tasks, timeout=grace)
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*busy, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _work(self) -> None:
-        me = asyncio.current_task()
-        assert me is not None
-        while me.get_name() != "stopping":
+        while not self._stopping:
             if not self._queue:
                 self._wake.clear()
                 await self._wake.wait()

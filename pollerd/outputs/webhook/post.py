@@ -52,7 +52,9 @@ class NotAllowedError(OSError):
 class Receiver:
     """Posts to one URL. Closed by `close`."""
 
-    def __init__(self, route: WebhookRoute, *, allow_remote: bool, connections: int, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, route: WebhookRoute, *, allow_remote: bool, connections: int, patience: float = PATIENCE
+    ) -> None:
         parts = urlsplit(route.url)
         self.name = f"{parts.scheme}://{parts.netloc}{parts.path}"
         """The URL without its query, which may hold a secret."""

@@ -1,0 +1,284 @@
+"""Events to local receivers, as the vendor's webhook posts them: signed, tried again, each message in order.
+
+An event that its receiver does not take goes to the book (`ports.DeliveryBook`) with the time of its next attempt, so
+that the output's place moves on and a restart forgets nothing. Each route is a lane of its own: a receiver that is
+slow or down delays no other. Memory holds some hundred events, however many wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pollerd import failpoints
+from pollerd.config import WebhookOutput as Settings
+from pollerd.errors import StoreError, StoreUnavailableError
+from pollerd.outputs.webhook.body import Routes, lanes
+from pollerd.outputs.webhook.desk import ACCOUNTS, Desk
+from pollerd.outputs.webhook.lane import PARALLEL, ROOM, Job, Lane
+from pollerd.outputs.webhook.post import PATIENCE, Receiver, Reply
+from pollerd.ports import Clock, Cursor, DeliveryBook, DeliveryChange, EventLog, OutputHealth
+
+logger = logging.getLogger(__name__)
+
+_OPEN: Final = 512
+"""Events from the log in memory at most, all lanes together."""
+_GATHER: Final = 0.05
+"""Seconds between two transactions at least."""
+_LOOK: Final = 1.0
+"""Seconds between two looks for what a command took up again, and at the secrets."""
+_RETRY: Final = 1.0
+_STOP_GRACE: Final = 2.0
+_RELABEL: Final = 500
+_CLEAN_EVERY: Final = 600.0
+_REMIND_EVERY: Final = 60.0
+_CLOCK_SLACK: Final = 3600.0
+
+
+class WebhookOutput:
+    """Posts events to the configured receivers. Fulfils `ports.Output` and `ports.Preparing`.
+
+    `keep_parked` is in seconds: how long an event that nobody took stays listed. `patience`: seconds for one post.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        book: DeliveryBook,
+        clock: Clock,
+        *,
+        keep_parked: float,
+        name: str = "webhook",
+        patience: float = PATIENCE,
+    ) -> None:
+        self._settings = settings
+        self._book = book
+        self._clock = clock
+        self._keep_parked = keep_parked
+        self._name = name
+        self._patience = patience
+        self._run: _Run | None = None
+        self._seq = 0
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def health(self) -> OutputHealth:
+        """`seq` is its place: all up to there is taken, or waits in the book for another attempt."""
+        if self._run is None:
+            return OutputHealth(self._name, self._seq)
+        return OutputHealth(self._name, self._run.desk.place, self._run.trouble)
+
+    def reopen(self) -> None:
+        """Look at the secrets at once."""
+        if self._run is not None:
+            self._run.reload()
+
+    async def prepare(self, log: EventLog) -> None:
+        """A new output begins with what happens from now on."""
+        if await log.cursor(self._name) is None:
+            await log.save_cursor(Cursor(self._name, log.last, Routes(self._settings).note))
+
+    async def run(self, log: EventLog) -> None:
+        """Post events until cancelled. Raises OutputError for a secret that cannot be used, StoreError."""
+        await self.prepare(log)
+        cursor = await log.cursor(self._name)
+        assert cursor is not None
+        if log.pruned > cursor.seq:
+            lost = (cursor.seq + 1, log.pruned)
+            logger.error(
+                "output %s: events %d to %d were deleted by retention before they were posted", self.name, *lost
+            )
+        routes = Routes(self._settings)
+        if cursor.detail != routes.note:
+            await self._relabel(routes)
+        self._seq = max(cursor.seq, log.pruned)
+        async with contextlib.AsyncExitStack() as stack:
+            receivers = {
+                name: await stack.enter_async_context(
+                    Receiver(
+                        route,
+                        allow_remote=self._settings.allow_remote,
+                        connections=PARALLEL,
+                        patience=self._patience,
+                    )
+                )
+                for name, route in lanes(self._settings)
+            }
+            desk = Desk(self._name, routes, self._settings.retry_after, self._seq)
+            self._run = _Run(desk, self._book, self._clock, self._settings.retry_after, self._keep_parked)
+            try:
+                await self._run.work(log, receivers)
+            finally:
+                self._seq = desk.place
+                self._run = None
+
+    async def _relabel(self, routes: Routes) -> None:
+        """The routes have changed: what waits goes where it would go now."""
+        after = 0
+        while waiting := await self._book.undelivered(after, _RELABEL):
+            moved = [(d.seq, lane) for d in waiting if (lane := routes.lane(d.body)) != d.lane]
+            if moved:
+                await self._book.relabel(moved)
+            after = waiting[-1].seq
+
+
+class _Run:
+    """One start of the output: the loop between log, book and lanes."""
+
+    def __init__(
+        self, desk: Desk, book: DeliveryBook, clock: Clock, retry_after: tuple[float, ...], keep_parked: float
+    ) -> None:
+        self.desk = desk
+        self._book = book
+        self._clock = clock
+        self._longest = max(retry_after, default=0.0) + _CLOCK_SLACK
+        self._keep_parked = keep_parked
+        self._results: list[tuple[Job, Reply | None]] = []
+        self._wake = asyncio.Event()
+        self._lanes: Mapping[str, Lane] = {}
+        self._trouble = ""
+        self._unsaved: DeliveryChange | None = None
+        self._time = asyncio.get_running_loop().time
+        self._cleaned_at = -_CLEAN_EVERY
+        self._reminded_at = -_REMIND_EVERY
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong, in words; empty when all is well."""
+        if self._trouble:
+            return self._trouble
+        return "; ".join(lane.trouble for lane in self._lanes.values() if lane.trouble)
+
+    def reload(self) -> None:
+        """Look at the secrets again."""
+        for lane in self._lanes.values():
+            lane.reload()
+
+    async def work(self, log: EventLog, receivers: Mapping[str, Receiver]) -> None:
+        """Work until cancelled."""
+        self._lanes = {name: Lane(name, receiver, self._done) for name, receiver in receivers.items()}
+        try:
+            while True:
+                began = self._time()
+                await self._turn(log)
+                await asyncio.sleep(max(0.0, began + _GATHER - self._time()))
+        finally:
+            # Answers on their way are worth a moment: what they say is not posted twice.
+            await asyncio.gather(*(lane.stop(_STOP_GRACE) for lane in self._lanes.values()))
+            self._settle()
+            with contextlib.suppress(StoreError):
+                if self._unsaved is not None:
+                    # In this order: the place must not get ahead of what waits.
+                    await self._book.save(self._unsaved)
+                await self._book.save(self.desk.change(self._clock.now()))
+
+    async def _turn(self, log: EventLog) -> None:
+        for lane in self._lanes.values():
+            lane.check()
+        self._settle()
+        if self.desk.changed:
+            await self._save()
+        self._remind()
+        await self._clean()
+        await self._load()
+        if not await self._bring(log):
+            await self._wait(log)
+
+    def _done(self, job: Job, reply: Reply | None) -> None:
+        self._results.append((job, reply))
+        self._wake.set()
+
+    def _settle(self) -> None:
+        results, self._results = self._results, []
+        now = self._clock.now()
+        for job, reply in results:
+            self.desk.settle(job, reply, self._lanes, now)
+
+    async def _save(self) -> None:
+        self._unsaved = change = self.desk.change(self._clock.now())
+        failpoints.hit("webhook.before_save")
+        while True:
+            try:
+                await self._book.save(change)
+            except StoreUnavailableError as error:
+                # Beginning anew would post again what was taken; nothing further is posted meanwhile.
+                self._trouble = str(error)
+                await asyncio.sleep(_RETRY)
+            else:
+                break
+        self._unsaved = None
+        self._trouble = ""
+        failpoints.hit("webhook.after_save")
+        self.desk.saved(self._lanes)
+
+    async def _load(self) -> None:
+        now = self._clock.now()
+        for lane in self._lanes.values():
+            if lane.room > 0:
+                # Those in memory are found too, and left out.
+                due = await self._book.due(lane.name, now, now + self._longest, lane.room + lane.load)
+                self.desk.load(due, lane)
+
+    async def _bring(self, log: EventLog) -> bool:
+        """Take events from the log; False when there are none or no room for any."""
+        room = min(max(lane.room for lane in self._lanes.values()), _OPEN - self.desk.open)
+        if room <= 0:
+            return False
+        events = await log.read(self.desk.read, min(room, ROOM))
+        if not events:
+            return False
+        known = await self._book.known(self.desk.read, events[-1].seq)
+        messages = {event.message_id or ACCOUNTS for event in events if self.desk.wants(event)}
+        blocked = await self._book.blocked(sorted(messages)) if messages else set()
+        self.desk.bring(events, known, blocked, self._lanes, self._clock.now())
+        return True
+
+    async def _wait(self, log: EventLog) -> None:
+        """Until a job is done, an event is told, an attempt is due or a receiver is to be tried again."""
+        pauses = [lane.pause for lane in self._lanes.values() if lane.pause > 0]
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._wake.wait())]
+        if len(pauses) < len(self._lanes) and self.desk.open < _OPEN:
+            # Numbers may be left out, so that there can be a higher one and still no event.
+            waits.append(asyncio.ensure_future(log.wait(max(log.last, self.desk.read))))
+        try:
+            timeout = min([await self._until_due(), *pauses, _LOOK])
+            done, _ = await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                self.reload()
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        self._wake.clear()
+
+    async def _until_due(self) -> float:
+        due = [await self._book.next_at(lane.name) for lane in self._lanes.values() if lane.room > 0 and not lane.load]
+        now = self._clock.now()
+        return max(0.0, min((at - now for at in due if at is not None), default=_LOOK))
+
+    def _remind(self) -> None:
+        now = self._time()
+        if self.desk.parked and now - self._reminded_at >= _REMIND_EVERY:
+            logger.error(
+                "webhook: %d events were not taken after the last attempt; see: pollerd events --undelivered, "
+                "and post them again with: pollerd retry --webhook",
+                self.desk.parked,
+                extra={"event": "webhook_parked", "parked": self.desk.parked},
+            )
+            self.desk.parked = 0
+            self._reminded_at = now
+
+    async def _clean(self) -> None:
+        now = self._time()
+        if now - self._cleaned_at < _CLEAN_EVERY:
+            return
+        self._cleaned_at = now
+        forgotten = await self._book.forget_parked(self._clock.now() - self._keep_parked)
+        if forgotten:
+            logger.error("webhook: %d events that nobody took were kept for long enough and are forgotten", forgotten)

@@ -1,0 +1,46 @@
+"""Rows of the summary: what a test counted, printed in one line each at the end of the run, from every worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from tests.acceptance.warm import Warm
+
+Row = Callable[[str], None]
+
+
+@pytest.fixture
+def row(record_property: Callable[[str, object], None]) -> Row:
+    """Tell one line of counts."""
+    return lambda text: record_property("row", text)
+
+
+@pytest.fixture
+async def warm() -> AsyncIterator[Warm]:
+    """A process that starts daemons fast."""
+    async with await Warm.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def long() -> bool:
+    """Whether the long forms are wanted (POLLERD_LONG=1)."""
+    return os.environ.get("POLLERD_LONG", "") not in ("", "0")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    rows = [
+        f"{report.nodeid.partition('::')[2]}: {text}"
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        for name, text in getattr(report, "user_properties", [])
+        if name == "row"
+    ]
+    if rows:
+        terminalreporter.section("what was counted")
+        for line in rows:
+            terminalreporter.write_line(line)

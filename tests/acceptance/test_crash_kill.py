@@ -1,0 +1,115 @@
+"""`kill -9` under load, at random and at every step between commit, write, sync and cursor: nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from pollerd.simulator import Simulator, SimulatorConfig
+from tests.acceptance.conftest import Row
+from tests.acceptance.crash_kit import (
+    FAST,
+    LIVELY,
+    QUICK,
+    Follower,
+    Load,
+    WarmDeployment,
+    balance,
+    in_file,
+    settled,
+    steady,
+    stored,
+)
+from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.warm import Warm
+
+KILLS = 200
+EACH = 20
+STORE = ("store.begun", "store.written", "store.committed")
+FILE = (
+    "file.before_write",
+    "file.mid_write",
+    "file.after_write",
+    "file.before_fsync",
+    "file.after_fsync",
+    "file.before_cursor",
+    "file.after_cursor",
+)
+
+
+def deployed(folder: Path, simulator: Simulator, warm: Warm, long: bool) -> Deployment:
+    """The long form starts the installed command each time."""
+    if long:
+        return Deployment(folder, simulator, limits=FAST, backoff=QUICK)
+    return WarmDeployment(folder, simulator, warm, limits=FAST, backoff=QUICK)
+
+
+def whole(path: Path) -> None:
+    """Every line of the file can be read, the last one included."""
+    content = path.read_bytes()
+    assert content.endswith(b"\n"), "torn last line after a restart"
+    for line in content.splitlines():
+        json.loads(line)
+
+
+async def test_two_hundred_kills_at_random_moments(tmp_path: Path, warm: Warm, row: Row, long: bool) -> None:
+    rng = random.Random(20)
+    config = SimulatorConfig(speed=150, population=LIVELY)
+    async with Simulator(config) as simulator, deployed(tmp_path, simulator, warm, long) as deployment:
+        await deployment.start()
+        load, follower, early = Load(deployment, simulator), Follower(deployment.socket), 0
+        async with follower.following():
+            async with steady(load, 8, 0.1):
+                for _ in range(KILLS):
+                    # Some die while they start, most of them at work.
+                    await asyncio.sleep(rng.uniform(0.0, 0.9 if not long else 4.0) ** 2)
+                    early += not deployment.socket.exists()
+                    await deployment.kill()
+                    await deployment.launch()
+            await settled(deployment)
+            told = deployment.events()
+            await until(lambda: follower.seq == told[-1]["seq"], "the reader has everything")
+        assert await deployment.stop() == 0
+        found = balance(told, simulator, load.ids)
+        row(f"{KILLS} kills, {simulator.statistics().requests} polls, {follower.connections} connections: {found}")
+        assert found.differences == 0
+        assert told == stored(deployment)
+        assert follower.gaps == 0
+        assert [json.loads(line) for line in follower.lines] == told
+
+
+@pytest.mark.parametrize("point", [*STORE, *FILE])
+async def test_a_kill_at_every_step(point: str, tmp_path: Path, warm: Warm, row: Row, long: bool) -> None:
+    """Twenty deaths at the named step, at its first to fifth time after the start."""
+    rng = random.Random(point)
+    config = SimulatorConfig(speed=150, population=LIVELY)
+    torn = 0
+    async with Simulator(config) as simulator, deployed(tmp_path, simulator, warm, long) as deployment:
+        deployment.config.write_text(deployment.config.read_text().replace('format = "json"', 'level = "warning"'))
+        load = Load(deployment, simulator)
+        assert (await deployment.command("track", str(simulator.truth.add())))[0] == 0
+        load.ids += [record.id for record in simulator.records()]
+        async with steady(load, 4, 0.1):
+            for _ in range(EACH):
+                arm = {"POLLERD_FAILPOINTS": f"{point}=kill:{rng.randint(1, 5)}"}
+                process = await deployment.launch(environment=arm)
+                async with asyncio.timeout(60):
+                    assert await process.wait() == -signal.SIGKILL
+                with contextlib.suppress(FileNotFoundError):
+                    torn += not deployment.file.read_bytes().endswith(b"\n") and deployment.file.stat().st_size > 0
+        await deployment.launch(environment={"POLLERD_FAILPOINTS": ""})
+        await settled(deployment)
+        whole(deployment.file)
+        assert await deployment.stop() == 0
+        told = deployment.events()
+        found = balance(told, simulator, load.ids)
+        row(f"{EACH} kills, {torn} torn lines repaired: {found}")
+        assert found.differences == 0
+        assert told == stored(deployment)
+        assert (torn > 0) == (point == "file.mid_write")
