@@ -6,6 +6,7 @@ A reader costs what its connection buffers, and holds up nobody: events are read
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Final, NamedTuple, Protocol, TypeVar
 
@@ -14,8 +15,11 @@ from aiohttp import web
 
 from pollerd.control import query
 from pollerd.control.documents import GapDocument
+from pollerd.errors import StoreError
 from pollerd.events import TYPES, Event
 from pollerd.store.pages import Pages
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 NDJSON: Final = "application/x-ndjson"
@@ -114,6 +118,10 @@ class EventStream:
         try:
             async for piece in self._pieces(after, wanted, follow=follow):
                 await response.write(piece)
+        except StoreError as error:
+            # The answer has begun: all that is left to say is that it does not end as it should.
+            log.warning("a reader of the event log is let go: %s", error, extra={"event": "control_error"})
+            raise ConnectionResetError(str(error)) from error
         finally:
             self.followers -= follow
         await response.write_eof()
@@ -135,15 +143,14 @@ class EventStream:
             yield piece
         place = max(place, end)
         while follow and await self._feed.more(place):
+            last = self._log.last
             found = await self._log.read(place, _CHUNK)
-            if gap := self._gap(place, found):
+            if gap := self._gap(place):
                 yield gap
             for piece in _joined(filter(wanted.fits, found)):
                 yield piece
-            place = found[-1].seq if found else max(place, self._log.pruned)
-            if not found and self._log.last > place:
-                # A number that was never used lies there.
-                place = self._log.last
+            # Numbers may be left out, so that there can be a higher one and still no event.
+            place = found[-1].seq if found else last
 
     async def _history(self, place: int, end: int, wanted: Wanted) -> AsyncIterator[tuple[int, bytes]]:
         """What is committed by now, up to `end`: pieces, each with the place it leads to."""
@@ -152,8 +159,7 @@ class EventStream:
                 found = await self._log.read(place, _CHUNK)
             else:
                 found = await self._archive.read(lambda pages, after=place: pages.events(after, _CHUNK, *wanted))
-            gap = self._gap(place, found)
-            if gap:
+            if gap := self._gap(place):
                 yield place, gap
             if not found:
                 return
@@ -161,14 +167,10 @@ class EventStream:
                 yield found[-1].seq, piece
             place = found[-1].seq
 
-    def _gap(self, place: int, found: Sequence[Event]) -> bytes:
-        """The line that tells that events are missing; empty when none is."""
+    def _gap(self, place: int) -> bytes:
+        """The line that tells that what follows `place` was deleted; empty when nothing was."""
         pruned = self._log.pruned
-        if place >= pruned:
-            return b""
-        return msgspec.json.encode(GapDocument(after=place, first=pruned + 1)) + b"\n" if not found or (
-            found[0].seq > place + 1
-        ) else b""
+        return msgspec.json.encode(GapDocument(after=place, first=pruned + 1)) + b"\n" if place < pruned else b""
 
 
 def _joined(events: Iterable[Event]) -> Iterable[bytes]:

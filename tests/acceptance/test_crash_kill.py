@@ -63,13 +63,12 @@ async def test_two_hundred_kills_at_random_moments(tmp_path: Path, warm: Warm, r
     config = SimulatorConfig(speed=150, population=LIVELY)
     async with Simulator(config) as simulator, deployed(tmp_path, simulator, warm, long) as deployment:
         await deployment.start()
-        load, follower, early = Load(deployment, simulator), Follower(deployment.socket), 0
+        load, follower = Load(deployment, simulator), Follower(deployment.socket)
         async with follower.following():
             async with steady(load, 8, 0.1):
                 for _ in range(KILLS):
                     # Some die while they start, most of them at work.
-                    await asyncio.sleep(rng.uniform(0.0, 0.9 if not long else 4.0) ** 2)
-                    early += not deployment.socket.exists()
+                    await asyncio.sleep(rng.uniform(0.0, 2.0 if long else 0.7) ** 2)
                     await deployment.kill()
                     await deployment.launch()
             await settled(deployment)
@@ -77,7 +76,11 @@ async def test_two_hundred_kills_at_random_moments(tmp_path: Path, warm: Warm, r
             await until(lambda: follower.seq == told[-1]["seq"], "the reader has everything")
         assert await deployment.stop() == 0
         found = balance(told, simulator, load.ids)
-        row(f"{KILLS} kills, {simulator.statistics().requests} polls, {follower.connections} connections: {found}")
+        starts = sum(entry.get("event") == "started" for entry in deployment.log())
+        row(
+            f"{KILLS} kills ({KILLS + 2 - starts} during the start), {simulator.statistics().requests} polls, "
+            f"{follower.connections} connections: {found}"
+        )
         assert found.differences == 0
         assert told == stored(deployment)
         assert follower.gaps == 0

@@ -150,7 +150,7 @@ async def test_troubles_of_a_whole_answer(why: str, answer: bytes, kind: str) ->
 
 async def test_no_cookie_is_ever_sent_back() -> None:
     answer = response(message(), "200 OK", "Set-Cookie: sid=1; Path=/")
-    async with raw_server(answer) as server, client(server.url()) as gateway:
+    async with raw_server(answer) as server, client(server.url(host="localhost")) as gateway:
         await gateway.read(ID)
         await gateway.read(ID)
         assert "cookie" not in server.headers()

@@ -8,9 +8,11 @@ import logging
 import random
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,30 @@ async def test_a_new_address_in_dns_is_used_although_the_old_one_still_answers()
 async def test_ages_that_are_promised() -> None:
     """The oldest a connection gets, with everything added up, lies well under the minute in which DNS is followed."""
     assert CONNECTION_AGE * 1.1 + KEEP_ALIVE + REST < 60.0
+
+
+async def test_a_slot_rests_between_two_connections() -> None:
+    """The server shall see the end of one before the beginning of the next."""
+    opened: list[float] = []
+
+    def open_session() -> ClientSession:
+        opened.append(time.monotonic())
+        return ClientSession()
+
+    slots = Slots(1, open_session, time.monotonic, lambda: 0.0)
+    for _ in range(3):
+        slot, _ = await slots.take()
+        slots.release(slot)
+    await slots.close()
+    assert all(later - earlier >= REST for earlier, later in pairwise(opened))
+
+    slots = Slots(1, open_session, time.monotonic, lambda: 60.0)
+    slot, _ = await slots.take()
+    broken = time.monotonic()
+    slots.release(slot, broken=True)
+    await slots.take()
+    assert time.monotonic() - broken >= REST
+    await slots.close()
 
 
 async def test_a_closed_client_opens_nothing_any_more() -> None:

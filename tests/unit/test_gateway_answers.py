@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import tracemalloc
 import zlib
 from email.utils import formatdate
 from typing import Any
@@ -138,8 +139,12 @@ def test_a_200(why: str, body: bytes, headers: dict[str, str], expected: type | 
 def test_a_bomb_unpacks_to_no_more_than_the_limit() -> None:
     bomb = gzip.compress(bytes(200_000_000), compresslevel=9)
     assert len(bomb) < 250_000
+    tracemalloc.start()
     with pytest.raises(TooLargeError):
         unpack(bomb, "gzip")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * MAX_UNPACKED_BYTES
     assert read_message(bomb, {"Content-Encoding": "gzip"}, 7) == Rejected(
         f"the answer is larger than {MAX_UNPACKED_BYTES // 1024} KiB", "too_large", decoded=False
     )

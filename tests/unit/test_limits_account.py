@@ -234,6 +234,21 @@ def test_late_failures_neither_grow_the_interval_nor_count_as_probes() -> None:
     assert 3.0 <= bench.ask(UNREACHABLE) <= 4.0, "the second interval is the first one doubled"
 
 
+def test_a_late_failure_is_not_taken_for_that_of_the_probe_under_way() -> None:
+    bench = Bench()
+    bench.send(8)
+    for _ in range(TROUBLES_BEFORE_HOLD):
+        bench.report(UNREACHABLE)
+    bench.clock.move(bench.limiter.delay())
+    bench.limiter.take()
+    waiting = bench.limiter.delay()
+    for _ in range(3):
+        bench.report(UNREACHABLE)
+        assert bench.limiter.delay() == waiting, "the probe is still out"
+    bench.report(UNREACHABLE)
+    assert 3.0 <= bench.limiter.delay() <= 4.0
+
+
 def test_a_late_answer_proves_that_the_gateway_is_there() -> None:
     bench = Bench()
     bench.send(6)

@@ -134,7 +134,7 @@ class Desk:
         return False
 
     def _go_on(self, settled: Job, chain: deque[Job], lanes: Mapping[str, Lane], *, done: bool) -> None:
-        """What becomes of the later events of a message: in memory behind a fresh one, in the book behind a stored one."""
+        """What becomes of a message's later events: in memory behind a fresh one, in the book behind a stored one."""
         if not done:
             for job in chain:
                 self._leave(job, lanes)

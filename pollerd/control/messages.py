@@ -1,0 +1,156 @@
+"""`/messages`: hand over, list, look at, stop following, poll now, take up again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+import aiosqlite
+from aiohttp import web
+
+from pollerd.control import query
+from pollerd.control.documents import MessagesDocument, TrackedDocument
+from pollerd.control.handover import BodyError, Handed, Reader
+from pollerd.control.refusals import RefusedError, answer
+from pollerd.documents import message_document
+from pollerd.model import Message, State
+from pollerd.ports import Clock, RequestKind
+from pollerd.store.offer import offer
+from pollerd.store.pages import PlaceError
+from pollerd.store.reading import Reading
+
+T = TypeVar("T")
+LIMIT: Final = 100
+MOST: Final = 1000
+STATES: Final = {"pending": State.PENDING, "finished": State.FINISHED, "gave_up": State.GAVE_UP}
+PATIENCE: Final = 10.0
+"""Seconds that the database gets to take something in."""
+_AT_ONCE: Final = 64 * 1024
+"""Bytes of a body up to which reading it is too short to be worth a thread."""
+_OPEN: Final = frozenset({State.NEW, State.PENDING})
+
+
+class Writer(Protocol):
+    """The store's one writer."""
+
+    async def write(self, change: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T: ...
+
+
+class Intake(Protocol):
+    """The loop that takes in what is new."""
+
+    def poke(self) -> None: ...
+    async def ask(self, kind: RequestKind, message_id: int) -> None: ...
+
+
+class Unsaved(Protocol):
+    """The committer as seen from here: what is newer than the database."""
+
+    def unsaved(self, message_id: int) -> Message | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRoom:
+    """What the handlers work with; `accounts` are the configured ones."""
+
+    accounts: tuple[str, ...]
+    clock: Clock
+    store: Writer
+    committer: Unsaved
+    intake: Intake
+    reading: Reading
+
+
+class MessageRoutes:
+    """The handlers."""
+
+    def __init__(self, room: MessageRoom) -> None:
+        self._room = room
+
+    async def hand_over(self, request: web.Request) -> web.Response:
+        """`POST /messages`: 200 when at least one is followed (or there was none), 422 when all are refused."""
+        query.only(request)
+        body = await request.read()
+        try:
+            handed = await self._read(body)
+        except BodyError as error:
+            raise RefusedError(400, "bad_body", str(error)) from None
+        tracked = await offer(self._room.store, handed.rows)
+        if tracked.new:
+            self._room.intake.poke()
+        document = TrackedDocument(
+            tracked=tracked.new, known=tracked.known, given_up=tracked.gave_up, refused=handed.refused
+        )
+        return answer(document, 422 if handed.refused and not handed.rows else 200)
+
+    async def _read(self, body: bytes) -> Handed:
+        reader = Reader(self._room.accounts, self._room.clock.now())
+        return reader.read(body) if len(body) <= _AT_ONCE else await asyncio.to_thread(reader.read, body)
+
+    async def list(self, request: web.Request) -> web.Response:
+        """`GET /messages`: one page."""
+        query.only(request, "state", "limit", "after")
+        state = query.choice(request, "state", STATES)
+        limit = query.number(request, "limit", LIMIT, 1, MOST)
+        after = request.query.get("after")
+        try:
+            page = await self._room.reading.read(lambda pages: pages.page(state, after, limit))
+        except PlaceError as error:
+            raise query.bad(f"after={error}") from None
+        return answer(MessagesDocument(messages=[*map(message_document, page.messages)], next=page.next))
+
+    async def show(self, request: web.Request) -> web.Response:
+        """`GET /messages/ID`."""
+        query.only(request)
+        return answer(message_document(await self._message(request)))
+
+    async def untrack(self, request: web.Request) -> web.Response:
+        """`DELETE /messages/ID`: ends in the event `message.gave_up`, reason `untracked`."""
+        ended = {
+            State.FINISHED: "has reached its final state already",
+            State.GAVE_UP: "is not followed any more already",
+        }
+        return await self._ask(request, RequestKind.UNTRACK, _OPEN, ended)
+
+    async def poll(self, request: web.Request) -> web.Response:
+        """`POST /messages/ID/poll`: ahead of schedule; the account's limits still hold."""
+        ended = {
+            State.FINISHED: "has reached its final state already",
+            State.GAVE_UP: "has been given up; take it up again with POST /messages/{id}/retry",
+        }
+        return await self._ask(request, RequestKind.POLL, _OPEN, ended)
+
+    async def retry(self, request: web.Request) -> web.Response:
+        """`POST /messages/ID/retry`: follow again what was given up; what is followed is left as it is."""
+        ended = {State.FINISHED: "has reached its final state already"}
+        return await self._ask(request, RequestKind.RETRY, {State.GAVE_UP, *_OPEN}, ended)
+
+    async def _ask(
+        self, request: web.Request, kind: RequestKind, sensible: Collection[State], otherwise: dict[State, str]
+    ) -> web.Response:
+        query.only(request)
+        message = await self._message(request)
+        if message.state not in sensible:
+            text = otherwise[message.state].format(id=message.id)
+            raise RefusedError(409, "already_ended", f"{message.id} {text}")
+        if kind is not RequestKind.UNTRACK and message.account not in self._room.accounts:
+            text = f"{message.id} belongs to the account {message.account!r}, which is not in the configuration"
+            raise RefusedError(409, "account_not_configured", text)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._room.intake.ask(kind, message.id)
+        except TimeoutError:
+            text = f"the database took nothing for {PATIENCE:.0f} s; it is done as soon as it does, unless the daemon ends"
+            raise RefusedError(503, "database_unavailable", text) from None
+        return answer(message_document(await self._message(request)))
+
+    async def _message(self, request: web.Request) -> Message:
+        message_id = query.message_id(request.match_info["id"])
+        message = self._room.committer.unsaved(message_id)
+        if message is None:
+            message = await self._room.reading.read(lambda pages: pages.message(message_id))
+        if message is None:
+            raise RefusedError(404, "not_followed", f"{message_id} is not followed; follow it with POST /messages")
+        return message

@@ -1,0 +1,151 @@
+"""The control socket: which request goes where."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+
+from pollerd.census import Census
+from pollerd.control import query
+from pollerd.control.documents import About, HealthDocument, status_document
+from pollerd.control.doors import Door, HttpServer
+from pollerd.control.messages import MessageRoom, MessageRoutes
+from pollerd.control.openapi import document
+from pollerd.control.refusals import answer, explaining, refusal
+from pollerd.control.stream import EventStream, Feed, Log
+from pollerd.control.warnlog import WarnLog
+from pollerd.errors import DurabilityError
+from pollerd.metrics import Collector, Exposed, Meter, registry
+
+MODE: Final = 0o660
+"""Rights of the socket: the daemon's user and its group."""
+BODY: Final = 4 * 1024 * 1024
+"""Bytes of a request's body at most: some 300,000 ids."""
+_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRoom:
+    """What the control socket shows and does."""
+
+    messages: MessageRoom
+    log: Log
+    census: Census
+    meter: Meter
+    warnings: WarnLog
+    about: About
+
+
+class Scrapes:
+    """Renders the metrics, one scrape at a time."""
+
+    def __init__(self, room: ControlRoom, stream: EventStream) -> None:
+        self._room = room
+        self._stream = stream
+        self._collector = Collector(room.meter)
+        self._registry: CollectorRegistry = registry(self._collector)
+        self._turn = asyncio.Lock()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """`GET /metrics`."""
+        query.only(request)
+        async with self._turn:
+            sight = await self._room.census.take()
+            self._collector.exposed = Exposed(
+                sight, self._room.about.version, self._stream.followers, dict(self._room.warnings.counts)
+            )
+            text = await asyncio.to_thread(generate_latest, self._registry)
+        return web.Response(body=text, headers={"Content-Type": _TEXT})
+
+
+class ControlServer:
+    """The control socket at `control`, and the metrics alone at `metrics`; either may be None."""
+
+    def __init__(self, room: ControlRoom, control: Door | None, metrics: Door | None = None) -> None:
+        self._room = room
+        self._feed = Feed(room.log)
+        self._stream = EventStream(self._feed, room.messages.reading)
+        self._scrapes = Scrapes(room, self._stream)
+        self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._servers: list[HttpServer] = []
+        if control is not None:
+            self._servers.append(HttpServer(self._control, control, "control socket"))
+        if metrics is not None:
+            self._servers.append(HttpServer(self._metrics, metrics, "metrics"))
+
+    async def start(self) -> None:
+        """Listen, where that is possible now."""
+        for server in self._servers:
+            await server.start()
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises DurabilityError when a request met a disk that cannot be trusted."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._room.census.run(), name="census")
+                group.create_task(self._feed.run(), name="feed")
+                for server in self._servers:
+                    group.create_task(server.run(), name="http")
+                await self._fatal
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+        finally:
+            self._room.messages.reading.close()
+
+    def reopen(self) -> None:
+        """SIGHUP: listen again where somebody has removed the socket, or where it was not possible before."""
+        for server in self._servers:
+            server.reopen()
+
+    def _control(self) -> web.Application:
+        made = web.Application(middlewares=[explaining(self._failed)], client_max_size=BODY)
+        messages = MessageRoutes(self._room.messages)
+        one = "/messages/{id}"
+        made.router.add_post("/messages", messages.hand_over)
+        made.router.add_get("/messages", messages.list, allow_head=False)
+        made.router.add_get(one, messages.show, allow_head=False)
+        made.router.add_delete(one, messages.untrack)
+        made.router.add_post(f"{one}/poll", messages.poll)
+        made.router.add_post(f"{one}/retry", messages.retry)
+        made.router.add_get("/events", self._stream.handle, allow_head=False)
+        made.router.add_get("/status", self._status, allow_head=False)
+        made.router.add_get("/metrics", self._scrapes.handle, allow_head=False)
+        made.router.add_get("/healthz", self._health, allow_head=False)
+        made.router.add_get("/openapi.json", self._openapi, allow_head=False)
+        made.on_shutdown.append(self._let_go)
+        return made
+
+    def _metrics(self) -> web.Application:
+        made = web.Application(middlewares=[explaining(self._failed)], client_max_size=1024)
+        made.router.add_get("/metrics", self._scrapes.handle, allow_head=False)
+        made.router.add_get("/healthz", self._health, allow_head=False)
+        return made
+
+    async def _status(self, request: web.Request) -> web.Response:
+        query.only(request)
+        sight = await self._room.census.take()
+        return answer(status_document(sight, self._room.about, self._stream.followers, self._room.warnings.last))
+
+    async def _health(self, request: web.Request) -> web.Response:
+        query.only(request)
+        census = self._room.census
+        if census.trouble:
+            return refusal(503, "database_unavailable", census.trouble)
+        if census.complaint is not None:
+            return refusal(503, "stuck", census.complaint)
+        return answer(HealthDocument(status="ok"))
+
+    async def _openapi(self, request: web.Request) -> web.Response:
+        query.only(request)
+        return answer(document(self._room.about.version))
+
+    async def _let_go(self, application: web.Application) -> None:
+        self._feed.stop()
+
+    def _failed(self, error: DurabilityError) -> None:
+        if not self._fatal.done():
+            self._fatal.set_exception(error)

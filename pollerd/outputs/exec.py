@@ -1,0 +1,250 @@
+"""Events to a program, started for each batch: NDJSON on its standard input, exit code 0 acknowledges.
+
+At least once: a batch that was not acknowledged comes again, perhaps with more events behind it. The program gets no
+shell, none of pollerd's secrets in its environment, and a process group of its own, which ends with it when it takes
+too long or pollerd stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import signal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from pollerd.events import Event
+from pollerd.ports import Cursor, EventLog, OutputHealth
+
+logger = logging.getLogger(__name__)
+
+MOST_EVENTS: Final = 500
+MOST_BYTES: Final = 256 * 1024
+PATIENCE: Final = 60.0
+"""Seconds that the program has for one batch."""
+_RETRY_FIRST: Final = 1.0
+_RETRY_MAX: Final = 60.0
+_TERM_GRACE: Final = 2.0
+"""Seconds between SIGTERM and SIGKILL."""
+_SAID: Final = 4096
+"""Bytes of the program's standard error that are looked at, its last ones."""
+_LONGEST_LINE: Final = 300
+_SECRET: Final = frozenset({"GATEWAYAPI_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"})
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def clean_environment(environment: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
+    """The environment without what holds, or leads to, pollerd's own secrets; `secrets` names more such variables."""
+    hidden = _SECRET | set(secrets)
+    return {name: value for name, value in environment.items() if name not in hidden}
+
+
+class ExecOutput:
+    """Runs `command` for each batch of events. Fulfils `ports.Output` and `ports.Preparing`.
+
+    `patience` is in seconds. Any failure of the program is waited out here, with a growing delay.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        name: str = "exec",
+        patience: float = PATIENCE,
+        retry_first: float = _RETRY_FIRST,
+        retry_max: float = _RETRY_MAX,
+    ) -> None:
+        self._command = tuple(command)
+        self._environment = dict(environment)
+        self._name = name
+        self._patience = patience
+        self._retry_first = retry_first
+        self._retry_max = retry_max
+        self._seq = 0
+        self._trouble = ""
+        self._nudged = asyncio.Event()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def health(self) -> OutputHealth:
+        return OutputHealth(self._name, self._seq, self._trouble)
+
+    def reopen(self) -> None:
+        """Try again at once."""
+        self._nudged.set()
+
+    async def prepare(self, log: EventLog) -> None:
+        """A new output begins with what happens from now on."""
+        if await log.cursor(self._name) is None:
+            await log.save_cursor(Cursor(self._name, log.last))
+
+    async def run(self, log: EventLog) -> None:
+        """Hand over events until cancelled. Raises StoreError."""
+        await self.prepare(log)
+        cursor = await log.cursor(self._name)
+        assert cursor is not None
+        self._seq = cursor.seq
+        delay = self._retry_first
+        while True:
+            last = log.last
+            events = batch(await log.read(self._seq, MOST_EVENTS))
+            if not events:
+                # Numbers may be left out, so that there can be a higher one and still no event.
+                await log.wait(max(last, self._seq))
+                continue
+            if self._seq < log.pruned and events[0].seq > self._seq + 1:
+                logger.error(
+                    "output %s: events %d to %d were deleted by retention before they were handed over",
+                    self._name,
+                    self._seq + 1,
+                    events[0].seq - 1,
+                )
+            trouble = await self._hand_over(events)
+            self._note(trouble, events)
+            if trouble:
+                await self._nap(delay)
+                delay = min(2 * delay, self._retry_max)
+                continue
+            delay = self._retry_first
+            self._seq = events[-1].seq
+            await log.save_cursor(Cursor(self._name, self._seq))
+
+    def _note(self, trouble: str, events: Sequence[Event]) -> None:
+        if trouble and trouble != self._trouble:
+            logger.error("output %s: %s; events from %d on come again", self._name, trouble, events[0].seq)
+        elif self._trouble and not trouble:
+            logger.info("output %s: works again", self._name)
+        self._trouble = trouble
+
+    async def _nap(self, seconds: float) -> None:
+        self._nudged.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._nudged.wait()
+
+    async def _hand_over(self, events: Sequence[Event]) -> str:
+        """Run the program once; what went wrong, in words, empty when it acknowledged."""
+        with _Pipes(b"".join(event.line for event in events)) as pipes:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    stdin=pipes.input,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=pipes.error,
+                    env=self._environment,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                return f"{self._command[0]} cannot be started: {error.strerror or error}"
+            pipes.started()
+            try:
+                async with asyncio.timeout(self._patience):
+                    code = await process.wait()
+            except TimeoutError:
+                await _end(process)
+                return _with(f"{self._command[0]} took longer than {self._patience:g} s and was ended", pipes.said())
+            except asyncio.CancelledError:
+                await asyncio.shield(_end(process))
+                raise
+            return "" if code == 0 else _with(f"{self._command[0]} {_words(code)}", pipes.said())
+
+
+def batch(events: Sequence[Event]) -> Sequence[Event]:
+    """As many of the first events as make one batch; at least one, however large."""
+    size = 0
+    for number, event in enumerate(events):
+        size += len(event.line)
+        if size > MOST_BYTES and number > 0:
+            return events[:number]
+    return events
+
+
+class _Pipes:
+    """What the program reads, and what it says on standard error.
+
+    The input is a file in memory: a program that reads none of it, or half, holds up nobody. The output is a pipe
+    of our own, so that a child that the program left behind with it does not either.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.input = os.memfd_create("pollerd-events", os.MFD_CLOEXEC)
+        with open(self.input, "wb", closefd=False) as file:
+            file.write(data)
+        os.lseek(self.input, 0, os.SEEK_SET)
+        self._read, self.error = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._read, False)
+        self._tail = b""
+        self._open = {self.input, self.error, self._read}
+
+    def __enter__(self) -> _Pipes:
+        asyncio.get_running_loop().add_reader(self._read, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.get_running_loop().remove_reader(self._read)
+        for descriptor in self._open:
+            os.close(descriptor)
+
+    def started(self) -> None:
+        """The program has its own ends now."""
+        for descriptor in (self.input, self.error):
+            os.close(descriptor)
+            self._open.discard(descriptor)
+
+    def said(self) -> str:
+        """The last line that is not empty."""
+        self._take()
+        text = self._tail.decode("utf-8", "replace")
+        line = next((line for line in reversed(text.splitlines()) if line.strip()), "")
+        return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line.strip())[:_LONGEST_LINE]
+
+    def _take(self) -> None:
+        # Bounded, so that a program that never stops talking does not keep the loop busy.
+        for _ in range(64):
+            try:
+                piece = os.read(self._read, _SAID)
+            except BlockingIOError:
+                return
+            if not piece:
+                asyncio.get_running_loop().remove_reader(self._read)
+                return
+            self._tail = (self._tail + piece)[-_SAID:]
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End the whole process group: asked first, then made to."""
+    _signal(process.pid, signal.SIGTERM)
+    try:
+        async with asyncio.timeout(_TERM_GRACE):
+            await process.wait()
+    except TimeoutError:
+        pass
+    finally:
+        # Also for children that outlive the program itself.
+        _signal(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _words(code: int) -> str:
+    if code >= 0:
+        return f"exited with {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+def _with(trouble: str, said: str) -> str:
+    return f"{trouble}: {said}" if said else trouble

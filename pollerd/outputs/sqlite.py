@@ -1,0 +1,237 @@
+"""Events into somebody else's SQLite database: one statement for each event, its named parameters the event's fields.
+
+At least once, in order: a batch is one transaction there, and only then the place moves on here. A database that is
+locked, missing or says no holds up this output alone. It is open only while there is something to write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+
+from pollerd import events
+from pollerd.events import Event
+from pollerd.ports import Cursor, EventLog, OutputHealth
+
+logger = logging.getLogger(__name__)
+
+_BATCH: Final = 500
+_BUSY: Final = 2.0
+"""Seconds that a write waits for other programs to finish theirs before it is tried again later."""
+_RETRY_FIRST: Final = 0.5
+_RETRY_MAX: Final = 30.0
+_LONGEST: Final = 200
+
+
+def _fields() -> frozenset[str]:
+    kinds = (
+        events.Status,
+        events.Completed,
+        events.GaveUp,
+        events.Held,
+        events.Recovered,
+        events.CreditLow,
+        events.CreditOk,
+    )
+    return frozenset({"seq", "type"}).union(*(kind.__struct_fields__ for kind in kinds))
+
+
+FIELDS: Final = _fields()
+"""Every field that an event of any type may have: what a statement may name."""
+
+
+class _StatementError(Exception):
+    """The statement cannot be run as it stands; the text says why."""
+
+
+class SqliteOutput:
+    """Runs `statement` on the database at `path` for each event. Fulfils `ports.Output`.
+
+    Only `message.status` events, unless the statement names `:type`: then all. A field that the event's type does not
+    have is NULL, truth is 1 or 0, what is no plain value is JSON. `name` must stay the same over restarts.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        statement: str,
+        *,
+        name: str = "sqlite",
+        retry_first: float = _RETRY_FIRST,
+        retry_max: float = _RETRY_MAX,
+    ) -> None:
+        self._path = path
+        self._statement = statement
+        self._name = name
+        self._retry_first = retry_first
+        self._retry_max = retry_max
+        self._seq = 0
+        self._trouble = ""
+        self._nudged = asyncio.Event()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def health(self) -> OutputHealth:
+        return OutputHealth(self._name, self._seq, self._trouble)
+
+    def reopen(self) -> None:
+        """Try again at once."""
+        self._nudged.set()
+
+    async def run(self, log: EventLog) -> None:
+        """Write events until cancelled. Raises StoreError."""
+        cursor = await log.cursor(self._name)
+        self._seq = 0 if cursor is None else cursor.seq
+        executor = ThreadPoolExecutor(1, thread_name_prefix=f"pollerd-{self._name}")
+        delay = self._retry_first
+        try:
+            while True:
+                last = log.last
+                found = await log.read(self._seq, _BATCH)
+                if not found:
+                    # Numbers may be left out, so that there can be a higher one and still no event.
+                    await log.wait(max(last, self._seq))
+                    continue
+                self._warn_of_gap(log, found)
+                trouble = await _finished(asyncio.get_running_loop().run_in_executor(executor, self._write, found))
+                self._note(trouble)
+                if trouble:
+                    await self._nap(delay)
+                    delay = min(2 * delay, self._retry_max)
+                    continue
+                delay = self._retry_first
+                self._seq = found[-1].seq
+                await log.save_cursor(Cursor(self._name, self._seq))
+        finally:
+            executor.shutdown(wait=False)
+
+    def _warn_of_gap(self, log: EventLog, found: Sequence[Event]) -> None:
+        if 0 < self._seq < log.pruned and found[0].seq > self._seq + 1:
+            logger.error(
+                "output %s: events %d to %d were deleted by retention before they were written to %s",
+                self._name,
+                self._seq + 1,
+                found[0].seq - 1,
+                self._path,
+            )
+
+    def _note(self, trouble: str) -> None:
+        if trouble and not self._trouble:
+            logger.error("output %s: %s; its events wait", self._name, trouble)
+        elif self._trouble and not trouble:
+            logger.info("output %s: works again", self._name)
+        self._trouble = trouble
+
+    async def _nap(self, seconds: float) -> None:
+        self._nudged.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._nudged.wait()
+
+    # -- in the thread
+
+    def _write(self, found: Sequence[Event]) -> str:
+        """Write events in one transaction; what went wrong, in words."""
+        try:
+            with _opened(self._path) as database:
+                every = "type" in self._names(database)
+                self._apply(database, [e for e in found if every or e.type == events.MESSAGE_STATUS])
+        except _StatementError as error:
+            return str(error)
+        except sqlite3.Error as error:
+            return f"{self._path} cannot be written: {error}"
+        return ""
+
+    def _names(self, database: sqlite3.Connection) -> set[str]:
+        """The parameters of the statement, as SQLite itself reads them."""
+        names = _Names()
+        try:
+            database.execute(f"EXPLAIN {self._statement}", names).close()
+        except sqlite3.ProgrammingError as error:
+            raise _StatementError(
+                f"the statement must have named parameters (:id, :status ...) only: {error}"
+            ) from error
+        unknown = sorted(names.seen - FIELDS)
+        if unknown:
+            raise _StatementError(f"the statement names :{unknown[0]}, which no event has; fields: {_listed()}")
+        return names.seen
+
+    def _apply(self, database: sqlite3.Connection, wanted: Sequence[Event]) -> None:
+        if not wanted:
+            return
+        database.execute("BEGIN IMMEDIATE")
+        for event in wanted:
+            try:
+                database.execute(self._statement, parameters(event))
+            except sqlite3.IntegrityError as error:
+                raise _StatementError(
+                    f"{self._path} refuses event {event.seq} ({error}); change the statement or the table"
+                ) from error
+        database.execute("COMMIT")
+
+
+class _Names(dict[str, None]):
+    """Stands in for parameters and remembers which ones were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __missing__(self, name: str) -> None:
+        self.seen.add(name)
+
+
+def parameters(event: Event) -> dict[str, Any]:
+    """Every field of an event as a value that SQLite takes; those that it does not have are None."""
+    told: dict[str, Any] = msgspec.json.decode(event.body)
+    values = dict.fromkeys(FIELDS)
+    values |= {name: _plain(value) for name, value in told.items() if name in FIELDS}
+    values["seq"] = event.seq
+    return values
+
+
+def _plain(value: object) -> object:
+    match value:
+        case bool():
+            return int(value)
+        case dict() | list():
+            return msgspec.json.encode(value).decode()
+        case _:
+            return value
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    # mode=rw: a path that is wrong must not become a new, empty database.
+    database = sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, timeout=_BUSY, isolation_level=None)
+    try:
+        yield database
+    finally:
+        # An open transaction is rolled back by this.
+        database.close()
+
+
+async def _finished(work: asyncio.Future[str]) -> str:
+    """Await a thread's work; a cancellation waits for its end, so that no write is under way unseen."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait({work})
+        raise
+
+
+def _listed() -> str:
+    return ", ".join(sorted(FIELDS))[:_LONGEST]
