@@ -21,6 +21,8 @@ STEER_YOUNG = 5.0
 STEER_QUOTA = 300
 STEER_QUOTA_YOUNG = 40
 MIXTURE = 16
+GROUPS_FADE = 0.9
+GROUPS_LEAST = 0.002
 DUE_AGAIN = 10
 START_STEPS = 8
 START_CLOSE = 0.05
@@ -74,7 +76,8 @@ class Adaptive:
         self._messages = 0.0
         self._looks = 0.0
         self._predicted = 0.0
-        self._group_ratio = 1.0
+        self._group_firsts: dict[int, float] = {}
+        self._least = min(budget.FIRST_LEAST, self._settings.min_interval)
 
     # ------------------------------------------------------------------ decisions
 
@@ -87,7 +90,7 @@ class Adaptive:
             return fixed
         delay = self._first
         if k > 1:
-            delay = max(delay / sqrt(k), min(delay, budget.FIRST_LEAST))
+            delay = self._group_firsts.get(budget.octave_of(k), max(delay / sqrt(k), min(delay, self._least)))
         return Decision(guards.jittered(delay, self._rng), "first look, over all operators")
 
     def next(
@@ -103,11 +106,15 @@ class Adaptive:
         if moved and now - base < REJOIN_WITHIN:
             return Decision(self._rng.random() * REJOIN_SPREAD, "outage over")
         table = self._learned.table(operator)
+        if k > 1:
+            # As many as must have been sent together for k of them to be left by now.
+            octave = budget.octave_of(k / max(table.alive(age), 1e-3))
+            table = self._learned.group(operator, octave, self._price, self._first)
         due = table.next_age(age)
         dated = self._dated(table, now - submit, due if not moved else None, validity)
         if dated is not None:
             return dated
-        delay = guards.bounded(settings, due - age, age, self._first, k)
+        delay = guards.bounded(settings, due - age, age, self._first)
         if moved or validity is not None:
             delay = self._not_past(table, now - submit, delay, validity)
         if age > PROBING and self._outages.down(key):
@@ -228,7 +235,7 @@ class Adaptive:
     def _count(self, k: int) -> None:
         self._messages = self._messages * COUNT_FADE + 1.0
         self._looks = self._looks * COUNT_FADE + 1.0
-        octave = max(k, 1).bit_length() - 1
+        octave = budget.octave_of(k)
         self._groups[octave] = self._groups.get(octave, 0.0) + 1.0
 
     def _upkeep(self, now: float, operator: Operator) -> None:
@@ -260,43 +267,38 @@ class Adaptive:
         young = self._learned.world.young()
         return not 0 <= now - self._steered_at < (STEER_YOUNG if young else STEER_AFTER)
 
-    def _mixture(self) -> budget.Mixture:
+    def _mixture(self, octave: int) -> budget.Mixture:
         learned = self._learned
-        known = [(o.history.total, o.table) for o in learned.operators.values() if o.table is not None]
-        known = sorted(known, key=lambda pair: -pair[0])[:MIXTURE]
-        whole = max(learned.world.history.total, sum(total for total, _ in known)) + 1.0
-        mixture = [(total / whole, table) for total, table in known if total > 0]
-        rest = 1.0 - sum(share for share, _ in mixture)
-        return [*mixture, (rest, learned.table(learned.world))]
+        known = [o for o in learned.operators.values() if o.table is not None and o.history.total > 0]
+        known = sorted(known, key=lambda o: -o.history.total)[:MIXTURE]
+        whole = max(learned.world.history.total, sum(o.history.total for o in known)) + 1.0
+        shares = [(o.history.total / whole, o) for o in known]
+        shares.append((1.0 - sum(share for share, _ in shares), learned.world))
+        return [(share, learned.group(o, octave, self._price, self._first)) for share, o in shares]
 
     def _steer(self, now: float) -> None:
-        mixture = self._mixture()
+        """Choose the first looks anew, predict the looks a message, and move the price towards the budget."""
         young = self._learned.world.young()
         reach = budget.FIRST_REACH if young else budget.FIRST_REACH_LATER
-        self._first = budget.best_first(self._settings, mixture, self._first, reach)
-        single = budget.expected_polls(mixture, self._first, self._price)
-        self._group_ratio = self._groups_cost()
-        self._predicted = single * self._group_ratio
+        whole = sum(self._groups.values())
+        groups = {o: c / whole for o, c in self._groups.items()} if whole else {0: 1.0}
+        self._predicted = 0.0
+        for octave, share in groups.items():
+            mixture = self._mixture(octave)
+            before = self._first if octave == 0 else self._group_firsts.get(octave, self._first)
+            first = budget.best_first(self._settings, mixture, before, reach)
+            if octave == 0:
+                self._first = first
+            else:
+                self._group_firsts[octave] = first
+            self._predicted += share * budget.expected_polls(mixture, first, self._price)
+        self._groups = {o: c * GROUPS_FADE for o, c in self._groups.items() if c > GROUPS_LEAST * whole}
         self._price = budget.steered(self._price, self._predicted, self._settings.polls_per_message)
         if young and self._start_price:
             most = self._start_price * (1.0 + self._learned.world.seen / EVENTS_TO_DOUBLE)
             self._price = min(self._price, max(most, budget.PRICE_LOW))
         self._steered_at = now
         self._quota = STEER_QUOTA_YOUNG if young else STEER_QUOTA
-
-    def _groups_cost(self) -> float:
-        """How many more looks the present mix of group sizes takes than single recipients."""
-        whole = sum(self._groups.values())
-        if not whole or (len(self._groups) == 1 and 0 in self._groups):
-            return 1.0
-        table = self._learned.table(self._learned.world)
-        one = budget.walk(self._settings, table, self._first, 1)
-        cost = 0.0
-        for octave, count in self._groups.items():
-            k = round(1.5 * 2**octave) if octave > 1 else octave + 1
-            cost += count / whole * budget.walk(self._settings, table, self._first, k) / one
-        self._groups = {o: c * 0.9 for o, c in self._groups.items() if c > 1e-3 * whole}
-        return cost
 
     def maintain(self, now: float) -> bool:
         """See `Policy.maintain`: makes at most one plan a call."""
@@ -336,11 +338,13 @@ class Adaptive:
     def explain(self, key: Key = None, *, k: int = 1) -> Plan:
         """See `Policy.explain`."""
         operator = self._learned.known(key)
-        table = operator.table
-        if table is None:
+        if operator.table is None:
             self._start(0.0)
-            table = self._learned.build(operator, 0.0, self._price, self._first)
-        return explain.explained(self._settings, key, operator, table, self._first, k)
+            self._learned.build(operator, 0.0, self._price, self._first)
+        octave = budget.octave_of(k)
+        table = self._learned.group(operator, octave, self._price, self._first)
+        first = self._group_firsts.get(octave, self._first / sqrt(2**octave))
+        return explain.explained(self._settings, key, operator, table, first)
 
     def keys(self) -> list[KeyInfo]:
         """See `Policy.keys`."""

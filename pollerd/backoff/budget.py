@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from math import sqrt
+from math import log2, sqrt
 
-from pollerd.backoff import guards
-from pollerd.backoff.plan import NEVER, Table, base_ages, window_at
+from pollerd.backoff.plan import Table, base_ages
 from pollerd.backoff.protocol import Settings
 
 PRICE_LOW = 0.02
@@ -23,6 +22,8 @@ FIRST_LEAST = 1.0
 FIRST_MOST = 1800.0
 FIRST_REACH = 3.0
 FIRST_REACH_LATER = 1.35
+
+OCTAVES = 14
 
 Mixture = Sequence[tuple[float, Table]]
 """Share of the messages, and plan, of each operator."""
@@ -58,22 +59,6 @@ def steered(price: float, polls: float, target: float) -> float:
     return min(max(price * min(max(factor, 1 / STEP), STEP), PRICE_LOW), PRICE_HIGH)
 
 
-def walk(settings: Settings, table: Table, first: float, k: int) -> float:
-    """Expected looks at a message with `k` recipients, all gaps shortened by the root of those still pending."""
-    age = max(first / sqrt(k), min(first, settings.min_interval))
-    looks = 1.0
-    for _ in range(400):
-        alive = table.alive(age)
-        some = 1.0 - (1.0 - alive) ** k
-        if some < 1e-4:
-            break
-        looks += some
-        due = table.next_age(age)
-        if due >= NEVER:
-            break
-        if window_at(table.grid.windows, due):
-            age = due
-            continue
-        pending = max(k * alive / some, 1.0)
-        age += guards.bounded(settings, due - age, age, first, round(pending))
-    return looks
+def octave_of(k: float) -> int:
+    """The power of two that stands for `k` recipients."""
+    return min(max(round(log2(k)), 0), OCTAVES) if k > 1 else 0

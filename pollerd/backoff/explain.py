@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import sqrt
-
 from pollerd.backoff import guards, hazard
 from pollerd.backoff.learned import Operator
 from pollerd.backoff.plan import NEVER, Table, weight, window_at
@@ -13,9 +11,9 @@ ROWS = 200
 LEAST = 1e-6
 
 
-def explained(settings: Settings, key: Key, operator: Operator, table: Table, first: float, k: int) -> Plan:
-    """The looks at a fresh message of `k` recipients, without jitter."""
-    age = first / sqrt(k) if settings.first_poll_after is None else first
+def explained(settings: Settings, key: Key, operator: Operator, table: Table, first: float) -> Plan:
+    """The looks at a fresh message, without jitter, the first at age `first`."""
+    age, k = first, table.k
     previous = 0.0
     rows: list[PlanRow] = []
     polls = waited = weighed = 0.0
@@ -30,17 +28,17 @@ def explained(settings: Settings, key: Key, operator: Operator, table: Table, fi
         rows.append(PlanRow(age, age - previous, after, operator.hazards[b], hazard.PRIOR[b], polls, mean))
         if after < LEAST:
             break
-        previous, age = age, _next(settings, table, age, first, k * after)
+        previous, age = age, _next(settings, table, age, first)
     windows = tuple((w.lo, w.hi) for w in table.grid.windows if w.seen)
     events = operator.history.total
     return Plan(key, "adaptive", tuple(rows), polls, waited, weighed, events, table.price, windows)
 
 
-def _next(settings: Settings, table: Table, age: float, first: float, pending: float) -> float:
+def _next(settings: Settings, table: Table, age: float, first: float) -> float:
     due = table.next_age(age)
     if window_at(table.grid.windows, due):
         return due
-    return age + guards.bounded(settings, due - age, age, first, max(round(pending), 1))
+    return age + guards.bounded(settings, due - age, age, first)
 
 
 def _staleness(table: Table, previous: float, age: float) -> float:

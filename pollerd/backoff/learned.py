@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import log
 
 import msgspec
@@ -29,6 +30,15 @@ DECISIONS_YOUNG = 40
 FADE_EVERY = 3600.0
 
 
+@dataclass(slots=True)
+class Group:
+    """The plan for a number of recipients, made from `base`; kept for a quota of decisions."""
+
+    table: Table
+    base: Table
+    quota: int
+
+
 class Operator:
     """One operator: what was seen, and the plan made from it."""
 
@@ -38,6 +48,7 @@ class Operator:
         "built_expiry",
         "expiries",
         "faded_at",
+        "groups",
         "hazards",
         "history",
         "quota",
@@ -51,6 +62,7 @@ class Operator:
         self.seen = 0.0
         self.hazards: list[float] = []
         self.table: Table | None = None
+        self.groups: dict[int, Group] = {}
         self.built_at = -1e18
         self.built_events = 0.0
         self.built_expiry = -1
@@ -164,6 +176,20 @@ class Learned:
         operator.built_expiry = operator.expiries.version
         operator.quota = DECISIONS_YOUNG if operator.young() else DECISIONS
         return operator.table
+
+    def group(self, operator: Operator, octave: int, price: float, first: float) -> Table:
+        """The plan for some 2 ** `octave` recipients, made from the one at hand."""
+        base = self.table(operator)
+        if octave <= 0:
+            return base
+        group = operator.groups.get(octave)
+        if group is not None:
+            group.quota -= 1
+            if group.quota > 0 or group.base is base:
+                return group.table
+        table = plan.solve_group(self._settings, base, price, first, 2**octave)
+        operator.groups[octave] = Group(table, base, DECISIONS_YOUNG if operator.young() else DECISIONS)
+        return table
 
     def dump(self) -> LearnedState:
         """For a snapshot. Keys that have no plain form are left out; they are learned anew."""

@@ -42,6 +42,9 @@ def weight(age: float) -> float:
     return sqrt(60.0 / (60.0 + age))
 
 
+Curves = tuple[list[float], list[float], list[float]]
+
+
 @dataclass(frozen=True, slots=True)
 class Grid:
     """Ages to plan on, with what does not change between plans: a cell's bin, length, middle and weights."""
@@ -118,10 +121,14 @@ def grid(settings: Settings, windows: tuple[Window, ...]) -> Grid:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A solved plan. Lists run along `grid.ages`; `cost` and `polls` are U and the looks still to come, unconditional."""
+    """A solved plan for messages of `k` recipients. Lists run along `grid.ages`.
+
+    `cost` is U, and `polls` the looks still to come, both a recipient and from the moment of sending.
+    """
 
     grid: Grid
     price: float
+    k: int
     survival: list[float]
     weighted: list[float]
     moment: list[float]
@@ -167,14 +174,14 @@ class Table:
         ages = self.grid.ages
         i = min(bisect_right(ages, first) - 1, len(ages) - 2)
         f = (first - ages[i]) / (ages[i + 1] - ages[i])
-        return 1.0 + self.polls[i] + f * (self.polls[i + 1] - self.polls[i])
+        return 1.0 + self.k * (self.polls[i] + f * (self.polls[i + 1] - self.polls[i]))
 
     def entry(self, i: int) -> float:
         """Expected cost of a message whose first look comes at grid index `i`, the price of that look left out."""
         return self.grid.ages[i] * self.weighted[i] - self.moment[i] + self.cost[i]
 
 
-def curves(grid_: Grid, hazards: Sequence[float]) -> tuple[list[float], list[float], list[float]]:
+def curves(grid_: Grid, hazards: Sequence[float]) -> Curves:
     """S, W and M along the grid for a hazard by bin."""
     s, w, m = 1.0, 0.0, 0.0
     survival, weighted, moment = [1.0], [0.0], [0.0]
@@ -199,11 +206,24 @@ def curves(grid_: Grid, hazards: Sequence[float]) -> tuple[list[float], list[flo
 
 def solve(settings: Settings, grid_: Grid, hazards: Sequence[float], price: float, first: float) -> Table:
     """The best next age for every grid age, within the guards. `first` is the wait before the first look."""
-    survival, weighted, moment = curves(grid_, hazards)
+    return _solved(settings, grid_, curves(grid_, hazards), price, first, 1)
+
+
+def solve_group(settings: Settings, table: Table, price: float, first: float, k: int) -> Table:
+    """The plan of `table` for messages of `k` recipients of the same operator.
+
+    A look is paid while any of them is pending, 1 - (1 - S)^k, and serves all: a recipient bears a k-th of it.
+    """
+    return _solved(settings, table.grid, (table.survival, table.weighted, table.moment), price, first, k)
+
+
+def _solved(settings: Settings, grid_: Grid, swm: Curves, price: float, first: float, k: int) -> Table:
     longest, twice = settings.max_interval, 2.0 * max(first, settings.min_interval / 2)
     latest = [min(3.0 * a + twice, a + longest) for a in grid_.ages]
-    following, cost, polls = envelope(grid_.ages, (survival, weighted, moment), price, grid_.soonest, latest)
-    return Table(grid_, price, survival, weighted, moment, following, cost, polls)
+    survival, weighted, moment = swm
+    paid = survival if k == 1 else [(1.0 - (1.0 - s) ** k) / k for s in survival]
+    following, cost, polls = envelope(grid_.ages, (paid, weighted, moment), price, grid_.soonest, latest)
+    return Table(grid_, price, k, survival, weighted, moment, following, cost, polls)
 
 
 def envelope(

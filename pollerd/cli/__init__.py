@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from pollerd.cli.group import LazyGroup, silence_stdout
-from pollerd.cli.text import printable
+from pollerd.terminal.text import printable
 from pollerd.errors import PollerdError
 
 EX_FAILED: Final = 1

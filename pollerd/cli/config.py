@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from pollerd.cli import screen
+from pollerd.terminal import screen
 from pollerd.cli.options import config_option, json_option, load_config
-from pollerd.cli.text import counted
+from pollerd.terminal.text import counted
 from pollerd.errors import PollerdError
 
 if TYPE_CHECKING:

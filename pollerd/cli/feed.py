@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from pollerd.cli.text import shortened
+from pollerd.terminal.text import shortened
 from pollerd.ids import IdError, check_id, parse_id
 from pollerd.model import MAX_MESSAGE_ID
 

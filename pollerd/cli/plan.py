@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pollerd.cli import screen
+from pollerd.terminal import screen
 from pollerd.cli.options import config_option, counting_number, json_option, load_config
-from pollerd.cli.text import counted, duration
+from pollerd.terminal.text import counted, duration
 from pollerd.store.view import DatabaseMissingError, View
 
 if TYPE_CHECKING:

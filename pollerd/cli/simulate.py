@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pollerd.cli import screen
+from pollerd.terminal import screen
 from pollerd.simulator import SIMULATE_OPTIONS, SimulateOption, Simulator, SimulatorConfig, config_from_options, serve
 
 

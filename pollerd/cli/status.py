@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
-from pollerd.cli import screen
+from pollerd.terminal import screen
 from pollerd.cli.options import config_option, json_option, load_config
-from pollerd.cli.text import ago, counted, duration, shortened, size
+from pollerd.terminal.text import ago, counted, duration, shortened, size
 from pollerd.documents import moment
 from pollerd.store.view import CAP, AccountView, OutputView, Overview, View
 

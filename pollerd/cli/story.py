@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from pollerd import errorcodes, events
-from pollerd.cli import screen
-from pollerd.cli.text import counted
+from pollerd.terminal import screen
+from pollerd.terminal.text import counted
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -13,10 +13,10 @@ from typing import Final
 
 import click
 
-from pollerd.cli import screen
+from pollerd.terminal import screen
 from pollerd.cli.feed import BLOCK, Chunk, Feed, Refusal
 from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_config, refuse_options
-from pollerd.cli.text import counted, shortened
+from pollerd.terminal.text import counted, shortened
 from pollerd.ids import IdError, parse_id
 
 NAMED: Final = 20

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pollerd import lifecycle
-from pollerd.cli import screen
+from pollerd.terminal import screen
 from pollerd.demo.ledger import Ledger, News
 from pollerd.demo.summary import Summary, sentences
 

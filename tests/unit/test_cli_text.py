@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pollerd import errorcodes
-from pollerd.cli import text
+from pollerd.terminal import text
 
 
 @pytest.mark.parametrize(

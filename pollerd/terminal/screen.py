@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from pollerd.cli.text import harmless, printable
+from pollerd.terminal.text import harmless, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
