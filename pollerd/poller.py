@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import msgspec
 
 from pollerd import judge
+from pollerd.announce import Announcer
 from pollerd.backoff import Policy
 from pollerd.committer import Committer
 from pollerd.judge import Judge
@@ -82,6 +83,7 @@ class Poller:
         self._clock = clock
         self._connections = connections
         self._meter = meter or Unmetered()
+        self._announcer = Announcer(account)
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._stopping = False
@@ -177,6 +179,7 @@ class Poller:
         transition = self.limiter.report(_proper(outcome) if not held else outcome)
         if transition is not None:
             self._committer.record_account(transition.state, transition.bodies)
+            self._announcer.transition(transition.bodies, self.window.backlog)
             self._wake.set()
         elif held:
             self._wake.set()
@@ -186,6 +189,7 @@ class Poller:
         result = self._judge.settle(current, outcome, now, self.limiter.held_total, self._failed(message.id, outcome))
         self._committer.record(result)
         if result.bodies:
+            self._announcer.told(result.bodies)
             self._meter.told(result, now)
         self.offer(result.message)
 

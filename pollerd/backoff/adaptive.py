@@ -144,7 +144,11 @@ class Adaptive:
 
     def _not_past(self, table: plan.Table, age: float, delay: float, validity: float | None) -> float:
         """`delay` cut short at the next date by the clock of sending, where the plan's own clock does not show it."""
-        dates = [w.hi for w in table.grid.windows if w.share > DATE_SHARE] if validity is None else [validity + SHARP_JITTER]
+        dates = (
+            [w.hi for w in table.grid.windows if w.share > DATE_SHARE]
+            if validity is None
+            else [validity + SHARP_JITTER]
+        )
         for date in dates:
             if age + self._settings.min_interval < date < age + delay * (1 + guards.JITTER):
                 return date - age

@@ -6,7 +6,6 @@ The random source is always an argument; nothing here keeps state.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from math import sqrt
 from random import Random
 
 from pollerd.backoff.protocol import Decision, Settings
@@ -49,22 +48,9 @@ def longest(settings: Settings, age: float, first: float) -> float:
     return max(settings.min_interval, min(settings.max_interval, 2.0 * (age + first)))
 
 
-def bounded(settings: Settings, delay: float, age: float, first: float, k: int = 1) -> float:
-    """`delay` within the bounds for `k` pending recipients; the upper bound wins.
-
-    The cost of waiting grows with the recipients, so the best gap shrinks by their root.
-    """
-    # Written out rather than composed of the two functions above: this runs at every decision.
-    longest_ = 2.0 * (age + first)
-    if longest_ > settings.max_interval:
-        longest_ = settings.max_interval
-    delay = min(delay, longest_)
-    if k > 1:
-        delay /= sqrt(k)
-    shortest_ = AGE_SHARE * age
-    if shortest_ < settings.min_interval:
-        shortest_ = settings.min_interval
-    return min(max(delay, shortest_), settings.max_interval)
+def bounded(settings: Settings, delay: float, age: float, first: float) -> float:
+    """`delay` within `shortest` and `longest`; the upper bound wins."""
+    return min(max(delay, shortest(settings, age)), longest(settings, age, first))
 
 
 def not_visible(settings: Settings, age: float, tries: int, rng: Random) -> Decision:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -103,24 +102,22 @@ class PortDoor:
 class HttpServer:
     """Serves an application at a door until cancelled. A door that cannot be opened is tried again for ever."""
 
-    def __init__(self, application: Callable[[], web.Application], door: Door, what: str) -> None:
-        self._application = application
+    def __init__(self, application: web.Application, door: Door, what: str) -> None:
         self._door = door
         self._what = what
-        self._runner: web.AppRunner | None = None
+        self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=_GOODBYE)
+        self._open = False
         self._again = asyncio.Event()
         self.trouble = ""
+        """Why nobody is heard; empty while the door is open."""
 
     async def start(self) -> None:
         """Open the door if that is possible now; `run` goes on trying otherwise."""
-        runner = web.AppRunner(
-            self._application(), access_log=None, handler_cancellation=True, shutdown_timeout=_GOODBYE
-        )
-        await runner.setup()
+        if self._runner.server is None:
+            await self._runner.setup()
         try:
-            await self._door.open(runner)
+            await self._door.open(self._runner)
         except OutputError as error:
-            await runner.cleanup()
             if str(error) != self.trouble:
                 log.error("%s: %s", self._what, error, extra={"event": "control_closed"})
             self.trouble = str(error)
@@ -128,25 +125,24 @@ class HttpServer:
         if self.trouble:
             log.info("%s: works again", self._what, extra={"event": "control_open"})
             self.trouble = ""
-        self._runner = runner
+        self._open = True
 
     async def run(self) -> None:
         """Serve; `start` may have been called before."""
         delay = RETRY_FIRST
         try:
             while True:
-                if self._runner is None:
-                    await self.start()
-                if self._runner is not None:
+                if self._open:
                     delay = RETRY_FIRST
                     await self._until_removed()
                     log.warning("%s: %s was removed while it was in use: bound again", self._what, self._door)
-                    await self._close()
-                    continue
-                await self._pause(delay)
-                delay = min(2 * delay, RETRY_MAX)
+                else:
+                    await self._pause(delay)
+                    delay = min(2 * delay, RETRY_MAX)
+                await self.start()
         finally:
-            await self._close()
+            await self._runner.cleanup()
+            self._door.close()
 
     def reopen(self) -> None:
         """SIGHUP: look at once whether the door is still there."""
@@ -155,15 +151,14 @@ class HttpServer:
     async def _until_removed(self) -> None:
         while self._door.in_place:
             await self._pause(_LOOK)
+        # Who is connected stays so: only the place where nobody finds us any more is given up.
+        self._open = False
+        for site in list(self._runner.sites):
+            await site.stop()
+        self._door.close()
 
     async def _pause(self, seconds: float) -> None:
         self._again.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._again.wait()
-
-    async def _close(self) -> None:
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
-            self._door.close()

@@ -142,7 +142,9 @@ class MessageRoutes:
             async with asyncio.timeout(PATIENCE):
                 await self._room.intake.ask(kind, message.id)
         except TimeoutError:
-            text = f"the database took nothing for {PATIENCE:.0f} s; it is done as soon as it does, unless the daemon ends"
+            text = (
+                f"the database took nothing for {PATIENCE:.0f} s; it is done as soon as it does, unless the daemon ends"
+            )
             raise RefusedError(503, "database_unavailable", text) from None
         return answer(message_document(await self._message(request)))
 

@@ -73,9 +73,9 @@ class ControlServer:
         self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._servers: list[HttpServer] = []
         if control is not None:
-            self._servers.append(HttpServer(self._control, control, "control socket"))
+            self._servers.append(HttpServer(self._control(), control, "control socket"))
         if metrics is not None:
-            self._servers.append(HttpServer(self._metrics, metrics, "metrics"))
+            self._servers.append(HttpServer(self._metrics(), metrics, "metrics"))
 
     async def start(self) -> None:
         """Listen, where that is possible now."""

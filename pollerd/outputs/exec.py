@@ -14,7 +14,7 @@ import os
 import re
 import signal
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, Self
 
 from pollerd.events import Event
 from pollerd.ports import Cursor, EventLog, OutputHealth
@@ -183,7 +183,7 @@ class _Pipes:
         self._tail = b""
         self._open = {self.input, self.error, self._read}
 
-    def __enter__(self) -> _Pipes:
+    def __enter__(self) -> Self:
         asyncio.get_running_loop().add_reader(self._read, self._take)
         return self
 

@@ -129,7 +129,7 @@ class SqliteOutput:
             )
 
     def _note(self, trouble: str) -> None:
-        if trouble and not self._trouble:
+        if trouble and trouble != self._trouble:
             logger.error("output %s: %s; its events wait", self._name, trouble)
         elif self._trouble and not trouble:
             logger.info("output %s: works again", self._name)
@@ -145,6 +145,8 @@ class SqliteOutput:
 
     def _write(self, found: Sequence[Event]) -> str:
         """Write events in one transaction; what went wrong, in words."""
+        if not self._path.exists():
+            return f"{self._path} does not exist (or its folder may not be read by this user)"
         try:
             with _opened(self._path) as database:
                 every = "type" in self._names(database)
@@ -160,7 +162,7 @@ class SqliteOutput:
         names = _Names()
         try:
             database.execute(f"EXPLAIN {self._statement}", names).close()
-        except sqlite3.ProgrammingError as error:
+        except (sqlite3.ProgrammingError, sqlite3.Warning) as error:
             raise _StatementError(
                 f"the statement must have named parameters (:id, :status ...) only: {error}"
             ) from error

@@ -23,6 +23,9 @@ async def main(database: Path, path: Path, count: int) -> None:
         await output.prepare(store)
         async with running(output, store) as task:
             end, rotated = store.last + count, False
+            await commit(store, 1)
+            # So that there are at least two writes, however slow the start is.
+            await until(lambda: output.health.seq == store.last or task.done(), "the first event told")
             while store.last < end:
                 await commit(store, choice.randint(1, 10))
                 if not rotated and store.last > end - count // 2 and path.exists():

@@ -64,9 +64,7 @@ class _DueFirst:
         return bool(self.heap)
 
 
-def run_limited(
-    policy: Driven, messages: Sequence[Message], rate: float, *, ranked: bool, until: float = 1e18
-) -> None:
+def run_limited(policy: Driven, messages: Sequence[Message], rate: float, *, ranked: bool, until: float = 1e18) -> None:
     """Follow `messages` with at most `rate` looks a second; past `until` nothing is looked at any more."""
     future: list[tuple[float, int, Message]] = []
     order = count()

@@ -74,9 +74,7 @@ class Population:
 
     def expiring(self, ages: Sequence[float], blur: float = 0.0) -> Population:
         """The same with expiry at `ages`, one an operator in turn."""
-        changed = tuple(
-            replace(o, expiry=ages[i % len(ages)], blur=blur) for i, o in enumerate(self.operators)
-        )
+        changed = tuple(replace(o, expiry=ages[i % len(ages)], blur=blur) for i, o in enumerate(self.operators))
         return Population(f"{self.name}, expiry {'/'.join(f'{a / HOUR:.0f}' for a in ages)} h", changed)
 
 

@@ -34,7 +34,10 @@ def body(message_id: int, recipients: list[dict[str, object]]) -> bytes:
 
 
 def framed(content: bytes) -> bytes:
-    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(content),
+        content,
+    )
 
 
 class Answers:

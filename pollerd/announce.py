@@ -1,0 +1,67 @@
+"""What the log says of an account's polling: transitions, not repetitions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+from pollerd import lifecycle
+from pollerd.events import Body, Held, Recovered, Status
+
+log = logging.getLogger(__name__)
+
+_WORDS: Final = {
+    "unauthorized": "the gateway refuses the credentials",
+    "forbidden": "the gateway refuses this address or account",
+    "throttled": "the gateway asks for patience",
+    "unreachable": "the gateway cannot be reached",
+    "server_errors": "the gateway is in trouble",
+}
+_STEPS: Final = {
+    "unauthorized": "replace the token file, it is noticed at once; see pollerd doctor",
+    "forbidden": "ask the vendor to allow this address; see pollerd doctor",
+    "unreachable": "if it lasts, see pollerd doctor",
+}
+
+
+class Announcer:
+    """Logs one account's holds, and each unknown state once."""
+
+    def __init__(self, account: str) -> None:
+        self._account = account
+        self._unknown: set[str] = set()
+
+    def transition(self, bodies: Iterable[Body], due: int) -> None:
+        """A hold begins or ends; `due` messages wait."""
+        for body in bodies:
+            if isinstance(body, Held):
+                step = _STEPS.get(body.reason, "it is tried again by itself")
+                log.warning(
+                    "account %s: %s (%s); polling is held, next try %s; %s",
+                    self._account,
+                    _WORDS.get(body.reason, body.reason),
+                    body.detail,
+                    body.until,
+                    step,
+                    extra={"event": "account_held", "account": self._account, "reason": body.reason},
+                )
+            elif isinstance(body, Recovered):
+                log.warning(
+                    "account %s: polling goes on (%s), %d messages are due",
+                    self._account,
+                    body.detail,
+                    due,
+                    extra={"event": "account_recovered", "account": self._account, "reason": body.reason, "due": due},
+                )
+
+    def told(self, bodies: Iterable[Body]) -> None:
+        """Name a state that the vendor's table does not have, once."""
+        for body in bodies:
+            if isinstance(body, Status) and body.status not in lifecycle.KNOWN and body.status not in self._unknown:
+                self._unknown.add(body.status)
+                log.warning(
+                    "the gateway shows the unknown state %s; it is told as it is and not taken for final",
+                    body.status,
+                    extra={"event": "unknown_state", "status": body.status, "message_id": body.id},
+                )

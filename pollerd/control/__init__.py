@@ -1,0 +1,18 @@
+"""HTTP over a Unix socket: hand over, ask, look, follow. For `curl --unix-socket`, programs and pollerd's own client."""
+
+from pollerd.control.documents import About
+from pollerd.control.doors import PortDoor, SocketDoor
+from pollerd.control.messages import MessageRoom
+from pollerd.control.server import MODE, ControlRoom, ControlServer
+from pollerd.control.warnlog import WarnLog
+
+__all__ = [
+    "MODE",
+    "About",
+    "ControlRoom",
+    "ControlServer",
+    "MessageRoom",
+    "PortDoor",
+    "SocketDoor",
+    "WarnLog",
+]
