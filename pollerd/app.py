@@ -14,20 +14,31 @@ from pollerd import logs
 from pollerd.clock import SystemClock
 from pollerd.committer import Committer
 from pollerd.config import Config
+from pollerd.control import ControlServer, WarnLog
 from pollerd.errors import PollerdError
 from pollerd.housekeeping import House, Housekeeping, standard_jobs
 from pollerd.intake import Intake, OfflineDesk
 from pollerd.judge import Judge
+from pollerd.metrics import Meter
 from pollerd.outputs.file import FileOutput
 from pollerd.poller import Poller
-from pollerd.progress import Progress
 from pollerd.relay import Relay
 from pollerd.steps import ClockWatch
 from pollerd.store.lock import Ownership
 from pollerd.store.store import Store
 from pollerd.systemd import Notifier, feed, watchdog_interval
 from pollerd.wake import Wake
-from pollerd.wiring import MODEL, Core, Lane, make_lane, make_outputs, make_policy, make_settings
+from pollerd.wiring import (
+    MODEL,
+    Core,
+    Lane,
+    make_control,
+    make_lane,
+    make_outputs,
+    make_policy,
+    make_progress,
+    make_settings,
+)
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +60,7 @@ class App:
         self._notifier = notifier or Notifier(None)
         self._stop = asyncio.Event()
         self._relay: Relay | None = None
+        self._control: ControlServer | None = None
 
     def stop(self) -> None:
         """End in order; `run` returns when everything is on disk."""
@@ -59,6 +71,8 @@ class App:
         self._notifier.reloading()
         if self._relay is not None:
             self._relay.reopen()
+        if self._control is not None:
+            self._control.reopen()
         for lane in self.lanes.values():
             _refresh(lane)
         log.info("reloaded: outputs reopened, secrets read again", extra={"event": "reloaded"})
@@ -72,6 +86,7 @@ class App:
         """
         self.config.resolve_secrets()
         async with AsyncExitStack() as stack:
+            warnings = stack.enter_context(self._warnings().listening())
             core = await self._open(stack)
             outputs = make_outputs(self.config, core.store)
             for output in outputs:
@@ -84,7 +99,7 @@ class App:
                 self.lanes[name] = lane
             self._relay = Relay(outputs)
             try:
-                await self._serve(core, self._relay)
+                await self._serve(core, self._relay, warnings)
             except BaseExceptionGroup as group:
                 raise _first(group) from group
         log.info("stopped", extra={"event": "stopped"})
@@ -97,11 +112,14 @@ class App:
         policy = make_policy(self.config, random.SystemRandom().getrandbits(32))
         if (model := await store.note(MODEL)) is not None:
             policy.restore(model)
-        return Core(clock, store, Committer(store, clock), policy)
+        meter = Meter()
+        return Core(clock, store, Committer(store, clock, meter.commits), policy, meter)
 
-    async def _serve(self, core: Core, relay: Relay) -> None:
+    async def _serve(self, core: Core, relay: Relay, warnings: WarnLog) -> None:
         pollers = {name: lane.poller for name, lane in self.lanes.items()}
         intake = Intake(core.store, core.committer, pollers, core.clock)
+        control = self._control = make_control(self.config, core, pollers, intake, lambda: relay.health, warnings)
+        await control.start()
         housekeeping = Housekeeping(standard_jobs(self._house(core, relay, pollers)))
         watch = ClockWatch(core.clock, core.store, core.committer, pollers.values(), housekeeping.clock_stepped)
         async with asyncio.TaskGroup() as group:
@@ -111,24 +129,30 @@ class App:
 
             committing = start("committer", core.committer.run())
             telling = start("relay", relay.run(core.store))
+            serving = start("control", control.run())
             side = [
                 start("intake", intake.run()),
                 start("clock", watch.run()),
                 start("credentials", self._watch_credentials()),
-                start("wake", Wake(core.policy, core.store, core.committer, pollers, core.clock, random.Random()).run()),
+                start(
+                    "wake", Wake(core.policy, core.store, core.committer, pollers, core.clock, random.Random()).run()
+                ),
                 start("housekeeping", housekeeping.run()),
             ]
             polling = [start(f"poller {name}", poller.run()) for name, poller in pollers.items()]
             if self._notifier.active and (interval := watchdog_interval()) is not None:
-                longest = 2 * max(account.limits.timeout for account in self.config.accounts.values())
-                progress = Progress(pollers, core.committer, core.clock, longest_request=longest)
+                progress = make_progress(self.config, core, pollers)
                 side.append(start("watchdog", feed(self._notifier, progress.stuck, interval)))
             self._notifier.ready()
             self.started.set()
             log.info("started", extra={"event": "started", "accounts": sorted(pollers), "last_seq": core.store.last})
             await self._stop.wait()
-            await self._wind_down(core, polling, side, telling)
+            await self._wind_down(core, polling, side, [telling, serving])
             committing.cancel()
+
+    def _warnings(self) -> WarnLog:
+        secrets = logs.Secrets(source.read().reveal() for source in self.config.secret_sources())
+        return WarnLog(logs.Cleaner(secrets, show_msisdn=self.config.log.show_msisdn))
 
     def _house(self, core: Core, relay: Relay, pollers: Mapping[str, Poller]) -> House:
         return House(
@@ -149,7 +173,7 @@ class App:
         core: Core,
         polling: list[asyncio.Task[None]],
         side: list[asyncio.Task[None]],
-        telling: asyncio.Task[None],
+        telling: list[asyncio.Task[None]],
     ) -> None:
         """First no new polls, then everything known to disk, then the outputs: in the order in which news travels."""
         log.info("stopping", extra={"event": "stopping"})
@@ -162,7 +186,7 @@ class App:
         with suppress(TimeoutError):
             async with asyncio.timeout(WRITING):
                 await core.committer.flush()
-        await _cancel(telling)
+        await _cancel(*telling)
 
     async def _watch_credentials(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""HTTP over a Unix socket: hand over, ask, look, follow. For `curl --unix-socket`, programs and pollerd's own client."""
+"""HTTP over a Unix socket: hand over, ask, look, follow. For `curl --unix-socket` and for programs."""
 
 from pollerd.control.documents import About
 from pollerd.control.doors import PortDoor, SocketDoor

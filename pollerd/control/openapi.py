@@ -1,4 +1,4 @@
-"""The OpenAPI document of the control socket. Schemas come from the types that are answered; a test holds the rest true."""
+"""The OpenAPI document of the control socket. Schemas come from the types that are answered."""
 
 from __future__ import annotations
 

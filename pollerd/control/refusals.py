@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from pollerd.errors import DurabilityError, StoreError, StoreUnavailableError
 
@@ -55,9 +56,7 @@ def refusal(status: int, reason: str, message: str) -> web.Response:
     return answer(ErrorDocument(ErrorBody(reason, message)), status)
 
 
-def explaining(
-    fatal: Callable[[DurabilityError], None],
-) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def explaining(fatal: Callable[[DurabilityError], None]) -> Middleware:
     """A middleware that turns every error into such an answer. `fatal` is told when the disk cannot be trusted."""
 
     @web.middleware

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -158,7 +159,7 @@ class EventStream:
             if wanted == Wanted():
                 found = await self._log.read(place, _CHUNK)
             else:
-                found = await self._archive.read(lambda pages, after=place: pages.events(after, _CHUNK, *wanted))
+                found = await self._archive.read(partial(_some, after=place, wanted=wanted))
             if gap := self._gap(place):
                 yield place, gap
             if not found:
@@ -171,6 +172,10 @@ class EventStream:
         """The line that tells that what follows `place` was deleted; empty when nothing was."""
         pruned = self._log.pruned
         return msgspec.json.encode(GapDocument(after=place, first=pruned + 1)) + b"\n" if place < pruned else b""
+
+
+def _some(pages: Pages, after: int, wanted: Wanted) -> list[Event]:
+    return pages.events(after, _CHUNK, *wanted)
 
 
 def _joined(events: Iterable[Event]) -> Iterable[bytes]:

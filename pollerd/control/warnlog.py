@@ -6,7 +6,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Self
 
 from pollerd.control.documents import LogDocument
 from pollerd.events import instant
@@ -31,12 +31,12 @@ class WarnLog(logging.Handler):
         return tuple(self._kept)
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> Iterator[Self]:
         """Hear the whole process's log inside the block."""
         root = logging.getLogger()
         root.addHandler(self)
         try:
-            yield
+            yield self
         finally:
             root.removeHandler(self)
 
