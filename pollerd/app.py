@@ -15,13 +15,15 @@ from pollerd.clock import SystemClock
 from pollerd.committer import Committer
 from pollerd.config import Config
 from pollerd.control import ControlServer, WarnLog
+from pollerd.control_wiring import make_control, make_progress, make_warnings
 from pollerd.errors import PollerdError
+from pollerd.fittings import make_balance_jobs, make_outputs, make_sources
 from pollerd.housekeeping import House, Housekeeping, standard_jobs
 from pollerd.intake import Intake, OfflineDesk
 from pollerd.judge import Judge
 from pollerd.metrics import Meter
-from pollerd.outputs.file import FileOutput
 from pollerd.poller import Poller
+from pollerd.ports import Preparing
 from pollerd.relay import Relay
 from pollerd.steps import ClockWatch
 from pollerd.store.lock import Ownership
@@ -32,11 +34,8 @@ from pollerd.wiring import (
     MODEL,
     Core,
     Lane,
-    make_control,
     make_lane,
-    make_outputs,
     make_policy,
-    make_progress,
     make_settings,
 )
 
@@ -86,11 +85,11 @@ class App:
         """
         self.config.resolve_secrets()
         async with AsyncExitStack() as stack:
-            warnings = stack.enter_context(self._warnings().listening())
+            warnings = stack.enter_context(make_warnings(self.config).listening())
             core = await self._open(stack)
-            outputs = make_outputs(self.config, core.store)
+            outputs = make_outputs(self.config, core.store, core.clock)
             for output in outputs:
-                if isinstance(output, FileOutput):
+                if isinstance(output, Preparing):
                     await output.prepare(core.store)
             known = await core.store.accounts()
             for name, account in self.config.accounts.items():
@@ -118,9 +117,13 @@ class App:
     async def _serve(self, core: Core, relay: Relay, warnings: WarnLog) -> None:
         pollers = {name: lane.poller for name, lane in self.lanes.items()}
         intake = Intake(core.store, core.committer, pollers, core.clock)
-        control = self._control = make_control(self.config, core, pollers, intake, lambda: relay.health, warnings)
+        control = self._control = make_control(
+            self.config, core, pollers, intake, health=lambda: relay.health, warnings=warnings
+        )
         await control.start()
-        housekeeping = Housekeeping(standard_jobs(self._house(core, relay, pollers)))
+        balances = make_balance_jobs(self.config, self.lanes, await core.store.accounts(), core)
+        housekeeping = Housekeeping((*standard_jobs(self._house(core, relay, pollers)), *balances))
+        sources = make_sources(self.config, core.store, core.clock, intake.poke)
         watch = ClockWatch(core.clock, core.store, core.committer, pollers.values(), housekeeping.clock_stepped)
         async with asyncio.TaskGroup() as group:
 
@@ -138,6 +141,7 @@ class App:
                     "wake", Wake(core.policy, core.store, core.committer, pollers, core.clock, random.Random()).run()
                 ),
                 start("housekeeping", housekeeping.run()),
+                *(start(f"source {number}", source.run()) for number, source in enumerate(sources)),
             ]
             polling = [start(f"poller {name}", poller.run()) for name, poller in pollers.items()]
             if self._notifier.active and (interval := watchdog_interval()) is not None:
@@ -149,10 +153,6 @@ class App:
             await self._stop.wait()
             await self._wind_down(core, polling, side, [telling, serving])
             committing.cancel()
-
-    def _warnings(self) -> WarnLog:
-        secrets = logs.Secrets(source.read().reveal() for source in self.config.secret_sources())
-        return WarnLog(logs.Cleaner(secrets, show_msisdn=self.config.log.show_msisdn))
 
     def _house(self, core: Core, relay: Relay, pollers: Mapping[str, Poller]) -> House:
         return House(

@@ -73,13 +73,14 @@ class CreditWatch:
         self._record(balance)
 
     async def _turn(self) -> bool:
-        try:
-            async with asyncio.timeout(LONGEST_WAIT):
-                while self._limiter.held is None and (wait := self._limiter.delay()) > 0:
-                    await asyncio.sleep(wait)
-        except TimeoutError:
-            return False
-        return self._limiter.held is None
+        """Wait for the account's pace; False when it is held, or lets nobody through for too long."""
+        until = self._clock.monotonic() + LONGEST_WAIT
+        while self._limiter.held is None and self._clock.monotonic() < until:
+            wait = self._limiter.delay()
+            if wait <= 0:
+                return True
+            await asyncio.sleep(min(wait, 1.0))
+        return False
 
     def _record(self, balance: Balance) -> None:
         now = self._clock.now()
@@ -100,6 +101,4 @@ class CreditWatch:
 
     def _body(self, balance: Balance, observed_at: str, *, low: bool) -> Body:
         kind = events.CreditLow if low else events.CreditOk
-        return kind(
-            account=self._account, credit=balance.credit, currency=balance.currency, observed_at=observed_at
-        )
+        return kind(account=self._account, credit=balance.credit, currency=balance.currency, observed_at=observed_at)

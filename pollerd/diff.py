@@ -11,14 +11,14 @@ from pollerd import events, lifecycle
 from pollerd.model import GiveUpReason, Message, Recipient, State
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """One recipient's step from `previous` (None: never seen before) to what it is now."""
 
     recipient: Recipient
     previous: str | None
 
 
-class Diff(msgspec.Struct, frozen=True):
+class Diff(msgspec.Struct, frozen=True, gc=False):
     """What an answer changes: the recipients to keep, the changes to tell, in the answer's order."""
 
     recipients: tuple[Recipient, ...]
@@ -35,7 +35,7 @@ class Diff(msgspec.Struct, frozen=True):
         return bool(self.recipients) and self.pending == 0
 
 
-class Result(msgspec.Struct, frozen=True):
+class Result(msgspec.Struct, frozen=True, gc=False):
     """What one poll (or one decision without a poll) leaves behind: the row as it shall be, and the events to tell."""
 
     message: Message

@@ -148,8 +148,8 @@ def event_type(body: Body) -> str:
 
 def instant(when: float) -> str:
     """An instant as RFC 3339 in UTC with milliseconds, as `observed_at` and `until` carry it."""
-    stamp = datetime.fromtimestamp(when, UTC)
-    return f"{stamp:%Y-%m-%dT%H:%M:%S}.{stamp.microsecond // 1000:03d}Z"
+    # Not strftime(), which takes ten times as long.
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 @cache

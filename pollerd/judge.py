@@ -7,7 +7,7 @@ again soon, jittered, and ages nothing.
 from __future__ import annotations
 
 import random
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -55,7 +55,7 @@ class Judge:
         idle = max(0.0, held_total - message.frozen_at)
         match outcome:
             case Answer():
-                return self._answered(_polled(message, now, "200"), outcome, now, idle)
+                return self._answered(message, outcome, now, idle)
             case NotFound():
                 return self._missing(_polled(message, now, "404"), now, idle)
             case Rejected():
@@ -81,25 +81,30 @@ class Judge:
 
     def _answered(self, message: Message, answer: Answer, now: float, idle: float) -> Result:
         found = diff.diff(message.recipients, answer.recipients)
-        self._learn(message, found, now)
-        known = msgspec.structs.replace(
+        waiting = [recipient for recipient in found.recipients if recipient.status not in lifecycle.FINAL]
+        self._learn(message, found, waiting, now)
+        where = operator(waiting[0]) if waiting else None
+        base = self._policy.base_for(where, message.sent_at, message.base)
+        known = _polled(
             message,
+            now,
+            "200",
             misses=0,
             strikes=0,
+            base=base,
             seen_at=now,
             recipients=found.recipients,
             userref=message.userref if message.userref is not None else answer.userref,
             sendtime=answer.sendtime,
             validity=answer.validity,
         )
-        bodies = tuple(diff.told(known, found, now))
-        if found.complete:
+        bodies = tuple(diff.told(known, found, now)) if found.changes else ()
+        if found.recipients and not waiting:
             return Result(_ended(known, State.FINISHED, now), bodies, polls=1)
         deadline = self._deadline(known, idle)
         if now >= deadline:
             return self._given_up(known, GiveUpReason.DEADLINE, now, bodies)
-        base = self._policy.base_for(key(known), known.sent_at, known.base)
-        known = _planned(msgspec.structs.replace(known, base=base), now, self._cadence(known, base, now), deadline)
+        known = _planned(known, now, self._cadence(known, where, len(waiting), now), deadline)
         unchanged = found.recipients is message.recipients and _same_frame(message, known)
         return Result(known, bodies, polls=1, full=not unchanged)
 
@@ -128,20 +133,19 @@ class Judge:
 
     # -- parts
 
-    def _cadence(self, message: Message, base: float, now: float) -> Decision:
-        waiting = [r for r in message.recipients if not lifecycle.is_final(r.status)]
+    def _cadence(self, message: Message, where: str | None, waiting: int, now: float) -> Decision:
         if message.sendtime is not None and message.sendtime > now:
             return self._policy.scheduled(now, message.sendtime)
         return self._policy.next(
             now,
-            key(message),
+            where,
             max(message.sent_at, message.sendtime or 0.0),
-            base,
-            k=max(1, len(waiting)),
+            message.base,
+            k=max(1, waiting),
             validity=message.validity,
         )
 
-    def _learn(self, message: Message, found: diff.Diff, now: float) -> None:
+    def _learn(self, message: Message, found: diff.Diff, waiting: list[Recipient], now: float) -> None:
         """Feed the policy: what ended, and a sample of what is still pending."""
         start = max(message.base, message.sendtime or 0.0)
         # A 404 says nothing about the state: the interval begins at the last look that showed one.
@@ -153,7 +157,6 @@ class Judge:
             self._policy.observe(
                 now, operator(recipient), a0, a1, True, age, recipient.status, message.sent_at, message.base
             )
-        waiting = [r for r in found.recipients if not lifecycle.is_final(r.status)]
         for recipient in waiting[:OBSERVED_MOST]:
             self._policy.observe(
                 now, operator(recipient), a0, a1, False, None, recipient.status, message.sent_at, message.base
@@ -180,7 +183,8 @@ def untracked(message: Message, now: float) -> Result:
 def operator(recipient: Recipient) -> str | None:
     """The key of a recipient's operator for learning: "mcc/mnc", else the country, else None."""
     if recipient.mcc and recipient.mnc:
-        return f"{recipient.mcc}/{recipient.mnc.zfill(2)}"
+        mnc = recipient.mnc
+        return f"{recipient.mcc}/{mnc if len(mnc) > 1 else mnc.zfill(2)}"
     return recipient.country
 
 
@@ -192,7 +196,7 @@ def key(message: Message) -> str | None:
     return None
 
 
-def _polled(message: Message, now: float, answer: str) -> Message:
+def _polled(message: Message, now: float, answer: str, **known: Any) -> Message:
     return msgspec.structs.replace(
         message,
         polls=message.polls + 1,
@@ -200,6 +204,7 @@ def _polled(message: Message, now: float, answer: str) -> Message:
         last_poll_at=now,
         last_answer=answer,
         forced=False,
+        **known,
     )
 
 

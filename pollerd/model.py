@@ -1,6 +1,7 @@
 """The values that travel through pollerd: messages, recipients, answers, outcomes. Pure data, no behaviour of its own.
 
-Instants are UNIX seconds (float), durations are seconds (float) unless a name says otherwise.
+Instants are UNIX seconds (float), durations are seconds (float) unless a name says otherwise. `gc=False` where there are
+many of them: frozen values hold nothing that could lead back to them, so the garbage collector need not look.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class HoldReason(StrEnum):
     SERVER_ERRORS = "server_errors"
 
 
-class Recipient(msgspec.Struct, frozen=True, array_like=True):
+class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One recipient of a message as the gateway last showed it.
 
     `time` is the gateway's `dsntime` (None when it gave none), `code` its `dsnerrorcode` as hex text,
@@ -59,7 +60,7 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True):
     charge_status: str | None = None
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """A readable 200 answer: what the gateway says of one message. The SMS text is dropped while decoding."""
 
     recipients: tuple[Recipient, ...]
@@ -99,7 +100,7 @@ class Trouble(msgspec.Struct, frozen=True):
 Outcome = Answer | NotFound | Rejected | Trouble
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A tracked message as stored: one row, one value.
 
     `base` is the origin of the age clock (`sent_at` unless an outage or a clock step moved it). `frozen_at` is the

@@ -134,7 +134,8 @@ class Poller:
     # -- one poll
 
     async def _poll_on(self) -> None:
-        while (message := await self._take()) is not None:
+        # Under full load something is due whenever a poll ends; only who has to wait needs a turn.
+        while (message := self._due(self._clock.now()) or await self._take()) is not None:
             asked = self.asking[message.id] = self._clock.monotonic()
             lag = self._clock.now() - message.next_poll_at
             try:
@@ -146,7 +147,17 @@ class Poller:
                 del self.asking[message.id]
             self._meter.polled(outcome, lag, self._clock.monotonic() - asked)
             self._settle(message, outcome)
-            await self._committer.room()
+            if self._committer.full:
+                await self._committer.room()
+
+    def _due(self, now: float) -> Message | None:
+        """The message to poll now, None when that has to wait; others that wait for their turn go first."""
+        if self._stopping or self._turn.locked() or self.limiter.delay() > 0.0:
+            return None
+        message = self.window.pop(now)
+        if message is not None:
+            self.limiter.take()
+        return message
 
     async def _take(self) -> Message | None:
         async with self._turn:

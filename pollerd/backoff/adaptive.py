@@ -109,12 +109,12 @@ class Adaptive:
         if k > 1:
             # As many as must have been sent together for k of them to be left by now.
             octave = budget.octave_of(k / max(table.alive(age), 1e-3))
-            table = self._learned.group(operator, octave, self._price, self._first)
+            table = self._learned.group(operator, octave, self._price)
         due = table.next_age(age)
         dated = self._dated(table, now - submit, due if not moved else None, validity)
         if dated is not None:
             return dated
-        delay = guards.bounded(settings, due - age, age, self._first)
+        delay = guards.bounded(settings, due - age, age, self._first, table.limits[0])
         if moved or validity is not None:
             delay = self._not_past(table, now - submit, delay, validity)
         if age > PROBING and self._outages.down(key):
@@ -278,7 +278,7 @@ class Adaptive:
         whole = max(learned.world.history.total, sum(o.history.total for o in known)) + 1.0
         shares = [(o.history.total / whole, o) for o in known]
         shares.append((1.0 - sum(share for share, _ in shares), learned.world))
-        return [(share, learned.group(o, octave, self._price, self._first)) for share, o in shares]
+        return [(share, learned.group(o, octave, self._price)) for share, o in shares]
 
     def _steer(self, now: float) -> None:
         """Choose the first looks anew, predict the looks a message, and move the price towards the budget."""
@@ -346,7 +346,7 @@ class Adaptive:
             self._start(0.0)
             self._learned.build(operator, 0.0, self._price, self._first)
         octave = budget.octave_of(k)
-        table = self._learned.group(operator, octave, self._price, self._first)
+        table = self._learned.group(operator, octave, self._price)
         first = self._group_firsts.get(octave, self._first / sqrt(2**octave))
         return explain.explained(self._settings, key, operator, table, first)
 

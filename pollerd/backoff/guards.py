@@ -22,6 +22,11 @@ HAIR = 0.05
 AGE_SHARE = 0.03
 """A look sooner than this share of the age tells next to nothing new."""
 
+REACH = 2.0
+REACH_KNOWN = 6.0
+"""The next look is at most so many times the age (plus the first wait) away, while little and when much is learned:
+a look at what will hardly come costs most where many recipients wait together."""
+
 PAST_EXPIRY_FIRST = 30.0
 SCHEDULED_SPREAD = 2.0
 
@@ -43,14 +48,14 @@ def shortest(settings: Settings, age: float) -> float:
     return min(max(settings.min_interval, AGE_SHARE * age), settings.max_interval)
 
 
-def longest(settings: Settings, age: float, first: float) -> float:
-    """The latest next look at `age`: `max_interval`, or twice the age plus twice the first wait while that is less."""
-    return max(settings.min_interval, min(settings.max_interval, 2.0 * (age + first)))
+def longest(settings: Settings, age: float, first: float, reach: float = REACH) -> float:
+    """The latest next look at `age`: `max_interval`, or `reach` times the age and the first wait while that is less."""
+    return max(settings.min_interval, min(settings.max_interval, reach * (age + first)))
 
 
-def bounded(settings: Settings, delay: float, age: float, first: float) -> float:
+def bounded(settings: Settings, delay: float, age: float, first: float, reach: float = REACH) -> float:
     """`delay` within `shortest` and `longest`; the upper bound wins."""
-    return min(max(delay, shortest(settings, age)), longest(settings, age, first))
+    return min(max(delay, shortest(settings, age)), longest(settings, age, first, reach))
 
 
 def not_visible(settings: Settings, age: float, tries: int, rng: Random) -> Decision:

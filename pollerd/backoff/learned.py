@@ -7,7 +7,7 @@ from math import log
 
 import msgspec
 
-from pollerd.backoff import expiry, hazard, plan
+from pollerd.backoff import expiry, guards, hazard, plan
 from pollerd.backoff.expiry import Expiries
 from pollerd.backoff.hazard import History
 from pollerd.backoff.plan import Table
@@ -72,6 +72,10 @@ class Operator:
     def young(self) -> bool:
         """Is too little known for the plan to stay?"""
         return self.seen < YOUNG_EVENTS
+
+    def reach(self) -> float:
+        """How far the next look may be, in ages."""
+        return guards.REACH if self.young() else guards.REACH_KNOWN
 
     def due(self, now: float, price: float) -> bool:
         """Is a new plan worth its time?"""
@@ -170,14 +174,14 @@ class Learned:
             operator.hazards = hazard.key_hazards(operator.history, world.hazards)
         windows = expiry.windows(operator.expiries, world.expiries)
         grid = plan.grid(self._settings, windows)
-        operator.table = plan.solve(self._settings, grid, operator.hazards, price, first)
+        operator.table = plan.solve(self._settings, grid, operator.hazards, price, (operator.reach(), first))
         operator.built_at = now
         operator.built_events = operator.seen
         operator.built_expiry = operator.expiries.version
         operator.quota = DECISIONS_YOUNG if operator.young() else DECISIONS
         return operator.table
 
-    def group(self, operator: Operator, octave: int, price: float, first: float) -> Table:
+    def group(self, operator: Operator, octave: int, price: float) -> Table:
         """The plan for some 2 ** `octave` recipients, made from the one at hand."""
         base = self.table(operator)
         if octave <= 0:
@@ -187,7 +191,7 @@ class Learned:
             group.quota -= 1
             if group.quota > 0 or group.base is base:
                 return group.table
-        table = plan.solve_group(self._settings, base, price, first, 2**octave)
+        table = plan.solve_group(self._settings, base, price, 2**octave)
         operator.groups[octave] = Group(table, base, DECISIONS_YOUNG if operator.young() else DECISIONS)
         return table
 

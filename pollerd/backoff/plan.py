@@ -43,6 +43,8 @@ def weight(age: float) -> float:
 
 
 Curves = tuple[list[float], list[float], list[float]]
+Limits = tuple[float, float]
+"""`reach` of `guards.longest`, and the wait before the first look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ class Table:
     grid: Grid
     price: float
     k: int
+    limits: Limits
     survival: list[float]
     weighted: list[float]
     moment: list[float]
@@ -204,26 +207,27 @@ def curves(grid_: Grid, hazards: Sequence[float]) -> Curves:
     return survival, weighted, moment
 
 
-def solve(settings: Settings, grid_: Grid, hazards: Sequence[float], price: float, first: float) -> Table:
-    """The best next age for every grid age, within the guards. `first` is the wait before the first look."""
-    return _solved(settings, grid_, curves(grid_, hazards), price, first, 1)
+def solve(settings: Settings, grid_: Grid, hazards: Sequence[float], price: float, limits: Limits) -> Table:
+    """The best next age for every grid age, within the guards."""
+    return _solved(settings, grid_, curves(grid_, hazards), price, limits, 1)
 
 
-def solve_group(settings: Settings, table: Table, price: float, first: float, k: int) -> Table:
+def solve_group(settings: Settings, table: Table, price: float, k: int) -> Table:
     """The plan of `table` for messages of `k` recipients of the same operator.
 
     A look is paid while any of them is pending, 1 - (1 - S)^k, and serves all: a recipient bears a k-th of it.
     """
-    return _solved(settings, table.grid, (table.survival, table.weighted, table.moment), price, first, k)
+    return _solved(settings, table.grid, (table.survival, table.weighted, table.moment), price, table.limits, k)
 
 
-def _solved(settings: Settings, grid_: Grid, swm: Curves, price: float, first: float, k: int) -> Table:
-    longest, twice = settings.max_interval, 2.0 * max(first, settings.min_interval / 2)
-    latest = [min(3.0 * a + twice, a + longest) for a in grid_.ages]
+def _solved(settings: Settings, grid_: Grid, swm: Curves, price: float, limits: Limits, k: int) -> Table:
+    reach, first = limits
+    twice = reach * max(first, settings.min_interval / reach)
+    latest = [min((1.0 + reach) * a + twice, a + settings.max_interval) for a in grid_.ages]
     survival, weighted, moment = swm
     paid = survival if k == 1 else [(1.0 - (1.0 - s) ** k) / k for s in survival]
     following, cost, polls = envelope(grid_.ages, (paid, weighted, moment), price, grid_.soonest, latest)
-    return Table(grid_, price, k, survival, weighted, moment, following, cost, polls)
+    return Table(grid_, price, k, limits, survival, weighted, moment, following, cost, polls)
 
 
 def envelope(

@@ -36,7 +36,7 @@ from pollerd.config.values import (
     WebhookRoute,
 )
 
-NOT_YET = frozenset({"metrics", "web"})
+NOT_YET = frozenset({"web"})
 """Tables that are understood but whose feature is not there: refused, since ignoring them would mislead."""
 
 

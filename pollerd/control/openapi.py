@@ -17,7 +17,7 @@ from pollerd.control.documents import (
 )
 from pollerd.control.messages import LIMIT, MOST, STATES
 from pollerd.control.refusals import ErrorDocument
-from pollerd.control.stream import NDJSON
+from pollerd.control.stream import ENDLESS, LAST, NDJSON
 from pollerd.documents import MessageDocument
 from pollerd.model import MAX_MESSAGE_ID
 
@@ -148,9 +148,14 @@ def _events_operation() -> dict[str, Any]:
     made = _operation("events", "The event log as NDJSON.", {"content": {NDJSON: {"schema": lines}}}, 400)
     after = {"oneOf": [{"type": "integer", "minimum": 0}, {"const": "now"}]}
     flag = {"type": "string", "enum": ["1", "0", "true", "false"], "default": "0"}
+    most = {"type": "integer", "minimum": 1, "maximum": ENDLESS}
+    made["responses"]["200"]["headers"] = {
+        LAST: {"description": "The highest seq given when the answer began.", "schema": {"type": "integer"}}
+    }
     made["parameters"] = [
         _query("after", after, "Only events with a larger seq; `now`: only new ones. Default: all that are kept."),
         _query("follow", flag, "1: keep the answer open and send events as they come."),
+        _query("limit", most, "At most so many events."),
         _query("id", _ID, "Only events of this message."),
         _query("type", {"type": "string", "enum": list(events.TYPES)}, "Only events of this type."),
     ]

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from pollerd.errors import DurabilityError, StoreError, StoreUnavailableError
+from pollerd.errors import DurabilityError, StoreError, StoreUnavailableError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def explaining(fatal: Callable[[DurabilityError], None]) -> Middleware:
             return refusal(500, "database_failed", str(error))
         except StoreUnavailableError as error:
             return refusal(503, "database_unavailable", f"{error}; try again later")
-        except StoreError as error:
+        except (StoreError, UnavailableError) as error:
             return refusal(500, "database_failed", str(error))
         except ConnectionError:
             raise

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 NDJSON: Final = "application/x-ndjson"
+LAST: Final = "Pollerd-Last-Seq"
+"""The header with the highest `seq` given when the answer began."""
+ENDLESS: Final = 2**53
 _CHUNK: Final = 500
 """Events read from the log at a time."""
 _PIECE: Final = 64 * 1024
@@ -103,7 +106,7 @@ class EventStream:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One reader, from its first event to its last."""
-        query.only(request, "after", "follow", "id", "type")
+        query.only(request, "after", "follow", "id", "type", "limit")
         follow = query.flag(request, "follow")
         message = request.query.get("id")
         wanted = Wanted(
@@ -111,14 +114,18 @@ class EventStream:
             query.choice(request, "type", {kind: kind for kind in TYPES}),
         )
         after = self._after(request)
-        response = web.StreamResponse(headers={"Cache-Control": "no-store"})
+        left = query.number(request, "limit", ENDLESS, 1, ENDLESS)
+        response = web.StreamResponse(headers={"Cache-Control": "no-store", LAST: str(self._log.last)})
         response.content_type = NDJSON
         response.enable_chunked_encoding()
         await response.prepare(request)
         self.followers += follow
         try:
             async for piece in self._pieces(after, wanted, follow=follow):
-                await response.write(piece)
+                some, left = _cut(piece, left)
+                await response.write(some)
+                if left == 0:
+                    break
         except StoreError as error:
             # The answer has begun: all that is left to say is that it does not end as it should.
             log.warning("a reader of the event log is let go: %s", error, extra={"event": "control_error"})
@@ -172,6 +179,14 @@ class EventStream:
         """The line that tells that what follows `place` was deleted; empty when nothing was."""
         pruned = self._log.pruned
         return msgspec.json.encode(GapDocument(after=place, first=pruned + 1)) + b"\n" if place < pruned else b""
+
+
+def _cut(piece: bytes, left: int) -> tuple[bytes, int]:
+    """As many of the lines as may still be sent, and how many may be sent after them. A gap is no event."""
+    lines = piece.splitlines(keepends=True) if left < ENDLESS else []
+    if not lines or lines[0].startswith(b'{"type":"gap"'):
+        return piece, left
+    return b"".join(lines[:left]), max(0, left - len(lines))
 
 
 def _some(pages: Pages, after: int, wanted: Wanted) -> list[Event]:

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from multidict import CIMultiDict
 from oauthlib.oauth1 import Client as OAuthSigner
+from yarl import URL
 
 from pollerd.config import Account, BasicAuth, ConfigError, OAuth1, Secret, TokenAuth
 
@@ -24,7 +25,7 @@ _COMMON: Final = {
 
 
 class _Signer(Protocol):
-    def headers(self, url: str) -> Headers:
+    def headers(self, url: URL) -> Headers:
         """The headers of one GET request. The caller must not change them."""
         ...
 
@@ -43,7 +44,7 @@ class _Fixed:
         self._headers = CIMultiDict(_COMMON, Authorization=authorization)
         self.secrets = (secret, authorization.partition(" ")[2])
 
-    def headers(self, _url: str) -> Headers:
+    def headers(self, _url: URL) -> Headers:
         return self._headers
 
 
@@ -56,8 +57,8 @@ class _Signed:
         self._client = OAuthSigner(key, client_secret=secret)
         self.secrets = (secret,)
 
-    def headers(self, url: str) -> Headers:
-        _, signed, _ = self._client.sign(url)
+    def headers(self, url: URL) -> Headers:
+        _, signed, _ = self._client.sign(str(url))
         return CIMultiDict(_COMMON, **signed)
 
 
@@ -74,7 +75,7 @@ class Credentials:
         self._secret = account.auth.source.read()
         self._signer = _signer(account, self._secret)
 
-    def headers(self, url: str) -> Headers:
+    def headers(self, url: URL) -> Headers:
         """The headers of one GET of `url`."""
         return self._signer.headers(url)
 

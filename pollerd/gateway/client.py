@@ -68,7 +68,7 @@ class GatewayClient:
 
     async def read(self, message_id: int) -> Outcome:
         """One `GET /rest/mtsms/<id>`, bounded in time and size. Every failure is a value."""
-        reply = await self._get(self._messages / str(message_id))
+        reply = await self._get(self._messages.joinpath(str(message_id), encoded=True))
         if isinstance(reply, tuple):
             body, response = reply
             if response.status == 200:
@@ -115,7 +115,7 @@ class GatewayClient:
         slot, session = await self._slots.take()
         broken = True
         try:
-            response = await session.get(url, headers=self._credentials.headers(str(url)), allow_redirects=False)
+            response = await session.get(url, headers=self._credentials.headers(url), allow_redirects=False)
             try:
                 if response.status == 200:
                     body = await read_bounded(response, MAX_WIRE_BYTES)

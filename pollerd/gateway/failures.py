@@ -93,10 +93,13 @@ def _broken(error: BaseException) -> tuple[str, str]:
 
 
 def _connect(error: ClientConnectorError) -> tuple[str, str]:
-    known = _CONNECT.get(error.os_error.errno or 0)
+    cause = error.os_error
+    # uvloop gives no number when a connection ends during the TLS handshake.
+    number = errno.ECONNRESET if cause.errno is None and isinstance(cause, ConnectionError) else cause.errno
+    known = _CONNECT.get(number or 0)
     if known is not None:
         return known
-    return "connection", f"no connection: {error.os_error.strerror or error.os_error}"
+    return "connection", f"no connection: {cause.strerror or cause or type(cause).__name__}"
 
 
 def _certificate(error: Exception) -> str:

@@ -11,7 +11,10 @@ from urllib.parse import quote, unquote
 
 MASK: Final = "***"
 _SHORTEST: Final = 3
-_MSISDN: Final = re.compile(r"(?<![\d.])\d{8,15}(?![\d.])")
+# An incident's UUID is what the vendor's support asks for; the last of its groups may be all digits.
+_MSISDN: Final = re.compile(
+    r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?<!\d)(?<!\d\.)\d{8,15}(?!\d)(?!\.\d)"
+)
 _SIGNATURE: Final = re.compile(r"""(oauth_signature=\\?["']?)[^"',&\s\\]+""")
 _USERINFO: Final = re.compile(r"(?<=://)[^/?#\s@]*@")
 
@@ -38,6 +41,8 @@ class Redactor:
 
 def _masked_number(match: re.Match[str]) -> str:
     number = match[0]
+    if "-" in number:
+        return number
     return number[:4] + "*" * (len(number) - 4)
 
 

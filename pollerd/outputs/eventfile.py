@@ -201,6 +201,7 @@ class EventFile:
         written = os.write(self._fd, data[: len(data) // 2])
         self._torn = True
         failpoints.hit("file.mid_write")
+        written += os.write(self._fd, data[written:])
         self._torn = False
         return written
 

@@ -65,6 +65,7 @@ class FileOutput:
         self._saved = 0
         self._synced_at = 0.0
         self._trouble = ""
+        self._look = False
         self._nudged = asyncio.Event()
         self._named: set[Change] = set()
         self._executor: ThreadPoolExecutor | None = None
@@ -79,6 +80,7 @@ class FileOutput:
 
     def reopen(self) -> None:
         """Look at the path at once, as after a rotation."""
+        self._look = True
         self._nudged.set()
 
     async def inspect(self, log: EventLog) -> Finding:
@@ -128,14 +130,18 @@ class FileOutput:
 
     async def _turn(self, log: EventLog) -> None:
         """One step: open or follow the path, tell what is there, sync when due, and wait when nothing is."""
+        self._nudged.clear()
         if self._file is None:
             self._file = await self._open_first(log)
             # At once, so that the place is known even if nothing comes: lines of a killed process may not be on disk.
             await self._checkpoint(log, self._file)
-        elif self._nudged.is_set() or not await self._call(self._file.is_current):
+        elif self._look or not await self._call(self._file.is_current):
+            self._look = False
             await self._follow(log, self._file)
-        self._nudged.clear()
         file = self._file
+        # Before the write, so that what is written gets its sync even while nothing more can be.
+        if file.seq > self._saved and asyncio.get_running_loop().time() - self._synced_at >= _SYNC_EVERY:
+            await self._checkpoint(log, file)
         last = log.last
         events = await log.read(file.seq, _BATCH)
         if events:
@@ -143,9 +149,6 @@ class FileOutput:
         if self._trouble:
             logger.info("output %s: writing again, %d events behind", self._name, max(0, log.last - file.seq))
             self._trouble = ""
-        now = asyncio.get_running_loop().time()
-        if file.seq > self._saved and now - self._synced_at >= _SYNC_EVERY:
-            await self._checkpoint(log, file)
         if not events:
             # Numbers may be left out, so that there can be a higher one and still no event.
             await self._idle(log, file, max(last, file.seq))
@@ -305,6 +308,7 @@ class FileOutput:
                 max(0, log.last - self._seq),
             )
         self._trouble = trouble
+        self._look = True
 
     async def _finish(self, log: EventLog) -> None:
         file, self._file = self._file, None

@@ -17,6 +17,8 @@ from pollerd.simulator import Simulator
 COMMAND: Final = Path(sys.executable).with_name("pollerd")
 PATIENCE: Final = 60.0
 LOOK: Final = 0.02
+# Reading the system's certificates takes most of a start, and the simulator speaks plain HTTP.
+NO_CERTIFICATES: Final = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 
 
 class Running(Protocol):
@@ -97,7 +99,13 @@ format = "json"
         """Start `pollerd run` and return at once."""
         with (self.folder / "log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                COMMAND, "run", "-c", self.config, stdout=PIPE, stderr=log, env={**os.environ, **(environment or {})}
+                COMMAND,
+                "run",
+                "-c",
+                self.config,
+                stdout=PIPE,
+                stderr=log,
+                env={**os.environ, **NO_CERTIFICATES, **(environment or {})},
             )
         return self.process
 

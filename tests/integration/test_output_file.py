@@ -454,8 +454,11 @@ async def test_a_folder_that_is_missing_for_now_is_waited_for(tmp_path: Path, pa
     async with opened(database) as store:
         await commit(store, 3)
         output = FileOutput(path)
-        async with running(output, store):
+        async with running(output, log := Counting(store)) as task:
             await until(lambda: output.health.trouble != "", "trouble")
+            output.reopen()
+            await asyncio.wait({task}, timeout=0.5)
+            assert log.tries < 5, "a nudge makes one try, not tries without a pause"
             blocker.unlink()
             await wait_told(path, 3)
 
@@ -505,11 +508,12 @@ async def test_another_programs_line_stays_and_ours_stay_whole(
 
 
 class Counting:
-    """The real store, with its reads counted."""
+    """The real store; `reads` of events and `tries` to find the place are counted."""
 
     def __init__(self, store: Store) -> None:
         self.reads = 0
-        self.wait, self.cursor, self.save_cursor = store.wait, store.cursor, store.save_cursor
+        self.tries = 0
+        self.wait, self.save_cursor = store.wait, store.save_cursor
         self._store = store
 
     @property
@@ -519,6 +523,10 @@ class Counting:
     @property
     def pruned(self) -> int:
         return self._store.pruned
+
+    async def cursor(self, name: str) -> Cursor | None:
+        self.tries += 1
+        return await self._store.cursor(name)
 
     async def read(self, after: int, limit: int) -> Sequence[events.Event]:
         self.reads += 1

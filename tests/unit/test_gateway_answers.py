@@ -236,6 +236,21 @@ def test_numbers_signatures_and_urls_are_masked() -> None:
     assert "4587654321" in Redactor([], show_msisdn=True)(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sent to 4587654321.", "sent to 4587******."),
+        ("+4587654321,4512345678", "+4587******,4512******"),
+        ("msisdn4587654321x", "msisdn4587******x"),
+        ("at 1764000042.25", "at 1764000042.25"),
+        ("5eed0000-0000-4000-8000-000012345678", "5eed0000-0000-4000-8000-000012345678"),
+        ("1234567", "1234567"),
+    ],
+)
+def test_what_looks_like_a_number_is_masked(text: str, expected: str) -> None:
+    assert Redactor([])(text) == expected
+
+
 def test_a_secret_is_masked_before_anything_is_cut_off() -> None:
     """At any distance from a limit, no piece of an echoed token of 8 or more characters is left."""
     secret = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"

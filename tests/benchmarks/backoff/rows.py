@@ -211,11 +211,11 @@ def group_rows(scale: Scale) -> list[Result]:
     """Messages of 5 and 20 recipients, against the open-loop optimum for the group."""
     out = []
     for population in (single(), single(20, 1.2)):
-        for k in (5, 20, 100):
+        for k, budget in ((5, 8.0), (20, 8.0), (100, 16.0)):
             ratios = []
             n = Scale(max(scale.messages // 4, 2000), scale.seeds, 0)
             for seed in scale.seeds[:3]:
-                got, _ = steady(Adaptive(8, seed), population, n, seed, k)
+                got, _ = steady(Adaptive(budget, seed), population, n, seed, k)
                 ratios.append(got.weighted / bound(population, got.polls, k).weighted)
             out.append(_result(f"{k} recipients / open-loop optimum: {population.name}", 1.35, ratios))
     return out

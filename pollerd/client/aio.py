@@ -1,0 +1,98 @@
+"""The client for programs with an event loop: the same methods, and nothing that blocks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import partial
+from types import TracebackType
+from typing import Self, TypeVar
+
+from pollerd.client.source import Source
+from pollerd.client.sync import BATCH, LOOK, AnyPath, Client, checked_id, late
+from pollerd.client.values import AnyEvent, FinalStates, Tracked, final_states
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """`Client` for asyncio: same arguments, same methods. Looks at the database on one thread of its own.
+
+    Use it as `async with AsyncClient() as client`, or call `close` at the end.
+    """
+
+    def __init__(
+        self,
+        config: AnyPath | None = None,
+        *,
+        database: AnyPath | None = None,
+        socket: AnyPath | None = None,
+    ) -> None:
+        self._client = Client(config, database=database, socket=socket)
+        # One thread, since a database connection belongs to the thread that opened it.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="pollerd")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the thread go."""
+        self._thread.shutdown(wait=False)
+
+    async def track(
+        self,
+        *ids: int | str,
+        account: str | None = None,
+        userref: str | None = None,
+        sent_at: float | datetime | None = None,
+    ) -> Tracked:
+        """As `Client.track`."""
+        return await self._run(partial(self._client.track, *ids, account=account, userref=userref, sent_at=sent_at))
+
+    async def wait(self, message_id: int | str, timeout: float | None = None) -> FinalStates:
+        """As `Client.wait`."""
+        number = checked_id(message_id)
+        source = await self._run(self._client.source)
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    found = final_states(await self._run(partial(source.message, number)))
+                    if found is not None:
+                        return found
+                    await asyncio.sleep(LOOK)
+        except TimeoutError:
+            raise late(number, timeout) from None
+        finally:
+            self._release(source)
+
+    async def events(
+        self, after: int = 0, *, follow: bool = False, message_id: int | None = None, kind: str | None = None
+    ) -> AsyncIterator[AnyEvent]:
+        """As `Client.events`, to be used with `async for`."""
+        source = await self._run(self._client.source)
+        try:
+            place = after
+            while True:
+                found, place = await self._run(partial(source.events, place, BATCH, message_id, kind))
+                for event in found:
+                    yield event
+                if not found and not follow:
+                    return
+                if not found:
+                    await asyncio.sleep(LOOK)
+        finally:
+            self._release(source)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _release(self, source: Source) -> None:
+        # Not awaited: who was cancelled should not have to wait.
+        self._thread.submit(source.close)

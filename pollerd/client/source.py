@@ -1,0 +1,126 @@
+"""Where the client looks: the database itself where this user may read it, else the daemon's control socket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from pollerd.client.values import AnyEvent, Gap, NotFollowedError, Tracked, event_from_line
+from pollerd.documents import MessageDocument, message_document
+from pollerd.errors import PollerdError, StoreError, UnavailableError
+from pollerd.store.view import View
+
+
+class Source(Protocol):
+    """Looks that return at once. Raise StoreError or UnavailableError."""
+
+    def message(self, message_id: int) -> MessageDocument:
+        """One message. Raises NotFollowedError."""
+        ...
+
+    def events(self, after: int, limit: int, message_id: int | None, kind: str | None) -> tuple[list[AnyEvent], int]:
+        """At most `limit` events after `after`, and the place that all of them have been looked at up to."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Place(NamedTuple):
+    """Where pollerd is: its database, its control socket, its accounts (none: not known)."""
+
+    database: Path | None
+    socket: Path | None
+    accounts: tuple[str, ...] = ()
+
+
+def locate(config: Path | None, database: Path | None, socket: Path | None) -> Place:
+    """The place as given; by the configuration when neither database nor socket is. Raises ConfigError."""
+    if database is not None or socket is not None:
+        return Place(database, socket)
+    from pollerd.config import load
+
+    found = load(config)
+    return Place(found.store.path, found.control.socket, tuple(found.accounts))
+
+
+def open_source(place: Place) -> Source:
+    """What can be read from there. Raises StoreError or UnavailableError when nothing can."""
+    trouble: PollerdError = UnavailableError("neither a database nor a control socket is given: name one of them.")
+    if place.database is not None:
+        try:
+            return Database(place.database)
+        except (StoreError, UnavailableError) as error:
+            trouble = error
+    if place.socket is not None and (place.database is None or place.socket.exists()):
+        from pollerd.client.remote import Remote
+
+        return Remote(place.socket)
+    raise trouble
+
+
+def hand_over(
+    place: Place, ids: Sequence[int], account: str | None, userref: str | None, sent_at: float | None
+) -> Tracked:
+    """Follow `ids`: in the database where this user may write it, else through the control socket."""
+    trouble: PollerdError = UnavailableError("neither a database nor a control socket is given: name one of them.")
+    if place.database is not None:
+        from pollerd.store.handover import Handover
+
+        name = account or (place.accounts[0] if len(place.accounts) == 1 else "default")
+        try:
+            with Handover.open(place.database) as handover:
+                return Tracked(*handover.track(ids, name, userref, sent_at))
+        except StoreError as error:
+            trouble = error
+    if place.socket is not None and (place.database is None or place.socket.exists()):
+        from pollerd.client.remote import Remote
+
+        return Remote(place.socket).track(ids, account, userref, sent_at)
+    raise trouble
+
+
+class Database:
+    """Reads the database itself. Fulfils `Source`; to be used in one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._view = View.open(path)
+        self._quiet: tuple[int, int | None, str | None] | None = None
+
+    def message(self, message_id: int) -> MessageDocument:
+        """One message. Raises NotFollowedError."""
+        self._renew()
+        found = self._view.message(message_id)
+        if found is None:
+            raise NotFollowedError(f"{message_id} is not followed; track it first")
+        return message_document(found)
+
+    def events(self, after: int, limit: int, message_id: int | None, kind: str | None) -> tuple[list[AnyEvent], int]:
+        """At most `limit` events after `after`, and the place that all of them have been looked at up to."""
+        self._renew()
+        wanted = (after, message_id, kind)
+        if not self._view.changed() and self._quiet == wanted:
+            return [], after
+        found: list[AnyEvent] = []
+        if 0 < after < (pruned := self._view.pruned_seq):
+            found.append(Gap(after=after, first=pruned + 1))
+            after = pruned
+        last = self._view.last_seq
+        lines = self._view.events(after, limit, message_id, kind)
+        found += [event_from_line(event.line) for event in lines]
+        if len(lines) == limit:
+            return found, lines[-1].seq
+        place = max(after, last, lines[-1].seq if lines else 0)
+        self._quiet = (place, message_id, kind)
+        return found, place
+
+    def close(self) -> None:
+        """Close the database."""
+        self._view.close()
+
+    def _renew(self) -> None:
+        if self._view.replaced:
+            self._view.close()
+            self._view = View.open(self._path)
+            self._quiet = None

@@ -1,0 +1,129 @@
+"""The client for programs without an event loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from os import PathLike
+from pathlib import Path
+from typing import Final
+
+from pollerd.client.source import Place, Source, hand_over, locate, open_source
+from pollerd.client.values import AnyEvent, FinalStates, Tracked, final_states
+from pollerd.ids import IdError, check_id, parse_id
+
+AnyPath = str | PathLike[str]
+BATCH: Final = 500
+LOOK: Final = 0.1
+"""Seconds between two looks for something new."""
+
+
+class Client:
+    """Hands messages over to pollerd and tells what became of them, whether the daemon runs or not.
+
+    `config` is a configuration file; without it the usual places are searched, as the command does. Instead of a
+    configuration, name the `database`, the control `socket` or both. Reads and writes the database itself where this
+    user may, and goes through the control socket otherwise.
+
+    >>> client = Client(database=database)
+    >>> client.track(421332671, userref="order-17")
+    Tracked(new=1, known=0, gave_up=0)
+    >>> client.track(421332671)
+    Tracked(new=0, known=1, gave_up=0)
+    """
+
+    def __init__(
+        self,
+        config: AnyPath | None = None,
+        *,
+        database: AnyPath | None = None,
+        socket: AnyPath | None = None,
+    ) -> None:
+        self._given = (_path(config), _path(database), _path(socket))
+        self._found: Place | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where pollerd is. Raises ConfigError when the configuration cannot be used."""
+        if self._found is None:
+            self._found = locate(*self._given)
+        return self._found
+
+    def track(
+        self,
+        *ids: int | str,
+        account: str | None = None,
+        userref: str | None = None,
+        sent_at: float | datetime | None = None,
+    ) -> Tracked:
+        """Follow messages from now on; on disk when this returns. What is followed already is no error.
+
+        `account` is needed only when several are configured; `sent_at` is UNIX seconds or a datetime, None: now.
+        Raises ValueError when something is no message id (nothing is followed then), StoreError or UnavailableError
+        when neither the database nor the daemon can be reached.
+        """
+        seconds = sent_at.timestamp() if isinstance(sent_at, datetime) else sent_at
+        return hand_over(self.place, [checked_id(each) for each in ids], account, userref, seconds)
+
+    def wait(self, message_id: int | str, timeout: float | None = None) -> FinalStates:
+        """Return how a message ended, once it has.
+
+        Raises TimeoutError after `timeout` seconds, NotFollowedError when it is not followed, StoreError or
+        UnavailableError when neither the database nor the daemon can be reached.
+        """
+        number = checked_id(message_id)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        source = self.source()
+        try:
+            while (found := final_states(source.message(number))) is None:
+                rest = LOOK if deadline is None else min(LOOK, deadline - time.monotonic())
+                if rest <= 0:
+                    raise late(number, timeout)
+                time.sleep(rest)
+        finally:
+            source.close()
+        return found
+
+    def events(
+        self, after: int = 0, *, follow: bool = False, message_id: int | None = None, kind: str | None = None
+    ) -> Iterator[AnyEvent]:
+        """The events with a `seq` above `after`, oldest first; with `follow` it goes on as they come, for ever.
+        `message_id` and `kind` (the `type` of the contract) leave out all others.
+
+        Keep the last `seq` you have dealt with and give it as `after` the next time: nothing is lost then. A `Gap`
+        stands for events that were deleted before you came for them. Raises as `wait`.
+        """
+        source = self.source()
+        try:
+            place = after
+            while True:
+                found, place = source.events(place, BATCH, message_id, kind)
+                yield from found
+                if not found and not follow:
+                    return
+                if not found:
+                    time.sleep(LOOK)
+        finally:
+            source.close()
+
+    def source(self) -> Source:
+        """Where to look. Raises StoreError or UnavailableError."""
+        return open_source(self.place)
+
+
+def late(message_id: int, timeout: float | None) -> TimeoutError:
+    """What `wait` raises."""
+    return TimeoutError(f"{message_id} has not reached its final state within {timeout:g} s")
+
+
+def _path(path: AnyPath | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def checked_id(value: int | str) -> int:
+    """The id as a number. Raises IdError, a ValueError."""
+    try:
+        return parse_id(value) if isinstance(value, str) else check_id(value)
+    except IdError as error:
+        raise IdError(f"{value!r} {error}") from None

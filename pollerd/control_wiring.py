@@ -1,0 +1,67 @@
+"""Builds what shows the daemon to others. Used by `app` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+
+from pollerd.census import Bounds, Census, Parts
+from pollerd.config import Config
+from pollerd.control import MODE, About, ControlRoom, ControlServer, MessageRoom, PortDoor, SocketDoor, WarnLog
+from pollerd.intake import Intake
+from pollerd.logs import Cleaner, Secrets
+from pollerd.poller import Poller
+from pollerd.ports import OutputHealth
+from pollerd.progress import Progress
+from pollerd.store.reading import Reading
+from pollerd.wiring import Core
+
+
+def make_warnings(config: Config) -> WarnLog:
+    """What remembers the last warnings. Raises ConfigError for secrets that cannot be read."""
+    secrets = Secrets(source.read().reveal() for source in config.secret_sources())
+    return WarnLog(Cleaner(secrets, show_msisdn=config.log.show_msisdn))
+
+
+def make_progress(config: Config, core: Core, pollers: Mapping[str, Poller]) -> Progress:
+    """What tells whether the daemon moves."""
+    longest = 2 * max(account.limits.timeout for account in config.accounts.values())
+    return Progress(pollers, core.committer, core.clock, longest_request=longest)
+
+
+def make_control(
+    config: Config,
+    core: Core,
+    pollers: Mapping[str, Poller],
+    intake: Intake,
+    *,
+    health: Callable[[], Sequence[OutputHealth]],
+    warnings: WarnLog,
+) -> ControlServer:
+    """The control socket and, where configured, the metrics' own port. To be made in the running loop."""
+    reading = Reading(core.store.path)
+    limits = {name: config.accounts[name].limits for name in pollers}
+    parts = Parts(
+        clock=core.clock,
+        log=core.store,
+        committer=core.committer,
+        policy=core.policy,
+        pollers=pollers,
+        bounds={name: Bounds(found.requests_per_second, found.max_connections) for name, found in limits.items()},
+        outputs=health,
+        stuck=make_progress(config, core, pollers).stuck,
+    )
+    room = ControlRoom(
+        messages=MessageRoom(tuple(config.accounts), core.clock, core.store, core.committer, intake, reading),
+        log=core.store,
+        census=Census(parts, reading),
+        meter=core.meter,
+        warnings=warnings,
+        about=About(version("pollerd"), config.source, str(core.store.path), config.backoff.policy),
+    )
+    socket, listen = config.control.socket, config.metrics
+    return ControlServer(
+        room,
+        None if socket is None else SocketDoor(socket, MODE),
+        None if listen is None else PortDoor(listen),
+    )

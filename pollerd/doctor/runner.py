@@ -1,0 +1,105 @@
+"""Runs all checks at once, each bounded in time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pollerd.doctor import configuration, daemon, database, disk, limits, outputs, rights, rotation, systemd
+from pollerd.doctor.bounded import in_thread
+from pollerd.doctor.check import Check, Level, failure
+from pollerd.doctor.configuration import Sight
+from pollerd.doctor.gateway import REGIONS, account_checks
+from pollerd.doctor.unit import Unit
+from pollerd.errors import PollerdError
+
+LOCAL: Final = 8.0
+"""Seconds for each check on this machine."""
+NETWORK: Final = 40.0
+"""Seconds for all checks of one account; the single steps are bounded more tightly."""
+_ORDER: Final = {Level.FAILURE: 0, Level.WARNING: 1, Level.OK: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All findings, failures first. `seconds`: how long the looking took."""
+
+    checks: tuple[Check, ...]
+    bad_configuration: bool
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """78 when the configuration is bad, 1 when anything else fails, else 0."""
+        if self.bad_configuration:
+            return 78
+        return 1 if self.count(Level.FAILURE) else 0
+
+    def count(self, level: Level) -> int:
+        return sum(check.level is level for check in self.checks)
+
+
+async def examine(path: Path | None, env: Mapping[str, str], cwd: Path, *, regions: Sequence[str] = REGIONS) -> Report:
+    """Look at everything that the configuration at `path` needs. Changes nothing, leaves nothing behind.
+
+    `regions` are the gateways that a token may have been meant for: a token refused by one of them is tried at the
+    others, and nowhere else.
+    """
+    begun = time.monotonic()
+    sight = await in_thread(lambda: configuration.look(path, env, cwd, unit=Unit.find()), LOCAL)
+    found = list(configuration.checks(sight))
+    if sight.config is not None:
+        for checks in await asyncio.gather(*_parts(sight, regions)):
+            found += checks
+    found.sort(key=lambda check: _ORDER[check.level])
+    return Report(tuple(found), bool(sight.problems), time.monotonic() - begun)
+
+
+def _parts(sight: Sight, regions: Sequence[str]) -> list[asyncio.Task[list[Check]]]:
+    assert sight.config is not None
+    config, unit = sight.config, sight.unit
+    local: list[tuple[str, Callable[[], Iterable[Check]]]] = [("secrets", lambda: configuration.secret_files(sight))]
+    later: list[asyncio.Task[list[Check]]] = []
+
+    def network(name: str, work: asyncio.Task[list[Check]]) -> None:
+        later.append(asyncio.create_task(_awaited(name, work)))
+
+    if sight.sound("store"):
+        local.append(("rights", lambda: rights.checks(config.store.path)))
+        local.append(("database", lambda: database.checks(config.store.path)))
+        network("daemon", asyncio.create_task(daemon.checks(config)))
+    if sight.sound("store", "outputs", "sources"):
+        local.append(("outputs", lambda: outputs.checks(config, unit)))
+        local.append(("rotation", lambda: rotation.checks(config)))
+        if config.outputs.webhook is not None:
+            network("output webhook", asyncio.create_task(outputs.webhook_checks(config.outputs.webhook)))
+    if sight.sound("store", "outputs"):
+        local.append(("disk", lambda: disk.checks(config)))
+        local.append(("service", lambda: systemd.checks(config, unit)))
+    if sight.sound("accounts", "limits"):
+        local.append(("connections", lambda: limits.checks(config)))
+        for account in config.accounts.values():
+            work = account_checks(account, config.credit.warn_below, regions)
+            network(f"{account.name}: gateway", asyncio.create_task(work))
+    return [*(asyncio.create_task(_threaded(name, work)) for name, work in local), *later]
+
+
+async def _threaded(name: str, work: Callable[[], Iterable[Check]]) -> list[Check]:
+    try:
+        return await in_thread(lambda: list(work()), LOCAL)
+    except TimeoutError:
+        return [failure(name, f"did not finish within {LOCAL:g} s", "look at the disk, or the network file system")]
+    except (PollerdError, OSError) as error:
+        return [failure(name, str(error), "run the doctor as root, or as the user of the service")]
+
+
+async def _awaited(name: str, work: asyncio.Task[list[Check]]) -> list[Check]:
+    try:
+        async with asyncio.timeout(NETWORK):
+            return await work
+    except TimeoutError:
+        return [failure(name, f"did not finish within {NETWORK:g} s", "look at the network and try again")]

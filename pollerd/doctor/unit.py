@@ -1,0 +1,122 @@
+"""What the installed systemd unit says: which configuration, which credentials, where it may write."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+NAME: Final = "pollerd.service"
+FOLDERS: Final = tuple(
+    Path(folder)
+    for folder in (
+        "/etc/systemd/system",
+        "/run/systemd/system",
+        "/usr/local/lib/systemd/system",
+        "/usr/lib/systemd/system",
+        "/lib/systemd/system",
+    )
+)
+_SETTING: Final = re.compile(r"\s*([A-Za-z]+)\s*=\s*(.*?)\s*")
+_ROOTS: Final = {
+    "StateDirectory": "/var/lib",
+    "RuntimeDirectory": "/run",
+    "CacheDirectory": "/var/cache",
+    "LogsDirectory": "/var/log",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit with its drop-ins; every setting as the list of values that are in force."""
+
+    path: Path
+    settings: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def find(cls, folders: Sequence[Path] = FOLDERS) -> Self | None:
+        """The installed unit, None when there is none that can be read."""
+        path = next((folder / NAME for folder in folders if (folder / NAME).is_file()), None)
+        if path is None:
+            return None
+        settings: dict[str, list[str]] = {}
+        try:
+            for file in (path, *_drop_ins(folders)):
+                for line in _lines(file.read_text(encoding="utf-8", errors="replace")):
+                    _take(line, settings)
+        except OSError:
+            return None
+        return cls(path, {name: tuple(values) for name, values in settings.items()})
+
+    @property
+    def configuration(self) -> Path | None:
+        """The file after `-c` in ExecStart."""
+        words = shlex.split(self._last("ExecStart"), comments=False)
+        for option, value in zip(words, words[1:], strict=False):
+            if option in ("-c", "--config"):
+                return Path(value)
+        return None
+
+    @property
+    def program(self) -> str:
+        """What ExecStart runs; empty when it names nothing."""
+        words = shlex.split(self._last("ExecStart"), comments=False)
+        return words[0].lstrip("-@:+!") if words else ""
+
+    @property
+    def credentials(self) -> Mapping[str, Path]:
+        """LoadCredential: names and the files they are read from."""
+        pairs = (value.partition(":") for value in self.settings.get("LoadCredential", ()))
+        return {name: Path(path) for name, _, path in pairs if path.startswith("/")}
+
+    @property
+    def strict(self) -> bool:
+        """Whether it may write to named folders alone."""
+        return self._last("ProtectSystem") == "strict"
+
+    @property
+    def made(self) -> tuple[Path, ...]:
+        """Folders that systemd itself makes for the service."""
+        return tuple(
+            Path(root, name)
+            for setting, root in _ROOTS.items()
+            for value in self.settings.get(setting, ())
+            for name in value.split()
+        )
+
+    @property
+    def writable(self) -> tuple[Path, ...]:
+        """Folders that the service may write to when it is `strict`."""
+        named = [Path(path.lstrip("-+")) for value in self.settings.get("ReadWritePaths", ()) for path in value.split()]
+        return (*self.made, *named)
+
+    def _last(self, name: str) -> str:
+        return self.settings.get(name, ("",))[-1]
+
+
+def _drop_ins(folders: Sequence[Path]) -> list[Path]:
+    # A name in a folder with more weight hides the same name in the others.
+    found: dict[str, Path] = {}
+    for folder in reversed(folders):
+        found.update((path.name, path) for path in (folder / f"{NAME}.d").glob("*.conf"))
+    return [found[name] for name in sorted(found)]
+
+
+def _lines(text: str) -> Iterator[str]:
+    for line in re.sub(r"\\\n", " ", text).splitlines():
+        if line.strip() and line.lstrip()[0] not in "#;[":
+            yield line
+
+
+def _take(line: str, settings: dict[str, list[str]]) -> None:
+    match = _SETTING.fullmatch(line)
+    if match is None:
+        return
+    name, value = match[1], match[2]
+    if value:
+        settings.setdefault(name, []).append(value)
+    else:
+        settings.pop(name, None)

@@ -1,0 +1,83 @@
+"""Builds what is fitted to the daemon on either side: outputs, sources of ids, the look at balances. Used by `app`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from pollerd.config import Config, EnvSecret
+from pollerd.credit import CreditWatch
+from pollerd.housekeeping import Job
+from pollerd.outputs.exec import ExecOutput, clean_environment
+from pollerd.outputs.file import FileOutput
+from pollerd.outputs.socket import SocketOutput
+from pollerd.outputs.sqlite import SqliteOutput
+from pollerd.outputs.webhook import WebhookOutput
+from pollerd.ports import AccountState, Clock, Output
+from pollerd.sources import SqliteSource
+from pollerd.store.deliveries import Deliveries
+from pollerd.store.inlet import Inlet
+from pollerd.store.store import Store
+from pollerd.wiring import Core, Lane
+
+_FIRST_BALANCE: Final = 5.0
+"""Seconds after the start until balances are read first."""
+
+
+def make_outputs(config: Config, store: Store, clock: Clock) -> list[Output]:
+    """The outputs that the configuration names."""
+    wanted = config.outputs
+    outputs: list[Output] = []
+    if wanted.file is not None:
+        outputs.append(FileOutput(wanted.file.path, advance=store.advance_seq))
+    if wanted.socket is not None:
+        outputs.append(SocketOutput(wanted.socket.path, wanted.socket.mode))
+    if wanted.webhook is not None:
+        book = Deliveries(store)
+        outputs.append(WebhookOutput(wanted.webhook, book, clock, keep_parked=config.store.keep_finished))
+    if wanted.exec is not None:
+        outputs.append(ExecOutput(wanted.exec.command, _environment(config)))
+    names: Counter[str] = Counter()
+    for output in wanted.sqlite:
+        # By path, so that a place stays with its database when others are added or removed before it.
+        name = f"sqlite {output.path}"
+        names[name] += 1
+        numbered = name if names[name] == 1 else f"{name} {names[name]}"
+        outputs.append(SqliteOutput(output.path, output.statement, name=numbered))
+    return outputs
+
+
+def _environment(config: Config) -> dict[str, str]:
+    """The environment for programs that are not ours."""
+    variables = (source.variable for source in config.secret_sources() if isinstance(source, EnvSecret))
+    return clean_environment(os.environ, variables)
+
+
+def make_sources(config: Config, store: Store, clock: Clock, poke: Callable[[], None]) -> list[SqliteSource]:
+    """The sources of ids that the configuration names; `poke` makes the intake look."""
+    inlet = Inlet(store, clock.now, poke)
+    return [SqliteSource(source.path, source.query, source.every, inlet.take) for source in config.sources]
+
+
+def make_balance_jobs(
+    config: Config, lanes: Mapping[str, Lane], known: Mapping[str, AccountState], core: Core
+) -> list[Job]:
+    """Looks at every account's balance, when a threshold is set."""
+    if config.credit.warn_below is None:
+        return []
+    jobs = []
+    for name, lane in lanes.items():
+        watch = CreditWatch(
+            name,
+            config.credit.warn_below,
+            gateway=lane.gateway,
+            limiter=lane.limiter,
+            committer=core.committer,
+            clock=core.clock,
+            known=known.get(name),
+        )
+        every = config.credit.check_every
+        jobs.append(Job(f"balance of {name}", every, watch.check, first=min(every, _FIRST_BALANCE)))
+    return jobs

@@ -1,0 +1,143 @@
+"""Webhook and SQLite through the installed command: what a receiver and a foreign database have in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sqlite3
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from pollerd.simulator import Simulator, SimulatorConfig
+from tests.acceptance.conftest import Row
+from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Follower
+from tests.acceptance.deployment import Deployment, until
+from tests.integration.webhook_kit import SECRET, Receiver, flaky, receiving
+
+WEBHOOK = """
+[outputs.webhook]
+url = "{url}"
+secret = "{secret}"
+retry_after = {retry_after}
+"""
+
+
+def webhook(receiver: Receiver, retry_after: list[str]) -> str:
+    return WEBHOOK.format(url=receiver.url, secret=SECRET, retry_after=json.dumps(retry_after))
+
+
+def changes(told: list[dict[str, Any]]) -> dict[tuple[int, int], list[str]]:
+    """What each recipient was told, in order; the same told again at once counts once."""
+    found: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for event in told:
+        states = found[event["id"], event["msisdn"]]
+        if states[-1:] != [event["status"]]:
+            states.append(event["status"])
+    return found
+
+
+def waiting(deployment: Deployment) -> bool:
+    """Whether anything is still to be posted."""
+    last = deployment.query("SELECT coalesce(max(seq), 0) FROM events")[0][0]
+    place = deployment.query("SELECT seq FROM outputs WHERE name = 'webhook'")
+    rows = deployment.query("SELECT count(*) FROM deliveries WHERE state < 2")[0][0]
+    return not place or place[0][0] < last or rows > 0
+
+
+async def test_a_thousand_messages_a_failing_receiver_and_ten_kills(tmp_path: Path, row: Row) -> None:
+    """Every change at least once, none out of order; the file and the socket have each event exactly once."""
+    rng = random.Random(6)
+    receiver = Receiver(answer=flaky(0.3))
+    async with (
+        Simulator(SimulatorConfig(speed=100, population=LIVELY)) as simulator,
+        receiving(receiver),
+        Deployment(
+            tmp_path, simulator, limits=FAST, backoff=QUICK, more=webhook(receiver, ["100ms", "200ms", *["500ms"] * 18])
+        ) as deployment,
+    ):
+        await deployment.start()
+        follower = Follower(deployment.socket)
+        ids: list[int] = []
+        async with follower.following():
+            for _ in range(10):
+                new = [simulator.truth.add() for _ in range(100)]
+                ids += new
+                deployment.insert(new)
+                enough = len(receiver.tries) + rng.randrange(20, 200)
+                await until(lambda: len(receiver.tries) >= enough, "some posts")  # noqa: B023 - awaited here
+                await deployment.kill()
+                await deployment.start()
+            await until(lambda: deployment.pending() == 0, "all messages are done with", patience=120)
+            await until(lambda: not waiting(deployment), "all is posted", patience=120)
+            told = deployment.events()
+            await until(lambda: follower.seq == told[-1]["seq"], "the reader has everything")
+        assert await deployment.stop() == 0
+    status = [event for event in told if event["type"] == "message.status"]
+    row(f"{len(status)} changes, {len(receiver.tries)} posts, {len(receiver.got)} taken")
+    assert {event["id"] for event in status} == set(ids)
+    assert changes(receiver.got) == changes(status)
+    assert [event["seq"] for event in told] == list(range(1, len(told) + 1))
+    assert [json.loads(line) for line in follower.lines] == told
+
+
+async def test_a_dead_receiver_delays_neither_file_nor_socket(tmp_path: Path) -> None:
+    receiver = Receiver(answer=lambda _: 500, gate=asyncio.Event())
+    async with (
+        Simulator(SimulatorConfig(speed=100, population=LIVELY)) as simulator,
+        receiving(receiver),
+        Deployment(
+            tmp_path, simulator, limits=FAST, backoff=QUICK, more=webhook(receiver, [])
+        ) as deployment,
+    ):
+        await deployment.start()
+        follower = Follower(deployment.socket)
+        async with follower.following():
+            deployment.insert([simulator.truth.add() for _ in range(100)])
+            await until(lambda: deployment.pending() == 0, "all messages are done with")
+            told = deployment.events()
+            assert sum(event["type"] == "message.completed" for event in told) == 100
+            await until(lambda: follower.seq == told[-1]["seq"], "the reader has everything")
+        assert receiver.got == []
+        assert await deployment.stop() == 0
+
+
+async def test_a_foreign_database_of_ten_thousand_rows_is_followed_to_the_end(tmp_path: Path, row: Row) -> None:
+    """Every row carries the gateway's final state; the application has changed nothing but its configuration."""
+    shop = tmp_path / "shop.db"
+    more = f"""
+[[sources.sqlite]]
+path = "{shop}"
+query = "SELECT gateway_id AS id, reference AS userref FROM sms WHERE status IS NULL OR final = 0"
+every = "500ms"
+[[outputs.sqlite]]
+path = "{shop}"
+statement = "UPDATE sms SET status = :status, final = :final, reference_told = :userref WHERE gateway_id = :id"
+"""
+    async with (
+        Simulator(SimulatorConfig(speed=2000, population=LIVELY)) as simulator,
+        Deployment(tmp_path, simulator, limits="requests_per_second = 2000", backoff=QUICK, more=more) as deployment,
+    ):
+        ids = [simulator.truth.add() for _ in range(10_000)]
+        database = sqlite3.connect(shop)
+        database.execute(
+            "CREATE TABLE sms (gateway_id TEXT PRIMARY KEY, reference TEXT, status TEXT, final INTEGER, reference_told)"
+        )
+        with database:
+            database.executemany(
+                "INSERT INTO sms (gateway_id, reference) VALUES (?, ?)", [(str(i), f"order-{i}") for i in ids]
+            )
+        await deployment.start()
+
+        def open_rows() -> int:
+            return int(database.execute("SELECT count(*) FROM sms WHERE final IS NOT 1").fetchone()[0])
+
+        await until(lambda: open_rows() == 0, "all rows are final", patience=150)
+        found = {int(i): (s, r) for i, s, r in database.execute("SELECT gateway_id, status, reference_told FROM sms")}
+        database.close()
+        assert await deployment.stop() == 0
+        row(f"{len(found)} rows")
+        truth = {record.id: record.recipients[0].final for record in simulator.records()}
+        assert {i: status for i, (status, _) in found.items()} == truth
+        assert all(reference == f"order-{i}" for i, (_, reference) in found.items())

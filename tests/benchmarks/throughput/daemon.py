@@ -1,0 +1,164 @@
+"""A pollerd under measurement: its configuration, its database, its process."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pollerd.store import schema
+
+FIRST_ID = 10**12
+POLLERD = (sys.executable, "-m", "pollerd")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What cases differ in. Durations in seconds; `policy` is the backoff's."""
+
+    gateway: str
+    interval: float = 2.0
+    connections: int = 40
+    rate: float = 10_000.0
+    policy: str = "exponential"
+
+
+@dataclass(slots=True)
+class Daemon:
+    """A folder with a configuration and a database, and the process that runs on them."""
+
+    folder: Path
+    settings: Settings
+    process: subprocess.Popen[bytes] | None = field(default=None)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "pollerd.toml"
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "pollerd.db"
+
+    @property
+    def events(self) -> Path:
+        return self.folder / "events.ndjson"
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "events.sock"
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> None:
+        log = (self.folder / "log").open("ab")
+        self.process = subprocess.Popen([*POLLERD, "run", "-c", str(self.config)], stderr=log, stdout=log)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(30)
+            self.process = None
+
+    def command(self, *arguments: str, given: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([*POLLERD, *arguments, "-c", str(self.config)], input=given, capture_output=True, check=True)
+
+    def fill(self, count: int, due: tuple[float, float]) -> None:
+        """Put `count` pending messages there, next polls spread evenly between two instants (UNIX seconds).
+
+        As bulk SQL, since a million messages handed over one by one would take longer than the measurement. The rows
+        are as pollerd leaves them after a first poll that found one recipient on the way.
+        """
+        connection = schema.prepare(self.database)
+        try:
+            _bulk(connection, count, due)
+        finally:
+            connection.close()
+
+
+def _bulk(connection: sqlite3.Connection, count: int, due: tuple[float, float]) -> None:
+    from pollerd.model import Recipient
+    from pollerd.store.rows import blob_from_recipients
+
+    blob = blob_from_recipients((Recipient(4512345678, "ENROUTE", 1764000000.0, None, None, "DK", "238", "1"),))
+    now = time.time()
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("PRAGMA cache_size = -400000")
+    connection.execute("BEGIN IMMEDIATE")
+    index = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'messages_due'").fetchone()[0]
+    connection.execute("DROP INDEX messages_due")
+    # The order of the due times is a permutation of the ids, as it is after a while of polling.
+    connection.execute(
+        """
+        WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1)
+        INSERT INTO messages (id, sent_at, state, next_poll_at, next_reason, polls, base, first_poll_at, last_poll_at,
+            last_answer, seen_at, sendtime, recipients)
+        SELECT ?2 + i, ?3 - 600, 1, ?4 + (?5 - ?4) * ((i * 7919) % ?1) / ?1, 'exponential at age 600 s', 3, ?3 - 600,
+            ?3 - 590, ?3 - 10, '200', ?3 - 10, 1764000000.0, ?6
+        FROM n
+        """,
+        (count, FIRST_ID, now, *due, blob),
+    )
+    connection.execute(index)
+    connection.execute("INSERT OR REPLACE INTO counters (name, value) VALUES ('pending', ?)", (count,))
+    connection.execute("COMMIT")
+    connection.execute("PRAGMA wal_checkpoint (TRUNCATE)")
+
+
+@contextmanager
+def daemon(settings: Settings, *, socket: bool = False) -> Iterator[Daemon]:
+    """A folder with a configuration; nothing runs yet. What was started is stopped, the folder deleted."""
+    folder = Path(tempfile.mkdtemp(prefix="pollerd-bench-"))
+    made = Daemon(folder, settings)
+    made.config.write_text(_config(made, socket=socket), encoding="utf-8")
+    try:
+        yield made
+    finally:
+        try:
+            made.stop()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _config(made: Daemon, *, socket: bool) -> str:
+    wanted = made.settings
+    return f"""
+[accounts.default]
+base_url = "{wanted.gateway}"
+token = "benchmark"
+[limits]
+requests_per_second = {wanted.rate}
+max_connections = {wanted.connections}
+[backoff]
+policy = "{wanted.policy}"
+first_poll_after = "0s"
+min_interval = {wanted.interval}
+max_interval = {wanted.interval}
+[store]
+path = "{made.database}"
+[outputs.file]
+path = "{made.events}"
+{f'[outputs.socket]{chr(10)}path = "{made.socket}"' if socket else ""}
+[credit]
+check_every = "1d"
+"""
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0, every: float = 0.01) -> float:
+    """Seconds until the condition held. Raises TimeoutError."""
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > seconds:
+            raise TimeoutError("the benchmark waits in vain")
+        time.sleep(every)
+    return time.monotonic() - began

@@ -1,0 +1,37 @@
+"""What the operating system says of a process: CPU time and memory, and how busy the machine is besides."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+def cpu(pid: int) -> float:
+    """Seconds of processor time, user and system, that all threads of a process have used."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def resident(pid: int) -> float:
+    """Resident memory of a process, in MB, the pages of files and libraries it has mapped included."""
+    return _status(pid, "VmRSS")
+
+
+def peak(pid: int) -> float:
+    """The largest resident memory that a process has had, in MB."""
+    return _status(pid, "VmHWM")
+
+
+def load() -> float:
+    """The load average of the last minute."""
+    return os.getloadavg()[0]
+
+
+def _status(pid: int, name: str) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) / 1024
+    raise ProcessLookupError(pid)
