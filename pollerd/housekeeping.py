@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-import aiosqlite
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
@@ -153,7 +152,7 @@ class HouseStore(Protocol):
 
     @property
     def path(self) -> Path: ...
-    async def write(self, change: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T: ...
+    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T: ...
     def forget(self, seq: int) -> None: ...
     async def counters(self) -> Mapping[str, int]: ...
 
@@ -218,10 +217,10 @@ class Snapshot:
             self._last = taken
 
 
-async def _optimize(db: aiosqlite.Connection) -> None:
+def _optimize(db: sqlite3.Connection) -> None:
     # The limit bounds how long the writer is busy with it.
-    await db.execute("PRAGMA analysis_limit = 400")
-    await db.execute("PRAGMA optimize")
+    db.execute("PRAGMA analysis_limit = 400")
+    db.execute("PRAGMA optimize")
 
 
 async def _learn(policy: Policy, clock: Clock) -> None:

@@ -111,9 +111,10 @@ class Adaptive:
             octave = budget.octave_of(k / max(table.alive(age), 1e-3))
             table = self._learned.group(operator, octave, self._price)
         due = table.next_age(age)
-        dated = self._dated(table, now - submit, due if not moved else None, validity)
-        if dated is not None:
-            return dated
+        if moved or validity is not None or due >= table.grid.begins:
+            dated = self._dated(table, now - submit, None if moved else due, validity)
+            if dated is not None:
+                return dated
         delay = guards.bounded(settings, due - age, age, self._first, table.limits[0])
         if moved or validity is not None:
             delay = self._not_past(table, now - submit, delay, validity)
@@ -131,7 +132,7 @@ class Adaptive:
             if age >= validity:
                 return guards.past_expiry(self._settings, age - validity, rng)
             return None
-        if due is not None and windows and windows[0].lo <= due and age < table.grid.over - SHARP_JITTER:
+        if due is not None and age < table.grid.over - SHARP_JITTER:
             window = plan.window_at(windows, due)
             if window is not None:
                 spread = min(SHARP_JITTER + 0.02 * (window.hi - window.lo), guards.JITTER * (due - age))
@@ -214,9 +215,9 @@ class Adaptive:
         operator = self._learned.operators.get(key)
         if operator is None or operator.table is None or operator.history.total < OUTAGE_EVENTS:
             return
-        alive = operator.table.alive(a0)
-        promised = 1.0 - operator.table.alive(a1) / alive if alive > 1e-12 else 0.0
-        self._outages.note(now, key, promised, hit)
+        table = operator.table
+        alive = table.alive(a0)
+        self._outages.note(now, key, 1.0 - table.alive(a1) / alive if alive > 1e-12 else 0.0, hit)
 
     def index(self, key: Key, a0: float, a1: float) -> float:
         """See `Policy.index`: the weighted staleness expected to have gathered since age `a0`."""

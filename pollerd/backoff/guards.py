@@ -55,7 +55,9 @@ def longest(settings: Settings, age: float, first: float, reach: float = REACH) 
 
 def bounded(settings: Settings, delay: float, age: float, first: float, reach: float = REACH) -> float:
     """`delay` within `shortest` and `longest`; the upper bound wins."""
-    return min(max(delay, shortest(settings, age)), longest(settings, age, first, reach))
+    # The two written out: this runs at every decision.
+    least, most = settings.min_interval, settings.max_interval
+    return min(max(delay, least, min(AGE_SHARE * age, most)), max(least, min(most, reach * (age + first))))
 
 
 def not_visible(settings: Settings, age: float, tries: int, rng: Random) -> Decision:

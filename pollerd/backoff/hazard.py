@@ -7,8 +7,8 @@ of priors: operator <- all operators <- neighbouring bins <- a share of the age.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
-from math import exp, expm1, log, sqrt
+from itertools import accumulate, pairwise
+from math import exp, log, sqrt
 
 FIRST_EDGE = 0.5
 GROWTH = 1.3
@@ -44,6 +44,7 @@ CARRY = 1.3
 
 NEIGHBOURS = 4
 NEIGHBOUR_EVENTS = 1.0
+LEAST_MASS = 1e-9
 WORLD_EVENTS = 1.0
 KEY_EVENTS = 2.0
 
@@ -83,29 +84,6 @@ class History:
         """A message changed at `age`; its exposure is told apart."""
         self.events[bin_of(age)] += 1.0
         self.total += 1.0
-
-    def spread(self, a0: float, a1: float, hazards: Sequence[float]) -> None:
-        """The message changed somewhere between `a0` and `a1`: one step of expectation under `hazards`."""
-        self.total += 1.0
-        i, j = bin_of(a0), bin_of(a1)
-        if i == j:
-            self.events[i] += 1.0
-            self.partial[i] += (a1 - a0) / 2
-            return
-        survival = 1.0
-        parts: list[tuple[int, float, float]] = []
-        for b in range(i, j + 1):
-            width = min(a1, EDGES[b + 1]) - max(a0, EDGES[b])
-            mass = -survival * expm1(-hazards[b] * width)
-            parts.append((b, width, mass))
-            survival -= mass
-        whole = sum(mass for _, _, mass in parts)
-        later = 1.0
-        for b, width, mass in parts:
-            share = mass / whole if whole > 0 else width / (a1 - a0)
-            later -= share
-            self.events[b] += share
-            self.partial[b] += width * (max(later, 0.0) + share / 2)
 
     def exposure(self) -> list[float]:
         """Seconds of exposure by bin."""
@@ -155,6 +133,48 @@ def expose_all(histories: Iterable[History], a0: float, a1: float) -> None:
         h.runs[j] -= 1.0
 
 
+def spread_all(histories: Iterable[History], a0: float, a1: float, edges: Sequence[float]) -> None:
+    """One message changed somewhere between `a0` and `a1`, in each of the histories.
+
+    One step of expectation: the event is shared out by `edges`, the present survival at the bins' edges.
+    """
+    parts = _parts(a0, a1, edges)
+    for h in histories:
+        h.total += 1.0
+        for b, share, exposed in parts:
+            h.events[b] += share
+            h.partial[b] += exposed
+
+
+def _parts(a0: float, a1: float, edges: Sequence[float]) -> list[tuple[int, float, float]]:
+    """Bin, share of the event and expected exposure."""
+    i, j = bin_of(a0), bin_of(a1)
+    if i == j:
+        return [(i, 1.0, (a1 - a0) / 2)]
+    start = edges[i] + (edges[i + 1] - edges[i]) * (a0 - EDGES[i]) / WIDTHS[i]
+    # Ages beyond the last edge stay in the last bin.
+    end = edges[j] + (edges[j + 1] - edges[j]) * min((a1 - EDGES[j]) / WIDTHS[j], 1.0)
+    whole, span = start - end, a1 - a0
+    later, before, left = 1.0, start, a0
+    out = []
+    for b in range(i, j + 1):
+        after, right = (edges[b + 1], EDGES[b + 1]) if b < j else (end, a1)
+        share = (before - after) / whole if whole > LEAST_MASS else (right - left) / span
+        later -= share
+        out.append((b, share, (right - left) * (max(later, 0.0) + share / 2)))
+        before, left = after, right
+    return out
+
+
+def survival_at_edges(hazards: Sequence[float]) -> list[float]:
+    """The chance to be pending at each edge of the bins."""
+    out, total = [1.0], 0.0
+    for h, width in zip(hazards, WIDTHS, strict=True):
+        total += h * width
+        out.append(exp(-total))
+    return out
+
+
 def world_hazards(history: History) -> list[float]:
     """The hazard by bin over all operators: own events, drawn towards the neighbouring bins, drawn towards the prior.
 
@@ -162,14 +182,15 @@ def world_hazards(history: History) -> list[float]:
     """
     exposure = history.exposure()
     events = history.events
-    scaled = [e / max(m, PRIOR_KNEE) for e, m in zip(exposure, MIDDLES, strict=True)]
+    counted = [0.0, *accumulate(events)]
+    looked = [0.0, *accumulate(e / max(m, PRIOR_KNEE) for e, m in zip(exposure, MIDDLES, strict=True))]
     out: list[float] = []
     for b in range(BINS):
         share = PRIOR_SHARES[b]
         if MIDDLES[b] > PRIOR_BEND:
             share = min(share, CARRY * out[b - 1] * MIDDLES[b - 1])
         lo, hi = max(b - NEIGHBOURS, 0), min(b + NEIGHBOURS + 1, BINS)
-        around = (sum(events[lo:hi]) + NEIGHBOUR_EVENTS) / (sum(scaled[lo:hi]) + NEIGHBOUR_EVENTS / share)
+        around = (counted[hi] - counted[lo] + NEIGHBOUR_EVENTS) / (looked[hi] - looked[lo] + NEIGHBOUR_EVENTS / share)
         prior = around / max(MIDDLES[b], PRIOR_KNEE)
         out.append((events[b] + WORLD_EVENTS) / (exposure[b] + WORLD_EVENTS / prior))
     return out

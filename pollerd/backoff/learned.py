@@ -23,7 +23,8 @@ NEW_PRICE = 0.04
 STALE = 900.0
 """After so many seconds a plan is made anew even without events: that nothing comes is news as well."""
 
-DECISIONS = 120
+DECISIONS = 150
+DECISIONS_WORLD = 600
 DECISIONS_YOUNG = 40
 """A plan serves at least so many decisions before the next one is made, which bounds the cost of each."""
 
@@ -46,6 +47,7 @@ class Operator:
         "built_at",
         "built_events",
         "built_expiry",
+        "edges",
         "expiries",
         "faded_at",
         "groups",
@@ -61,6 +63,7 @@ class Operator:
         self.expiries = Expiries()
         self.seen = 0.0
         self.hazards: list[float] = []
+        self.edges: list[float] = []
         self.table: Table | None = None
         self.groups: dict[int, Group] = {}
         self.built_at = -1e18
@@ -99,6 +102,9 @@ class Operator:
         elif now - self.faded_at > FADE_EVERY:
             self.history.decay(now - self.faded_at)
             self.faded_at = now
+
+
+PRIOR_EDGES = hazard.survival_at_edges(hazard.PRIOR)
 
 
 class _OperatorState(msgspec.Struct, array_like=True):
@@ -143,14 +149,17 @@ class Learned:
 
     def changed(self, key: Key, a0: float, a1: float, event_age: float | None) -> None:
         """A final state came between `a0` and `a1`, at `event_age` if the gateway told it."""
-        if event_age is not None:
-            self.pending(key, a0, event_age)
-        for operator in self._both(key):
+        both = self._both(key)
+        for operator in both:
             operator.seen += 1.0
-            if event_age is None:
-                operator.history.spread(a0, a1, operator.hazards or self.world.hazards or hazard.PRIOR)
-            else:
-                operator.history.event(event_age)
+        if event_age is None:
+            edges = both[0].edges or self.world.edges or PRIOR_EDGES
+            hazard.spread_all([operator.history for operator in both], a0, a1, edges)
+            return
+        if event_age > a0:
+            hazard.expose_all([operator.history for operator in both], a0, event_age)
+        for operator in both:
+            operator.history.event(event_age)
 
     def expired(self, key: Key, exposed: tuple[float, float], expiry_age: tuple[float, float]) -> None:
         """The message was pending over the ages `exposed`, and expired within the ages `expiry_age` from sending."""
@@ -172,6 +181,7 @@ class Learned:
             world.hazards = hazard.world_hazards(world.history)
         if operator is not world:
             operator.hazards = hazard.key_hazards(operator.history, world.hazards)
+        operator.edges = hazard.survival_at_edges(operator.hazards)
         windows = expiry.windows(operator.expiries, world.expiries)
         grid = plan.grid(self._settings, windows)
         operator.table = plan.solve(self._settings, grid, operator.hazards, price, (operator.reach(), first))
@@ -179,6 +189,8 @@ class Learned:
         operator.built_events = operator.seen
         operator.built_expiry = operator.expiries.version
         operator.quota = DECISIONS_YOUNG if operator.young() else DECISIONS
+        if operator is world and not operator.young():
+            operator.quota = DECISIONS_WORLD
         return operator.table
 
     def group(self, operator: Operator, octave: int, price: float) -> Table:

@@ -50,7 +50,7 @@ class _Scope:
             f = exp(-passed / DECAY)
             self.expected *= f
             self.observed *= f
-            self.silent *= exp(-passed / SILENT_DECAY)
+            self.silent *= max(1.0 - passed / SILENT_DECAY, 0.0)
             self.stamp = now
 
     def note(self, now: float, promised: float, hit: bool) -> bool:

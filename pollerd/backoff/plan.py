@@ -59,6 +59,9 @@ class Grid:
     soonest: tuple[int, ...]
     """Per age: the first index whose look would not come too soon after."""
 
+    begins: float
+    """The age at which the first window begins."""
+
     over: float
     """The age at which the last window that can be trusted ends."""
 
@@ -118,7 +121,8 @@ def grid(settings: Settings, windows: tuple[Window, ...]) -> Grid:
         cells.append((bin_of(middle), b - a, middle, worth, max(worth, EXPIRY_WEIGHT), fails))
     soonest = tuple(bisect_left(ages, soonest_age(settings, windows, a) - 1e-9) for a in ages)
     over = max((w.hi for w in windows if w.seen >= SEEN_TO_TRUST), default=NEVER)
-    return Grid(tuple(ages), tuple(cells), windows, soonest, over)
+    begins = windows[0].lo if windows else NEVER
+    return Grid(tuple(ages), tuple(cells), windows, soonest, begins, over)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,7 @@ class Table:
         share = (age - ages[i]) / (ages[i + 1] - ages[i])
         windows = self.grid.windows
         # Between a date and an age there is no meaningful middle.
-        if windows and b >= windows[0].lo and (window_at(windows, a) or window_at(windows, b)):
+        if b >= self.grid.begins and (window_at(windows, a) or window_at(windows, b)):
             return a if share < 0.5 else b
         return a + share * (b - a)
 

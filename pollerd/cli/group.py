@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 
 class Entry(NamedTuple):
@@ -34,9 +35,12 @@ COMMANDS: Final[Mapping[str, Entry]] = MappingProxyType(
         "poll": Entry("requests:poll", "Poll messages now, ahead of schedule."),
         "retry": Entry("requests:retry", "Take up again what was given up."),
         "plan": Entry("plan:plan", "Explain when a message would be polled."),
+        "doctor": Entry("doctor:doctor", "Try everything a deployment needs; say what is wrong and what to do."),
         "check": Entry("config:check", "Validate the configuration."),
         "config": Entry("config:config", "Write a configuration, or print the effective one."),
+        "service": Entry("service:service", "Put the systemd service in place, or take it away."),
         "schema": Entry("config:schema", "Print the JSON Schema of the events."),
+        "completion": Entry("completion:completion", "Print the completion script for a shell."),
     },
 )
 
@@ -55,6 +59,12 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(f"pollerd.cli.{module}"), name)
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # click would import every command to ask for its help.
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        found = [CompletionItem(name, help=COMMANDS[name].help) for name in names]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

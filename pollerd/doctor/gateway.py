@@ -97,12 +97,13 @@ async def account_checks(account: Account, warn_below: float | None, regions: Se
 async def ask(account: Account, target: Target, credentials: Credentials) -> Reply:
     """One `GET /rest/me` at the target. Every failure is a value."""
     url = target.base / "rest" / "me"
-    redact = Redactor([*credentials.secrets, *filter(None, [target.proxy and target.proxy.password])])
+    password = target.proxy.password if target.proxy is not None else None
+    redact = Redactor([*credentials.secrets, *([password] if password else [])])
     route = Route(target.trust, target.proxy, ClientTimeout(total=PATIENCE), _Known(target.addresses))
     async with route.open() as session:
         begun = time.time()
         try:
-            async with session.get(url, headers=credentials.headers(str(url)), allow_redirects=False) as response:
+            async with session.get(url, headers=credentials.headers(url), allow_redirects=False) as response:
                 ended = time.time()
                 body = await read_bounded(response, MAX_ERROR_BYTES)
         except TooLargeError as error:

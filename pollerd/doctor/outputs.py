@@ -114,7 +114,7 @@ def _answering(name: str, path: Path, mode: int, *, running: bool) -> Check:
     if running and not live:
         return failure(name, f"nobody listens at {path} though a daemon runs", "run: systemctl reload pollerd")
     if live and not running:
-        return failure(name, f"another process listens at {path}", f"stop it (see: ss -xlp), or name another path")
+        return failure(name, f"another process listens at {path}", "stop it (see: ss -xlp), or name another path")
     if not live:
         return ok(name, f"{path} was left behind by the last run; it is replaced at the start")
     return ok(name, f"{path} takes connections (mode {mode:04o})")

@@ -275,7 +275,9 @@ async def _refused_certificate(
             if host in official
             else f"{who} is not an authority known here: it intercepts TLS to {host}, or is private"
         )
-        get = f'get its certificate (PEM) from whoever runs it and name it: [accounts.{target.name}] ca_file = "/etc/ssl/..."'
+        get = (
+            f'get its certificate (PEM) from whoever runs it, and set [accounts.{target.name}] ca_file = "/etc/ssl/..."'
+        )
         return failure(label, f"{whose} ({told})", get)
     if code in _WRONG_NAME:
         return failure(label, f"the certificate is for another host than {host} ({told})", _BETWEEN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,7 +56,7 @@ class Unit:
     def configuration(self) -> Path | None:
         """The file after `-c` in ExecStart."""
         words = shlex.split(self._last("ExecStart"), comments=False)
-        for option, value in zip(words, words[1:], strict=False):
+        for option, value in itertools.pairwise(words):
             if option in ("-c", "--config"):
                 return Path(value)
         return None

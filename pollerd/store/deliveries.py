@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
-import aiosqlite
 import msgspec
 
 from pollerd.ports import Delivery, DeliveryChange, DeliveryState
@@ -23,7 +22,7 @@ class Database(Protocol):
     """The store as seen from here."""
 
     async def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]: ...
-    async def write(self, change: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T: ...
+    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T: ...
 
 
 class Deliveries:
@@ -66,26 +65,26 @@ class Deliveries:
             work.append(("drop_done", [(cursor.seq,)]))
             work.append(("save_cursor", [(cursor.name, cursor.seq, cursor.detail, change.at)]))
 
-        async def write(db: aiosqlite.Connection) -> None:
+        def write(db: sqlite3.Connection) -> None:
             for name, rows in work:
                 if rows:
-                    await db.executemany(self._sql[name], rows)
+                    db.executemany(self._sql[name], rows)
 
         await self._store.write(write)
 
     async def relabel(self, lanes: Sequence[tuple[int, str]]) -> None:
         """Give events (by `seq`) another lane."""
 
-        async def write(db: aiosqlite.Connection) -> None:
-            await db.executemany(self._sql["relabel"], [(lane, seq) for seq, lane in lanes])
+        def write(db: sqlite3.Connection) -> None:
+            db.executemany(self._sql["relabel"], [(lane, seq) for seq, lane in lanes])
 
         await self._store.write(write)
 
     async def forget_parked(self, before: float) -> int:
         """Delete events parked before that instant; returns how many."""
 
-        async def write(db: aiosqlite.Connection) -> int:
-            return (await db.execute(self._sql["forget_parked"], (before,))).rowcount
+        def write(db: sqlite3.Connection) -> int:
+            return db.execute(self._sql["forget_parked"], (before,)).rowcount
 
         return await self._store.write(write)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol, TypeVar
 
-import aiosqlite
 import msgspec
 
 from pollerd.store.handover import Tracked
@@ -28,7 +28,7 @@ class Offered(NamedTuple):
 class Writer(Protocol):
     """The store's one writer."""
 
-    async def write(self, change: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T:
+    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
         """Run `change` in a transaction of its own."""
         ...
 
@@ -42,8 +42,8 @@ async def offer(store: Writer, rows: Sequence[Offered]) -> Tracked:
     for start in range(0, len(rows), CHUNK):
         some = rows[start : start + CHUNK]
 
-        async def insert(db: aiosqlite.Connection, some: Sequence[Offered] = some) -> tuple[int, int]:
-            return await _insert(db, some)
+        def insert(db: sqlite3.Connection, some: Sequence[Offered] = some) -> tuple[int, int]:
+            return _insert(db, some)
 
         added, given_up = await store.write(insert)
         new += added
@@ -52,11 +52,11 @@ async def offer(store: Writer, rows: Sequence[Offered]) -> Tracked:
     return Tracked(new, known, gave_up)
 
 
-async def _insert(db: aiosqlite.Connection, rows: Sequence[Offered]) -> tuple[int, int]:
+def _insert(db: sqlite3.Connection, rows: Sequence[Offered]) -> tuple[int, int]:
     sql = statements("offer")
-    added = (await db.executemany(sql["offer"], rows)).rowcount
+    added = db.executemany(sql["offer"], rows).rowcount
     if added == len(rows):
         return added, 0
     ids = msgspec.json.encode([row.id for row in rows]).decode()
-    found = list(await db.execute_fetchall(sql["count_gave_up"], (ids,)))
+    found = list(db.execute(sql["count_gave_up"], (ids,)))
     return added, int(found[0][0])

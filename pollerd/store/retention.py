@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
-
-import aiosqlite
 
 from pollerd.model import State
 from pollerd.store.statements import statements
@@ -35,13 +34,13 @@ _NAMES: Final = {State.FINISHED: "finished", State.GAVE_UP: "gave_up"}
 class _Drop(Protocol):
     """Deletes at most `size` rows; returns how many, and whether there may be more."""
 
-    async def __call__(self, db: aiosqlite.Connection, *, size: int) -> tuple[int, bool]: ...
+    def __call__(self, db: sqlite3.Connection, *, size: int) -> tuple[int, bool]: ...
 
 
 class Writer(Protocol):
     """The store's one writer."""
 
-    async def write(self, change: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T:
+    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
         """Run `change` in a transaction of its own."""
         ...
 
@@ -111,48 +110,48 @@ class Retention:
 
     # -- inside the transaction
 
-    async def _drop_messages(self, db: aiosqlite.Connection, *, before: float, size: int) -> tuple[int, bool]:
-        found = list(await db.execute_fetchall(self._sql["ended"], (before, size)))
+    def _drop_messages(self, db: sqlite3.Connection, *, before: float, size: int) -> tuple[int, bool]:
+        found = list(db.execute(self._sql["ended"], (before, size)))
         if found:
-            await db.executemany(self._sql["drop_message"], [(row[0],) for row in found])
+            db.executemany(self._sql["drop_message"], [(row[0],) for row in found])
             gone = Counter(_NAMES[State(row[1])] for row in found)
-            await db.executemany(self._sql["uncount"], [(count, name) for name, count in gone.items()])
+            db.executemany(self._sql["uncount"], [(count, name) for name, count in gone.items()])
         return len(found), len(found) == size
 
-    async def _drop_events(self, db: aiosqlite.Connection, *, before: float, size: int) -> tuple[int, bool]:
-        told = min((place.seq for place in await self._needed(db)), default=2**63 - 1)
-        found = list(await db.execute_fetchall(self._sql["oldest_events"], (told, size)))
+    def _drop_events(self, db: sqlite3.Connection, *, before: float, size: int) -> tuple[int, bool]:
+        told = min((place.seq for place in self._needed(db)), default=2**63 - 1)
+        found = list(db.execute(self._sql["oldest_events"], (told, size)))
         # An event is older than those that follow it, whatever a clock that was wrong for a while wrote on it.
         old = next((n for n in range(len(found), 0, -1) if found[n - 1][1] < before), 0)
         if old:
             seq = int(found[old - 1][0])
             # Said before it is true: a reader must never miss events without being told.
             self._store.forget(seq)
-            await db.execute(self._sql["drop_events"], (seq,))
+            db.execute(self._sql["drop_events"], (seq,))
         return old, old == size
 
-    async def _drop_outputs(self, db: aiosqlite.Connection, before: float) -> list[Place]:
-        gone = [p for p in await self._places(db) if p.name not in self._outputs and p.updated_at < before]
-        await db.executemany(self._sql["drop_output"], [(place.name,) for place in gone])
+    def _drop_outputs(self, db: sqlite3.Connection, before: float) -> list[Place]:
+        gone = [p for p in self._places(db) if p.name not in self._outputs and p.updated_at < before]
+        db.executemany(self._sql["drop_output"], [(place.name,) for place in gone])
         return gone
 
-    async def _late(self, db: aiosqlite.Connection, now: float) -> list[tuple[Place, int]]:
+    def _late(self, db: sqlite3.Connection, now: float) -> list[tuple[Place, int]]:
         """Outputs for whose sake events are kept twice as long as wanted, with the number of events they lack."""
-        found = list(await db.execute_fetchall(self._sql["span"]))
+        found = list(db.execute(self._sql["span"]))
         if not found:
             return []
         first, at, last = found[0]
         if at >= now - max(2 * self._keep, LATE):
             return []
-        return [(place, last - place.seq) for place in await self._needed(db) if place.seq < first]
+        return [(place, last - place.seq) for place in self._needed(db) if place.seq < first]
 
-    async def _needed(self, db: aiosqlite.Connection) -> list[Place]:
+    def _needed(self, db: sqlite3.Connection) -> list[Place]:
         """The places of all configured outputs."""
-        known = {place.name: place for place in await self._places(db)}
+        known = {place.name: place for place in self._places(db)}
         return [known.get(name, Place(name, 0, 0.0)) for name in sorted(self._outputs)]
 
-    async def _places(self, db: aiosqlite.Connection) -> list[Place]:
-        return [Place(*row) for row in await db.execute_fetchall(self._sql["places"])]
+    def _places(self, db: sqlite3.Connection) -> list[Place]:
+        return [Place(*row) for row in db.execute(self._sql["places"])]
 
     # -- telling
 

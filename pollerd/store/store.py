@@ -53,6 +53,8 @@ class Store:
         self._sql = {name: sql.format(columns=", ".join(rows.COLUMNS)) for name, sql in statements("store").items()}
         self._tail: deque[Event] = deque(maxlen=TAIL)
         self._last = 0
+        self._newest = 0
+        """The highest `seq` that an event has; below `_last` after numbers were lifted."""
         self._pruned = 0
         self._told = asyncio.Event()
         self._data_version = 0
@@ -109,7 +111,7 @@ class Store:
             await self._transaction([(self._sql[name], rows_) for name, rows_ in work if rows_])
             committed = tuple(event for event, _ in told)
             if committed:
-                self._last = committed[-1].seq
+                self._last = self._newest = committed[-1].seq
                 self._tail.extend(committed)
                 self._told.set()
                 self._told = asyncio.Event()
@@ -146,14 +148,19 @@ class Store:
         await self._shielded(self._advance_seq(seq))
 
     async def _advance_seq(self, seq: int) -> None:
+        def lift(connection: sqlite3.Connection) -> None:
+            if connection.execute(self._sql["set_last_seq"], (seq,)).rowcount == 0:
+                connection.execute(self._sql["create_last_seq"], (seq,))
+
         async with self._writing:
             if seq <= self._last:
                 return
-            changed = await self._writer.execute(self._sql["set_last_seq"], (seq,))
-            if changed.rowcount == 0:
-                await self._writer.execute(self._sql["create_last_seq"], (seq,))
-            if not self._tail:
-                self._pruned = max(self._pruned, seq)
+            try:
+                await self._writer.transact(lift)
+            except sqlite3.Error as error:
+                raise translated(error, self.path) from error
+            if self._pruned == self._last:
+                self._pruned = seq
             self._last = seq
 
     async def shift(self, seconds: float, after: int, limit: int) -> int | None:
@@ -170,25 +177,19 @@ class Store:
                 await self._transaction([(self._sql["shift"], [(seconds, after, until)])])
             return until
 
-    async def write(self, change: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T:
-        """Run `change` on the writer in a transaction of its own, whole or not at all, even when cancelled.
+    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `change` on the writer's thread in a transaction of its own, whole or not at all, even when cancelled.
 
         Every commit waits for it, so it must be short. Raises as `commit`.
         """
         return await self._shielded(self._change(change))
 
-    async def _change(self, change: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T:
+    async def _change(self, change: Callable[[sqlite3.Connection], T]) -> T:
         async with self._writing:
             try:
-                await self._writer.execute("BEGIN IMMEDIATE")
-                result = await change(self._writer)
-                await self._writer.execute("COMMIT")
+                return await self._writer.transact(change)
             except sqlite3.Error as error:
                 raise translated(error, self.path) from error
-            finally:
-                if self._writer.in_transaction:
-                    await self._writer.execute("ROLLBACK")
-            return result
 
     def forget(self, seq: int) -> None:
         """The events up to `seq` are deleted, or about to be."""
@@ -292,7 +293,7 @@ class Store:
 
     async def wait(self, after: int) -> None:
         """Return once an event with `seq > after` is committed."""
-        while self._last <= after:
+        while self._newest <= after:
             await self._told.wait()
 
     async def cursor(self, name: str) -> Cursor | None:
@@ -306,7 +307,8 @@ class Store:
 
     async def _restore_place(self) -> None:
         self._last = int((await self._fetch(self._reader, "last_seq"))[0][0])
-        first = (await self._fetch(self._reader, "first_seq"))[0][0]
+        first, newest = (await self._fetch(self._reader, "kept_seqs"))[0]
+        self._newest = newest or 0
         self._pruned = self._last if first is None else int(first) - 1
 
 

@@ -46,8 +46,8 @@ FROM accounts;
 -- name: last_seq
 SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0);
 
--- name: first_seq
-SELECT min(seq) FROM events;
+-- name: kept_seqs
+SELECT (SELECT min(seq) FROM events), (SELECT max(seq) FROM events);
 
 -- name: set_last_seq
 UPDATE sqlite_sequence SET seq = ? WHERE name = 'events';

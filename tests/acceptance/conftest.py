@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.acceptance.bad_days_kit import Shim, build
 from tests.acceptance.warm import Warm
 
 Row = Callable[[str], None]
@@ -24,6 +26,22 @@ async def warm() -> AsyncIterator[Warm]:
     """A process that starts daemons fast."""
     async with await Warm.start() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The preloaded library, built once a worker."""
+    return build(tmp_path_factory.mktemp("shim"))
+
+
+@pytest.fixture
+def shim(library: Path, tmp_path: Path) -> Iterator[Shim]:
+    """Bad days for one daemon."""
+    folder = tmp_path / "shim"
+    folder.mkdir()
+    made = Shim(library, folder)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any
 
 from pollerd.simulator import Simulator, SimulatorConfig
 from tests.acceptance.conftest import Row
-from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Follower
+from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Follower, settled
 from tests.acceptance.deployment import Deployment, until
 from tests.integration.webhook_kit import SECRET, Receiver, flaky, receiving
 
@@ -51,7 +51,7 @@ async def test_a_thousand_messages_a_failing_receiver_and_ten_kills(tmp_path: Pa
     rng = random.Random(6)
     receiver = Receiver(answer=flaky(0.3))
     async with (
-        Simulator(SimulatorConfig(speed=100, population=LIVELY)) as simulator,
+        Simulator(SimulatorConfig(speed=15, population=LIVELY)) as simulator,
         receiving(receiver),
         Deployment(
             tmp_path, simulator, limits=FAST, backoff=QUICK, more=webhook(receiver, ["100ms", "200ms", *["500ms"] * 18])
@@ -65,11 +65,11 @@ async def test_a_thousand_messages_a_failing_receiver_and_ten_kills(tmp_path: Pa
                 new = [simulator.truth.add() for _ in range(100)]
                 ids += new
                 deployment.insert(new)
-                enough = len(receiver.tries) + rng.randrange(20, 200)
+                enough = len(receiver.tries) + rng.randrange(10, 100)
                 await until(lambda: len(receiver.tries) >= enough, "some posts")  # noqa: B023 - awaited here
                 await deployment.kill()
                 await deployment.start()
-            await until(lambda: deployment.pending() == 0, "all messages are done with", patience=120)
+            await settled(deployment)
             await until(lambda: not waiting(deployment), "all is posted", patience=120)
             told = deployment.events()
             await until(lambda: follower.seq == told[-1]["seq"], "the reader has everything")
@@ -87,15 +87,13 @@ async def test_a_dead_receiver_delays_neither_file_nor_socket(tmp_path: Path) ->
     async with (
         Simulator(SimulatorConfig(speed=100, population=LIVELY)) as simulator,
         receiving(receiver),
-        Deployment(
-            tmp_path, simulator, limits=FAST, backoff=QUICK, more=webhook(receiver, [])
-        ) as deployment,
+        Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK, more=webhook(receiver, [])) as deployment,
     ):
         await deployment.start()
         follower = Follower(deployment.socket)
         async with follower.following():
             deployment.insert([simulator.truth.add() for _ in range(100)])
-            await until(lambda: deployment.pending() == 0, "all messages are done with")
+            await settled(deployment)
             told = deployment.events()
             assert sum(event["type"] == "message.completed" for event in told) == 100
             await until(lambda: follower.seq == told[-1]["seq"], "the reader has everything")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -10,7 +11,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
-import aiosqlite
 import pytest
 
 from pollerd.backoff import Adaptive, Exponential, Settings
@@ -222,8 +222,8 @@ async def test_what_was_not_learned_anew_is_not_written_again(store: Store) -> N
 async def test_statistics_leave_the_plans_on_their_indexes(store: Store) -> None:
     """ANALYZE over a lopsided table must not talk SQLite out of the index that the schedule lives on."""
 
-    async def fill(db: aiosqlite.Connection) -> None:
-        await db.executemany(
+    def fill(db: sqlite3.Connection) -> None:
+        db.executemany(
             "INSERT INTO messages (id, state, next_poll_at, finished_at) VALUES (?, ?, ?, ?)",
             [(n, 1 if n % 50 else 2, float(n), None if n % 50 else float(n)) for n in range(1, 5001)],
         )
@@ -232,9 +232,9 @@ async def test_statistics_leave_the_plans_on_their_indexes(store: Store) -> None
     jobs = {job.name: job for job in standard_jobs(house(store, Committer(store, SystemClock()), Notifier(None)))}
     due = "SELECT id FROM messages WHERE state = 1 AND account = ? AND next_poll_at <= ? ORDER BY next_poll_at LIMIT 9"
 
-    async def plan(db: aiosqlite.Connection) -> str:
-        await db.execute("ANALYZE")
-        rows = await db.execute_fetchall(f"EXPLAIN QUERY PLAN {due}", ("default", 9.0))
+    def plan(db: sqlite3.Connection) -> str:
+        db.execute("ANALYZE")
+        rows = db.execute(f"EXPLAIN QUERY PLAN {due}", ("default", 9.0))
         return " ".join(str(row[3]) for row in rows)
 
     await jobs["optimize"].run()

@@ -119,6 +119,7 @@ async def test_numbers_can_be_lifted_above_what_an_output_has_seen(store: Store)
     (event,) = await store.commit(Batch(bodies=[recovered()]))
     assert event.seq == 42
     assert [e.seq for e in await store.read(0, 10)] == [42]
+    assert store.pruned == 41
     await store.advance_seq(7)
     (event,) = await store.commit(Batch(bodies=[recovered()]))
     assert event.seq == 43
@@ -130,6 +131,24 @@ async def test_reading_is_the_same_from_memory_and_from_disk(store: Store, after
     await store.commit(Batch(bodies=[recovered() for _ in range(total)]))
     expected = list(range(after + 1, total + 1))[:50]
     assert [e.seq for e in await store.read(after, 50)] == expected
+
+
+async def test_lifting_the_numbers_hides_no_event_and_wakes_nobody(tmp_path: Path) -> None:
+    """Just after opening, before anything is in memory: what is stored stays readable, and there is nothing new."""
+    store = await Store.open(tmp_path / "p.db", time.time)
+    await store.commit(Batch(bodies=[recovered(), recovered()]))
+    await store.close()
+    store = await Store.open(tmp_path / "p.db", time.time)
+    await store.advance_seq(41)
+    assert store.pruned == 0
+    assert [e.seq for e in await store.read(0, 10)] == [1, 2]
+    waiter = asyncio.create_task(store.wait(2))
+    await asyncio.sleep(0)
+    assert not waiter.done()
+    await store.commit(Batch(bodies=[recovered()]))
+    await waiter
+    assert [e.seq for e in await store.read(2, 10)] == [42]
+    await store.close()
 
 
 async def test_waiting_ends_with_the_commit(store: Store) -> None:

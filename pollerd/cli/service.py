@@ -1,0 +1,111 @@
+"""`pollerd service install` and `uninstall`: the systemd service, put in place and taken away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pollerd.errors import PollerdError
+
+if TYPE_CHECKING:
+    from pollerd.service import Plan
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _shared(command: F) -> F:
+    for option in (
+        click.option(
+            "--root",
+            type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True),
+            default=Path("/"),
+            metavar="DIR",
+            help="Work on the file system below DIR instead of the running one.",
+        ),
+        click.option("-n", "--dry-run", is_flag=True, help="Show what would be done, and do nothing."),
+        click.option("-y", "--yes", is_flag=True, help="Do it without asking."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def service() -> None:
+    """Put the systemd service in place, or take it away."""
+
+
+@service.command()
+@_shared
+@click.option(
+    "--program",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The command that the unit starts.  [default: the one that runs now]",
+)
+def install(*, root: Path, dry_run: bool, yes: bool, program: Path | None) -> int:
+    """Put the systemd service in place: unit, user, folders, rotation and a first configuration.
+
+    Shows what it will do, and asks. May be run again at any time: it does what is missing, and never touches a
+    configuration or a token that is there. Undo it with: pollerd service uninstall
+    """
+    from pollerd.service import install_plan
+    from pollerd.service.layout import Layout
+    from pollerd.service.program import refuse_hidden, running
+
+    layout = Layout(root)
+    chosen = program if program is not None else running()
+    if not chosen.is_absolute():
+        raise click.UsageError(f"--program {chosen} must be an absolute path: a unit knows no other.")
+    if layout.live:
+        refuse_hidden(chosen)
+    plan = install_plan(layout, chosen)
+    if not _done(plan, "The service is in place already.", dry_run=dry_run, yes=yes):
+        return 0
+    click.echo("\nNext:")
+    for number, step in enumerate(plan.next_steps, 1):
+        click.echo(f"  {number}. {step}")
+    return 0
+
+
+@service.command()
+@_shared
+@click.option("--purge", is_flag=True, help="Remove database, events, configuration, token and user as well.")
+def uninstall(*, root: Path, dry_run: bool, yes: bool, purge: bool) -> int:
+    """Take the systemd service away. Database and configuration stay, unless --purge is given.
+
+    Shows what it will do, and asks.
+    """
+    from pollerd.service import uninstall_plan
+    from pollerd.service.layout import Layout
+
+    if _done(uninstall_plan(Layout(root), purge=purge), "There is no service to remove.", dry_run=dry_run, yes=yes):
+        click.echo("The service is gone.")
+    return 0
+
+
+def _done(plan: Plan, nothing: str, *, dry_run: bool, yes: bool) -> bool:
+    """Show the plan, ask, carry it out; whether it was carried out. Raises PollerdError, and click.Abort for a no."""
+    from pollerd.service import carry_out
+
+    if not plan.actions:
+        click.echo(nothing)
+    else:
+        click.echo("Will do:")
+    for action in plan.actions:
+        click.echo(f"  {action.what}")
+    for step in plan.stays:
+        click.echo(f"  - {step.what}")
+    if dry_run:
+        return False
+    if plan.actions:
+        if os.geteuid() != 0:
+            raise PollerdError("this needs root. Run it again with sudo, or see what it would do with --dry-run.")
+        if not yes:
+            click.confirm("\nGo on?", abort=True)
+        click.echo("")
+        carry_out(plan, lambda what: click.echo(f"{what} ..."))
+    return True

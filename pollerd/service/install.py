@@ -1,0 +1,123 @@
+"""Plans the installation: only what is missing or different, so that it can be run again at any time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from pollerd.service.layout import NOTIFY_RELOAD, Layout, packaged, systemd_version
+from pollerd.service.plan import Action, Plan, Step, folder, found, run, write
+from pollerd.service.starter import first_configuration
+
+_EXEC: Final = re.compile(r"^ExecStart=.*$", re.MULTILINE)
+
+
+def install_plan(layout: Layout, program: Path) -> Plan:
+    """All that is to be done so that `program` runs as a service. Looks, changes nothing."""
+    planner = _Planner(layout)
+    unit = _EXEC.sub(lambda _: f"ExecStart={program} run -c /etc/pollerd/config.toml", packaged("pollerd.service"))
+    changed = planner.file(layout.unit, unit, "the unit")
+    if layout.live and systemd_version() >= NOTIFY_RELOAD:
+        changed |= planner.file(layout.drop_in, packaged("pollerd-systemd-254.conf"), "for systemd 254 and newer")
+    planner.file(layout.sysusers, packaged("pollerd.sysusers.conf"), "the user and group pollerd")
+    planner.file(layout.tmpfiles, packaged("pollerd.tmpfiles.conf"), "the folders and their rights")
+    planner.file(layout.logrotate, packaged("pollerd.logrotate"), "rotation of the event file", keep=True)
+    planner.new(layout.configuration, first_configuration(), 0o640, "a first configuration")
+    planner.new(layout.token, "", 0o600, "an empty file for the token, for root's eyes only")
+    if planner.actions or not layout.has_user() or not layout.state.is_dir():
+        planner.tools()
+    ready = _filled(layout.token)
+    if layout.booted:
+        planner.service(changed=changed, ready=ready)
+    return Plan(tuple(planner.actions), tuple(planner.stays), tuple(_next_steps(layout, program, ready=ready)))
+
+
+class _Planner:
+    """Collects what has to be done."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.actions: list[Action] = []
+        self.stays: list[Step] = []
+        self._layout = layout
+
+    def file(self, path: Path, text: str, what: str, *, keep: bool = False) -> bool:
+        """A file of ours; whether it changes. `keep`: one that is there and differs is somebody's own work."""
+        there = _text(path)
+        shown = self._layout.shown(path)
+        if there == text:
+            self.stays.append(Step(f"{shown} is up to date"))
+            return False
+        if there is not None and keep:
+            self.stays.append(Step(f"{shown} is left as it is: it was changed"))
+            return False
+        verb = "write" if there is None else "replace"
+        self._add(f"{verb} {shown} ({what})", partial(write, path, text, 0o644))
+        return True
+
+    def new(self, path: Path, text: str, mode: int, what: str) -> None:
+        """A file that belongs to the user once it is there."""
+        shown = self._layout.shown(path)
+        if path.exists():
+            self.stays.append(Step(f"{shown} is left as it is"))
+        else:
+            self._add(f"write {shown} ({what}, mode {mode:04o})", partial(_fresh, path, text, mode))
+
+    def tools(self) -> None:
+        """The user, then the folders, which belong to the user."""
+        root = [] if self._layout.live else [f"--root={self._layout.root}"]
+        self._tool(["systemd-sysusers", *root, "pollerd.conf"], "make the user and the group pollerd")
+        self._tool(["systemd-tmpfiles", *root, "--create", "pollerd.conf"], "make the folders, set owners and modes")
+
+    def service(self, *, changed: bool, ready: bool) -> None:
+        if changed:
+            self._command(["systemctl", "daemon-reload"])
+        if not ready:
+            self._command(["systemctl", "enable", "pollerd.service"])
+            self.stays.append(Step("the service is not started yet: it has no token"))
+            return
+        if changed:
+            self._command(["systemctl", "try-restart", "pollerd.service"])
+        self._command(["systemctl", "enable", "--now", "pollerd.service"])
+
+    def _tool(self, words: list[str], what: str) -> None:
+        if found(words[0]) is None:
+            self.stays.append(Step(f"{words[0]} is not installed here; run it on the target: {' '.join(words)}"))
+        else:
+            self._command(words, f" ({what})")
+
+    def _command(self, words: list[str], what: str = "") -> None:
+        program = found(words[0]) or words[0]
+        self._add(f"run {' '.join(words)}{what}", partial(run, [program, *words[1:]]))
+
+    def _add(self, what: str, act: Callable[[], None]) -> None:
+        self.actions.append(Action(what, act))
+
+
+def _fresh(path: Path, text: str, mode: int) -> None:
+    folder(path.parent, 0o750)
+    write(path, text, mode)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def _filled(token: Path) -> bool:
+    return bool((_text(token) or "").strip())
+
+
+def _next_steps(layout: Layout, program: Path, *, ready: bool) -> Iterator[str]:
+    if not ready:
+        yield f"Put the token into {layout.shown(layout.token)} (one line, and nothing else)."
+    yield f"Look at {layout.shown(layout.configuration)}: base_url, and behind a proxy proxy and ca_file."
+    if not ready:
+        yield f"Start it and see whether all is well: systemctl restart pollerd; {program} doctor"
+    else:
+        yield f"See whether all is well: {program} doctor"
+        yield "Let others read events: usermod -aG pollerd NAME"

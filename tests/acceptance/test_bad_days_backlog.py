@@ -1,0 +1,71 @@
+"""A start with a hundred thousand overdue messages: paced, the freshest news first, and nobody starves."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+from pollerd.simulator import Population, Simulator, SimulatorConfig, Step
+from tests.acceptance.bad_days_kit import asked
+from tests.acceptance.conftest import Row
+from tests.acceptance.crash_kit import WarmDeployment
+from tests.acceptance.deployment import until
+from tests.acceptance.warm import Warm
+
+RATE = 300
+
+
+def overdue(database: Path, count: int) -> None:
+    """Messages of the last two days, all polled before and all due since the daemon was stopped an hour ago."""
+    now = time.time()
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO messages (id, sent_at, state, base, polls, last_poll_at, first_poll_at, next_poll_at)"
+            " VALUES (?1, ?2, 1, ?2, 3, ?2 + 30, ?2 + 5, ?3)",
+            # The higher the id, the younger.
+            [(n, now - 3600 - 48 * 3600 * (count - n) / count, now - 3600 + n / count) for n in range(1, count + 1)],
+        )
+        connection.execute("INSERT INTO counters (name, value) VALUES ('pending', ?)", (count,))
+
+
+async def test_a_hundred_thousand_overdue(tmp_path: Path, warm: Warm, row: Row, long: bool) -> None:
+    """Never above the limit from the first second on; new messages do not wait behind old ones; old ones have turns."""
+    count, polls = 100_000, 110_000 if long else 3000
+    async with (
+        Simulator(SimulatorConfig(population=Population(any_id=True))) as simulator,
+        WarmDeployment(tmp_path, simulator, warm, limits=f"requests_per_second = {RATE}") as deployment,
+    ):
+        assert (await deployment.command("track", str(count + 1)))[0] == 0
+        overdue(deployment.database, count)
+        started = time.monotonic()
+        await deployment.start()
+        up = time.monotonic() - started
+        await until(lambda: simulator.statistics().requests >= polls // 3, "polling is at its rate", patience=600)
+        fresh = [simulator.truth.add(10**9 + n, steps=[Step(0.0, "DELIVERED")]) for n in range(50)]
+        handed = simulator.now()
+        deployment.insert(fresh)
+        await until(lambda: all(simulator.truth.polls(n) for n in fresh), "the new ones are asked for", patience=60)
+        late = sorted(simulator.record(n).poll_log[0][0] - handed for n in fresh)
+        await until(lambda: simulator.statistics().requests >= polls, "and so are the others", patience=600)
+        counted = simulator.statistics()
+        assert await deployment.stop() == 0
+        times = [at for at, _ in asked(simulator)]
+        first_second = sum(at < times[0] + 1 for at in times)
+        ages = [0] * 10
+        for record in simulator.records():
+            if record.id <= count:
+                ages[(record.id - 1) * 10 // count] += 1
+        assert counted.max_requests_per_second <= 1.1 * RATE
+        assert first_second <= 1.1 * RATE
+        assert sum(ages[5:]) > sum(ages[:5])
+        assert min(ages) > 0
+        assert late[-1] < 20
+        if long:
+            assert sum(ages) == count
+        row(
+            f"{count} overdue, up in {up:.1f} s, {counted.requests} polls, at most {counted.max_requests_per_second} in "
+            f"any second ({RATE} allowed), polled by tenth of age, oldest first: {ages}, "
+            f"50 new ones after {late[25]:.1f} s (median), {late[-1]:.1f} s (last)"
+        )

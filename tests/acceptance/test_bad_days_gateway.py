@@ -1,0 +1,167 @@
+"""What concerns the gateway never counts against a message; what concerns one message alone ends, and only there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from pollerd.simulator import Simulator, Step
+from tests.acceptance.bad_days_kit import Shim, account_events, asked, blamed, busiest
+from tests.acceptance.conftest import Row
+from tests.acceptance.deployment import Deployment, finals, until
+
+FOREVER = [Step(0.0, "ENROUTE")]
+BACKOFF = 'policy = "exponential"\nmin_interval = "2s"\nmax_interval = "10s"\nfirst_poll_after = "2s"'
+CONNECTIONS = 10
+
+KINDS = {
+    "reset": ("unreachable", "reset"),
+    "drop": ("unreachable", "closed without an answer"),
+    "hang": ("unreachable", "timeout"),
+    "drip": ("unreachable", "timeout"),
+    "cut": ("unreachable", "middle of the answer"),
+    "redirect": ("unreachable", "redirect|sent on to elsewhere.invalid, which is never followed"),
+    "html": ("unreachable", "captive portal"),
+    "empty": ("unreachable", "without a body"),
+    "407": ("unreachable", "proxy"),
+    "500": ("server_errors", "500"),
+    "502": ("server_errors", "502"),
+    "504": ("server_errors", "504"),
+    "truncated": ("server_errors", ""),
+    "wrong_json": ("server_errors", ""),
+    "gzip_bomb": ("server_errors", ""),
+    "huge": ("server_errors", ""),
+}
+"""What every answer is like for a while; the account's reason, and what its detail says."""
+
+
+async def test_the_gateways_trouble_is_no_messages_fault(tmp_path: Path, shim: Shim, row: Row) -> None:
+    """Sixteen kinds in turn, each for all requests: one hold with its reason, few requests, bounded memory, recovery."""
+    speed = 10.0
+    async with (
+        Simulator() as simulator,
+        Deployment(
+            tmp_path,
+            simulator,
+            backoff=BACKOFF,
+            limits=f'requests_per_second = 50\ntimeout = "20s"\nmax_connections = {CONNECTIONS}',
+        ) as deployment,
+    ):
+        ids = [simulator.truth.add(steps=FOREVER) for _ in range(60)]
+        process = await deployment.start(environment=shim.environment(speed=speed))
+        deployment.insert(ids)
+        await until(lambda: all(simulator.truth.polls(i) for i in ids), "every message was asked for")
+        bounds, cost, peak = len(account_events(deployment)), {}, memory(process.pid)
+        for kind, (reason, detail) in KINDS.items():
+            began = simulator.now()
+            simulator.faults.set(f"{kind}:on=read:seconds=0.2" if kind == "drip" else f"{kind}:on=read")
+            await until(lambda bounds=bounds: len(account_events(deployment)) > bounds, f"held for {kind}", patience=90)
+            held = account_events(deployment)[bounds]
+            assert (held["type"], held["reason"]) == ("account.held", reason), kind
+            assert any(part in held["detail"] for part in detail.split("|")), f"{kind}: {held['detail']}"
+            await until(lambda began=began: len(asked(simulator, began)) > CONNECTIONS, "and probes go out")
+            simulator.faults.set()
+            recovered = bounds + 2
+            await until(lambda n=recovered: len(account_events(deployment)) >= n, f"recovered from {kind}", patience=90)
+            cost[kind] = len([answer for _, answer in asked(simulator, began) if "fault" in answer])
+            bounds = len(account_events(deployment))
+            since = simulator.now()
+            await until(lambda since=since: {i for i in ids if last_asked(simulator, i) > since} == set(ids), "all go on")
+        grown = memory(process.pid) - peak
+        assert grown < 100
+        assert await deployment.stop() == 0
+        named = Counter(event["type"] for event in account_events(deployment))
+        assert named == {"account.held": len(KINDS), "account.recovered": len(KINDS)}
+        assert deployment.query("SELECT count(*) FROM messages WHERE state <> 1") == [(0,)]
+        # Before one bad answer after another proves that it is the gateway, the first few are blamed; none for long.
+        assert blamed(deployment) == []
+        row(f"{len(KINDS)} kinds, requests each: {cost}; {len(ids)} messages, 0 blamed, 0 given up; memory +{grown} MiB")
+
+
+def last_asked(simulator: Simulator, message_id: int) -> float:
+    return simulator.record(message_id).poll_log[-1][0]
+
+
+def memory(pid: int) -> int:
+    """The most memory that the process ever had resident, MiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) >> 10
+    return 0
+
+
+async def test_one_messages_own_trouble_ends_with_it(tmp_path: Path, shim: Shim, row: Row) -> None:
+    """400, 422 and answers that nobody can read, each for one message: given up after few tries; others go on."""
+    speed = 20.0
+    kinds = ("400", "422", "truncated", "wrong_json", "gzip_bomb", "huge")
+    async with (
+        Simulator() as simulator,
+        Deployment(
+            tmp_path, simulator, backoff=BACKOFF, limits='requests_per_second = 50\ntimeout = "60s"'
+        ) as deployment,
+    ):
+        good = [simulator.truth.add(steps=FOREVER) for _ in range(30)]
+        bad = {kind: simulator.truth.add(steps=FOREVER) for kind in kinds}
+        simulator.faults.set(*(f"{kind}:ids={number}" for kind, number in bad.items()))
+        await deployment.start(environment=shim.environment(speed=speed))
+        deployment.insert([*good, *bad.values()])
+
+        def gave_up() -> dict[int, str]:
+            return {e["id"]: e["reason"] for e in deployment.events() if e["type"] == "message.gave_up"}
+
+        await until(lambda: len(gave_up()) >= len(bad), "the bad ones are given up")
+        since = simulator.now()
+        await until(lambda: all(last_asked(simulator, i) > since for i in good), "the others go on")
+        assert await deployment.stop() == 0
+        assert gave_up() == dict.fromkeys(bad.values(), "rejected_request")
+        tries = {kind: simulator.truth.polls(number) for kind, number in bad.items()}
+        assert max(tries.values()) <= 5
+        assert account_events(deployment) == []
+        assert [entry for entry in blamed(deployment) if entry[0] in good] == []
+        row(f"tries until given up: {tries}; {len(good)} others polled on, 0 holds")
+
+
+async def test_an_hour_of_total_failure(tmp_path: Path, shim: Shim, row: Row, long: bool) -> None:
+    """Requests bounded and jittered, ages frozen, nothing given up, everything told within one hold interval of its end."""
+    speed, hour = (20.0, 3600.0) if long else (120.0, 3600.0)
+    async with (
+        Simulator() as simulator,
+        Deployment(
+            tmp_path,
+            simulator,
+            backoff=BACKOFF + '\ngive_up_after = "20m"\nnot_found_grace = "10m"',
+            limits='requests_per_second = 20\ntimeout = "5m"',
+        ) as deployment,
+    ):
+        ids = [simulator.truth.add(steps=FOREVER) for _ in range(100)]
+        unseen = list(range(1, 21))
+        await deployment.start(environment=shim.environment(speed=speed))
+        deployment.insert([*ids, *unseen])
+        await until(lambda: all(simulator.truth.polls(i) for i in ids), "every message was asked for")
+        simulator.faults.set("reset:0.5", "500:0.5", "503")
+        began, before = simulator.now(), simulator.statistics().requests
+        await until(lambda: simulator.now() > began + hour / speed, "an hour has passed", patience=hour / speed + 30)
+        requests = simulator.statistics().requests - before
+        times = [at for at, _ in asked(simulator, began + 300 / speed)]
+        gaps = [(after - before) * speed for before, after in zip(times, times[1:], strict=False)]
+        assert deployment.query("SELECT count(*) FROM messages WHERE state <> 1") == [(0,)]
+        for number in ids:
+            simulator.truth.get(number).steps = (Step(0.0, "ENROUTE"), Step(1.0, "DELIVERED"))
+        for number in unseen:
+            simulator.truth.add(number, steps=[Step(0.0, "DELIVERED")])
+        simulator.faults.set()
+        ended = simulator.now()
+        await until(lambda: len(asked(simulator, ended)) > 0, "the next probe")
+        waited = (asked(simulator, ended)[0][0] - ended) * speed
+        await until(lambda: deployment.pending() == 0, "everything is told")
+        assert await deployment.stop() == 0
+        assert len(finals(deployment.events())) == len(ids) + len(unseen)
+        assert not [event for event in deployment.events() if event["type"] == "message.gave_up"]
+        assert waited <= 330
+        assert requests <= 200
+        assert busiest(times, 5.0 / speed) <= 2
+        assert len({round(gap / 5) for gap in gaps}) > 3, "the probes are not spread"
+        row(
+            f"{hour:.0f} s at {speed:.0f} x, {requests} requests for {len(ids) + len(unseen)} messages, "
+            f"next probe {waited:.0f} s after its end, 0 given up"
+        )

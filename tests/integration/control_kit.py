@@ -1,0 +1,126 @@
+"""A whole daemon in this process, and HTTP over its control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from pollerd.app import App
+from pollerd.config import load
+from pollerd.simulator import Population, Simulator, SimulatorConfig
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer: status, headers and body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        assert self.headers["Content-Type"].startswith("application/json"), self
+        return json.loads(self.body)
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.body.splitlines()]
+
+    @property
+    def reason(self) -> str:
+        """Why it was refused; the message must say something too."""
+        assert set(self.json) == {"error"}
+        assert set(self.json["error"]) == {"reason", "message"}
+        assert self.json["error"]["message"]
+        return str(self.json["error"]["reason"])
+
+
+class Daemon:
+    """The running daemon and its control socket."""
+
+    def __init__(self, app: App, simulator: Simulator, session: aiohttp.ClientSession) -> None:
+        self.app = app
+        self.simulator = simulator
+        self.session = session
+
+    @property
+    def database(self) -> Path:
+        return self.app.config.store.path
+
+    @property
+    def socket(self) -> Path:
+        assert self.app.config.control.socket is not None
+        return self.app.config.control.socket
+
+    async def ask(self, method: str, path: str, body: Any = None) -> Reply:
+        """One request; a body that is no bytes goes as JSON."""
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        async with self.session.request(method, f"http://localhost{path}", data=data) as response:
+            return Reply(response.status, dict(response.headers), await response.read())
+
+    async def get(self, path: str) -> Reply:
+        return await self.ask("GET", path)
+
+    async def ended(self, *ids: int) -> None:
+        """Wait until the messages are done with."""
+        for message_id in ids:
+            await self.state(message_id, "finished", "gave_up")
+
+    async def state(self, message_id: int, *states: str) -> dict[str, Any]:
+        """Wait until the message is in one of the states; its document."""
+        async with asyncio.timeout(60):
+            while True:
+                found: dict[str, Any] = (await self.get(f"/messages/{message_id}")).json
+                if found["state"] in states:
+                    return found
+                await asyncio.sleep(0.02)
+
+
+def write_config(folder: Path, url: str, more: str = "") -> Path:
+    """A configuration for a daemon in `folder`."""
+    path = folder / "pollerd.toml"
+    path.write_text(
+        f'[accounts.default]\nbase_url = "{url}"\ntoken = "simulator-demo"\n'
+        f'[store]\npath = "{folder}/pollerd.db"\n[control]\nsocket = "{folder}/control.sock"\n'
+        f'[limits]\nrequests_per_second = 500\n[outputs.file]\npath = "{folder}/events.ndjson"\n'
+        f'[outputs.socket]\npath = "{folder}/events.sock"\n'
+        '[backoff]\npolicy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"\n'
+        f"{more}"
+    )
+    path.chmod(0o600)
+    return path
+
+
+@asynccontextmanager
+async def daemon(folder: Path, *, speed: float = 3000.0, more: str = "") -> AsyncIterator[Daemon]:
+    """A daemon and its simulated gateway, which knows every id; stopped in order on leaving."""
+    population = Population(any_id=True, visibility_median=0.0)
+    async with Simulator(SimulatorConfig(speed=speed, population=population)) as simulator:
+        app = App(load(write_config(folder, simulator.url, more), {}))
+        running = asyncio.create_task(app.run())
+        started = asyncio.create_task(app.started.wait())
+        await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+        connector = aiohttp.UnixConnector(str(app.config.control.socket), limit=0)
+        try:
+            async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(60)) as session:
+                yield Daemon(app, simulator, session)
+        finally:
+            app.stop()
+            async with asyncio.timeout(30):
+                await running
+
+
+async def stream(response: aiohttp.ClientResponse) -> AsyncIterator[Any]:
+    """The lines of a stream as they come."""
+    async for line in response.content:
+        yield json.loads(line)
