@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pollerd import diff, lifecycle
+from pollerd import diff, lifecycle, trail
 from pollerd.backoff import Decision, Policy, Settings
 from pollerd.diff import Result
 from pollerd.events import Body
@@ -57,9 +57,11 @@ class Judge:
             case Answer():
                 return self._answered(message, outcome, now, idle)
             case NotFound():
-                return self._missing(_polled(message, now, "404"), now, idle)
+                known = trail.met(message.trail, now, trail.NOT_FOUND)
+                return self._missing(_polled(message, now, "404", trail=known), now, idle)
             case Rejected():
-                return self._rejected(_polled(message, now, outcome.kind), now, idle)
+                known = trail.met(message.trail, now, trail.REFUSED)
+                return self._rejected(_polled(message, now, outcome.kind, trail=known), now, idle)
             case Trouble():
                 return self._failed(message, outcome, now, idle, failures)
 
@@ -89,6 +91,7 @@ class Judge:
             message,
             now,
             "200",
+            trail=_seen(message.trail, found.recipients, waiting, now),
             misses=0,
             strikes=0,
             base=base,
@@ -128,6 +131,7 @@ class Judge:
         # Others are answered, this one never is: then its deadline holds after all.
         if failures >= MAX_FAILURES and now >= self._deadline(message, idle):
             return self._given_up(message, GiveUpReason.DEADLINE, now)
+        message = msgspec.structs.replace(message, trail=trail.met(message.trail, now, trouble.reason.value))
         wait = self._spread(min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(failures, 10)))
         return Result(_planned(message, now, Decision(wait, f"request failed: {trouble.kind}")), full=False)
 
@@ -206,6 +210,11 @@ def _polled(message: Message, now: float, answer: str, **known: Any) -> Message:
         forced=False,
         **known,
     )
+
+
+def _seen(before: bytes, recipients: tuple[Recipient, ...], waiting: list[Recipient], now: float) -> bytes:
+    first = waiting[0] if waiting else recipients[0] if recipients else None
+    return trail.seen(before, now, first.status if first is not None else "no recipient", len(waiting))
 
 
 def _planned(message: Message, now: float, decision: Decision, latest: float | None = None) -> Message:

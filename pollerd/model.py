@@ -130,3 +130,5 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     recipients: tuple[Recipient, ...] = ()
     forced: bool = False
     """Asked for by a person (`poll`): ahead of schedule, in memory only."""
+    trail: bytes = b""
+    """Its last polls, as `pollerd.trail` writes them."""

@@ -74,6 +74,8 @@ class Poller:
         self.window = window
         self.limiter = limiter
         self.polls = 0
+        self.planned = 0
+        """Messages taken in so far."""
         self.asking: dict[int, float] = {}
         """Messages being asked about, and since when (monotonic)."""
         self._gateway = gateway
@@ -125,6 +127,7 @@ class Poller:
 
     def plan(self, message: Message) -> Message:
         """Plan a row that nobody has planned yet."""
+        self.planned += 1
         return self._judge.first(message, self._clock.now(), self.limiter.held_total)
 
     def again(self, message: Message) -> Message:

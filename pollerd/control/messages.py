@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+import sqlite3
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
-import aiosqlite
 from aiohttp import web
 
 from pollerd.control import query
@@ -35,7 +35,7 @@ _OPEN: Final = frozenset({State.NEW, State.PENDING})
 class Writer(Protocol):
     """The store's one writer."""
 
-    async def write(self, change: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T: ...
+    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T: ...
 
 
 class Intake(Protocol):

@@ -153,7 +153,7 @@ class EventStream:
         while follow and await self._feed.more(place):
             last = self._log.last
             found = await self._log.read(place, _CHUNK)
-            if gap := self._gap(place):
+            if gap := self._gap(place, found):
                 yield gap
             for piece in _joined(filter(wanted.fits, found)):
                 yield piece
@@ -167,7 +167,7 @@ class EventStream:
                 found = await self._log.read(place, _CHUNK)
             else:
                 found = await self._archive.read(partial(_some, after=place, wanted=wanted))
-            if gap := self._gap(place):
+            if gap := self._gap(place, found if wanted == Wanted() else ()):
                 yield place, gap
             if not found:
                 return
@@ -175,10 +175,13 @@ class EventStream:
                 yield found[-1].seq, piece
             place = found[-1].seq
 
-    def _gap(self, place: int) -> bytes:
-        """The line that tells that what follows `place` was deleted; empty when nothing was."""
+    def _gap(self, place: int, found: Sequence[Event]) -> bytes:
+        """The line that tells that what follows `place` was deleted; empty when nothing was. `found` is what is left."""
         pruned = self._log.pruned
-        return msgspec.json.encode(GapDocument(after=place, first=pruned + 1)) + b"\n" if place < pruned else b""
+        first = found[0].seq if found else pruned + 1
+        if place >= pruned or first == place + 1:
+            return b""
+        return msgspec.json.encode(GapDocument(after=place, first=first)) + b"\n"
 
 
 def _cut(piece: bytes, left: int) -> tuple[bytes, int]:

@@ -88,6 +88,7 @@ class Retention:
                 place.seq,
                 extra={"event": "output_forgotten", "output": place.name, "seq": place.seq},
             )
+        await self._store.write(lambda db: db.execute(self._sql["drop_ages"]))
         messages = await self._in_chunks(partial(self._drop_messages, before=before))
         events = await self._in_chunks(partial(self._drop_events, before=before))
         self._name_behind(await self._store.write(lambda db: self._late(db, now)))

@@ -21,5 +21,8 @@ SELECT seq, at, (SELECT max(seq) FROM events) FROM events ORDER BY seq LIMIT 1;
 -- name: places
 SELECT name, seq, updated_at FROM outputs;
 
+-- name: drop_ages
+DELETE FROM pending_by_age WHERE count <= 0;
+
 -- name: drop_output
 DELETE FROM outputs WHERE name = ?;

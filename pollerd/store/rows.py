@@ -33,6 +33,7 @@ COLUMNS: Final = (
     "validity",
     "finished_at",
     "recipients",
+    "trail",
 )
 """The columns of a row in the order that the functions here take and give them."""
 
@@ -75,6 +76,7 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         validity=row[17],
         finished_at=row[18],
         recipients=recipients_from_blob(row[19], row[0]),
+        trail=row[20] or b"",
     )
 
 
@@ -101,6 +103,7 @@ def row_from_message(message: Message) -> tuple[Any, ...]:
         message.validity,
         message.finished_at,
         blob_from_recipients(message.recipients),
+        message.trail or None,
     )
 
 

@@ -29,6 +29,8 @@ from pollerd.store.writer import Work, Writer
 T = TypeVar("T")
 TAIL: Final = 4096
 """Events kept in memory after their commit, so that outputs that keep up never read them back from disk."""
+AGE_SLOT: Final = 15.0
+"""Seconds of sending time that are counted together."""
 _NO_FSYNC = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 _PASSING = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN},
@@ -107,6 +109,7 @@ class Store:
                 ("request_done", [(request,) for request in batch.done]),
                 ("set_meta", list(batch.notes)),
                 ("count", list(_counted(batch.results).items())),
+                ("count_age", list(_aged(batch.results).items())),
             ]
             await self._transaction([(self._sql[name], rows_) for name, rows_ in work if rows_])
             committed = tuple(event for event, _ in told)
@@ -282,6 +285,7 @@ class Store:
 
     async def read(self, after: int, limit: int) -> Sequence[Event]:
         """Committed events with `seq > after`, ascending, at most `limit`."""
+        after = max(after, self._pruned)
         if after >= self._last:
             return ()
         if self._tail and self._tail[0].seq <= after + 1:
@@ -325,6 +329,16 @@ def _counted(results: Iterable[Result]) -> Counter[str]:
     return Counter({name: change for name, change in counted.items() if change})
 
 
+def _aged(results: Iterable[Result]) -> Counter[int]:
+    """Changes of the pending messages by when they were sent."""
+    slots: Counter[int] = Counter()
+    for result in results:
+        message, was = result.message, result.was
+        if (was is State.PENDING) is not (message.state is State.PENDING):
+            slots[int(message.sent_at // AGE_SLOT)] += 1 if was is not State.PENDING else -1
+    return slots
+
+
 def _account(row: Any) -> AccountState:
     reason = HoldReason(row[1]) if row[1] else None
     return AccountState(row[0], reason, row[2] or "", row[3], row[4], row[5], row[6], row[7], bool(row[8]), row[9])
@@ -346,6 +360,7 @@ def _schedule(message: Message) -> tuple[Any, ...]:
         message.last_poll_at,
         message.last_answer,
         message.seen_at,
+        message.trail or None,
         message.id,
     )
 

@@ -1,13 +1,17 @@
 -- name: touch
 UPDATE messages SET next_poll_at = ?, next_reason = ?, polls = ?, misses = ?, strikes = ?, base = ?,
-    first_poll_at = ?, last_poll_at = ?, last_answer = ?, seen_at = ?
+    first_poll_at = ?, last_poll_at = ?, last_answer = ?, seen_at = ?, trail = ?
 WHERE id = ?;
 
 -- name: settle
 UPDATE messages SET account = ?, userref = ?, sent_at = ?, state = ?, next_poll_at = ?, next_reason = ?, polls = ?,
     misses = ?, strikes = ?, base = ?, frozen_at = ?, first_poll_at = ?, last_poll_at = ?, last_answer = ?,
-    seen_at = ?, sendtime = ?, validity = ?, finished_at = ?, recipients = ?
+    seen_at = ?, sendtime = ?, validity = ?, finished_at = ?, recipients = ?, trail = ?
 WHERE id = ?;
+
+-- name: count_age
+INSERT INTO pending_by_age (slot, count) VALUES (?, ?)
+ON CONFLICT (slot) DO UPDATE SET count = count + excluded.count;
 
 -- name: tell
 INSERT INTO events (seq, type, message_id, at, body) VALUES (?, ?, ?, ?, ?);

@@ -74,7 +74,8 @@ class Overview(msgspec.Struct, frozen=True):
     """The database at a glance. `daemon` is the owner's process id (0: not known yet), None when none runs.
 
     `new` counts rows that nobody has planned yet, up to `CAP`. `oldest_sent_at` is None when nothing is pending or
-    when there is too much to look through. Sizes are bytes.
+    when there is too much to look through. Sizes are bytes. `ages` are slots of 15 s: from when (UNIX seconds), and how
+    many messages sent in it are pending.
     """
 
     daemon: int | None
@@ -90,6 +91,7 @@ class Overview(msgspec.Struct, frozen=True):
     size: int
     accounts: tuple[AccountView, ...]
     outputs: tuple[OutputView, ...]
+    ages: tuple[tuple[float, int], ...] = ()
 
 
 class View:
@@ -242,6 +244,7 @@ class View:
             size=_size(self._path),
             accounts=tuple(self._accounts(now)),
             outputs=tuple(self._outputs(last)),
+            ages=tuple((float(since), int(count)) for since, count in self._fetch("ages")),
         )
 
     def _accounts(self, now: float) -> Iterator[AccountView]:

@@ -64,6 +64,9 @@ SELECT min(next_poll_at) FROM messages WHERE state = 1 AND account = ?;
 -- name: oldest_pending
 SELECT min(sent_at) FROM messages INDEXED BY messages_due WHERE state = 1;
 
+-- name: ages
+SELECT slot * 15.0, count FROM pending_by_age WHERE count > 0 ORDER BY slot;
+
 -- name: accounts
 SELECT name, held_reason, held_detail, held_since, held_until, credit, currency, credit_low
 FROM accounts ORDER BY name;

@@ -14,7 +14,9 @@ from tests.acceptance.deployment import Deployment, until
 SPEED = 30.0
 FOREVER = [Step(0.0, "ENROUTE")]
 # Held time has to outlast the deadline: only frozen ages survive that.
-BACKOFF = 'policy = "exponential"\nmin_interval = "2s"\nmax_interval = "20s"\ngive_up_after = "4m"\nfirst_poll_after = "2s"'
+BACKOFF = (
+    'policy = "exponential"\nmin_interval = "2s"\nmax_interval = "20s"\ngive_up_after = "4m"\nfirst_poll_after = "2s"'
+)
 LIMITS = 'requests_per_second = 10\ntimeout = "60s"'
 TOKENS = Credentials(tokens=frozenset({"first", "second"}))
 
@@ -92,7 +94,7 @@ async def test_retry_after(status: str, tmp_path: Path, shim: Shim, row: Row) ->
             tmp_path,
             simulator,
             backoff='policy = "exponential"\nmin_interval = "2s"\nmax_interval = "20s"',
-            limits='requests_per_second = 1\ntimeout = "1h"\nmax_connections = 1',
+            limits='requests_per_second = 1\ntimeout = "10m"\nmax_connections = 1',
         ) as deployment,
     ):
         ids = [simulator.truth.add(steps=FOREVER) for _ in range(10)]
@@ -142,7 +144,9 @@ async def test_no_storm_when_the_hold_ends(tmp_path: Path, shim: Shim, row: Row)
         assert await deployment.stop() == 0
         assert first <= rate * 0.2 * 10 * 1.3 + 5
         assert busiest(times, 10.0 / speed) <= rate * 10 * 1.1
-        row(f"{len(ids)} overdue, {rate:.0f} a second allowed: {first / 10:.1f} a second in the first 10 s, then in steps")
+        row(
+            f"{len(ids)} overdue, {rate:.0f} a second allowed: {first / 10:.1f} a second in the first 10 s, then in steps"
+        )
 
 
 async def test_without_retry_after_the_rate_falls_and_returns(tmp_path: Path, shim: Shim, row: Row) -> None:

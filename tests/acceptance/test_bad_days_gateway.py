@@ -66,7 +66,9 @@ async def test_the_gateways_trouble_is_no_messages_fault(tmp_path: Path, shim: S
             cost[kind] = len([answer for _, answer in asked(simulator, began) if "fault" in answer])
             bounds = len(account_events(deployment))
             since = simulator.now()
-            await until(lambda since=since: {i for i in ids if last_asked(simulator, i) > since} == set(ids), "all go on")
+            await until(
+                lambda since=since: {i for i in ids if last_asked(simulator, i) > since} == set(ids), "all go on"
+            )
         grown = memory(process.pid) - peak
         assert grown < 100
         assert await deployment.stop() == 0
@@ -75,7 +77,9 @@ async def test_the_gateways_trouble_is_no_messages_fault(tmp_path: Path, shim: S
         assert deployment.query("SELECT count(*) FROM messages WHERE state <> 1") == [(0,)]
         # Before one bad answer after another proves that it is the gateway, the first few are blamed; none for long.
         assert blamed(deployment) == []
-        row(f"{len(KINDS)} kinds, requests each: {cost}; {len(ids)} messages, 0 blamed, 0 given up; memory +{grown} MiB")
+        row(
+            f"{len(KINDS)} kinds, requests each: {cost}; {len(ids)} messages, 0 blamed, 0 given up; memory +{grown} MiB"
+        )
 
 
 def last_asked(simulator: Simulator, message_id: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -62,7 +63,9 @@ class Daemon:
 
     async def ask(self, method: str, path: str, body: Any = None) -> Reply:
         """One request; a body that is no bytes goes as JSON."""
-        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        data = None
+        if body is not None:
+            data = io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
         async with self.session.request(method, f"http://localhost{path}", data=data) as response:
             return Reply(response.status, dict(response.headers), await response.read())
 

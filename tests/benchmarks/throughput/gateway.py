@@ -28,9 +28,9 @@ class Stub:
         found = self._ask("count")
         return Count(found["reads"], found["at"])
 
-    def report(self) -> dict[str, Any]:
-        """Everything it has noted: reads, gaps between reads, when ids were first read."""
-        return self._ask("report")
+    def notes(self) -> dict[str, Any]:
+        """Everything it has noted since it was last told to forget."""
+        return self._ask("notes")
 
     def forget(self) -> None:
         """Begin its notes anew."""
@@ -43,9 +43,10 @@ class Stub:
 
 
 @contextmanager
-def gateway(mode: str = "enroute", latency: float = 0.0) -> Iterator[Stub]:
+def gateway(mode: str = "enroute", latency: float = 0.0, *, note: bool = False) -> Iterator[Stub]:
     """A stub for as long as the body runs."""
     command = [sys.executable, "-m", "tests.benchmarks.throughput.stub", "--mode", mode, "--latency", str(latency)]
+    command += ["--note"] if note else []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -1,8 +1,9 @@
 """A gateway that is never the limit: a bare asyncio protocol on uvloop, in a process of its own.
 
 Speaks just enough HTTP/1.1 to answer `GET /rest/mtsms/<id>`: keep-alive, one fixed body a mode. `GET /count` tells how
-many reads were answered so far. Modes: `enroute` (never changes), `flip` (another transient state at every read),
-`many` (10,000 recipients, 100 of which change at every read).
+many reads were answered so far, `GET /notes` when (monotonic clock), of each id the first time only with `--note`; `GET
+/forget` empties the notes. Modes: `enroute` and `buffered` (never change), `flip` (another transient state at every read),
+`many` (message 1 has 10,000 recipients, 100 of which change at every read; all others are `enroute`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,15 @@ import json
 import sys
 import time
 from itertools import count
-from typing import cast
+from typing import Final, cast
 
 import uvloop
+
+RECIPIENTS: Final = 10_000
+CHANGED: Final = 100
+_STATES: Final = {
+    "enroute": ("ENROUTE",), "buffered": ("BUFFERED",), "flip": ("ENROUTE", "BUFFERED"), "many": ("ENROUTE",),
+}  # fmt: skip
 
 
 def recipient(msisdn: int, status: str, when: float) -> dict[str, object]:
@@ -43,43 +50,74 @@ def framed(content: bytes) -> bytes:
 class Answers:
     """One mode's answers."""
 
-    def __init__(self, mode: str, latency: float) -> None:
+    def __init__(self, mode: str, latency: float, *, note: bool) -> None:
         self.mode = mode
+        self.note = note
         self.latency = latency
         self.reads = 0
+        self.first = 0.0
+        self.noted: dict[int, float] = {}
+        self.times: list[float] = []
+        self.many_at: list[float] = []
         self._turn = count()
         # The id stands where a marker of the same length was, so that the length of the body never changes.
         self._marker = b"1234567890123"
         self._bodies = [
-            framed(body(int(self._marker), [recipient(4512345678, status, 1764000000.0)]))
-            for status in (("ENROUTE",) if mode == "enroute" else ("ENROUTE", "BUFFERED"))
+            framed(body(int(self._marker), [recipient(4512345678, status, 1764000000.0)])) for status in _STATES[mode]
         ]
+        if mode == "many":
+            # Encoded once: building an answer must not hold up the others.
+            self._pieces = [
+                [json.dumps(recipient(4500000000 + n, status, 1764000000.0)).encode() for n in range(RECIPIENTS)]
+                for status in ("ENROUTE", "BUFFERED")
+            ]
+            self._many = list(self._pieces[0])
+            self._envelope = body(1, []).split(b"[]}]")[0]
 
     def many(self) -> bytes:
         turn = next(self._turn)
-        changed = range(turn * 100 % 10_000, turn * 100 % 10_000 + 100)
-        states = {n: ("BUFFERED" if turn // 100 % 2 == 0 else "ENROUTE") for n in changed}
-        base = "ENROUTE" if turn // 100 % 2 == 0 else "BUFFERED"
-        done = turn * 100 % 10_000
-        other = "BUFFERED" if base == "ENROUTE" else "ENROUTE"
-        return framed(body(1, [
-            recipient(4500000000 + n, states.get(n, other if n < done else base), 1764000000.0) for n in range(10_000)
-        ]))  # fmt: skip
+        start = turn * CHANGED % RECIPIENTS
+        state = self._pieces[(turn // (RECIPIENTS // CHANGED) + 1) % 2]
+        self._many[start : start + CHANGED] = state[start : start + CHANGED]
+        return framed(b"%b[%b]}]" % (self._envelope, b", ".join(self._many)))
 
     def read(self, path: bytes) -> bytes:
+        now = time.monotonic()
         self.reads += 1
         message_id = path.rpartition(b"/")[2]
-        if self.mode == "many" and message_id == b"1":
-            return self.many()
+        if self.mode == "many":
+            if message_id == b"1":
+                self.many_at.append(now)
+                return self.many()
+            self.times.append(now)
+        if not self.first:
+            self.first = now
+        if self.note:
+            self.noted.setdefault(int(message_id), now)
         answer = self._bodies[next(self._turn) // 64 % len(self._bodies)] if len(self._bodies) > 1 else self._bodies[0]
         return answer.replace(self._marker, message_id.rjust(13), 1)
+
+
+    def notes(self) -> dict[str, object]:
+        noted = list(self.noted.items())
+        return {"reads": self.reads, "first": self.first, "noted": noted, "times": self.times, "many": self.many_at}
+
+    def forget(self) -> dict[str, object]:
+        self.first = 0.0
+        for notes in (self.noted, self.times, self.many_at):
+            notes.clear()
+        return {}
 
 
 class Protocol(asyncio.Protocol):
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
+        self._own = {b"/count": self._count, b"/notes": answers.notes, b"/forget": answers.forget}
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
+
+    def _count(self) -> dict[str, object]:
+        return {"reads": self._answers.reads, "at": time.monotonic()}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -93,9 +131,8 @@ class Protocol(asyncio.Protocol):
 
     def _answer(self, path: bytes) -> None:
         assert self._transport is not None
-        if path == b"/count":
-            content = json.dumps({"reads": self._answers.reads, "at": time.monotonic()}).encode()
-            self._transport.write(framed(content))
+        if path in self._own:
+            self._transport.write(framed(json.dumps(self._own[path]()).encode()))
         elif path == b"/rest/me":
             self._transport.write(framed(b'{"credit": 1000.0, "currency": "DKK", "id": 1}'))
         elif self._answers.latency:
@@ -106,8 +143,8 @@ class Protocol(asyncio.Protocol):
             self._transport.write(self._answers.read(path))
 
 
-async def serve(mode: str, latency: float) -> None:
-    answers = Answers(mode, latency)
+async def serve(mode: str, latency: float, *, note: bool) -> None:
+    answers = Answers(mode, latency, note=note)
     server = await asyncio.get_running_loop().create_server(lambda: Protocol(answers), "127.0.0.1", 0)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
@@ -116,7 +153,8 @@ async def serve(mode: str, latency: float) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--mode", choices=("enroute", "flip", "many"), default="enroute")
+    parser.add_argument("--mode", choices=tuple(_STATES), default="enroute")
     parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--note", action="store_true")
     options = parser.parse_args()
-    uvloop.run(serve(options.mode, options.latency))
+    uvloop.run(serve(options.mode, options.latency, note=options.note))

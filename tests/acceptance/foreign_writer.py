@@ -1,0 +1,29 @@
+"""A foreign program that hands ids over by plain SQL, one transaction each: `FROM COUNT DATABASE TIMEOUT`.
+
+Prints how many inserts failed, each of which it tries again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+
+
+def main() -> None:
+    first, count, database, timeout = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
+    failed = 0
+    connection = sqlite3.connect(database, timeout=timeout, isolation_level=None)
+    for number in range(first, first + count):
+        while True:
+            try:
+                connection.execute("INSERT OR IGNORE INTO messages (id) VALUES (?)", (number,))
+            except sqlite3.OperationalError:
+                failed += 1
+            else:
+                break
+    connection.close()
+    print(failed)
+
+
+if __name__ == "__main__":
+    main()

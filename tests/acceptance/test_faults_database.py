@@ -1,0 +1,148 @@
+"""Other programs in the database: writers, readers that stay for long, and what retention takes away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sqlite3
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from contextlib import closing
+from pathlib import Path
+
+from pollerd.simulator import Population, Simulator, SimulatorConfig
+from pollerd.store.retention import Retention
+from pollerd.store.store import Store
+from tests.acceptance.conftest import Row
+from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Load, WarmDeployment, settled, steady
+from tests.acceptance.deployment import until
+from tests.acceptance.warm import Warm
+
+WRITER = Path(__file__).with_name("foreign_writer.py")
+ROWS = 1000
+
+
+async def python_writer(database: Path, first: int, timeout: float) -> int:
+    """Python's sqlite3; how many inserts failed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, WRITER, str(first), str(ROWS), database, str(timeout), stdout=PIPE
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return int(out)
+
+
+async def shell_writer(database: Path, first: int, timeout: int) -> int:
+    """The command sqlite3, which waits not at all unless told to; how many inserts failed."""
+    lines = "".join(f"INSERT OR IGNORE INTO messages (id) VALUES ({n});\n" for n in range(first, first + ROWS))
+    process = await asyncio.create_subprocess_exec("sqlite3", database, stdin=PIPE, stdout=DEVNULL, stderr=PIPE)
+    _, err = await process.communicate(f".timeout {timeout}\n{lines}".encode())
+    return err.decode().count("locked")
+
+
+async def test_three_foreign_writers_while_polling(tmp_path: Path, warm: Warm, row: Row) -> None:
+    """A thousand rows each, one transaction a row, with the drivers' own patience: nobody is turned away."""
+    async with (
+        Simulator(SimulatorConfig(speed=150, population=Population(any_id=True, visibility_median=0.0))) as simulator,
+        WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK) as deployment,
+    ):
+        await deployment.start()
+        writers = [python_writer(deployment.database, 1, 5.0), python_writer(deployment.database, 10_001, 5.0)]
+        names = ["python", "python"]
+        if shutil.which("sqlite3"):
+            writers.append(shell_writer(deployment.database, 20_001, 5000))
+            names.append("sqlite3")
+        else:
+            writers.append(python_writer(deployment.database, 20_001, 5.0))
+            names.append("python")
+        locked = await asyncio.gather(*writers)
+        ids = [first + n for first in (1, 10_001, 20_001) for n in range(ROWS)]
+        await until(lambda: all(simulator.truth.polls(n) for n in ids), "every row is polled", patience=120)
+        assert await deployment.stop() == 0
+        assert locked == [0, 0, 0]
+        assert "locked" not in deployment.text_log()
+        polled = sum(simulator.truth.polls(n) > 0 for n in ids)
+        row(f"writers {', '.join(names)}: {polled} of {len(ids)} rows polled, 0 'database is locked'")
+
+
+async def test_a_writer_without_patience(tmp_path: Path, warm: Warm, row: Row) -> None:
+    """SQLite's own default is to wait not at all: how often such a writer meets our lock is told, and it is rare."""
+    async with (
+        Simulator(SimulatorConfig(speed=150, population=LIVELY)) as simulator,
+        WarmDeployment(tmp_path, simulator, warm, limits="requests_per_second = 100", backoff=QUICK) as deployment,
+    ):
+        await deployment.start()
+        async with steady(Load(deployment, simulator), 20, 0.2):
+            failed = await python_writer(deployment.database, 10**12, 0.0)
+        assert await deployment.stop() == 0
+        row(f"timeout 0 under {simulator.statistics().requests} polls: {failed} tries met a lock, {ROWS} rows in")
+        assert deployment.query("SELECT count(*) FROM messages WHERE id >= ?", 10**12) == [(ROWS,)]
+
+
+async def test_a_long_foreign_read_transaction(tmp_path: Path, warm: Warm, row: Row, long: bool) -> None:
+    """The log of the database stays bounded, and it is used from its start again when the reader has gone."""
+    seconds = 60.0 if long else 6.0
+    wal = tmp_path / "pollerd.db-wal"
+    async with (
+        Simulator(SimulatorConfig(speed=150, population=LIVELY)) as simulator,
+        WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK) as deployment,
+    ):
+        await deployment.start()
+        load = Load(deployment, simulator)
+        async with steady(load, 20, 0.1):
+            await until(lambda: deployment.events(), "events flow")
+            with closing(sqlite3.connect(deployment.database)) as reader:
+                reader.execute("BEGIN")
+                reader.execute("SELECT count(*) FROM messages").fetchone()
+                await asyncio.sleep(seconds)
+                held = wal.stat().st_size
+        if long:
+            await until(lambda: wal.stat().st_size <= 16 << 20, "the log shrinks", patience=150)
+        await settled(deployment)
+        after = wal.stat().st_size
+        load.more(200)
+        await settled(deployment)
+        again = wal.stat().st_size
+        assert await deployment.stop() == 0
+        told = len(deployment.events())
+        row(
+            f"{seconds:.0f} s of reading, {told} events: log at most {held >> 10} KiB, then {after >> 10} KiB, "
+            f"{again >> 10} KiB after 200 more messages; gone after the stop: {not wal.exists()}"
+        )
+        assert held < 64 << 20
+        assert not wal.exists()
+
+
+async def test_everything_pruned_then_a_restart(tmp_path: Path, warm: Warm, row: Row) -> None:
+    """Numbers go on upward, and a reader that asks for what was deleted is told of the gap."""
+    async with (
+        Simulator(SimulatorConfig(speed=150, population=LIVELY)) as simulator,
+        WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK) as deployment,
+    ):
+        load = Load(deployment, simulator)
+        await deployment.start()
+        load.more(40)
+        await settled(deployment)
+        assert await deployment.stop() == 0
+        last = deployment.events()[-1]["seq"]
+        store = await Store.open(deployment.database, simulator.now)
+        await Retention(store, frozenset({"file"}), 0.0).run(simulator.now() + 10.0)
+        await store.close()
+        assert deployment.query("SELECT count(*) FROM events") == [(0,)]
+        assert deployment.query("SELECT count(*) FROM messages") == [(0,)]
+        await deployment.start()
+        reader, writer = await asyncio.open_unix_connection(deployment.socket)
+        writer.write(b"after 3\n")
+        gap = json.loads(await reader.readline())
+        load.more(20)
+        await settled(deployment)
+        first = json.loads(await reader.readline())
+        writer.close()
+        assert await deployment.stop() == 0
+        assert gap["type"] == "gap"
+        assert (gap["after"], gap["first"]) == (3, last + 1)
+        assert first["seq"] == last + 1
+        told = [event["seq"] for event in deployment.events()]
+        assert told == list(range(1, len(told) + 1))
+        row(f"{last} events and 40 messages deleted, went on at {first['seq']}, reader told: {gap}")
