@@ -18,13 +18,14 @@ from pollerd.control import ControlServer, WarnLog
 from pollerd.control_wiring import make_control, make_progress, make_warnings
 from pollerd.errors import PollerdError
 from pollerd.fittings import make_balance_jobs, make_outputs, make_sources
-from pollerd.housekeeping import House, Housekeeping, standard_jobs
+from pollerd.housekeeping import House, Housekeeping, Job, Snapshot, standard_jobs
 from pollerd.intake import Intake, OfflineDesk
 from pollerd.judge import Judge
 from pollerd.metrics import Meter
 from pollerd.poller import Poller
 from pollerd.ports import Preparing
 from pollerd.relay import Relay
+from pollerd.status.statistics import NOTE, Statistics
 from pollerd.steps import ClockWatch
 from pollerd.store.lock import Ownership
 from pollerd.store.store import Store
@@ -111,8 +112,11 @@ class App:
         policy = make_policy(self.config, random.SystemRandom().getrandbits(32))
         if (model := await store.note(MODEL)) is not None:
             policy.restore(model)
-        meter = Meter()
-        return Core(clock, store, Committer(store, clock, meter.commits), policy, meter)
+        statistics = Statistics(clock.now())
+        if (counted := await store.note(NOTE)) is not None:
+            statistics.restore(counted)
+        meter = Meter(statistics.told)
+        return Core(clock, store, Committer(store, clock, meter.commits), policy, meter, statistics)
 
     async def _serve(self, core: Core, relay: Relay, warnings: WarnLog) -> None:
         pollers = {name: lane.poller for name, lane in self.lanes.items()}
@@ -122,7 +126,8 @@ class App:
         )
         await control.start()
         balances = make_balance_jobs(self.config, self.lanes, await core.store.accounts(), core)
-        housekeeping = Housekeeping((*standard_jobs(self._house(core, relay, pollers)), *balances))
+        counted = Job("statistics", 60.0, Snapshot(core.statistics, core.committer, NOTE))
+        housekeeping = Housekeeping((*standard_jobs(self._house(core, relay, pollers)), *balances, counted))
         sources = make_sources(self.config, core.store, core.clock, intake.poke)
         watch = ClockWatch(core.clock, core.store, core.committer, pollers.values(), housekeeping.clock_stepped)
         async with asyncio.TaskGroup() as group:
@@ -183,6 +188,7 @@ class App:
         await asyncio.wait(polling, timeout=ANSWERS)
         await _cancel(*polling, *side)
         core.committer.record_note(MODEL, core.policy.snapshot())
+        core.committer.record_note(NOTE, core.statistics.snapshot())
         with suppress(TimeoutError):
             async with asyncio.timeout(WRITING):
                 await core.committer.flush()

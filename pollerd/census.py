@@ -11,6 +11,9 @@ from typing import Final, Protocol
 
 from pollerd.backoff import Metrics, Policy
 from pollerd.ports import AccountState, Clock, OutputHealth
+from pollerd.status.document import DeliveryDocument
+from pollerd.status.pulse import Beat, Pulse
+from pollerd.status.statistics import Statistics
 from pollerd.store.reading import Reading
 from pollerd.store.view import AccountView, Overview
 
@@ -45,6 +48,8 @@ class Polling(Protocol):
 
     @property
     def polls(self) -> int: ...
+    @property
+    def planned(self) -> int: ...
     @property
     def asking(self) -> Mapping[int, float]: ...
     @property
@@ -81,7 +86,8 @@ class Bounds:
 class AccountSight:
     """One account. `in_memory` messages are known to the poller, `backlog` of them are due and wait for the limit.
 
-    `polls_short` and `polls_long` are polls a second over the last 10 and 60 s; `stored` is what the database knows.
+    `polls_short` and `polls_long` are polls a second over the last 10 and 60 s, `arrivals` messages a second over five
+    minutes; `stored` is what the database knows.
     """
 
     name: str
@@ -89,6 +95,7 @@ class AccountSight:
     polls: int
     polls_short: float
     polls_long: float
+    arrivals: float
     asking: int
     in_memory: int
     backlog: int
@@ -125,6 +132,8 @@ class Sight:
     database_size: int
     wal_size: int
     backoff: Metrics
+    delivery: DeliveryDocument
+    beats: tuple[Beat, ...]
     trouble: str
     complaint: str | None
 
@@ -145,6 +154,7 @@ class Parts:
     policy: Policy
     pollers: Mapping[str, Polling]
     bounds: Mapping[str, Bounds]
+    statistics: Statistics
     outputs: Callable[[], Sequence[OutputHealth]]
     stuck: Callable[[], str | None]
 
@@ -157,6 +167,7 @@ class Census:
         self._reading = reading
         self._began = parts.clock.monotonic()
         self._marks: deque[tuple[float, dict[str, int]]] = deque(maxlen=_KEPT)
+        self._pulse = Pulse()
         self._mark()
         self.complaint: str | None = None
 
@@ -193,6 +204,8 @@ class Census:
             database_size=_size(parts.log.path),
             wal_size=_size(Path(f"{parts.log.path}-wal")),
             backoff=parts.policy.metrics(),
+            delivery=parts.statistics.report(now),
+            beats=tuple(self._pulse.beats()),
             trouble=parts.committer.trouble,
             complaint=self.complaint,
         )
@@ -205,6 +218,7 @@ class Census:
             polls=poller.polls,
             polls_short=self._rate(name, poller.polls, SHORT),
             polls_long=self._rate(name, poller.polls, LONG),
+            arrivals=self._pulse.arrivals(name, poller.planned, self._parts.clock.monotonic()),
             asking=len(poller.asking),
             in_memory=len(poller.window),
             backlog=poller.window.backlog,
@@ -226,7 +240,10 @@ class Census:
 
     def _mark(self) -> None:
         polls = {name: poller.polls for name, poller in self._parts.pollers.items()}
-        self._marks.append((self._parts.clock.monotonic(), polls))
+        clock = self._parts.clock
+        self._marks.append((clock.monotonic(), polls))
+        arrived = {name: poller.planned for name, poller in self._parts.pollers.items()}
+        self._pulse.mark(clock.now(), clock.monotonic(), sum(polls.values()), arrived)
 
     def _rate(self, name: str, polls: int, seconds: float) -> float:
         now = self._parts.clock.monotonic()

@@ -48,11 +48,12 @@ def make_control(
         policy=core.policy,
         pollers=pollers,
         bounds={name: Bounds(found.requests_per_second, found.max_connections) for name, found in limits.items()},
+        statistics=core.statistics,
         outputs=health,
         stuck=make_progress(config, core, pollers).stuck,
     )
     room = ControlRoom(
-        messages=MessageRoom(tuple(config.accounts), core.clock, core.store, core.committer, intake, reading),
+        messages=MessageRoom(tuple(config.accounts), core.clock, core.store, intake, reading),
         log=core.store,
         census=Census(parts, reading),
         meter=core.meter,

@@ -1,4 +1,4 @@
-"""Test equipment: make the process die, or an operation fail, at a named step.
+"""Test equipment: make the process die or stand still, or an operation fail, at a named step.
 
 The environment variable `POLLERD_FAILPOINTS` arms failpoints for the life of the process; without it `hit` does
 nothing. It is a comma-separated list of `NAME=ACTION[:HITS]`:
@@ -6,6 +6,7 @@ nothing. It is a comma-separated list of `NAME=ACTION[:HITS]`:
     store.before_commit=kill:3        SIGKILL to this very process at the third hit
     file.before_write=enospc:2-40     hits 2 to 40 raise OSError(ENOSPC); `2-` means from the second on
     file.before_fsync=eio             every hit raises OSError(EIO)
+    file.before_cursor=block:1        the first hit never returns: on the event loop, the whole daemon stands still
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -23,6 +25,7 @@ from typing import Final
 
 VARIABLE: Final = "POLLERD_FAILPOINTS"
 _ERRORS: Final = {"enospc": errno.ENOSPC, "eio": errno.EIO, "edquot": errno.EDQUOT}
+_FOR_EVER: Final = 30 * 86400.0
 _POINT: Final = re.compile(r"(?P<name>[\w.]+)=(?P<action>\w+)(?::(?P<first>\d+)(?P<range>-(?P<last>\d+)?)?)?")
 
 
@@ -40,8 +43,8 @@ def parse(text: str) -> Mapping[str, _Point]:
     points: dict[str, _Point] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         match = _POINT.fullmatch(part)
-        if match is None or match["action"] not in {"kill", *_ERRORS}:
-            raise ValueError(f"{VARIABLE}: {part!r} is not NAME=kill|{'|'.join(_ERRORS)}[:N[-[M]]]")
+        if match is None or match["action"] not in {"kill", "block", *_ERRORS}:
+            raise ValueError(f"{VARIABLE}: {part!r} is not NAME=kill|block|{'|'.join(_ERRORS)}[:N[-[M]]]")
         first = int(match["first"] or 1)
         one_hit = match["first"] and not match["range"]
         points[match["name"]] = _Point(match["action"], first, first if one_hit else int(match["last"] or sys.maxsize))
@@ -63,5 +66,8 @@ def hit(name: str) -> None:
         return
     if point.action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if point.action == "block":
+        time.sleep(_FOR_EVER)
+        return
     number = _ERRORS[point.action]
     raise OSError(number, os.strerror(number), name)

@@ -200,18 +200,24 @@ def standard_jobs(house: House) -> tuple[Job, ...]:
     return tuple(jobs)
 
 
-class Snapshot:
-    """Hands what the policy learned to the committer when it has changed."""
+class Kept(Protocol):
+    """What has a state worth keeping."""
 
-    def __init__(self, policy: Policy, committer: HouseCommitter, name: str) -> None:
-        self._policy = policy
+    def snapshot(self) -> bytes: ...
+
+
+class Snapshot:
+    """Hands a state, such as what the policy learned, to the committer when it has changed."""
+
+    def __init__(self, kept: Kept, committer: HouseCommitter, name: str) -> None:
+        self._kept = kept
         self._committer = committer
         self._name = name
         self._last = b""
 
     async def __call__(self) -> None:
         """One snapshot."""
-        taken = self._policy.snapshot()
+        taken = self._kept.snapshot()
         if taken != self._last:
             self._committer.record_note(self._name, taken)
             self._last = taken

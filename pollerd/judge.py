@@ -138,7 +138,9 @@ class Judge:
     # -- parts
 
     def _cadence(self, message: Message, where: str | None, waiting: int, now: float) -> Decision:
-        if message.sendtime is not None and message.sendtime > now:
+        # Where this machine's clock is behind, everything just sent has a sendtime ahead: the state knows better.
+        unsent = all(r.status in lifecycle.UNSENT for r in message.recipients)
+        if message.sendtime is not None and message.sendtime > now and unsent:
             return self._policy.scheduled(now, message.sendtime)
         return self._policy.next(
             now,

@@ -16,6 +16,8 @@ TRANSIENT: Final = frozenset({"UNKNOWN", SCHEDULED, "BUFFERED", "ENROUTE"})
 FINAL: Final = frozenset(
     {DELIVERED, EXPIRED, "DELETED", "UNDELIVERABLE", "ACCEPTED", "REJECTED", "SKIPPED"},
 )
+UNSENT: Final = frozenset({"UNKNOWN", SCHEDULED})
+"""States before the message is handed to anybody."""
 KNOWN: Final = TRANSIENT | FINAL
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Final, Protocol
 
 import msgspec
@@ -15,7 +15,7 @@ from pollerd.announce import Announcer
 from pollerd.backoff import Policy
 from pollerd.committer import Committer
 from pollerd.judge import Judge
-from pollerd.model import HoldReason, Message, Outcome, Rejected, State, Trouble
+from pollerd.model import Answer, HoldReason, Message, Outcome, Rejected, State, Trouble
 from pollerd.ports import Clock, Gateway, Limiter, PollMeter, Unmetered
 from pollerd.window import Bucket, Schedule, Window
 
@@ -24,8 +24,9 @@ log = logging.getLogger(__name__)
 TICK: Final = 0.25
 """Seconds between two looks at what the scan of the store should do."""
 LONGEST: Final = 60.0
-STREAK: Final = 5
-"""Answers in a row, of at least DISTINCT messages, that nobody can read: then it is the gateway's trouble."""
+RECENT: Final = 16
+"""Bodies judged last; when UNREADABLE of them, of at least DISTINCT messages, say nothing, it is the gateway's trouble."""
+UNREADABLE: Final = 5
 DISTINCT: Final = 3
 
 
@@ -90,7 +91,7 @@ class Poller:
         self._wake = asyncio.Event()
         self._stopping = False
         self._failures: OrderedDict[int, int] = OrderedDict()
-        self._unreadable: list[int] = []
+        self._bodies: deque[tuple[int, bool]] = deque(maxlen=RECENT)
 
     async def run(self) -> None:
         """Poll until `stop`, then end when the polls under way are answered."""
@@ -208,15 +209,16 @@ class Poller:
         self.offer(result.message)
 
     def _blamed(self, message_id: int, outcome: Outcome) -> Outcome:
-        """An unreadable answer is the message's own fault, unless one message after another gets one."""
-        if not isinstance(outcome, Rejected) or outcome.decoded:
-            if not isinstance(outcome, Trouble):
-                self._unreadable.clear()
+        """An unreadable answer is the message's own fault, unless one message after another gets such ones."""
+        unreadable = isinstance(outcome, Rejected) and not outcome.decoded
+        # A 404 proves little: an empty list passes for one.
+        if isinstance(outcome, Answer | Rejected):
+            self._bodies.append((message_id, unreadable))
+        if not isinstance(outcome, Rejected) or not unreadable:
             return outcome
-        self._unreadable = [*self._unreadable[-STREAK:], message_id]
-        if len(self._unreadable) >= STREAK and len(set(self._unreadable)) >= DISTINCT:
-            return Trouble(HoldReason.SERVER_ERRORS, outcome.kind, outcome.detail)
-        if self.limiter.held is not None:
+        suspects = [number for number, bad in self._bodies if bad]
+        widespread = len(suspects) >= UNREADABLE and len(set(suspects)) >= DISTINCT
+        if widespread or self.limiter.held is not None:
             return Trouble(HoldReason.SERVER_ERRORS, outcome.kind, outcome.detail)
         return outcome
 

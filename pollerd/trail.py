@@ -7,7 +7,7 @@ pending, all big-endian. Stored for good: codes may only be added.
 from __future__ import annotations
 
 import struct
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from pollerd.model import HoldReason
@@ -37,15 +37,13 @@ _STATES: Final = (
 )
 NOT_FOUND: Final = "404"
 REFUSED: Final = "refused"
-_CODES: Final = MappingProxyType(
-    {
-        **{state: code for code, state in enumerate(_STATES)},
-        NOT_FOUND: 32,
-        REFUSED: 33,
-        **{reason.value: code for code, reason in enumerate(HoldReason, 64)},
-    }
-)
-_NAMES: Final = MappingProxyType({code: name for name, code in _CODES.items()} | {_OTHER_STATE: "another state"})
+_CODES: Final[Mapping[str, int]] = {
+    **{state: code for code, state in enumerate(_STATES)},
+    NOT_FOUND: 32,
+    REFUSED: 33,
+    **{reason.value: code for code, reason in enumerate(HoldReason, 64)},
+}
+_NAMES: Final[Mapping[int, str]] = {code: name for name, code in _CODES.items()} | {_OTHER_STATE: "another state"}
 _FAILED: Final = frozenset(_CODES[reason.value] for reason in HoldReason)
 
 
@@ -94,4 +92,4 @@ def _entry(now: float, code: int, pending: int) -> bytes:
     tenths = int(now * 10.0)
     if not 0 <= tenths <= _LATEST:
         tenths = 0
-    return _pack(tenths << 24 | code << 16 | (pending if pending < _LARGEST else _LARGEST))
+    return _pack(tenths << 24 | code << 16 | (min(_LARGEST, pending)))

@@ -24,6 +24,12 @@ LATEST: Final = 500
 """Of a backlog that does not fit into memory: how many of the latest arrivals are looked at beside the oldest."""
 RANKING: Final = 0.25
 """Seconds for which a ranking of the backlog is good enough."""
+LATE: Final = 60.0
+"""Seconds of delay from which every second poll goes to the youngest message that waits.
+
+The ranking weighs all that an old message may have been up to since its last poll; after a long stop that alone would
+keep everything new waiting until the whole backlog is worked off.
+"""
 
 Place = tuple[float, int]
 Bucket = Hashable
@@ -58,8 +64,11 @@ class Window:
         self._pushed = 0
         self._ready: dict[Bucket, deque[Message]] = {}
         self._ready_count = 0
-        self._ranked: list[tuple[float, Bucket]] = []
+        self._ranked: list[Bucket] = []
+        self._youngest: list[Bucket] = []
+        """The same by the age of their youngest; empty while nothing is late. The last one of each list goes first."""
         self._ranked_at = -math.inf
+        self._picks = 0
         self._known: dict[int, Message] = {}
         """In memory or under way; the value is the form that counts, older entries of the heap are void."""
         self._away: set[int] = set()
@@ -198,9 +207,9 @@ class Window:
 
     def _pick(self, now: float) -> Message | None:
         while self._ready_count:
-            bucket = self._best(now)
+            bucket, youngest = self._best(now)
             queue = self._ready[bucket]
-            message = queue.popleft()
+            message = queue.pop() if youngest else queue.popleft()
             self._ready_count -= 1
             if not queue:
                 del self._ready[bucket]
@@ -208,18 +217,29 @@ class Window:
                 return message
         return None
 
-    def _best(self, now: float) -> Bucket:
+    def _best(self, now: float) -> tuple[Bucket, bool]:
+        """The bucket to poll from, and whether it is its youngest message's turn."""
         if None in self._ready:
-            return None
-        if len(self._ready) == 1:
-            return next(iter(self._ready))
+            return None, False
         if not -RANKING < now - self._ranked_at < RANKING:
-            heads = ((self._ranker.rank(queue[0], now), bucket) for bucket, queue in self._ready.items())
-            self._ranked = sorted(heads, key=lambda ranked: ranked[0])
-            self._ranked_at = now
-        while self._ranked:
-            if (bucket := self._ranked[-1][1]) in self._ready:
-                return bucket
-            self._ranked.pop()
+            self._rank(now)
+        self._picks += 1
+        youngest = bool(self._youngest) and self._picks % 2 == 1
+        order = self._youngest if youngest else self._ranked
+        while order:
+            if order[-1] in self._ready:
+                return order[-1], youngest
+            order.pop()
         self._ranked_at = -math.inf
         return self._best(now)
+
+    def _rank(self, now: float) -> None:
+        ready = self._ready
+        if len(ready) > 1:
+            ranks = {bucket: self._ranker.rank(queue[0], now) for bucket, queue in ready.items()}
+            self._ranked = sorted(ranks, key=ranks.__getitem__)
+        else:
+            self._ranked = list(ready)
+        late = any(now - queue[0].next_poll_at > LATE for queue in ready.values())
+        self._youngest = sorted(ready, key=lambda bucket: ready[bucket][-1].sent_at) if late else []
+        self._ranked_at = now

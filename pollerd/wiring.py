@@ -15,6 +15,7 @@ from pollerd.limits import AccountLimiter
 from pollerd.metrics import Meter
 from pollerd.poller import PolicyRanker, Poller
 from pollerd.ports import AccountState
+from pollerd.status.statistics import Statistics
 from pollerd.store.store import Store
 from pollerd.window import Window
 
@@ -40,6 +41,7 @@ class Core:
     committer: Committer
     policy: Policy
     meter: Meter
+    statistics: Statistics
 
 
 def make_settings(config: Config) -> Settings:

@@ -9,7 +9,7 @@ from random import Random
 import msgspec
 
 from pollerd.backoff import budget, explain, guards, plan
-from pollerd.backoff.learned import Learned, LearnedState, Operator
+from pollerd.backoff.learned import Learned, LearnedState, Operator, key_of
 from pollerd.backoff.outage import Outages
 from pollerd.backoff.protocol import Decision, Key, KeyInfo, Metrics, Plan, Settings
 
@@ -27,7 +27,7 @@ DUE_AGAIN = 10
 START_STEPS = 8
 START_CLOSE = 0.05
 EVENTS_TO_DOUBLE = 8.0
-"""With each so many events the price may rise by its first value: what has not come yet must not scare a young policy."""
+"""With each so many events the price may rise by its first value: too few have come to believe in a long tail."""
 
 OUTAGE_AGE = 1800.0
 OUTAGE_EVENTS = 200.0
@@ -60,7 +60,7 @@ class Adaptive:
 
     def __init__(self, polls_per_message: float = 5, seed: int = 0, *, settings: Settings | None = None) -> None:
         self._settings = replace(settings or BARE, polls_per_message=float(polls_per_message))
-        self._rng = Random(seed)  # noqa: S311 - jitter, not a secret
+        self._rng = Random(seed)
         self._fresh()
 
     def _fresh(self) -> None:
@@ -73,6 +73,8 @@ class Adaptive:
         self._steered_at = -1e18
         self._quota = 0
         self._groups: dict[int, float] = {}
+        self._woken_at = -1e18
+        self._dated_keys: set[Key] = set()
         self._messages = 0.0
         self._looks = 0.0
         self._predicted = 0.0
@@ -96,15 +98,15 @@ class Adaptive:
     def next(
         self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
     ) -> Decision:
-        """See `Policy.next`."""
+        """See `Policy.next`. Within a second of a wake it cannot be told from `replan`, and is taken as one."""
         self._looks += 1.0
+        if now - self._woken_at < REJOIN_WITHIN and (woken := self._rejoined(now, key, submit, base)):
+            return woken
         operator = self._learned.known(key)
         self._upkeep(now, operator)
         settings = self._settings
         age = max(now - base, 0.0)
         moved = base > submit + 1.0
-        if moved and now - base < REJOIN_WITHIN:
-            return Decision(self._rng.random() * REJOIN_SPREAD, "outage over")
         table = self._learned.table(operator)
         if k > 1:
             # As many as must have been sent together for k of them to be left by now.
@@ -124,6 +126,19 @@ class Adaptive:
             return Decision(guards.jittered(delay, self._rng), f"{key or 'everything'} seems to stall")
         delay = max(guards.jittered(delay, self._rng), settings.min_interval)
         return Decision(delay, f"hazard of {key or 'all operators'} at age {age:.0f} s")
+
+    def replan(
+        self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
+    ) -> Decision:
+        """See `Policy.replan`: soon where an outage has ended or an expiry has become known, else as planned."""
+        return self._rejoined(now, key, submit, base) or self.next(now, key, submit, base, k=k, validity=validity)
+
+    def _rejoined(self, now: float, key: Key, submit: float, base: float) -> Decision | None:
+        if base > submit + 1.0 and now - base < REJOIN_SPREAD:
+            return Decision(self._rng.random() * REJOIN_SPREAD, "outage over")
+        if key in self._dated_keys and now - submit > self._learned.known(key).expiries.end():
+            return Decision(self._rng.random() * REJOIN_SPREAD, "expiry has become known")
+        return None
 
     def _dated(self, table: plan.Table, age: float, due: float | None, validity: float | None) -> Decision | None:
         """The wait when an expiry decides it: the next look falls into a window, or the last one is over."""
@@ -146,7 +161,7 @@ class Adaptive:
     def _not_past(self, table: plan.Table, age: float, delay: float, validity: float | None) -> float:
         """`delay` cut short at the next date by the clock of sending, where the plan's own clock does not show it."""
         dates = (
-            [w.hi for w in table.grid.windows if w.share > DATE_SHARE]
+            [w.hi if w.seen else w.inner[0] for w in table.grid.windows if w.share > DATE_SHARE]
             if validity is None
             else [validity + SHARP_JITTER]
         )
@@ -173,7 +188,7 @@ class Adaptive:
 
     # ------------------------------------------------------------------ learning
 
-    def observe(
+    def observe(  # noqa: PLR0917 - the facts of a look, in an order that callers rely on
         self,
         now: float,
         key: Key,
@@ -202,7 +217,10 @@ class Adaptive:
             at = (a0 + moved, a1 + moved) if event_age is None else (event_age + moved, event_age + moved)
             until = (a0 + a1) / 2 if event_age is None else event_age
             exposed = (a0, min(max(until, a0), a1)) if moved <= 1.0 else (0.0, 0.0)
-            self._learned.expired(key, exposed, at)
+            if self._learned.expired(key, exposed, at):
+                self._outages.wake(key)
+                self._dated_keys = {key} if now > self._woken_at else {*self._dated_keys, key}
+                self._woken_at = now
         elif self._outages.down(key):
             return
         elif terminal:
@@ -217,7 +235,8 @@ class Adaptive:
             return
         table = operator.table
         alive = table.alive(a0)
-        self._outages.note(now, key, 1.0 - table.alive(a1) / alive if alive > 1e-12 else 0.0, hit)
+        if self._outages.note(now, key, 1.0 - table.alive(a1) / alive if alive > 1e-12 else 0.0, hit):
+            self._woken_at = now
 
     def index(self, key: Key, a0: float, a1: float) -> float:
         """See `Policy.index`: the weighted staleness expected to have gathered since age `a0`."""
@@ -259,9 +278,11 @@ class Adaptive:
                 self._steer(now)
 
     def _start(self, now: float) -> None:
-        """The price at which the first plan meets the budget."""
+        """The first plan, at the price at which it meets the budget; after a restart at the price learned."""
         for _ in range(START_STEPS):
             self._learned.build(self._learned.world, now, self._price, self._first)
+            if not self._learned.world.young():
+                return
             before = self._price
             self._steer(now)
             if abs(self._price / before - 1.0) < START_CLOSE:
@@ -273,8 +294,9 @@ class Adaptive:
         return not 0 <= now - self._steered_at < (STEER_YOUNG if young else STEER_AFTER)
 
     def _mixture(self, octave: int) -> budget.Mixture:
+        """Shares and plans of the largest operators; the world stands in for the rest, and for plans not made yet."""
         learned = self._learned
-        known = [o for o in learned.operators.values() if o.table is not None and o.history.total > 0]
+        known = [o for o in learned.operators.values() if o.planned(octave) and o.history.total > 0]
         known = sorted(known, key=lambda o: -o.history.total)[:MIXTURE]
         whole = max(learned.world.history.total, sum(o.history.total for o in known)) + 1.0
         shares = [(o.history.total / whole, o) for o in known]
@@ -332,13 +354,18 @@ class Adaptive:
         self._fresh()
         try:
             state = msgspec.msgpack.decode(data, type=_Snapshot)
-            if state.version == SNAPSHOT_VERSION:
-                self._learned.load(state.learned)
-                self._price = min(max(state.price, budget.PRICE_LOW), budget.PRICE_HIGH)
-                if self._settings.first_poll_after is None:
-                    self._first = min(max(state.first, budget.FIRST_LEAST), budget.FIRST_MOST)
+            if state.version != SNAPSHOT_VERSION:
+                return
+            self._learned.load(state.learned)
+            self._outages.load([(key_of(raw), began, origin) for raw, began, origin in state.ended])
         except (msgspec.MsgspecError, ValueError, TypeError):
             self._fresh()
+            return
+        self._price = min(max(state.price, budget.PRICE_LOW), budget.PRICE_HIGH)
+        if self._settings.first_poll_after is None:
+            self._first = min(max(state.first, self._least), budget.FIRST_MOST)
+        # The plans are made as they are needed; until then there is nothing to steer by.
+        self._quota = STEER_QUOTA
 
     def explain(self, key: Key = None, *, k: int = 1) -> Plan:
         """See `Policy.explain`."""

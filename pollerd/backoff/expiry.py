@@ -9,19 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 SAMPLES = 64
 JOIN = 1800.0
 """Single ages closer than this (seconds) belong to one window."""
 
+SHARED = 0.7
+"""An expiry counts as sharp while so large a share of the samples agrees on one age."""
+
 TRIM = 0.05
 SLACK = 1.0
 """Seconds added behind a window, for a gateway that writes a moment later than it says."""
 
+NEAR = 60.0
 PIECES = 8
 SHARP = 4.0
 USUAL = (86400.0, 172800.0, 259200.0)
-USUAL_WIDTH = 30.0
+USUAL_CUTS = (30.0, 120.0, 600.0)
+USUAL_WIDTH = 1800.0
+"""A usual period may be kept to the second or run over: pieces of equal probability up to half an hour."""
+
 USUAL_SHARES = (0.3, 0.5, 0.2)
 BORROWED = 1.0
 """How many own samples the other operators' windows, and the usual ones, are worth."""
@@ -44,12 +52,13 @@ class Window:
 class Expiries:
     """The last 64 expiry ages of one operator, and the windows that follow from them."""
 
-    __slots__ = ("_clusters", "samples", "version")
+    __slots__ = ("_announced", "_clusters", "samples", "version")
 
     def __init__(self, samples: Iterable[Sample] = ()) -> None:
         self.samples: list[Sample] = list(samples)[-SAMPLES:]
         self.version = len(self.samples)
         self._clusters: tuple[int, list[Window]] = (-1, [])
+        self._announced: list[Window] = []
 
     def add(self, lo: float, hi: float) -> None:
         """A message expired between the ages `lo` and `hi` (equal when the time is known)."""
@@ -57,6 +66,21 @@ class Expiries:
         if len(self.samples) > SAMPLES:
             del self.samples[0]
         self.version += 1
+
+    def news(self) -> bool:
+        """Have the windows changed so much since the last True that what was planned by them is void?"""
+        now = self.clusters()
+        if len(now) == len(self._announced) and all(
+            n.hi - n.lo + SHARP > (o.hi - o.lo) / 2 and n.lo < o.hi + NEAR and n.hi > o.lo - NEAR
+            for n, o in zip(now, self._announced, strict=True)
+        ):
+            return False
+        self._announced = now
+        return True
+
+    def end(self) -> float:
+        """The age at which the last window ends; infinite while none is known."""
+        return max((w.hi for w in self.clusters()), default=inf)
 
     def clusters(self) -> list[Window]:
         """The windows of the own samples; shares sum to 1."""
@@ -82,48 +106,48 @@ def _gather(samples: Sequence[Sample]) -> list[Window]:
 
 
 def _most_overlapping(samples: Sequence[Sample]) -> list[int]:
-    """The largest group that shares a point, or that single ages chain together."""
-    exact = [i for i, s in enumerate(samples) if s[1] - s[0] <= SHARP]
-    best: list[int] = []
-    for n, i in enumerate(exact):
-        if best and n < len(best) and i in best:
+    """The largest group that shares a point; or that chains together, where an expiry is spread over a while."""
+    chain: list[int] = []
+    run: list[int] = []
+    for i, (lo, hi) in enumerate(samples):
+        if hi - lo > JOIN:
             continue
-        run = [i]
-        for j in exact[n + 1 :]:
-            if samples[j][0] - samples[run[-1]][1] > JOIN:
-                break
-            run.append(j)
-        if len(run) > len(best):
-            best = run
-    if best:
-        lo, hi = samples[best[0]][0], samples[best[-1]][1]
-        held = set(best)
-        # A wide interval that contains the well-known ages says nothing against them.
-        best += [i for i, s in enumerate(samples) if i not in held and s[0] <= hi and s[1] >= lo]
-        return sorted(best)
+        if run and lo - samples[run[-1]][1] > JOIN:
+            run = []
+        run.append(i)
+        if len(run) > len(chain):
+            chain = list(run)
+    shared: list[int] = []
     for point in {s[1] for s in samples}:
-        held_here = [i for i, s in enumerate(samples) if s[0] < point <= s[1]]
-        if len(held_here) > len(best):
-            best = held_here
-    return best or [0]
+        here = [i for i, s in enumerate(samples) if s[0] <= point <= s[1]]
+        if len(here) > len(shared):
+            shared = here
+    if len(shared) >= SHARED * len(chain):
+        return shared
+    # A wide interval that contains well-known ages says nothing against them.
+    lo, hi = samples[chain[0]][0], samples[chain[-1]][1]
+    held = set(chain)
+    return chain + [i for i, s in enumerate(samples) if i not in held and s[0] <= hi and s[1] >= lo]
 
 
 def _window(members: Sequence[Sample], everything: int) -> Window:
-    exact = sorted(s for s in members if s[1] - s[0] <= SHARP)
     share, seen = len(members) / everything, len(members)
-    if exact:
-        cut = int(len(exact) * TRIM)
-        kept = exact[cut : len(exact) - cut]
-        lo, hi = kept[0][0], kept[-1][1] + SLACK
-        width = hi - lo
-        if width <= SHARP:
+    lo, hi = max(s[0] for s in members), min(s[1] for s in members)
+    if lo <= hi:
+        hi += SLACK
+        if hi - lo <= SHARP:
             return Window(lo, hi, share, seen)
-        inner = tuple(kept[len(kept) * p // PIECES][0] for p in range(1, PIECES))
-        # Room for what the sample has not shown yet: the fewer it holds, the more.
-        return Window(lo, hi + width / (len(kept) + 1), share, seen, tuple(sorted(set(inner))))
-    lo, hi = max(s[0] for s in members), min(s[1] for s in members) + SLACK
-    inner = tuple(lo + (hi - lo) * p / PIECES for p in range(1, PIECES))
-    return Window(lo, hi, share, seen, inner)
+        inner = tuple(lo + (hi - lo) * p / PIECES for p in range(1, PIECES))
+        return Window(lo, hi, share, seen, inner)
+    known = [s for s in members if s[1] - s[0] <= JOIN]
+    cut = int(len(known) * TRIM)
+    lo = sorted(s[0] for s in known)[cut]
+    hi = sorted(s[1] for s in known)[len(known) - 1 - cut] + SLACK
+    # Room for what the sample has not shown yet: the fewer it holds, the more.
+    hi += (hi - lo) / (len(known) + 1)
+    middles = sorted((s[0] + s[1]) / 2 for s in known)
+    pieces = {middles[len(middles) * p // PIECES] for p in range(1, PIECES)}
+    return Window(lo, hi, share, seen, tuple(sorted(x for x in pieces if lo < x < hi)))
 
 
 def windows(own: Expiries, world: Expiries | None) -> tuple[Window, ...]:
@@ -136,7 +160,8 @@ def windows(own: Expiries, world: Expiries | None) -> tuple[Window, ...]:
     parts = [Window(w.lo, w.hi, w.share * count / total, w.seen, w.inner) for w in mine]
     parts += [Window(w.lo, w.hi, w.share * borrowed / total, 0, w.inner) for w in theirs]
     parts += [
-        Window(x, x + USUAL_WIDTH, share * BORROWED / total, 0) for x, share in zip(USUAL, USUAL_SHARES, strict=True)
+        Window(x, x + USUAL_WIDTH, share * BORROWED / total, 0, tuple(x + c for c in USUAL_CUTS))
+        for x, share in zip(USUAL, USUAL_SHARES, strict=True)
     ]
     return _merged(parts)
 
@@ -146,7 +171,7 @@ def _merged(parts: Sequence[Window]) -> tuple[Window, ...]:
     out: list[Window] = []
     for w in sorted(parts, key=lambda p: (-p.seen, -p.share)):
         for i, o in enumerate(out):
-            if w.lo <= o.hi + USUAL_WIDTH and w.hi >= o.lo - USUAL_WIDTH:
+            if w.lo <= o.hi + NEAR and w.hi >= o.lo - NEAR:
                 out[i] = Window(o.lo, o.hi, o.share + w.share, o.seen, o.inner)
                 break
         else:

@@ -42,7 +42,7 @@ def _next(settings: Settings, table: Table, age: float, first: float) -> float:
 
 
 def _staleness(table: Table, previous: float, age: float) -> float:
-    """Seconds of not knowing that gather for changes between two looks: the area under 1 - S above that at the first."""
+    """Seconds of not knowing that gather for the changes between two looks."""
     ages = table.grid.ages
     alive = table.alive(previous)
     area = 0.0

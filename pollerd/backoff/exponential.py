@@ -21,7 +21,7 @@ class Exponential:
 
     def __init__(self, settings: Settings, seed: int = 0) -> None:
         self._settings = settings
-        self._rng = Random(seed)  # noqa: S311 - jitter, not a secret
+        self._rng = Random(seed)
         fixed = settings.first_poll_after
         self._first = DEFAULT_FIRST if fixed is None else fixed
 
@@ -44,6 +44,12 @@ class Exponential:
         delay = guards.jittered(self._gap(age), self._rng)
         return Decision(max(delay, s.min_interval), f"exponential at age {age:.0f} s")
 
+    def replan(
+        self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
+    ) -> Decision:
+        """See `Policy.replan`; this policy never asks for it."""
+        return self.next(now, key, submit, base, k=k, validity=validity)
+
     def not_visible(self, now: float, submit: float, tries: int) -> Decision:
         """See `Policy.not_visible`."""
         return guards.not_visible(self._settings, now - submit, tries, self._rng)
@@ -52,7 +58,7 @@ class Exponential:
         """See `Policy.scheduled`."""
         return guards.scheduled(self._settings, now, sendtime, self._rng)
 
-    def observe(
+    def observe(  # noqa: PLR0917 - the facts of a look, in an order that callers rely on
         self,
         now: float,
         key: Key,

@@ -31,7 +31,7 @@ WIDTHS = tuple(b - a for a, b in pairwise(EDGES))
 MIDDLES = tuple((a + b) / 2 for a, b in pairwise(EDGES))
 
 PRIOR_SHARE = 0.6
-"""Before anything is learned: the chance of a change while the age grows by a small share of itself, over that share."""
+"""Before anything is learned: the hazard times the age."""
 
 PRIOR_KNEE = 2.0
 """Below this age (seconds) the prior hazard stops growing: a network needs a moment."""

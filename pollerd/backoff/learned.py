@@ -76,6 +76,10 @@ class Operator:
         """Is too little known for the plan to stay?"""
         return self.seen < YOUNG_EVENTS
 
+    def planned(self, octave: int) -> bool:
+        """Is there a plan for messages of this size?"""
+        return octave in self.groups if octave > 0 else self.table is not None
+
     def reach(self) -> float:
         """How far the next look may be, in ages."""
         return guards.REACH if self.young() else guards.REACH_KNOWN
@@ -161,11 +165,21 @@ class Learned:
         for operator in both:
             operator.history.event(event_age)
 
-    def expired(self, key: Key, exposed: tuple[float, float], expiry_age: tuple[float, float]) -> None:
-        """The message was pending over the ages `exposed`, and expired within the ages `expiry_age` from sending."""
-        for operator in self._both(key):
+    def expired(self, key: Key, exposed: tuple[float, float], expiry_age: tuple[float, float]) -> bool:
+        """The message was pending over the ages `exposed`, and expired within the ages `expiry_age` from sending.
+
+        True when this changes what is known about expiry at `key` so much that pending messages need a new plan.
+        """
+        both = self._both(key)
+        for operator in both:
             operator.history.expose(*exposed)
             operator.expiries.add(*expiry_age)
+        if not both[0].expiries.news():
+            return False
+        # The plan at hand does not know: the next decision makes a new one.
+        both[0].built_at = -1e18
+        both[0].quota = 0
+        return True
 
     def table(self, operator: Operator) -> Table:
         """The plan at hand; `build` must have run."""
@@ -220,7 +234,7 @@ class Learned:
     def load(self, state: LearnedState) -> None:
         """The reverse of `dump`. Raises ValueError or `msgspec.MsgspecError` when the state makes no sense."""
         world = _load(state.world)
-        operators = {_key(s.key): _load(s) for s in state.operators}
+        operators = {key_of(s.key): _load(s) for s in state.operators}
         self.world, self.operators = world, operators
 
 
@@ -239,12 +253,14 @@ def _load(state: _OperatorState) -> Operator:
     return operator
 
 
-def _key(raw: msgspec.Raw) -> Key:
+def key_of(raw: msgspec.Raw) -> Key:
+    """A key as it was before the snapshot. Raises ValueError for what cannot be a key."""
+
     def hashable(value: object) -> Key:
         if isinstance(value, list):
             return tuple(hashable(v) for v in value)
         if isinstance(value, dict):
-            raise ValueError("a key cannot be a map")
+            raise ValueError("a key cannot be a map")  # noqa: TRY004 - damaged data, whatever its type
         return value
 
     return hashable(msgspec.msgpack.decode(raw))

@@ -105,17 +105,20 @@ class Outages:
         self._world = _Scope()
         self._wake: list[Key] = []
 
-    def note(self, now: float, key: Key, promised: float, hit: bool) -> None:
-        """A look at a young message: the chance it had to find a change, and whether it did."""
+    def note(self, now: float, key: Key, promised: float, hit: bool) -> bool:
+        """A look at a young message: its chance to find a change, and whether it did. True at an outage's end."""
         scope = self._scopes.get(key)
         if scope is None:
             scope = self._scopes[key] = _Scope(stamp=now)
         alone = scope.down_since is not None and self._world.down_since is None
-        if scope.note(now, promised, hit):
+        ended = scope.note(now, promised, hit)
+        if ended:
             self._wake.append(key)
         # What one operator's outage keeps away is no sign of an outage everywhere.
         if not alone and self._world.note(now, promised, hit):
             self._wake.append(EVERYWHERE)
+            ended = True
+        return ended
 
     def down(self, key: Key) -> bool:
         """Does `key` stall?"""
@@ -140,6 +143,10 @@ class Outages:
             if scope.began - CONCERNED < submit < origin - YOUNG:
                 base = origin
         return base
+
+    def wake(self, key: Key) -> None:
+        """Have the messages of `key` planned anew for another reason."""
+        self._wake.append(key)
 
     def take_wake(self) -> list[Key]:
         """The scopes that have recovered since the last call."""

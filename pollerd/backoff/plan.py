@@ -1,8 +1,8 @@
 """The best times to look: optimal inspection on a grid of ages, solved exactly in linear time.
 
-S(i) is the chance that a message is still pending at grid age g(i), W(i) the w-weighted chance that it changed by then and
-M(i) the w-weighted first moment, where w(T) = sqrt(60 / (60 + T)) is what a second of not knowing costs for a change at
-age T. A message found pending at g(i) and looked at next at g(j) costs
+S(i) is the chance that a message is still pending at grid age g(i), W(i) the w-weighted chance that it changed by
+then and M(i) the w-weighted first moment, where w(T) = sqrt(60 / (60 + T)) is what a second of not knowing costs for a
+change at age T. A message found pending at g(i) and looked at next at g(j) costs
 
     U(i) = min over j > i of  price S(i) + g(j) (W(j) - W(i)) - (M(j) - M(i)) + U(j)
 
@@ -33,8 +33,9 @@ EXPIRY_WEIGHT = 0.15
 """An expiry is worth at least this much a second: it is rare, so telling it soon costs next to nothing."""
 
 NEVER = 1e9
-SEEN_TO_TRUST = 3
-"""From so many expiries in a window on, to survive the last one means to be past expiry."""
+SEEN_TO_TRUST = 5
+TRUSTED_AGE = 21600.0
+"""To survive the last window means to be past expiry, from so many expiries in it on; at once if it lies this late."""
 
 
 def weight(age: float) -> float:
@@ -82,6 +83,11 @@ def base_ages() -> list[float]:
     return _BASE
 
 
+def trusted(window: Window) -> bool:
+    """Is a message that survives this window, the last one, past expiry?"""
+    return window.seen >= SEEN_TO_TRUST or (window.seen > 0 and window.lo > TRUSTED_AGE)
+
+
 def window_at(windows: Sequence[Window], age: float) -> Window | None:
     """The window that holds `age`, its end included."""
     for w in windows:
@@ -120,7 +126,7 @@ def grid(settings: Settings, windows: tuple[Window, ...]) -> Grid:
         worth = weight(middle)
         cells.append((bin_of(middle), b - a, middle, worth, max(worth, EXPIRY_WEIGHT), fails))
     soonest = tuple(bisect_left(ages, soonest_age(settings, windows, a) - 1e-9) for a in ages)
-    over = max((w.hi for w in windows if w.seen >= SEEN_TO_TRUST), default=NEVER)
+    over = max((w.hi for w in windows if trusted(w)), default=NEVER)
     begins = windows[0].lo if windows else NEVER
     return Grid(tuple(ages), tuple(cells), windows, soonest, begins, over)
 
@@ -213,7 +219,7 @@ def curves(grid_: Grid, hazards: Sequence[float]) -> Curves:
 
 def solve(settings: Settings, grid_: Grid, hazards: Sequence[float], price: float, limits: Limits) -> Table:
     """The best next age for every grid age, within the guards."""
-    return _solved(settings, grid_, curves(grid_, hazards), price, limits, 1)
+    return _solved(settings, grid_, curves(grid_, hazards), price, limits=limits, k=1)
 
 
 def solve_group(settings: Settings, table: Table, price: float, k: int) -> Table:
@@ -221,10 +227,11 @@ def solve_group(settings: Settings, table: Table, price: float, k: int) -> Table
 
     A look is paid while any of them is pending, 1 - (1 - S)^k, and serves all: a recipient bears a k-th of it.
     """
-    return _solved(settings, table.grid, (table.survival, table.weighted, table.moment), price, table.limits, k)
+    swm = (table.survival, table.weighted, table.moment)
+    return _solved(settings, table.grid, swm, price, limits=table.limits, k=k)
 
 
-def _solved(settings: Settings, grid_: Grid, swm: Curves, price: float, limits: Limits, k: int) -> Table:
+def _solved(settings: Settings, grid_: Grid, swm: Curves, price: float, *, limits: Limits, k: int) -> Table:
     reach, first = limits
     twice = reach * max(first, settings.min_interval / reach)
     latest = [min((1.0 + reach) * a + twice, a + settings.max_interval) for a in grid_.ages]
@@ -243,8 +250,8 @@ def envelope(
 ) -> tuple[list[float], list[float], list[float]]:
     """The recurrence of this module's head, backwards along `ages`: next age, cost and expected looks by index.
 
-    `soonest` is the first index allowed after each, `latest` the last age; where the best look lies later than that, it is
-    moved to the latest grid age allowed.
+    `soonest` is the first index allowed after each, `latest` the last age; where the best look lies later than that,
+    it is moved to the latest grid age allowed.
     """
     survival, weighted, moment = swm
     last = len(ages) - 1

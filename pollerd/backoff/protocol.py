@@ -1,6 +1,6 @@
 """The seam between the daemon and the backoff: values, bounds and the `Policy` both policies implement.
 
-All times are seconds. `now`, `submit`, `base` and `sendtime` are UNIX seconds; ages are seconds since the age clock's origin.
+All times are seconds. `now`, `submit`, `base` and `sendtime` are UNIX seconds; ages count from the age clock's origin.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Settings:
             raise ValueError("min_interval must be above 0 and not above max_interval")
         if self.first_poll_after is not None and self.first_poll_after < 0:
             raise ValueError("first_poll_after must not be negative")
-        if self.factor <= 1:
-            raise ValueError("factor must be above 1")
+        if self.factor < 1:
+            raise ValueError("factor must not be below 1")
         if self.polls_per_message < 1:
             raise ValueError("polls_per_message must be at least 1")
 
@@ -123,6 +123,12 @@ class Policy(Protocol):
         """
         ...
 
+    def replan(
+        self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
+    ) -> Decision:
+        """The wait for a message of a scope from `take_wake`, which was not looked at now; else as `next`."""
+        ...
+
     def not_visible(self, now: float, submit: float, tries: int) -> Decision:
         """The wait after the `tries`-th answer in a row that the message does not exist (yet)."""
         ...
@@ -131,7 +137,7 @@ class Policy(Protocol):
         """The wait for a message that is to be sent at `sendtime`."""
         ...
 
-    def observe(
+    def observe(  # noqa: PLR0917 - the facts of a look, in an order that callers rely on
         self,
         now: float,
         key: Key,
@@ -170,7 +176,7 @@ class Policy(Protocol):
         ...
 
     def maintain(self, now: float) -> bool:
-        """Do one small step (below 5 ms) of work that is due; True while more remains. Optional: others do it lazily."""
+        """Do one small step (below 5 ms) of work that is due; True while more remains. Left out, `next` does it."""
         ...
 
     def snapshot(self) -> bytes:

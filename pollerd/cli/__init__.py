@@ -9,8 +9,8 @@ from typing import Final
 import click
 
 from pollerd.cli.group import LazyGroup, silence_stdout
-from pollerd.terminal.text import printable
 from pollerd.errors import PollerdError
+from pollerd.terminal.text import printable
 
 EX_FAILED: Final = 1
 EX_CONFIG: Final = 78

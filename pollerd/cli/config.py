@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from pollerd.terminal import screen
 from pollerd.cli.options import config_option, json_option, load_config
-from pollerd.terminal.text import counted
 from pollerd.errors import PollerdError
+from pollerd.terminal import screen
+from pollerd.terminal.text import counted
 
 if TYPE_CHECKING:
     from pollerd.config import Config

@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 import click
 
 from pollerd import events as kinds
-from pollerd.terminal import screen
 from pollerd.cli.options import config_option, id_value, json_option, load_config
 from pollerd.cli.story import story
 from pollerd.store.view import View
+from pollerd.terminal import screen
 
 _BATCH: Final = 500
 _LOOK: Final = 0.2

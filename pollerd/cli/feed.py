@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from pollerd.terminal.text import shortened
 from pollerd.ids import IdError, check_id, parse_id
 from pollerd.model import MAX_MESSAGE_ID
+from pollerd.terminal.text import shortened
 
 BLOCK: Final = 1 << 20
 _LONGEST: Final = 32 << 20

@@ -12,12 +12,12 @@ import click
 import msgspec
 
 from pollerd import errorcodes, lifecycle
-from pollerd.terminal import screen
 from pollerd.cli.options import config_option, counting_number, id_value, json_option, load_config
 from pollerd.cli.story import story
-from pollerd.terminal.text import ago, brief, counted, duration, shortened
 from pollerd.documents import STATE_NAMES, message_document
 from pollerd.model import Message, Recipient, State
+from pollerd.terminal import screen
+from pollerd.terminal.text import ago, brief, counted, duration, shortened
 
 if TYPE_CHECKING:
     from rich.console import Console

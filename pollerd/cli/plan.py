@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pollerd.terminal import screen
 from pollerd.cli.options import config_option, counting_number, json_option, load_config
-from pollerd.terminal.text import counted, duration
 from pollerd.store.view import DatabaseMissingError, View
+from pollerd.terminal import screen
+from pollerd.terminal.text import counted, duration
 
 if TYPE_CHECKING:
     from pollerd.backoff import Plan, PlanRow, Policy

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
-from pollerd.terminal import screen
 from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_config, refuse_options
-from pollerd.terminal.text import counted, shortened
 from pollerd.errors import DatabaseBusyError, UnavailableError
 from pollerd.ids import IdError, parse_id
 from pollerd.model import State
 from pollerd.ports import RequestKind
+from pollerd.terminal import screen
+from pollerd.terminal.text import counted, shortened
 
 if TYPE_CHECKING:
     from pollerd.config import Config

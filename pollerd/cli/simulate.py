@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from pollerd.terminal import screen
 from pollerd.simulator import SIMULATE_OPTIONS, SimulateOption, Simulator, SimulatorConfig, config_from_options, serve
+from pollerd.terminal import screen
 
 
 def simulate_command() -> click.Command:

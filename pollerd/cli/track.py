@@ -13,11 +13,11 @@ from typing import Final
 
 import click
 
-from pollerd.terminal import screen
 from pollerd.cli.feed import BLOCK, Chunk, Feed, Refusal
 from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_config, refuse_options
-from pollerd.terminal.text import counted, shortened
 from pollerd.ids import IdError, parse_id
+from pollerd.terminal import screen
+from pollerd.terminal.text import counted, shortened
 
 NAMED: Final = 20
 """Refused ids told one by one; the rest is counted."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -74,7 +74,7 @@ class AsyncClient:
 
     async def events(
         self, after: int = 0, *, follow: bool = False, message_id: int | None = None, kind: str | None = None
-    ) -> AsyncIterator[AnyEvent]:
+    ) -> AsyncGenerator[AnyEvent, None]:
         """As `Client.events`, to be used with `async for`."""
         source = await self._run(self._client.source)
         try:

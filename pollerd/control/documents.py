@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -15,6 +15,23 @@ from pollerd.census import AccountSight, OutputSight, Sight
 from pollerd.control.handover import RefusedId
 from pollerd.documents import MessageDocument, moment
 from pollerd.events import instant
+from pollerd.status.ages import ages
+from pollerd.status.document import (
+    AccountDocument,
+    BackoffDocument,
+    BeatDocument,
+    DatabaseDocument,
+    HoldDocument,
+    LogDocument,
+    MessageCounts,
+    OutputDocument,
+    StatusDocument,
+)
+from pollerd.status.forecast import Forecast, Load, forecast
+from pollerd.store.rows import AGE_SLOT
+
+_POLLS: Final = 5.0
+"""Polls a message while nobody knows better."""
 
 
 class TrackedDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,116 +66,6 @@ class GapDocument(msgspec.Struct, frozen=True, kw_only=True, tag="gap", tag_fiel
     first: int
 
 
-class HoldDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an account is not polled, since when, and when it is tried again."""
-
-    reason: str
-    detail: str
-    since: str | None
-    until: str | None
-
-
-class AccountDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """One account. `state` is `polling`, `held` or `unconfigured` (messages wait for an account nobody configured).
-
-    `rate` is requests a second in force, `rate_limit` as configured. `asking` requests are under way, on at most
-    `connections`. `in_memory` messages are due soon or under way, `backlog` of them wait for the limit. `due` and
-    `late` (by a minute) count in the database, up to 100,000.
-    """
-
-    name: str
-    state: Literal["polling", "held", "unconfigured"]
-    hold: HoldDocument | None
-    rate: float
-    rate_limit: float
-    connections: int
-    asking: int
-    polls: int
-    polls_per_second_10s: float
-    polls_per_second_60s: float
-    in_memory: int
-    backlog: int
-    due: int
-    late: int
-    next_poll_at: str | None
-    held_seconds_total: float
-    credit: float | None
-    currency: str | None
-    credit_low: bool
-
-
-class OutputDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """One output: its place (of the reader furthest behind), and how many events lie behind it, since when."""
-
-    name: str
-    seq: int
-    lag: int
-    behind_since: str | None
-    readers: int | None
-    trouble: str | None
-
-
-class MessageCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """How many messages are in which state; `new` ones are planned in a moment (counted up to 100,000)."""
-
-    new: int
-    pending: int
-    finished: int
-    gave_up: int
-
-
-class DatabaseDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The database. `trouble` is null while it can be written; polling waits while it cannot."""
-
-    path: str
-    size: int
-    wal_size: int
-    last_seq: int
-    pruned_seq: int
-    trouble: str | None
-
-
-class BackoffDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """What the backoff says of itself; `stalled` are the operators whose deliveries seem to stand still."""
-
-    policy: str
-    predicted_polls: float | None
-    measured_polls: float | None
-    price: float | None
-    learned_events: float
-    stalled: list[str]
-
-
-class LogDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A warning or an error of the log."""
-
-    at: str
-    level: str
-    event: str | None
-    message: str
-
-
-class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole daemon at one look. `problem` says what stands still, as `/healthz` does; null when all is well."""
-
-    version: str
-    pid: int
-    since: str
-    uptime: float
-    configuration: str
-    healthy: bool
-    problem: str | None
-    messages: MessageCounts
-    polls: int
-    oldest_due_lag: float
-    accounts: list[AccountDocument]
-    outputs: list[OutputDocument]
-    followers: int
-    database: DatabaseDocument
-    backoff: BackoffDocument
-    log: list[LogDocument]
-
-
 class About(msgspec.Struct, frozen=True):
     """What never changes while a daemon runs."""
 
@@ -185,7 +92,7 @@ def status_document(sight: Sight, about: About, followers: int, log: Sequence[Lo
         ),
         polls=overview.polls,
         oldest_due_lag=round(sight.oldest_due_lag, 3),
-        accounts=[*map(_account, sight.accounts), *_unconfigured(sight)],
+        accounts=[*(_account(account, sight) for account in sight.accounts), *_unconfigured(sight)],
         outputs=[_output(output) for output in sight.outputs],
         followers=followers,
         database=DatabaseDocument(
@@ -205,10 +112,34 @@ def status_document(sight: Sight, about: About, followers: int, log: Sequence[Lo
             stalled=[str(key) for key in sight.backoff.down],
         ),
         log=list(log),
+        oldest_pending_sent_at=moment(overview.oldest_sent_at),
+        ages=ages(overview.ages, AGE_SLOT, sight.at),
+        delivery=sight.delivery,
+        requests_waiting=overview.requests,
+        throughput=[BeatDocument(at=instant(at), polls_per_second=round(rate, 3)) for at, rate in sight.beats],
     )
 
 
-def _account(account: AccountSight) -> AccountDocument:
+def _forecast(account: AccountSight, sight: Sight) -> Forecast:
+    overview, held = sight.overview, account.held
+    ended = overview.finished + overview.gave_up
+    learned = sight.backoff.predicted_polls or sight.backoff.measured_polls
+    waiting = None
+    if held is not None:
+        waiting = 0.0 if held.held_until is None else max(0.0, held.held_until - sight.at)
+    return forecast(
+        Load(
+            backlog=max(account.backlog, account.stored.due - account.asking),
+            pending=overview.pending,
+            arrivals=account.arrivals,
+            polls=learned or (overview.polls / ended if ended else _POLLS),
+            rate=account.rate,
+            held_for=waiting,
+        )
+    )
+
+
+def _account(account: AccountSight, sight: Sight) -> AccountDocument:
     held, stored = account.held, account.stored
     hold = None
     if held is not None and held.held_reason is not None:
@@ -238,6 +169,8 @@ def _account(account: AccountSight) -> AccountDocument:
         credit=stored.credit,
         currency=stored.currency,
         credit_low=stored.credit_low,
+        arrivals_per_second=round(account.arrivals, 3),
+        forecast=_forecast(account, sight),
     )
 
 

@@ -45,12 +45,6 @@ class Intake(Protocol):
     async def ask(self, kind: RequestKind, message_id: int) -> None: ...
 
 
-class Unsaved(Protocol):
-    """The committer as seen from here: what is newer than the database."""
-
-    def unsaved(self, message_id: int) -> Message | None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class MessageRoom:
     """What the handlers work with; `accounts` are the configured ones."""
@@ -58,7 +52,6 @@ class MessageRoom:
     accounts: tuple[str, ...]
     clock: Clock
     store: Writer
-    committer: Unsaved
     intake: Intake
     reading: Reading
 
@@ -142,17 +135,17 @@ class MessageRoutes:
             async with asyncio.timeout(PATIENCE):
                 await self._room.intake.ask(kind, message.id)
         except TimeoutError:
-            text = (
-                f"the database took nothing for {PATIENCE:.0f} s; it is done as soon as it does, unless the daemon ends"
-            )
+            text = f"the database took nothing for {PATIENCE:.0f} s; look at the message and ask again"
             raise RefusedError(503, "database_unavailable", text) from None
-        return answer(message_document(await self._message(request)))
+        message = await self._message(request)
+        if kind is RequestKind.UNTRACK and message.state is State.FINISHED:
+            raise RefusedError(409, "already_ended", f"{message.id} {otherwise[State.FINISHED]}")
+        return answer(message_document(message))
 
     async def _message(self, request: web.Request) -> Message:
         message_id = query.message_id(request.match_info["id"])
-        message = self._room.committer.unsaved(message_id)
-        if message is None:
-            message = await self._room.reading.read(lambda pages: pages.message(message_id))
+        # What is not on disk yet is shown nowhere.
+        message = await self._room.reading.read(lambda pages: pages.message(message_id))
         if message is None:
             raise RefusedError(404, "not_followed", f"{message_id} is not followed; follow it with POST /messages")
         return message

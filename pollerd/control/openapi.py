@@ -12,7 +12,6 @@ from pollerd.control.documents import (
     GapDocument,
     HealthDocument,
     MessagesDocument,
-    StatusDocument,
     TrackedDocument,
 )
 from pollerd.control.messages import LIMIT, MOST, STATES
@@ -20,6 +19,7 @@ from pollerd.control.refusals import ErrorDocument
 from pollerd.control.stream import ENDLESS, LAST, NDJSON
 from pollerd.documents import MessageDocument
 from pollerd.model import MAX_MESSAGE_ID
+from pollerd.status.document import StatusDocument
 
 _REF: Final = "#/components/schemas/{name}"
 _DOCUMENTS: Final = (

@@ -176,7 +176,7 @@ class EventStream:
             place = found[-1].seq
 
     def _gap(self, place: int, found: Sequence[Event]) -> bytes:
-        """The line that tells that what follows `place` was deleted; empty when nothing was. `found` is what is left."""
+        """The line that tells that what follows `place` was deleted, if so; `found` is what is left."""
         pruned = self._log.pruned
         first = found[0].seq if found else pruned + 1
         if place >= pruned or first == place + 1:

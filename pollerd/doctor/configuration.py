@@ -111,7 +111,7 @@ def _of_secret(problem: Problem) -> bool:
 def checks(sight: Sight) -> Iterator[Check]:
     """The configuration itself: each problem, each warning."""
     for problem in sight.problems:
-        yield failure(NAME, str(problem), "correct it, then try again: pollerd check")
+        yield failure(NAME, str(problem), "correct it, then try again: pollerd doctor")
     for text in sight.warnings:
         yield warning(NAME, text, "change it in the configuration, or leave it when it is meant so")
     if sight.config is not None and not sight.problems:

@@ -23,6 +23,8 @@ lies between the configured rate and its floor."""
 
 _AT_ONCE: Final = frozenset({HoldReason.UNAUTHORIZED, HoldReason.FORBIDDEN})
 _BY_COUNT: Final = frozenset({HoldReason.UNREACHABLE, HoldReason.SERVER_ERRORS})
+_OUTAGE: Final = _BY_COUNT | {HoldReason.THROTTLED}
+"""One outage shows itself in all these ways by turns; each turn for itself would begin the probes' spacing anew."""
 
 
 class AccountLimiter:
@@ -169,7 +171,7 @@ class AccountLimiter:
             if hold.reason is HoldReason.THROTTLED and wait:
                 hold.at_least(now, wait)
             return None
-        if trouble.reason is hold.reason:
+        if trouble.reason is hold.reason or {trouble.reason, hold.reason} <= _OUTAGE:
             hold.prolong(now, trouble.detail, wait)
             return self._held_transition(hold, tell=False)
         hold.turn(trouble.reason, trouble.detail, now, wait)

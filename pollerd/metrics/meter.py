@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from pollerd import lifecycle
@@ -20,6 +20,10 @@ COMMIT_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 
 OUTCOMES: Final = ("answered", "not_found", "rejected", *(reason.value for reason in HoldReason))
 """What a poll can meet: a state, a 404, a refusal of this message alone, or trouble of the account by its reason."""
+
+
+News = Callable[[Result, float], None]
+"""Who else is told what a poll left behind."""
 
 
 class Histogram:
@@ -58,6 +62,7 @@ class AccountMeter:
 
     __slots__ = (
         "_lag_counts",
+        "_news",
         "_request_counts",
         "answers",
         "delay_final",
@@ -69,7 +74,8 @@ class AccountMeter:
         "troubles",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, news: News | None = None) -> None:
+        self._news = news
         self.answers = 0
         self.missing = 0
         self.refusals = 0
@@ -108,6 +114,8 @@ class AccountMeter:
             if type(body) is Status and (body.msisdn, body.status) not in timeless:
                 final = lifecycle.is_final(body.status)
                 (self.delay_final if final else self.delay_interim).add(now - body.time)
+        if self._news is not None:
+            self._news(result, now)
 
     def polls(self) -> dict[str, int]:
         """Polls by outcome."""
@@ -136,10 +144,11 @@ class CommitMeter:
 class Meter:
     """All numbers of one daemon."""
 
-    def __init__(self) -> None:
+    def __init__(self, news: News | None = None) -> None:
         self.commits = CommitMeter()
         self.accounts: dict[str, AccountMeter] = {}
+        self._news = news
 
     def account(self, name: str) -> AccountMeter:
         """The numbers of one account, from zero on."""
-        return self.accounts.setdefault(name, AccountMeter())
+        return self.accounts.setdefault(name, AccountMeter(self._news))

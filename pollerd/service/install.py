@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pollerd.service.layout import NOTIFY_RELOAD, Layout, packaged, systemd_version
-from pollerd.service.plan import Action, Plan, Step, folder, found, run, write
+from pollerd.service.plan import Action, Plan, Step, folder, found, run, says_yes, write
 from pollerd.service.starter import first_configuration
 
 _EXEC: Final = re.compile(r"^ExecStart=.*$", re.MULTILINE)
@@ -75,12 +75,17 @@ class _Planner:
         if changed:
             self._command(["systemctl", "daemon-reload"])
         if not ready:
-            self._command(["systemctl", "enable", "pollerd.service"])
+            if not says_yes(["systemctl", "is-enabled", "pollerd.service"]):
+                self._command(["systemctl", "enable", "pollerd.service"])
             self.stays.append(Step("the service is not started yet: it has no token"))
             return
-        if changed:
-            self._command(["systemctl", "try-restart", "pollerd.service"])
-        self._command(["systemctl", "enable", "--now", "pollerd.service"])
+        running = says_yes(["systemctl", "is-active", "pollerd.service"])
+        if running and says_yes(["systemctl", "is-enabled", "pollerd.service"]):
+            self.stays.append(Step("the service is enabled and runs"))
+        else:
+            self._command(["systemctl", "enable", "--now", "pollerd.service"])
+        if running and changed:
+            self._command(["systemctl", "restart", "pollerd.service"])
 
     def _tool(self, words: list[str], what: str) -> None:
         if found(words[0]) is None:

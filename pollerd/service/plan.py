@@ -96,6 +96,18 @@ def run(words: Sequence[str]) -> None:
         raise PollerdError(f"{' '.join(words)} ended with {done.returncode}: {said}")
 
 
+def says_yes(words: Sequence[str]) -> bool:
+    """Whether a program of the system ends with 0; False when it is not there."""
+    program = found(words[0])
+    if program is None:
+        return False
+    try:
+        done = subprocess.run([program, *words[1:]], capture_output=True, timeout=_PATIENCE, check=False)  # noqa: S603 - words are our own
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
 def found(program: str) -> str | None:
     """Where a program of the system is; also when PATH does not name the folders of root's programs."""
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin:/bin")

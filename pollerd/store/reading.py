@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pollerd.store.pages import Pages
+from pollerd.store.finder import Finder
 
 T = TypeVar("T")
 _THREADS: Final = 3
@@ -23,7 +23,7 @@ class Reading:
         self._path = path
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="reading")
 
-    async def read(self, work: Callable[[Pages], T]) -> T:
+    async def read(self, work: Callable[[Finder], T]) -> T:
         """What `work` makes of the database. Raises StoreError, and what `work` raises."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
 
@@ -31,6 +31,6 @@ class Reading:
         """Take no further reads; those under way end by themselves."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _run(self, work: Callable[[Pages], T]) -> T:
-        with Pages.open(self._path) as pages:
+    def _run(self, work: Callable[[Finder], T]) -> T:
+        with Finder.open(self._path) as pages:
             return work(pages)

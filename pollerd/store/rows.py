@@ -38,6 +38,8 @@ COLUMNS: Final = (
 """The columns of a row in the order that the functions here take and give them."""
 
 DEFAULT_ACCOUNT: Final = "default"
+AGE_SLOT: Final = 15.0
+"""Seconds of sending time in which pending messages are counted together."""
 _LARGEST_SECONDS: Final = 1e11
 """No instant in seconds before the year 5138 is larger; what is, was given in milli- or microseconds."""
 

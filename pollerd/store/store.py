@@ -29,8 +29,6 @@ from pollerd.store.writer import Work, Writer
 T = TypeVar("T")
 TAIL: Final = 4096
 """Events kept in memory after their commit, so that outputs that keep up never read them back from disk."""
-AGE_SLOT: Final = 15.0
-"""Seconds of sending time that are counted together."""
 _NO_FSYNC = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 _PASSING = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN},
@@ -335,7 +333,7 @@ def _aged(results: Iterable[Result]) -> Counter[int]:
     for result in results:
         message, was = result.message, result.was
         if (was is State.PENDING) is not (message.state is State.PENDING):
-            slots[int(message.sent_at // AGE_SLOT)] += 1 if was is not State.PENDING else -1
+            slots[int(message.sent_at // rows.AGE_SLOT)] += 1 if was is not State.PENDING else -1
     return slots
 
 

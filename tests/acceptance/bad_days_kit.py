@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import pytest
 
-from pollerd.simulator import Simulator
+from pollerd.simulator import Population, Simulator
 from tests.acceptance.deployment import Deployment
 
+AT_ONCE: Final = Population(visibility_median=0.0)
+"""No 404 for messages that were sent: the simulator's time does not run faster with the daemon's."""
 SOURCE: Final = Path(__file__).with_name("shim.c")
 
 

@@ -31,6 +31,7 @@ class WarmDeployment(Deployment):
         self._warm = warm
 
     async def launch(self, *, environment: dict[str, str] | None = None) -> Running:
+        (self.folder / "log").touch()
         arguments = ["run", "-c", str(self.config)]
         self.process = await self._warm.run(arguments, self.folder / "log", environment or {})
         return self.process
@@ -202,6 +203,7 @@ class Follower:
         self.connections = 0
         self.gaps = 0
         """Numbers left out on a connection that had found its place."""
+        self.told_gaps: list[dict[str, Any]] = []
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -223,7 +225,12 @@ class Follower:
     async def _read(self, reader: asyncio.StreamReader) -> None:
         in_place = False
         while (line := await reader.readline()).endswith(b"\n"):
-            number = json.loads(line)["seq"]
+            event = json.loads(line)
+            if event["type"] == "gap":
+                self.told_gaps.append(event)
+                self.seq = max(self.seq, event["first"] - 1)
+                continue
+            number = event["seq"]
             if number == self.seq + 1:
                 in_place = True
                 self.seq = number

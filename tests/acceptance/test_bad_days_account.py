@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pollerd.simulator import Credentials, Simulator, SimulatorConfig, Step
-from tests.acceptance.bad_days_kit import Shim, account_events, asked, blamed, busiest
+from tests.acceptance.bad_days_kit import AT_ONCE, Shim, account_events, asked, blamed, busiest
 from tests.acceptance.conftest import Row
 from tests.acceptance.deployment import Deployment, until
 
@@ -25,7 +25,7 @@ TOKENS = Credentials(tokens=frozenset({"first", "second"}))
 async def test_not_let_in(status: str, reason: str, tmp_path: Path, shim: Shim, row: Row) -> None:
     """One event, single probes at growing intervals, one at once for a new token, recovery; nobody blamed or aged."""
     async with (
-        Simulator(SimulatorConfig(credentials=TOKENS)) as simulator,
+        Simulator(SimulatorConfig(credentials=TOKENS, population=AT_ONCE)) as simulator,
         Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
     ):
         (tmp_path / "token").write_text("first\n")
@@ -89,7 +89,7 @@ async def test_retry_after(status: str, tmp_path: Path, shim: Shim, row: Row) ->
     speed = 300.0
     waits: dict[str, float] = {}
     async with (
-        Simulator() as simulator,
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
         Deployment(
             tmp_path,
             simulator,
@@ -122,7 +122,7 @@ async def test_no_storm_when_the_hold_ends(tmp_path: Path, shim: Shim, row: Row)
     """After a Retry-After the account returns at a fifth of its rate, in steps, though everything is overdue."""
     speed, rate = 10.0, 20.0
     async with (
-        Simulator() as simulator,
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
         Deployment(
             tmp_path,
             simulator,
@@ -154,7 +154,7 @@ async def test_without_retry_after_the_rate_falls_and_returns(tmp_path: Path, sh
     speed = 5.0
     async with (
         # The simulator counts real seconds: 100 there are 20 of the daemon's.
-        Simulator(SimulatorConfig(requests_per_second=100)) as simulator,
+        Simulator(SimulatorConfig(requests_per_second=100, population=AT_ONCE)) as simulator,
         Deployment(
             tmp_path,
             simulator,

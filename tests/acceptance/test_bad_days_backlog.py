@@ -59,11 +59,12 @@ async def test_a_hundred_thousand_overdue(tmp_path: Path, warm: Warm, row: Row, 
                 ages[(record.id - 1) * 10 // count] += 1
         assert counted.max_requests_per_second <= 1.1 * RATE
         assert first_second <= 1.1 * RATE
-        assert sum(ages[5:]) > sum(ages[:5])
-        assert min(ages) > 0
+        # Half of the polls go to the youngest that wait, half by what each may have missed.
+        assert ages[-1] > 0.3 * sum(ages)
+        assert ages[0] > 0.3 * sum(ages)
         assert late[-1] < 20
         if long:
-            assert sum(ages) == count
+            assert sum(ages) == count, "some were never polled"
         row(
             f"{count} overdue, up in {up:.1f} s, {counted.requests} polls, at most {counted.max_requests_per_second} in "
             f"any second ({RATE} allowed), polled by tenth of age, oldest first: {ages}, "

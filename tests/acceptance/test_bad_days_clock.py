@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pollerd.simulator import Simulator, Step
-from tests.acceptance.bad_days_kit import Shim, asked, busiest
+from pollerd.simulator import Simulator, SimulatorConfig, Step
+from tests.acceptance.bad_days_kit import AT_ONCE, Shim, asked, busiest
 from tests.acceptance.conftest import Row
 from tests.acceptance.deployment import Deployment, until
 
@@ -19,10 +19,10 @@ INTERVAL = 1.5
 
 @pytest.mark.parametrize("hours", [1, -1])
 async def test_a_step_of_an_hour(hours: int, tmp_path: Path, shim: Shim, row: Row) -> None:
-    backoff = f'policy = "exponential"\nfactor = 1.0\nfirst_poll_after = "{INTERVAL}s"\nmin_interval = "{INTERVAL}s"'
+    backoff = f'policy = "exponential"\nfactor = 1.01\nfirst_poll_after = "{INTERVAL}s"\nmin_interval = "{INTERVAL}s"'
     backoff += f'\nmax_interval = "{INTERVAL}s"\ngive_up_after = "30m"\nnot_found_grace = "30m"'
     async with (
-        Simulator() as simulator,
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
         Deployment(tmp_path, simulator, backoff=backoff, limits="requests_per_second = 300") as deployment,
     ):
         ids = [simulator.truth.add(steps=[Step(0.0, "ENROUTE")]) for _ in range(60)]

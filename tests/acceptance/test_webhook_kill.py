@@ -10,11 +10,15 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from pollerd.simulator import Simulator, SimulatorConfig
+from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.conftest import Row
-from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Follower, settled
+from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Follower, WarmDeployment, settled
 from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.warm import Warm
 from tests.integration.webhook_kit import SECRET, Receiver, flaky, receiving
+
+STEPS = (Step(0, "BUFFERED"), Step(8, "ENROUTE"), Step(16, "ACCEPTED_BY_SMSC"), Step(24, "DELIVERED"))
+"""A change every 0.8 seconds at a speed of 10, so that one waits for another when posts fail."""
 
 WEBHOOK = """
 [outputs.webhook]
@@ -46,15 +50,20 @@ def waiting(deployment: Deployment) -> bool:
     return not place or place[0][0] < last or rows > 0
 
 
-async def test_a_thousand_messages_a_failing_receiver_and_ten_kills(tmp_path: Path, row: Row) -> None:
+async def test_a_thousand_messages_a_failing_receiver_and_ten_kills(tmp_path: Path, warm: Warm, row: Row) -> None:
     """Every change at least once, none out of order; the file and the socket have each event exactly once."""
     rng = random.Random(6)
     receiver = Receiver(answer=flaky(0.3))
     async with (
-        Simulator(SimulatorConfig(speed=15, population=LIVELY)) as simulator,
+        Simulator(SimulatorConfig(speed=10, population=LIVELY)) as simulator,
         receiving(receiver),
-        Deployment(
-            tmp_path, simulator, limits=FAST, backoff=QUICK, more=webhook(receiver, ["100ms", "200ms", *["500ms"] * 18])
+        WarmDeployment(
+            tmp_path,
+            simulator,
+            warm,
+            limits=FAST,
+            backoff=QUICK,
+            more=webhook(receiver, ["100ms", "200ms", *["500ms"] * 18]),
         ) as deployment,
     ):
         await deployment.start()
@@ -62,7 +71,7 @@ async def test_a_thousand_messages_a_failing_receiver_and_ten_kills(tmp_path: Pa
         ids: list[int] = []
         async with follower.following():
             for _ in range(10):
-                new = [simulator.truth.add() for _ in range(100)]
+                new = [simulator.truth.add(steps=STEPS) for _ in range(100)]
                 ids += new
                 deployment.insert(new)
                 enough = len(receiver.tries) + rng.randrange(10, 100)
@@ -85,14 +94,14 @@ async def test_a_thousand_messages_a_failing_receiver_and_ten_kills(tmp_path: Pa
 async def test_a_dead_receiver_delays_neither_file_nor_socket(tmp_path: Path) -> None:
     receiver = Receiver(answer=lambda _: 500, gate=asyncio.Event())
     async with (
-        Simulator(SimulatorConfig(speed=100, population=LIVELY)) as simulator,
+        Simulator(SimulatorConfig(speed=10, population=LIVELY)) as simulator,
         receiving(receiver),
         Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK, more=webhook(receiver, [])) as deployment,
     ):
         await deployment.start()
         follower = Follower(deployment.socket)
         async with follower.following():
-            deployment.insert([simulator.truth.add() for _ in range(100)])
+            deployment.insert([simulator.truth.add(steps=STEPS) for _ in range(100)])
             await settled(deployment)
             told = deployment.events()
             assert sum(event["type"] == "message.completed" for event in told) == 100

@@ -15,7 +15,9 @@ import aiohttp
 
 from pollerd.app import App
 from pollerd.config import load
-from pollerd.simulator import Population, Simulator, SimulatorConfig
+from pollerd.simulator import Population, Simulator, SimulatorConfig, Step
+
+QUICK = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"'
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,12 @@ class Daemon:
     async def get(self, path: str) -> Reply:
         return await self.ask("GET", path)
 
+    async def follow(self, *ids: int) -> Any:
+        """Hand messages over that are delivered soon; the answer."""
+        for message_id in ids:
+            self.simulator.truth.add(message_id, steps=[Step(0.0, "ENROUTE", None), Step(300.0, "DELIVERED", None)])
+        return (await self.ask("POST", "/messages", {"ids": ids})).json
+
     async def ended(self, *ids: int) -> None:
         """Wait until the messages are done with."""
         for message_id in ids:
@@ -87,7 +95,7 @@ class Daemon:
                 await asyncio.sleep(0.02)
 
 
-def write_config(folder: Path, url: str, more: str = "") -> Path:
+def write_config(folder: Path, url: str, more: str = "", backoff: str = QUICK) -> Path:
     """A configuration for a daemon in `folder`."""
     path = folder / "pollerd.toml"
     path.write_text(
@@ -95,19 +103,18 @@ def write_config(folder: Path, url: str, more: str = "") -> Path:
         f'[store]\npath = "{folder}/pollerd.db"\n[control]\nsocket = "{folder}/control.sock"\n'
         f'[limits]\nrequests_per_second = 500\n[outputs.file]\npath = "{folder}/events.ndjson"\n'
         f'[outputs.socket]\npath = "{folder}/events.sock"\n'
-        '[backoff]\npolicy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"\n'
-        f"{more}"
+        f"[backoff]\n{backoff}\n{more}"
     )
     path.chmod(0o600)
     return path
 
 
 @asynccontextmanager
-async def daemon(folder: Path, *, speed: float = 3000.0, more: str = "") -> AsyncIterator[Daemon]:
+async def daemon(folder: Path, *, speed: float = 3000.0, more: str = "", backoff: str = QUICK) -> AsyncIterator[Daemon]:
     """A daemon and its simulated gateway, which knows every id; stopped in order on leaving."""
     population = Population(any_id=True, visibility_median=0.0)
     async with Simulator(SimulatorConfig(speed=speed, population=population)) as simulator:
-        app = App(load(write_config(folder, simulator.url, more), {}))
+        app = App(load(write_config(folder, simulator.url, more, backoff), {}))
         running = asyncio.create_task(app.run())
         started = asyncio.create_task(app.started.wait())
         await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)

@@ -52,7 +52,7 @@ def test_exposure_is_at_most_1_2() -> None:
     [
         "Type=notify",
         "NotifyAccess=main",
-        "ExecReload=/bin/kill -HUP $MAINPID",
+        'ExecReload=/bin/sh -c "kill -HUP $MAINPID"',
         "WatchdogSec=30",
         "Restart=always",
         "RestartSec=2",

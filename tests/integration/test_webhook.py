@@ -1,4 +1,4 @@
-"""The webhook output against a real receiver: the vendor's post, its retries, order, restarts, and who may be posted to."""
+"""The webhook output against a real receiver: the vendor's post, retries, order, restarts, and who is posted to."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.output_kit import opened, running, until
-from tests.integration.webhook_kit import SECRET, Receiver, change, flaky, free_port, receiving, secret, tell
 
 from pollerd import events
 from pollerd.clock import SystemClock
@@ -26,6 +24,8 @@ from pollerd.outputs.webhook import WebhookOutput
 from pollerd.ports import DeliveryState
 from pollerd.store.deliveries import Deliveries, count_undelivered, read_undelivered, retry_parked
 from pollerd.store.store import Store
+from tests.integration.output_kit import opened, running, until
+from tests.integration.webhook_kit import SECRET, Receiver, change, flaky, free_port, receiving, secret, tell
 
 STATES = ("BUFFERED", "ENROUTE", "DELIVERED")
 

@@ -14,12 +14,12 @@ from typing import Any
 import jwt
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from tests.integration.output_kit import status
 
 from pollerd import events
 from pollerd.config.secret import InlineSecret, Origin, Secret, SecretKind
 from pollerd.ports import Batch
 from pollerd.store.store import Store
+from tests.integration.output_kit import status
 
 SECRET = "not long"
 """Shorter than what PyJWT warns of: secrets are the receiver's choice."""

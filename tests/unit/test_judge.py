@@ -123,6 +123,11 @@ def test_a_message_sent_in_the_past_is_due_at_once_and_a_scheduled_one_is_not() 
     assert SENT <= coming.next_poll_at <= SENT + 60
 
 
+def test_a_sendtime_ahead_of_a_slow_clock_holds_nothing_up() -> None:
+    answer = Answer((Recipient(1, "ENROUTE"),), sendtime=SENT + 3600)
+    assert judge().settle(message(), answer, SENT + 5, 0.0).message.next_poll_at <= SENT + 105
+
+
 def test_a_sendtime_ahead_is_waited_for() -> None:
     answer = Answer((Recipient(1, "SCHEDULED"),), sendtime=SENT + 800)
     result = judge().settle(message(), answer, SENT + 10, 0)

@@ -283,6 +283,18 @@ def test_answers_that_never_come_do_not_hold_up_the_probe_for_good() -> None:
 # -- reasons that change
 
 
+def test_an_outage_that_shows_itself_in_turns_is_one_hold_with_growing_pauses() -> None:
+    bench = Bench()
+    for _ in range(TROUBLES_BEFORE_HOLD):
+        bench.ask(UNREACHABLE)
+    pauses = []
+    for reason in (HoldReason.SERVER_ERRORS, HoldReason.THROTTLED, HoldReason.UNREACHABLE) * 3:
+        pauses.append(bench.limiter.delay())
+        bench.ask(trouble(reason))
+    assert pauses[-1] > 20
+    assert bench.types == [events.ACCOUNT_HELD]
+
+
 def test_another_reason_is_told_once() -> None:
     bench = Bench()
     for _ in range(TROUBLES_BEFORE_HOLD):

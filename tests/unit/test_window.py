@@ -142,8 +142,27 @@ async def test_the_highest_rank_goes_first_and_order_holds_within_a_bucket() -> 
             return float(message.id % 2)
 
     window = Window("default", Odd())
-    await window.fill(Rows(*(at(i, NOW - 100 + i) for i in range(1, 7))), NOW, nothing)
+    await window.fill(Rows(*(at(i, NOW - 10 + i) for i in range(1, 7))), NOW, nothing)
     assert drained(window, NOW) == [1, 3, 5, 2, 4, 6]
+
+
+async def test_while_much_is_late_every_second_poll_goes_to_the_youngest() -> None:
+    class ByAge(FirstDue):
+        def bucket(self, message: Message) -> str:
+            return f"sent {message.sent_at:.0f}"
+
+        def rank(self, message: Message, now: float) -> float:
+            return now - message.sent_at
+
+    window = Window("default", ByAge())
+    late = [msgspec.structs.replace(at(i, NOW - 3600), sent_at=float(i)) for i in range(1, 7)]
+    await window.fill(Rows(*late), NOW, nothing)
+    assert drained(window, NOW) == [6, 1, 5, 2, 4, 3]
+
+
+async def test_within_a_bucket_too() -> None:
+    window = await filled(Rows(*(at(i, NOW - 3600 + i) for i in range(1, 7))))
+    assert drained(window, NOW) == [6, 1, 5, 2, 4, 3]
 
 
 async def test_a_step_of_the_clock_moves_everything_with_it() -> None:

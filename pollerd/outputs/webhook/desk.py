@@ -40,7 +40,7 @@ class Desk:
         self._chains: dict[int, deque[Job]] = {}
         self._next: list[Job] = []
         self._kept: dict[int, Delivery] = {}
-        self._gone: list[int] = []
+        self._taken: list[Job] = []
         self._freed: list[int] = []
 
     @property
@@ -51,7 +51,7 @@ class Desk:
     @property
     def changed(self) -> bool:
         """Whether there is something to save."""
-        return bool(self.place != self._saved or self._kept or self._gone or self._freed)
+        return bool(self.place != self._saved or self._kept or self._taken or self._freed)
 
     def wants(self, event: Event) -> bool:
         """Whether the event is posted at all."""
@@ -113,10 +113,7 @@ class Desk:
             if not job.stored:
                 self._keep(msgspec.structs.replace(delivery, next_at=now))
         elif reply.taken:
-            if job.stored:
-                self._gone.append(delivery.seq)
-            else:
-                self._keep(msgspec.structs.replace(delivery, body=b"", state=DeliveryState.DELIVERED))
+            self._taken.append(job)
         else:
             done = self._failed(delivery, reply.detail, now)
         self._go_on(job, chain, lanes, done=done)
@@ -162,15 +159,16 @@ class Desk:
 
     def change(self, now: float) -> DeliveryChange:
         """All that is to be saved; it counts as saved from now on."""
-        kept = [d for d in self._kept.values() if d.state is not DeliveryState.DELIVERED or d.seq > self.place]
+        # Above the place it is not enough to forget an event: a restart would read it from the log again.
+        marks = [_mark(job.delivery) for job in self._taken if job.delivery.seq > self.place]
         change = DeliveryChange(
             cursor=Cursor(self._name, self.place, self._routes.note),
-            kept=kept,
-            gone=self._gone,
+            kept=[*self._kept.values(), *marks],
+            gone=[job.delivery.seq for job in self._taken if job.stored and job.delivery.seq <= self.place],
             freed=self._freed,
             at=now,
         )
-        self._kept, self._gone, self._freed = {}, [], []
+        self._kept, self._taken, self._freed = {}, [], []
         self._saved = self.place
         return change
 
@@ -179,3 +177,7 @@ class Desk:
         started, self._next = self._next, []
         for job in started:
             lanes[job.delivery.lane].put(job)
+
+
+def _mark(delivery: Delivery) -> Delivery:
+    return msgspec.structs.replace(delivery, body=b"", state=DeliveryState.DELIVERED, next_at=None)

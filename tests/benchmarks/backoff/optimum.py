@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from pollerd.backoff.plan import envelope, weight
 from tests.benchmarks.backoff.populations import Operator, Population
@@ -32,7 +33,7 @@ def _curves(operator: Operator) -> tuple[list[float], list[float], list[float], 
     dates = [operator.expiry - 1e-3, operator.expiry + operator.blur * 0.25, operator.expiry + operator.blur * 0.5]
     ages = sorted({a for a in ages if a < end} | {*dates, operator.expiry + operator.blur * 0.75, end + 1e-3})
     survival, weighted, moment, plain = [1.0], [0.0], [0.0], [0.0]
-    for a, b in zip(ages, ages[1:], strict=False):
+    for a, b in pairwise(ages):
         s = operator.survival(b)
         mass, middle = survival[-1] - s, (a + b) / 2
         survival.append(s)
@@ -43,7 +44,6 @@ def _curves(operator: Operator) -> tuple[list[float], list[float], list[float], 
 
 
 def _at(population: Population, price: float, k: int) -> Bound:
-    entries: dict[int, list[tuple[float, float, float]]] = {}
     solved = []
     for share, operator in population.shares():
         ages, survival, weighted, moment, plain = _curves(operator)
@@ -71,7 +71,6 @@ def _at(population: Population, price: float, k: int) -> Bound:
             n_weighted += share * (entry + cost[i] - price * polls[i])
         if best is None or total < best[0]:
             best = (total, Bound(n_polls, n_delay, n_weighted))
-    del entries
     assert best is not None
     return best[1]
 

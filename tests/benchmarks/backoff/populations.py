@@ -13,7 +13,7 @@ DAY = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A share of an operator's messages with log-normal delays: median in seconds and the deviation of the logarithm."""
+    """A share of the messages with log-normal delays: median in seconds, and the deviation of the logarithm."""
 
     share: float
     median: float
@@ -22,7 +22,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """`weight` of the traffic; what is in none of the `parts` never arrives and expires at `expiry` (+ up to `blur`)."""
+    """`weight` of the traffic; what is in none of the `parts` expires at age `expiry` (and up to `blur` later)."""
 
     key: str
     weight: float

@@ -42,7 +42,7 @@ class Freeze:
 
 
 def traffic(
-    population: Population, n: int, rate: float, seed: int, k: int = 1, freeze: Freeze | None = None
+    population: Population, n: int, rate: float, seed: int, k: int = 1, *, freeze: Freeze | None = None
 ) -> list[Message]:
     """`n` messages at `rate` a second (Poisson; rate 0: all at once), each with `k` recipients of one operator."""
     rng = Random(seed)
@@ -131,12 +131,10 @@ def run(policy: Driven, messages: Sequence[Message], *, timestamps: bool = True)
             del pending[id(m)]
         if wake := policy.take_wake():
             for other in _concerned(pending, wake):
-                base = policy.base_for(other.key, other.submit, other.base)
-                if base != other.base:
-                    other.base = base
-                    other.version += 1
-                    delay = policy.next_delay(now, other.key, other.submit, base, len(other.changes))
-                    heapq.heappush(heap, (now + delay, next(order), other.version, other))
+                other.base = policy.base_for(other.key, other.submit, other.base)
+                other.version += 1
+                delay = policy.next_delay(now, other.key, other.submit, other.base, len(other.changes))
+                heapq.heappush(heap, (now + delay, next(order), other.version, other))
     return clock
 
 

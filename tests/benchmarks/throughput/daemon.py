@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import socket as socketlib
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +20,8 @@ from pathlib import Path
 from pollerd.store import schema
 
 FIRST_ID = 10**12
+STEP = 7919
+"""Due times are a permutation of the ids: this many places further with each id. A prime, dividing no size."""
 POLLERD = (sys.executable, "-m", "pollerd")
 
 
@@ -62,16 +67,60 @@ class Daemon:
 
     def start(self) -> None:
         log = (self.folder / "log").open("ab")
+        log.write(b"[starting]\n")
+        log.flush()
         self.process = subprocess.Popen([*POLLERD, "run", "-c", str(self.config)], stderr=log, stdout=log)
 
     def stop(self) -> None:
         if self.process is not None:
+            # One that was stopped in its tracks must go on to end.
+            self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(30)
             self.process = None
 
     def command(self, *arguments: str, given: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run([*POLLERD, *arguments, "-c", str(self.config)], input=given, capture_output=True, check=True)
+        return subprocess.run(
+            [*POLLERD, *arguments, "-c", str(self.config)], input=given, capture_output=True, check=True
+        )
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text(encoding="utf-8")
+
+    def ready(self) -> None:
+        """Return when it has said that it runs."""
+        wait_until(lambda: "[started]" in self.log.rpartition("[starting]")[2], 60.0, 0.005)
+
+    def tracked(self, ids: bytes) -> tuple[float, float]:
+        """Hand ids over through `track -`; seconds from start to end, and the largest memory, in MB."""
+        feed = self.folder / "ids"
+        feed.write_bytes(ids)
+        began = time.monotonic()
+        with feed.open("rb") as given:
+            process = subprocess.Popen(
+                [*POLLERD, "track", "-", "-c", str(self.config)], stdin=given, stdout=subprocess.DEVNULL
+            )
+            _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, process.args)
+        return time.monotonic() - began, used.ru_maxrss / 1024
+
+    def make_due(self, count: int) -> None:
+        """Make some messages due, as after a while without a daemon."""
+        connection = sqlite3.connect(self.database, isolation_level=None)
+        try:
+            connection.execute(
+                "UPDATE messages SET next_poll_at = ? WHERE id IN (SELECT id FROM messages WHERE state = 1 LIMIT ?)",
+                (time.time() - 1.0, count),
+            )
+        finally:
+            connection.close()
 
     def fill(self, count: int, due: tuple[float, float]) -> None:
         """Put `count` pending messages there, next polls spread evenly between two instants (UNIX seconds).
@@ -92,6 +141,8 @@ def _bulk(connection: sqlite3.Connection, count: int, due: tuple[float, float]) 
 
     blob = blob_from_recipients((Recipient(4512345678, "ENROUTE", 1764000000.0, None, None, "DK", "238", "1"),))
     now = time.time()
+    # Nothing to roll back, nothing to sync: the file is thrown away.
+    connection.execute("PRAGMA journal_mode = OFF")
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA cache_size = -400000")
     connection.execute("BEGIN IMMEDIATE")
@@ -103,16 +154,16 @@ def _bulk(connection: sqlite3.Connection, count: int, due: tuple[float, float]) 
         WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1)
         INSERT INTO messages (id, sent_at, state, next_poll_at, next_reason, polls, base, first_poll_at, last_poll_at,
             last_answer, seen_at, sendtime, recipients)
-        SELECT ?2 + i, ?3 - 600, 1, ?4 + (?5 - ?4) * ((i * 7919) % ?1) / ?1, 'exponential at age 600 s', 3, ?3 - 600,
+        SELECT ?2 + i, ?3 - 600, 1, ?4 + (?5 - ?4) * ((i * ?7) % ?1) / ?1, 'exponential at age 600 s', 3, ?3 - 600,
             ?3 - 590, ?3 - 10, '200', ?3 - 10, 1764000000.0, ?6
         FROM n
         """,
-        (count, FIRST_ID, now, *due, blob),
+        (count, FIRST_ID, now, *due, blob, STEP),
     )
     connection.execute(index)
     connection.execute("INSERT OR REPLACE INTO counters (name, value) VALUES ('pending', ?)", (count,))
     connection.execute("COMMIT")
-    connection.execute("PRAGMA wal_checkpoint (TRUNCATE)")
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 @contextmanager
@@ -152,6 +203,35 @@ path = "{made.events}"
 [credit]
 check_every = "1d"
 """
+
+
+class Listener:
+    """A reader of the event socket that counts what it hears."""
+
+    def __init__(self, path: Path) -> None:
+        self.events = 0
+        self._socket = socketlib.socket(socketlib.AF_UNIX)
+        self._socket.connect(str(path))
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def close(self) -> None:
+        self._socket.shutdown(socketlib.SHUT_RDWR)
+        self._socket.close()
+
+    def _read(self) -> None:
+        while block := self._socket.recv(1 << 20):
+            self.events += block.count(b"\n")
+
+
+@contextmanager
+def listener(made: Daemon) -> Iterator[Listener]:
+    """Somebody who listens at the event socket."""
+    wait_until(made.socket.exists)
+    heard = Listener(made.socket)
+    try:
+        yield heard
+    finally:
+        heard.close()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0, every: float = 0.01) -> float:

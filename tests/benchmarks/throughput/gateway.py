@@ -12,10 +12,11 @@ from urllib.request import urlopen
 
 
 class Count(NamedTuple):
-    """Reads answered so far, at an instant of the monotonic clock."""
+    """Reads answered so far, at an instant of the monotonic clock; the first one (0: none) since `forget`."""
 
     reads: int
     at: float
+    first: float
 
 
 class Stub:
@@ -26,7 +27,7 @@ class Stub:
 
     def count(self) -> Count:
         found = self._ask("count")
-        return Count(found["reads"], found["at"])
+        return Count(found["reads"], found["at"], found["first"])
 
     def notes(self) -> dict[str, Any]:
         """Everything it has noted since it was last told to forget."""

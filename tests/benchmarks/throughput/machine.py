@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
+import resource
+import sqlite3
 from pathlib import Path
 from typing import Final
 
@@ -35,3 +38,23 @@ def _status(pid: int, name: str) -> float:
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
     raise ProcessLookupError(pid)
+
+
+def children() -> float:
+    """Seconds of processor time that ended child processes have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def described() -> str:
+    """The machine and what runs on it, in a few words."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    python = platform.python_version()
+    return f"{os.cpu_count()} cores ({model}), Python {python}, SQLite {sqlite3.sqlite_version}"

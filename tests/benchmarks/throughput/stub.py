@@ -2,8 +2,8 @@
 
 Speaks just enough HTTP/1.1 to answer `GET /rest/mtsms/<id>`: keep-alive, one fixed body a mode. `GET /count` tells how
 many reads were answered so far, `GET /notes` when (monotonic clock), of each id the first time only with `--note`; `GET
-/forget` empties the notes. Modes: `enroute` and `buffered` (never change), `flip` (another transient state at every read),
-`many` (message 1 has 10,000 recipients, 100 of which change at every read; all others are `enroute`).
+/forget` empties the notes. Modes: `enroute` and `buffered` (never change), `flip` (another transient state at every
+read), `many` (message 1 has 10,000 recipients, 100 of which change at every read; all others are `enroute`).
 """
 
 from __future__ import annotations
@@ -97,7 +97,6 @@ class Answers:
         answer = self._bodies[next(self._turn) // 64 % len(self._bodies)] if len(self._bodies) > 1 else self._bodies[0]
         return answer.replace(self._marker, message_id.rjust(13), 1)
 
-
     def notes(self) -> dict[str, object]:
         noted = list(self.noted.items())
         return {"reads": self.reads, "first": self.first, "noted": noted, "times": self.times, "many": self.many_at}
@@ -117,7 +116,7 @@ class Protocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def _count(self) -> dict[str, object]:
-        return {"reads": self._answers.reads, "at": time.monotonic()}
+        return {"reads": self._answers.reads, "at": time.monotonic(), "first": self._answers.first}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)

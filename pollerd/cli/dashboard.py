@@ -1,0 +1,259 @@
+"""The look at the daemon, painted for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from pollerd.status import words
+from pollerd.status.document import AccountDocument, CountryDocument, StatusDocument
+from pollerd.status.look import Look
+from pollerd.status.words import Sentence
+from pollerd.terminal import screen
+from pollerd.terminal.text import ago, counted, duration, shortened, size
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+_TONES: Final = {"good": "green", "plain": "", "warn": "yellow", "bad": "bold red"}
+_MARKS: Final = "▁▂▃▄▅▆▇█"
+_LABEL: Final = 10
+_BAR: Final = 16
+_SPARK: Final = 30
+_COUNTRIES: Final = 8
+_LOG: Final = 3
+
+
+def picture(look: Look, height: int | None = None) -> RenderableType:
+    """Everything; with `height`, at most so many lines as far as that can be."""
+    from rich.console import Group
+
+    seen = look.document
+    parts: list[RenderableType] = [_headline(look), *_lateness(look), screen.plain("")]
+    facts = _facts(look)
+    parts += [*facts, screen.plain("")]
+    groups = _groups(seen)
+    parts.append(groups)
+    tail = [*_accounts(look), *_outputs(look), *_log(look)]
+    used = 4 + len(parts) + _lines(seen) + len(tail)
+    room = _COUNTRIES if height is None else max(0, min(_COUNTRIES, height - used - 3))
+    if (countries := _countries(seen, room)) is not None:
+        parts += [screen.plain(""), countries]
+    return Group(*parts, screen.plain(""), *tail)
+
+
+def spark(values: Sequence[float], width: int = _SPARK) -> str:
+    """The last values as little bars, each as high as its share of the highest."""
+    shown = _thinned(values, width)
+    top = max(shown, default=0.0)
+    if top <= 0:
+        return _MARKS[0] * len(shown)
+    return "".join(_MARKS[min(len(_MARKS) - 1, int(value / top * len(_MARKS)))] for value in shown)
+
+
+def _thinned(values: Sequence[float], width: int) -> list[float]:
+    """At most `width` values: neighbours averaged."""
+    each = -(-len(values) // width) if values else 1
+    parts = [values[max(0, end - each) : end] for end in range(len(values), 0, -each)]
+    return [sum(part) / len(part) for part in reversed(parts)]
+
+
+def _headline(look: Look) -> Text:
+    seen = look.document
+    line = _said(words.headline(seen, running=look.running), bold=True)
+    if seen.uptime:
+        line.append_text(screen.plain(f" for {duration(seen.uptime)}", "dim"))
+    where = f"{seen.database.path}, {size(seen.database.size)}, {counted(seen.database.last_seq, 'event')}"
+    return line.append("\n").append_text(screen.plain(where, "dim"))
+
+
+def _lateness(look: Look) -> list[Text]:
+    return [_said(sentence, mark="! ") for sentence in words.late(look.document, look.now)]
+
+
+def _said(sentence: Sentence, *, bold: bool = False, mark: str = "") -> Text:
+    style = _TONES[sentence.tone]
+    return screen.plain(mark + shortened(sentence.text, 240), f"bold {style}".strip() if bold else style)
+
+
+def _fact(label: str, *parts: Text | str) -> Text:
+    line = screen.plain(f"{label:<{_LABEL}}", "dim")
+    for part in parts:
+        line.append_text(screen.plain(part) if isinstance(part, str) else part)
+    return line
+
+
+def _facts(look: Look) -> list[RenderableType]:
+    seen = look.document
+    counts = seen.messages
+    pending = f"{counts.pending + counts.new:,}"
+    line = _fact("messages", screen.plain(pending, "bold cyan"), " pending, ")
+    line.append_text(screen.plain(f"{counts.finished:,}", "bold green")).append(" finished, ")
+    line.append_text(screen.plain(f"{counts.gave_up:,}", "bold red" if counts.gave_up else "bold")).append(" gave up")
+    if counts.gave_up:
+        line.append_text(screen.plain(" (take up again with: pollerd retry --all)", "dim"))
+    oldest = words.at(seen.oldest_pending_sent_at)
+    waiting = [f"the oldest sent {ago(oldest, look.now)}"] if oldest is not None else []
+    waiting += [f"{_capped(counts.new)} not planned yet"] if counts.new else []
+    found: list[RenderableType] = [line]
+    if waiting:
+        found.append(_fact("", screen.plain(", ".join(waiting), "dim")))
+    found.append(_polls(look))
+    if seen.delivery is not None and (known := seen.delivery.detection) is not None:
+        text = f"{duration(known.median)} after the gateway knew (median), {duration(known.p95)} at most for 95 %"
+        found.append(_fact("news told", text))
+    forecasts = [(account, account.forecast) for account in seen.accounts if account.forecast is not None]
+    for number, (account, forecast) in enumerate(forecasts):
+        name = f"{account.name}: " if len(forecasts) > 1 else ""
+        found.append(_fact("" if number else "outlook", name, _said(words.outlook(forecast, look.now))))
+    return found
+
+
+def _polls(look: Look) -> Text:
+    seen = look.document
+    limit = sum(account.rate for account in seen.accounts)
+    parts: list[Text | str] = []
+    if look.rate is not None:
+        parts += [screen.plain(f"{look.rate:.1f}", "bold"), f" a second of {limit:g} allowed  "]
+    beats = [beat.polls_per_second for beat in seen.throughput]
+    if len(beats) > 1:
+        minutes = round(len(beats) / 4)
+        parts += [screen.plain(spark(beats), "cyan"), screen.plain(f" last {max(1, minutes)} min  ", "dim")]
+    ended = seen.messages.finished + seen.messages.gave_up
+    if ended + seen.messages.pending:
+        parts.append(f"{seen.polls / (ended + seen.messages.pending):.1f} a message")
+    return _fact("polls", *parts)
+
+
+def _lines(seen: StatusDocument) -> int:
+    """Lines that the groups take."""
+    states = len(seen.delivery.reached) if seen.delivery is not None else 0
+    return 2 + max(sum(1 for group in seen.ages if group.count), states)
+
+
+def _groups(seen: StatusDocument) -> Table:
+    """Pending by age, and beside it the states that recipients reached."""
+    from rich.table import Table
+
+    both = Table.grid(padding=(0, 4))
+    both.add_row(_ages(seen), _funnel(seen))
+    return both
+
+
+def _ages(seen: StatusDocument) -> RenderableType:
+    made = screen.table("pending", "", "messages", right=("messages",))
+    shown = [(name, g) for name, g in zip(words.age_names(seen.ages), seen.ages, strict=True) if g.count]
+    if not shown:
+        return _fact("pending", "nothing" if not seen.messages.pending + seen.messages.new else "ages not known yet")
+    top = max(group.count for _, group in shown)
+    for name, group in shown:
+        screen.row(made, name, _bar(group.count, top, "cyan"), f"{group.count:,}")
+    return made
+
+
+def _funnel(seen: StatusDocument) -> RenderableType:
+    delivery = seen.delivery
+    if delivery is None or not delivery.seen:
+        return screen.plain("")
+    made = screen.table("recipients", "", "reached", right=("reached",))
+    screen.row(made, "seen", _bar(delivery.seen, delivery.seen, "blue"), f"{delivery.seen:,}")
+    for state, count in delivery.reached.items():
+        share = min(1.0, count / delivery.seen)
+        style = screen.STATE_STYLES.get(state, "cyan")
+        screen.row(
+            made, screen.state(state), _bar(min(count, delivery.seen), delivery.seen, style), f"{count:,} {share:5.1%}"
+        )
+    return made
+
+
+def _bar(count: int, top: int, style: str) -> Text:
+    if not count:
+        return screen.plain("")
+    return screen.plain("█" * max(1, round(count / max(top, 1) * _BAR)), style)
+
+
+def _countries(seen: StatusDocument, most: int) -> RenderableType | None:
+    if seen.delivery is None or not seen.delivery.countries or most < 1:
+        return None
+    numbers = ("ended", "delivered", "median", "95 %")
+    made = screen.table("country", *numbers, "2 s to 1 d", "otherwise", right=numbers)
+    for country in seen.delivery.countries[:most]:
+        ended = sum(country.states.values())
+        delivered = country.states.get("DELIVERED", 0)
+        others = ", ".join(f"{count:,} {state}" for state, count in country.states.items() if state != "DELIVERED")
+        screen.row(
+            made,
+            country.country,
+            f"{ended:,}",
+            f"{delivered / ended:.1%}" if ended else "",
+            "" if country.median is None else duration(country.median),
+            "" if country.p95 is None else duration(country.p95),
+            screen.plain(_times(country), "green"),
+            screen.plain(shortened(others, 40), "dim"),
+        )
+    return made
+
+
+def _times(country: CountryDocument) -> str:
+    return spark([float(count) for count in country.times], len(country.times)) if any(country.times) else ""
+
+
+def _accounts(look: Look) -> list[Text]:
+    found = []
+    for account in look.document.accounts:
+        line = _fact("account", screen.plain(shortened(account.name, 40), "bold"), ": ", _polling(account, look))
+        line.append(f", {_capped(account.due)} due")
+        if account.late:
+            line.append(", ").append_text(screen.plain(f"{_capped(account.late)} late", "yellow"))
+        if (when := words.at(account.next_poll_at)) is not None:
+            line.append(f", next poll {'now' if when <= look.now else ago(when, look.now)}")
+        if account.credit is not None:
+            credit = f"{account.credit:,.2f} {account.currency or ''}".strip()
+            line.append(", credit ").append_text(screen.plain(credit, "red" if account.credit_low else ""))
+        found.append(line)
+        if (todo := words.advice(account)) is not None:
+            found.append(_fact("", screen.plain(f"→ {todo}", "bold")))
+    return found
+
+
+def _polling(account: AccountDocument, look: Look) -> Text:
+    if (held := words.hold(account, look.now)) is not None:
+        return _said(held)
+    if not look.running:
+        return screen.plain("stopped", "red")
+    if account.rate < account.rate_limit * 0.99:
+        return screen.plain(f"throttled to {account.rate:.1f} of {account.rate_limit:g} a second", "yellow")
+    return screen.plain("polling", "green")
+
+
+def _outputs(look: Look) -> list[Text]:
+    outputs = look.document.outputs
+    well = [output.name for output in outputs if not output.lag and not output.trouble]
+    found = [_fact("outputs", f"{', '.join(well)}: ", screen.plain("everything is told", "green"))] if well else []
+    for output in outputs:
+        if not output.lag and not output.trouble:
+            continue
+        since = words.at(output.behind_since)
+        waited = "" if since is None else f", for {duration(max(0.0, look.now - since))}"
+        line = _fact("output", f"{output.name}: ")
+        line.append_text(screen.plain(f"{counted(output.lag, 'event')} behind{waited}", "yellow"))
+        if output.trouble:
+            line.append(": ").append_text(screen.plain(shortened(output.trouble, 160), "red"))
+        found.append(line)
+    return found
+
+
+def _log(look: Look) -> list[Text]:
+    found = []
+    for record in look.document.log[-_LOG:]:
+        when = words.at(record.at)
+        style = "red" if record.level == "error" else "yellow"
+        line = _fact(record.level, screen.plain("" if when is None else f"{words.clock(when, look.now)} ", "dim"))
+        found.append(line.append_text(screen.plain(shortened(record.message, 160), style)))
+    return found
+
+
+def _capped(count: int) -> str:
+    return f"over {words.CAP:,}" if count >= words.CAP else f"{count:,}"

@@ -1,0 +1,166 @@
+"""The life of a message in order: sent, polled, states with the gateway's time and ours, what comes next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import msgspec
+
+from pollerd import errorcodes, events, lifecycle, trail
+from pollerd.model import HoldReason, Message, Recipient, State
+from pollerd.status.words import Tone
+from pollerd.terminal.text import counted, duration
+
+_body = msgspec.json.Decoder(events.Body)
+_RANK: Final = {"sent": 0, "poll": 1, "state": 2, "end": 3, "next": 4}
+_MANY: Final = 3
+"""Recipients from which states of one moment are told as a sum."""
+
+_FAILURES: Final = {
+    HoldReason.UNAUTHORIZED: "refused: the credentials are not accepted",
+    HoldReason.FORBIDDEN: "refused: no right to read",
+    HoldReason.THROTTLED: "refused: too many requests",
+    HoldReason.UNREACHABLE: "no answer: the gateway could not be reached",
+    HoldReason.SERVER_ERRORS: "no answer: the gateway had trouble",
+}
+
+
+class Entry(NamedTuple):
+    """Something that happened at `at` (UNIX seconds), or will (`kind` is `next`)."""
+
+    at: float
+    kind: str
+    text: str
+    tone: Tone = "plain"
+    state: str | None = None
+    """The delivery state that it is about."""
+
+
+def timeline(message: Message, log: Iterable[events.Event]) -> list[Entry]:
+    """All that is known, the oldest first. `log` holds the message's events in order."""
+    found = [Entry(message.sent_at, "sent", "sent")]
+    if message.sendtime is not None and message.sendtime > message.sent_at + 1:
+        found.append(Entry(message.sendtime, "sent", "scheduled to be sent now"))
+    found += _polls(message)
+    found += _told(log, message)
+    return sorted(found, key=lambda entry: (entry.at, _RANK.get(entry.kind, 9)))
+
+
+def forgotten(message: Message) -> int:
+    """Polls that were made and are not kept in the row."""
+    return max(0, message.polls - sum(1 for poll in trail.polls(message.trail) if not poll.failed))
+
+
+def _polls(message: Message) -> list[Entry]:
+    several = len(message.recipients) > 1
+    return [_poll(poll, several=several, total=len(message.recipients)) for poll in trail.polls(message.trail)]
+
+
+def _poll(poll: trail.Poll, *, several: bool, total: int) -> Entry:
+    match poll.answer:
+        case trail.NOT_FOUND:
+            return Entry(poll.at, "poll", "polled: 404, not known to the gateway (yet)", "warn")
+        case trail.REFUSED:
+            return Entry(poll.at, "poll", "polled: the gateway refused this message or sent nonsense", "warn")
+    if poll.failed:
+        return Entry(poll.at, "poll", f"polled: {_FAILURES[HoldReason(poll.answer)]}", "warn")
+    if several:
+        left = f"{poll.pending:,} of {total:,} without a final state" if poll.pending else "all have a final state"
+        return Entry(poll.at, "poll", f"polled: {left}")
+    return Entry(poll.at, "poll", f"polled: {poll.answer}", state=poll.answer)
+
+
+def _told(log: Iterable[events.Event], message: Message) -> list[Entry]:
+    found: list[Entry] = []
+    together: dict[tuple[str, str | None, str], list[events.Status]] = {}
+    for event in log:
+        try:
+            body = _body.decode(event.body)
+        except msgspec.ValidationError:
+            continue
+        match body:
+            case events.Status():
+                together.setdefault((body.observed_at, body.previous, body.status), []).append(body)
+            case events.Completed():
+                found.append(Entry(_at(body.observed_at), "end", _completed(body, message), "good"))
+            case events.GaveUp():
+                found.append(Entry(_at(body.observed_at), "end", _gave_up(body), "bad"))
+            case _:
+                continue
+    for bodies in together.values():
+        found += [_status(body) for body in bodies] if len(bodies) < _MANY else [_sum(bodies)]
+    return found
+
+
+def _completed(body: events.Completed, message: Message) -> str:
+    counts = ", ".join(f"{count:,} {status}" for status, count in body.counts.items())
+    after = duration(max(0.0, _at(body.observed_at) - message.sent_at))
+    return f"complete after {after} and {counted(body.polls, 'poll')}: {counts}"
+
+
+def _gave_up(body: events.GaveUp) -> str:
+    left = f"{counted(body.pending, 'recipient')} without a final state" if body.pending else "never seen"
+    return f"gave up: {body.reason.replace('_', ' ')}, {left}"
+
+
+def _status(body: events.Status) -> Entry:
+    seen = _at(body.observed_at)
+    before = f"{body.previous} → " if body.previous else ""
+    text = f"{body.msisdn}: {before}{body.status}"
+    reason = errorcodes.words(body.code) or body.error
+    if body.code or reason:
+        text += f", {': '.join(part for part in (body.code, reason) if part)}"
+    late = seen - body.time
+    # The gateway's times are whole seconds.
+    text += f" (known {duration(late)} later)" if late >= 1.0 else ""
+    return Entry(min(float(body.time), seen), "state", text, _tone(body.status), body.status)
+
+
+def _sum(bodies: Sequence[events.Status]) -> Entry:
+    first = bodies[0]
+    before = f"{first.previous} → " if first.previous else ""
+    worst = max(_at(body.observed_at) - body.time for body in bodies)
+    late = f" (known {duration(worst)} later at most)" if worst >= 1.0 else ""
+    when = min(float(body.time) for body in bodies)
+    text = f"{len(bodies):,} recipients: {before}{first.status}{late}"
+    return Entry(min(when, _at(first.observed_at)), "state", text, _tone(first.status), first.status)
+
+
+def _tone(status: str) -> Tone:
+    if status in (lifecycle.DELIVERED, "ACCEPTED"):
+        return "good"
+    return "bad" if lifecycle.is_final(status) else "plain"
+
+
+def exceptions(recipients: Sequence[Recipient]) -> list[Recipient]:
+    """Those one looks for: first without a final state, then failed."""
+    odd = [item for item in recipients if _oddness(item) < 2]
+    return sorted(odd, key=_oddness)
+
+
+def _oddness(item: Recipient) -> int:
+    if not lifecycle.is_final(item.status):
+        return 0
+    return 2 if item.status in (lifecycle.DELIVERED, "ACCEPTED") else 1
+
+
+def summary(recipients: Sequence[Recipient]) -> str:
+    """How many recipients stand in which state."""
+    counts = Counter(recipient.status for recipient in recipients)
+    if len(recipients) == 1:
+        return recipients[0].status
+    return ", ".join(f"{count:,} {status}" for status, count in counts.most_common()) or "not seen yet"
+
+
+def deadline(message: Message, give_up_after: float) -> float | None:
+    """When polling ends without a final state (UNIX seconds; time on hold comes on top); None when it has ended."""
+    if message.state not in (State.NEW, State.PENDING):
+        return None
+    return max(message.sent_at, message.sendtime or 0.0) + max(give_up_after, message.validity or 0.0)
+
+
+def _at(observed_at: str) -> float:
+    return datetime.fromisoformat(observed_at).timestamp()

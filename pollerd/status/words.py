@@ -1,0 +1,169 @@
+"""Sentences about the daemon: what stands still, what is late and why, when it is over, and what to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, Literal, NamedTuple
+
+from pollerd.status.document import AccountDocument, AgeDocument, StatusDocument
+from pollerd.status.forecast import Forecast
+from pollerd.terminal.text import ago, brief, counted, duration
+
+Tone = Literal["good", "plain", "warn", "bad"]
+CAP: Final = 100_000
+"""Counts of the database stop here."""
+
+ADVICE: Final[Mapping[str, str]] = {
+    "unauthorized": "put a valid token in place, polling goes on by itself; pollerd doctor names what is wrong with it",
+    "forbidden": "give the key its rights, or this machine's address its place in the account's list of allowed ones",
+    "throttled": "lower requests_per_second, or find out who else uses the account; polling goes on by itself",
+    "unreachable": "look at network, DNS and proxy with pollerd doctor; polling goes on by itself",
+    "server_errors": "nothing to do here: the gateway has trouble, polling goes on by itself",
+}
+
+
+class Sentence(NamedTuple):
+    """A sentence and how it is meant."""
+
+    text: str
+    tone: Tone = "plain"
+
+
+def at(text: str | None) -> float | None:
+    """An instant of a document as UNIX seconds."""
+    return None if not text else datetime.fromisoformat(text).timestamp()
+
+
+def clock(when: float, now: float) -> str:
+    """An instant by the wall clock, with the day when it is another one."""
+    local, today = time.localtime(when), time.localtime(now)
+    return time.strftime("%H:%M" if local[:3] == today[:3] else "%a %d %b %H:%M", local)
+
+
+def hold(account: AccountDocument, now: float) -> Sentence | None:
+    """Why an account is not polled, since when, until when."""
+    held = account.hold
+    if held is None:
+        if account.state == "unconfigured":
+            return Sentence("not in the configuration: its messages wait", "bad")
+        return None
+    since, until = at(held.since), at(held.until)
+    text = held.reason.replace("_", " ")
+    if held.detail:
+        text += f" ({held.detail})"
+    if since is not None:
+        text += f", for {duration(max(0.0, now - since))}"
+    if until is not None:
+        text += f", tried again {ago(until, now)}" if until > now else ", tried again now"
+    return Sentence(f"on hold: {text}", "bad")
+
+
+def advice(account: AccountDocument) -> str | None:
+    """What to do about a hold."""
+    if account.hold is not None:
+        return ADVICE.get(account.hold.reason)
+    if account.state == "unconfigured":
+        return (
+            f"add [accounts.{account.name}] to the configuration, or stop following its messages with pollerd untrack"
+        )
+    return None
+
+
+def outlook(found: Forecast, now: float) -> Sentence:
+    """The forecast in words."""
+    share = found.demand / found.rate if found.rate > 0 else 0.0
+    match found.kind:
+        case "stopped":
+            return Sentence("no daemon works on it: start it with pollerd run", "bad")
+        case "held":
+            after = ""
+            if found.backlog and found.drained_in is not None:
+                after = f"; the backlog of {_count(found.backlog)} is gone {_rough(found.drained_in)} after it"
+            return Sentence(f"nothing moves until the hold is over{after}", "bad")
+        case "overload":
+            late = "" if found.delay is None else f" or expect {_rough(found.delay)} delay in an hour"
+            return Sentence(
+                f"more arrives than the limit lets through ({found.demand:.1f} polls/s wanted, {found.rate:g} allowed):"
+                f" raise it to {found.needed_rate:g}/s{late}",
+                "bad",
+            )
+        case "drains":
+            ends = now + (found.drained_in or 0.0)
+            return Sentence(
+                f"at this rate the backlog of {_count(found.backlog)} is gone at {clock(ends, now)}", "warn"
+            )
+        case "keeps_up":
+            return Sentence(f"keeps up: what arrives asks for {share:.0%} of the limit", "good")
+        case _:
+            return Sentence("nothing to do", "good")
+
+
+def late(document: StatusDocument, now: float) -> list[Sentence]:
+    """What is late by a minute or more, and why."""
+    found: list[Sentence] = []
+    if document.problem:
+        found.append(Sentence(document.problem, "bad"))
+    for account in document.accounts:
+        if not account.late:
+            continue
+        found.append(Sentence(f"{account.name}: {_count(account.late)} polls late, {_why(account, document)}", "warn"))
+    if document.backoff.stalled:
+        names = ", ".join(document.backoff.stalled[:5])
+        found.append(
+            Sentence(f"deliveries seem to stand still at {names}: old messages are polled half as often", "warn")
+        )
+    return found
+
+
+def _why(account: AccountDocument, document: StatusDocument) -> str:
+    if document.pid == 0:
+        return "no daemon runs"
+    if account.state == "unconfigured":
+        return "its account is not in the configuration"
+    if account.hold is not None:
+        return f"the account is on hold ({account.hold.reason.replace('_', ' ')})"
+    if document.database.trouble:
+        return "the database cannot be written"
+    if account.forecast is None:
+        return "the daemon does not say why: its control socket cannot be reached"
+    if account.rate < account.rate_limit * 0.99:
+        return f"the gateway throttles: {account.rate:.1f} of {account.rate_limit:g} requests/s"
+    if account.asking >= account.connections:
+        return f"all {account.connections} connections are in use: answers are slow, or max_connections is too low"
+    return f"the limit of {account.rate_limit:g} requests/s binds"
+
+
+def _rough(seconds: float) -> str:
+    return brief(seconds) if seconds >= 60 else duration(seconds)
+
+
+def _count(number: int) -> str:
+    return f"over {CAP:,}" if number >= CAP else f"{number:,}"
+
+
+def age(group: AgeDocument, before: float | None) -> str:
+    """An age group: `to 5 min`, `over 3 d`."""
+    if group.up_to is not None:
+        return f"to {brief(group.up_to)}"
+    return f"over {brief(before or 0.0)}"
+
+
+def age_names(ages: list[AgeDocument]) -> list[str]:
+    """The names of all groups."""
+    before = [None, *(group.up_to for group in ages)]
+    return [age(group, last) for group, last in zip(ages, before, strict=False)]
+
+
+def headline(document: StatusDocument, *, running: bool) -> Sentence:
+    """The state of the daemon in one sentence."""
+    if not running:
+        return Sentence("The daemon does not run (start it with: pollerd run)", "bad")
+    process = f" (process {document.pid})" if document.pid else ""
+    held = [account for account in document.accounts if account.state == "held"]
+    if document.problem:
+        return Sentence(f"The daemon runs{process}, but something stands still", "bad")
+    if held:
+        return Sentence(f"The daemon runs{process}, {counted(len(held), 'account')} on hold", "warn")
+    return Sentence(f"The daemon runs{process}", "good")

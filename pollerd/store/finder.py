@@ -1,0 +1,66 @@
+"""Messages by a piece of their userref or by a whole telephone number. No index holds these: the search goes from the
+newest message down, stretch by stretch, and stops when its time is over; the next page goes on there.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from pollerd.model import MAX_MESSAGE_ID, Message, State
+from pollerd.store import rows
+from pollerd.store.pages import Pages, PlaceError
+from pollerd.store.statements import statements
+
+STRETCH: Final = 5000
+PATIENCE: Final = 0.25
+"""Seconds that one page of a search may take."""
+
+
+class Found(NamedTuple):
+    """Messages found, how many were looked through, and the place to go on after (None: that was all)."""
+
+    messages: list[Message]
+    looked: int
+    next: str | None
+
+
+class Finder(Pages):
+    """`Pages` that can also search."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        super().__init__(path, connection)
+        self._sql |= {name: sql.format(columns=", ".join(rows.COLUMNS)) for name, sql in statements("finder").items()}
+
+    def find(self, wanted: str, state: State | None, after: str | None, limit: int) -> Found:
+        """At most `limit` messages whose userref holds `wanted` (upper or lower case), or one of whose recipients it
+        is. The message with that id comes first. Raises PlaceError.
+        """
+        top = MAX_MESSAGE_ID if after is None else _place(after)
+        number = int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 19 else None
+        found: list[Message] = []
+        if after is None and number is not None and (exact := self.message(number)) is not None:
+            found += [exact] if state is None or exact.state is state else []
+        # As `recipients` is stored; a short number is too common a piece of bytes to look for.
+        blob = msgspec.msgpack.encode(number) if number is not None and number > 1_000_000 else None
+        looked, until = 0, time.monotonic() + PATIENCE
+        while len(found) < limit and time.monotonic() < until:
+            bottom, count = self._fetch("stretch", top, STRETCH)[0]
+            if not count:
+                return Found(found, looked, None)
+            looked += count
+            room = limit - len(found)
+            new = self._messages("find", top, bottom, state, wanted.lower(), blob, room)
+            found += [message for message in new if message.id != number]
+            top = new[-1].id - 1 if len(new) == room else bottom - 1
+        return Found(found, looked, str(top))
+
+
+def _place(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) < 20:
+        return min(int(text), MAX_MESSAGE_ID)
+    raise PlaceError(f"{text!r} is no place in this list; give the `next` of the page before")

@@ -1,0 +1,213 @@
+"""`import pollerd`: with a daemon, without one, through the database and through the control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing, closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pollerd
+from pollerd import AsyncClient, Client, CompletedEvent, Gap, NotFollowedError, StatusEvent
+from pollerd.errors import PollerdError, UnavailableError
+from pollerd.simulator import Step
+from pollerd.store.view import View
+from tests.integration.control_kit import Daemon, daemon
+
+ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Daemon]:
+    async with daemon(tmp_path) as found:
+        yield found
+
+
+def ways(running: Daemon) -> list[dict[str, Any]]:
+    """Each way to the same daemon alone."""
+    return [{"database": running.database}, {"socket": running.socket}]
+
+
+def test_import_is_light() -> None:
+    """Neither the import nor the synchronous client brings in asyncio."""
+    code = (
+        "import sys, pollerd; first = [m for m in ('msgspec', 'sqlite3', 'asyncio', 'click') if m in sys.modules];"
+        "client = pollerd.Client(database='/nonexistent/x.db');"
+        "from pollerd.store import view, handover; from pollerd.client import source, remote;"
+        "print(first, 'asyncio' in sys.modules, 'aiohttp' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[] False False\n"
+
+
+def test_everything_that_is_exported_is_there() -> None:
+    assert set(pollerd.__all__) <= set(dir(pollerd))
+    for name in pollerd.__all__:
+        assert name in {"AnyEvent", getattr(getattr(pollerd, name), "__name__", None)}
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = pollerd.nothing
+
+
+# -- no daemon
+
+
+def test_track_without_a_daemon(tmp_path: Path) -> None:
+    client = Client(database=tmp_path / "pollerd.db")
+    sent = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
+    assert client.track(1, "2", userref="o-1", sent_at=sent) == pollerd.Tracked(2, 0, 0)
+    assert client.track(2, 3) == pollerd.Tracked(1, 1, 0)
+    with View.open(tmp_path / "pollerd.db") as view:
+        found = view.message(1)
+        assert found is not None
+        assert (found.userref, found.sent_at, found.account) == ("o-1", sent.timestamp(), "default")
+    assert list(client.events()) == []
+
+
+def test_what_cannot_be_an_id_is_refused_before_anything_is_followed(tmp_path: Path) -> None:
+    client = Client(database=tmp_path / "pollerd.db")
+    with pytest.raises(ValueError, match="newer Mobile Message API"):
+        client.track(1, ULID)
+    assert not (tmp_path / "pollerd.db").exists()
+
+
+def test_wait_without_a_daemon_ends_in_time(tmp_path: Path) -> None:
+    client = Client(database=tmp_path / "pollerd.db")
+    client.track(1)
+    with pytest.raises(TimeoutError, match=r"1 has not reached its final state within 0\.2 s"):
+        client.wait(1, 0.2)
+    with pytest.raises(NotFollowedError, match="2 is not followed"):
+        client.wait(2, 0.2)
+
+
+def test_where_there_is_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="no database"):
+        Client(database=tmp_path / "none.db").wait(1, 0.1)
+    with pytest.raises(UnavailableError, match="no daemon answers"):
+        Client(socket=tmp_path / "none.sock").track(1)
+
+
+def test_the_configuration_names_the_place(tmp_path: Path) -> None:
+    path = tmp_path / "pollerd.toml"
+    path.write_text(f'[accounts.shop]\ntoken = "t"\n[store]\npath = "{tmp_path}/x.db"\n')
+    path.chmod(0o600)
+    assert pollerd.track(5, config=path) == pollerd.Tracked(1, 0, 0)
+    with View.open(tmp_path / "x.db") as view:
+        found = view.message(5)
+        assert found is not None
+        assert found.account == "shop"
+    assert list(pollerd.tail(config=path)) == []
+    with pytest.raises(TimeoutError):
+        pollerd.wait(5, 0.01, config=path)
+
+
+# -- with a daemon, both ways
+
+
+@pytest.mark.parametrize("way", [0, 1], ids=["database", "socket"])
+async def test_hand_over_wait_and_read(running: Daemon, way: int) -> None:
+    client = Client(**ways(running)[way])
+    for message_id in (1, 2):
+        running.simulator.truth.add(message_id, recipients=[4510000000 + message_id], steps=[Step(3.0, "DELIVERED")])
+
+    def script() -> None:
+        assert client.track(1, 2, userref="o-7") == pollerd.Tracked(2, 0, 0)
+        assert client.track(2) == pollerd.Tracked(0, 1, 0)
+        final = client.wait(1, 60)
+        assert (final.id, final.state, final.userref, final.delivered) == (1, "finished", "o-7", True)
+        assert final.statuses == {4510000001: "DELIVERED"}
+        client.wait(2, 60)
+        told = list(client.events())
+        assert [event.seq for event in told if not isinstance(event, Gap)] == list(range(1, len(told) + 1))
+        assert list(client.events(after=1)) == told[1:]
+        mine = list(client.events(message_id=2))
+        assert isinstance(mine[-1], CompletedEvent)
+        assert [event for event in mine if isinstance(event, StatusEvent)][-1].status == "DELIVERED"
+        assert {type(event) for event in client.events(kind="message.completed")} == {CompletedEvent}
+        with pytest.raises(NotFollowedError):
+            client.wait(99, 1)
+        running.simulator.truth.add(3, steps=[Step(1e9, "DELIVERED")])
+        client.track(3)
+        with pytest.raises(TimeoutError):
+            client.wait(3, 0.3)
+
+    await asyncio.to_thread(script)
+
+
+@pytest.mark.parametrize("way", [0, 1], ids=["database", "socket"])
+async def test_following_sees_what_comes(running: Daemon, way: int) -> None:
+    client = Client(**ways(running)[way])
+
+    def follow() -> list[int]:
+        seen = []
+        for event in client.events(follow=True):
+            assert not isinstance(event, Gap)
+            seen.append(event.seq)
+            if isinstance(event, CompletedEvent) and event.id == 20:
+                break
+        return seen
+
+    following = asyncio.create_task(asyncio.to_thread(follow))
+    await running.follow(*range(1, 20))
+    await running.ended(*range(1, 20))
+    await running.follow(20)
+    seen = await asyncio.wait_for(following, 60)
+    assert seen == list(range(1, len(seen) + 1))
+
+
+@pytest.mark.parametrize("way", [0, 1], ids=["database", "socket"])
+async def test_the_same_for_asyncio(running: Daemon, way: int) -> None:
+    running.simulator.truth.add(1, steps=[Step(3.0, "UNDELIVERABLE", 0x12)])
+    async with AsyncClient(**ways(running)[way]) as client:
+        assert await client.track("1") == pollerd.Tracked(1, 0, 0)
+        final = await client.wait(1, 60)
+        assert (final.delivered, final.recipients[0].status) == (False, "UNDELIVERABLE")
+        with pytest.raises(NotFollowedError):
+            await client.wait(2)
+        told = [event async for event in client.events()]
+        assert [event async for event in client.events(after=1)] == told[1:]
+        async with aclosing(client.events(after=len(told), follow=True)) as news:
+            await running.follow(5)
+            event = await asyncio.wait_for(anext(news), 60)
+            assert isinstance(event, StatusEvent)
+            assert event.id == 5
+        await client.track(6)
+        running.simulator.truth.add(6, steps=[Step(1e9, "DELIVERED")])
+        with pytest.raises(TimeoutError):
+            await client.wait(6, 0.2)
+
+
+async def test_the_socket_serves_who_may_not_open_the_database(running: Daemon, tmp_path: Path) -> None:
+    """The database's path cannot be used at all: everything goes through the daemon."""
+    blocked = tmp_path / "blocked"
+    blocked.write_text("no folder")
+    client = Client(database=blocked / "pollerd.db", socket=running.socket)
+    running.simulator.truth.add(1, steps=[Step(3.0, "DELIVERED")])
+    tracked = await asyncio.to_thread(client.track, 1)
+    assert tracked.new == 1
+    assert (await asyncio.to_thread(client.wait, 1, 60)).delivered
+
+
+async def test_what_the_daemon_refuses_is_said(running: Daemon) -> None:
+    client = Client(socket=running.socket)
+    with pytest.raises(PollerdError, match="account 'nobody' is not in the configuration"):
+        await asyncio.to_thread(lambda: client.track(1, account="nobody"))
+
+
+async def test_a_gap_is_told_both_ways(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as running:
+        await running.follow(1, 2)
+        await running.ended(1, 2)
+    with closing(sqlite3.connect(tmp_path / "pollerd.db", isolation_level=None)) as db:
+        db.execute("DELETE FROM events WHERE seq <= 2")
+    async with daemon(tmp_path) as running:
+        for way in ways(running):
+            told = await asyncio.to_thread(list, Client(**way).events(after=1))
+            assert told[0] == Gap(after=1, first=3)
+            assert not any(isinstance(event, Gap) for event in await asyncio.to_thread(list, Client(**way).events()))

@@ -1,0 +1,1 @@
+"""The long form: `python -m tests.soak --minutes 60`."""

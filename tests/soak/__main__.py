@@ -1,0 +1,208 @@
+"""A daemon among random faults, kills and rotations for as long as you like; in the end its books against the truth.
+
+    python -m tests.soak --minutes 60 [--seed N] [--messages-per-second 20] [--cold]
+
+`--cold` starts the installed command each time; without it daemons are forked from a process that has everything
+imported, which leaves more time for faults. Prints a line a minute and a summary; exit code 1 when anything differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from pollerd.simulator import Simulator, SimulatorConfig
+from tests.acceptance.crash_kit import (
+    FAST,
+    LIVELY,
+    QUICK,
+    Follower,
+    Load,
+    WarmDeployment,
+    all_files,
+    balance,
+    settled,
+    steady,
+)
+from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.warm import Warm
+
+FAULTS = (
+    "reset", "drop", "hang:{p}:seconds=5", "slow:{p}:seconds=2", "drip:{p}:seconds=0.05", "html", "truncated",
+    "cut", "wrong_json", "redirect", "gzip_bomb:{p}:size=20000000", "empty", "huge", "407", "500", "502", "503",
+    "504", "429", "429:{p}:retry_after=3", "503:{p}:retry_after=date+4", "429:{p}:retry_after=soon", "401", "403",
+)  # fmt: skip
+POINTS = (
+    "store.begun", "store.written", "store.committed", "file.before_write", "file.mid_write", "file.after_write",
+    "file.before_fsync", "file.after_fsync", "file.before_cursor", "file.after_cursor", "file.rotated",
+)  # fmt: skip
+
+
+class Soak:
+    """One run."""
+
+    def __init__(self, deployment: Deployment, simulator: Simulator, rng: random.Random) -> None:
+        self._deployment = deployment
+        self._simulator = simulator
+        self._rng = rng
+        self.done: Counter[str] = Counter()
+
+    async def step(self) -> None:
+        """One thing that happens to the deployment, and some time for its consequences."""
+        happens: list[tuple[int, Callable[[], Awaitable[None]]]] = [
+            (8, self._faults),
+            (4, self._kill),
+            (2, self._kill_at_a_step),
+            (3, self._rotate),
+            (1, self._restart),
+            (1, self._rotate_and_kill),
+        ]
+        weights, actions = zip(*happens, strict=True)
+        await self._rng.choices(actions, weights)[0]()
+        await asyncio.sleep(self._rng.uniform(0.1, 3.0))
+
+    async def _faults(self) -> None:
+        """One or two kinds for a while: for some of the requests, or for all of them."""
+        chosen = self._rng.sample(FAULTS, self._rng.choice((1, 1, 2)))
+        share = self._rng.choice((0.02, 0.1, 0.3, 1.0))
+        texts = [text.format(p=share) if "{p}" in text else f"{text}:{share}" for text in chosen]
+        self._simulator.faults.set(*texts)
+        self.done["fault phases"] += 1
+        await asyncio.sleep(self._rng.uniform(0.5, 8.0))
+        self._simulator.faults.set()
+        if any(text.startswith(("401", "403")) for text in texts):
+            # As an administrator would: the token is put there anew, with another one in between.
+            token = self._deployment.folder / "token"
+            right = token.read_text()
+            token.write_text("another\n")
+            await asyncio.sleep(2.5)
+            token.write_text(right)
+
+    async def _kill(self) -> None:
+        await self._deployment.kill()
+        self.done["kills"] += 1
+        await self._deployment.launch(environment={"POLLERD_FAILPOINTS": ""})
+
+    async def _kill_at_a_step(self) -> None:
+        await self._deployment.kill()
+        arm = f"{self._rng.choice(POINTS)}=kill:{self._rng.randint(1, 20)}"
+        process = await self._deployment.launch(environment={"POLLERD_FAILPOINTS": arm})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._rng.uniform(1.0, 6.0)):
+                await process.wait()
+        if process.returncode is None:
+            await self._deployment.kill()
+        self.done["kills"] += 2
+        await self._deployment.launch(environment={"POLLERD_FAILPOINTS": ""})
+
+    async def _rotate(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.done["rotations"] += 1
+            self._deployment.file.rename(self._deployment.file.with_name(f"events.ndjson.{self.done['rotations']}"))
+        process = self._deployment.process
+        if process is not None and self._rng.random() < 0.5 and self._deployment.socket.exists():
+            with contextlib.suppress(AssertionError):
+                await until(lambda: b"SigCgt" in Path(f"/proc/{process.pid}/status").read_bytes(), "it runs")
+            if _catches_hangup(process.pid):
+                process.send_signal(signal.SIGHUP)
+
+    async def _rotate_and_kill(self) -> None:
+        await self._rotate()
+        await asyncio.sleep(self._rng.uniform(0.0, 0.3))
+        await self._kill()
+
+    async def _restart(self) -> None:
+        process = self._deployment.process
+        if process is not None and process.returncode is None and _catches_hangup(process.pid):
+            code = await self._deployment.stop(patience=30)
+            self.done["orderly stops"] += 1
+            assert code == 0, f"an orderly stop ended with {code}"
+            await self._deployment.launch(environment={"POLLERD_FAILPOINTS": ""})
+
+
+def _catches_hangup(pid: int) -> bool:
+    """Whether the process handles SIGHUP already: a daemon that is only just starting would die of it, as any would."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except FileNotFoundError:
+        return False
+    caught = next((int(line.split()[1], 16) for line in lines if line.startswith("SigCgt")), 0)
+    return bool(caught >> (signal.SIGHUP - 1) & 1)
+
+
+async def soak(minutes: float, seed: int, rate: float, *, cold: bool) -> int:
+    rng = random.Random(seed)
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        async with await Warm.start() as warm, Simulator(SimulatorConfig(speed=60, population=LIVELY)) as simulator:
+            settings = {"limits": FAST + '\ntimeout = "3s"', "backoff": QUICK, "more": 'level = "warning"'}
+            deployment = (
+                Deployment(Path(folder), simulator, **settings)
+                if cold
+                else WarmDeployment(Path(folder), simulator, warm, **settings)
+            )
+            async with deployment:
+                return await _soak(deployment, simulator, rng, minutes, rate)
+
+
+async def _soak(deployment: Deployment, simulator: Simulator, rng: random.Random, minutes: float, rate: float) -> int:
+    load, run = Load(deployment, simulator), Soak(deployment, simulator, rng)
+    follower, polls = Follower(deployment.socket), 0
+    assert (await deployment.command("track", str(simulator.truth.add())))[0] == 0
+    load.ids += [record.id for record in simulator.records()]
+    await deployment.launch(environment={"POLLERD_FAILPOINTS": ""})
+    began = told = time.monotonic()
+    async with follower.following():
+        async with steady(load, max(1, round(rate * 0.2)), 0.2):
+            while (now := time.monotonic()) < began + 60 * minutes:
+                if now >= told + 60:
+                    told = now
+                    polls = simulator.statistics().requests
+                    print(f"{(now - began) / 60:.0f} min: {len(load.ids)} messages, {polls} polls, {dict(run.done)}")
+                    sys.stdout.flush()
+                await run.step()
+        await settled(deployment, patience=900)
+        last = deployment.query("SELECT max(seq) FROM events")[0][0]
+        await until(lambda: follower.seq == last, "the reader has everything")
+    code = await deployment.stop()
+    events = all_files(deployment)
+    found = balance(events, simulator, load.ids)
+    gave_up = sum(event["type"] == "message.gave_up" for event in events)
+    unlike = [json.loads(line) for line in follower.lines] != events
+    counted = simulator.statistics()
+    tracebacks = deployment.text_log().count("Traceback")
+    print(f"{minutes:g} minutes, {counted.requests} polls, {dict(run.done)}, exit code {code}")
+    print(f"faults by kind: {dict(sorted(counted.by_fault.items()))}")
+    print(f"books: {found}; given up {gave_up}; tracebacks {tracebacks}")
+    print(
+        f"socket reader: {follower.connections} connections, {follower.gaps} gaps, {'unlike' if unlike else 'as'} the file"
+    )
+    differences = found.differences + gave_up + follower.gaps + unlike + tracebacks + (code != 0)
+    print(f"differences: {differences}")
+    return int(differences > 0)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--messages-per-second", type=float, default=20.0)
+    parser.add_argument("--cold", action="store_true", help="start the installed command each time")
+    arguments = parser.parse_args()
+    seed = random.SystemRandom().getrandbits(32) if arguments.seed is None else arguments.seed
+    print(f"seed {seed}")
+    sys.stdout.flush()
+    return asyncio.run(soak(arguments.minutes, seed, arguments.messages_per_second, cold=arguments.cold))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
