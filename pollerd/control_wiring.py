@@ -6,14 +6,27 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 
 from pollerd.census import Bounds, Census, Parts
-from pollerd.config import Config
-from pollerd.control import MODE, About, ControlRoom, ControlServer, MessageRoom, PortDoor, SocketDoor, WarnLog
+from pollerd.config import Config, Listen
+from pollerd.control import (
+    MODE,
+    About,
+    ControlRoom,
+    ControlServer,
+    HttpServer,
+    MessageRoom,
+    PortDoor,
+    SocketDoor,
+    WarnLog,
+)
+from pollerd.control.documents import status_document
 from pollerd.intake import Intake
 from pollerd.logs import Cleaner, Secrets
 from pollerd.poller import Poller
 from pollerd.ports import OutputHealth
 from pollerd.progress import Progress
+from pollerd.status.document import StatusDocument
 from pollerd.store.reading import Reading
+from pollerd.web import WebRoom, application
 from pollerd.wiring import Core
 
 
@@ -65,4 +78,23 @@ def make_control(
         room,
         None if socket is None else SocketDoor(socket, MODE),
         None if listen is None else PortDoor(listen),
+        None if config.web is None else _pages(config, config.web, room, core, reading),
     )
+
+
+def _pages(config: Config, listen: Listen, room: ControlRoom, core: Core, reading: Reading) -> HttpServer:
+    """The status page for browsers."""
+
+    async def look() -> StatusDocument:
+        return status_document(await room.census.take(), room.about, 0, room.warnings.last)
+
+    pages = WebRoom(
+        listen=listen,
+        clock=core.clock,
+        reading=reading,
+        committer=core.committer,
+        look=look,
+        show_msisdn=config.log.show_msisdn,
+        give_up_after=config.backoff.give_up_after,
+    )
+    return HttpServer(application(pages), PortDoor(listen), "status page")

@@ -77,7 +77,7 @@ class _Lane:
             started = clock()
             trouble = await self._once(log)
             if trouble != self._trouble:
-                logger.error("output %s: %s", self._output.name, trouble)
+                logger.error("output %s: %s", self._output.name, trouble, extra={"event": "output_trouble"})
             self._trouble = trouble
             if clock() - started > self._retry_max:
                 delay = self._retry_first
@@ -93,7 +93,7 @@ class _Lane:
         try:
             await asyncio.wait({task}, timeout=_SETTLED)
             if self._trouble and not task.done():
-                logger.info("output %s: works again", self._output.name)
+                logger.info("output %s: works again", self._output.name, extra={"event": "output_works"})
                 self._trouble = ""
             await task
         except (OutputError, StoreError) as error:

@@ -31,7 +31,8 @@ def explained(settings: Settings, key: Key, operator: Operator, table: Table, fi
         previous, age = age, _next(settings, table, age, first)
     windows = tuple((w.lo, w.hi) for w in table.grid.windows if w.seen)
     events = operator.history.total
-    return Plan(key, "adaptive", tuple(rows), polls, waited, weighed, events, table.price, windows)
+    curve = tuple(zip(table.grid.ages, table.survival, strict=True))
+    return Plan(key, "adaptive", tuple(rows), polls, waited, weighed, events, table.price, windows, curve)
 
 
 def _next(settings: Settings, table: Table, age: float, first: float) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
-from math import exp, log, sqrt
+from math import exp, inf, log, sqrt
 
 FIRST_EDGE = 0.5
 GROWTH = 1.3
@@ -109,7 +109,8 @@ class History:
     @classmethod
     def load(cls, events: Sequence[float], exposure: Sequence[float]) -> History:
         """The reverse of `dump`. Raises ValueError when the numbers cannot be a history."""
-        if len(events) != BINS or len(exposure) != BINS or min(*events, *exposure) < 0:
+        numbers = (*events, *exposure)
+        if len(events) != BINS or len(exposure) != BINS or not all(0 <= x < inf for x in numbers):
             raise ValueError("a history has one number, not negative, for each age bin")
         h = cls()
         h.events = list(events)

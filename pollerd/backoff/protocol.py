@@ -84,6 +84,8 @@ class Plan:
     events: float
     price: float | None
     expiry: tuple[tuple[float, float], ...]
+    curve: tuple[tuple[float, float], ...] = ()
+    """(age, share of messages still pending) from the age 0 on; empty where the policy knows none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,23 +10,21 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
-from pollerd import errorcodes, lifecycle
+from pollerd import lifecycle, trail
 from pollerd.cli.options import config_option, counting_number, id_value, json_option, load_config
-from pollerd.cli.story import story
-from pollerd.documents import STATE_NAMES, message_document
-from pollerd.model import Message, Recipient, State
+from pollerd.documents import STATE_NAMES, message_document, moment
+from pollerd.model import Message, State
+from pollerd.status.timeline import deadline, summary
 from pollerd.terminal import screen
-from pollerd.terminal.text import ago, brief, counted, duration, shortened
+from pollerd.terminal.text import ago, brief, clock, duration, shortened
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
+    from pollerd.config import Config
     from pollerd.store.view import View
 
 _STATES: Final = {"pending": State.PENDING, "finished": State.FINISHED, "gave_up": State.GAVE_UP}
-_SHOWN: Final = 20
-"""Recipients of one message that are shown one by one."""
 
 
 @click.command("list")
@@ -70,7 +67,7 @@ def _table(found: list[Message], accounts: tuple[str, ...]) -> Table:
         cells = [
             message.id,
             screen.state(STATE_NAMES[message.state]),
-            shortened(_summary(message)),
+            shortened(summary(message.recipients)),
             brief(now - message.sent_at),
             message.polls,
             _next(message, now, brief),
@@ -83,10 +80,14 @@ def _table(found: list[Message], accounts: tuple[str, ...]) -> Table:
 
 @click.command()
 @click.argument("message_id", metavar="ID", callback=id_value)
+@click.option("--all", "everything", is_flag=True, help="Every recipient and every event, however many.")
 @json_option
 @config_option
-def show(*, message_id: int, as_json: bool, config_path: Path | None) -> int:
-    """Show one message: its recipients, its history, the next poll and why then."""
+def show(*, message_id: int, everything: bool, as_json: bool, config_path: Path | None) -> int:
+    """Show one message: its recipients, its life, the next poll and why then.
+
+    Of many recipients the exceptions alone are shown: without a final state, or failed.
+    """
     from pollerd.store.view import View
 
     config = load_config(config_path)
@@ -98,110 +99,64 @@ def show(*, message_id: int, as_json: bool, config_path: Path | None) -> int:
         if as_json:
             history = [msgspec.Raw(event.line.rstrip()) for event in view.events(0, 100_000, message_id)]
             document = msgspec.to_builtins(message_document(message))
-            screen.write_json({**document, "events": history})
+            kept = [{"at": moment(poll.at), "answer": poll.answer, "pending": poll.pending} for poll in _trail(message)]
+            screen.write_json({**document, "trail": kept, "events": history})
             return 0
-        _show(message, view)
+        from pollerd.cli.story import Life, tell
+
+        now = time.time()
+        life = Life(
+            message=message,
+            events=view.events(0, 100_000, message_id),
+            now=now,
+            everything=everything,
+            notes=_circumstances(message, view, now),
+            then=_then(message, view, config),
+        )
+    tell(life, screen.console())
     return 0
 
 
-def _show(message: Message, view: View) -> None:
-    console, now = screen.console(), time.time()
-    name = STATE_NAMES[message.state]
-    console.print(screen.plain(f"Message {message.id}: ", "bold").append_text(screen.state(name)))
-    facts = [("account", message.account), ("userref", message.userref)]
-    facts.append(("sent", f"{_clock(message.sent_at)} ({ago(message.sent_at, now)})"))
-    if message.sendtime:
-        facts.append(("scheduled for", f"{_clock(message.sendtime)} ({ago(message.sendtime, now)})"))
-    facts += _polling(message, view, now)
-    for label, value in facts:
-        if value:
-            console.print(screen.plain(f"  {label:<14}", "dim").append_text(screen.plain(shortened(value, 300))))
-    _recipients(console, message)
-    _history(console, message, view)
+def _trail(message: Message) -> list[trail.Poll]:
+    return trail.polls(message.trail)
 
 
-def _polling(message: Message, view: View, now: float) -> list[tuple[str, str | None]]:
-    polled = f"{counted(message.polls, 'time')}"
-    if message.last_poll_at is not None:
-        polled += f", last {ago(message.last_poll_at, now)}: {_answer(message)}"
-    facts: list[tuple[str, str | None]] = [("polled", polled if message.polls else "not yet")]
-    if message.finished_at is not None:
-        facts.append(("ended", f"{_clock(message.finished_at)} ({ago(message.finished_at, now)})"))
-    if message.state is State.GAVE_UP:
-        facts.append(("take up again", f"pollerd retry {message.id}"))
+def _circumstances(message: Message, view: View, now: float) -> list[tuple[str, str]]:
+    """What stands in the way of the next poll."""
     if message.state not in (State.NEW, State.PENDING):
-        return facts
-    if message.state is State.NEW:
-        facts.append(("next poll", "not planned yet"))
-    else:
-        reason = f" ({message.next_reason})" if message.next_reason else ""
-        facts.append(("next poll", f"{_clock(message.next_poll_at)}, {_next(message, now)}{reason}"))
+        return []
+    found = []
     hold = view.hold(message.account)
     if hold is not None and hold.held_reason:
         until = "" if hold.held_until is None else f", tried again {ago(hold.held_until, now)}"
-        facts.append(("on hold", f"polling of account {hold.name} is paused: {hold.held_reason}{until}"))
+        found.append(("on hold", f"polling of account {hold.name} is paused: {hold.held_reason}{until}"))
     if view.daemon is None:
-        facts.append(("daemon", "does not run; polling goes on with: pollerd run"))
-    return facts
+        found.append(("daemon", "does not run; polling goes on with: pollerd run"))
+    return found
 
 
-def _answer(message: Message) -> str:
-    match message.last_answer:
-        case "200":
-            return "answered"
-        case "404":
-            return "404, not known to the gateway (yet)"
-        case other:
-            return other
+def _then(message: Message, view: View, config: Config) -> list[str]:
+    """What would happen at the next poll, should the message still be pending then."""
+    from pollerd import judge
+    from pollerd.wiring import MODEL, make_policy
 
-
-def _recipients(console: Console, message: Message) -> None:
-    if not message.recipients:
-        return
-    console.print()
-    shown = list(message.recipients)
-    if len(shown) > _SHOWN:
-        console.print(screen.plain(f"{len(shown):,} recipients: {_summary(message)}"))
-        # The exceptions are what one looks for: first those without a final state, then those that failed.
-        shown = sorted(shown, key=_oddness)[:_SHOWN]
-        console.print(screen.plain(f"The first {_SHOWN}, those that are not delivered before the others:", "dim"))
-    made = screen.table("recipient", "country", "network", "state", "since", "error")
-    for item in shown:
-        network = f"{item.mcc}/{item.mnc}" if item.mcc and item.mnc else ""
-        since = "" if item.time is None else _clock(item.time)
-        screen.row(made, item.msisdn, item.country, network, screen.state(item.status), since, _error(item))
-    console.print(made)
-
-
-def _oddness(item: Recipient) -> int:
-    if not lifecycle.is_final(item.status):
-        return 0
-    return 2 if item.status in (lifecycle.DELIVERED, "ACCEPTED") else 1
-
-
-def _error(item: Recipient) -> str:
-    meaning = errorcodes.words(item.code)
-    parts = [item.code, meaning or item.error]
-    return shortened(": ".join(part for part in parts if part), 80)
-
-
-def _history(console: Console, message: Message, view: View) -> None:
-    found = view.events(0, 1000, message.id)
-    if not found:
-        return
-    console.print()
-    made = screen.table("seq", "told at", "age", "what", right=("seq",))
-    for event in found[-_SHOWN * 2 :]:
-        told = story(event)
-        screen.row(made, event.seq, _clock(told.at), duration(max(0.0, told.at - message.sent_at)), told.text)
-    console.print(made)
-
-
-def _summary(message: Message) -> str:
-    counts = Counter(recipient.status for recipient in message.recipients)
-    if len(message.recipients) == 1:
-        return message.recipients[0].status
-    return ", ".join(f"{count:,} {status}" for status, count in counts.most_common()) or "not seen yet"
+    ends = deadline(message, config.backoff.give_up_after)
+    if ends is None:
+        return []
+    found = []
+    if message.state is State.PENDING and message.seen_at is not None:
+        policy = make_policy(config, 0)
+        if (learned := view.note(MODEL)) is not None:
+            policy.restore(learned)
+        waiting = sum(1 for item in message.recipients if not lifecycle.is_final(item.status))
+        sent = max(message.sent_at, message.sendtime or 0.0)
+        at = max(message.next_poll_at, time.time())
+        decision = policy.next(at, judge.key(message), sent, message.base, k=max(1, waiting), validity=message.validity)
+        found.append(f"still pending then: polled again about {brief(decision.delay)} later ({decision.reason})")
+    elif message.state is State.PENDING and message.misses:
+        found.append(f"still 404 then: asked again until {duration(config.backoff.not_found_grace)} have passed")
+    found.append(f"without a final state it is given up at {clock(ends)}; time on hold does not count")
+    return found
 
 
 def _next(message: Message, now: float, words: Callable[[float], str] = duration) -> str:
@@ -213,7 +168,3 @@ def _next(message: Message, now: float, words: Callable[[float], str] = duration
             return f"in {words(wait)}" if wait > 0 else f"due for {words(-wait)}"
         case _:
             return ""
-
-
-def _clock(when: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))

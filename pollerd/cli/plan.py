@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from pollerd.cli.options import config_option, counting_number, json_option, load_config
+from pollerd.status import schedule
 from pollerd.store.view import DatabaseMissingError, View
 from pollerd.terminal import screen
+from pollerd.terminal.plot import Axis, area, marks
 from pollerd.terminal.text import counted, duration
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pollerd.backoff import Plan, PlanRow, Policy
     from pollerd.config import Config
 
-_SHOWN: Final = 30
-_BAR: Final = 20
+_ROWS: Final = 12
+_LEAST: Final = 4
+_FIXED: Final = 20
+"""Lines that are not rows of tables."""
+_HEIGHT: Final = 6
+_WIDTH: Final = 66
+_EDGE: Final = 6
+_KEYS: Final = 8
+_LATEST: Final = 0.999
+"""The axis ends where this share of those that ever will have reached a final state."""
 
 
 def age_value(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
@@ -34,10 +46,11 @@ def age_value(context: click.Context, parameter: click.Parameter, value: str | N
 
 
 @click.command()
-@click.option("--age", callback=age_value, metavar="AGE", help="Only the polls after this age, such as 90s or 2h.")
+@click.option("--age", callback=age_value, metavar="AGE", help="What would happen to a message of this age (90s, 2h).")
 @click.option("--country", metavar="DK", help="For a recipient of this country.")
 @click.option("--network", metavar="MCC/MNC", help="For a recipient of this network, such as 238/01.")
 @click.option("--recipients", default=1, callback=counting_number, help="For a message with so many.  [default: 1]")
+@click.option("--all", "everything", is_flag=True, help="Every poll and every network, not one screen of them.")
 @json_option
 @config_option
 def plan(
@@ -46,6 +59,7 @@ def plan(
     country: str | None,
     network: str | None,
     recipients: int,
+    everything: bool,
     as_json: bool,
     config_path: Path | None,
 ) -> int:
@@ -57,10 +71,11 @@ def plan(
     policy = _policy(config)
     made = policy.explain(key, k=recipients)
     rows = [row for row in made.rows if age is None or row.age > age]
+    rival = _rival(made, config) if recipients == 1 else None
     if as_json:
-        screen.write_json({**asdict(made), "rows": [asdict(row) for row in rows]})
+        screen.write_json(_document(made, rows, rival, policy))
         return 0
-    _show(made, rows, policy, age)
+    _Paper(made, rows, policy, config, everything=everything).print(age, rival)
     return 0
 
 
@@ -78,49 +93,178 @@ def _policy(config: Config) -> Policy:
     return policy
 
 
-def _show(made: Plan, rows: list[PlanRow], policy: Policy, age: float | None) -> None:
-    console = screen.console()
-    whom = "any recipient" if made.key is None else f"recipients of {made.key}"
-    console.print(screen.plain(f"A fresh message to {whom}, policy {made.policy}", "bold"))
-    if made.policy == "adaptive":
-        learned = (
-            f"learned from about {counted(round(made.events), 'final state')}"
-            if made.events >= 1
-            else "nothing learned yet: general experience"
-        )
-        console.print(screen.plain(learned, "dim"))
-    if made.polls is not None:
-        line = f"expected: {made.polls:.1f} polls a message"
-        if made.delay is not None:
-            line += f", a final state known {duration(made.delay)} after it is reached"
-        console.print(screen.plain(line))
-    for low, high in made.expiry:
-        console.print(screen.plain(f"messages expire at the age of {duration(low)} to {duration(high)}"))
-    if not rows:
-        console.print(screen.plain(f"no poll is planned after the age of {duration(age or 0.0)}"))
-        return
-    console.print()
-    console.print(_table(made, rows))
-    if len(rows) > _SHOWN:
-        console.print(
-            screen.plain(f"... and {len(rows) - _SHOWN} more, the last at the age of {duration(rows[-1].age)}", "dim")
-        )
-    keys = ", ".join(str(info.key) for info in policy.keys()[:10] if info.key is not None)
-    if made.key is None and keys:
-        console.print(screen.plain(f"networks known: {keys}", "dim"))
+def _rival(made: Plan, config: Config) -> tuple[schedule.Yield, schedule.Rival] | None:
+    """This plan and the exponential backoff of the same cost, both worked out on the curve that was learned."""
+    ages = [row.age for row in made.rows]
+    if made.policy != "adaptive" or not made.curve or not ages:
+        return None
+    own = schedule.expected(made.curve, ages)
+    bounds = config.backoff
+    other = schedule.rival(made.curve, own.polls, bounds.min_interval, bounds.max_interval, ages[-1])
+    return None if other is None else (own, other)
 
 
-def _table(made: Plan, rows: list[PlanRow]) -> object:
-    numbers = {id(row): number for number, row in enumerate(made.rows, 1)}
-    learned = any(row.survival is not None for row in rows)
-    extra = ("still pending", "", "polls", "news told after") if learned else ()
-    table = screen.table("poll", "at age", "after", *extra, right=("poll", "at age", "after", "still pending", "polls"))
-    for row in rows[:_SHOWN]:
-        cells: list[object] = [numbers[id(row)], duration(row.age), duration(row.delay)]
-        if learned:
-            share = row.survival or 0.0
-            cells += [f"{share:.1%}", screen.plain("█" * round(share * _BAR), "cyan")]
-            cells += ["" if row.polls is None else f"{row.polls:.2f}"]
-            cells += ["" if row.expected_delay is None else duration(row.expected_delay)]
-        screen.row(table, *cells)
-    return table
+def _document(
+    made: Plan, rows: list[PlanRow], rival: tuple[schedule.Yield, schedule.Rival] | None, policy: Policy
+) -> dict[str, Any]:
+    found: dict[str, Any] = {**asdict(made), "rows": [asdict(row) for row in rows], "compared": None}
+    if rival is not None:
+        own, other = rival
+        found["compared"] = {
+            "polls": own.polls,
+            "delay": own.delay,
+            "exponential": {
+                "first": other.first,
+                "factor": schedule.FACTOR,
+                "polls": other.expected.polls,
+                "delay": other.expected.delay,
+            },
+        }
+    learned = policy.keys()
+    found["known"] = [{"key": info.key, "events": info.events, "down": info.down} for info in learned]
+    return found
+
+
+class _Paper:
+    """What is printed."""
+
+    def __init__(self, made: Plan, rows: list[PlanRow], policy: Policy, config: Config, *, everything: bool) -> None:
+        self._made = made
+        self._rows = rows
+        self._policy = policy
+        self._config = config
+        self._everything = everything
+        self._console: Console = screen.console()
+        # What is left of the screen for tables; a file has room for both.
+        self._room = self._console.height - _FIXED if self._console.is_terminal else _ROWS + _KEYS + 4
+
+    def print(self, age: float | None, rival: tuple[schedule.Yield, schedule.Rival] | None) -> None:
+        """Everything, in order."""
+        self._head()
+        self._compare(rival)
+        if age is not None:
+            self._at_age(age)
+        if self._made.curve:
+            self._curve()
+        if self._rows:
+            self._console.print()
+            self._table()
+        self._known()
+
+    def _say(self, text: str, style: str = "") -> None:
+        self._console.print(screen.plain(text, style))
+
+    def _head(self) -> None:
+        made = self._made
+        whom = "any recipient" if made.key is None else f"recipients of {made.key}"
+        self._say(f"A fresh message to {whom}, policy {made.policy}", "bold")
+        if made.policy == "adaptive":
+            if made.events >= 1:
+                self._say(f"learned from about {counted(round(made.events), 'final state')}", "dim")
+            else:
+                self._say("nothing learned yet: general experience", "dim")
+        if made.polls is not None:
+            line = f"expected: {made.polls:.1f} polls a message"
+            if made.delay is not None:
+                line += f", a final state known {duration(made.delay)} after it is reached"
+            self._say(line)
+        for low, high in made.expiry:
+            self._say(f"messages expire at the age of {duration(low)} to {duration(high)}")
+
+    def _compare(self, rival: tuple[schedule.Yield, schedule.Rival] | None) -> None:
+        if rival is None:
+            return
+        own, other = rival
+        times = other.expected.delay / own.delay if own.delay > 0 else 0.0
+        self._say(
+            f"plain exponential backoff ({duration(other.first)} x {schedule.FACTOR:g}) at equal polls "
+            f"({other.expected.polls:.1f}): known after {duration(other.expected.delay)}"
+            + (f", {times:.1f} times as late" if times >= 1.05 else "")
+        )
+
+    def _at_age(self, age: float) -> None:
+        made = self._made
+        if not self._rows:
+            self._say(f"no poll is planned after the age of {duration(age)}")
+            return
+        coming = self._rows[0]
+        line = f"at the age of {duration(age)}: next poll at the age of {duration(coming.age)}"
+        if made.curve:
+            still = schedule.alive(made.curve, age)
+            then = schedule.alive(made.curve, coming.age)
+            line += f"; {still:.1%} of all messages are pending by now"
+            if still > 0:
+                line += f", and {1 - then / still:.0%} of these will have ended by then"
+        self._say(line, "bold")
+
+    def _curve(self) -> None:
+        made = self._made
+        prior = self._prior()
+        floor = made.curve[-1][1]
+        end = next((a for a, s in made.curve if s <= floor + (1 - floor) * (1 - _LATEST)), made.curve[-1][0])
+        axis = Axis(1.0, max(60.0, min(end * 2, made.curve[-1][0])), min(_WIDTH, self._console.width - _EDGE - 10))
+        self._console.print()
+        names = ["100 % ", "      ", "      ", "      ", "      ", "  0 % "]
+        for name, line in zip(names, area(axis, lambda age: schedule.alive(made.curve, age), _HEIGHT), strict=True):
+            self._console.print(screen.plain(name, "dim").append_text(screen.plain(line, "cyan")))
+        polls = marks(axis, [row.age for row in made.rows])
+        self._console.print(screen.plain("polls ", "dim").append_text(screen.plain(polls, "yellow")))
+        self._say(" " * _EDGE + axis.labels(), "dim")
+        text = "still pending, by the age of the message"
+        if prior is not None:
+            ages = (10.0, 60.0, 3600.0)
+            both = (
+                f"{duration(age)}: {schedule.alive(made.curve, age):.0%} ({schedule.alive(prior, age):.0%})"
+                for age in ages
+            )
+            text += f"; at {', '.join(both)}, in brackets before anything was learned"
+        self._say(" " * _EDGE + text, "dim")
+
+    def _prior(self) -> tuple[tuple[float, float], ...] | None:
+        from pollerd.wiring import make_policy
+
+        return make_policy(self._config, 0).explain(self._made.key).curve if self._made.events >= 1 else None
+
+    def _table(self) -> None:
+        made, rows = self._made, self._rows
+        most = len(rows) if self._everything else max(_LEAST, min(_ROWS, self._room))
+        numbers = {id(row): number for number, row in enumerate(made.rows, 1)}
+        learned = any(row.survival is not None for row in rows)
+        extra = ("still pending", "polls", "news told after") if learned else ()
+        table = screen.table("poll", "at age", "after", *extra, right=("poll", "at age", "after", *extra))
+        for row in rows[:most]:
+            cells: list[object] = [numbers[id(row)], duration(row.age), duration(row.delay)]
+            if learned:
+                cells += [f"{row.survival or 0.0:.1%}", "" if row.polls is None else f"{row.polls:.2f}"]
+                cells += ["" if row.expected_delay is None else duration(row.expected_delay)]
+            screen.row(table, *cells)
+        self._console.print(table)
+        if len(rows) > most:
+            last = duration(rows[-1].age)
+            self._say(f"... and {len(rows) - most} more, the last at the age of {last} (all of them: --all)", "dim")
+
+    def _known(self) -> None:
+        learned = self._policy.keys()
+        known = [info for info in learned if info.key is not None]
+        if self._made.key is not None or not known:
+            return
+        most = len(known) if self._everything else min(_KEYS, self._room - _ROWS - 4)
+        if most < 1:
+            self._say(f"{counted(len(known), 'network')} known (--all); one alone: --network {known[0].key}", "dim")
+            return
+        self._console.print()
+        numbers = ("learned from", "polls", "known after", "pending at 10 s", "at 1 min")
+        table = screen.table("network", *numbers, right=numbers)
+        for info in known[:most]:
+            own = self._policy.explain(info.key)
+            screen.row(
+                table,
+                f"{info.key}{' (stalled)' if info.down else ''}",
+                f"{info.events:,.0f}",
+                "" if own.polls is None else f"{own.polls:.1f}",
+                "" if own.delay is None else duration(own.delay),
+                *(f"{schedule.alive(own.curve, age):.0%}" if own.curve else "" for age in (10.0, 60.0)),
+            )
+        self._console.print(table)
+        if len(known) > most:
+            self._say(f"... and {len(known) - most} networks more (--all); one alone: --network 238/01", "dim")

@@ -1,18 +1,30 @@
-"""An event in words."""
+"""An event in words, and the life of a message as a timeline."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from pollerd import errorcodes, events
+from pollerd.documents import STATE_NAMES
+from pollerd.model import Message, Recipient, State
+from pollerd.status.timeline import Entry, exceptions, forgotten, summary, timeline
 from pollerd.terminal import screen
-from pollerd.terminal.text import counted
+from pollerd.terminal.text import ago, clock, counted, duration, shortened
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
+
+_SHOWN: Final = 20
+"""Recipients that are shown one by one."""
+_ENTRIES: Final = 40
+_TONES: Final = {"good": "green", "plain": "", "warn": "yellow", "bad": "red"}
+_MARKS: Final = {"sent": "○", "poll": "·", "state": "●", "end": "■", "next": "▷"}
 
 _body = msgspec.json.Decoder(events.Body)
 
@@ -65,3 +77,124 @@ def _status(body: events.Status) -> Text:
     if body.code or error:
         text.append_text(screen.plain(" " + ": ".join(part for part in (body.code, error) if part), "yellow"))
     return text
+
+
+class Life(NamedTuple):
+    """All that is told of a message at `now` (UNIX seconds): `notes` stand in the way of its next poll, `then` is what
+    would happen at it.
+    """
+
+    message: Message
+    events: Sequence[events.Event]
+    now: float
+    everything: bool
+    notes: list[tuple[str, str]]
+    then: list[str]
+
+
+def tell(life: Life, console: Console) -> None:
+    """Print it."""
+    message = life.message
+    name = STATE_NAMES[message.state]
+    console.print(screen.plain(f"Message {message.id}: ", "bold").append_text(screen.state(name)))
+    for label, value in [*_facts(life), *life.notes]:
+        if value:
+            console.print(screen.plain(f"  {label:<14}", "dim").append_text(screen.plain(shortened(value, 300))))
+    _recipients(life, console)
+    console.print()
+    _timeline(life, console)
+
+
+def _facts(life: Life) -> list[tuple[str, str | None]]:
+    message, now = life.message, life.now
+    facts: list[tuple[str, str | None]] = [("account", message.account), ("userref", message.userref)]
+    facts.append(("sent", f"{clock(message.sent_at)} ({ago(message.sent_at, now)})"))
+    if message.sendtime:
+        facts.append(("scheduled for", f"{clock(message.sendtime)} ({ago(message.sendtime, now)})"))
+    polled = counted(message.polls, "time")
+    if message.last_poll_at is not None:
+        polled += f", last {ago(message.last_poll_at, now)}: {_answer(message)}"
+    facts.append(("polled", polled if message.polls else "not yet"))
+    if message.finished_at is not None:
+        facts.append(("ended", f"{clock(message.finished_at)} ({ago(message.finished_at, now)})"))
+    if message.state is State.GAVE_UP:
+        facts.append(("take up again", f"pollerd retry {message.id}"))
+    return facts
+
+
+def _answer(message: Message) -> str:
+    match message.last_answer:
+        case "200":
+            return "answered"
+        case "404":
+            return "404, not known to the gateway (yet)"
+        case other:
+            return other
+
+
+def _recipients(life: Life, console: Console) -> None:
+    shown: Sequence[Recipient] = life.message.recipients
+    if not shown:
+        return
+    console.print()
+    if len(shown) > _SHOWN:
+        console.print(screen.plain(f"{len(shown):,} recipients: {summary(shown)}", "bold"))
+    if len(shown) > _SHOWN and not life.everything:
+        odd = exceptions(shown)
+        if not odd:
+            console.print(screen.plain("all delivered; each of them: --all", "dim"))
+            return
+        more = f" (the first {_SHOWN} of {len(odd):,}; all recipients: --all)" if len(odd) > _SHOWN else ""
+        console.print(screen.plain(f"Those without a final state, and those that failed{more}:", "dim"))
+        shown = odd[:_SHOWN]
+    made = screen.table("recipient", "country", "network", "state", "since", "error")
+    for item in shown:
+        network = f"{item.mcc}/{item.mnc}" if item.mcc and item.mnc else ""
+        since = "" if item.time is None else clock(item.time)
+        screen.row(made, item.msisdn, item.country, network, screen.state(item.status), since, _error(item))
+    console.print(made)
+
+
+def _error(item: Recipient) -> str:
+    meaning = errorcodes.words(item.code)
+    parts = [item.code, meaning or item.error]
+    return shortened(": ".join(part for part in parts if part), 80)
+
+
+def _timeline(life: Life, console: Console) -> None:
+    message = life.message
+    entries = timeline(message, life.events)
+    left_out = 0 if life.everything else max(0, len(entries) - _ENTRIES)
+    made = screen.table("age", "at", "", "what", right=("age",), whole=("at",))
+    for number, entry in enumerate(entries):
+        if 0 < number <= left_out:
+            continue
+        _row(made, entry, message.sent_at)
+        if number == 0:
+            _gaps(made, left_out, forgotten(message))
+    if message.state is State.NEW:
+        screen.row(made, "", "", _MARKS["next"], "not planned yet")
+    elif message.state is State.PENDING:
+        wait = message.next_poll_at - life.now
+        when = f"in {duration(wait)}" if wait > 0 else f"due for {duration(-wait)}"
+        reason = f": {message.next_reason}" if message.next_reason else ""
+        _row(made, Entry(message.next_poll_at, "next", f"next poll {when}{reason}", state=None), message.sent_at)
+    for text in life.then:
+        screen.row(made, "", "", "", screen.plain(shortened(text, 200), "dim"))
+    console.print(made)
+
+
+def _gaps(made: Table, left_out: int, polls: int) -> None:
+    if left_out:
+        screen.row(made, "", "", "", screen.plain(f"... {left_out:,} more entries: --all", "dim"))
+    if polls:
+        screen.row(
+            made, "", "", "", screen.plain(f"... answers of {counted(polls, 'earlier poll')} are not kept", "dim")
+        )
+
+
+def _row(made: Table, entry: Entry, sent_at: float) -> None:
+    style = _TONES[entry.tone]
+    age = duration(max(0.0, entry.at - sent_at))
+    text = screen.plain(shortened(entry.text, 200), "bold cyan" if entry.kind == "next" else style)
+    screen.row(made, age, clock(entry.at), screen.plain(_MARKS.get(entry.kind, " "), style), text)

@@ -1,7 +1,7 @@
 """HTTP over a Unix socket: hand over, ask, look, follow. For `curl --unix-socket` and for programs."""
 
 from pollerd.control.documents import About
-from pollerd.control.doors import PortDoor, SocketDoor
+from pollerd.control.doors import HttpServer, PortDoor, SocketDoor
 from pollerd.control.messages import MessageRoom
 from pollerd.control.server import MODE, ControlRoom, ControlServer
 from pollerd.control.warnlog import WarnLog
@@ -11,6 +11,7 @@ __all__ = [
     "About",
     "ControlRoom",
     "ControlServer",
+    "HttpServer",
     "MessageRoom",
     "PortDoor",
     "SocketDoor",

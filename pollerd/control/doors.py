@@ -135,7 +135,12 @@ class HttpServer:
                 if self._open:
                     delay = RETRY_FIRST
                     await self._until_removed()
-                    log.warning("%s: %s was removed while it was in use: bound again", self._what, self._door)
+                    log.warning(
+                        "%s: %s was removed while it was in use: bound again",
+                        self._what,
+                        self._door,
+                        extra={"event": "socket_rebound"},
+                    )
                 else:
                     await self._pause(delay)
                     delay = min(2 * delay, RETRY_MAX)

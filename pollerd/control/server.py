@@ -65,7 +65,9 @@ class Scrapes:
 class ControlServer:
     """The control socket at `control`, and the metrics alone at `metrics`; either may be None."""
 
-    def __init__(self, room: ControlRoom, control: Door | None, metrics: Door | None = None) -> None:
+    def __init__(
+        self, room: ControlRoom, control: Door | None, metrics: Door | None = None, pages: HttpServer | None = None
+    ) -> None:
         self._room = room
         self._feed = Feed(room.log)
         self._stream = EventStream(self._feed, room.messages.reading)
@@ -76,6 +78,8 @@ class ControlServer:
             self._servers.append(HttpServer(self._control(), control, "control socket"))
         if metrics is not None:
             self._servers.append(HttpServer(self._metrics(), metrics, "metrics"))
+        if pages is not None:
+            self._servers.append(pages)
 
     async def start(self) -> None:
         """Listen, where that is possible now."""

@@ -129,7 +129,12 @@ class EventStream:
         except StoreError as error:
             # The answer has begun: all that is left to say is that it does not end as it should.
             log.warning("a reader of the event log is let go: %s", error, extra={"event": "control_error"})
-            raise ConnectionResetError(str(error)) from error
+            if request.transport is not None:
+                request.transport.close()
+            return response
+        except ConnectionError:
+            log.debug("a reader of the event log has gone")
+            return response
         finally:
             self.followers -= follow
         await response.write_eof()

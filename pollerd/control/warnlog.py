@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Self
 
-from pollerd.status.document import LogDocument
 from pollerd.events import instant
 from pollerd.logs import Cleaner
+from pollerd.status.document import LogDocument
 
 KEPT: Final = 20
 _LONGEST: Final = 1000

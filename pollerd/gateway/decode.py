@@ -33,7 +33,6 @@ _LATEST: Final = 4_102_444_800.0
 _LONGEST_VALIDITY: Final = 10 * 366 * 86400.0
 _MSISDN_DIGITS: Final = 18
 _HEX: Final = re.compile(r"(?:0[xX])?([0-9a-fA-F]{1,8})")
-_COUNTRY: Final = re.compile(r"[A-Za-z]{2}")
 
 
 class DecodeError(Exception):
@@ -195,6 +194,8 @@ def _number(value: object) -> float | None:
     """A finite number, also when it comes as text."""
     if value is None:
         return None
+    if type(value) is float:
+        return value if math.isfinite(value) else None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, str) and len(value) > 40:
@@ -235,6 +236,8 @@ def _validity(value: object) -> float | None:
 def _scalar(value: object, longest: int) -> str | None:
     if value is None:
         return None
+    if type(value) is int:
+        return str(value) if abs(value) < 10**20 else None
     if isinstance(value, str):
         return clean(value, longest) or None
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -260,4 +263,6 @@ def _code(value: object) -> str | None:
 
 
 def _country(value: object) -> str | None:
-    return value.upper() if isinstance(value, str) and _COUNTRY.fullmatch(value) else None
+    if isinstance(value, str) and len(value) == 2 and value.isascii() and value.isalpha():
+        return value.upper()
+    return None

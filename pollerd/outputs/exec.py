@@ -105,6 +105,7 @@ class ExecOutput:
                     self._name,
                     self._seq + 1,
                     events[0].seq - 1,
+                    extra={"event": "output_gap"},
                 )
             trouble = await self._hand_over(events)
             self._note(trouble, events)
@@ -118,9 +119,15 @@ class ExecOutput:
 
     def _note(self, trouble: str, events: Sequence[Event]) -> None:
         if trouble and trouble != self._trouble:
-            logger.error("output %s: %s; events from %d on come again", self._name, trouble, events[0].seq)
+            logger.error(
+                "output %s: %s; events from %d on come again",
+                self._name,
+                trouble,
+                events[0].seq,
+                extra={"event": "output_trouble"},
+            )
         elif self._trouble and not trouble:
-            logger.info("output %s: works again", self._name)
+            logger.info("output %s: works again", self._name, extra={"event": "output_works"})
         self._trouble = trouble
 
     async def _nap(self, seconds: float) -> None:
@@ -202,7 +209,7 @@ class _Pipes:
         """The last line that is not empty."""
         self._take()
         text = self._tail.decode("utf-8", "replace")
-        line = next((line for line in reversed(text.splitlines()) if line.strip()), "")
+        line = next((line for line in reversed(text.split("\n")) if line.strip()), "")
         return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line.strip())[:_LONGEST_LINE]
 
     def _take(self) -> None:

@@ -147,7 +147,12 @@ class FileOutput:
         if events:
             await self._append(file, events)
         if self._trouble:
-            logger.info("output %s: writing again, %d events behind", self._name, max(0, log.last - file.seq))
+            logger.info(
+                "output %s: writing again, %d events behind",
+                self._name,
+                max(0, log.last - file.seq),
+                extra={"event": "output_works"},
+            )
             self._trouble = ""
         if not events:
             # Numbers may be left out, so that there can be a higher one and still no event.
@@ -176,9 +181,14 @@ class FileOutput:
                 "%s was shortened while it was written to (logrotate's copytruncate?): lines may be lost. "
                 "This is not supported, use logrotate's create instead",
                 file.path,
+                extra={"event": "file_shortened"},
             )
         else:
-            logger.error("another program writes to %s: give the events a file of their own", file.path)
+            logger.error(
+                "another program writes to %s: give the events a file of their own",
+                file.path,
+                extra={"event": "file_shared"},
+            )
 
     async def _checkpoint(self, log: EventLog, file: EventFile) -> None:
         """What is written goes to disk, then the cursor follows."""
@@ -253,6 +263,7 @@ class FileOutput:
                 seq + 1,
                 log.pruned,
                 file.path,
+                extra={"event": "output_gap"},
             )
 
     async def _follow(self, log: EventLog, old: EventFile) -> None:
@@ -275,7 +286,13 @@ class FileOutput:
         self._file = new
         self._saved = new.seq if saved else -1
         old.close()
-        logger.info("output %s: %s was rotated, a new file begins after event %d", self._name, path, new.seq)
+        logger.info(
+            "output %s: %s was rotated, a new file begins after event %d",
+            self._name,
+            path,
+            new.seq,
+            extra={"event": "file_rotated"},
+        )
         failpoints.hit("file.rotated")
 
     async def _fit(self, log: EventLog, new: EventFile, seq: int) -> EventFile:
@@ -285,7 +302,11 @@ class FileOutput:
             return new
         place = await find_place(log, Cursor(self._name, seq), new.path, new.fileno(), tail)
         if place.set_aside or place.seq > seq:
-            logger.error("%s, just put in place, holds events of another database: it is renamed aside", new.path)
+            logger.error(
+                "%s, just put in place, holds events of another database: it is renamed aside",
+                new.path,
+                extra={"event": "file_foreign"},
+            )
             return await self._set_aside(new)
         if tail.torn:
             await self._call(new.cut, tail.end)
@@ -293,7 +314,7 @@ class FileOutput:
 
     async def _set_aside(self, file: EventFile) -> EventFile:
         aside = await self._call(_rename_aside, file.path)
-        logger.error("%s was renamed to %s and a new file is begun", file.path, aside)
+        logger.error("%s was renamed to %s and a new file is begun", file.path, aside, extra={"event": "file_foreign"})
         fresh = await self._call(EventFile.open, file.path, self._mode)
         file.close()
         return fresh
@@ -306,6 +327,7 @@ class FileOutput:
                 self._name,
                 trouble,
                 max(0, log.last - self._seq),
+                extra={"event": "output_trouble"},
             )
         self._trouble = trouble
         self._look = True
@@ -339,14 +361,19 @@ class FileOutput:
 
 def _tell(finding: Finding) -> None:
     for level, text in finding.notes:
-        logger.log(level, "%s", text)
+        logger.log(level, "%s", text, extra={"event": "file_place"})
 
 
 def _repair(path: Path, end: int) -> None:
     """Cut the unfinished line off a file that was rotated away."""
     before = path.stat().st_size
     os.truncate(path, end)
-    logger.warning("%s ended in %d bytes of an unfinished line after a crash: they are cut off", path, before - end)
+    logger.warning(
+        "%s ended in %d bytes of an unfinished line after a crash: they are cut off",
+        path,
+        before - end,
+        extra={"event": "file_repaired"},
+    )
 
 
 def _rename_aside(path: Path) -> Path:

@@ -90,7 +90,11 @@ class SocketOutput:
                     await self._reopen.wait()
                     self._reopen.clear()
                     if not listener.in_place:
-                        logger.warning("%s was removed while it was in use: bound again", self._path)
+                        logger.warning(
+                            "%s was removed while it was in use: bound again",
+                            self._path,
+                            extra={"event": "socket_rebound"},
+                        )
                         return
             finally:
                 server.close()
@@ -210,6 +214,9 @@ class _Reader:
             await self._writer.drain()
             events = await self._window.read(self.seq)
             for last, piece in self._pieces(events):
+                if self._writer.transport.is_closing():
+                    # asyncio would drop the bytes in silence, uvloop raises RuntimeError.
+                    raise ConnectionResetError("the reader has gone")
                 self._writer.write(piece)
                 self.seq = last
                 await self._writer.drain()

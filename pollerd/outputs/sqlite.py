@@ -30,7 +30,7 @@ _BUSY: Final = 2.0
 """Seconds that a write waits for other programs to finish theirs before it is tried again later."""
 _RETRY_FIRST: Final = 0.5
 _RETRY_MAX: Final = 30.0
-_LONGEST: Final = 200
+_LONGEST: Final = 400
 
 
 def _fields() -> frozenset[str]:
@@ -126,13 +126,14 @@ class SqliteOutput:
                 self._seq + 1,
                 found[0].seq - 1,
                 self._path,
+                extra={"event": "output_gap"},
             )
 
     def _note(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
-            logger.error("output %s: %s; its events wait", self._name, trouble)
+            logger.error("output %s: %s; its events wait", self._name, trouble, extra={"event": "output_trouble"})
         elif self._trouble and not trouble:
-            logger.info("output %s: works again", self._name)
+            logger.info("output %s: works again", self._name, extra={"event": "output_works"})
         self._trouble = trouble
 
     async def _nap(self, seconds: float) -> None:

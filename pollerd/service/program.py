@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import pollerd
 from pollerd.errors import PollerdError
 
 _HIDDEN: Final = tuple(Path(path) for path in ("/home", "/root", "/run/user", "/tmp", "/var/tmp"))  # noqa: S108
@@ -31,7 +30,7 @@ def refuse_hidden(program: Path) -> None:
     parts = [program, Path(os.path.realpath(program))]
     if program == running():
         parts += [Path(part) for part in (sys.prefix, sys.base_prefix, os.path.realpath(sys.executable))]
-        parts.append(Path(pollerd.__file__))
+        parts.append(Path(__file__))
     for part in parts:
         if any(part.is_relative_to(folder) for folder in _HIDDEN):
             raise PollerdError(

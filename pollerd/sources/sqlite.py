@@ -134,7 +134,12 @@ class SqliteSource:
             return
         self._refused.add(shown)
         if len(self._refused) > _NAMED:
-            logger.warning("source %s: more than %d ids are refused, no more are named", self._path, _NAMED)
+            logger.warning(
+                "source %s: more than %d ids are refused, no more are named",
+                self._path,
+                _NAMED,
+                extra={"event": "source_id_refused"},
+            )
         else:
             logger.warning("source %s: %s %s", self._path, shown, why, extra={"event": "source_id_refused"})
 

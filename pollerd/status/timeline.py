@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -39,13 +39,15 @@ class Entry(NamedTuple):
     """The delivery state that it is about."""
 
 
-def timeline(message: Message, log: Iterable[events.Event]) -> list[Entry]:
-    """All that is known, the oldest first. `log` holds the message's events in order."""
+def timeline(message: Message, log: Iterable[events.Event], number: Callable[[int], str] = str) -> list[Entry]:
+    """All that is known, the oldest first. `log` holds the message's events in order, `number` writes a telephone
+    number.
+    """
     found = [Entry(message.sent_at, "sent", "sent")]
     if message.sendtime is not None and message.sendtime > message.sent_at + 1:
-        found.append(Entry(message.sendtime, "sent", "scheduled to be sent now"))
+        found.append(Entry(message.sendtime, "sent", "to be sent, by the gateway’s clock"))
     found += _polls(message)
-    found += _told(log, message)
+    found += _told(log, message, number)
     return sorted(found, key=lambda entry: (entry.at, _RANK.get(entry.kind, 9)))
 
 
@@ -73,7 +75,7 @@ def _poll(poll: trail.Poll, *, several: bool, total: int) -> Entry:
     return Entry(poll.at, "poll", f"polled: {poll.answer}", state=poll.answer)
 
 
-def _told(log: Iterable[events.Event], message: Message) -> list[Entry]:
+def _told(log: Iterable[events.Event], message: Message, number: Callable[[int], str]) -> list[Entry]:
     found: list[Entry] = []
     together: dict[tuple[str, str | None, str], list[events.Status]] = {}
     for event in log:
@@ -91,7 +93,7 @@ def _told(log: Iterable[events.Event], message: Message) -> list[Entry]:
             case _:
                 continue
     for bodies in together.values():
-        found += [_status(body) for body in bodies] if len(bodies) < _MANY else [_sum(bodies)]
+        found += [_status(body, number) for body in bodies] if len(bodies) < _MANY else [_sum(bodies)]
     return found
 
 
@@ -106,10 +108,10 @@ def _gave_up(body: events.GaveUp) -> str:
     return f"gave up: {body.reason.replace('_', ' ')}, {left}"
 
 
-def _status(body: events.Status) -> Entry:
+def _status(body: events.Status, number: Callable[[int], str]) -> Entry:
     seen = _at(body.observed_at)
     before = f"{body.previous} → " if body.previous else ""
-    text = f"{body.msisdn}: {before}{body.status}"
+    text = f"{number(body.msisdn)}: {before}{body.status}"
     reason = errorcodes.words(body.code) or body.error
     if body.code or reason:
         text += f", {': '.join(part for part in (body.code, reason) if part)}"

@@ -294,8 +294,8 @@ class Store:
         return [Event(row[0], row[1], row[2], bytes(row[3])) for row in found]
 
     async def wait(self, after: int) -> None:
-        """Return once an event with `seq > after` is committed."""
-        while self._newest <= after:
+        """Return once an event with `seq > after` is committed, at once where some were and are deleted by now."""
+        while max(self._newest, self._pruned) <= after:
             await self._told.wait()
 
     async def cursor(self, name: str) -> Cursor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Final
 
 _UNSAFE: Final = re.compile(
@@ -57,6 +58,11 @@ def brief(seconds: float) -> str:
 def ago(when: float, now: float) -> str:
     """How far an instant lies from now: `12 s ago`, `in 3 min`."""
     return f"{duration(now - when)} ago" if when <= now else f"in {duration(when - now)}"
+
+
+def clock(when: float) -> str:
+    """An instant by the wall clock of this machine."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
 
 
 def size(count: int) -> str:

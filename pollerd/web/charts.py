@@ -17,9 +17,7 @@ def line(values: Sequence[float], top: float, title: str) -> Html:
     """A line over time, from left to right; `top` is what the upper edge stands for."""
     scale = max(top, *values, 1e-9) if values else 1.0
     step = WIDTH / max(1, len(values) - 1)
-    points = [
-        (place * step, HEIGHT - 2.0 - value / scale * (HEIGHT - 6.0)) for place, value in enumerate(values)
-    ]
+    points = [(place * step, HEIGHT - 2.0 - value / scale * (HEIGHT - 6.0)) for place, value in enumerate(values)]
     joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     limit = HEIGHT - 2.0 - top / scale * (HEIGHT - 6.0)
     drawn = [tag("line", x1=0, x2=WIDTH, y1=round(limit, 1), y2=round(limit, 1), class_="limit")] if top > 0 else []

@@ -8,7 +8,7 @@ from typing import Final
 
 from pollerd.terminal.text import printable
 
-_VOID: Final = frozenset({"meta", "link", "input", "br", "rect", "polyline", "line"})
+_VOID: Final = frozenset({"meta", "link", "input", "br"})
 
 Part = object
 """Text, a number, None for nothing, `Html`, or any nesting of lists of these."""
@@ -31,7 +31,7 @@ def text(value: Part) -> Html:
     return Html(html.escape(printable(str(value)), quote=True))
 
 
-def tag(name: str, *children: Part, **attributes: str | float | None) -> Html:
+def tag(name: str, /, *children: Part, **attributes: str | float | None) -> Html:
     """An element. Attributes: `class_` for class, `_` for `-`; None leaves one away, "" writes its name alone."""
     found = [name]
     for key, value in attributes.items():

@@ -104,9 +104,11 @@ async def test_names_in_dashboard_and_alerts_exist(tmp_path: Path) -> None:
         await running.ended(*range(1, 6))
         async with asyncio.timeout(60):
             # The backoff's own account comes with its first learning.
-            while missing := used - {name for name, _ in (found := await scrape(running))}:
+            found = await scrape(running)
+            while missing := used - {name for name, _ in found}:
                 assert missing <= {"pollerd_backoff_price", "pollerd_backoff_polls_per_message"}
                 await asyncio.sleep(0.1)
+                found = await scrape(running)
         families = (await running.get("/metrics")).body.decode()
     labels = {label for _, pairs in found for label, _ in pairs} | {"job"}
     for text in texts:

@@ -148,7 +148,7 @@ class Lane:
             self._breaker.reached()
         if reply.taken:
             if self.trouble:
-                logger.info("webhook %s: takes events again", self._receiver.name)
+                logger.info("webhook %s: takes events again", self._receiver.name, extra={"event": "webhook_works"})
             self._failed = 0
             self.trouble = ""
             return
@@ -157,5 +157,5 @@ class Lane:
             return
         trouble = f"{self._receiver.name} {reply.detail}"
         if not self.trouble:
-            logger.error("webhook %s; its events wait and are tried again", trouble)
+            logger.error("webhook %s; its events wait and are tried again", trouble, extra={"event": "webhook_trouble"})
         self.trouble = trouble

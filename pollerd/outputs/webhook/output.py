@@ -92,7 +92,10 @@ class WebhookOutput:
         if log.pruned > cursor.seq:
             lost = (cursor.seq + 1, log.pruned)
             logger.error(
-                "output %s: events %d to %d were deleted by retention before they were posted", self.name, *lost
+                "output %s: events %d to %d were deleted by retention before they were posted",
+                self.name,
+                *lost,
+                extra={"event": "output_gap"},
             )
         routes = Routes(self._settings)
         if cursor.detail != routes.note:
@@ -281,4 +284,8 @@ class _Run:
         self._cleaned_at = now
         forgotten = await self._book.forget_parked(self._clock.now() - self._keep_parked)
         if forgotten:
-            logger.error("webhook: %d events that nobody took were kept for long enough and are forgotten", forgotten)
+            logger.error(
+                "webhook: %d events that nobody took were kept for long enough and are forgotten",
+                forgotten,
+                extra={"event": "webhook_forgotten"},
+            )

@@ -59,11 +59,16 @@ class Signer:
         try:
             secret = self._read(source)
         except (ConfigError, OutputError) as error:
-            logger.error("webhook %s: the new secret cannot be used, the old one stays: %s", self._url, error)
+            logger.error(
+                "webhook %s: the new secret cannot be used, the old one stays: %s",
+                self._url,
+                error,
+                extra={"event": "webhook_secret_unusable"},
+            )
             return
         if secret != self._secret:
             self._secret = secret
-            logger.info("webhook %s: the secret was replaced", self._url)
+            logger.info("webhook %s: the secret was replaced", self._url, extra={"event": "webhook_secret_replaced"})
 
     def _read(self, source: SecretSource) -> str:
         secret = source.read().reveal()

@@ -90,7 +90,8 @@ def cold_rows(scale: Scale) -> list[Result]:
     out = []
     for population in (single(), single(20, 1.2), three_with_tail()):
         for rate in (0.1, 1.0):
-            early, late = [], []
+            early: list[float] = []
+            late: list[float] = []
             for seed in range(3 * len(scale.seeds)):
                 messages = traffic(population, 4500, rate, 100 + seed)
                 run(Adaptive(5, seed), messages)

@@ -1,0 +1,85 @@
+"""What a list of poll ages costs and yields, worked out on a survival curve; and exponential backoff at equal cost."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+Curve = Sequence[tuple[float, float]]
+"""(age in seconds, share of messages without a final state by then), ages ascending from 0."""
+
+FACTOR: Final = 1.5
+_STEPS: Final = 40
+_LONGEST: Final = 5000
+
+
+class Yield(NamedTuple):
+    """`polls` a message, and the mean seconds from a final state to the poll that finds it."""
+
+    polls: float
+    delay: float
+
+
+class Rival(NamedTuple):
+    """Exponential backoff whose gaps begin with `first` seconds and grow by `FACTOR`."""
+
+    first: float
+    expected: Yield
+
+
+def alive(curve: Curve, age: float) -> float:
+    """The share without a final state at `age`, between the curve's points on straight lines."""
+    place = bisect_right(curve, age, key=lambda point: point[0])
+    if place == 0:
+        return 1.0
+    if place == len(curve):
+        return curve[-1][1]
+    (a, s), (b, t) = curve[place - 1], curve[place]
+    return s + (t - s) * (age - a) / (b - a)
+
+
+def expected(curve: Curve, ages: Sequence[float]) -> Yield:
+    """What polls at `ages` are expected to cost and to yield."""
+    polls = waited = 0.0
+    before, still = 0.0, 1.0
+    found = 1.0 - (alive(curve, ages[-1]) if ages else 1.0)
+    for age in ages:
+        polls += still
+        waited += _staleness(curve, before, age)
+        before, still = age, alive(curve, age)
+    return Yield(polls, waited / found if found > 1e-9 else 0.0)
+
+
+def _staleness(curve: Curve, before: float, age: float) -> float:
+    """Seconds of not knowing that gather between two polls: the area between the curve and its height at the first."""
+    height = alive(curve, before)
+    inner = [a for a, _ in curve[bisect_right(curve, before, key=lambda point: point[0]) :] if a < age]
+    area, left, level = 0.0, before, height
+    for right in (*inner, age):
+        reached = alive(curve, right)
+        area += (right - left) * (height - (level + reached) / 2)
+        left, level = right, reached
+    return area
+
+
+def exponential(first: float, least: float, most: float, end: float) -> list[float]:
+    """The ages of exponential backoff: gaps from `first`, at least `least` and at most `most`, up to the age `end`."""
+    ages, gap = [max(first, 1e-3)], max(first, least)
+    while ages[-1] < end and len(ages) < _LONGEST:
+        gap = min(max(gap * FACTOR, least), most)
+        ages.append(ages[-1] + gap)
+    return ages
+
+
+def rival(curve: Curve, polls: float, least: float, most: float, end: float) -> Rival | None:
+    """The exponential backoff that costs the same `polls` a message; None when no first gap does."""
+    low, high = 0.05, most
+    for _ in range(_STEPS):
+        middle = (low * high) ** 0.5
+        if expected(curve, exponential(middle, least, most, end)).polls > polls:
+            low = middle
+        else:
+            high = middle
+    result = expected(curve, exponential(high, least, most, end))
+    return Rival(high, result) if abs(result.polls - polls) < 0.05 * polls + 0.05 else None

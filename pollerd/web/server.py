@@ -1,0 +1,151 @@
+"""Which page goes where."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final, Protocol
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from pollerd.config import Listen
+from pollerd.ids import IdError, parse_id
+from pollerd.logs import mask_msisdn
+from pollerd.model import Message, State
+from pollerd.ports import Clock
+from pollerd.status.document import StatusDocument
+from pollerd.status.look import Look
+from pollerd.status.timeline import timeline
+from pollerd.store.finder import Found
+from pollerd.store.pages import PlaceError
+from pollerd.store.reading import Reading
+from pollerd.web import message_page, messages_page, status_page
+from pollerd.web.frame import frame, problem
+from pollerd.web.guard import guarding
+from pollerd.web.html import Html
+
+STATES: Final = {"pending": State.PENDING, "finished": State.FINISHED, "gave_up": State.GAVE_UP}
+FRESH: Final = 1.0
+"""Seconds that one look serves whoever asks."""
+PAGE: Final = 50
+LONGEST: Final = 200
+"""Characters of a search."""
+_EVENTS: Final = 2000
+_STATIC: Final = {"style.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+
+
+class Unsaved(Protocol):
+    """The committer as seen from here: what is newer than the database."""
+
+    def unsaved(self, message_id: int) -> Message | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WebRoom:
+    """What the pages show. `look` is asked at most once a second; `give_up_after` is in seconds."""
+
+    listen: Listen
+    clock: Clock
+    reading: Reading
+    committer: Unsaved
+    look: Callable[[], Awaitable[StatusDocument]]
+    show_msisdn: bool
+    give_up_after: float
+
+
+def application(room: WebRoom) -> web.Application:
+    """The pages, guarded."""
+    pages = Pages(room)
+    made = web.Application(middlewares=[guarding(room.listen, problem)], client_max_size=1024)
+    made.router.add_get("/", pages.status)
+    made.router.add_get("/status", pages.fragment)
+    made.router.add_get("/messages", pages.messages)
+    made.router.add_get("/messages/{id}", pages.message)
+    made.router.add_get("/static/{name}", pages.static)
+    return made
+
+
+class Pages:
+    """The handlers."""
+
+    def __init__(self, room: WebRoom) -> None:
+        self._room = room
+        self._turn = asyncio.Lock()
+        self._seen: tuple[float, StatusDocument] | None = None
+        folder = resources.files("pollerd.web") / "static"
+        self._files = {name: (folder / name).read_bytes() for name in _STATIC}
+
+    async def status(self, request: web.Request) -> web.Response:
+        """`GET /`: the whole page; without JavaScript it loads itself anew."""
+        return _html(frame("Status", status_page.content(await self._look()), live=True))
+
+    async def fragment(self, request: web.Request) -> web.Response:
+        """`GET /status`: what changes on that page."""
+        return _html(status_page.content(await self._look()))
+
+    async def messages(self, request: web.Request) -> web.Response:
+        """`GET /messages`: a page of the list, or of a search."""
+        wanted = request.query.get("q", "").strip()[:LONGEST]
+        state, after = request.query.get("state", ""), request.query.get("after") or None
+        if state and state not in STATES:
+            raise web.HTTPBadRequest(text=f"There is no state {state}; there are {', '.join(STATES)}.")
+        try:
+            found = await self._found(wanted, STATES.get(state), after)
+        except PlaceError as error:
+            raise web.HTTPBadRequest(text=f"{error}.") from None
+        older = None
+        if found.next is not None:
+            given = {"q": wanted, "state": state, "after": found.next}
+            older = "/messages?" + urlencode({name: value for name, value in given.items() if value})
+        asked = messages_page.Asked(wanted, state, after is not None)
+        content = messages_page.content(found, asked, older, self._room.clock.now(), self._number)
+        return _html(frame("Messages", content))
+
+    async def _found(self, wanted: str, state: State | None, after: str | None) -> Found:
+        if wanted:
+            return await self._room.reading.read(lambda pages: pages.find(wanted, state, after, PAGE))
+        page = await self._room.reading.read(lambda pages: pages.page(state, after, PAGE))
+        return Found(page.messages, 0, page.next)
+
+    async def message(self, request: web.Request) -> web.Response:
+        """`GET /messages/ID`: one message and its life."""
+        try:
+            message_id = parse_id(request.match_info["id"])
+        except IdError as error:
+            raise web.HTTPNotFound(text=f"This {error}.") from None
+        stored, log = await self._room.reading.read(
+            lambda pages: (pages.message(message_id), pages.events(0, _EVENTS, message_id))
+        )
+        message = self._room.committer.unsaved(message_id) or stored
+        if message is None:
+            raise web.HTTPNotFound(text=f"{message_id} is not followed. Follow it with: pollerd track {message_id}")
+        now = self._room.clock.now()
+        shown = message_page.Shown(message, timeline(message, log, self._number), now, self._room.give_up_after)
+        return _html(frame(f"Message {message_id}", message_page.content(shown, self._number)))
+
+    async def static(self, request: web.Request) -> web.Response:
+        """`GET /static/NAME`."""
+        name = request.match_info["name"]
+        if name not in self._files:
+            raise web.HTTPNotFound(text="There is no such file.")
+        return web.Response(body=self._files[name], content_type=_STATIC[name], charset="utf-8")
+
+    async def _look(self) -> Look:
+        async with self._turn:
+            if self._seen is None or time.monotonic() - self._seen[0] > FRESH:
+                document = await self._room.look()
+                self._seen = (time.monotonic(), document)
+            document = self._seen[1]
+        rate = sum(account.polls_per_second_10s for account in document.accounts)
+        return Look(self._room.clock.now(), document, running=True, rate=rate)
+
+    def _number(self, msisdn: int) -> str:
+        return str(msisdn) if self._room.show_msisdn else mask_msisdn(msisdn)
+
+
+def _html(content: Html) -> web.Response:
+    return web.Response(text=content, content_type="text/html")

@@ -1,0 +1,111 @@
+"""Readers on the event socket and on `GET /events?follow=1`, coming and going while the daemon is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+from collections.abc import AsyncGenerator
+from functools import partial
+from pathlib import Path
+
+import aiohttp
+
+from pollerd.simulator import Simulator, SimulatorConfig, Step
+from tests.acceptance.deployment import Deployment, until
+
+QUICK = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"'
+MESSAGES = 600
+STAY = (3, 60)
+"""Events that a reader takes before it goes and comes again."""
+GONE = (ConnectionError, FileNotFoundError, aiohttp.ClientError, asyncio.IncompleteReadError)
+
+
+async def over_socket(path: Path, after: int) -> AsyncGenerator[int, None]:
+    stream, writer = await asyncio.open_unix_connection(str(path))
+    try:
+        writer.write(b"after %d\n" % after)
+        moved = False
+        while line := await stream.readline():
+            seq = json.loads(line)["seq"]
+            # What was told between the connection and the daemon's reading of our line comes first.
+            moved = moved or seq == after + 1
+            if moved:
+                yield seq
+    finally:
+        writer.close()
+
+
+async def over_http(path: Path, after: int) -> AsyncGenerator[int, None]:
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
+        session.get(f"http://localhost/events?after={after}&follow=1") as response,
+    ):
+        async for line in response.content:
+            yield json.loads(line)["seq"]
+
+
+class Reader:
+    """One that remembers its place and goes away every few events."""
+
+    def __init__(self, number: int, folder: Path) -> None:
+        self.seen: list[int] = []
+        self.visits = 0
+        self._random = random.Random(number)
+        self._open = over_socket if number % 2 else over_http
+        self._path = folder / ("events.sock" if number % 2 else "control.sock")
+
+    async def run(self, last: asyncio.Future[int]) -> None:
+        """Read until everything up to `last` was seen."""
+        while not (last.done() and self.seen and self.seen[-1] >= last.result()):
+            self.visits += 1
+            with contextlib.suppress(*GONE):
+                await self._visit(last)
+            await asyncio.sleep(0.01)
+
+    async def _visit(self, last: asyncio.Future[int]) -> None:
+        left = self._random.randint(*STAY)
+        async with contextlib.aclosing(self._open(self._path, self.seen[-1] if self.seen else 0)) as events:
+            async for seq in events:
+                self.seen.append(seq)
+                left -= 1
+                if left == 0 or (last.done() and seq >= last.result()):
+                    return
+
+
+async def test_ten_readers_coming_and_going_miss_nothing(tmp_path: Path) -> None:
+    """Each sees every event exactly once in order, through three kills of the daemon."""
+    async with (
+        Simulator(SimulatorConfig(speed=3000)) as simulator,
+        Deployment(tmp_path, simulator, backoff=QUICK) as deployment,
+    ):
+        for message_id in range(1, MESSAGES + 1):
+            steps = [Step(0.0, "BUFFERED"), Step(600.0, "ENROUTE"), Step(3000.0, "DELIVERED")]
+            simulator.truth.add(message_id, steps=steps)
+        await deployment.start()
+        last: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        readers = [Reader(number, tmp_path) for number in range(10)]
+        reading = [asyncio.create_task(reader.run(last)) for reader in readers]
+        for part in range(4):
+            share = MESSAGES // 4
+            deployment.insert(range(1 + part * share, 1 + (part + 1) * share))
+            half = (part + 1) * share // 2
+            if part < 3:
+                await until(partial(_finished, deployment, half), "half of them")
+                await deployment.kill()
+                await deployment.start()
+        await until(lambda: deployment.pending() == 0, "all are done with")
+        last.set_result(int(deployment.query("SELECT max(seq) FROM events")[0][0]))
+        async with asyncio.timeout(120):
+            await asyncio.gather(*reading)
+        for reader in readers:
+            assert reader.seen == list(range(1, last.result() + 1))
+            assert reader.visits > 3
+        await until(lambda: len(deployment.lines()) == last.result(), "the file has all of them")
+        assert await deployment.stop() == 0
+        assert not [entry for entry in deployment.log() if entry["level"] == "error"]
+
+
+def _finished(deployment: Deployment, least: int) -> bool:
+    return int(deployment.query("SELECT count(*) FROM messages WHERE state = 2")[0][0]) >= least

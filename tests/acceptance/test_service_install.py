@@ -1,0 +1,154 @@
+"""`pollerd service install` and `uninstall` into another root file system, by the installed command."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pollerd.config import load
+from pollerd.service.layout import Layout, packaged
+from pollerd.service.starter import first_configuration
+from tests.acceptance.deployment import COMMAND, PATIENCE
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may install")
+PROGRAM = "/opt/pollerd/bin/pollerd"
+SINGLE_SOURCE = Path(__file__).parents[2] / "systemd"
+
+
+def service(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [COMMAND, "service", *arguments], input=stdin, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "etc").mkdir()
+    return tmp_path
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def install(root: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return service("install", "--root", root, "--program", PROGRAM, *more)
+
+
+def test_the_packaged_files_are_the_ones_in_systemd() -> None:
+    for path in SINGLE_SOURCE.iterdir():
+        assert packaged(path.name) == path.read_text()
+
+
+def test_a_dry_run_shows_everything_and_does_nothing(root: Path) -> None:
+    done = install(root, "--dry-run")
+    assert done.returncode == 0
+    for path in ("/etc/systemd/system/pollerd.service", "/etc/pollerd/config.toml", "/etc/logrotate.d/pollerd"):
+        assert f"write {path}" in done.stdout
+    assert files(root) == {}
+
+
+@AS_ROOT
+def test_a_no_is_a_no(root: Path) -> None:
+    done = service("install", "--root", root, "--program", PROGRAM, stdin="n\n")
+    assert "Go on?" in done.stdout
+    assert (done.returncode, files(root)) == (130, {})
+
+
+@AS_ROOT
+def test_everything_is_in_place_with_tight_rights(root: Path) -> None:
+    done = install(root, "--yes")
+    assert done.returncode == 0, done.stderr
+    layout = Layout(root)
+    assert f"ExecStart={PROGRAM} run -c /etc/pollerd/config.toml" in layout.unit.read_text().splitlines()
+    assert layout.tmpfiles.read_text() == packaged("pollerd.tmpfiles.conf")
+    assert not layout.drop_in.exists(), "nobody knows the systemd of another root"
+    passwd = (root / "etc/passwd").read_text()
+    user, group = next(line for line in passwd.splitlines() if line.startswith("pollerd:")).split(":")[2:4]
+    found = {
+        path: (stat.S_IMODE(path.stat().st_mode), path.stat().st_uid, path.stat().st_gid)
+        for path in (layout.state, layout.settings, layout.configuration, layout.token)
+    }
+    assert found == {
+        layout.state: (0o750, int(user), int(group)),
+        layout.settings: (0o750, 0, int(group)),
+        layout.configuration: (0o640, 0, int(group)),
+        layout.token: (0o600, 0, 0),
+    }
+    steps = done.stdout.partition("Next:")[2].strip().splitlines()
+    assert len(steps) == 3
+    assert "/etc/pollerd/token" in steps[0]
+
+
+@AS_ROOT
+def test_again_changes_nothing_and_what_is_the_users_stays(root: Path) -> None:
+    install(root, "--yes")
+    layout = Layout(root)
+    layout.token.write_text("a-token\n")
+    layout.configuration.write_text("[accounts.default]\n")
+    layout.logrotate.write_text("# mine\n")
+    before = files(root)
+    done = install(root, "--yes")
+    assert "The service is in place already." in done.stdout
+    assert files(root) == before
+
+    layout.unit.write_text("[Service]\n")
+    assert "replace /etc/systemd/system/pollerd.service" in install(root, "--yes").stdout
+    assert files(root) == before
+
+
+@AS_ROOT
+def test_uninstall_keeps_what_is_the_users_and_purge_does_not(root: Path) -> None:
+    install(root, "--yes")
+    layout = Layout(root)
+    (layout.state / "pollerd.db").write_text("data")
+    done = service("uninstall", "--root", root, "--yes")
+    assert done.returncode == 0
+    assert "--purge removes it" in done.stdout
+    assert not any(path.exists() for path in (layout.unit, layout.sysusers, layout.tmpfiles, layout.logrotate))
+    assert (layout.state / "pollerd.db").read_text() == "data"
+    assert layout.configuration.exists()
+
+    done = service("uninstall", "--root", root, "--yes", "--purge")
+    assert done.returncode == 0, done.stderr
+    assert not layout.state.exists()
+    assert not layout.settings.exists()
+    assert "pollerd:" not in (root / "etc/passwd").read_text()
+    assert "There is no service to remove." in service("uninstall", "--root", root, "--yes").stdout
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="asks what another user than root is told")
+def test_only_root_may(root: Path) -> None:
+    done = install(root, "--yes")
+    assert (done.returncode, "needs root" in done.stderr) == (1, True)
+
+
+@AS_ROOT
+def test_a_program_that_the_sandbox_hides_is_refused(tmp_path: Path) -> None:
+    done = service("install", "--dry-run", "--program", "/home/alice/.local/bin/pollerd")
+    assert done.returncode == 1
+    assert "no access to /home/alice/.local/bin/pollerd" in done.stderr
+    assert "/opt/pollerd" in done.stderr
+
+
+def test_a_relative_program_is_wrong_usage(root: Path) -> None:
+    assert service("install", "--root", root, "--program", "bin/pollerd").returncode == 2
+
+
+def test_the_first_configuration_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(first_configuration())
+    config = load(path, env={}, cwd=tmp_path)
+    assert config.store.path == Path("/var/lib/pollerd/pollerd.db")
+    assert config.outputs.file is not None
+    assert config.outputs.file.path == Path("/var/lib/pollerd/events.ndjson")
+    assert config.outputs.socket is not None
+    assert config.outputs.socket.path == Path("/run/pollerd/events.sock")
+    assert config.control.socket == Path("/run/pollerd/control.sock")
+    assert config.outputs.webhook is None

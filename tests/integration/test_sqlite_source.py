@@ -1,0 +1,198 @@
+"""Ids out of somebody else's SQLite database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pollerd.sources import SqliteSource
+from pollerd.store.inlet import Inlet
+from pollerd.store.store import Store
+from tests.integration.output_kit import opened, until
+
+ULID = "01JNN696A9E0WS89FPYGT15NBX"
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with opened(tmp_path / "p.db") as store:
+        yield store
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    database = sqlite3.connect(tmp_path / "shop.db", isolation_level=None)
+    database.execute("CREATE TABLE sms (gateway_id, ref, account, sent, status)")
+    yield database
+    database.close()
+
+
+class Intake:
+    """Counts the pokes."""
+
+    def __init__(self) -> None:
+        self.pokes = 0
+
+    def poke(self) -> None:
+        self.pokes += 1
+
+
+@asynccontextmanager
+async def reading(
+    store: Store, path: Path, query: str = "SELECT gateway_id AS id FROM sms", intake: Intake | None = None
+) -> AsyncIterator[SqliteSource]:
+    inlet = Inlet(store, time.time, (intake or Intake()).poke)
+    source = SqliteSource(path, query, 0.02, inlet.take)
+    task = asyncio.create_task(source.run())
+    try:
+        yield source
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def followed(store: Store, columns: str = "id") -> list[Any]:
+    with contextlib.closing(sqlite3.connect(store.path)) as database:
+        return database.execute(f"SELECT {columns} FROM messages ORDER BY id").fetchall()
+
+
+async def test_rows_are_followed_with_what_is_known_of_them(
+    store: Store, shop: sqlite3.Connection, tmp_path: Path
+) -> None:
+    shop.executemany(
+        "INSERT INTO sms VALUES (?, ?, ?, ?, NULL)",
+        [
+            (1, "order-1", "two", 1764000000),
+            ("2", 17, None, "2025-11-24 16:00:00"),
+            (3.0, "", "", None),
+            (2**63 - 1, None, None, 1764000000123),
+        ],
+    )
+    query = "SELECT sent AS sent_at, account, gateway_id AS ID, ref AS userref, status FROM sms"
+    async with reading(store, tmp_path / "shop.db", query):
+        await until(lambda: len(followed(store)) == 4, "all")
+    found = followed(store, "id, account, userref, sent_at")
+    assert found[0] == (1, "two", "order-1", 1764000000.0)
+    assert found[1] == (2, "default", "17", 1764000000.0)
+    assert found[2][:3] == (3, "default", None)
+    assert abs(found[2][3] - time.time()) < 120
+    assert found[3] == (2**63 - 1, "default", None, 1764000000.123)
+
+
+async def test_what_is_no_id_is_refused_by_name_once_and_the_rest_taken(
+    store: Store, shop: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = [ULID, "x", -1, 0, 2.5, b"\xff", None, float(2**70), "18446744073709551616"]
+    shop.executemany("INSERT INTO sms (gateway_id) VALUES (?)", [(value,) for value in [*refused, 7, "8"]])
+    intake = Intake()
+    async with reading(store, tmp_path / "shop.db", intake=intake):
+        await until(lambda: len(followed(store)) == 2, "the good ones")
+        shop.execute("INSERT INTO sms (gateway_id) VALUES (9)")
+        await until(lambda: len(followed(store)) == 3, "one more")
+    assert [row[0] for row in followed(store)] == [7, 8, 9]
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(said) == len(refused)
+    assert any(f"{ULID!r} is an id of the newer Mobile Message API" in text for text in said)
+    assert intake.pokes == 2
+
+
+async def test_the_same_ids_again_cost_no_write(store: Store, shop: sqlite3.Connection, tmp_path: Path) -> None:
+    shop.executemany("INSERT INTO sms (gateway_id) VALUES (?)", [(n,) for n in range(1, 10_001)])
+    path = tmp_path / "shop.db"
+    async with reading(store, path) as source:
+        await until(lambda: len(followed(store)) == 10_000, "all")
+        with contextlib.closing(sqlite3.connect(store.path)) as database:
+            before = database.execute("PRAGMA data_version").fetchone()
+            shop.execute("INSERT INTO sms (gateway_id) VALUES ('bad')")
+            await until(lambda: len(source._refused) == 1, "another look")
+            assert database.execute("PRAGMA data_version").fetchone() == before
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("SELECT gateway_id, ref FROM sms", "gives no column named id; write SELECT ... AS id"),
+        ("SELECT nix FROM sms", "no such column: nix"),
+        ("DELETE FROM sms", "attempt to write a readonly database"),
+        ("SELECT 1; SELECT 2", "one statement at a time"),
+        ("SELECT gateway_id AS id FROM sms WHERE ref = :ref", "binding"),
+    ],
+)
+async def test_a_query_that_cannot_be_used_is_explained_and_changes_nothing(
+    store: Store, shop: sqlite3.Connection, tmp_path: Path, query: str, said: str
+) -> None:
+    shop.execute("INSERT INTO sms (gateway_id) VALUES (1)")
+    async with reading(store, tmp_path / "shop.db", query) as source:
+        await until(lambda: said in source.trouble, said)
+    assert shop.execute("SELECT count(*) FROM sms").fetchone() == (1,)
+    assert followed(store) == []
+
+
+async def test_a_single_column_is_the_id_whatever_its_name(
+    store: Store, shop: sqlite3.Connection, tmp_path: Path
+) -> None:
+    shop.execute("INSERT INTO sms (gateway_id) VALUES (1)")
+    async with reading(store, tmp_path / "shop.db", "SELECT gateway_id FROM sms"):
+        await until(lambda: len(followed(store)) == 1, "it")
+
+
+async def test_a_locked_or_missing_database_is_named_once_and_once_when_it_works_again(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "shop.db"
+    async with reading(store, path, "SELECT id FROM sms") as source:
+        await until(lambda: "does not exist" in source.trouble, "missing")
+        assert not path.exists()
+        with contextlib.closing(sqlite3.connect(tmp_path / "made.db", isolation_level=None)) as database:
+            database.execute("CREATE TABLE sms (id)")
+            database.execute("INSERT INTO sms VALUES (1)")
+            database.execute("BEGIN EXCLUSIVE")
+            (tmp_path / "made.db").rename(path)
+            (tmp_path / "made.db-journal").unlink(missing_ok=True)
+            await until(lambda: "database is locked" in source.trouble, "locked")
+            database.execute("ROLLBACK")
+        await until(lambda: len(followed(store)) == 1, "it works")
+        await until(lambda: source.trouble == "", "it says so")
+    said = [record.getMessage() for record in caplog.records if str(path) in record.getMessage()]
+    assert [text.partition(": ")[2].partition(";")[0] for text in said] == [
+        "the database does not exist (or its folder may not be read by this user)",
+        "cannot be read: database is locked",
+        "works again",
+        "1 new messages",
+    ]
+
+
+async def test_a_large_result_holds_no_lock_while_it_is_taken_in(
+    store: Store, shop: sqlite3.Connection, tmp_path: Path
+) -> None:
+    """The foreign application can write while the ids that were read are still being handed over."""
+    shop.executemany("INSERT INTO sms (gateway_id) VALUES (?)", [(n,) for n in range(1, 5001)])
+    entered, go_on = asyncio.Event(), asyncio.Event()
+    inlet = Inlet(store, time.time, Intake().poke)
+
+    async def slow(rows: Any) -> int:
+        entered.set()
+        await go_on.wait()
+        return await inlet.take(rows)
+
+    source = SqliteSource(tmp_path / "shop.db", "SELECT gateway_id AS id FROM sms", 0.02, slow)
+    task = asyncio.create_task(source.run())
+    await entered.wait()
+    shop.execute("BEGIN EXCLUSIVE")
+    shop.execute("COMMIT")
+    go_on.set()
+    await until(lambda: len(followed(store)) == 5000, "all")
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,103 @@
+"""The guards: bounds that hold whatever a policy would like."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pollerd.backoff import Settings, guards
+
+S = Settings(min_interval=2.0, max_interval=3600.0)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "age", "expected"),
+    [
+        pytest.param(0.1, 10.0, 2.0, id="never sooner than min_interval"),
+        pytest.param(1.0, 1000.0, 30.0, id="never sooner than 3 % of the age"),
+        pytest.param(1e9, 10.0, 26.0, id="never later than twice the age plus twice the first wait"),
+        pytest.param(1e9, 1e5, 3600.0, id="never later than max_interval"),
+        pytest.param(5000.0, 1e6, 3600.0, id="max_interval wins over 3 % of a great age"),
+        pytest.param(7.0, 10.0, 7.0, id="otherwise as wanted"),
+        pytest.param(0.0, 0.0, 2.0, id="min_interval holds at age zero"),
+    ],
+)
+def test_bounds(wanted: float, age: float, expected: float) -> None:
+    assert guards.bounded(S, wanted, age, 3.0) == pytest.approx(expected)
+
+
+@given(st.floats(0, 1e7), st.floats(0, 1e7), st.floats(0, 100), st.sampled_from([guards.REACH, guards.REACH_KNOWN]))
+def test_bounded_agrees_with_its_two_bounds(wanted: float, age: float, first: float, reach: float) -> None:
+    got = guards.bounded(S, wanted, age, first, reach)
+    assert got <= guards.longest(S, age, first, reach)
+    assert got >= min(guards.shortest(S, age), guards.longest(S, age, first, reach))
+
+
+def test_jitter_stays_within_ten_percent_and_uses_the_range() -> None:
+    rng = Random(1)
+    got = [guards.jittered(100.0, rng) for _ in range(2000)]
+    assert 90.0 <= min(got) < 91.0
+    assert 109.0 < max(got) <= 110.0
+
+
+def test_steps_of_an_invisible_message_grow_from_two_to_thirty_seconds() -> None:
+    steps = [guards.not_visible(S, 10.0, n, Random(n)).delay for n in range(1, 12)]
+    assert 1.8 <= steps[0] <= 2.2
+    assert all(27.0 <= s <= 33.0 for s in steps[8:])
+    assert guards.not_visible(S, 10.0, 10**9, Random(1)).delay <= 33.0
+
+
+@given(st.integers(0, 2**32))
+def test_an_invisible_message_is_last_looked_at_when_its_grace_ends(seed: int) -> None:
+    rng = Random(seed)
+    age, tries, looks = 0.0, 0, [0.0]
+    while age < S.not_found_grace:
+        tries += 1
+        decision = guards.not_visible(S, age, tries, rng)
+        assert decision.reason == "not visible yet"
+        age += decision.delay
+        looks.append(age)
+    assert S.not_found_grace < looks[-1] <= S.not_found_grace + 0.1
+    assert all(b - a > 0.9 for a, b in pairwise(looks))
+    assert len(looks) < 50
+
+
+def test_a_scheduled_message_is_looked_at_shortly_after_it_is_sent() -> None:
+    decision = guards.scheduled(S, 1_764_000_000.0, 1_764_003_600.0, Random(1))
+    assert 3602.0 <= decision.delay <= 3604.0
+    assert decision.reason == "scheduled for 2025-11-24 17:00:00 UTC"
+
+
+def test_a_sendtime_that_has_passed_means_soon() -> None:
+    assert 2.0 <= guards.scheduled(S, 2000.0, 1000.0, Random(1)).delay <= 4.0
+
+
+@pytest.mark.parametrize(
+    ("since", "expected"),
+    [
+        pytest.param(0.0, 30.0, id="at first thirty seconds"),
+        pytest.param(100.0, 50.0, id="then half of the time since"),
+        pytest.param(1e6, 3600.0, id="never above max_interval"),
+    ],
+)
+def test_past_expiry(since: float, expected: float) -> None:
+    assert guards.past_expiry(S, since, Random(2)).delay == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"min_interval": 0.0}, "min_interval"),
+        ({"min_interval": 10.0, "max_interval": 5.0}, "min_interval"),
+        ({"first_poll_after": -1.0}, "first_poll_after"),
+        ({"factor": 0.9}, "factor"),
+        ({"polls_per_message": 0.5}, "polls_per_message"),
+    ],
+)
+def test_impossible_settings_are_refused(change: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Settings(**change)

@@ -1,0 +1,178 @@
+"""What the doctor makes of what it reads: certificates, unit files, logrotate's rules, file systems, unit states."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import trustme
+
+from pollerd.config import Config, Control, FileOutput, Outputs, Store
+from pollerd.doctor import certificate, disk, rotation, systemd
+from pollerd.doctor.check import Level
+from pollerd.doctor.unit import Unit
+
+EVENTS = Path("/var/lib/pollerd/events.ndjson")
+
+
+def der(pem: trustme.Blob) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(pem.bytes().decode())
+
+
+# -- certificates
+
+
+def test_a_certificate_tells_its_names_and_its_time() -> None:
+    until = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
+    authority = trustme.CA(organization_name="Corp Proxy Ltd", organization_unit_name="Sécurité")
+    issued = authority.issue_cert(
+        "gatewayapi.com", common_name="gatewayapi.com", organization_name="Their Name", not_after=until
+    )
+    found = certificate.read(der(issued.cert_chain_pems[0]))
+    assert found.subject.startswith("CN=gatewayapi.com, O=Their Name")
+    assert found.issuer == "O=Corp Proxy Ltd, OU=Sécurité"
+    assert found.not_after == until.timestamp()
+    assert found.not_before < found.not_after
+    assert not found.self_signed
+    assert certificate.read(der(authority.cert_pem)).self_signed
+
+
+def test_a_date_beyond_2049_is_written_in_another_form() -> None:
+    until = datetime(2055, 1, 2, tzinfo=UTC)
+    issued = trustme.CA().issue_cert("host.example", not_after=until)
+    assert certificate.read(der(issued.cert_chain_pems[0])).not_after == until.timestamp()
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"\x30\x03\x02\x01\x01", b"\x30\x82\xff\xff\x00", os.urandom(200)])
+def test_what_is_no_certificate_is_a_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - several texts, one meaning
+        certificate.read(data)
+
+
+# -- the unit
+
+
+def test_a_unit_with_its_drop_ins(tmp_path: Path) -> None:
+    etc, lib = tmp_path / "etc", tmp_path / "lib"
+    (etc / "pollerd.service.d").mkdir(parents=True)
+    lib.mkdir()
+    (lib / "pollerd.service").write_text(
+        "[Service]\n# ExecStart=/no\nExecStart=/opt/pollerd/bin/pollerd run \\\n  -c /etc/pollerd/config.toml\n"
+        "LoadCredential=token:/etc/pollerd/token\nStateDirectory=pollerd\nRuntimeDirectory=pollerd\n"
+        "ProtectSystem=strict\n"
+    )
+    (etc / "pollerd.service.d" / "override.conf").write_text(
+        "[Service]\nLoadCredential=\nLoadCredential=password:/etc/pollerd/password\nReadWritePaths=/srv/sms\n"
+    )
+    unit = Unit.find([etc, lib])
+    assert unit is not None
+    assert unit.configuration == Path("/etc/pollerd/config.toml")
+    assert unit.program == "/opt/pollerd/bin/pollerd"
+    assert dict(unit.credentials) == {"password": Path("/etc/pollerd/password")}
+    assert set(unit.writable) == {Path("/var/lib/pollerd"), Path("/run/pollerd"), Path("/srv/sms")}
+    assert unit.strict
+
+
+def test_no_unit_is_no_unit(tmp_path: Path) -> None:
+    assert Unit.find([tmp_path]) is None
+
+
+def test_an_output_that_the_sandbox_closes_is_named(tmp_path: Path) -> None:
+    unit = Unit(
+        tmp_path / "pollerd.service",
+        {"ExecStart": ("/bin/sh run",), "ProtectSystem": ("strict",), "StateDirectory": ("pollerd",)},
+    )
+    config = Config(
+        accounts={},
+        store=Store(Path("/var/lib/pollerd/pollerd.db")),
+        outputs=Outputs(file=FileOutput(Path("/srv/sms/events.ndjson"))),
+        control=Control(None),
+    )
+    failures = [check for check in systemd.checks(config, unit) if check.level is Level.FAILURE]
+    assert ["ReadWritePaths=/srv/sms" in check.next_step for check in failures] == [True]
+
+
+@pytest.mark.parametrize(
+    ("shown", "level", "says"),
+    [
+        (
+            {"ActiveState": "active", "SubState": "running", "UnitFileState": "enabled", "NRestarts": "0"},
+            "ok",
+            "active",
+        ),
+        ({"ActiveState": "active", "SubState": "running", "UnitFileState": "disabled"}, "warning", "reboot"),
+        (
+            {"ActiveState": "active", "SubState": "running", "UnitFileState": "enabled", "NRestarts": "3"},
+            "warning",
+            "3 restarts",
+        ),
+        ({"ActiveState": "inactive", "SubState": "dead"}, "warning", "inactive"),
+        ({"ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "78"}, "failure", "bad configuration"),
+        ({"ActiveState": "activating", "SubState": "auto-restart", "NRestarts": "9"}, "failure", "9 restarts"),
+        ({"LoadState": "not-found"}, "warning", "does not know"),
+    ],
+)
+def test_the_state_of_the_unit(shown: dict[str, str], level: str, says: str) -> None:
+    found = systemd.judge(shown)
+    assert (found.level.value, says in found.evidence) == (level, True)
+
+
+# -- rotation
+
+
+@pytest.mark.parametrize(
+    ("rule", "level"),
+    [
+        (f"{EVENTS} {{\n weekly\n create 0640 pollerd pollerd\n}}\n", "ok"),
+        ('compress\n"/var/lib/pollerd/*.ndjson" /var/log/other {\n daily\n}\n', "ok"),
+        (f"{EVENTS} {{\n weekly\n copytruncate\n}}\n", "failure"),
+        (f"{EVENTS} {{\n weekly\n # copytruncate\n}}\n", "ok"),
+        (f"{EVENTS} {{\n copy\n}}\n", "warning"),
+        ("/var/log/other {\n weekly\n}\n", "warning"),
+        (f"# {EVENTS} {{ }}\n", "warning"),
+        ("", "warning"),
+    ],
+)
+def test_the_rule_for_the_event_file(tmp_path: Path, rule: str, level: str) -> None:
+    (tmp_path / "pollerd").write_text(rule)
+    config = Config(
+        accounts={},
+        store=Store(Path("/var/lib/pollerd/pollerd.db")),
+        outputs=Outputs(file=FileOutput(EVENTS)),
+        control=Control(None),
+    )
+    first, *_ = rotation.checks(config, tmp_path, tmp_path / "none")
+    assert first.level.value == level
+
+
+def test_our_own_snippet_is_found_and_good(tmp_path: Path) -> None:
+    snippet = Path(__file__).parents[2] / "systemd" / "pollerd.logrotate"
+    (tmp_path / "pollerd").write_text(snippet.read_text())
+    (rule,) = rotation.rules_of(tmp_path / "pollerd", EVENTS)
+    assert {"create", "su", "compress"} <= rule.words
+    assert "copytruncate" not in rule.words
+
+
+# -- disks
+
+
+def statvfs(free: int, total: int, *, inodes: int = 1000, flag: int = 0) -> os.statvfs_result:
+    return os.statvfs_result((1, 1, total, free, free, 1000, inodes, inodes, flag, 255))
+
+
+@pytest.mark.parametrize(
+    ("found", "level"),
+    [
+        (statvfs(80 * 1024**3, 200 * 1024**3), "ok"),
+        (statvfs(900 * 1024**2, 2 * 1024**3), "warning"),
+        (statvfs(5 * 1024**3, 100 * 1024**3), "warning"),
+        (statvfs(99 * 1024**2, 100 * 1024**2), "failure"),
+        (statvfs(80 * 1024**3, 200 * 1024**3, inodes=0), "failure"),
+        (statvfs(80 * 1024**3, 200 * 1024**3, flag=os.ST_RDONLY), "failure"),
+    ],
+)
+def test_room(found: os.statvfs_result, level: str) -> None:
+    assert disk.judge(Path("/var/lib/pollerd"), "the database", found).level.value == level

@@ -1,0 +1,39 @@
+"""An event as the parameters of a statement."""
+
+from __future__ import annotations
+
+from pollerd import events
+from pollerd.outputs.sqlite import FIELDS, parameters
+
+STAMP = events.instant(0.0)
+
+
+def test_a_status_has_its_own_fields_and_null_for_the_others() -> None:
+    body = events.Status(
+        id=1, account="default", msisdn=4587654321, status="DELIVERED", previous=None, final=True, time=1, error=None,
+        code="0x1010", userref="order", country_code="DK", country_prefix=45, mcc="238", mnc="1", observed_at=STAMP,
+        polls=4,
+    )  # fmt: skip
+    found = parameters(events.Event(9, events.MESSAGE_STATUS, 1, events.encode(body)))
+    assert set(found) == FIELDS
+    assert {name: value for name, value in found.items() if value is not None} == {
+        "seq": 9, "type": "message.status", "id": 1, "account": "default", "msisdn": 4587654321, "status": "DELIVERED",
+        "final": 1, "time": 1, "code": "0x1010", "userref": "order", "country_code": "DK", "country_prefix": 45,
+        "mcc": "238", "mnc": "1", "observed_at": STAMP, "polls": 4,
+    }  # fmt: skip
+    assert type(found["final"]) is int
+
+
+def test_counts_are_json() -> None:
+    body = events.Completed(
+        id=1, account="default", userref=None, counts={"DELIVERED": 2, "EXPIRED": 1}, polls=3, observed_at=STAMP
+    )
+    found = parameters(events.Event(9, events.MESSAGE_COMPLETED, 1, events.encode(body)))
+    assert found["counts"] == '{"DELIVERED":2,"EXPIRED":1}'
+    assert found["msisdn"] is None
+
+
+def test_every_field_of_every_event_can_be_named() -> None:
+    schema = events.json_schema()
+    named = {name for definition in schema["$defs"].values() for name in definition["properties"]}
+    assert named == FIELDS

@@ -1,0 +1,135 @@
+"""What became of messages: counted by country, hour and delivery time, and kept over a restart."""
+
+from __future__ import annotations
+
+import pytest
+
+from pollerd import diff, trail
+from pollerd.diff import Result
+from pollerd.model import HoldReason, Message, Recipient
+from pollerd.status import histogram
+from pollerd.status.ages import ages
+from pollerd.status.pulse import Pulse
+from pollerd.status.statistics import Statistics
+
+NOW = 1_764_000_000.0
+
+
+def told(status: str, *, after: float, seen: float, country: str = "DK", timed: bool = True) -> tuple[Result, float]:
+    """A recipient reached `status` so many seconds after sending, and was seen so many seconds after that."""
+    recipient = Recipient(4512345678, status, NOW + after if timed else None, country=country)
+    message = Message(1, "default", NOW, NOW, recipients=(recipient,))
+    now = NOW + after + seen
+    bodies = diff.told(message, diff.Diff((recipient,), (diff.Change(recipient, None),)), now)
+    return Result(message, tuple(bodies)), now
+
+
+def test_states_are_counted_by_country_with_delivery_times() -> None:
+    counted = Statistics(NOW)
+    for after in range(1, 100):
+        counted.told(*told("DELIVERED", after=after, seen=3))
+    counted.told(*told("UNDELIVERABLE", after=5, seen=3))
+    counted.told(*told("DELIVERED", after=5, seen=3, country="SE"))
+    report = counted.report(NOW)
+    assert report.seen == 101
+    assert report.reached == {"DELIVERED": 100, "UNDELIVERABLE": 1}
+    denmark, sweden = report.countries
+    assert (denmark.country, denmark.states) == ("DK", {"DELIVERED": 99, "UNDELIVERABLE": 1})
+    assert (sweden.country, sweden.states) == ("SE", {"DELIVERED": 1})
+    assert denmark.median == pytest.approx(50, rel=0.15)
+    assert denmark.p95 == pytest.approx(95, rel=0.15)
+    assert sum(denmark.times) == 99
+
+
+def test_how_late_we_are_is_told_of_the_last_hours_and_of_times_that_the_gateway_gave() -> None:
+    counted = Statistics(NOW)
+    for _ in range(10):
+        counted.told(*told("DELIVERED", after=5, seen=4))
+    counted.told(*told("DELIVERED", after=5, seen=4000, timed=False))
+    found = counted.report(NOW).detection
+    assert found is not None
+    assert found.count == 10
+    assert found.median == pytest.approx(4, rel=0.15)
+    assert counted.report(NOW + 3 * 3600).detection is None
+
+
+def test_hours_older_than_two_days_are_forgotten() -> None:
+    counted = Statistics(NOW)
+    counted.told(*told("DELIVERED", after=5, seen=1))
+    counted.told(*told("DELIVERED", after=49 * 3600, seen=1))
+    assert len(counted.report(NOW + 49 * 3600).hours) == 1
+
+
+def test_a_snapshot_outlives_a_restart_and_rubbish_does_no_harm() -> None:
+    counted = Statistics(NOW)
+    counted.told(*told("DELIVERED", after=5, seen=1))
+    again = Statistics(NOW + 999)
+    again.restore(counted.snapshot())
+    assert again.report(NOW) == counted.report(NOW)
+    for rubbish in (b"", b"\x00", b"{}", b"\x81\xa7version\x01"):
+        fresh = Statistics(NOW)
+        fresh.restore(rubbish)
+        assert fresh.report(NOW).seen == 0
+
+
+def test_what_a_gateway_invents_takes_no_more_memory() -> None:
+    counted = Statistics(NOW)
+    for number in range(1000):
+        counted.told(*told(f"STATE{number}", after=1, seen=1, country=f"X{number}"))
+    assert len(counted.report(NOW).reached) <= 40
+    many = Statistics(NOW)
+    for number in range(1000):
+        many.told(*told("DELIVERED", after=1, seen=1, country=f"X{number}"))
+    countries = many.report(NOW).countries
+    assert len(countries) <= 301
+    assert sum(country.states["DELIVERED"] for country in countries) == 1000
+
+
+def test_quantiles_lie_between_the_bounds_of_their_bin() -> None:
+    counts = histogram.empty()
+    assert histogram.quantile(counts, 0.5) is None
+    counts[histogram.bin_of(1e9)] += 1
+    assert histogram.quantile(counts, 0.5) is not None
+    counts = histogram.empty()
+    for _ in range(7):
+        counts[histogram.bin_of(10.0)] += 1
+    for share in (0.01, 0.5, 1.0):
+        assert 8.0 <= (histogram.quantile(counts, share) or 0.0) <= 12.5
+    assert histogram.gathered(counts, (2.0, 20.0)) == [0, 7, 0]
+
+
+def test_pending_messages_fall_into_groups_of_age() -> None:
+    groups = ages([(NOW - 30, 3), (NOW - 7200, 4), (NOW - 10 * 86400, 5)], 15.0, NOW)
+    assert [(group.up_to, group.count) for group in groups if group.count] == [(60.0, 3), (7200.0, 4), (None, 5)]
+
+
+def test_the_pulse_tells_polls_by_step_and_arrivals_over_minutes() -> None:
+    pulse = Pulse()
+    for second in range(61):
+        pulse.mark(NOW + second, second, 10 * second, {"default": 2 * second})
+    assert [beat.polls for beat in pulse.beats()] == pytest.approx([10.0] * 4)
+    assert pulse.arrivals("default", 122, 61.0) == pytest.approx(2.0)
+    assert pulse.arrivals("other", 0, 61.0) == 0.0
+
+
+def test_the_trail_keeps_the_last_polls_and_folds_repeated_failures() -> None:
+    kept = b""
+    for number in range(20):
+        kept = trail.seen(kept, NOW + number, "ENROUTE", 1)
+    assert [poll.at for poll in trail.polls(kept)] == [NOW + number for number in range(4, 20)]
+    assert len(kept) < 200
+    kept = trail.met(b"", NOW, trail.NOT_FOUND)
+    kept = trail.met(kept, NOW + 1.5, trail.NOT_FOUND)
+    for second in range(2, 9):
+        kept = trail.met(kept, NOW + second, HoldReason.UNREACHABLE)
+    kept = trail.seen(kept, NOW + 9, "READ", 70_000)
+    polls = trail.polls(kept)
+    assert [poll.answer for poll in polls] == ["404", "404", "unreachable", "another state"]
+    assert [poll.at - NOW for poll in polls] == [0.0, 1.5, 8.0, 9.0]
+    assert [poll.failed for poll in polls] == [False, False, True, False]
+    assert polls[-1].pending == 65535
+
+
+@pytest.mark.parametrize("kept", [b"", b"x", b"\xff" * 8, b"\x00" * 129])
+def test_a_damaged_trail_is_no_error(kept: bytes) -> None:
+    assert len(trail.polls(kept)) == len(kept) // 8

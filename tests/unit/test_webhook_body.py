@@ -1,0 +1,118 @@
+"""What is posted and where to, and which addresses are nobody else's."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import jwt
+import pytest
+
+from pollerd import events
+from pollerd.config import WebhookOutput, WebhookRoute
+from pollerd.config.kinds import is_foreign_address, is_private
+from pollerd.config.secret import InlineSecret, Origin, Secret, SecretKind
+from pollerd.errors import OutputError
+from pollerd.outputs.webhook.body import Routes, posted
+from pollerd.outputs.webhook.lane import PAUSE_MAX, Breaker
+from pollerd.outputs.webhook.sign import HEADER, Signer
+
+STATUS = events.Status(
+    id=2**62, account="default", msisdn=4587654321, status="DELIVERED", previous="ENROUTE", final=True, time=1764000042,
+    error=None, code=None, userref="order-17", country_code="DK", country_prefix=45, mcc="238", mnc="1",
+    observed_at=events.instant(0.0), polls=4,
+)  # fmt: skip
+
+
+def test_a_status_is_posted_as_the_vendor_does_it() -> None:
+    body = json.loads(posted(1, events.MESSAGE_STATUS, events.encode(STATUS)))
+    assert body == {
+        "id": 2**62, "msisdn": 4587654321, "time": 1764000042, "status": "DELIVERED", "userref": "order-17",
+        "country_code": "DK", "country_prefix": 45,
+    }  # fmt: skip
+
+
+def test_any_other_event_is_posted_as_the_log_has_it() -> None:
+    body = events.CreditLow(account="default", credit=1.5, currency="DKK", observed_at=events.instant(0.0))
+    event = events.Event(7, events.CREDIT_LOW, None, events.encode(body))
+    assert posted(7, event.type, event.body) + b"\n" == event.line
+
+
+ROUTES = (
+    WebhookRoute("http://a/", userref_prefix="shop-", account="two"),
+    WebhookRoute("http://b/", userref_prefix="shop-"),
+    WebhookRoute("http://c/", account="two"),
+)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "userref", "account", "lane"),
+    [
+        ("both given, both must hold", "shop-1", "two", "1"),
+        ("the first that fits wins", "shop-1", "one", "2"),
+        ("the account alone", "x", "two", "3"),
+        ("an event without a userref has no prefix", None, "two", "3"),
+        ("nothing fits: the default", "SHOP-1", "one", "default"),
+        ("nothing fits and nothing is known", None, "one", "default"),
+    ],
+)
+def test_the_route_of_an_event(sentence: str, userref: str | None, account: str, lane: str) -> None:
+    body = json.dumps({"userref": userref, "account": account}).encode()
+    assert Routes(WebhookOutput("http://d/", routes=ROUTES)).lane(body) == lane, sentence
+
+
+@pytest.mark.parametrize("text", ["x", "a secret of more than thirty-two characters"])
+def test_the_tokens_payload_is_the_body_and_no_secret_is_warned_of(text: str) -> None:
+    source = InlineSecret(Secret(text), SecretKind.SIGNING, Origin("f", "k"))
+    body = posted(1, events.MESSAGE_STATUS, events.encode(STATUS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        token = Signer(source, "http://a/").headers(body)[HEADER]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
+        assert jwt.decode(token, text, algorithms=["HS256"]) == json.loads(body)
+        assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT"}
+        with pytest.raises(jwt.InvalidSignatureError):
+            jwt.decode(token, f"{text}!", algorithms=["HS256"])
+
+
+def test_a_secret_that_pyjwt_refuses_is_named_by_its_webhook() -> None:
+    source = InlineSecret(Secret("ssh-rsa AAAAB3Nza"), SecretKind.SIGNING, Origin("f", "k"))
+    with pytest.raises(OutputError, match="http://a/: the secret cannot sign"):
+        Signer(source, "http://a/")
+
+
+@pytest.mark.parametrize(
+    ("address", "private"),
+    [
+        ("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("10.1.2.3", True), ("172.16.0.1", True),
+        ("172.31.255.255", True), ("192.168.1.1", True), ("fd12::1", True), ("::ffff:10.0.0.1", True),
+        ("172.32.0.1", False), ("8.8.8.8", False), ("169.254.169.254", False), ("100.64.0.1", False),
+        ("0.0.0.0", False), ("fe80::1", False), ("2001:4860:4860::8888", False), ("::ffff:8.8.8.8", False),
+    ],
+)  # fmt: skip
+def test_private_addresses(address: str, private: bool) -> None:
+    assert is_private(address) is private
+    assert is_foreign_address(address) is not private
+
+
+def test_a_name_is_judged_only_when_it_is_resolved() -> None:
+    assert not is_foreign_address("example.com")
+    assert not is_private("localhost")
+
+
+def test_the_breaker_pauses_after_five_failures_for_longer_and_longer() -> None:
+    breaker, now, pauses = Breaker(), 0.0, []
+    for _ in range(4):
+        breaker.failed(now)
+    assert not breaker.tripped
+    for _ in range(9):
+        breaker.failed(now)
+        # Others that were under way meanwhile make it no longer.
+        breaker.failed(now + 0.1)
+        pauses.append(breaker.wait(now))
+        now += pauses[-1]
+    assert pauses == [1, 2, 4, 8, 16, 32, PAUSE_MAX, PAUSE_MAX, PAUSE_MAX]
+    breaker.reached()
+    assert not breaker.tripped
+    assert breaker.wait(now) == 0
