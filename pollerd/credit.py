@@ -90,7 +90,8 @@ class CreditWatch:
         state = CreditState(self._account, balance.credit, balance.currency, low, now)
         self._committer.record_credit(state, bodies)
         if bodies:
-            log.warning(
+            log.log(
+                logging.WARNING if low else logging.INFO,
                 "account %s: the balance is %.2f %s, %s",
                 self._account,
                 balance.credit,

@@ -14,7 +14,6 @@ from pollerd.outputs.exec import ExecOutput, clean_environment
 from pollerd.outputs.file import FileOutput
 from pollerd.outputs.socket import SocketOutput
 from pollerd.outputs.sqlite import SqliteOutput
-from pollerd.outputs.webhook import WebhookOutput
 from pollerd.ports import AccountState, Clock, Output
 from pollerd.sources import SqliteSource
 from pollerd.store.deliveries import Deliveries
@@ -35,6 +34,9 @@ def make_outputs(config: Config, store: Store, clock: Clock) -> list[Output]:
     if wanted.socket is not None:
         outputs.append(SocketOutput(wanted.socket.path, wanted.socket.mode))
     if wanted.webhook is not None:
+        # Signing brings a cryptography library along: a tenth of the memory and of the start of a daemon without webhook.
+        from pollerd.outputs.webhook import WebhookOutput
+
         book = Deliveries(store)
         outputs.append(WebhookOutput(wanted.webhook, book, clock, keep_parked=config.store.keep_finished))
     if wanted.exec is not None:

@@ -7,6 +7,7 @@ again soon, jittered, and ages nothing.
 from __future__ import annotations
 
 import random
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -188,10 +189,13 @@ def untracked(message: Message, now: float) -> Result:
 
 def operator(recipient: Recipient) -> str | None:
     """The key of a recipient's operator for learning: "mcc/mnc", else the country, else None."""
-    if recipient.mcc and recipient.mnc:
-        mnc = recipient.mnc
-        return f"{recipient.mcc}/{mnc if len(mnc) > 1 else mnc.zfill(2)}"
-    return recipient.country
+    return _operator(recipient.mcc, recipient.mnc, recipient.country)
+
+
+@lru_cache(maxsize=4096)
+def _operator(mcc: str | None, mnc: str | None, country: str | None) -> str | None:
+    # Asked for several times a poll, of a few hundred operators in all.
+    return f"{mcc}/{mnc.zfill(2)}" if mcc and mnc else country
 
 
 def key(message: Message) -> str | None:

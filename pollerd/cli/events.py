@@ -14,6 +14,7 @@ import click
 from pollerd import events as kinds
 from pollerd.cli.options import config_option, id_value, json_option, load_config
 from pollerd.cli.story import story
+from pollerd.cli.undelivered import show_undelivered
 from pollerd.store.view import View
 from pollerd.terminal import screen
 
@@ -49,6 +50,7 @@ def after_value(context: click.Context, parameter: click.Parameter, value: str |
 @click.option("--follow", "-f", is_flag=True, help="Wait for more.")
 @click.option("--id", "message_id", callback=id_value, metavar="ID", help="Only events of this message.")
 @click.option("--type", "kind", type=click.Choice(kinds.TYPES), metavar="TYPE", help="Only events of this type.")
+@click.option("--undelivered", is_flag=True, help="Only events that the webhook's receiver has not taken yet.")
 @json_option
 @config_option
 def events(
@@ -57,16 +59,23 @@ def events(
     follow: bool,
     message_id: int | None,
     kind: str | None,
+    undelivered: bool,
     as_json: bool,
     config_path: Path | None,
 ) -> int:
     """Print the event log, or follow it.
 
     NDJSON when standard output is not a terminal, or with --json: all events that are kept, or those after SEQ. At a
-    terminal without --after: the latest ones.
+    terminal without --after: the latest ones. With --undelivered each event says where its delivery stands; "parked"
+    are those whose last attempt failed (post them again: pollerd retry --webhook).
     """
     config = load_config(config_path)
     for_people = sys.stdout.isatty() and not as_json
+    if undelivered:
+        if follow or kind is not None:
+            raise click.UsageError("--undelivered goes with --after and --id alone.", click.get_current_context())
+        show_undelivered(config.store.path, after=max(0, after or 0), message_id=message_id, for_people=for_people)
+        return 0
     wanted = Wanted(message_id, kind)
     with View.open(config.store.path) as view:
         start = _start(view, after, wanted, for_people=for_people)

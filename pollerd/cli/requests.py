@@ -103,13 +103,18 @@ def poll(*, ids: tuple[str, ...], as_json: bool, config_path: Path | None) -> in
 @click.command(context_settings=IDS_MAY_BE_NEGATIVE)
 @_ids
 @click.option("--all", "everything", is_flag=True, help="Everything that was given up.")
+@click.option("--webhook", is_flag=True, help="Post again the events that no receiver took in the last attempt.")
 @json_option
 @config_option
-def retry(*, ids: tuple[str, ...], everything: bool, as_json: bool, config_path: Path | None) -> int:
-    """Take up again what was given up."""
-    if everything == bool(ids):
-        raise click.UsageError("Give ids, or --all.", click.get_current_context())
+def retry(*, ids: tuple[str, ...], everything: bool, webhook: bool, as_json: bool, config_path: Path | None) -> int:
+    """Take up again what was given up: messages, or with --webhook events."""
+    if everything + webhook + bool(ids) != 1:
+        raise click.UsageError("Give ids, or --all, or --webhook.", click.get_current_context())
     config = load_config(config_path)
+    if webhook:
+        from pollerd.cli.undelivered import retry_webhook
+
+        return retry_webhook(config, as_json=as_json)
     return _retry_all(config, as_json=as_json) if everything else _ask(RETRY, ids, config, as_json=as_json)
 
 

@@ -184,6 +184,12 @@ def _timeline(life: Life, console: Console) -> None:
     console.print(made)
 
 
+def _moment(when: float, sent_at: float) -> str:
+    """By the clock; the day only where it is not the day of sending."""
+    day, moment = clock(when).split()
+    return moment if when != sent_at and day == clock(sent_at).split()[0] else f"{day} {moment}"
+
+
 def _gaps(made: Table, left_out: int, polls: int) -> None:
     if left_out:
         screen.row(made, "", "", "", screen.plain(f"... {left_out:,} more entries: --all", "dim"))
@@ -197,4 +203,4 @@ def _row(made: Table, entry: Entry, sent_at: float) -> None:
     style = _TONES[entry.tone]
     age = duration(max(0.0, entry.at - sent_at))
     text = screen.plain(shortened(entry.text, 200), "bold cyan" if entry.kind == "next" else style)
-    screen.row(made, age, clock(entry.at), screen.plain(_MARKS.get(entry.kind, " "), style), text)
+    screen.row(made, age, _moment(entry.at, sent_at), screen.plain(_MARKS.get(entry.kind, " "), style), text)

@@ -54,7 +54,7 @@ class Scrapes:
         """`GET /metrics`."""
         query.only(request)
         async with self._turn:
-            sight = await self._room.census.take()
+            sight = await self._room.census.take(oldest=False)
             self._collector.exposed = Exposed(
                 sight, self._room.about.version, self._stream.followers, dict(self._room.warnings.counts)
             )

@@ -36,7 +36,7 @@ _BUSY: Final = 2.0
 _SPOOL: Final = 1 << 20
 """Bytes of a result that stay in memory; the rest is in a temporary file."""
 _DUTY: Final = 5.0
-"""A query that takes long is repeated no sooner than after so many times as long."""
+"""A look that took long and found nothing new is repeated no sooner than after so many times as long."""
 _NAMED: Final = 1000
 """Ids that are remembered as refused, so that each is named once."""
 _LONGEST: Final = 60
@@ -84,12 +84,13 @@ class SqliteSource:
         try:
             while True:
                 began = clock()
-                await self._look(executor)
-                await asyncio.sleep(max(self._every, _DUTY * (clock() - began)))
+                took = 0.0 if await self._look(executor) else clock() - began
+                await asyncio.sleep(max(self._every, _DUTY * took))
         finally:
             executor.shutdown(wait=False)
 
-    async def _look(self, executor: ThreadPoolExecutor) -> None:
+    async def _look(self, executor: ThreadPoolExecutor) -> bool:
+        """Read once. False when that was for nothing: all was known already."""
         loop = asyncio.get_running_loop()
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL) as spool:
             # The annotation of typeshed wants a class that is not generic at run time before Python 3.12.
@@ -97,7 +98,7 @@ class SqliteSource:
             trouble = await _finished(loop.run_in_executor(executor, self._read, file))
             self._note(trouble)
             if trouble:
-                return
+                return True
             chunks = _spooled(file)
             new = 0
             while (chunk := await _finished(loop.run_in_executor(executor, partial(next, chunks, None)))) is not None:
@@ -105,12 +106,13 @@ class SqliteSource:
                     new += await self._take(self._checked(chunk))
                 except StoreUnavailableError as error:
                     logger.debug("source %s waits: %s", self._path, error)
-                    return
+                    return True
                 except StoreError as error:
                     self._note(str(error))
-                    return
+                    return True
             if new:
                 logger.info("source %s: %d new messages", self._path, new, extra={"event": "source_read", "new": new})
+            return new > 0
 
     def _note(self, trouble: str) -> None:
         if trouble and trouble != self.trouble:

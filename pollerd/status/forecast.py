@@ -12,6 +12,8 @@ LOOKING_AHEAD: Final = 3600.0
 """Seconds after which the delay of an overload is told."""
 HEADROOM: Final = 1.1
 """A limit that is to be enough lies so far above what is needed."""
+LEAST_RATE: Final = 1e-3
+"""A limit below this lets nothing through."""
 SHORT: Final = 2.0
 """A backlog of so many seconds is none: polls that have just become due."""
 
@@ -58,7 +60,7 @@ def forecast(load: Load) -> Forecast:
         return Forecast(kind="stopped", backlog=load.backlog, demand=demand, rate=load.rate)
     if load.held_for is not None:
         return Forecast(kind="held", backlog=load.backlog, demand=demand, rate=load.rate, drained_in=drained)
-    if spare <= 0.0 and demand > 0.0:
+    if spare <= 0.0 and (demand > 0.0 or load.backlog):
         return _overload(load, demand)
     if load.backlog <= SHORT * load.rate:
         kind: Kind = "keeps_up" if load.pending or demand else "idle"
@@ -75,6 +77,6 @@ def _overload(load: Load, demand: float) -> Forecast:
         backlog=load.backlog,
         demand=demand,
         rate=load.rate,
-        needed_rate=float(ceil(demand * HEADROOM)),
-        delay=waiting / load.rate if load.rate > 0 else None,
+        needed_rate=float(max(1, ceil(demand * HEADROOM))),
+        delay=waiting / load.rate if load.rate > LEAST_RATE else None,
     )

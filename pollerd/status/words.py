@@ -12,6 +12,8 @@ from pollerd.status.forecast import Forecast
 from pollerd.terminal.text import ago, brief, counted, duration
 
 Tone = Literal["good", "plain", "warn", "bad"]
+_FAR: Final = 30 * 86400.0
+"""Seconds from which nobody wants to know the minute."""
 CAP: Final = 100_000
 """Counts of the database stop here."""
 
@@ -90,10 +92,9 @@ def outlook(found: Forecast, now: float) -> Sentence:
                 "bad",
             )
         case "drains":
-            ends = now + (found.drained_in or 0.0)
-            return Sentence(
-                f"at this rate the backlog of {_count(found.backlog)} is gone at {clock(ends, now)}", "warn"
-            )
+            drained = found.drained_in or 0.0
+            gone = f"at {clock(now + drained, now)}" if drained < _FAR else f"in {_rough(drained)}"
+            return Sentence(f"at this rate the backlog of {_count(found.backlog)} is gone {gone}", "warn")
         case "keeps_up":
             return Sentence(f"keeps up: what arrives asks for {share:.0%} of the limit", "good")
         case _:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-import aiosqlite
 import msgspec
 
 from pollerd.store import rows
@@ -19,7 +19,7 @@ class Database(Protocol):
     """The store as seen from here."""
 
     async def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]: ...
-    async def write(self, change: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T: ...
+    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T: ...
 
 
 class Inlet:

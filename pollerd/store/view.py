@@ -22,7 +22,9 @@ import msgspec
 from pollerd.errors import StoreError, UnavailableError
 from pollerd.events import Event
 from pollerd.model import Message, State
+from pollerd.ports import Delivery
 from pollerd.store import lock, rows, schema
+from pollerd.store.deliveries import read_undelivered
 from pollerd.store.statements import statements
 
 CAP: Final = 100_000
@@ -189,6 +191,11 @@ class View:
         found = self._fetch(name, *wanted, limit)
         return [Event(row[0], row[1], row[2], bytes(row[3])) for row in found]
 
+    def undelivered(self, after: int, limit: int) -> list[Delivery]:
+        """Events with `seq > after` that a webhook's receiver has not taken yet, ascending."""
+        with _explained(self._path):
+            return read_undelivered(self._connection, after, limit)
+
     @property
     def daemon(self) -> int | None:
         """The process id of the database's owner (0: not known yet); None when none runs."""
@@ -226,8 +233,8 @@ class View:
 
     # -- the whole
 
-    def overview(self, now: float) -> Overview:
-        """Everything at one glance; `now` is UNIX seconds."""
+    def overview(self, now: float, *, oldest: bool = True) -> Overview:
+        """Everything at one glance; `now` is UNIX seconds. `oldest` is dear: up to `_PATIENCE` seconds."""
         last = self.last_seq
         counters = {str(name): int(value) for name, value in self._fetch("counters")}
         return Overview(
@@ -237,7 +244,7 @@ class View:
             finished=counters.get("finished", 0),
             gave_up=counters.get("gave_up", 0),
             polls=counters.get("polls", 0),
-            oldest_sent_at=self._oldest(now),
+            oldest_sent_at=self._oldest(now) if oldest else None,
             last_seq=last,
             pruned_seq=self.pruned_seq,
             requests=self._fetch("count_requests")[0][0],

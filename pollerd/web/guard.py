@@ -86,6 +86,8 @@ def host_allowed(host: str, listen: Listen) -> bool:
     A name that an attacker's DNS leads here is none of these; an address cannot be led anywhere. Where all addresses
     are listened on, any address is right.
     """
+    if "@" in host:
+        return False
     try:
         name = urlsplit(f"//{host}").hostname or ""
     except ValueError:

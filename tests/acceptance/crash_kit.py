@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,7 +71,7 @@ def balance(events: Sequence[Mapping[str, Any]], simulator: Simulator, ids: Iter
     """Compare all events, in the order told, with the simulator's truth about `ids`."""
     seqs = [event["seq"] for event in events]
     missing = len(set(range(1, max(seqs, default=0) + 1)) - set(seqs))
-    repeated = sum(after <= before for before, after in zip(seqs, seqs[1:], strict=False))
+    repeated = sum(after <= before for before, after in pairwise(seqs))
     told: defaultdict[tuple[int, int], list[Mapping[str, Any]]] = defaultdict(list)
     completed: Counter[int] = Counter()
     for event in events:
@@ -191,6 +192,16 @@ async def steady(load: Load, count: int, every: float) -> AsyncIterator[None]:
 
 
 # -- a reader of the socket
+
+
+async def connected(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the socket, as soon as there is one to be had."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await asyncio.open_unix_connection(path)
+            except (ConnectionError, FileNotFoundError):
+                await asyncio.sleep(0.005)
 
 
 class Follower:

@@ -1,4 +1,4 @@
-"""A deployment as a user has it: the installed command as a subprocess, its files in one folder, a simulated gateway."""
+"""A deployment as a user has it: the installed command as a subprocess, its files in a folder, a simulated gateway."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 from pollerd.simulator import Simulator
 
@@ -85,7 +85,7 @@ format = "json"
 """
         )
 
-    async def __aenter__(self) -> Deployment:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -31,7 +31,7 @@ def overdue(database: Path, count: int) -> None:
 
 
 async def test_a_hundred_thousand_overdue(tmp_path: Path, warm: Warm, row: Row, long: bool) -> None:
-    """Never above the limit from the first second on; new messages do not wait behind old ones; old ones have turns."""
+    """Never above the limit; new messages do not wait behind old ones; old ones have turns."""
     count, polls = 100_000, 110_000 if long else 3000
     async with (
         Simulator(SimulatorConfig(population=Population(any_id=True))) as simulator,
@@ -66,7 +66,7 @@ async def test_a_hundred_thousand_overdue(tmp_path: Path, warm: Warm, row: Row, 
         if long:
             assert sum(ages) == count, "some were never polled"
         row(
-            f"{count} overdue, up in {up:.1f} s, {counted.requests} polls, at most {counted.max_requests_per_second} in "
-            f"any second ({RATE} allowed), polled by tenth of age, oldest first: {ages}, "
+            f"{count} overdue, up in {up:.1f} s, {counted.requests} polls, at most {counted.max_requests_per_second} "
+            f"in any second ({RATE} allowed), polled by tenth of age, oldest first: {ages}, "
             f"50 new ones after {late[25]:.1f} s (median), {late[-1]:.1f} s (last)"
         )

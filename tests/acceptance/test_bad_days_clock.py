@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -34,12 +35,7 @@ async def test_a_step_of_an_hour(hours: int, tmp_path: Path, shim: Shim, row: Ro
         await until(lambda: '"clock_stepped"' in deployment.text_log(), "the step is noticed")
         shifted = simulator.now()
         await until(lambda: all(times(simulator, i)[-1] > shifted + 2 * INTERVAL for i in ids), "all are polled on")
-        longest = max(
-            after - before
-            for i in ids
-            for before, after in zip(times(simulator, i), times(simulator, i)[1:], strict=False)
-            if after > began
-        )
+        longest = max(after - before for i in ids for before, after in pairwise(times(simulator, i)) if after > began)
         usual = busiest([at for at, _ in asked(simulator) if at < began], INTERVAL)
         after = busiest([at for at, _ in asked(simulator, began)], INTERVAL)
         fresh = simulator.truth.add(steps=[Step(0.0, "DELIVERED")])

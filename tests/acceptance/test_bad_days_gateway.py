@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 from pollerd.simulator import Simulator, SimulatorConfig, Step
@@ -36,7 +37,7 @@ KINDS = {
 
 
 async def test_the_gateways_trouble_is_no_messages_fault(tmp_path: Path, shim: Shim, row: Row) -> None:
-    """Sixteen kinds in turn, each for all requests: one hold with its reason, few requests, bounded memory, recovery."""
+    """Sixteen kinds in turn, each for all requests: one hold with its reason, few requests, little memory, recovery."""
     speed = 20.0
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
@@ -120,15 +121,15 @@ async def test_one_messages_own_trouble_ends_with_it(tmp_path: Path, shim: Shim,
         assert await deployment.stop() == 0
         assert gave_up() == dict.fromkeys(bad.values(), "rejected_request")
         tries = {kind: simulator.truth.polls(number) for kind, number in bad.items()}
-        # The gateway may answer one of them 404 with an empty list, which is no strike.
-        assert max(tries.values()) <= 7
+        # An empty list is a 404 and no strike; several unreadable answers at a time are nobody's.
+        assert max(tries.values()) <= 15
         assert account_events(deployment) == []
         assert [entry for entry in blamed(deployment) if entry[0] in good] == []
         row(f"tries until given up: {tries}; {len(good)} others polled on, 0 holds")
 
 
 async def test_an_hour_of_total_failure(tmp_path: Path, shim: Shim, row: Row, long: bool) -> None:
-    """Requests bounded and jittered, ages frozen, nothing given up, everything told within one hold interval of its end."""
+    """Requests bounded and jittered, ages frozen, nothing given up, recovery within one hold interval."""
     speed, hour = (20.0, 3600.0) if long else (120.0, 3600.0)
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
@@ -149,7 +150,7 @@ async def test_an_hour_of_total_failure(tmp_path: Path, shim: Shim, row: Row, lo
         await until(lambda: simulator.now() > began + hour / speed, "an hour has passed", patience=hour / speed + 30)
         requests = simulator.statistics().requests - before
         times = [at for at, _ in asked(simulator, began + 300 / speed)]
-        gaps = [(after - before) * speed for before, after in zip(times, times[1:], strict=False)]
+        gaps = [(after - before) * speed for before, after in pairwise(times)]
         assert deployment.query("SELECT count(*) FROM messages WHERE state <> 1") == [(0,)]
         for number in ids:
             simulator.truth.get(number).steps = (Step(0.0, "ENROUTE"), Step(1.0, "DELIVERED"))

@@ -16,7 +16,7 @@ from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.deployment import Deployment, until
 
 QUICK = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"'
-MESSAGES = 600
+MESSAGES = 400
 STAY = (3, 60)
 """Events that a reader takes before it goes and comes again."""
 GONE = (ConnectionError, FileNotFoundError, aiohttp.ClientError, asyncio.IncompleteReadError)

@@ -1,4 +1,4 @@
-"""Disks that are full, disks that do not sync, databases and files that were swapped: loud, exact, and nothing twice."""
+"""Disks that are full or do not sync, databases and files that were swapped: loud, exact, and nothing twice."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
     folder.mkdir()
     mounted = os.geteuid() == 0 and shutil.which("mount") is not None
     if mounted:
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
         mounted = subprocess.run(command, check=False, capture_output=True).returncode == 0
     if not mounted:
         pytest.skip("needs the right to mount a small tmpfs")
@@ -249,7 +249,7 @@ async def test_event_file_of_another_database(tmp_path: Path, warm: Warm, row: R
         deployment.file.rename(tmp_path / "mine")
         deployment.file.write_bytes(foreign)
         await finish(deployment, load, 40)
-        aside = [path for path in tmp_path.glob("events.ndjson.other-*")]
+        aside = list(tmp_path.glob("events.ndjson.other-*"))
         assert [path.read_bytes() for path in aside] == [foreign]
         told = [event["seq"] for event in deployment.events()]
         assert told == list(range(last + 1, seq_of(deployment) + 1))

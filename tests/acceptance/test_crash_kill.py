@@ -1,4 +1,4 @@
-"""`kill -9` under load, at random and at every step between commit, write, sync and cursor: nothing lost, nothing twice."""
+"""`kill -9` under load, at random and at every step between commit, write, sync and cursor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from tests.acceptance.crash_kit import (
     Load,
     WarmDeployment,
     balance,
-    in_file,
     settled,
     steady,
     stored,

@@ -15,7 +15,7 @@ from pollerd.simulator import Population, Simulator, SimulatorConfig
 from pollerd.store.retention import Retention
 from pollerd.store.store import Store
 from tests.acceptance.conftest import Row
-from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Load, WarmDeployment, settled, steady
+from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Load, WarmDeployment, connected, settled, steady
 from tests.acceptance.deployment import until
 from tests.acceptance.warm import Warm
 
@@ -137,8 +137,7 @@ async def test_everything_pruned_then_a_restart(tmp_path: Path, warm: Warm, row:
         assert deployment.query("SELECT count(*) FROM events") == [(0,)]
         assert deployment.query("SELECT count(*) FROM messages") == [(0,)]
         await deployment.start()
-        await until(deployment.socket.exists, "the socket is there")
-        reader, writer = await asyncio.open_unix_connection(deployment.socket)
+        reader, writer = await connected(deployment.socket)
         writer.write(b"after 3\n")
         gap = json.loads(await reader.readline())
         load.more(20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import doctest
 import sqlite3
 import subprocess
 import sys
@@ -56,6 +57,13 @@ def test_everything_that_is_exported_is_there() -> None:
 
 
 # -- no daemon
+
+
+def test_the_example_in_the_docstring(tmp_path: Path) -> None:
+    names = {"Client": Client, "database": tmp_path / "pollerd.db"}
+    (example,) = doctest.DocTestFinder(recurse=False).find(Client, "Client", globs=names)
+    results = doctest.DocTestRunner().run(example)
+    assert (results.attempted, results.failed) == (3, 0)
 
 
 def test_track_without_a_daemon(tmp_path: Path) -> None:

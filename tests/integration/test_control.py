@@ -228,7 +228,7 @@ async def test_stop_waits_for_no_reader_and_leaves_no_socket(tmp_path: Path) -> 
         # One that never reads: its connection fills up.
         _, stuck = await asyncio.open_unix_connection(str(running.socket))
         stuck.write(b"GET /events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
-        await running.ask("POST", "/messages", {"ids": list(range(1, 2001))})
+        await running.follow(*range(1, 501))
         await running.ended(1)
         socket = running.socket
         running.app.stop()

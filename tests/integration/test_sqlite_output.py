@@ -29,7 +29,9 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 def shop(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     database = sqlite3.connect(tmp_path / "shop.db", isolation_level=None)
     database.execute("CREATE TABLE sms (id INTEGER PRIMARY KEY, status TEXT, final INTEGER)")
+    database.execute("BEGIN")
     database.executemany("INSERT INTO sms (id) VALUES (?)", [(n,) for n in range(1, 1001)])
+    database.execute("COMMIT")
     yield database
     database.close()
 

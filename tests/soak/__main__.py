@@ -183,9 +183,8 @@ async def _soak(deployment: Deployment, simulator: Simulator, rng: random.Random
     print(f"{minutes:g} minutes, {counted.requests} polls, {dict(run.done)}, exit code {code}")
     print(f"faults by kind: {dict(sorted(counted.by_fault.items()))}")
     print(f"books: {found}; given up {gave_up}; tracebacks {tracebacks}")
-    print(
-        f"socket reader: {follower.connections} connections, {follower.gaps} gaps, {'unlike' if unlike else 'as'} the file"
-    )
+    same = "unlike" if unlike else "as"
+    print(f"socket reader: {follower.connections} connections, {follower.gaps} gaps, {same} the file")
     differences = found.differences + gave_up + follower.gaps + unlike + tracebacks + (code != 0)
     print(f"differences: {differences}")
     return int(differences > 0)

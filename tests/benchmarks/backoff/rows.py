@@ -9,7 +9,7 @@ from statistics import median
 from pollerd.backoff import Adaptive
 from tests.benchmarks.backoff.limited import run_limited
 from tests.benchmarks.backoff.optimum import bound
-from tests.benchmarks.backoff.policies import Backoff, Driven
+from tests.benchmarks.backoff.policies import Backoff, Decorrelated, Driven, Fixed, Relative
 from tests.benchmarks.backoff.populations import DAY, HOUR, Population, single, ten, three_with_tail
 from tests.benchmarks.backoff.simulate import Clock, Freeze, Message, Outcome, outcome, run, traffic
 
@@ -31,7 +31,7 @@ FULL = Scale(messages=20_000, seeds=(1, 2, 3, 4, 5), burst=100_000)
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A measured value (median over the seeds), its worst, and the target; `above` when more is worse."""
+    """A measured value (median over the seeds), its worst, and the target: at most so much, infinite for none."""
 
     what: str
     value: float
@@ -222,6 +222,33 @@ def group_rows(scale: Scale) -> list[Result]:
     return out
 
 
+def policy_rows(scale: Scale) -> list[Result]:
+    """All policies on the same messages: looks a message, and weighted delay against the optimum at those looks."""
+    out = []
+    for population in (single(), three_with_tail()):
+        reference, _ = steady(exponential(), population, scale, 1)
+        contenders: dict[str, Driven] = {
+            "fixed 10 s": Fixed(10.0),
+            "exponential 5 s x 1.5, cap 1 h": exponential(),
+            "exponential 5 s x 2, cap 15 min": Backoff(5.0, 2.0, 900.0),
+            "decorrelated jitter": Decorrelated(1),
+            "relative age, half": Relative(0.5),
+            "the learner": Adaptive(reference.polls, 1),
+        }
+        small = Scale(scale.messages // 4, scale.seeds, 0)
+        for name, policy in contenders.items():
+            got, _ = steady(policy, population, small if name.startswith("fixed") else scale, 1)
+            best = bound(population, got.polls).weighted
+            out.append(_shown(f"{name}: looks a message, {population.name}", got.polls))
+            out.append(_shown("  weighted delay, s", got.weighted))
+            out.append(_shown("  weighted delay / lower bound at as many looks", got.weighted / best))
+    return out
+
+
+def _shown(what: str, value: float) -> Result:
+    return Result(what, value, value, float("inf"))
+
+
 SECTIONS: dict[str, Callable[[Scale], list[Result]]] = {
     "steady": steady_rows,
     "cold": cold_rows,
@@ -230,4 +257,5 @@ SECTIONS: dict[str, Callable[[Scale], list[Result]]] = {
     "overload": overload_rows,
     "expiry": expiry_rows,
     "groups": group_rows,
+    "policies": policy_rows,
 }

@@ -1,0 +1,93 @@
+"""`pollerd events --undelivered` and `pollerd retry --webhook`: what a webhook's receiver has not taken."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from pollerd.config import Config
+from pollerd.events import Event, instant
+from pollerd.ports import Delivery, DeliveryState
+from pollerd.store.deliveries import retry_parked
+from pollerd.store.view import View
+from pollerd.terminal import screen
+from pollerd.terminal.text import ago, counted, shortened
+
+_BATCH: Final = 500
+
+
+def show_undelivered(path: Path, *, after: int, message_id: int | None, for_people: bool) -> None:
+    """Print the events with `seq > after` that wait for another attempt or are parked."""
+    found = (d for d in _all(path, after) if message_id is None or d.message_id == message_id)
+    if not for_people:
+        for delivery in found:
+            screen.write_lines([document(delivery)])
+        return
+    made = screen.table("seq", "message", "event", "attempts", "next", "last attempt", right=("seq", "attempts"))
+    rows = 0
+    for delivery in found:
+        rows += 1
+        screen.row(
+            made,
+            delivery.seq,
+            delivery.message_id or "",
+            _what(delivery),
+            delivery.attempts,
+            _next(delivery, time.time()),
+            shortened(delivery.error, 80),
+        )
+    if not rows:
+        click.echo("Every event was taken, or has still to be posted for the first time.")
+        return
+    screen.console().print(made)
+
+
+def document(delivery: Delivery) -> bytes:
+    """The event's line, with where its delivery stands under `delivery`."""
+    event = msgspec.json.decode(Event(delivery.seq, delivery.type, None, delivery.body).line)
+    event["delivery"] = {
+        "state": delivery.state.name.lower(),
+        "attempts": delivery.attempts,
+        "next_at": None if delivery.next_at is None else instant(delivery.next_at),
+        "error": delivery.error or None,
+    }
+    return msgspec.json.encode(event) + b"\n"
+
+
+def retry_webhook(config: Config, *, as_json: bool) -> int:
+    """Post again what was parked; the exit code."""
+    taken_up = retry_parked(config.store.path) if config.store.path.exists() else 0
+    if as_json:
+        screen.write_json({"taken_up": taken_up})
+    elif taken_up:
+        click.echo(f"{counted(taken_up, 'event is', 'events are')} posted again while the daemon runs.")
+    else:
+        click.echo("No event was given up by the webhook.")
+    if taken_up and config.outputs.webhook is None:
+        screen.note("the configuration has no [outputs.webhook]; they wait until it has.")
+    return 0
+
+
+def _all(path: Path, after: int) -> Iterator[Delivery]:
+    with View.open(path) as view:
+        while batch := view.undelivered(after, _BATCH):
+            yield from batch
+            after = batch[-1].seq
+
+
+def _what(delivery: Delivery) -> str:
+    told = msgspec.json.decode(delivery.body)
+    return str(told.get("status", delivery.type))
+
+
+def _next(delivery: Delivery, now: float) -> str:
+    if delivery.state is DeliveryState.PARKED:
+        return "parked"
+    if delivery.next_at is None:
+        return "after the one before"
+    return ago(delivery.next_at, now) if delivery.next_at > now else "now"
