@@ -22,6 +22,7 @@ from pollerd.housekeeping import House, Housekeeping, Job, Snapshot, standard_jo
 from pollerd.intake import Intake, OfflineDesk
 from pollerd.judge import Judge
 from pollerd.metrics import Meter
+from pollerd.policies import MODEL, make_policy, make_settings
 from pollerd.poller import Poller
 from pollerd.ports import Preparing
 from pollerd.relay import Relay
@@ -32,12 +33,9 @@ from pollerd.store.store import Store
 from pollerd.systemd import Notifier, feed, watchdog_interval
 from pollerd.wake import Wake
 from pollerd.wiring import (
-    MODEL,
     Core,
     Lane,
     make_lane,
-    make_policy,
-    make_settings,
 )
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from pollerd.backoff import Adaptive, Exponential, Policy, Settings
+from pollerd.backoff import Policy
 from pollerd.clock import SystemClock
 from pollerd.committer import Committer
 from pollerd.config import Account, Config
@@ -13,14 +13,12 @@ from pollerd.gateway import GatewayClient
 from pollerd.judge import Judge
 from pollerd.limits import AccountLimiter
 from pollerd.metrics import Meter
+from pollerd.policies import make_settings
 from pollerd.poller import PolicyRanker, Poller
 from pollerd.ports import AccountState
 from pollerd.status.statistics import Statistics
 from pollerd.store.store import Store
 from pollerd.window import Window
-
-MODEL = "model"
-"""The name under which the store keeps what the backoff learned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +40,6 @@ class Core:
     policy: Policy
     meter: Meter
     statistics: Statistics
-
-
-def make_settings(config: Config) -> Settings:
-    """The bounds of the backoff."""
-    wanted = config.backoff
-    return Settings(
-        min_interval=wanted.min_interval,
-        max_interval=wanted.max_interval,
-        first_poll_after=wanted.first_poll_after,
-        factor=wanted.factor,
-        polls_per_message=wanted.polls_per_message,
-        not_found_grace=wanted.not_found_grace,
-        give_up_after=wanted.give_up_after,
-    )
-
-
-def make_policy(config: Config, seed: int) -> Policy:
-    """The backoff that the configuration asks for."""
-    settings = make_settings(config)
-    if config.backoff.policy == "exponential":
-        return Exponential(settings, seed)
-    return Adaptive(settings.polls_per_message, seed, settings=settings)
 
 
 def make_lane(account: Account, known: AccountState | None, config: Config, core: Core) -> Lane:

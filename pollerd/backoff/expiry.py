@@ -32,7 +32,10 @@ USUAL_WIDTH = 1800.0
 
 USUAL_SHARES = (0.3, 0.5, 0.2)
 BORROWED = 1.0
-"""How many own samples the other operators' windows, and the usual ones, are worth."""
+"""How many own samples the other operators' windows, and the usual ones, are worth at first."""
+
+ENOUGH = 8.0
+"""With so many own samples they are worth nothing: a look in vain at each usual age would cost more than it finds."""
 
 Sample = tuple[float, float]
 
@@ -155,14 +158,16 @@ def windows(own: Expiries, world: Expiries | None) -> tuple[Window, ...]:
     mine = own.clusters()
     count = float(len(own.samples))
     theirs = world.clusters() if world is not None and world is not own else []
-    borrowed = BORROWED if theirs else 0.0
-    total = count + borrowed + BORROWED
+    habit = BORROWED * max(1.0 - count / ENOUGH, 0.0)
+    borrowed = habit if theirs else 0.0
+    total = count + borrowed + habit
     parts = [Window(w.lo, w.hi, w.share * count / total, w.seen, w.inner) for w in mine]
-    parts += [Window(w.lo, w.hi, w.share * borrowed / total, 0, w.inner) for w in theirs]
-    parts += [
-        Window(x, x + USUAL_WIDTH, share * BORROWED / total, 0, tuple(x + c for c in USUAL_CUTS))
-        for x, share in zip(USUAL, USUAL_SHARES, strict=True)
-    ]
+    if habit:
+        parts += [Window(w.lo, w.hi, w.share * borrowed / total, 0, w.inner) for w in theirs]
+        parts += [
+            Window(x, x + USUAL_WIDTH, share * habit / total, 0, tuple(x + c for c in USUAL_CUTS))
+            for x, share in zip(USUAL, USUAL_SHARES, strict=True)
+        ]
     return _merged(parts)
 
 

@@ -19,6 +19,9 @@ DOWN_SHARE = 0.15
 SILENT_EXPECTED = 12.0
 """So many promised detections in a row without one: an outage at any rate of traffic (chance e^-12)."""
 
+WORLD_CAUTION = 1.5
+"""All together must miss more, so that an operator with most of the traffic is found out first."""
+
 SILENT_DECAY = 3600.0
 UP_OBSERVED = 3.0
 UP_SHARE = 0.3
@@ -38,6 +41,7 @@ class _Scope:
     expected: float = 0.0
     observed: float = 0.0
     silent: float = 0.0
+    caution: float = 1.0
     stamp: float = 0.0
     last_hit: float = 0.0
     down_since: float | None = None
@@ -65,8 +69,9 @@ class _Scope:
             self.last_hit = now
         else:
             self.silent += promised
-            stalled = self.expected > DOWN_EXPECTED and self.observed < DOWN_SHARE * self.expected
-            if stalled or self.silent > SILENT_EXPECTED:
+            enough = self.expected > DOWN_EXPECTED * self.caution
+            stalled = enough and self.observed < DOWN_SHARE * self.expected
+            if stalled or self.silent > SILENT_EXPECTED * self.caution:
                 self.down_since = now
                 self.began = self.last_hit or now
                 self.expected = self.observed = 0.0
@@ -90,6 +95,10 @@ class _Scope:
             return True
         return False
 
+    def forget(self) -> None:
+        """Count from here."""
+        self.expected = self.observed = self.silent = 0.0
+
     def healthy(self) -> bool:
         """Detections come as promised, by the latest count."""
         return self.down_since is None and self.expected > 2.0 and self.observed > UP_SHARE * self.expected
@@ -102,7 +111,7 @@ class Outages:
 
     def __init__(self) -> None:
         self._scopes: dict[Key, _Scope] = {}
-        self._world = _Scope()
+        self._world = _Scope(caution=WORLD_CAUTION)
         self._wake: list[Key] = []
 
     def note(self, now: float, key: Key, promised: float, hit: bool) -> bool:
@@ -110,12 +119,16 @@ class Outages:
         scope = self._scopes.get(key)
         if scope is None:
             scope = self._scopes[key] = _Scope(stamp=now)
-        alone = scope.down_since is not None and self._world.down_since is None
+        before = scope.down_since
         ended = scope.note(now, promised, hit)
         if ended:
             self._wake.append(key)
-        # What one operator's outage keeps away is no sign of an outage everywhere.
-        if not alone and self._world.note(now, promised, hit):
+        if scope.down_since is not None and self._world.down_since is None:
+            if before is None:
+                self._world.forget()
+            # What one operator's outage keeps away is no sign of an outage everywhere.
+            return ended
+        if self._world.note(now, promised, hit):
             self._wake.append(EVERYWHERE)
             ended = True
         return ended

@@ -21,25 +21,28 @@ _TONES: Final = {"good": "green", "plain": "", "warn": "yellow", "bad": "bold re
 _MARKS: Final = "▁▂▃▄▅▆▇█"
 _LABEL: Final = 10
 _BAR: Final = 16
+_SHORT_BAR: Final = 9
 _SPARK: Final = 30
 _COUNTRIES: Final = 8
+_WIDE: Final = 98
+"""Columns from which there is room for how else messages ended."""
 _LOG: Final = 3
 
 
-def picture(look: Look, height: int | None = None) -> RenderableType:
-    """Everything; with `height`, at most so many lines as far as that can be."""
+def picture(look: Look, width: int, height: int | None = None) -> RenderableType:
+    """Everything, for so many columns; with `height`, at most so many lines as far as that can be."""
     from rich.console import Group
 
     seen = look.document
     parts: list[RenderableType] = [_headline(look), *_lateness(look), screen.plain("")]
     facts = _facts(look)
     parts += [*facts, screen.plain("")]
-    groups = _groups(seen)
+    groups = _groups(seen, _BAR if width >= _WIDE else _SHORT_BAR)
     parts.append(groups)
     tail = [*_accounts(look), *_outputs(look), *_log(look)]
     used = 4 + len(parts) + _lines(seen) + len(tail)
     room = _COUNTRIES if height is None else max(0, min(_COUNTRIES, height - used - 3))
-    if (countries := _countries(seen, room)) is not None:
+    if (countries := _countries(seen, room, wide=width >= _WIDE)) is not None:
         parts += [screen.plain(""), countries]
     return Group(*parts, screen.plain(""), *tail)
 
@@ -133,52 +136,56 @@ def _lines(seen: StatusDocument) -> int:
     return 2 + max(sum(1 for group in seen.ages if group.count), states)
 
 
-def _groups(seen: StatusDocument) -> Table:
+def _groups(seen: StatusDocument, bar: int) -> Table:
     """Pending by age, and beside it the states that recipients reached."""
     from rich.table import Table
 
     both = Table.grid(padding=(0, 4))
-    both.add_row(_ages(seen), _funnel(seen))
+    both.add_row(_ages(seen, bar), _funnel(seen, bar))
     return both
 
 
-def _ages(seen: StatusDocument) -> RenderableType:
-    made = screen.table("pending", "", "messages", right=("messages",))
+def _ages(seen: StatusDocument, bar: int) -> RenderableType:
+    made = screen.table("pending", "", "messages", right=("messages",), whole=("pending", ""))
     shown = [(name, g) for name, g in zip(words.age_names(seen.ages), seen.ages, strict=True) if g.count]
     if not shown:
         return _fact("pending", "nothing" if not seen.messages.pending + seen.messages.new else "ages not known yet")
     top = max(group.count for _, group in shown)
     for name, group in shown:
-        screen.row(made, name, _bar(group.count, top, "cyan"), f"{group.count:,}")
+        screen.row(made, name, _bar(group.count, top, "cyan", bar), f"{group.count:,}")
     return made
 
 
-def _funnel(seen: StatusDocument) -> RenderableType:
+def _funnel(seen: StatusDocument, bar: int) -> RenderableType:
     delivery = seen.delivery
     if delivery is None or not delivery.seen:
         return screen.plain("")
-    made = screen.table("recipients", "", "reached", right=("reached",))
-    screen.row(made, "seen", _bar(delivery.seen, delivery.seen, "blue"), f"{delivery.seen:,}")
+    made = screen.table("recipients", "", "reached", right=("reached",), whole=("recipients", ""))
+    screen.row(made, "seen", _bar(delivery.seen, delivery.seen, "blue", bar), f"{delivery.seen:,}")
     for state, count in delivery.reached.items():
         share = min(1.0, count / delivery.seen)
         style = screen.STATE_STYLES.get(state, "cyan")
         screen.row(
-            made, screen.state(state), _bar(min(count, delivery.seen), delivery.seen, style), f"{count:,} {share:5.1%}"
+            made,
+            screen.state(state),
+            _bar(min(count, delivery.seen), delivery.seen, style, bar),
+            f"{count:,} {share:5.1%}",
         )
     return made
 
 
-def _bar(count: int, top: int, style: str) -> Text:
+def _bar(count: int, top: int, style: str, width: int) -> Text:
     if not count:
         return screen.plain("")
-    return screen.plain("█" * max(1, round(count / max(top, 1) * _BAR)), style)
+    return screen.plain("█" * max(1, round(count / max(top, 1) * width)), style)
 
 
-def _countries(seen: StatusDocument, most: int) -> RenderableType | None:
+def _countries(seen: StatusDocument, most: int, *, wide: bool) -> RenderableType | None:
     if seen.delivery is None or not seen.delivery.countries or most < 1:
         return None
     numbers = ("ended", "delivered", "median", "95 %")
-    made = screen.table("country", *numbers, "2 s to 1 d", "otherwise", right=numbers)
+    named = ("2 s to 1 d", "otherwise") if wide else ("2 s to 1 d",)
+    made = screen.table("country", *numbers, *named, right=numbers, whole=named)
     for country in seen.delivery.countries[:most]:
         ended = sum(country.states.values())
         delivered = country.states.get("DELIVERED", 0)
@@ -191,7 +198,7 @@ def _countries(seen: StatusDocument, most: int) -> RenderableType | None:
             "" if country.median is None else duration(country.median),
             "" if country.p95 is None else duration(country.p95),
             screen.plain(_times(country), "green"),
-            screen.plain(shortened(others, 40), "dim"),
+            *((screen.plain(shortened(others, 32), "dim"),) if wide else ()),
         )
     return made
 

@@ -138,7 +138,7 @@ def _circumstances(message: Message, view: View, now: float) -> list[tuple[str, 
 def _then(message: Message, view: View, config: Config) -> list[str]:
     """What would happen at the next poll, should the message still be pending then."""
     from pollerd import judge
-    from pollerd.wiring import MODEL, make_policy
+    from pollerd.policies import MODEL, make_policy
 
     ends = deadline(message, config.backoff.give_up_after)
     if ends is None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _ROWS: Final = 12
 _LEAST: Final = 4
-_FIXED: Final = 20
+_FIXED: Final = 22
 """Lines that are not rows of tables."""
 _HEIGHT: Final = 6
 _WIDTH: Final = 66
@@ -80,7 +80,7 @@ def plan(
 
 
 def _policy(config: Config) -> Policy:
-    from pollerd.wiring import MODEL, make_policy
+    from pollerd.policies import MODEL, make_policy
 
     policy = make_policy(config, 0)
     try:
@@ -100,7 +100,7 @@ def _rival(made: Plan, config: Config) -> tuple[schedule.Yield, schedule.Rival] 
         return None
     own = schedule.expected(made.curve, ages)
     bounds = config.backoff
-    other = schedule.rival(made.curve, own.polls, bounds.min_interval, bounds.max_interval, ages[-1])
+    other = schedule.rival(made.curve, own.polls, schedule.Bounds(bounds.min_interval, bounds.max_interval, ages[-1]))
     return None if other is None else (own, other)
 
 
@@ -115,7 +115,7 @@ def _document(
             "delay": own.delay,
             "exponential": {
                 "first": other.first,
-                "factor": schedule.FACTOR,
+                "factor": other.factor,
                 "polls": other.expected.polls,
                 "delay": other.expected.delay,
             },
@@ -136,7 +136,7 @@ class _Paper:
         self._everything = everything
         self._console: Console = screen.console()
         # What is left of the screen for tables; a file has room for both.
-        self._room = self._console.height - _FIXED if self._console.is_terminal else _ROWS + _KEYS + 4
+        self._room = self._console.height - _FIXED if self._console.is_terminal else _ROWS + _KEYS + 5
 
     def print(self, age: float | None, rival: tuple[schedule.Yield, schedule.Rival] | None) -> None:
         """Everything, in order."""
@@ -177,7 +177,7 @@ class _Paper:
         own, other = rival
         times = other.expected.delay / own.delay if own.delay > 0 else 0.0
         self._say(
-            f"plain exponential backoff ({duration(other.first)} x {schedule.FACTOR:g}) at equal polls "
+            f"plain exponential backoff ({duration(other.first)} x {other.factor:.2g}) at equal polls "
             f"({other.expected.polls:.1f}): known after {duration(other.expected.delay)}"
             + (f", {times:.1f} times as late" if times >= 1.05 else "")
         )
@@ -210,24 +210,23 @@ class _Paper:
         polls = marks(axis, [row.age for row in made.rows])
         self._console.print(screen.plain("polls ", "dim").append_text(screen.plain(polls, "yellow")))
         self._say(" " * _EDGE + axis.labels(), "dim")
-        text = "still pending, by the age of the message"
+        self._say(" " * _EDGE + "still pending, by the age of the message", "dim")
         if prior is not None:
             ages = (10.0, 60.0, 3600.0)
             both = (
                 f"{duration(age)}: {schedule.alive(made.curve, age):.0%} ({schedule.alive(prior, age):.0%})"
                 for age in ages
             )
-            text += f"; at {', '.join(both)}, in brackets before anything was learned"
-        self._say(" " * _EDGE + text, "dim")
+            self._say(f"{' ' * _EDGE}learned (and before) at {', '.join(both)}", "dim")
 
     def _prior(self) -> tuple[tuple[float, float], ...] | None:
-        from pollerd.wiring import make_policy
+        from pollerd.policies import make_policy
 
         return make_policy(self._config, 0).explain(self._made.key).curve if self._made.events >= 1 else None
 
     def _table(self) -> None:
         made, rows = self._made, self._rows
-        most = len(rows) if self._everything else max(_LEAST, min(_ROWS, self._room))
+        most = len(rows) if self._everything else max(_LEAST, min(_ROWS, self._room - _LEAST - 5))
         numbers = {id(row): number for number, row in enumerate(made.rows, 1)}
         learned = any(row.survival is not None for row in rows)
         extra = ("still pending", "polls", "news told after") if learned else ()
@@ -248,7 +247,8 @@ class _Paper:
         known = [info for info in learned if info.key is not None]
         if self._made.key is not None or not known:
             return
-        most = len(known) if self._everything else min(_KEYS, self._room - _ROWS - 4)
+        rows = min(len(self._rows), max(_LEAST, min(_ROWS, self._room - _LEAST - 5)))
+        most = len(known) if self._everything else min(_KEYS, self._room - rows - 5)
         if most < 1:
             self._say(f"{counted(len(known), 'network')} known (--all); one alone: --network {known[0].key}", "dim")
             return

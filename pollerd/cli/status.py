@@ -46,7 +46,8 @@ def status(*, watch: bool, as_json: bool, config_path: Path | None) -> int:
     else:
         from pollerd.cli.dashboard import picture
 
-        screen.console().print(picture(look))
+        console = screen.console()
+        console.print(picture(look, console.width))
     return 0
 
 
@@ -73,7 +74,8 @@ def _watch(config: Config, *, as_json: bool) -> None:
             if as_json:
                 screen.write_json(document(look, config))
             else:
-                screen.console().print(picture(look))
+                console = screen.console()
+                console.print(picture(look, console.width))
             time.sleep(_EVERY)
             look = _look(config, look)
     from rich.live import Live
@@ -82,11 +84,13 @@ def _watch(config: Config, *, as_json: bool) -> None:
     try:
         with (
             _keys(),
-            Live(picture(look, console.height), console=console, screen=True, auto_refresh=False) as live,
+            Live(
+                picture(look, console.width, console.height), console=console, screen=True, auto_refresh=False
+            ) as live,
         ):
             while not _quit_pressed(_EVERY):
                 look = _look(config, look)
-                live.update(picture(look, console.height), refresh=True)
+                live.update(picture(look, console.width, console.height), refresh=True)
     except KeyboardInterrupt:
         # Whoever watches ends it this way; nothing went wrong.
         return

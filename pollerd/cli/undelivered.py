@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
 
-from pollerd.config import Config
 from pollerd.events import Event, instant
 from pollerd.ports import Delivery, DeliveryState
-from pollerd.store.deliveries import retry_parked
+from pollerd.store.undelivered import retry_parked
 from pollerd.store.view import View
 from pollerd.terminal import screen
 from pollerd.terminal.text import ago, counted, shortened
+
+if TYPE_CHECKING:
+    from pollerd.config import Config
 
 _BATCH: Final = 500
 

@@ -72,7 +72,7 @@ class MessageRoutes:
             raise RefusedError(400, "bad_body", str(error)) from None
         tracked = await offer(self._room.store, handed.rows)
         if tracked.new:
-            pass
+            self._room.intake.poke()
         document = TrackedDocument(
             tracked=tracked.new, known=tracked.known, given_up=tracked.gave_up, refused=handed.refused
         )

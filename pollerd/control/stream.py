@@ -184,7 +184,7 @@ class EventStream:
         """The line that tells that what follows `place` was deleted, if so; `found` is what is left."""
         pruned = self._log.pruned
         first = found[0].seq if found else pruned + 1
-        if True:
+        if place >= pruned or first == place + 1:
             return b""
         return msgspec.json.encode(GapDocument(after=place, first=first)) + b"\n"
 

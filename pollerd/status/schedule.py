@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 Curve = Sequence[tuple[float, float]]
 """(age in seconds, share of messages without a final state by then), ages ascending from 0."""
 
 FACTOR: Final = 1.5
-_STEPS: Final = 40
+_SLOWEST: Final = 1.02
+_STEPS: Final = 24
 _LONGEST: Final = 5000
 
 
@@ -21,10 +22,19 @@ class Yield(NamedTuple):
     delay: float
 
 
+class Bounds(NamedTuple):
+    """The shortest and the longest gap, and the age at which polling ends; seconds."""
+
+    least: float
+    most: float
+    end: float
+
+
 class Rival(NamedTuple):
-    """Exponential backoff whose gaps begin with `first` seconds and grow by `FACTOR`."""
+    """Exponential backoff whose gaps begin with `first` seconds and grow by `factor`."""
 
     first: float
+    factor: float
     expected: Yield
 
 
@@ -63,23 +73,38 @@ def _staleness(curve: Curve, before: float, age: float) -> float:
     return area
 
 
-def exponential(first: float, least: float, most: float, end: float) -> list[float]:
-    """The ages of exponential backoff: gaps from `first`, at least `least` and at most `most`, up to the age `end`."""
-    ages, gap = [max(first, 1e-3)], max(first, least)
-    while ages[-1] < end and len(ages) < _LONGEST:
-        gap = min(max(gap * FACTOR, least), most)
+def exponential(first: float, factor: float, bounds: Bounds) -> list[float]:
+    """The ages of exponential backoff: gaps from `first` on, each `factor` times the one before, within the bounds."""
+    ages, gap = [max(first, 1e-3)], max(first, bounds.least)
+    while ages[-1] < bounds.end and len(ages) < _LONGEST:
+        gap = min(max(gap * factor, bounds.least), bounds.most)
         ages.append(ages[-1] + gap)
     return ages
 
 
-def rival(curve: Curve, polls: float, least: float, most: float, end: float) -> Rival | None:
-    """The exponential backoff that costs the same `polls` a message; None when no first gap does."""
-    low, high = 0.05, most
+def rival(curve: Curve, polls: float, bounds: Bounds) -> Rival | None:
+    """The exponential backoff that costs the same `polls` a message; None when there is none.
+
+    Its first gap is what is varied; where the shortest one still costs too little, the factor is.
+    """
+
+    def cost(first: float, factor: float) -> float:
+        return expected(curve, exponential(first, factor, bounds)).polls
+
+    if cost(bounds.least, FACTOR) >= polls:
+        first, factor = _sought(lambda gap: cost(gap, FACTOR), polls, bounds.least, bounds.most), FACTOR
+    else:
+        first, factor = bounds.least, _sought(lambda growth: cost(bounds.least, growth), polls, _SLOWEST, FACTOR)
+    result = expected(curve, exponential(first, factor, bounds))
+    return Rival(first, factor, result) if abs(result.polls - polls) < 0.05 * polls + 0.05 else None
+
+
+def _sought(cost: Callable[[float], float], polls: float, low: float, high: float) -> float:
+    """Where the falling `cost` comes down to `polls`."""
     for _ in range(_STEPS):
         middle = (low * high) ** 0.5
-        if expected(curve, exponential(middle, least, most, end)).polls > polls:
+        if cost(middle) > polls:
             low = middle
         else:
             high = middle
-    result = expected(curve, exponential(high, least, most, end))
-    return Rival(high, result) if abs(result.polls - polls) < 0.05 * polls + 0.05 else None
+    return high

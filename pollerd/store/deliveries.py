@@ -1,21 +1,18 @@
-"""What the webhook's receivers have not taken yet, on disk: read and written by the daemon, looked at by commands."""
+"""What the webhook's receivers have not taken yet, on disk, as the daemon reads and writes it."""
 
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from pollerd.ports import Delivery, DeliveryChange, DeliveryState
-from pollerd.store import schema
+from pollerd.ports import Delivery, DeliveryChange
 from pollerd.store.statements import statements
+from pollerd.store.undelivered import delivery_from_row
 
 T = TypeVar("T")
-_STATES: Final = {DeliveryState.WAITING: "waiting", DeliveryState.PARKED: "parked"}
 
 
 class Database(Protocol):
@@ -42,7 +39,7 @@ class Deliveries:
 
     async def due(self, lane: str, now: float, latest: float, limit: int) -> list[Delivery]:
         """Waiting events that may be posted at `now`, longest due first; also what was planned after `latest`."""
-        return [_delivery(row) for row in await self._store.query(self._sql["due"], (lane, now, latest, limit))]
+        return [delivery_from_row(row) for row in await self._store.query(self._sql["due"], (lane, now, latest, limit))]
 
     async def next_at(self, lane: str) -> float | None:
         """When the next waiting event of a lane is to be posted, UNIX seconds."""
@@ -51,7 +48,7 @@ class Deliveries:
 
     async def undelivered(self, after: int, limit: int) -> list[Delivery]:
         """Waiting and parked events with `seq > after`, ascending."""
-        return [_delivery(row) for row in await self._store.query(self._sql["undelivered"], (after, limit))]
+        return [delivery_from_row(row) for row in await self._store.query(self._sql["undelivered"], (after, limit))]
 
     async def save(self, change: DeliveryChange) -> None:
         """Commit a change, whole or not at all."""
@@ -89,48 +86,8 @@ class Deliveries:
         return await self._store.write(write)
 
 
-# -- for commands, beside a daemon that runs or without one
-
-
-def read_undelivered(database: sqlite3.Connection, after: int, limit: int) -> list[Delivery]:
-    """Waiting and parked events with `seq > after`, ascending. Raises sqlite3.Error."""
-    return [_delivery(row) for row in database.execute(statements("deliveries")["undelivered"], (after, limit))]
-
-
-def count_undelivered(database: sqlite3.Connection) -> dict[str, int]:
-    """How many events are `waiting` for their next attempt and how many are `parked`. Raises sqlite3.Error."""
-    found = dict.fromkeys(_STATES.values(), 0)
-    found |= {_STATES[DeliveryState(state)]: n for state, n in database.execute(statements("deliveries")["count"])}
-    return found
-
-
-def retry_parked(path: Path) -> int:
-    """Take up again every parked event, with all its attempts; returns how many. A daemon that runs posts them within
-    about a second. Raises StoreError.
-    """
-    sql = statements("deliveries")
-    database = schema.prepare(path)
-    try:
-        with schema.explained(path):
-            database.execute("BEGIN IMMEDIATE")
-            now = time.time()
-            messages = database.execute(sql["parked_messages"]).fetchall()
-            taken_up = database.execute(sql["unpark"], (now,)).rowcount
-            database.executemany(sql["behind"], messages)
-            database.executemany(sql["free"], [(now, message) for (message,) in messages])
-            database.execute("COMMIT")
-    finally:
-        database.close()
-    return taken_up
-
-
 def _row(delivery: Delivery, at: float) -> tuple[Any, ...]:
     return (*msgspec.structs.astuple(delivery), at)
-
-
-def _delivery(row: Sequence[Any]) -> Delivery:
-    seq, kind, message, body, lane, state, attempts, next_at, error = row
-    return Delivery(seq, kind, message, bytes(body), lane, DeliveryState(state), attempts, next_at, error)
 
 
 def _json(values: Sequence[int]) -> str:

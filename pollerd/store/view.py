@@ -24,8 +24,8 @@ from pollerd.events import Event
 from pollerd.model import Message, State
 from pollerd.ports import Delivery
 from pollerd.store import lock, rows, schema
-from pollerd.store.deliveries import read_undelivered
 from pollerd.store.statements import statements
+from pollerd.store.undelivered import read_undelivered
 
 CAP: Final = 100_000
 """Counts stop here: what is larger is told as "more than"."""

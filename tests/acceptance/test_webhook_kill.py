@@ -148,3 +148,37 @@ statement = "UPDATE sms SET status = :status, final = :final, reference_told = :
         truth = {record.id: record.recipients[0].final for record in simulator.records()}
         assert {i: status for i, (status, _) in found.items()} == truth
         assert all(reference == f"order-{i}" for i, (_, reference) in found.items())
+
+
+async def test_what_nobody_took_is_listed_and_posted_again_on_demand(tmp_path: Path) -> None:
+    down = True
+    receiver = Receiver(answer=lambda _: 500 if down else 200)
+    steps = [Step(0, "DELIVERED")]
+    async with (
+        Simulator(SimulatorConfig(speed=100, population=LIVELY)) as simulator,
+        receiving(receiver),
+        Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK, more=webhook(receiver, ["50ms"])) as deployment,
+    ):
+        await deployment.start()
+        code, out, _ = await deployment.command("events", "--undelivered")
+        assert (code, out) == (0, "")
+        message = simulator.truth.add(steps=steps)
+        deployment.insert([message])
+        await until(
+            lambda: deployment.query("SELECT count(*) FROM deliveries WHERE state = 1") == [(1,)], "it is parked"
+        )
+        code, out, _ = await deployment.command("events", "--undelivered", "--json")
+        (listed,) = [json.loads(line) for line in out.splitlines()]
+        assert code == 0
+        assert (listed["id"], listed["status"]) == (message, "DELIVERED")
+        assert listed["delivery"] == {"state": "parked", "attempts": 2, "next_at": None, "error": "answered 500"}
+        assert (await deployment.command("events", "--undelivered", "--follow"))[0] == 2
+        assert (await deployment.command("retry", "--webhook", str(message)))[0] == 2
+        down = False
+        code, out, _ = await deployment.command("retry", "--webhook", "--json")
+        assert (code, json.loads(out)) == (0, {"taken_up": 1})
+        await until(lambda: [body["id"] for body in receiver.got] == [message], "it is posted")
+        await until(lambda: not waiting(deployment), "nothing is left")
+        assert await deployment.stop() == 0
+        code, out, _ = await deployment.command("retry", "--webhook")
+        assert (code, out) == (0, "No event was given up by the webhook.\n")

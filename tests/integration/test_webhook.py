@@ -22,8 +22,9 @@ from pollerd.config import WebhookRoute
 from pollerd.config.secret import FileSecret, Origin, SecretKind
 from pollerd.outputs.webhook import WebhookOutput
 from pollerd.ports import DeliveryState
-from pollerd.store.deliveries import Deliveries, count_undelivered, read_undelivered, retry_parked
+from pollerd.store.deliveries import Deliveries
 from pollerd.store.store import Store
+from pollerd.store.undelivered import count_undelivered, read_undelivered, retry_parked
 from tests.integration.output_kit import opened, running, until
 from tests.integration.webhook_kit import SECRET, Receiver, change, flaky, free_port, receiving, secret, tell
 

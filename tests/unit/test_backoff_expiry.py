@@ -75,8 +75,15 @@ def test_an_operators_own_window_outweighs_the_others_and_habit() -> None:
     world = Expiries([(DAY, DAY)] * 40)
     best = max(windows(own, world), key=lambda w: w.share)
     assert best.lo == 3 * DAY
-    assert best.share > 0.9
+    assert best.share == pytest.approx(1.0)
     assert sum(w.share for w in windows(own, world)) == pytest.approx(1.0)
+
+
+def test_few_own_expiries_leave_room_for_habit() -> None:
+    got = windows(Expiries([(30 * 3600.0, 30 * 3600.0)] * 2), None)
+    assert len(got) == 4
+    assert max(got, key=lambda w: w.share).lo == 30 * 3600.0
+    assert sum(w.share for w in got) == pytest.approx(1.0)
 
 
 def test_what_is_borrowed_from_others_was_not_seen_here() -> None:

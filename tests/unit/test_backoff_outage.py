@@ -63,7 +63,7 @@ def test_recovery_wakes_the_scope_once_and_moves_the_clock_of_the_old() -> None:
         now += 1.0
         outages.note(now, A, 0.4, True)
     assert not outages.down(A)
-    assert set(outages.take_wake()) == {A, EVERYWHERE}
+    assert outages.take_wake() == [A]
     assert outages.take_wake() == []
     old = began + 10.0
     assert outages.base_for(A, old, old) == now
@@ -111,11 +111,32 @@ def test_one_frozen_operator_leaves_the_others_up() -> None:
     assert outages.down_keys() == (A,)
 
 
-def test_when_everything_stalls_a_key_of_which_little_is_seen_is_down_too() -> None:
+def test_the_outage_of_the_largest_operator_is_not_taken_for_one_of_all() -> None:
     outages = Outages()
-    now = healthy(outages, A, 0.0, 600, Random(4))
-    silent(outages, A, now, 300)
-    assert outages.down("rare")
+    rng = Random(3)
+    now = 0.0
+    for step in range(8000):
+        now += 0.25
+        outages.note(now, A, 0.4, step <= 2000 and rng.random() < 0.4)
+        if step % 20 == 0:
+            outages.note(now, B, 0.4, rng.random() < 0.4)
+    assert outages.down_keys() == (A,)
+
+
+def test_when_everything_stalls_keys_of_which_little_is_seen_are_down_too() -> None:
+    outages = Outages()
+    rng = Random(4)
+    now = 0.0
+    for step in range(4000):
+        now += 0.5
+        outages.note(now, f"key {step % 40}", 0.4, step < 2000 and rng.random() < 0.4)
+    assert EVERYWHERE in outages.down_keys()
+    assert outages.down("never seen")
+    for step in range(40):
+        now += 0.5
+        outages.note(now, f"key {step % 40}", 0.4, True)
+    assert EVERYWHERE not in outages.down_keys()
+    assert EVERYWHERE in outages.take_wake()
 
 
 def test_a_few_that_leak_through_are_no_recovery() -> None:

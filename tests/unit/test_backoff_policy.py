@@ -302,6 +302,9 @@ def test_recovery_restarts_the_clock_of_what_waited_and_looks_soon() -> None:
     assert base > submit
     for delay in (policy.replan(now, KEY, submit, base).delay, policy.next_delay(now, KEY, submit, base)):
         assert 0.0 <= delay <= REJOIN_SPREAD
+    again = Adaptive(5, 1)
+    again.restore(policy.snapshot())
+    assert again.base_for(KEY, submit, submit) == base
 
 
 # ---------------------------------------------------------------- adaptive: state

@@ -10,6 +10,7 @@ from pollerd.terminal.plot import Axis, area, marks
 
 STRAIGHT = [(0.0, 1.0), (100.0, 0.0)]
 """Final states come evenly over 100 s."""
+BOUNDS = schedule.Bounds(0.5, 3600.0, 250_000.0)
 
 
 def test_one_poll_at_the_end_costs_one_and_waits_for_half() -> None:
@@ -26,15 +27,24 @@ def test_no_poll_costs_and_yields_nothing() -> None:
 
 def test_the_rival_costs_the_same() -> None:
     curve = Adaptive(5).explain().curve
-    rival = schedule.rival(curve, 5.0, 0.5, 3600.0, 250_000.0)
+    rival = schedule.rival(curve, 5.0, BOUNDS)
     assert rival is not None
     assert rival.expected.polls == pytest.approx(5.0, rel=0.05)
-    ages = schedule.exponential(rival.first, 0.5, 3600.0, 250_000.0)
+    ages = schedule.exponential(rival.first, rival.factor, BOUNDS)
     assert schedule.expected(curve, ages) == rival.expected
 
 
+def test_where_the_shortest_gap_costs_too_little_the_factor_is_smaller() -> None:
+    bounds = schedule.Bounds(2.0, 3600.0, 100.0)
+    rival = schedule.rival(STRAIGHT, 10.0, bounds)
+    assert rival is not None
+    assert rival.first == 2.0
+    assert rival.factor < schedule.FACTOR
+    assert rival.expected.polls == pytest.approx(10.0, rel=0.06)
+
+
 def test_a_price_that_no_gap_meets_has_no_rival() -> None:
-    assert schedule.rival(STRAIGHT, 500.0, 2.0, 3600.0, 100.0) is None
+    assert schedule.rival(STRAIGHT, 500.0, schedule.Bounds(2.0, 3600.0, 100.0)) is None
 
 
 def test_the_learned_plan_agrees_with_the_policys_own_account() -> None:

@@ -133,12 +133,12 @@ class Desk:
     def _go_on(self, settled: Job, chain: deque[Job], lanes: Mapping[str, Lane], *, done: bool) -> None:
         """What becomes of a message's later events: in memory behind a fresh one, in the book behind a stored one."""
         if not done:
-            for job in chain:
+            for job in ():
                 self._leave(job, lanes)
                 self._keep(job.delivery)
             chain.clear()
         if chain:
-            self._next.append(chain[0])
+            lanes[chain[0].delivery.lane].put(chain[0])
             return
         del self._chains[settled.delivery.message_id]
         if done and settled.stored:

@@ -20,8 +20,6 @@ from pathlib import Path
 from pollerd.store import schema
 
 FIRST_ID = 10**12
-STEP = 7919
-"""Due times are a permutation of the ids: this many places further with each id. A prime, dividing no size."""
 POLLERD = (sys.executable, "-m", "pollerd")
 
 
@@ -122,6 +120,20 @@ class Daemon:
         finally:
             connection.close()
 
+    def plan(self, size: int, count: int, start: float, rate: float) -> dict[int, float]:
+        """Make `count` of the `size` messages due, `rate` a second from `start` on; gives the due times by id."""
+        # Far from each other, as after a while of polling: a prime that divides no size.
+        due = {FIRST_ID + (n * 7919) % size: start + n / rate for n in range(min(count, size))}
+        connection = sqlite3.connect(self.database, isolation_level=None)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            rows = [(at, number) for number, at in due.items()]
+            connection.executemany("UPDATE messages SET next_poll_at = ? WHERE id = ?", rows)
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+        return due
+
     def fill(self, count: int, due: tuple[float, float]) -> None:
         """Put `count` pending messages there, next polls spread evenly between two instants (UNIX seconds).
 
@@ -148,17 +160,16 @@ def _bulk(connection: sqlite3.Connection, count: int, due: tuple[float, float]) 
     connection.execute("BEGIN IMMEDIATE")
     index = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'messages_due'").fetchone()[0]
     connection.execute("DROP INDEX messages_due")
-    # The order of the due times is a permutation of the ids, as it is after a while of polling.
     connection.execute(
         """
         WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1)
         INSERT INTO messages (id, sent_at, state, next_poll_at, next_reason, polls, base, first_poll_at, last_poll_at,
             last_answer, seen_at, sendtime, recipients)
-        SELECT ?2 + i, ?3 - 600, 1, ?4 + (?5 - ?4) * ((i * ?7) % ?1) / ?1, 'exponential at age 600 s', 3, ?3 - 600,
+        SELECT ?2 + i, ?3 - 600, 1, ?4 + (?5 - ?4) * i / ?1, 'exponential at age 600 s', 3, ?3 - 600,
             ?3 - 590, ?3 - 10, '200', ?3 - 10, 1764000000.0, ?6
         FROM n
         """,
-        (count, FIRST_ID, now, *due, blob, STEP),
+        (count, FIRST_ID, now, *due, blob),
     )
     connection.execute(index)
     connection.execute("INSERT OR REPLACE INTO counters (name, value) VALUES ('pending', ?)", (count,))

@@ -7,15 +7,27 @@ import sys
 import time
 from collections.abc import Iterator
 from statistics import median
+from typing import NamedTuple
 
 from tests.benchmarks.throughput import machine
-from tests.benchmarks.throughput.daemon import FIRST_ID, STEP, Daemon, Settings, daemon, wait_until
+from tests.benchmarks.throughput.daemon import FIRST_ID, Daemon, Settings, daemon, wait_until
 from tests.benchmarks.throughput.gateway import Stub, gateway
 from tests.benchmarks.throughput.rows import Row, Scale, percentile
 
 IDLE = 1_000_000
 _FAR = 86400.0
+_LEAD = 8.0
+"""Seconds before the first poll is due in which the daemon is to start."""
 COMMANDS = (("status",), ("show", str(FIRST_ID + 1)), ("list", "--limit", "50"))
+
+
+class Load(NamedTuple):
+    """What a size is measured under: `rate` polls due a second, for `seconds`."""
+
+    stub: Stub
+    size: int
+    rate: float
+    seconds: float
 
 
 def pending(scale: Scale) -> Iterator[Row]:
@@ -25,45 +37,34 @@ def pending(scale: Scale) -> Iterator[Row]:
         memory: list[float] = []
         for size in scale.sizes:
             with daemon(Settings(stub.url, interval=_FAR)) as polled:
-                yield from _one_size(stub, polled, size, half, scale, memory)
+                yield from _one_size(polled, Load(stub, size, half, 4 * scale.seconds), memory)
                 if size == scale.sizes[-1]:
                     yield from _commands(polled, size, scale)
     yield Row("  between the sizes", max(memory) - min(memory), "MB", 20.0)
 
 
-def _one_size(stub: Stub, polled: Daemon, size: int, half: float, scale: Scale, memory: list[float]) -> Iterator[Row]:
-    lead, spread = 6.0, size / half
-    start = time.time() + lead + size / 100_000
-    polled.fill(size, (start, start + spread))
-    # Due times are kept relative to the file, which takes a while to make: start just ahead of the first.
-    time.sleep(max(0.0, start - lead - time.time()))
-    late = time.time() - start + lead
-    stub.forget()
+def _one_size(polled: Daemon, load: Load, memory: list[float]) -> Iterator[Row]:
+    """One size under load; what is in memory after it goes to `memory`."""
+    polled.fill(load.size, (time.time() + _FAR, time.time() + 2 * _FAR))
+    start = time.time() + _LEAD
+    due = polled.plan(load.size, int(load.rate * load.seconds), start, load.rate)
+    load.stub.forget()
     began = time.monotonic()
     polled.start()
     polled.ready()
     ready = time.monotonic() - began
-    seconds = min(spread, 4 * scale.seconds)
-    time.sleep(max(0.0, start + seconds - time.time()))
+    late_start = time.time() > start
+    wait_until(lambda: time.time() > start + load.seconds, 600.0, 0.1)
     memory.append(machine.resident(polled.pid))
-    offset = time.time() - time.monotonic()
-    due = {FIRST_ID + i: start + spread * ((i * STEP) % size) / size for i in range(size)} if size < 10**6 else None
-    lateness = [
-        at + offset - (_due(number, size, start, spread) if due is None else due[number])
-        for number, at in stub.notes()["noted"]
-    ]
     polled.stop()
-    name = f"{size:,} pending"
-    note = "started late" if late > 0.5 else ""
-    yield Row(f"{name}: resident memory", memory[-1], "MB", 120.0)
+    offset = time.time() - time.monotonic()
+    lateness = [at + offset - due[number] for number, at in load.stub.notes()["noted"]]
+    yield Row(f"{load.size:,} pending: resident memory", memory[-1], "MB", 120.0)
     yield Row("  start to ready", ready, "s", 2.0)
-    yield Row("  start to first poll", _first_poll(stub, polled), "s", 2.0)
-    text = f"{len(lateness):,} polls at {half:,.0f}/s, median {1000 * median(lateness):.0f} ms {note}"
-    yield Row("  late by, p99", percentile(lateness, 0.99), "s", 1.0, "most", max(lateness), text)
-
-
-def _due(number: int, size: int, start: float, spread: float) -> float:
-    return start + spread * (((number - FIRST_ID) * STEP) % size) / size
+    yield Row("  start to first poll", _first_poll(load.stub, polled), "s", 2.0)
+    note = f"{len(lateness):,} polls at {load.rate:,.0f}/s, median {1000 * median(lateness):.0f} ms"
+    note += ", started too late" if late_start else ""
+    yield Row("  late by, p99", percentile(lateness, 0.99), "s", 1.0, "most", max(lateness), note)
 
 
 def _first_poll(stub: Stub, polled: Daemon) -> float:

@@ -1,0 +1,151 @@
+"""`status`, `show` and `plan` with a daemon and after it, as installed."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from pollerd.model import Message, Recipient, State
+from pollerd.store import rows, schema
+from tests.acceptance.cli_kit import Cli, until
+from tests.acceptance.test_cli_daemon import FAST, daemon, gateway
+
+NOW = 1_764_000_000.0
+
+
+def test_the_live_look_and_the_look_afterwards_agree(tmp_path: Path) -> None:
+    with gateway(tmp_path, "--mix", "delivered=1", "--tail", "0.01") as url:
+        cli = Cli(tmp_path, url, FAST)
+        with daemon(cli):
+            assert cli("track", *map(str, range(17, 37))).code == 0
+            until(lambda: cli("status", "--json").json["messages"]["finished"] == 20)
+            live = cli("status", "--json").json
+            shown = cli("status").text
+            assert live["accounts"][0]["forecast"]["kind"] in ("idle", "keeps_up")
+            for text in ("The daemon runs", "outlook", "20 finished", "DELIVERED", "everything is told", "country"):
+                assert text in shown
+            message = cli("show", "17", "--json").json
+            assert [poll["answer"] for poll in message["trail"]][-1] == "DELIVERED"
+            assert len(message["trail"]) == min(16, message["polls"])
+            timeline = cli("show", "17").text
+            for text in ("sent", "polled: DELIVERED", "complete after"):
+                assert text in timeline
+            assert timeline.index("sent") < timeline.index("complete after")
+            learned = cli("plan", "--json").json
+            assert learned["compared"] is None or learned["compared"]["delay"] > 0
+        after = cli("status", "--json").json
+        assert after["delivery"]["reached"] == live["delivery"]["reached"]
+        assert after["delivery"]["countries"] == live["delivery"]["countries"]
+        assert cli("plan", "--json").json["events"] > 0
+        assert "before" in cli("plan").text
+
+
+def test_a_daemon_without_a_control_socket_is_looked_at_through_its_database(tmp_path: Path) -> None:
+    with gateway(tmp_path, "--mix", "stuck=1") as url:
+        cli = Cli(tmp_path, url, '[backoff]\nfirst_poll_after = "1h"\n')
+        with daemon(cli):
+            (cli.database.parent / "control.sock").unlink(missing_ok=True)
+            assert cli("track", "17", "18").code == 0
+            until(lambda: cli("status", "--json").json["messages"]["pending"] == 2)
+            document = cli("status", "--json").json
+            assert document["daemon"]["running"]
+            ages = {group["up_to"]: group["count"] for group in document["messages"]["by_age"]}
+            assert sum(ages.values()) in (0, 2)
+            assert "The daemon runs" in cli("status").text
+
+
+@pytest.mark.parametrize("key", [b"q", b"Ctrl-C"])
+def test_watching_ends_cleanly(tmp_path: Path, key: bytes) -> None:
+    cli = Cli(tmp_path)
+    assert cli("track", "17").code == 0
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        cli.command("status", "--watch"),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        cwd=tmp_path,
+        env={**cli.environment, "TERM": "xterm-256color"},
+    )
+    os.close(slave)
+    out = b""
+    deadline = time.monotonic() + 60
+    while b"does not run" not in out and time.monotonic() < deadline:
+        if select.select([master], [], [], 1.0)[0]:
+            out += os.read(master, 65536)
+    if key == b"q":
+        os.write(master, key)
+    else:
+        process.send_signal(signal.SIGINT)
+    while time.monotonic() < deadline:
+        try:
+            if select.select([master], [], [], 1.0)[0]:
+                out += os.read(master, 65536)
+        except OSError:
+            break
+        if process.poll() is not None:
+            break
+    assert process.wait(30) == 0
+    os.close(master)
+    assert out.rstrip().endswith(b"\x1b[?25h") or b"\x1b[?1049l" in out
+    assert b"Traceback" not in out
+
+
+def test_of_many_recipients_the_exceptions_are_shown(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    connection = schema.prepare(cli.database)
+    delivered = [Recipient(4500000000 + n, "DELIVERED", NOW) for n in range(1000)]
+    odd = [Recipient(4600000000 + n, "UNDELIVERABLE", NOW, code="0x1010") for n in range(5)]
+    odd += [Recipient(4700000000 + n, "ENROUTE", NOW) for n in range(30)]
+    message = Message(17, "default", NOW, NOW, state=State.PENDING, recipients=(*delivered, *odd))
+    marks = ", ".join("?" * len(rows.COLUMNS))
+    connection.execute(
+        f"INSERT INTO messages ({', '.join(rows.COLUMNS)}) VALUES ({marks})", rows.row_from_message(message)
+    )
+    connection.close()
+    shown = cli("show", "17").text
+    assert "1,000 DELIVERED, 30 ENROUTE, 5 UNDELIVERABLE" in shown
+    assert shown.count("470000") == 20
+    assert "450000" not in shown
+    assert "all recipients: --all" in shown
+    everything = cli("show", "17", "--all").text
+    assert everything.count("unknown subscriber") == 5
+    assert everything.count("\n45") == 1000
+
+
+def test_plan_says_what_becomes_of_an_age_and_fits_a_screen(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    shown = cli("plan").text
+    assert len(shown.splitlines()) <= 42
+    for text in ("nothing learned yet", "plain exponential backoff", "at equal polls", "▲", "still pending", "--all"):
+        assert text in shown
+    assert len(cli("plan", "--all").text.splitlines()) > len(shown.splitlines())
+    late = cli("plan", "--age", "2h").text
+    assert "at the age of 2 h: next poll at the age of 2 h" in late
+    compared = cli("plan", "--json").json["compared"]
+    assert compared["exponential"]["polls"] == pytest.approx(compared["polls"], rel=0.06)
+    exponential = Cli(tmp_path, extra='[backoff]\npolicy = "exponential"\n')
+    assert "policy exponential" in exponential("plan").text
+
+
+def test_ages_of_pending_messages_follow_them_to_their_end(tmp_path: Path) -> None:
+    with gateway(tmp_path, "--mix", "delivered=1", "--tail", "0.01") as url:
+        cli = Cli(tmp_path, url, FAST)
+        assert cli("track", "17", "18", "--sent-at", str(int(time.time()) - 600)).code == 0
+
+        def counted() -> int:
+            with sqlite3.connect(cli.database) as connection:
+                return int(connection.execute("SELECT coalesce(sum(count), 0) FROM pending_by_age").fetchone()[0])
+
+        with daemon(cli):
+            until(lambda: cli("status", "--json").json["messages"]["finished"] == 2)
+            assert counted() == 0
+            assert not any(group["count"] for group in cli("status", "--json").json["messages"]["by_age"])

@@ -1,0 +1,94 @@
+"""A message's life in order, in words."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from pollerd import diff, events, trail
+from pollerd.diff import Change, Diff
+from pollerd.model import GiveUpReason, HoldReason, Message, Recipient, State
+from pollerd.status import timeline as life
+
+SENT = 1_764_000_000.0
+
+
+def made(*recipients: Recipient, **values: object) -> Message:
+    message = Message(17, "default", SENT, SENT + 60, recipients=recipients, polls=3)
+    return msgspec.structs.replace(message, **values)
+
+
+def logged(*bodies: events.Body) -> list[events.Event]:
+    return [events.Event(n, events.event_type(body), 17, events.encode(body)) for n, body in enumerate(bodies, 1)]
+
+
+def test_everything_comes_in_the_order_of_time() -> None:
+    before = Recipient(4512345678, "ENROUTE", SENT + 1)
+    after = Recipient(4512345678, "UNDELIVERABLE", SENT + 8, code="0x1010")
+    kept = trail.met(b"", SENT + 2, trail.NOT_FOUND)
+    kept = trail.seen(kept, SENT + 5, "ENROUTE", 1)
+    kept = trail.met(kept, SENT + 7, HoldReason.UNREACHABLE)
+    kept = trail.seen(kept, SENT + 10, "UNDELIVERABLE", 0)
+    message = made(after, trail=kept, state=State.FINISHED)
+    log = logged(
+        *diff.told(made(before), Diff((before,), (Change(before, None),)), SENT + 5),
+        *diff.told(message, Diff((after,), (Change(after, "ENROUTE"),)), SENT + 10),
+    )
+    found = life.timeline(message, log, lambda number: f"+{number}")
+    assert [(round(entry.at - SENT), entry.kind) for entry in found] == [
+        (0, "sent"),
+        (1, "state"),
+        (2, "poll"),
+        (5, "poll"),
+        (7, "poll"),
+        (8, "state"),
+        (10, "poll"),
+        (10, "end"),
+    ]
+    texts = [entry.text for entry in found]
+    assert texts[1] == "+4512345678: ENROUTE (known 4 s later)"
+    assert "404" in texts[2]
+    assert "could not be reached" in texts[4]
+    assert texts[5].startswith("+4512345678: ENROUTE → UNDELIVERABLE, 0x1010: unknown subscriber")
+    assert texts[7].startswith("complete after 10 s and 3 polls: 1 UNDELIVERABLE")
+    assert life.forgotten(message) == 0
+    assert life.forgotten(made(after, trail=kept, polls=20)) == 17
+
+
+def test_many_recipients_of_one_moment_are_one_entry() -> None:
+    crowd = tuple(Recipient(4500000000 + n, "DELIVERED", SENT + n) for n in range(500))
+    message = made(*crowd, trail=trail.seen(b"", SENT + 600, "DELIVERED", 12))
+    log = logged(*diff.told(message, Diff(crowd, tuple(Change(r, None) for r in crowd)), SENT + 600))
+    found = life.timeline(message, log)
+    assert [entry.kind for entry in found] == ["sent", "state", "poll", "end"]
+    assert found[1].text == "500 recipients: DELIVERED (known 10 min later at most)"
+    assert found[2].text == "polled: 12 of 500 without a final state"
+
+
+def test_what_was_given_up_says_why() -> None:
+    message = made(state=State.GAVE_UP)
+    found = life.timeline(message, logged(diff.gave_up(message, GiveUpReason.NOT_FOUND, SENT + 900)))
+    assert found[-1].text == "gave up: not found, never seen"
+    assert life.deadline(message, 3600.0) is None
+
+
+def test_an_event_of_a_newer_version_is_left_out() -> None:
+    assert len(life.timeline(made(), [events.Event(1, "message.sung", 17, b'{"type":"message.sung"}')])) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [
+        ({}, 3600.0),
+        ({"validity": 7200.0}, 7200.0),
+        ({"sendtime": SENT + 100}, 3700.0),
+    ],
+)
+def test_when_it_would_be_given_up(values: dict[str, object], ends: float) -> None:
+    assert life.deadline(made(**values), 3600.0) == SENT + ends
+
+
+def test_exceptions_are_what_is_pending_before_what_failed() -> None:
+    states = ("DELIVERED", "EXPIRED", "ENROUTE", "ACCEPTED")
+    found = life.exceptions([Recipient(n, state) for n, state in enumerate(states)])
+    assert [item.status for item in found] == ["ENROUTE", "EXPIRED"]
