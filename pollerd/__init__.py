@@ -6,7 +6,7 @@ From Python, whether the daemon runs or not:
 
     pollerd.track(421332671, userref="order-17")
     pollerd.wait(421332671, timeout=3600).statuses  # {4587654321: "DELIVERED"}
-    for event in pollerd.tail(after=17, follow=True):
+    for event in pollerd.events(after=17, follow=True):
         print(event)
 
 `pollerd.Client` and `pollerd.AsyncClient` take a configuration, a database or a control socket of their own.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pollerd.client.aio import AsyncClient
-    from pollerd.client.shortcuts import tail, track, wait
+    from pollerd.client.shortcuts import events, track, wait
     from pollerd.client.sync import Client
     from pollerd.client.values import (
         AnyEvent,
@@ -53,7 +53,7 @@ __all__ = [
     "RecoveredEvent",
     "StatusEvent",
     "Tracked",
-    "tail",
+    "events",
     "track",
     "wait",
 ]
@@ -61,7 +61,7 @@ _HOMES = {
     "AsyncClient": "pollerd.client.aio",
     "Client": "pollerd.client.sync",
     "PollerdError": "pollerd.errors",
-    "tail": "pollerd.client.shortcuts",
+    "events": "pollerd.client.shortcuts",
     "track": "pollerd.client.shortcuts",
     "wait": "pollerd.client.shortcuts",
 }

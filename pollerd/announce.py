@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from pollerd import lifecycle
-from pollerd.events import Body, Held, Recovered, Status
+from pollerd.event import Body, Held, Recovered, Status
 
 log = logging.getLogger(__name__)
 

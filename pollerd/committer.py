@@ -17,7 +17,7 @@ import msgspec
 
 from pollerd.diff import Result
 from pollerd.errors import StoreUnavailableError
-from pollerd.events import Body, Event
+from pollerd.event import Body, Event
 from pollerd.model import Message, State
 from pollerd.ports import AccountState, Batch, Clock, CommitMeter, CreditState, Unmetered
 

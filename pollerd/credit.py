@@ -6,10 +6,10 @@ import asyncio
 import logging
 from typing import Final, Protocol
 
-from pollerd import events
+from pollerd import event as events
 from pollerd.committer import Committer
 from pollerd.errors import UnavailableError
-from pollerd.events import Body
+from pollerd.event import Body
 from pollerd.ports import AccountState, Balance, Clock, CreditState, Gateway, Limiter
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from pollerd import events, lifecycle
+from pollerd import event as events
+from pollerd import lifecycle
 from pollerd.model import GiveUpReason, Message, Recipient, State
 
 

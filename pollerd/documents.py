@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from pollerd import errorcodes, lifecycle
-from pollerd.events import instant
+from pollerd.event import instant
 from pollerd.model import Message, Recipient, State
 
 STATE_NAMES = {State.NEW: "pending", State.PENDING: "pending", State.FINISHED: "finished", State.GAVE_UP: "gave_up"}

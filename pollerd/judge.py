@@ -15,7 +15,7 @@ import msgspec
 from pollerd import diff, lifecycle, trail
 from pollerd.backoff import Decision, Policy, Settings
 from pollerd.diff import Result
-from pollerd.events import Body
+from pollerd.event import Body
 from pollerd.model import Answer, GiveUpReason, Message, NotFound, Outcome, Recipient, Rejected, State, Trouble
 
 MAX_STRIKES: Final = 5

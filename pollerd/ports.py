@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from pollerd.diff import Result
-from pollerd.events import Body, Event
+from pollerd.event import Body, Event
 from pollerd.model import HoldReason, Outcome, Trouble
 
 

@@ -105,7 +105,7 @@ def show(*, as_json: bool, config_path: Path | None) -> int:
 @click.command()
 def schema() -> int:
     """Print the JSON Schema of the events."""
-    from pollerd.events import json_schema
+    from pollerd.event import json_schema
 
     screen.write_lines([msgspec.json.format(msgspec.json.encode(json_schema()), indent=2) + b"\n"])
     return 0

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import click
 
-from pollerd import events as kinds
+from pollerd import event as kinds
 from pollerd.cli.options import config_option, id_value, json_option, load_config
 from pollerd.cli.story import story
 from pollerd.cli.undelivered import show_undelivered

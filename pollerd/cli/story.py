@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from pollerd import errorcodes, events
+from pollerd import errorcodes
+from pollerd import event as events
 from pollerd.documents import STATE_NAMES
 from pollerd.model import Message, Recipient, State
 from pollerd.status.timeline import Entry, exceptions, forgotten, summary, timeline

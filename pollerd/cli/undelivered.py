@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
-from pollerd.events import Event, instant
+from pollerd.event import Event, instant
 from pollerd.ports import Delivery, DeliveryState
 from pollerd.store.undelivered import retry_parked
 from pollerd.store.view import View

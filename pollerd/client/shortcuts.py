@@ -25,6 +25,6 @@ def wait(message_id: int | str, timeout: float | None = None, *, config: AnyPath
     return Client(config).wait(message_id, timeout)
 
 
-def tail(after: int = 0, *, follow: bool = False, config: AnyPath | None = None) -> Iterator[AnyEvent]:
+def events(after: int = 0, *, follow: bool = False, config: AnyPath | None = None) -> Iterator[AnyEvent]:
     """The events with a `seq` above `after`; with `follow` also those to come. See `Client.events`."""
     return Client(config).events(after, follow=follow)

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from pollerd import events
+from pollerd import event as events
 from pollerd.documents import MessageDocument, RecipientDocument
 from pollerd.errors import PollerdError
 

@@ -14,7 +14,7 @@ import msgspec
 from pollerd.census import AccountSight, OutputSight, Sight
 from pollerd.control.handover import RefusedId
 from pollerd.documents import MessageDocument, moment
-from pollerd.events import instant
+from pollerd.event import instant
 from pollerd.status.ages import ages
 from pollerd.status.document import (
     AccountDocument,

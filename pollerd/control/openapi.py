@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pollerd import events
+from pollerd import event as events
 from pollerd.control.documents import (
     GapDocument,
     HealthDocument,

@@ -17,7 +17,7 @@ from aiohttp import web
 from pollerd.control import query
 from pollerd.control.documents import GapDocument
 from pollerd.errors import StoreError
-from pollerd.events import TYPES, Event
+from pollerd.event import TYPES, Event
 from pollerd.store.pages import Pages
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Self
 
-from pollerd.events import instant
+from pollerd.event import instant
 from pollerd.logs import Cleaner
 from pollerd.status.document import LogDocument
 

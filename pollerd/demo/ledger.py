@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from pollerd import events, lifecycle
+from pollerd import event as events
+from pollerd import lifecycle
 
 _body = msgspec.json.Decoder(events.Body)
 _WINDOW: Final = 2.0

@@ -19,9 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pollerd import lifecycle
-from pollerd.terminal import screen
 from pollerd.demo.ledger import Ledger, News
 from pollerd.demo.summary import Summary, sentences
+from pollerd.terminal import screen
 
 _NEWS: Final = 16
 _COUNTRIES: Final = 7

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from pollerd import events
+from pollerd import event as events
 from pollerd.config import Limits
 from pollerd.limits.hold import Hold
 from pollerd.limits.pace import Pace

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.process_collector import ProcessCollector
 
 from pollerd.census import AccountSight, Sight
-from pollerd.events import TYPES
+from pollerd.event import TYPES
 from pollerd.metrics.meter import AccountMeter, CommitMeter, Histogram, Meter
 from pollerd.model import HoldReason
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from pollerd import lifecycle
 from pollerd.diff import Result
-from pollerd.events import Event, Status
+from pollerd.event import Event, Status
 from pollerd.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
 
 REQUEST_BOUNDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from pollerd import failpoints
 from pollerd.errors import DurabilityError, OutputError
-from pollerd.events import Event
+from pollerd.event import Event
 from pollerd.outputs.tail import Tail, survey
 
 WRITE_SIZE: Final = 256 * 1024

@@ -16,7 +16,7 @@ import signal
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Self
 
-from pollerd.events import Event
+from pollerd.event import Event
 from pollerd.ports import Cursor, EventLog, OutputHealth
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from pollerd import failpoints
 from pollerd.errors import DurabilityError, OutputError, StoreError
-from pollerd.events import Event
+from pollerd.event import Event
 from pollerd.outputs.eventfile import Change, EventFile, inode, sync_directory
 from pollerd.outputs.place import ASIDE, Finding, find_place, inode_note, look
 from pollerd.ports import Cursor, EventLog, OutputHealth

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from pollerd.events import Event
+from pollerd.event import Event
 from pollerd.outputs.listener import Listener
 from pollerd.ports import EventLog, OutputHealth
 

@@ -19,8 +19,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from pollerd import events
-from pollerd.events import Event
+from pollerd import event as events
+from pollerd.event import Event
 from pollerd.ports import Cursor, EventLog, OutputHealth
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import msgspec
 
 from pollerd import lifecycle
 from pollerd.diff import Result
-from pollerd.events import Status, instant
+from pollerd.event import Status, instant
 from pollerd.status import histogram
 from pollerd.status.document import CountryDocument, DelayDocument, DeliveryDocument, HourDocument
 

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from pollerd import errorcodes, events, lifecycle, trail
+from pollerd import errorcodes, lifecycle, trail
+from pollerd import event as events
 from pollerd.model import HoldReason, Message, Recipient, State
 from pollerd.status.words import Tone
 from pollerd.terminal.text import counted, duration

@@ -16,10 +16,10 @@ from typing import Any, Final, Self, TypeVar
 import aiosqlite
 import msgspec
 
-from pollerd import events
+from pollerd import event as events
 from pollerd.diff import Result
 from pollerd.errors import DurabilityError, StoreError, StoreUnavailableError
-from pollerd.events import Event
+from pollerd.event import Event
 from pollerd.model import HoldReason, Message, State
 from pollerd.ports import AccountState, Batch, Cursor, Request, RequestKind
 from pollerd.store import rows, schema

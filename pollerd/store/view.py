@@ -20,7 +20,7 @@ from urllib.parse import quote
 import msgspec
 
 from pollerd.errors import StoreError, UnavailableError
-from pollerd.events import Event
+from pollerd.event import Event
 from pollerd.model import Message, State
 from pollerd.ports import Delivery
 from pollerd.store import lock, rows, schema

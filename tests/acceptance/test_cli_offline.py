@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pollerd import diff, events
+from pollerd import diff
+from pollerd import event as events
 from pollerd.model import GiveUpReason, Message, Recipient, State
 from pollerd.store import rows, schema
 from tests.acceptance.cli_kit import Cli, until

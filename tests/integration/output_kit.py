@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from pollerd import events
+from pollerd import event as events
 from pollerd.ports import Batch, EventLog, Output
 from pollerd.store.store import Store
 

@@ -110,7 +110,7 @@ def test_the_configuration_names_the_place(tmp_path: Path) -> None:
         found = view.message(5)
         assert found is not None
         assert found.account == "shop"
-    assert list(pollerd.tail(config=path)) == []
+    assert list(pollerd.events(config=path)) == []
     with pytest.raises(TimeoutError):
         pollerd.wait(5, 0.01, config=path)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from pollerd import events
+from pollerd import event as events
 from pollerd.errors import OutputError
 from pollerd.outputs import FileOutput
 from pollerd.ports import Cursor

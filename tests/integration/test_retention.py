@@ -11,7 +11,7 @@ import pytest
 
 from pollerd.diff import Result
 from pollerd.errors import StoreError
-from pollerd.events import Recovered, instant
+from pollerd.event import Recovered, instant
 from pollerd.model import Message, State
 from pollerd.ports import Batch, Cursor
 from pollerd.store.retention import Pruned, Retention

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pollerd import events
+from pollerd import event as events
 from pollerd.outputs.sqlite import SqliteOutput
 from pollerd.store.store import Store
 from tests.integration.output_kit import commit, opened, running, until

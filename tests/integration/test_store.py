@@ -14,7 +14,7 @@ import pytest
 from pollerd.committer import Committer
 from pollerd.diff import Result
 from pollerd.errors import StoreUnavailableError
-from pollerd.events import Recovered, Status, instant
+from pollerd.event import Recovered, Status, instant
 from pollerd.model import Message, Recipient, State
 from pollerd.ports import AccountState, Batch, Cursor
 from pollerd.store.store import TAIL, Store

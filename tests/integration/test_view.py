@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pollerd import diff, events
+from pollerd import diff
+from pollerd import event as events
 from pollerd.errors import StoreError
 from pollerd.model import GiveUpReason, Message, State
 from pollerd.store import rows, schema

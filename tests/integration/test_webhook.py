@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pollerd import events
+from pollerd import event as events
 from pollerd.clock import SystemClock
 from pollerd.config import WebhookOutput as Settings
 from pollerd.config import WebhookRoute

@@ -15,7 +15,7 @@ import jwt
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from pollerd import events
+from pollerd import event as events
 from pollerd.config.secret import InlineSecret, Origin, Secret, SecretKind
 from pollerd.ports import Batch
 from pollerd.store.store import Store

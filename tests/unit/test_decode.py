@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pollerd import events
+from pollerd import event as events
 from pollerd.gateway.decode import (
     MAX_CONTAINERS,
     DecodeError,

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollerd import diff, events, lifecycle
+from pollerd import diff, lifecycle
+from pollerd import event as events
 from pollerd.model import GiveUpReason, Message, Recipient, State
 
 

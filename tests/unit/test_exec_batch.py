@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pollerd.events import Event
+from pollerd.event import Event
 from pollerd.outputs.exec import MOST_BYTES, batch, clean_environment
 
 

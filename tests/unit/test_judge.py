@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from pollerd.backoff import Exponential, Settings
-from pollerd.events import Completed, GaveUp, Status
+from pollerd.event import Completed, GaveUp, Status
 from pollerd.judge import MAX_FAILURES, MAX_STRIKES, Judge, key, untracked
 from pollerd.model import Answer, HoldReason, Message, NotFound, Outcome, Recipient, Rejected, State, Trouble
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pollerd import events
+from pollerd import event as events
 from pollerd.config import Limits
 from pollerd.limits import AccountLimiter
 from pollerd.limits.account import THROTTLES_BEFORE_HOLD, TROUBLES_BEFORE_HOLD

@@ -6,7 +6,7 @@ import pytest
 
 from pollerd import diff
 from pollerd.diff import Result
-from pollerd.events import Event
+from pollerd.event import Event
 from pollerd.metrics.meter import LAG_BOUNDS, AccountMeter, CommitMeter, Histogram
 from pollerd.model import Answer, HoldReason, Message, NotFound, Outcome, Recipient, Rejected, Trouble
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pollerd import diff, events, trail
+from pollerd import diff, trail
+from pollerd import event as events
 from pollerd.diff import Change, Diff
 from pollerd.model import GiveUpReason, HoldReason, Message, Recipient, State
 from pollerd.status import timeline as life

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pollerd import events
+from pollerd import event as events
 from pollerd.outputs.sqlite import FIELDS, parameters
 
 STAMP = events.instant(0.0)

@@ -8,7 +8,7 @@ import warnings
 import jwt
 import pytest
 
-from pollerd import events
+from pollerd import event as events
 from pollerd.config import WebhookOutput, WebhookRoute
 from pollerd.config.kinds import is_foreign_address, is_private
 from pollerd.config.secret import InlineSecret, Origin, Secret, SecretKind

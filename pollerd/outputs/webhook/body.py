@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from pollerd import events
+from pollerd import event as events
 from pollerd.config import WebhookOutput, WebhookRoute
 
 NAMED: Final = "default"

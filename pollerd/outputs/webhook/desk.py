@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from pollerd.events import Event
+from pollerd.event import Event
 from pollerd.outputs.webhook.body import Routes
 from pollerd.outputs.webhook.lane import Job, Lane
 from pollerd.outputs.webhook.post import Reply
@@ -133,12 +133,12 @@ class Desk:
     def _go_on(self, settled: Job, chain: deque[Job], lanes: Mapping[str, Lane], *, done: bool) -> None:
         """What becomes of a message's later events: in memory behind a fresh one, in the book behind a stored one."""
         if not done:
-            for job in ():
+            for job in chain:
                 self._leave(job, lanes)
                 self._keep(job.delivery)
             chain.clear()
         if chain:
-            lanes[chain[0].delivery.lane].put(chain[0])
+            self._next.append(chain[0])
             return
         del self._chains[settled.delivery.message_id]
         if done and settled.stored:
