@@ -34,7 +34,7 @@ def make_outputs(config: Config, store: Store, clock: Clock) -> list[Output]:
     if wanted.socket is not None:
         outputs.append(SocketOutput(wanted.socket.path, wanted.socket.mode))
     if wanted.webhook is not None:
-        # Signing brings a cryptography library along: a tenth of the memory and of the start of a daemon without webhook.
+        # Signing brings a cryptography library along: a tenth of the memory and start of a daemon without webhook.
         from pollerd.outputs.webhook import WebhookOutput
 
         book = Deliveries(store)

@@ -1,7 +1,7 @@
 """The values that travel through pollerd: messages, recipients, answers, outcomes. Pure data, no behaviour of its own.
 
-Instants are UNIX seconds (float), durations are seconds (float) unless a name says otherwise. `gc=False` where there are
-many of them: frozen values hold nothing that could lead back to them, so the garbage collector need not look.
+Instants are UNIX seconds (float), durations are seconds (float) unless a name says otherwise. `gc=False` where there
+are many of them: frozen values hold nothing that could lead back to them, so the garbage collector need not look.
 """
 
 from __future__ import annotations

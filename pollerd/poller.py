@@ -25,7 +25,7 @@ TICK: Final = 0.25
 """Seconds between two looks at what the scan of the store should do."""
 LONGEST: Final = 60.0
 RECENT: Final = 16
-"""Bodies judged last; when UNREADABLE of them, of DISTINCT messages at least, say nothing, it is the gateway's fault."""
+"""Bodies judged last; when UNREADABLE of them, of DISTINCT messages at least, say nothing, the gateway is at fault."""
 UNREADABLE: Final = 5
 DISTINCT: Final = 3
 

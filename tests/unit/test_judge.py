@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import msgspec
@@ -35,7 +36,7 @@ ENDS: list[tuple[str, Message, Outcome, float, float, int, State, str | None]] =
     ("404 within the grace is normal", message(), NotFound(), 59, 0, 0, State.PENDING, None),
     ("404 after the grace ends it", message(), NotFound(), 60, 0, 0, State.GAVE_UP, "not_found"),
     ("held time does not use up the grace", message(), NotFound(), 100, 50, 0, State.PENDING, None),
-    ("404 after it was seen starts a new grace", message(seen_at=SENT + 50), NotFound(), 100, 0, 0, State.PENDING, None),
+    ("404 after it was seen: a new grace", message(seen_at=SENT + 50), NotFound(), 100, 0, 0, State.PENDING, None),
     ("404 before sendtime is normal", message(sendtime=SENT + 500), NotFound(), 400, 0, 0, State.PENDING, None),
     ("past the deadline a pending answer ends it", message(), ENROUTE, 1000, 0, 0, State.GAVE_UP, "deadline"),
     ("past the deadline a final answer still counts", message(), DELIVERED, 5000, 0, 0, State.FINISHED, None),
@@ -99,7 +100,7 @@ def test_intervals_grow_with_age_up_to_the_maximum() -> None:
         now = row.next_poll_at
     assert gaps[0] < 3
     assert 80 <= gaps[-1] <= 111
-    assert all(later > earlier * 1.1 for earlier, later in zip(gaps[:7], gaps[1:8], strict=True))
+    assert all(later > earlier * 1.1 for earlier, later in itertools.pairwise(gaps[:8]))
 
 
 def test_the_last_look_is_not_later_than_the_end_of_the_grace_or_the_deadline() -> None:
