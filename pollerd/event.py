@@ -118,7 +118,7 @@ TYPES: Final = (
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A committed event: its place in the log, the message it is about (None: an account) and its JSON without `seq`."""
+    """A committed event: its place in the log, its message (None: about an account) and its JSON without `seq`."""
 
     seq: int
     type: str

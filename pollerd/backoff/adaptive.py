@@ -188,7 +188,7 @@ class Adaptive:
 
     # ------------------------------------------------------------------ learning
 
-    def observe(  # noqa: PLR0917 - the facts of a look, in an order that callers rely on
+    def observe(
         self,
         now: float,
         key: Key,

@@ -58,7 +58,7 @@ class Exponential:
         """See `Policy.scheduled`."""
         return guards.scheduled(self._settings, now, sendtime, self._rng)
 
-    def observe(  # noqa: PLR0917 - the facts of a look, in an order that callers rely on
+    def observe(
         self,
         now: float,
         key: Key,

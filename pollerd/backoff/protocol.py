@@ -139,7 +139,7 @@ class Policy(Protocol):
         """The wait for a message that is to be sent at `sendtime`."""
         ...
 
-    def observe(  # noqa: PLR0917 - the facts of a look, in an order that callers rely on
+    def observe(
         self,
         now: float,
         key: Key,

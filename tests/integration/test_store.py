@@ -23,8 +23,8 @@ from pollerd.store.store import TAIL, Store
 def status(message_id: int, state: str = "ENROUTE") -> Status:
     return Status(
         id=message_id, account="default", msisdn=4512345678, status=state, previous=None, final=False, time=1,
-        error=None, code=None, userref=None, country_code=None, country_prefix=None, mcc=None, mnc=None, observed_at=instant(0.0),
-        polls=1,
+        error=None, code=None, userref=None, country_code=None, country_prefix=None, mcc=None, mnc=None,
+        observed_at=instant(0.0), polls=1,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ class Driven(Protocol):
 
     def first_delay(self, now: float, k: int = 1) -> float: ...
     def next_delay(self, now: float, key: Hashable, submit: float, base: float, k: int = 1) -> float: ...
-    def observe(  # noqa: PLR0917 - as in the public class
+    def observe(
         self,
         now: float,
         key: Hashable,
@@ -32,7 +32,7 @@ class Driven(Protocol):
 class _Deaf:
     """Learns nothing; the longest overdue goes first."""
 
-    def observe(  # noqa: PLR0917 - as in the public class
+    def observe(
         self,
         now: float,
         key: Hashable,
