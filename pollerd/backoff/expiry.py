@@ -26,9 +26,9 @@ NEAR = 60.0
 PIECES = 8
 SHARP = 4.0
 USUAL = (86400.0, 172800.0, 259200.0)
-USUAL_CUTS = (30.0, 120.0, 600.0)
-USUAL_WIDTH = 1800.0
-"""A usual period may be kept to the second or run over: pieces of equal probability up to half an hour."""
+USUAL_CUTS = (60.0,)
+USUAL_WIDTH = 900.0
+"""A usual period is kept to the minute or runs over a little: two pieces of equal probability."""
 
 USUAL_SHARES = (0.3, 0.5, 0.2)
 BORROWED = 1.0

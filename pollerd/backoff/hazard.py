@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
-from math import exp, inf, log, sqrt
+from math import exp, inf, log
 
 FIRST_EDGE = 0.5
 GROWTH = 1.3
@@ -36,8 +36,9 @@ PRIOR_SHARE = 0.6
 PRIOR_KNEE = 2.0
 """Below this age (seconds) the prior hazard stops growing: a network needs a moment."""
 
-PRIOR_BEND = 120.0
-"""From this age on the share falls with the root of the age, so that some 3 % never come, as field studies find."""
+PRIOR_BEND = 80.0
+PRIOR_FALL = 0.6
+"""From the bend on the share falls by this power of the age, so that some 4 % never come, as field studies find."""
 
 CARRY = 1.3
 """A late bin is thought to hold at most this much more than the one before it has shown."""
@@ -48,7 +49,7 @@ LEAST_MASS = 1e-9
 WORLD_EVENTS = 1.0
 KEY_EVENTS = 2.0
 
-PRIOR_SHARES = tuple(PRIOR_SHARE * min(1.0, sqrt(PRIOR_BEND / m)) for m in MIDDLES)
+PRIOR_SHARES = tuple(PRIOR_SHARE * min(1.0, (PRIOR_BEND / m) ** PRIOR_FALL) for m in MIDDLES)
 PRIOR = tuple(share / max(m, PRIOR_KNEE) for share, m in zip(PRIOR_SHARES, MIDDLES, strict=True))
 
 

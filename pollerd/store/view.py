@@ -75,9 +75,9 @@ class OutputView(msgspec.Struct, frozen=True):
 class Overview(msgspec.Struct, frozen=True):
     """The database at a glance. `daemon` is the owner's process id (0: not known yet), None when none runs.
 
-    `new` counts rows that nobody has planned yet, up to `CAP`. `oldest_sent_at` is None when nothing is pending or
-    when there is too much to look through. Sizes are bytes. `ages` are slots of 15 s: from when (UNIX seconds), and how
-    many messages sent in it are pending.
+    `new` counts rows that nobody has planned yet, up to `CAP`. `oldest_sent_at` is None when nothing is pending; with
+    more than `CAP` pending it is the beginning of its slot. Sizes are bytes. `ages` are slots of 15 s: from when (UNIX
+    seconds), and how many messages sent in it are pending.
     """
 
     daemon: int | None
@@ -237,21 +237,26 @@ class View:
         """Everything at one glance; `now` is UNIX seconds. `oldest` is dear: up to `_PATIENCE` seconds."""
         last = self.last_seq
         counters = {str(name): int(value) for name, value in self._fetch("counters")}
+        ages = tuple((float(since), int(count)) for since, count in self._fetch("ages"))
+        pending = counters.get("pending", 0)
+        since = ages[0][0] if ages else None
+        if oldest and (not ages or pending <= CAP):
+            since = self._oldest(now)
         return Overview(
             daemon=self.daemon,
             new=self._fetch("count_new", CAP)[0][0],
-            pending=counters.get("pending", 0),
+            pending=pending,
             finished=counters.get("finished", 0),
             gave_up=counters.get("gave_up", 0),
             polls=counters.get("polls", 0),
-            oldest_sent_at=self._oldest(now) if oldest else None,
+            oldest_sent_at=since,
             last_seq=last,
             pruned_seq=self.pruned_seq,
             requests=self._fetch("count_requests")[0][0],
             size=_size(self._path),
             accounts=tuple(self._accounts(now)),
             outputs=tuple(self._outputs(last)),
-            ages=tuple((float(since), int(count)) for since, count in self._fetch("ages")),
+            ages=ages,
         )
 
     def _accounts(self, now: float) -> Iterator[AccountView]:

@@ -13,7 +13,8 @@ from tests.benchmarks.backoff.policies import Backoff, Decorrelated, Driven, Fix
 from tests.benchmarks.backoff.populations import DAY, HOUR, Population, single, ten, three_with_tail
 from tests.benchmarks.backoff.simulate import Clock, Freeze, Message, Outcome, outcome, run, traffic
 
-RATE = 0.1
+RATE = 0.015
+"""Messages a second in the steady state: slow enough that the first have expired long before the last are sent."""
 
 
 @dataclass(frozen=True, slots=True)
