@@ -193,6 +193,7 @@ def daemon(settings: Settings, *, socket: bool = False) -> Iterator[Daemon]:
 
 
 def _config(made: Daemon, *, socket: bool) -> str:
+    # The timeout is longer than any turn of the others: requests under way at a SIGSTOP must not fail after it.
     wanted = made.settings
     return f"""
 [accounts.default]
@@ -201,6 +202,7 @@ token = "benchmark"
 [limits]
 requests_per_second = {wanted.rate}
 max_connections = {wanted.connections}
+timeout = "60s"
 [backoff]
 policy = "{wanted.policy}"
 first_poll_after = "0s"
