@@ -52,6 +52,7 @@ async def test_not_let_in(status: str, reason: str, tmp_path: Path, shim: Shim, 
         changed = simulator.now()
         await until(lambda: len(asked(simulator)) > before, "a probe for the new token")
         waited = (asked(simulator)[before][0] - changed) * SPEED
+        assert waited < 120, "the next probe would have been due after 180 s at least"
         await until(lambda: len(account_events(deployment)) == 2, "the account has recovered")
         since = simulator.now()
         await until(lambda: {i for i in ids if simulator.record(i).poll_log[-1][0] > since} == set(ids), "all go on")
