@@ -31,6 +31,7 @@ EVENTS_TO_DOUBLE = 8.0
 
 OUTAGE_AGE = 1800.0
 OUTAGE_EVENTS = 200.0
+LEAST_PROMISE = 0.01
 STALLED_SHARE = 0.5
 PROBING = 15.0
 REJOIN_WITHIN = 1.0
@@ -235,7 +236,8 @@ class Adaptive:
             return
         table = operator.table
         alive = table.alive(a0)
-        if self._outages.note(now, key, 1.0 - table.alive(a1) / alive if alive > 1e-12 else 0.0, hit):
+        promised = 1.0 - table.alive(a1) / alive if alive > 1e-12 else 0.0
+        if (hit or promised > LEAST_PROMISE) and self._outages.note(now, key, promised, hit):
             self._woken_at = now
 
     def index(self, key: Key, a0: float, a1: float) -> float:

@@ -22,6 +22,7 @@ SILENT_EXPECTED = 12.0
 WORLD_CAUTION = 1.5
 """All together must miss more, so that an operator with most of the traffic is found out first."""
 
+FADE_STEP = 0.5
 SILENT_DECAY = 3600.0
 UP_OBSERVED = 3.0
 UP_SHARE = 0.3
@@ -50,7 +51,7 @@ class _Scope:
 
     def fade(self, now: float) -> None:
         passed = now - self.stamp
-        if passed > 0:
+        if passed > FADE_STEP:
             f = exp(-passed / DECAY)
             self.expected *= f
             self.observed *= f
