@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import signal
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
@@ -24,10 +24,10 @@ from pollerd.judge import Judge
 from pollerd.metrics import Meter
 from pollerd.policies import MODEL, make_policy, make_settings
 from pollerd.poller import Poller
-from pollerd.ports import Preparing
+from pollerd.ports import Opening, Output, Preparing
 from pollerd.relay import Relay
 from pollerd.status.statistics import NOTE, Statistics
-from pollerd.steps import ClockWatch
+from pollerd.steps import CLOCK, ClockWatch, catch_up, clock_note
 from pollerd.store.lock import Ownership
 from pollerd.store.store import Store
 from pollerd.systemd import Notifier, feed, watchdog_interval
@@ -44,6 +44,8 @@ ANSWERS: Final = 3.0
 """Seconds that polls under way get to be answered when the daemon stops."""
 WRITING: Final = 4.0
 """Seconds that the last transactions get; what is not written is asked again after the next start."""
+OPENING: Final = 1.0
+"""Seconds that outputs get to open their sockets before the daemon calls itself started."""
 CREDENTIALS: Final = 2.0
 """Seconds between two looks whether a secret was replaced."""
 
@@ -97,7 +99,7 @@ class App:
                 self.lanes[name] = lane
             self._relay = Relay(outputs)
             try:
-                await self._serve(core, self._relay, warnings)
+                await self._serve(core, self._relay, outputs, warnings)
             except BaseExceptionGroup as group:
                 raise _first(group) from group
         log.info("stopped", extra={"event": "stopped"})
@@ -107,6 +109,7 @@ class App:
         stack.enter_context(Ownership.acquire(self.config.store.path))
         store = await Store.open(self.config.store.path, clock.now)
         stack.push_async_callback(store.close)
+        await catch_up(store, clock.now())
         policy = make_policy(self.config, random.SystemRandom().getrandbits(32))
         if (model := await store.note(MODEL)) is not None:
             policy.restore(model)
@@ -116,7 +119,7 @@ class App:
         meter = Meter(statistics.told)
         return Core(clock, store, Committer(store, clock, meter.commits), policy, meter, statistics)
 
-    async def _serve(self, core: Core, relay: Relay, warnings: WarnLog) -> None:
+    async def _serve(self, core: Core, relay: Relay, outputs: Sequence[Output], warnings: WarnLog) -> None:
         pollers = {name: lane.poller for name, lane in self.lanes.items()}
         intake = Intake(core.store, core.committer, pollers, core.clock)
         control = self._control = make_control(
@@ -150,6 +153,7 @@ class App:
             if self._notifier.active and (interval := watchdog_interval()) is not None:
                 progress = make_progress(self.config, core, pollers)
                 side.append(start("watchdog", feed(self._notifier, progress.stuck, interval)))
+            await _opened(outputs)
             self._notifier.ready()
             self.started.set()
             log.info("started", extra={"event": "started", "accounts": sorted(pollers), "last_seq": core.store.last})
@@ -186,6 +190,7 @@ class App:
         await asyncio.wait(polling, timeout=ANSWERS)
         await _cancel(*polling, *side)
         core.committer.record_note(MODEL, core.policy.snapshot())
+        core.committer.record_note(CLOCK, clock_note(core.clock.now()))
         core.committer.record_note(NOTE, core.statistics.snapshot())
         with suppress(TimeoutError):
             async with asyncio.timeout(WRITING):
@@ -197,6 +202,15 @@ class App:
             await asyncio.sleep(CREDENTIALS)
             for lane in self.lanes.values():
                 _refresh(lane)
+
+
+async def _opened(outputs: Iterable[Output]) -> None:
+    """Wait until readers can connect; an output in trouble is not waited for."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(OPENING):
+            for output in outputs:
+                if isinstance(output, Opening):
+                    await output.opened.wait()
 
 
 def _refresh(lane: Lane) -> None:

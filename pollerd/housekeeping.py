@@ -21,6 +21,7 @@ from pollerd.backoff import Policy
 from pollerd.errors import DurabilityError, PollerdError
 from pollerd.ports import Clock, OutputHealth
 from pollerd.statusline import Polling, StatusLine
+from pollerd.steps import CLOCK, clock_note
 from pollerd.store.checkpoint import WalWatch
 from pollerd.store.retention import Retention
 from pollerd.systemd import Notifier
@@ -192,6 +193,7 @@ def standard_jobs(house: House) -> tuple[Job, ...]:
         Job("checkpoint", 60.0, lambda: asyncio.to_thread(wal.tend)),
         Job("optimize", DAY, lambda: house.store.write(_optimize), first=3600.0),
         Job("learning", 1.0, lambda: _learn(house.policy, house.clock)),
+        Job("clock", 60.0, lambda: _note_clock(house)),
         Job("model snapshot", 300.0, Snapshot(house.policy, house.committer, house.model)),
     ]
     if house.notifier.active:
@@ -234,6 +236,10 @@ async def _learn(policy: Policy, clock: Clock) -> None:
         if not policy.maintain(clock.now()):
             return
         await asyncio.sleep(0)
+
+
+async def _note_clock(house: House) -> None:
+    house.committer.record_note(CLOCK, clock_note(house.clock.now()))
 
 
 async def _tell_status(house: House, line: StatusLine) -> None:

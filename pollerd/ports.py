@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from enum import IntEnum, StrEnum
 from typing import Protocol, runtime_checkable
@@ -155,6 +156,16 @@ class Preparing(Protocol):
     """An output that has something to settle before the first event of a start is committed."""
 
     async def prepare(self, log: EventLog) -> None: ...
+
+
+@runtime_checkable
+class Opening(Protocol):
+    """An output that others connect to."""
+
+    @property
+    def opened(self) -> asyncio.Event:
+        """Set once readers can connect."""
+        ...
 
 
 class DeliveryState(IntEnum):

@@ -17,6 +17,10 @@ log = logging.getLogger(__name__)
 
 TICK: Final = 1.0
 CHUNK: Final = 5000
+CLOCK: Final = "clock"
+"""The note under which the last known instant is kept."""
+BACK: Final = 5.0
+"""Seconds behind the last known instant from which the clock was set back, not merely corrected."""
 
 
 class Steppable(Protocol):
@@ -30,6 +34,33 @@ class Shiftable(Protocol):
     """A store whose pending messages can be moved in time."""
 
     async def shift(self, seconds: float, after: int, limit: int) -> int | None: ...
+
+
+class Remembering(Shiftable, Protocol):
+    """A store that also keeps small notes."""
+
+    async def note(self, name: str) -> bytes | None: ...
+
+
+def clock_note(now: float) -> bytes:
+    """The instant as it is noted now and then."""
+    return f"{now:.0f}".encode()
+
+
+async def catch_up(store: Remembering, now: float) -> None:
+    """At a start: when the clock is behind what was noted last, it was set back meanwhile, and due times with it."""
+    noted = await store.note(CLOCK)
+    back = now - float(noted) if noted else 0.0
+    if back >= -BACK:
+        return
+    log.warning(
+        "the system's clock is %.0f s behind the last run; the schedule moves with it",
+        -back,
+        extra={"event": "clock_stepped", "seconds": round(back, 3)},
+    )
+    after: int | None = 0
+    while after is not None:
+        after = await store.shift(back, after, CHUNK)
 
 
 class ClockWatch:

@@ -152,7 +152,8 @@ class Adaptive:
             window = plan.window_at(windows, due)
             if window is not None:
                 spread = min(SHARP_JITTER + 0.02 * (window.hi - window.lo), guards.JITTER * (due - age))
-                return Decision(due - age + rng.random() * spread, "expiry window")
+                delay = max(due - age, self._settings.min_interval)
+                return Decision(delay + rng.random() * spread, "expiry window")
         over = table.grid.over
         # A look at the very end may come a rounding error before it.
         if age > over - SHARP_JITTER:

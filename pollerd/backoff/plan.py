@@ -157,10 +157,14 @@ class Table:
             return NEVER
         a, b = self.following[i], self.following[i + 1]
         share = (age - ages[i]) / (ages[i + 1] - ages[i])
-        windows = self.grid.windows
-        # Between a date and an age there is no meaningful middle.
-        if b >= self.grid.begins and (window_at(windows, a) or window_at(windows, b)):
-            return a if share < 0.5 else b
+        if b >= self.grid.begins:
+            windows = self.grid.windows
+            window = window_at(windows, a)
+            # Between a date and an age there is no meaningful middle, and the end of a window is not passed over.
+            if window is not None:
+                return a if share < 0.5 or b > window.hi else b
+            if window_at(windows, b) is not None:
+                return a if share < 0.5 else b
         return a + share * (b - a)
 
     def at(self, age: float) -> tuple[float, float, float]:

@@ -48,6 +48,7 @@ class SocketOutput:
         self._mode = mode
         self._name = name
         self._readers: set[_Reader] = set()
+        self._opened = asyncio.Event()
         self._reopen = asyncio.Event()
         self._last = 0
 
@@ -60,6 +61,11 @@ class SocketOutput:
         """`seq` is the place of the reader that is furthest behind."""
         places = [reader.seq for reader in self._readers]
         return OutputHealth(self._name, min(places, default=self._last), readers=len(places))
+
+    @property
+    def opened(self) -> asyncio.Event:
+        """Set once readers can connect."""
+        return self._opened
 
     def reopen(self) -> None:
         """Bind again when somebody has removed the socket file; readers stay connected."""
@@ -85,6 +91,7 @@ class SocketOutput:
         listener = Listener.bind(self._path, self._mode)
         try:
             server = await asyncio.start_unix_server(greet, sock=listener.socket, limit=_COMMAND_LIMIT)
+            self._opened.set()
             try:
                 while True:
                     await self._reopen.wait()

@@ -263,8 +263,7 @@ class Store:
 
     async def foreign_change(self) -> bool:
         """Whether another process has committed since the last call (true once after opening)."""
-        rows_ = list(await self._writer.execute_fetchall("PRAGMA data_version"))
-        version = int(rows_[0][0])
+        version = int((await self._fetch(self._writer, "data_version"))[0][0])
         changed = version != self._data_version
         self._data_version = version
         return changed

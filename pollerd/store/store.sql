@@ -99,3 +99,6 @@ SELECT max(id) FROM (SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?);
 
 -- name: pending
 SELECT {columns} FROM messages WHERE state = 1 AND id > ? ORDER BY id LIMIT ?;
+
+-- name: data_version
+PRAGMA data_version;

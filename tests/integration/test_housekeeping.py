@@ -184,12 +184,13 @@ async def test_every_standard_job_does_its_work_on_a_real_store(store: Store, tm
         committer = Committer(store, SystemClock())
         committing = asyncio.create_task(committer.run())
         jobs = {job.name: job for job in standard_jobs(house(store, committer, Notifier(str(tmp_path / "notify"))))}
-        assert set(jobs) == {"retention", "checkpoint", "optimize", "learning", "model snapshot", "status"}
+        assert set(jobs) == {"retention", "checkpoint", "optimize", "learning", "clock", "model snapshot", "status"}
         for job in jobs.values():
             await job.run()
         await committer.flush()
         committing.cancel()
         assert systemd.recv(1000) == b"STATUS=0 pending, 0 due, 0.0 polls/s, output file in trouble: disk full"
+    assert await store.note("clock")
     model = await store.note("model")
     assert model
     again = Adaptive(5.0, 1, settings=Settings())

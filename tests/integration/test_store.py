@@ -17,6 +17,7 @@ from pollerd.errors import StoreUnavailableError
 from pollerd.event import Recovered, Status, instant
 from pollerd.model import Message, Recipient, State
 from pollerd.ports import AccountState, Batch, Cursor
+from pollerd.steps import CLOCK, catch_up, clock_note
 from pollerd.store.store import TAIL, Store
 
 
@@ -200,6 +201,19 @@ async def test_a_stepped_clock_moves_pending_rows_in_pieces(store: Store) -> Non
     found = [await store.message(i) for i in range(1, 8)]
     assert [m.next_poll_at for m in found[:6] if m] == [3650.0] * 6
     assert {m.base for m in found[:6] if m} == {3610.0}
+
+
+async def test_a_clock_set_back_between_two_runs_leaves_nothing_far_ahead(store: Store) -> None:
+    insert(store.path, 1)
+    await store.commit(Batch(results=[Result(row(1, 7200.0), was=State.NEW)], notes=[(CLOCK, clock_note(7190.0))]))
+    await catch_up(store, 7191.0)
+    unmoved = await store.message(1)
+    assert unmoved is not None
+    assert unmoved.next_poll_at == 7200.0
+    await catch_up(store, 3590.0)
+    moved = await store.message(1)
+    assert moved is not None
+    assert moved.next_poll_at == 3600.0
 
 
 # -- the committer

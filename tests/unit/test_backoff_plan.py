@@ -142,6 +142,14 @@ def test_the_last_look_before_a_sharp_expiry_is_followed_by_one_right_after_it()
     assert not any(172800.0 * 0.95 < x < 172800.0 for x in looks)
 
 
+def test_a_look_just_before_the_end_of_a_window_is_followed_by_one_at_its_end() -> None:
+    known = Expiries((150_000.0, 172_800.0) for _ in range(64))
+    cells = grid(WIDE, windows(known, known))
+    table = solve(WIDE, cells, hazards(), 1.0, (REACH, 3.0))
+    for age in (172_000.0, 172_700.0, 172_799.4):
+        assert age < table.next_age(age) <= 172_801.0
+
+
 def test_survival_falls_and_an_expiry_takes_what_is_left() -> None:
     known = Expiries((86400.0, 86400.0) for _ in range(64))
     cells = grid(WIDE, windows(known, known))
