@@ -119,14 +119,17 @@ class Adaptive:
             if dated is not None:
                 return dated
         delay = guards.bounded(settings, due - age, age, self._first, table.limits[0])
-        if moved or validity is not None:
-            delay = self._not_past(table, now - submit, delay, validity)
+        cut_short = moved or validity is not None or due > age + delay
         if age > PROBING and self._outages.down(key):
             # The young ones probe, and recovery wakes the old: until then they can wait.
             delay = min(max(2 * delay, age * STALLED_SHARE), guards.longest(settings, age, self._first))
-            return Decision(guards.jittered(delay, self._rng), f"{key or 'everything'} seems to stall")
+            reason = f"{key or 'everything'} seems to stall"
+        else:
+            reason = f"hazard of {key or 'all operators'} at age {age:.0f} s"
         delay = max(guards.jittered(delay, self._rng), settings.min_interval)
-        return Decision(delay, f"hazard of {key or 'all operators'} at age {age:.0f} s")
+        if cut_short and (date := self._date_before(table, now - submit, delay, validity)):
+            return Decision(date - (now - submit) + self._rng.random() * SHARP_JITTER, "expiry window")
+        return Decision(delay, reason)
 
     def replan(
         self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
@@ -150,7 +153,7 @@ class Adaptive:
             return None
         if due is not None and age < table.grid.over - SHARP_JITTER:
             window = plan.window_at(windows, due)
-            if window is not None:
+            if window is not None and due - age <= self._settings.max_interval:
                 spread = min(SHARP_JITTER + 0.02 * (window.hi - window.lo), guards.JITTER * (due - age))
                 delay = max(due - age, self._settings.min_interval)
                 return Decision(delay + rng.random() * spread, "expiry window")
@@ -160,17 +163,12 @@ class Adaptive:
             return guards.past_expiry(self._settings, age - over, rng)
         return None
 
-    def _not_past(self, table: plan.Table, age: float, delay: float, validity: float | None) -> float:
-        """`delay` cut short at the next date by the clock of sending, where the plan's own clock does not show it."""
-        dates = (
-            [w.hi if w.seen else w.inner[0] for w in table.grid.windows if w.share > DATE_SHARE]
-            if validity is None
-            else [validity + SHARP_JITTER]
-        )
-        for date in dates:
-            if age + self._settings.min_interval < date < age + delay * (1 + guards.JITTER):
-                return date - age
-        return delay
+    def _date_before(self, table: plan.Table, age: float, delay: float, validity: float | None) -> float | None:
+        """The age, from sending, of an expiry that `delay` would pass over because the plan does not see it."""
+        known = (w.date for w in table.grid.windows if w.share > DATE_SHARE)
+        dates = known if validity is None else (validity,)
+        soonest, latest = age + self._settings.min_interval, age + delay * (1.0 + guards.JITTER)
+        return next((date for date in dates if soonest < date < latest), None)
 
     def not_visible(self, now: float, submit: float, tries: int) -> Decision:
         """See `Policy.not_visible`."""

@@ -51,6 +51,11 @@ class Window:
     inner: tuple[float, ...] = ()
     """Ages that cut the window into pieces of equal probability; empty for a sharp one."""
 
+    @property
+    def date(self) -> float:
+        """The age of the one look that this window is most worth: its end, or where a usual period ends sharply."""
+        return self.hi if self.seen or not self.inner else self.inner[0]
+
 
 class Expiries:
     """The last 64 expiry ages of one operator, and the windows that follow from them."""

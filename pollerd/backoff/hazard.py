@@ -36,9 +36,9 @@ PRIOR_SHARE = 0.6
 PRIOR_KNEE = 2.0
 """Below this age (seconds) the prior hazard stops growing: a network needs a moment."""
 
-PRIOR_BEND = 80.0
-PRIOR_FALL = 0.6
-"""From the bend on the share falls by this power of the age, so that some 4 % never come, as field studies find."""
+PRIOR_BEND = 100.0
+PRIOR_FALL = 0.5
+"""From the bend on the share falls by this power of the age, so that some 2 % never come, as field studies find."""
 
 CARRY = 1.3
 """A late bin is thought to hold at most this much more than the one before it has shown."""

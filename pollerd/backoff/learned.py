@@ -20,10 +20,10 @@ YOUNG_EVENTS = 500.0
 
 NEW_EVENTS = 0.02
 NEW_PRICE = 0.04
-STALE = 900.0
+STALE = 1800.0
 """After so many seconds a plan is made anew even without events: that nothing comes is news as well."""
 
-DECISIONS = 150
+DECISIONS = 200
 DECISIONS_WORLD = 600
 DECISIONS_YOUNG = 40
 """A plan serves at least so many decisions before the next one is made, which bounds the cost of each."""

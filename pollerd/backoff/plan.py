@@ -255,7 +255,7 @@ def envelope(
     """The recurrence of this module's head, backwards along `ages`: next age, cost and expected looks by index.
 
     `soonest` is the first index allowed after each, `latest` the last age; where the best look lies later than that,
-    it is moved to the latest grid age allowed.
+    it is moved to the latest grid age allowed, or to the next one at all in several looks.
     """
     survival, weighted, moment = swm
     last = len(ages) - 1
@@ -294,8 +294,12 @@ def envelope(
                 head += 1
         if ages[j] > latest[i]:
             j = max(bisect_right(ages, latest[i], i + 1, j) - 1, min(lowest, last), i + 1)
-        cost[i] = price * survival[i] + moment[i] + offset[j] - ages[j] * x
-        polls[i] = survival[i] + polls[j]
+        reached = ages[j] - ages[i]
+        # Where even the next grid age lies too late, the cell is crossed in several looks.
+        looks = max(reached / (latest[i] - ages[i]), 1.0)
+        stale = ages[j] * (weighted[j] - x) - (moment[j] - moment[i])
+        cost[i] = looks * price * survival[i] + stale / looks + cost[j]
+        polls[i] = looks * survival[i] + polls[j]
         offset[i] = ages[i] * x - moment[i] + cost[i]
         following[i] = ages[j]
     return following, cost, polls

@@ -106,7 +106,7 @@ def test_long_silence_lowers_the_hazard_of_the_ages_not_yet_reached() -> None:
     for _ in range(200):
         history.expose(0.0, 7200.0)
     for later in (bin_of(20_000.0), bin_of(60_000.0)):
-        assert world_hazards(history)[later] < PRIOR[later] / 5
+        assert world_hazards(history)[later] < PRIOR[later] / 3
 
 
 def test_a_key_starts_from_the_world_and_ends_with_itself() -> None:

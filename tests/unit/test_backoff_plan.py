@@ -71,9 +71,10 @@ def test_a_look_is_never_planned_later_than_allowed_where_the_grid_has_an_earlie
     for i in range(n - 1):
         j = ages.index(following[i])
         assert j == i + 1 or ages[j] <= latest[i]
-        here = price * s[i] + ages[j] * (w[j] - w[i]) - (m[j] - m[i]) + cost[j]
-        assert cost[i] == pytest.approx(here, abs=1e-9)
-        assert polls[i] == pytest.approx(s[i] + polls[j])
+        looks = max((ages[j] - ages[i]) / longest, 1.0)
+        stale = ages[j] * (w[j] - w[i]) - (m[j] - m[i])
+        assert cost[i] == pytest.approx(looks * price * s[i] + stale / looks + cost[j], abs=1e-9)
+        assert polls[i] == pytest.approx(looks * s[i] + polls[j])
 
 
 def hazards() -> list[float]:

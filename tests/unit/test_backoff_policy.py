@@ -253,6 +253,41 @@ def test_a_validity_period_is_kept_whatever_was_learned() -> None:
     assert policy.next(now, KEY, now - 310.0, now - 310.0, validity=300.0).reason == "past expiry"
 
 
+def test_an_expiry_is_met_though_max_interval_forbids_to_wait_for_it() -> None:
+    policy = Adaptive(5, 1, settings=Settings(max_interval=3600.0))
+    policy.restore(taught_expiry(100_000.0).snapshot())
+    now = NOW + 400_000.0
+    age, looks = 90_000.0, []
+    while age < 100_000.0:
+        delay = policy.next(now, KEY, now - age, now - age).delay
+        assert delay <= 3600.0 * 1.1 + 1.0
+        age += delay
+        looks.append(age)
+    assert 100_000.0 <= looks[-1] < 100_005.0
+
+
+def test_an_operator_without_own_expiries_is_looked_at_when_those_of_others_expire() -> None:
+    policy = Adaptive(5, 1, settings=Settings(max_interval=3600.0))
+    policy.restore(taught_expiry(100_000.0).snapshot())
+    now = NOW + 400_000.0
+    policy.observe(now, "262/02", 3.0, 9.0, True, 5.0, "DELIVERED", now - 9.0, now - 9.0)
+    for submit, base in ((now - 99_000.0, now - 99_000.0), (now - 99_900.0, now - 3000.0)):
+        decision = policy.next(now, "262/02", submit, base)
+        assert 0.0 <= decision.delay - (submit + 100_000.0 - now) <= 5.0
+        assert decision.reason == "expiry window"
+
+
+def test_the_budget_holds_where_max_interval_forces_looks() -> None:
+    policy = Adaptive(5, 1, settings=Settings(max_interval=3600.0))
+    policy.restore(taught_expiry(100_000.0, n=60).snapshot())
+    plan = policy.explain(KEY)
+    gaps = [row.delay for row in plan.rows]
+    assert max(gaps) <= 3600.0
+    table_polls = policy.metrics().predicted_polls
+    assert table_polls is None or table_polls > 0
+    assert plan.polls == pytest.approx(sum(row.survival or 0.0 for row in plan.rows[:-1]) + 1.0, rel=0.01)
+
+
 def test_an_expiry_counts_from_sending_even_after_an_outage() -> None:
     policy = taught_expiry(100_000.0)
     now = NOW + 400_000.0
