@@ -40,9 +40,9 @@ from pollerd.wiring import (
 
 log = logging.getLogger(__name__)
 
-ANSWERS: Final = 3.0
+ANSWERS: Final = 2.5
 """Seconds that polls under way get to be answered when the daemon stops."""
-WRITING: Final = 4.0
+WRITING: Final = 2.5
 """Seconds that the last transactions get; what is not written is asked again after the next start."""
 OPENING: Final = 1.0
 """Seconds that outputs get to open their sockets before the daemon calls itself started."""

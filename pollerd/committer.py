@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import msgspec
 
 from pollerd.diff import Result
-from pollerd.errors import StoreUnavailableError
+from pollerd.errors import StoreBusyError, StoreUnavailableError
 from pollerd.event import Body, Event
 from pollerd.model import Message, State
 from pollerd.ports import AccountState, Batch, Clock, CommitMeter, CreditState, Unmetered
@@ -31,6 +31,8 @@ MOST: Final = 2000
 """Results in one transaction at most."""
 ROOM: Final = 4 * MOST
 """Results that may wait before polling has to."""
+PATIENT: Final = 5
+"""Times that a writing neighbour is waited for before it is called a trouble."""
 RETRY: Final = 1.0
 """Seconds before a database that could not be written is tried again."""
 
@@ -191,11 +193,16 @@ class Committer:
         self._progress = asyncio.Event()
 
     async def _insist(self, batch: Batch) -> None:
+        tries = 0
         while True:
             began = self._clock.monotonic()
             try:
                 told = await self._store.commit(batch)
             except StoreUnavailableError as error:
+                tries += 1
+                if isinstance(error, StoreBusyError) and tries < PATIENT:
+                    await asyncio.sleep(0)
+                    continue
                 if not self.trouble:
                     log.error("cannot write the database, polling waits: %s", error, extra={"event": "store_blocked"})
                 self.trouble = str(error)

@@ -35,6 +35,10 @@ class StoreUnavailableError(StoreError):
     """The database cannot be written for now (disk full, locked by others); the same call may work later."""
 
 
+class StoreBusyError(StoreUnavailableError):
+    """Another process is writing; it is most likely done in a moment."""
+
+
 class OutputError(PollerdError):
     """An output cannot be opened or is in a state that only a person can decide about."""
 

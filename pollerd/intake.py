@@ -134,9 +134,12 @@ class Intake:
         """Do what a program asks this process for; on disk when this returns."""
         async with self._turn:
             await self.settle(Request(0, kind, message_id))
-        await self._committer.flush()
+            await self._committer.flush()
 
     def _plan(self, message: Message) -> None:
+        if self._committer.unsaved(message.id) is not None:
+            # Somebody has dealt with it already; the row is about to say so.
+            return
         poller = self._pollers.get(message.account)
         if poller is None:
             self._warn(message.account)

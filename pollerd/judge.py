@@ -20,6 +20,8 @@ from pollerd.model import Answer, GiveUpReason, Message, NotFound, Outcome, Reci
 
 MAX_STRIKES: Final = 5
 """Answers held against a message (400, 422, undecodable) before polling it ends in `rejected_request`."""
+MISSES: Final = 3
+"""404s in a row at least before a message counts as not found: one alone may be anybody's."""
 MAX_FAILURES: Final = 10
 """Failures in a row, the account not held, after which a message that cannot be asked about has a deadline again."""
 RETRY_FIRST: Final = 2.0
@@ -114,12 +116,16 @@ class Judge:
 
     def _missing(self, message: Message, now: float, idle: float) -> Result:
         missing = msgspec.structs.replace(message, misses=message.misses + 1)
-        origin = max(message.sent_at + idle, message.sendtime or 0.0, message.seen_at or 0.0)
+        if message.seen_at is not None and missing.misses == 1:
+            # It was there: the grace begins with the first look that misses it, not with the last that saw it.
+            missing = msgspec.structs.replace(missing, seen_at=now)
+        origin = max(message.sent_at + idle, message.sendtime or 0.0, missing.seen_at or 0.0)
         ends = origin + self._settings.not_found_grace
-        if now >= ends:
+        if now >= ends and missing.misses >= MISSES:
             return self._given_up(missing, GiveUpReason.NOT_FOUND, now)
         decision = self._policy.not_visible(now, origin, missing.misses)
-        return Result(_planned(missing, now, decision, ends), polls=1, full=False)
+        latest = ends if ends > now else None
+        return Result(_planned(missing, now, decision, latest), polls=1, full=False)
 
     def _rejected(self, message: Message, now: float, idle: float) -> Result:
         struck = msgspec.structs.replace(message, strikes=message.strikes + 1)

@@ -14,6 +14,7 @@ from pollerd import judge
 from pollerd.announce import Announcer
 from pollerd.backoff import Policy
 from pollerd.committer import Committer
+from pollerd.errors import StoreUnavailableError
 from pollerd.judge import Judge
 from pollerd.model import Answer, HoldReason, Message, Outcome, Rejected, State, Trouble
 from pollerd.ports import Clock, Gateway, Limiter, PollMeter, Unmetered
@@ -237,6 +238,14 @@ class Poller:
     # -- what stays full
 
     async def _keep_filled(self) -> None:
+        while True:
+            try:
+                await self._fill_on()
+            except StoreUnavailableError as error:
+                log.debug("the schedule cannot be read now: %s", error)
+                await asyncio.sleep(TICK)
+
+    async def _fill_on(self) -> None:
         looked = 0.0
         while True:
             now = self._clock.now()

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from pollerd.errors import OutputError, StoreError
+from pollerd.errors import DurabilityError, OutputError, StoreError
 from pollerd.ports import EventLog, Output, OutputHealth
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ _SETTLED: Final = 1.0
 
 class Relay:
     """Runs the outputs. One that raises OutputError or StoreError is tried again after `retry_first` seconds,
-    doubling to `retry_max`; any other error of one ends them all.
+    doubling to `retry_max`; so is a defect, which is logged; DurabilityError ends them all.
     """
 
     def __init__(
@@ -96,9 +96,15 @@ class _Lane:
                 logger.info("output %s: works again", self._output.name, extra={"event": "output_works"})
                 self._trouble = ""
             await task
+        except DurabilityError:
+            raise
         except (OutputError, StoreError) as error:
             # Whether the daemon can live with its database is for the writer to say, not for an output.
             return str(error)
+        except Exception as error:
+            # A defect of one output must not take the polling and the others down.
+            logger.exception("output %s failed", self._output.name, extra={"event": "output_error"})
+            return f"{type(error).__name__}: {error}"
         finally:
             # Cancelled in the wait above, the output still has to sync and save its place; its error must not get lost.
             if not task.done():

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import msgspec
 
 from pollerd.committer import Committer
+from pollerd.errors import StoreUnavailableError
 from pollerd.model import Message
 from pollerd.poller import Poller
 
@@ -26,6 +27,7 @@ BACK: Final = 5.0
 class Steppable(Protocol):
     """A clock that can say how far the wall clock was stepped."""
 
+    def now(self) -> float: ...
     def correct(self) -> float: ...
     def step(self, seconds: float) -> None: ...
 
@@ -33,7 +35,7 @@ class Steppable(Protocol):
 class Shiftable(Protocol):
     """A store whose pending messages can be moved in time."""
 
-    async def shift(self, seconds: float, after: int, limit: int) -> int | None: ...
+    async def shift(self, seconds: float, before: float, after: int, limit: int) -> int | None: ...
 
 
 class Remembering(Shiftable, Protocol):
@@ -58,9 +60,17 @@ async def catch_up(store: Remembering, now: float) -> None:
         -back,
         extra={"event": "clock_stepped", "seconds": round(back, 3)},
     )
+    await _shift_all(store, back, now)
+
+
+async def _shift_all(store: Shiftable, seconds: float, before: float) -> None:
     after: int | None = 0
     while after is not None:
-        after = await store.shift(back, after, CHUNK)
+        try:
+            after = await store.shift(seconds, before, after, CHUNK)
+        except StoreUnavailableError as error:
+            log.debug("the schedule waits to be moved: %s", error)
+            await asyncio.sleep(TICK)
 
 
 class ClockWatch:
@@ -96,18 +106,25 @@ class ClockWatch:
         # What is still to be written has the old times and must be on disk before the rows move; what is settled
         # from then on has the new ones and must wait until they have.
         async with self._committer.exclusive():
+            before = self._clock.now()
             self._clock.step(seconds)
             for poller in self._pollers:
-                poller.window.shift(seconds, lambda message: moved(message, seconds))
+                poller.window.shift(seconds, lambda message: moved(message, seconds, before))
                 poller.nudge()
             self._stepped(seconds)
-            after: int | None = 0
-            while after is not None:
-                after = await self._store.shift(seconds, after, CHUNK)
+            await _shift_all(self._store, seconds, before)
+            # A scan that was under way may have passed rows that have only now their places.
+            for poller in self._pollers:
+                poller.window.rescan()
 
 
-def moved(message: Message, seconds: float) -> Message:
-    """The message in the new time; `frozen_at` keeps its age towards giving up what it was."""
+def moved(message: Message, seconds: float, before: float) -> Message:
+    """The message in the new time; `frozen_at` keeps its age towards giving up what it was.
+
+    After a step forward, what was last touched later than `before` was planned under a clock that was right.
+    """
+    if seconds > 0 and (message.base if message.last_poll_at is None else message.last_poll_at) > before:
+        return message
     return msgspec.structs.replace(
         message,
         next_poll_at=message.next_poll_at + seconds,

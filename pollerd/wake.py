@@ -13,6 +13,7 @@ import msgspec
 from pollerd.backoff import EVERYWHERE, Key, Policy
 from pollerd.committer import Committer
 from pollerd.diff import Result
+from pollerd.errors import StoreUnavailableError
 from pollerd.judge import key
 from pollerd.model import Message, State
 from pollerd.ports import Clock
@@ -66,7 +67,10 @@ class Wake:
         while True:
             await asyncio.sleep(TICK)
             if scopes := self._policy.take_wake():
-                await self.wake(frozenset(scopes))
+                try:
+                    await self.wake(frozenset(scopes))
+                except StoreUnavailableError as error:
+                    log.debug("not all messages could be looked at again: %s", error)
 
     async def wake(self, scopes: frozenset[Key]) -> None:
         """Re-plan every pending message of `scopes` that is not due soon anyway."""

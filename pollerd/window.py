@@ -74,6 +74,7 @@ class Window:
         self._away: set[int] = set()
         self._place: Place = (-math.inf, 0)
         self._more = True
+        self._generation = 0
 
     def __len__(self) -> int:
         return len(self._known)
@@ -136,10 +137,16 @@ class Window:
         self._heap.clear()
         self._ready.clear()
         self._ready_count = 0
-        self._place = (self._place[0] + seconds, self._place[1])
+        self.rescan()
         for key, message in known.items():
             if key not in self._away:
                 self._push(message)
+
+    def rescan(self) -> None:
+        """Rows have moved in time: look through the schedule from its beginning. What is in memory is skipped."""
+        self._place = (-math.inf, 0)
+        self._more = True
+        self._generation += 1
 
     # -- filling from the store
 
@@ -152,7 +159,10 @@ class Window:
     async def fill(self, schedule: Schedule, now: float, unsaved: Callable[[int], Message | None]) -> bool:
         """Move the scan one chunk on. True when there was more than that."""
         until = now + AHEAD
+        generation = self._generation
         rows = await schedule.due(self._account, self._place, until, CHUNK)
+        if generation != self._generation:
+            return True
         self._take_in(rows, unsaved)
         self._more = len(rows) == CHUNK
         if self._more:
@@ -164,7 +174,9 @@ class Window:
 
     async def fill_latest(self, schedule: Schedule, now: float, unsaved: Callable[[int], Message | None]) -> None:
         """Of a backlog larger than memory, look at the latest arrivals too, lest the fresh wait behind the old."""
-        self._take_in(await schedule.due_latest(self._account, now, LATEST), unsaved)
+        room = min(LATEST, CAPACITY - len(self._known))
+        if room > 0:
+            self._take_in(await schedule.due_latest(self._account, now, room), unsaved)
 
     def behind(self, now: float) -> bool:
         """Whether the backlog is larger than what is in memory."""

@@ -202,10 +202,13 @@ class Learned:
         operator.built_at = now
         operator.built_events = operator.seen
         operator.built_expiry = operator.expiries.version
-        operator.quota = DECISIONS_YOUNG if operator.young() else DECISIONS
-        if operator is world and not operator.young():
-            operator.quota = DECISIONS_WORLD
+        operator.quota = self._quota(operator)
         return operator.table
+
+    def _quota(self, operator: Operator) -> int:
+        if self.world.young():
+            return DECISIONS_YOUNG + int(operator.seen / 4)
+        return DECISIONS_WORLD if operator is self.world else DECISIONS
 
     def group(self, operator: Operator, octave: int, price: float) -> Table:
         """The plan for some 2 ** `octave` recipients, made from the one at hand."""
@@ -218,7 +221,7 @@ class Learned:
             if group.quota > 0 or group.base is base:
                 return group.table
         table = plan.solve_group(self._settings, base, price, 2**octave)
-        operator.groups[octave] = Group(table, base, DECISIONS_YOUNG if operator.young() else DECISIONS)
+        operator.groups[octave] = Group(table, base, self._quota(operator))
         return table
 
     def dump(self) -> LearnedState:

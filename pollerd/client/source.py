@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -52,7 +53,7 @@ def open_source(place: Place) -> Source:
             return Database(place.database)
         except (StoreError, UnavailableError) as error:
             trouble = error
-    if place.socket is not None and (place.database is None or place.socket.exists()):
+    if place.socket is not None and (place.database is None or os.path.exists(place.socket)):
         from pollerd.client.remote import Remote
 
         return Remote(place.socket)
@@ -73,7 +74,7 @@ def hand_over(
                 return Tracked(*handover.track(ids, name, userref, sent_at))
         except StoreError as error:
             trouble = error
-    if place.socket is not None and (place.database is None or place.socket.exists()):
+    if place.socket is not None and (place.database is None or os.path.exists(place.socket)):
         from pollerd.client.remote import Remote
 
         return Remote(place.socket).track(ids, account, userref, sent_at)

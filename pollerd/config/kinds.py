@@ -232,7 +232,10 @@ def _http_url(value: object, example: str) -> SplitResult:
 
 
 def _is_host(host: str) -> bool:
-    return _address(host) is not None or _HOST.fullmatch(host) is not None
+    if _address(host) is not None:
+        return True
+    labels = host.removesuffix(".").split(".")
+    return _HOST.fullmatch(host) is not None and all(0 < len(label) < 64 for label in labels)
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

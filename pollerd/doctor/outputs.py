@@ -142,8 +142,10 @@ def _program(program: str) -> Check:
 
 def _other_database(name: str, path: Path, rights: int) -> Check:
     what = "written" if rights & os.W_OK else "read"
-    if not path.exists():
-        return failure(name, f"{path} does not exist", "correct its path in the configuration")
+    if not os.path.exists(path):
+        return failure(
+            name, f"{path} does not exist (or its folder may not be read)", "correct its path in the configuration"
+        )
     if not os.access(path, rights, effective_ids=os.access in os.supports_effective_ids):
         return failure(name, f"{path} cannot be {what} by {user(os.geteuid())}", "give this user the right to it")
     return ok(name, f"{path} can be {what}")

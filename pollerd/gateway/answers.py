@@ -107,4 +107,5 @@ def _refused(refusal: Refusal) -> NotFound | Rejected | Trouble:
         return Trouble(HoldReason.UNREACHABLE, f"html_{status}", detail)
     if status == 404:
         return NotFound(detail)
-    return Rejected(detail, kind)
+    # Only the vendor's own word is surely about the message.
+    return Rejected(detail, kind, decoded=refusal.ours)

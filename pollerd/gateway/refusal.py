@@ -44,10 +44,12 @@ class Refusal(msgspec.Struct):
         except DecodeError:
             plain = b""
         # Masked as a whole and before anything is cut off: half a secret is still a secret.
-        text = (
-            "(not shown: it holds a message)" if b'"recipients"' in plain else redact(plain.decode("utf-8", "replace"))
-        )
+        hidden = b'"recipients"' in plain
+        text = "(not shown: it holds a message)" if hidden else redact(plain.decode("utf-8", "replace"))
         error = _decoded(plain)
+        if error is not None and hidden:
+            # In a message, `message` is its text.
+            return cls(status, headers, text, True, _number(error.code), "")
         if error is None:
             return cls(status, headers, text, False, None, "")
         return cls(status, headers, text, True, _number(error.code), redact(_filled(error)))

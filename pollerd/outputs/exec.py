@@ -138,7 +138,13 @@ class ExecOutput:
 
     async def _hand_over(self, events: Sequence[Event]) -> str:
         """Run the program once; what went wrong, in words, empty when it acknowledged."""
-        with _Pipes(b"".join(event.line for event in events)) as pipes:
+        try:
+            return await self._run(b"".join(event.line for event in events))
+        except OSError as error:
+            return f"no program can be started now: {error.strerror or error}"
+
+    async def _run(self, lines: bytes) -> str:
+        with _Pipes(lines) as pipes:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *self._command,

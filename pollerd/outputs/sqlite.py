@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -146,7 +147,7 @@ class SqliteOutput:
 
     def _write(self, found: Sequence[Event]) -> str:
         """Write events in one transaction; what went wrong, in words."""
-        if not self._path.exists():
+        if not os.path.exists(self._path):
             return f"{self._path} does not exist (or its folder may not be read by this user)"
         try:
             with _opened(self._path) as database:

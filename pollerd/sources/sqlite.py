@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sqlite3
 import struct
 import tempfile
@@ -76,6 +77,7 @@ class SqliteSource:
         self._every = every
         self._take = take
         self._refused: set[str] = set()
+        self._ending = False
 
     async def run(self) -> None:
         """Read until cancelled. Trouble with that database, or with ours for now, is waited out here."""
@@ -95,7 +97,7 @@ class SqliteSource:
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL) as spool:
             # The annotation of typeshed wants a class that is not generic at run time before Python 3.12.
             file: Any = spool
-            trouble = await _finished(loop.run_in_executor(executor, self._read, file))
+            trouble = await _finished(loop.run_in_executor(executor, self._read, file), self._end)
             self._note(trouble)
             if trouble:
                 return True
@@ -113,6 +115,9 @@ class SqliteSource:
             if new:
                 logger.info("source %s: %d new messages", self._path, new, extra={"event": "source_read", "new": new})
             return new > 0
+
+    def _end(self) -> None:
+        self._ending = True
 
     def _note(self, trouble: str) -> None:
         if trouble and trouble != self.trouble:
@@ -149,10 +154,12 @@ class SqliteSource:
 
     def _read(self, spool: IO[bytes]) -> str:
         """Put the whole result into the spool; what went wrong, in words."""
-        if not self._path.exists():
+        if not os.path.exists(self._path):
             return "the database does not exist (or its folder may not be read by this user)"
         try:
             with _opened(self._path) as database:
+                # Asked between steps of the query: a long one must not hold up the daemon's end.
+                database.set_progress_handler(lambda: int(self._ending), 10_000)
                 cursor = database.execute(self._query)
                 places = _places([column[0] for column in cursor.description or ()])
                 while rows := cursor.fetchmany(CHUNK):
@@ -214,11 +221,13 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         database.close()
 
 
-async def _finished(work: asyncio.Future[T]) -> T:
-    """Await a thread's work; a cancellation waits for its end, since the spool is closed after it."""
+async def _finished(work: asyncio.Future[T], hurry: Callable[[], None] | None = None) -> T:
+    """Await a thread's work. A cancellation calls `hurry` and waits for the end, since the spool is closed after it."""
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
+        if hurry is not None:
+            hurry()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait({work})
         raise

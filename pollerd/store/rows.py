@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
-from pollerd.errors import StoreError
 from pollerd.model import Message, Recipient, State
 
 COLUMNS: Final = (
@@ -37,9 +38,16 @@ COLUMNS: Final = (
 )
 """The columns of a row in the order that the functions here take and give them."""
 
+log = logging.getLogger(__name__)
+
 DEFAULT_ACCOUNT: Final = "default"
 AGE_SLOT: Final = 15.0
 """Seconds of sending time in which pending messages are counted together."""
+_FURTHEST: Final = 400 * 86400.0
+"""Seconds ahead that a message may be scheduled; what lies further is a mistake."""
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+_LONGEST: Final = 1024
+"""Characters of a userref that are kept."""
 _LARGEST_SECONDS: Final = 1e11
 """No instant in seconds before the year 5138 is larger; what is, was given in milli- or microseconds."""
 
@@ -52,7 +60,7 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
     """The message in a row selected as `COLUMNS`.
 
     `now` (UNIX seconds) stands in for a `sent_at` that cannot be understood. Without `next_poll_at` the message is due
-    at `sent_at`. Raises StoreError when the recipients are damaged.
+    at `sent_at`.
     """
     # What this program wrote itself, nearly every row, needs no reading between the lines.
     sent_at = row[3] if type(row[3]) is float and 0.0 < row[3] < _LARGEST_SECONDS else instant(row[3], now)
@@ -60,7 +68,7 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
     return Message(
         id=row[0],
         account=text(row[1]) or DEFAULT_ACCOUNT,
-        userref=text(row[2]),
+        userref=_reference(row[2]),
         sent_at=sent_at,
         state=_STATES.get(row[4], State.NEW),
         next_poll_at=sent_at if row[5] is None else row[5],
@@ -110,16 +118,19 @@ def row_from_message(message: Message) -> tuple[Any, ...]:
 
 
 def recipients_from_blob(blob: bytes | None, message_id: int) -> tuple[Recipient, ...]:
-    """The recipients as stored; none before the first answer. Raises StoreError when they cannot be read."""
+    """The recipients as stored; none before the first answer. Damaged ones are none, and named in the log."""
     if blob is None:
         return ()
     try:
         return _recipients.decode(blob)
     except (msgspec.DecodeError, TypeError) as error:
-        raise StoreError(
-            f"the recipients stored for message {message_id} are damaged ({error}). "
-            f"Stop following it (pollerd untrack {message_id}), then track it again.",
-        ) from error
+        log.error(
+            "the recipients stored for message %d are damaged (%s); their states are told anew",
+            message_id,
+            error,
+            extra={"event": "row_damaged", "message_id": message_id},
+        )
+        return ()
 
 
 def blob_from_recipients(recipients: tuple[Recipient, ...]) -> bytes | None:
@@ -140,6 +151,12 @@ def text(value: object) -> str | None:
             return str(value)
 
 
+def _reference(value: object) -> str | None:
+    """A userref fit for every output: of bounded length, without control characters."""
+    found = text(value)
+    return found if found is None else _CONTROL.sub("", found[:_LONGEST]) or None
+
+
 def instant(value: object, default: float) -> float:
     """UNIX seconds from what users write into `sent_at`.
 
@@ -155,7 +172,7 @@ def instant(value: object, default: float) -> float:
             return default
     while math.isfinite(seconds) and seconds >= _LARGEST_SECONDS:
         seconds /= 1000.0
-    return seconds if math.isfinite(seconds) and seconds > 0 else default
+    return seconds if math.isfinite(seconds) and 0 < seconds < default + _FURTHEST else default
 
 
 def _from_text(value: str) -> float:

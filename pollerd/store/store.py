@@ -7,6 +7,7 @@ aiosqlite await does not stop its statement, so every transaction runs to its en
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -18,7 +19,7 @@ import msgspec
 
 from pollerd import event as events
 from pollerd.diff import Result
-from pollerd.errors import DurabilityError, StoreError, StoreUnavailableError
+from pollerd.errors import DurabilityError, StoreBusyError, StoreError, StoreUnavailableError
 from pollerd.event import Event
 from pollerd.model import HoldReason, Message, State
 from pollerd.ports import AccountState, Batch, Cursor, Request, RequestKind
@@ -26,12 +27,16 @@ from pollerd.store import rows, schema
 from pollerd.store.statements import statements
 from pollerd.store.writer import Work, Writer
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 TAIL: Final = 4096
 """Events kept in memory after their commit, so that outputs that keep up never read them back from disk."""
+_KINDS = frozenset(RequestKind)
 _NO_FSYNC = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _PASSING = frozenset(
-    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN},
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN},
 )
 
 
@@ -140,7 +145,8 @@ class Store:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             await asyncio.wait([task])
-            if not task.cancelled() and (error := task.exception()) is not None:
+            # Whoever was cancelled must end; only a disk that cannot be trusted is worth more than that.
+            if not task.cancelled() and isinstance(error := task.exception(), DurabilityError):
                 raise error from None
             raise
 
@@ -164,18 +170,20 @@ class Store:
                 self._pruned = seq
             self._last = seq
 
-    async def shift(self, seconds: float, after: int, limit: int) -> int | None:
+    async def shift(self, seconds: float, before: float, after: int, limit: int) -> int | None:
         """Move the times of pending messages with ids above `after` by `seconds` (the wall clock was stepped).
 
+        After a step forward, what was last touched later than `before` (the clock just before the step) was planned
+        by a run whose clock was right, and stays.
         Does at most `limit` rows and returns the id to go on after, None when there are no more.
         """
-        return await self._shielded(self._shift(seconds, after, limit))
+        return await self._shielded(self._shift(seconds, before, after, limit))
 
-    async def _shift(self, seconds: float, after: int, limit: int) -> int | None:
+    async def _shift(self, seconds: float, before: float, after: int, limit: int) -> int | None:
         async with self._writing:
             until: int | None = (await self._fetch(self._writer, "shift_until", (after, limit)))[0][0]
             if until is not None:
-                await self._transaction([(self._sql["shift"], [(seconds, after, until)])])
+                await self._transaction([(self._sql["shift"], [(seconds, after, until, before)])])
             return until
 
     async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
@@ -235,7 +243,15 @@ class Store:
     async def requests(self, limit: int = 1000) -> list[Request]:
         """What commands asked for, oldest first."""
         found = await self._fetch(self._writer, "requests", (limit,))
-        return [Request(int(row[0]), RequestKind(row[1]), row[2]) for row in found]
+        strange = [(row[0],) for row in found if row[1] not in _KINDS]
+        if strange:
+            log.warning(
+                "%d requests of another version of pollerd are dropped",
+                len(strange),
+                extra={"event": "request_dropped"},
+            )
+            await self.write(lambda db: db.executemany(self._sql["request_done"], strange))
+        return [Request(int(row[0]), RequestKind(row[1]), row[2]) for row in found if row[1] in _KINDS]
 
     async def counters(self) -> dict[str, int]:
         """How many messages are `pending`, `finished` and `gave_up`, and how many `polls` were made so far."""
@@ -377,4 +393,6 @@ def translated(error: sqlite3.Error, path: Path) -> Exception:
     if code in _NO_FSYNC:
         return DurabilityError(f"{path}: the disk refused to confirm a write ({error}); stopping, a restart recovers")
     said = schema.explanation(path, error)
+    if code & 0xFF in _BUSY:
+        return StoreBusyError(said)
     return StoreUnavailableError(said) if code & 0xFF in _PASSING else StoreError(said)

@@ -16,8 +16,9 @@ from pollerd import failpoints
 T = TypeVar("T")
 Work = tuple[str, Sequence[Sequence[Any]]]
 """A statement and the rows of parameters to run it with."""
-BUSY_TIMEOUT: Final = 10.0
-"""Seconds that a transaction waits for other processes to finish theirs."""
+BUSY_TIMEOUT: Final = 2.0
+"""Seconds that a transaction waits for other processes to finish theirs before its caller is asked again: a wait
+cannot be interrupted, and the daemon must end in time whoever holds the lock."""
 
 
 class Writer(aiosqlite.Connection):
@@ -29,6 +30,8 @@ class Writer(aiosqlite.Connection):
 
         def connect() -> sqlite3.Connection:
             connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+            # What another program wrote in another encoding must not stop anything.
+            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "journal_size_limit = 16777216"):
                 connection.execute(f"PRAGMA {pragma}")
             return connection

@@ -197,7 +197,7 @@ async def test_a_stepped_clock_moves_pending_rows_in_pieces(store: Store) -> Non
     await store.commit(Batch(results=[Result(row(i), was=State.NEW) for i in range(1, 7)]))
     after: int | None = 0
     while after is not None:
-        after = await store.shift(3600.0, after, 2)
+        after = await store.shift(3600.0, 1e12, after, 2)
     found = [await store.message(i) for i in range(1, 8)]
     assert [m.next_poll_at for m in found[:6] if m] == [3650.0] * 6
     assert {m.base for m in found[:6] if m} == {3610.0}
