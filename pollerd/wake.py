@@ -1,4 +1,6 @@
-"""After an operator's outage: the messages that waited for it are looked at again soon, spread over half a minute."""
+"""After an operator's outage, or when its expiry becomes known: the messages it concerns are planned anew, and what is
+due by that is spread over half a minute.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from pollerd import diff
 from pollerd.backoff import EVERYWHERE, Key, Policy
 from pollerd.committer import Committer
 from pollerd.diff import Result
@@ -75,7 +78,7 @@ class Wake:
     async def wake(self, scopes: frozenset[Key]) -> None:
         """Re-plan every pending message of `scopes` that is not due soon anyway."""
         names = ", ".join("all operators" if scope == EVERYWHERE else str(scope) for scope in scopes)
-        log.info("messages flow again: %s", names, extra={"event": "outage_over", "scopes": names})
+        log.info("planned anew by what was learned: %s", names, extra={"event": "outage_over", "scopes": names})
         after, woken = 0, 0
         while rows := await self._store.pending(after, CHUNK):
             for row in rows:
@@ -94,11 +97,15 @@ class Wake:
             return False
         if poller.window.under_way(message.id) is not None:
             return False
+        now = self._clock.now()
         base = self._policy.base_for(operator, message.sent_at, message.base)
-        soon = self._clock.now() + self._rng.uniform(0.0, SPREAD)
-        if base == message.base or message.next_poll_at <= soon:
+        decision = self._policy.replan(
+            now, operator, message.sent_at, base, k=diff.pending(message.recipients) or 1, validity=message.validity
+        )
+        due = now + max(decision.delay, self._rng.uniform(0.0, SPREAD))
+        if due >= message.next_poll_at:
             return False
-        replanned = msgspec.structs.replace(message, base=base, next_poll_at=soon, next_reason="the outage is over")
+        replanned = msgspec.structs.replace(message, base=base, next_poll_at=due, next_reason=decision.reason)
         self._committer.record(Result(replanned, full=False))
         poller.offer(replanned)
         return True

@@ -1,0 +1,72 @@
+"""What an outage's end does to the messages that waited for it, on a real store."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from pathlib import Path
+
+from pollerd.backoff import Decision, Exponential, Key, Settings
+from pollerd.clock import SystemClock
+from pollerd.committer import Committer
+from pollerd.diff import Result
+from pollerd.model import Message, Recipient, State
+from pollerd.poller import PolicyRanker
+from pollerd.ports import Batch
+from pollerd.store.handover import Handover
+from pollerd.store.store import Store
+from pollerd.wake import SPREAD, Wake
+from pollerd.window import Window
+
+
+class Over(Exponential):
+    """A policy for which the outage of one operator has just ended."""
+
+    def base_for(self, key: Key, submit: float, base: float) -> float:
+        return time.time()
+
+    def replan(
+        self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
+    ) -> Decision:
+        return Decision(1.0, "the outage is over")
+
+
+class Lane:
+    """A poller as the wake sees it."""
+
+    def __init__(self, window: Window) -> None:
+        self.window = window
+        self.offered: list[Message] = []
+
+    def offer(self, message: Message) -> None:
+        self.offered.append(message)
+
+
+async def test_messages_of_the_operator_are_due_again_soon_and_no_others(tmp_path: Path) -> None:
+    with Handover.open(tmp_path / "p.db") as handover:
+        handover.track([1, 2, 3], "default", None, None)
+    clock = SystemClock()
+    store = await Store.open(tmp_path / "p.db", clock.now)
+    committer = Committer(store, clock)
+    now = clock.now()
+
+    def row(message_id: int, mnc: str, due: float) -> Message:
+        recipients = (Recipient(4500000000 + message_id, "ENROUTE", mcc="238", mnc=mnc),)
+        return Message(message_id, "default", now - 9000, due, base=now - 9000, recipients=recipients)
+
+    rows = (row(1, "1", now + 3600), row(2, "2", now + 3600), row(3, "1", now + 0.5))
+    await store.commit(Batch(results=[Result(message, was=State.NEW) for message in rows]))
+    policy = Over(Settings())
+    lane = Lane(Window("default", PolicyRanker(policy)))
+    committing = asyncio.create_task(committer.run())
+    await Wake(policy, store, committer, {"default": lane}, clock, random.Random(1)).wake(frozenset({"238/01"}))
+    await committer.flush()
+    committing.cancel()
+    stored = [await store.message(message_id) for message_id in (1, 2, 3)]
+    await store.close()
+    woken, other, soon = [message.next_poll_at for message in stored if message is not None]
+    assert now < woken <= clock.now() + SPREAD
+    assert other == now + 3600
+    assert soon == now + 0.5
+    assert [message.id for message in lane.offered] == [1]
