@@ -21,7 +21,7 @@ def running() -> Path:
             return candidate
     raise PollerdError(
         "the command pollerd is not installed as a program. Install it (python3 -m venv /opt/pollerd && "
-        "/opt/pollerd/bin/pip install pollerd), or name the program with --program."
+        "/opt/pollerd/bin/pip install .), or name the program with --program."
     )
 
 
@@ -35,6 +35,6 @@ def refuse_hidden(program: Path) -> None:
         if any(part.is_relative_to(folder) for folder in _HIDDEN):
             raise PollerdError(
                 f"the service could not start: it has no access to {part}. Install pollerd where it has "
-                "(python3 -m venv /opt/pollerd && /opt/pollerd/bin/pip install pollerd) and run from there: "
+                "(python3 -m venv /opt/pollerd && /opt/pollerd/bin/pip install .) and run from there: "
                 "/opt/pollerd/bin/pollerd service install"
             )
