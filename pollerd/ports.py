@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from enum import IntEnum, StrEnum
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 
 from pollerd.diff import Result
 from pollerd.event import Body, Event
 from pollerd.model import HoldReason, Outcome, Trouble
+
+if TYPE_CHECKING:
+    # Commands import these ports too, and start the faster without it.
+    import asyncio
 
 
 class Clock(Protocol):

@@ -174,7 +174,7 @@ class Window:
 
     async def fill_latest(self, schedule: Schedule, now: float, unsaved: Callable[[int], Message | None]) -> None:
         """Of a backlog larger than memory, look at the latest arrivals too, lest the fresh wait behind the old."""
-        room = min(LATEST, CAPACITY - len(self._known))
+        room = min(LATEST, 2 * CAPACITY - len(self._known))
         if room > 0:
             self._take_in(await schedule.due_latest(self._account, now, room), unsaved)
 

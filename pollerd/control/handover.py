@@ -108,7 +108,7 @@ class Reader:
             except (ValueError, OverflowError):
                 seconds = math.nan
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            seconds = float(value) if abs(value) < 1e12 else math.inf
+            seconds = float(value) if abs(value) < 1e300 else math.inf
         if not 0 < seconds < math.inf:
             raise _FieldError(f"sent_at {_shown(value)!r} is no time; give UNIX seconds or RFC 3339")
         if seconds >= MILLISECONDS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections.abc import Sequence
@@ -38,13 +37,9 @@ COLUMNS: Final = (
 )
 """The columns of a row in the order that the functions here take and give them."""
 
-log = logging.getLogger(__name__)
-
 DEFAULT_ACCOUNT: Final = "default"
 AGE_SLOT: Final = 15.0
 """Seconds of sending time in which pending messages are counted together."""
-_FURTHEST: Final = 400 * 86400.0
-"""Seconds ahead that a message may be scheduled; what lies further is a mistake."""
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _LONGEST: Final = 1024
 """Characters of a userref that are kept."""
@@ -124,7 +119,10 @@ def recipients_from_blob(blob: bytes | None, message_id: int) -> tuple[Recipient
     try:
         return _recipients.decode(blob)
     except (msgspec.DecodeError, TypeError) as error:
-        log.error(
+        # Here only: whoever imports the client shall not pay for logging.
+        import logging
+
+        logging.getLogger(__name__).error(
             "the recipients stored for message %d are damaged (%s); their states are told anew",
             message_id,
             error,
@@ -172,7 +170,7 @@ def instant(value: object, default: float) -> float:
             return default
     while math.isfinite(seconds) and seconds >= _LARGEST_SECONDS:
         seconds /= 1000.0
-    return seconds if math.isfinite(seconds) and 0 < seconds < default + _FURTHEST else default
+    return seconds if math.isfinite(seconds) and seconds > 0 else default
 
 
 def _from_text(value: str) -> float:

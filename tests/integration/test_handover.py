@@ -213,6 +213,6 @@ def test_a_row_goes_there_and_back(tmp_path: Path) -> None:
     marks = ", ".join("?" * len(rows.COLUMNS))
     connection.execute(f"INSERT OR REPLACE INTO messages VALUES ({marks})", rows.row_from_message(changed))
     assert rows.message_from_row(connection.execute(select).fetchone(), 1.0) == changed
-    with pytest.raises(StoreError, match="untrack 7"):
-        rows.recipients_from_blob(b"\xc1", 7)
+    # One damaged row must not stop the daemon at every start.
+    assert rows.recipients_from_blob(b"\xc1", 7) == ()
     connection.close()
