@@ -20,7 +20,7 @@ CHUNK: Final = 1000
 """Rows turned into messages at a time: more would hold up the event loop."""
 AHEAD: Final = 10.0
 """Seconds that the scan looks ahead."""
-LATEST: Final = 500
+LATEST: Final = 2000
 """Of a backlog that does not fit into memory: how many of the latest arrivals are looked at beside the oldest."""
 RANKING: Final = 0.25
 """Seconds for which a ranking of the backlog is good enough."""
