@@ -75,7 +75,7 @@ async def test_a_blocked_loop_falls_silent_and_the_restart_goes_on_where_it_stoo
     tmp_path: Path, supervisor: Supervisor
 ) -> None:
     async with world() as gateway, Deployment(tmp_path, gateway, backoff='first_poll_after = "100ms"') as deployment:
-        blocking = {**supervisor.environment, "POLLERD_FAILPOINTS": "file.before_cursor=block:1"}
+        blocking = {**supervisor.environment, "POLLERD_FAILPOINTS": "file.before_cursor=block:2"}
         process = await deployment.launch(environment=blocking)
         await supervisor.started()
         assert await supervisor.hear("WATCHDOG=1")
