@@ -73,9 +73,17 @@ class Housekeeping:
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
-                self._scheduler.shutdown(wait=False)
-                # It takes itself down in the loop's next round.
-                await asyncio.sleep(0)
+                await self._end()
+
+    async def _end(self) -> None:
+        self._scheduler.pause()
+        try:
+            # A start under way ends in this round; the scheduler would cancel it, and log that as a failure.
+            await asyncio.sleep(0)
+        finally:
+            self._scheduler.shutdown(wait=False)
+        # It takes itself down in the loop's next round.
+        await asyncio.sleep(0)
 
     def clock_stepped(self, seconds: float) -> None:
         """The wall clock was stepped by `seconds`: due times move with it.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +24,8 @@ from pollerd.status.look import Look
 from pollerd.terminal import screen
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from pollerd.config import Config
 
 _EVERY: Final = 1.0
@@ -81,19 +86,36 @@ def _watch(config: Config, *, as_json: bool) -> None:
     from rich.live import Live
 
     console = screen.console()
+    with (
+        _interrupts() as interrupted,
+        _keys(),
+        Live(picture(look, console.width, console.height), console=console, screen=True, auto_refresh=False) as live,
+    ):
+        while not _quit_pressed(_EVERY, interrupted):
+            look = _look(config, look)
+            live.update(picture(look, console.width, console.height), refresh=True)
+
+
+@contextmanager
+def _interrupts() -> Iterator[int]:
+    """A file descriptor that gets readable at Ctrl-C; a second Ctrl-C ends the process as usual.
+
+    As an exception it could come while the terminal is being switched over, and leave it so.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def noted(_signal: int, _frame: FrameType | None) -> None:
+        os.write(writing, b"!")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, noted)
     try:
-        with (
-            _keys(),
-            Live(
-                picture(look, console.width, console.height), console=console, screen=True, auto_refresh=False
-            ) as live,
-        ):
-            while not _quit_pressed(_EVERY):
-                look = _look(config, look)
-                live.update(picture(look, console.width, console.height), refresh=True)
-    except KeyboardInterrupt:
-        # Whoever watches ends it this way; nothing went wrong.
-        return
+        yield reading
+    finally:
+        signal.signal(signal.SIGINT, before)
+        os.close(reading)
+        os.close(writing)
 
 
 @contextmanager
@@ -110,14 +132,14 @@ def _keys() -> Iterator[None]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def _quit_pressed(seconds: float) -> bool:
-    """Whether `q` is pressed within that time."""
-    import os
-    import select
-
+def _quit_pressed(seconds: float, interrupted: int) -> bool:
+    """Whether `q` or Ctrl-C is pressed within that time."""
     deadline = time.monotonic() + seconds
     while (rest := deadline - time.monotonic()) > 0:
-        if not select.select([sys.stdin], [], [], rest)[0]:
+        ready = select.select([sys.stdin, interrupted], [], [], rest)[0]
+        if interrupted in ready:
+            return True
+        if not ready:
             return False
         keys = os.read(sys.stdin.fileno(), 64)
         if not keys or b"q" in keys.lower():

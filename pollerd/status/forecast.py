@@ -60,11 +60,12 @@ def forecast(load: Load) -> Forecast:
         return Forecast(kind="stopped", backlog=load.backlog, demand=demand, rate=load.rate)
     if load.held_for is not None:
         return Forecast(kind="held", backlog=load.backlog, demand=demand, rate=load.rate, drained_in=drained)
-    if spare <= 0.0 and (demand > 0.0 or load.backlog):
-        return _overload(load, demand)
     if load.backlog <= SHORT * load.rate:
+        # Whatever the arrivals ask for: nothing waits, so the limit let it all through.
         kind: Kind = "keeps_up" if load.pending or demand else "idle"
         return Forecast(kind=kind, backlog=load.backlog, demand=demand, rate=load.rate)
+    if spare <= 0.0:
+        return _overload(load, demand)
     return Forecast(kind="drains", backlog=load.backlog, demand=demand, rate=load.rate, drained_in=drained)
 
 

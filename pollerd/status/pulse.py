@@ -12,6 +12,8 @@ KEPT: Final = 241
 """Marks kept: an hour."""
 ARRIVALS_OVER: Final = 300.0
 """Seconds over which arrivals are averaged: they come in bursts."""
+LEAST_OVER: Final = 60.0
+"""Soon after the start, too, they are taken as the arrivals of so many seconds: one burst is no rate."""
 
 
 class Beat(NamedTuple):
@@ -51,6 +53,6 @@ class Pulse:
     def arrivals(self, account: str, total: int, tick: float) -> float:
         """Messages a second that were handed over lately; `total` is their number by now."""
         before = next((mark for mark in self._marks if tick - mark.tick <= ARRIVALS_OVER), None)
-        if before is None or tick - before.tick < 1.0:
+        if before is None:
             return 0.0
-        return max(0, total - before.arrived.get(account, 0)) / (tick - before.tick)
+        return max(0, total - before.arrived.get(account, 0)) / max(tick - before.tick, LEAST_OVER)

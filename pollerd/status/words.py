@@ -95,6 +95,8 @@ def outlook(found: Forecast, now: float) -> Sentence:
             drained = found.drained_in or 0.0
             gone = f"at {clock(now + drained, now)}" if drained < _FAR else f"in {_rough(drained)}"
             return Sentence(f"at this rate the backlog of {_count(found.backlog)} is gone {gone}", "warn")
+        case "keeps_up" if share >= 1.0:
+            return Sentence("keeps up: a burst arrived, and nothing waits", "good")
         case "keeps_up":
             return Sentence(f"keeps up: what arrives asks for {share:.0%} of the limit", "good")
         case _:

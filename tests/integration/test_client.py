@@ -185,8 +185,8 @@ async def test_the_same_for_asyncio(running: Daemon, way: int) -> None:
             event = await asyncio.wait_for(anext(news), 60)
             assert isinstance(event, StatusEvent)
             assert event.id == 5
-        await client.track(6)
         running.simulator.truth.add(6, steps=[Step(1e9, "DELIVERED")])
+        await client.track(6)
         with pytest.raises(TimeoutError):
             await client.wait(6, 0.2)
 

@@ -240,3 +240,18 @@ async def test_statistics_leave_the_plans_on_their_indexes(store: Store) -> None
 
     await jobs["optimize"].run()
     assert "messages_due" in await store.write(plan)
+
+
+async def test_a_stop_while_a_job_is_being_started_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    """The scheduler logs what it cancels with a traceback: whoever stops the daemon would read of a fault."""
+    housekeeping = Housekeeping([Job("due at once", 60.0, Counting())])
+    task = asyncio.create_task(housekeeping.run())
+    for _ in range(2):
+        await asyncio.sleep(0)
+    task.cancel()
+    housekeeping.clock_stepped(-3600.0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not [record for record in caplog.records if record.name.startswith("apscheduler") and record.exc_info]

@@ -18,8 +18,9 @@ CASES = [
     ("half of the limit is asked for", Load(3, 40, 1.0, 5.0, 10.0), "keeps_up", "asks for 50% of the limit"),
     ("a handful that is due is no backlog", Load(20, 40, 0.0, 5.0, 10.0), "keeps_up", "0% of the limit"),
     ("9,000 to go with 5 a second to spare: half an hour", Load(9000, 9000, 1.0, 5.0, 10.0), "drains", "gone at 12:30"),
-    ("more arrives than may be asked", Load(0, 10**6, 2.5, 5.0, 10.0), "overload", "raise it to 14/s or expect"),
-    ("exactly the limit leaves nothing to spare", Load(0, 100, 2.0, 5.0, 10.0), "overload", "raise it to 11/s"),
+    ("more arrives than may be asked", Load(100, 10**6, 2.5, 5.0, 10.0), "overload", "raise it to 14/s or expect"),
+    ("exactly the limit leaves nothing to spare", Load(100, 100, 2.0, 5.0, 10.0), "overload", "raise it to 11/s"),
+    ("a burst that the limit let through", Load(0, 20, 20.0, 5.0, 10.0), "keeps_up", "nothing waits"),
     ("a hold stops everything", Load(9000, 9000, 1.0, 5.0, 10.0, held_for=60.0), "held", "gone 30 min after it"),
     ("a hold without a backlog", Load(0, 10, 1.0, 5.0, 10.0, held_for=60.0), "held", "until the hold is over"),
     ("nobody works on it", Load(5, 10, 1.0, 5.0, 10.0, running=False), "stopped", "pollerd run"),
@@ -41,7 +42,7 @@ def test_an_overload_is_as_late_as_what_gathers_in_an_hour() -> None:
 
 
 def test_no_more_can_wait_than_is_pending() -> None:
-    found = forecast(Load(backlog=10, pending=50, arrivals=0.1, polls=200.0, rate=10.0))
+    found = forecast(Load(backlog=30, pending=50, arrivals=0.1, polls=200.0, rate=10.0))
     assert found.kind == "overload"
     assert found.delay == pytest.approx((50 + 0.1 * LOOKING_AHEAD) / 10.0)
 
