@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
+
+import msgspec
 
 from pollerd.backoff import Metrics, Policy
 from pollerd.ports import AccountState, Clock, OutputHealth
@@ -74,16 +75,14 @@ class Log(Protocol):
     def path(self) -> Path: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     """What an account is allowed: requests a second, and connections at a time."""
 
     rate: float
     connections: int
 
 
-@dataclass(frozen=True, slots=True)
-class AccountSight:
+class AccountSight(msgspec.Struct, frozen=True):
     """One account. `in_memory` messages are known to the poller, `backlog` of them are due and wait for the limit.
 
     `polls_short` and `polls_long` are polls a second over the last 10 and 60 s, `arrivals` messages a second over five
@@ -105,8 +104,7 @@ class AccountSight:
     stored: AccountView
 
 
-@dataclass(frozen=True, slots=True)
-class OutputSight:
+class OutputSight(msgspec.Struct, frozen=True):
     """One output: `seq` is its place (of its reader furthest behind), `lag` how many events are committed behind it."""
 
     name: str
@@ -117,8 +115,7 @@ class OutputSight:
     behind_since: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(msgspec.Struct, frozen=True):
     """Everything at the instant `at` (UNIX seconds). `uptime` is in seconds, sizes are bytes; `complaint` says what
     stands still. Accounts that only the database knows are in `overview` alone.
     """
@@ -144,8 +141,7 @@ class Sight:
         return max(0.0, self.at - min(due)) if due else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(msgspec.Struct, frozen=True):
     """What the census looks at. `stuck` tells what stands still and is asked every second."""
 
     clock: Clock

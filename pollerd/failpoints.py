@@ -19,9 +19,10 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
+
+import msgspec
 
 VARIABLE: Final = "POLLERD_FAILPOINTS"
 _ERRORS: Final = {"enospc": errno.ENOSPC, "eio": errno.EIO, "edquot": errno.EDQUOT}
@@ -29,13 +30,12 @@ _FOR_EVER: Final = 30 * 86400.0
 _POINT: Final = re.compile(r"(?P<name>[\w.]+)=(?P<action>\w+)(?::(?P<first>\d+)(?P<range>-(?P<last>\d+)?)?)?")
 
 
-@dataclass(frozen=True, slots=True)
-class _Point:
+class _Point(msgspec.Struct, frozen=True):
     action: str
     first: int
     last: int
     # Hits come from several threads; next() on a count is atomic.
-    hits: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    hits: Iterator[int] = msgspec.field(default_factory=lambda: itertools.count(1))
 
 
 def parse(text: str) -> Mapping[str, _Point]:

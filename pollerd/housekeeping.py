@@ -9,11 +9,11 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
+import msgspec
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
@@ -34,8 +34,7 @@ LEARN_STEPS: Final = 50
 """Steps of the policy's own work a second at most, each below 5 ms."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """Something to be done every `every` seconds, first after `first` (not given: after `every`)."""
 
     name: str
@@ -174,8 +173,7 @@ class HouseCommitter(Protocol):
     def record_note(self, name: str, value: bytes) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class House:
+class House(msgspec.Struct, frozen=True):
     """What is to be kept. `model` is the note under which the store keeps what the policy learned; `outputs` are the
     names of the configured outputs that keep a place, `keep_finished` is in seconds.
     """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 from pollerd.ports import Clock
 
@@ -52,8 +53,7 @@ class Committing(Protocol):
     def groups(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
+class _Mark(msgspec.Struct, frozen=True):
     """Since when (monotonic seconds) something looks stuck, and the count that would have to rise."""
 
     since: float

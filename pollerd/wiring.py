@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+
+import msgspec
 
 from pollerd.backoff import Policy
 from pollerd.clock import SystemClock
@@ -21,8 +22,7 @@ from pollerd.store.store import Store
 from pollerd.window import Window
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
+class Lane(msgspec.Struct, frozen=True):
     """All that belongs to one account."""
 
     gateway: GatewayClient
@@ -30,8 +30,7 @@ class Lane:
     poller: Poller
 
 
-@dataclass(frozen=True, slots=True)
-class Core:
+class Core(msgspec.Struct, frozen=True):
     """What all accounts share."""
 
     clock: SystemClock

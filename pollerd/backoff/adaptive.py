@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import sqrt
 from random import Random
 
 import msgspec
+from msgspec.structs import replace
 
 from pollerd.backoff import budget, explain, guards, plan
 from pollerd.backoff.learned import Learned, LearnedState, Operator, key_of

@@ -8,8 +8,9 @@ stand in.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import inf
+
+import msgspec
 
 SAMPLES = 64
 JOIN = 1800.0
@@ -40,8 +41,7 @@ ENOUGH = 8.0
 Sample = tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(msgspec.Struct, frozen=True):
     """A share of the messages that are left expires between the ages `lo` and `hi`; `seen` of them did so here."""
 
     lo: float

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from math import exp, sqrt
+
+import msgspec
 
 from pollerd.backoff import guards
 from pollerd.backoff.expiry import Window
@@ -48,8 +49,7 @@ Limits = tuple[float, float]
 """`reach` of `guards.longest`, and the wait before the first look."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
+class Grid(msgspec.Struct, frozen=True):
     """Ages to plan on, with what does not change between plans: a cell's bin, length, middle and weights."""
 
     ages: tuple[float, ...]
@@ -131,8 +131,7 @@ def grid(settings: Settings, windows: tuple[Window, ...]) -> Grid:
     return Grid(tuple(ages), tuple(cells), windows, soonest, begins, over)
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """A solved plan for messages of `k` recipients. Lists run along `grid.ages`.
 
     `cost` is U, and `polls` the looks still to come, both a recipient and from the moment of sending.

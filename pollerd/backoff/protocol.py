@@ -6,8 +6,9 @@ All times are seconds. `now`, `submit`, `base` and `sendtime` are UNIX seconds; 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 Key = Hashable
 """The operator a recipient belongs to, such as ``"238/01"`` or ``"DK"``; None while unknown."""
@@ -16,16 +17,14 @@ EVERYWHERE = "*"
 """The scope in `Policy.take_wake` that stands for all keys."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """When to look next: `delay` in seconds from now, and the reason in words for `show` and `plan`."""
 
     delay: float
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """Bounds that hold whatever the policy. Seconds, except `factor` and `polls_per_message`.
 
     `first_poll_after` None leaves the first look to the policy; a value, zero included, is kept exactly.
@@ -50,8 +49,7 @@ class Settings:
             raise ValueError("polls_per_message must be at least 1")
 
 
-@dataclass(frozen=True, slots=True)
-class PlanRow:
+class PlanRow(msgspec.Struct, frozen=True):
     """One look of a plan. Hazards are per second and None where the policy knows none.
 
     `polls` is the expected number of looks up to and including this one; `expected_delay` the mean seconds from a
@@ -67,8 +65,7 @@ class PlanRow:
     expected_delay: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What a policy would do with a fresh message of `key`: its looks in order, and what they are expected to yield.
 
     `delay` is the expected mean seconds from change to look, `weighted_delay` the same weighted by age. `events` is the
@@ -88,8 +85,7 @@ class Plan:
     """(age, share of messages still pending) from the age 0 on; empty where the policy knows none."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyInfo:
+class KeyInfo(msgspec.Struct, frozen=True):
     """A key the policy has learned about, with its decayed number of final states; `down` while it seems to stall."""
 
     key: Key
@@ -97,8 +93,7 @@ class KeyInfo:
     down: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Metrics:
+class Metrics(msgspec.Struct, frozen=True):
     """The policy's own account. None where a policy does not predict or has not measured yet."""
 
     predicted_polls: float | None

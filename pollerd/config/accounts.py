@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+import msgspec
 
 from pollerd.config.kinds import Choice, base_url, duration, is_loopback, number, proxy_url, text, whole
 from pollerd.config.place import Place
@@ -30,8 +31,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class _Scheme:
+class _Scheme(msgspec.Struct, frozen=True):
     """One way to authenticate: the key that says who, if any, and the key that holds the secret."""
 
     who: str | None
@@ -79,8 +79,7 @@ def read_accounts(root: Table, limits: Limits, place: Place) -> dict[str, Accoun
     return accounts
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
+class _Reader(msgspec.Struct, frozen=True):
     table: Table
     place: Place
     only: bool

@@ -8,10 +8,11 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, urlsplit
+
+import msgspec
 
 from pollerd.config.duration import FORM, parse_duration, render_duration
 from pollerd.config.reader import Kind, Wrong
@@ -123,8 +124,7 @@ def durations(low: float, high: float, most: int) -> Kind[tuple[float, ...]]:
     return kind
 
 
-@dataclass(frozen=True, slots=True)
-class Choice(Generic[T]):
+class Choice(msgspec.Struct, Generic[T], frozen=True):
     """One of a few words."""
 
     words: Mapping[str, T]
@@ -144,8 +144,7 @@ def mode(value: object) -> int:
     raise Wrong('must be the rights as octal text, such as "0660"')
 
 
-@dataclass(frozen=True, slots=True)
-class PathKind:
+class PathKind(msgspec.Struct, frozen=True):
     """An absolute path. Relative ones start at ``base``, and ``~`` stands for ``home``."""
 
     base: Path

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from pollerd.config.accounts import read_accounts, read_limits
 from pollerd.config.duration import render_duration
@@ -214,8 +216,7 @@ def _listen(table: Table | None) -> Listen | None:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Use:
+class _Use(msgspec.Struct, frozen=True):
     """A path and what it is for. Only uses that are not ``own`` may share one."""
 
     key: str

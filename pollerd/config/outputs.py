@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import msgspec
 
 from pollerd.config.accounts import read_secret
 from pollerd.config.kinds import (
@@ -47,8 +48,7 @@ def refuse_not_yet(report: Report, table: Table, name: str, not_yet: frozenset[s
         report.add(path, None, "is not available in this version; remove this table")
 
 
-@dataclass(frozen=True, slots=True)
-class OutputReader:
+class OutputReader(msgspec.Struct, frozen=True):
     """Reads everything that depends on where the database is."""
 
     place: Place

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from pollerd.config.problem import ConfigError, Problem
 
@@ -17,8 +18,7 @@ _LARGEST_BYTES = 1024 * 1024
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """One configuration file: where it is, its text and what the text says."""
 
     path: Path

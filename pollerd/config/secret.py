@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hmac
 import stat
-from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 from typing import NoReturn, Protocol
+
+import msgspec
 
 from pollerd.config.problem import MASK, ConfigError, Problem
 
@@ -84,8 +85,7 @@ class SecretKind(Enum):
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Where the configuration asks for a secret: file and key path, for messages."""
 
     file: str
@@ -111,8 +111,7 @@ class SecretSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class InlineSecret:
+class InlineSecret(msgspec.Struct, frozen=True):
     """Written in the configuration itself."""
 
     secret: Secret
@@ -129,8 +128,7 @@ class InlineSecret:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class EnvSecret:
+class EnvSecret(msgspec.Struct, frozen=True):
     """Taken from an environment variable when the configuration was loaded."""
 
     variable: str
@@ -152,8 +150,7 @@ class EnvSecret:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class FileSecret:
+class FileSecret(msgspec.Struct, frozen=True):
     """Read from a file, which may be replaced while the daemon runs."""
 
     path: Path
@@ -206,8 +203,7 @@ class FileSecret:
         return f"{self.path} can be read by every user of this machine; run: chmod o= {self.path}"
 
 
-@dataclass(frozen=True, slots=True)
-class AbsentSecret:
+class AbsentSecret(msgspec.Struct, frozen=True):
     """Named nowhere. Loading goes on, so that commands which need no gateway work; reading is the error."""
 
     kind: SecretKind

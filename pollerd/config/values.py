@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
+
+import msgspec
 
 from pollerd.config.problem import ConfigError, Problem, mask_userinfo
 from pollerd.config.secret import FileSecret, SecretSource
@@ -44,23 +45,20 @@ class MaskedUrl:
         return hash((MaskedUrl, self.__url))
 
 
-@dataclass(frozen=True, slots=True)
-class TokenAuth:
+class TokenAuth(msgspec.Struct, frozen=True):
     """``Authorization: Token ...``, what the vendor recommends."""
 
     source: SecretSource
 
 
-@dataclass(frozen=True, slots=True)
-class BasicAuth:
+class BasicAuth(msgspec.Struct, frozen=True):
     """HTTP Basic; the source gives the password."""
 
     username: str
     source: SecretSource
 
 
-@dataclass(frozen=True, slots=True)
-class OAuth1:
+class OAuth1(msgspec.Struct, frozen=True):
     """Two-legged OAuth 1.0a; the source gives the secret that belongs to the key."""
 
     key: str
@@ -70,8 +68,7 @@ class OAuth1:
 Auth = TokenAuth | BasicAuth | OAuth1
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What one account may ask of the gateway."""
 
     requests_per_second: float = 10.0
@@ -79,8 +76,7 @@ class Limits:
     timeout: float = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """One set of credentials at one gateway. Without ``proxy`` and ``ca_file`` the environment decides."""
 
     name: str
@@ -97,8 +93,7 @@ class Account:
         return source.path if isinstance(source, FileSecret) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(msgspec.Struct, frozen=True):
     """When a message is looked at again. ``first_poll_after`` None: the policy chooses."""
 
     policy: Literal["adaptive", "exponential"] = "adaptive"
@@ -111,25 +106,21 @@ class Backoff:
     give_up_after: float = 259200.0
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
+class Store(msgspec.Struct, frozen=True):
     path: Path
     keep_finished: float = DEFAULT_KEEP_FINISHED
 
 
-@dataclass(frozen=True, slots=True)
-class FileOutput:
+class FileOutput(msgspec.Struct, frozen=True):
     path: Path
 
 
-@dataclass(frozen=True, slots=True)
-class SocketOutput:
+class SocketOutput(msgspec.Struct, frozen=True):
     path: Path
     mode: int = DEFAULT_SOCKET_MODE
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookRoute:
+class WebhookRoute(msgspec.Struct, frozen=True):
     """Where events of one account, or of userrefs that begin so, go instead. Both given: both must hold."""
 
     url: str
@@ -138,8 +129,7 @@ class WebhookRoute:
     secret: SecretSource | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookOutput:
+class WebhookOutput(msgspec.Struct, frozen=True):
     """``allow_remote`` False: receivers at loopback and private addresses only. ``retry_after``: seconds to wait after
     each failed attempt; after one more an event is parked.
     """
@@ -152,23 +142,20 @@ class WebhookOutput:
     routes: tuple[WebhookRoute, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ExecOutput:
+class ExecOutput(msgspec.Struct, frozen=True):
     """Program and arguments, started without a shell."""
 
     command: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SqliteOutput:
+class SqliteOutput(msgspec.Struct, frozen=True):
     """``statement`` is run for each event; its named parameters are event fields."""
 
     path: Path
     statement: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
+class Outputs(msgspec.Struct, frozen=True):
     file: FileOutput | None = None
     socket: SocketOutput | None = None
     webhook: WebhookOutput | None = None
@@ -176,8 +163,7 @@ class Outputs:
     sqlite: tuple[SqliteOutput, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SqliteSource:
+class SqliteSource(msgspec.Struct, frozen=True):
     """``query`` is run every ``every`` seconds and gives the ids to follow."""
 
     path: Path
@@ -185,30 +171,26 @@ class SqliteSource:
     every: float = DEFAULT_EVERY
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
+class Control(msgspec.Struct, frozen=True):
     """``socket`` None: no control socket, because the path chosen by default is too long for one."""
 
     socket: Path | None
 
 
-@dataclass(frozen=True, slots=True)
-class Credit:
+class Credit(msgspec.Struct, frozen=True):
     """``warn_below`` None: the balance is not watched."""
 
     warn_below: float | None = None
     check_every: float = 900.0
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(msgspec.Struct, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "text", "json", "journal"] = "auto"
     show_msisdn: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Listen:
+class Listen(msgspec.Struct, frozen=True):
     """A TCP address to serve HTTP on."""
 
     host: str
@@ -218,8 +200,7 @@ class Listen:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(msgspec.Struct, frozen=True):
     """Everything the daemon was told. ``source`` is the file's path or ``built-in defaults``."""
 
     accounts: Mapping[str, Account]
@@ -237,7 +218,7 @@ class Config:
 
     def __post_init__(self) -> None:
         # A caller's dict would leave the frozen value open to change.
-        object.__setattr__(self, "accounts", MappingProxyType(dict(self.accounts)))
+        msgspec.structs.force_setattr(self, "accounts", MappingProxyType(dict(self.accounts)))
 
     def secret_sources(self) -> tuple[SecretSource, ...]:
         """Every place a secret is read from."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
+import msgspec
 from aiohttp import web
 
 from pollerd.control import query
@@ -45,8 +45,7 @@ class Intake(Protocol):
     async def ask(self, kind: RequestKind, message_id: int) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRoom:
+class MessageRoom(msgspec.Struct, frozen=True):
     """What the handlers work with; `accounts` are the configured ones."""
 
     accounts: tuple[str, ...]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -28,8 +28,7 @@ BODY: Final = 4 * 1024 * 1024
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
-@dataclass(frozen=True, slots=True)
-class ControlRoom:
+class ControlRoom(msgspec.Struct, frozen=True):
     """What the control socket shows and does."""
 
     messages: MessageRoom

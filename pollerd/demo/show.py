@@ -10,9 +10,10 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from pollerd.app import App, loop_factory
 from pollerd.config import (
@@ -57,8 +58,7 @@ _VALIDITY: Final = 0.33
 _LOOK: Final = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(msgspec.Struct, frozen=True):
     """How long the demo takes at most, how many messages are sent, and the seed of their fates."""
 
     seconds: int = 60

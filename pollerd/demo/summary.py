@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median, quantiles
 
@@ -18,8 +17,7 @@ class _Line(msgspec.Struct):
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(msgspec.Struct, frozen=True):
     """Figures for people. Delays are seconds between the gateway's knowing a final state and our telling it.
 
     `on_their_way` recipients had no final state when the demo ended; `differences` were told something else than the

@@ -6,9 +6,10 @@ Python decodes only certificates that it has verified; the one that matters here
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
+
+import msgspec
 
 _SEQUENCE: Final = 0x30
 _SET: Final = 0x31
@@ -21,8 +22,7 @@ _UNIT: Final = bytes.fromhex("55040b")
 _ENCODINGS: Final = {0x0C: "utf-8", 0x1E: "utf-16-be", 0x1C: "utf-32-be"}
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(msgspec.Struct, frozen=True):
     """Names as `CN=..., O=...`; instants are UNIX seconds."""
 
     subject: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from pollerd.config import (
     BUILT_IN,
@@ -32,8 +33,7 @@ _TABLES: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ServicePlace(Place):
+class ServicePlace(Place, frozen=True):
     """As the service sees it: credentials are read from the files that its unit names."""
 
     credentials: Mapping[str, Path] | None = None
@@ -43,8 +43,7 @@ class ServicePlace(Place):
         return given if given is not None else (self.credentials or {}).get(name)
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(msgspec.Struct, frozen=True):
     """What was found. `config` holds defaults where a problem is, and is None when nothing could be read at all.
 
     `unit` is the installed service when it uses this very configuration. `open_to_all`: every user may read the file.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+import msgspec
 from aiohttp import ClientError, ClientResponse, ClientTimeout
 from aiohttp.abc import AbstractResolver, ResolveResult
+from msgspec.structs import replace
 from yarl import URL
 
 from pollerd.config import Account, ConfigError, OAuth1
@@ -38,8 +39,7 @@ _ADDRESS: Final = 0x0213
 _FROZEN: Final = 0x022A
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What `GET /rest/me` brought. `ahead`: seconds that our clock is before the gateway's; None: it did not say."""
 
     outcome: Balance | Trouble

@@ -7,9 +7,10 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from pollerd.config import Config
 from pollerd.doctor.check import Check, failure, ok, warning
@@ -20,8 +21,7 @@ MAIN: Final = Path("/etc/logrotate.conf")
 _BLOCK: Final = re.compile(r"([^{}]+)\{([^{}]*)\}")
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """What one file of logrotate says about the path; `words` are its directives' names."""
 
     file: Path

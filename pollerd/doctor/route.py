@@ -11,10 +11,10 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
 from yarl import URL
 
 from pollerd.config import Account, ConfigError
@@ -43,8 +43,7 @@ class ProxyRefusedError(OSError):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """A gateway and how to get there. `addresses` are those of the first hop: the proxy's where there is one."""
 
     name: str
@@ -58,8 +57,7 @@ class Target:
         return self.proxy or self.base
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(msgspec.Struct, frozen=True):
     """What was found on the way; `target` is None when the gateway cannot be asked anything."""
 
     checks: tuple[Check, ...]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from pollerd.doctor import configuration, daemon, database, disk, limits, outputs, rights, rotation, systemd
 from pollerd.doctor.bounded import in_thread
@@ -24,8 +25,7 @@ NETWORK: Final = 40.0
 _ORDER: Final = {Level.FAILURE: 0, Level.WARNING: 1, Level.OK: 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """All findings, failures first. `seconds`: how long the looking took."""
 
     checks: tuple[Check, ...]

@@ -6,9 +6,10 @@ import itertools
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
+
+import msgspec
 
 NAME: Final = "pollerd.service"
 FOLDERS: Final = tuple(
@@ -30,8 +31,7 @@ _ROOTS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(msgspec.Struct, frozen=True):
     """A unit with its drop-ins; every setting as the list of values that are in force."""
 
     path: Path

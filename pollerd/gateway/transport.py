@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
 from typing import Final
 from urllib.request import getproxies, proxy_bypass
 
+import msgspec
 from aiohttp import (
     ClientConnectorError,
     ClientError,
@@ -99,8 +99,7 @@ def _proxy_url(text: str, key: str) -> URL:
     return url
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """Everything that connections of one account have in common."""
 
     trust: ssl.SSLContext

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from pollerd.model import HoldReason
 
 
-@dataclass(frozen=True, slots=True)
-class Spacing:
+class Spacing(msgspec.Struct, frozen=True):
     """Seconds between probes: `first`, doubled with each that fails, never more than `most`."""
 
     first: float

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
@@ -29,8 +29,7 @@ _ACCOUNT_GAUGES: Final[tuple[tuple[str, str, Callable[[AccountSight], float]], .
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Exposed:
+class Exposed(msgspec.Struct, frozen=True):
     """What one scrape shows. `followers` read the event log over the control socket, `warnings` counts by log level."""
 
     sight: Sight

@@ -17,10 +17,11 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from pollerd.errors import OutputError
 from pollerd.outputs.eventfile import check_regular
@@ -34,8 +35,7 @@ Note = tuple[int, str]
 """A line for the log with its level."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """Where the file goes on, and what has to happen before.
 
     `seq`: events after it are told. `advance_to`: the database must not give numbers up to this one any more (None:
@@ -56,8 +56,7 @@ class _Kin(Enum):
     FOREIGN = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class _Rotated:
+class _Rotated(msgspec.Struct, frozen=True):
     """A file that the event file was renamed to: its last event, and whether it surely is the one last written.
 
     `torn` is the length it shall have when it ends in an unfinished line.

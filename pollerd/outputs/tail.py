@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -35,16 +34,14 @@ _identity: Final = msgspec.json.Decoder(_Identity)
 _numbered: Final = msgspec.json.Decoder(_Numbered)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """An event as it stands in a file; `raw` is without its newline."""
 
     seq: int
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Tail:
+class Tail(msgspec.Struct, frozen=True):
     """What the end of a file of `size` bytes looks like.
 
     `end` is where the last whole line ends; what follows is a torn line or NUL bytes, left by a crash. `last` is the

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from pollerd.service.plan import found
 
@@ -21,8 +22,7 @@ def packaged(name: str) -> str:
     return resources.files("pollerd.service").joinpath("files", name).read_text(encoding="utf-8")
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True):
     """Paths below `root`; "/" is the running system."""
 
     root: Path = Path("/")

@@ -7,32 +7,30 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from pollerd.errors import PollerdError
 
 _PATIENCE: Final = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(msgspec.Struct, frozen=True):
     """A change: what it does, in words, and how."""
 
     what: str
     act: Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """A line of the plan that is no change: something that stays as it is, and why."""
 
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """Changes in their order, what stays, and what a person does next."""
 
     actions: tuple[Action, ...]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from importlib import resources
 from typing import Final, Protocol
 from urllib.parse import urlencode
 
+import msgspec
 from aiohttp import web
 
 from pollerd.config import Listen
@@ -44,8 +44,7 @@ class Unsaved(Protocol):
     def unsaved(self, message_id: int) -> Message | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class WebRoom:
+class WebRoom(msgspec.Struct, frozen=True):
     """What the pages show. `look` is asked at most once a second; `give_up_after` is in seconds."""
 
     listen: Listen

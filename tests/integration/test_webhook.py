@@ -9,11 +9,11 @@ import socket
 import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pollerd import event as events
 from pollerd.clock import SystemClock

@@ -8,11 +8,11 @@ import pickle
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pollerd.config import BasicAuth, Config, ConfigError, OAuth1, Secret, TokenAuth, effective_toml, load
 
