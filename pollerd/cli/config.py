@@ -16,7 +16,7 @@ from pollerd.terminal import screen
 from pollerd.terminal.text import counted
 
 if TYPE_CHECKING:
-    from pollerd.config import Config
+    from pollerd.config import Config, Service
 
 
 @click.command()
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 def check(*, as_json: bool, config_path: Path | None) -> int:
     """Validate the configuration, its secrets included, and nothing else.
 
-    Names every mistake at once. Exit code 78 when there is one.
+    Names every mistake at once. Exit code 78 when there is one. A credential that the installed service loads for this
+    configuration counts as given; where only systemd may read it, a warning says so.
     """
     from pollerd.config import ConfigError, load
 
     try:
-        config = load(config_path, secrets=True)
+        config = load(config_path, secrets=True, service=_service)
     except ConfigError as error:
         if not as_json:
             raise
@@ -44,6 +45,13 @@ def check(*, as_json: bool, config_path: Path | None) -> int:
         screen.note(f"warning: {warning}")
     click.echo(f"The configuration is good: {_summary(config)}.")
     return 0
+
+
+def _service(configuration: Path) -> Service | None:
+    from pollerd.doctor.unit import Unit, folders_of
+
+    unit = Unit.find(folders_of(os.environ))
+    return unit.service if unit is not None and unit.uses(configuration) else None
 
 
 def _summary(config: Config) -> str:

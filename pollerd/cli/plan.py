@@ -51,6 +51,7 @@ def age_value(context: click.Context, parameter: click.Parameter, value: str | N
 @click.option("--network", metavar="MCC/MNC", help="For a recipient of this network, such as 238/01.")
 @click.option("--recipients", default=1, callback=counting_number, help="For a message with so many.  [default: 1]")
 @click.option("--all", "everything", is_flag=True, help="Every poll and every network, not one screen of them.")
+@click.option("--replay", is_flag=True, help="Poll this deployment's own past messages once more, by other policies.")
 @json_option
 @config_option
 def plan(
@@ -60,13 +61,20 @@ def plan(
     network: str | None,
     recipients: int,
     everything: bool,
+    replay: bool,
     as_json: bool,
     config_path: Path | None,
 ) -> int:
     """Explain when a message would be polled, how often, and how soon its final state would be known."""
     if country and network:
         raise click.UsageError("Give --country or --network, not both.", click.get_current_context())
+    if replay and (country or network or age is not None or recipients != 1):
+        raise click.UsageError("--replay looks at all messages; give it alone.", click.get_current_context())
     config = load_config(config_path)
+    if replay:
+        from pollerd.cli.replay import show
+
+        return show(config, as_json=as_json)
     key = network or (country.upper() if country else None)
     policy = _policy(config)
     made = policy.explain(key, k=recipients)

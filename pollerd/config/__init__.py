@@ -3,6 +3,7 @@
 from pollerd.config.duration import parse_duration, render_duration
 from pollerd.config.loader import load
 from pollerd.config.outputs import NOT_YET
+from pollerd.config.place import Service
 from pollerd.config.problem import ConfigError, Problem
 from pollerd.config.render import effective_toml, starter_toml
 from pollerd.config.search import SYSTEM_FILE
@@ -15,6 +16,7 @@ from pollerd.config.secret import (
     Secret,
     SecretKind,
     SecretSource,
+    UnseenError,
 )
 from pollerd.config.values import (
     BUILT_IN,
@@ -71,11 +73,13 @@ __all__ = [
     "Secret",
     "SecretKind",
     "SecretSource",
+    "Service",
     "SocketOutput",
     "SqliteOutput",
     "SqliteSource",
     "Store",
     "TokenAuth",
+    "UnseenError",
     "WebhookOutput",
     "WebhookRoute",
     "effective_toml",

@@ -16,6 +16,7 @@ from pollerd.config.secret import (
     FileSecret,
     InlineSecret,
     Origin,
+    SealedSecret,
     Secret,
     SecretKind,
     SecretSource,
@@ -140,10 +141,21 @@ class _Reader(msgspec.Struct, frozen=True):
         if self.only or account == DEFAULT_ACCOUNT:
             credentials.append(scheme.secret)
         for credential in credentials:
-            path = self.place.credential(credential) if _NAME.fullmatch(credential) else None
-            if path is not None:
-                return FileSecret(path, scheme.kind, origin)
+            found = self._credential(credential, scheme.kind, origin) if _NAME.fullmatch(credential) else None
+            if found is not None:
+                return found
         return from_env or AbsentSecret(scheme.kind, origin, self._ways(scheme))
+
+    def _credential(self, name: str, kind: SecretKind, origin: Origin) -> SecretSource | None:
+        path, service = self.place.credential(name), self.place.service
+        if path is not None:
+            return FileSecret(path, kind, origin)
+        if service is None or name not in service.credentials:
+            return None
+        loaded = service.credentials[name]
+        if loaded is None:
+            return SealedSecret(name, service.unit, kind, origin)
+        return FileSecret(loaded, kind, origin, service.unit)
 
     def _ways(self, scheme: _Scheme) -> str:
         what = scheme.secret

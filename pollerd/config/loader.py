@@ -16,7 +16,7 @@ from pollerd.config.duration import render_duration
 from pollerd.config.kinds import Choice, duration, flag, is_loopback, listen, number, socket_fits
 from pollerd.config.lines import Lines
 from pollerd.config.outputs import NOT_YET, OutputReader, refuse_not_yet
-from pollerd.config.place import Place
+from pollerd.config.place import FindService, Place
 from pollerd.config.problem import ConfigError, show
 from pollerd.config.reader import Report, Table
 from pollerd.config.search import SYSTEM_FILE, Document, find
@@ -62,12 +62,14 @@ def load(
     secrets: bool = False,
     system: Path = SYSTEM_FILE,
     not_yet: frozenset[str] = NOT_YET,
+    service: FindService | None = None,
 ) -> Config:
     """The configuration in force. Raises :class:`ConfigError` with every problem there is.
 
     Looked for: ``path``, ``$POLLERD_CONFIG``, ``./pollerd.toml``, ``/etc/pollerd/config.toml``, built-in defaults.
     Secrets are read only when somebody asks for them; with ``secrets`` each is tried once here, and what is
-    wrong with them joins the other problems.
+    wrong with them joins the other problems. ``service`` is asked for the service that uses the file found: what its
+    unit gives it counts as given.
     """
     env = os.environ if env is None else env
     cwd = Path.cwd() if cwd is None else cwd
@@ -76,7 +78,8 @@ def load(
         place = Place(BUILT_IN, cwd, env, built_in=True)
         report = Report(place.file)
         return _finished(build({}, place, report, not_yet), report, secrets=secrets)
-    place = Place(str(document.path), document.path.absolute().parent, env)
+    used_by = service(document.path) if service is not None else None
+    place = Place(str(document.path), document.path.absolute().parent, env, service=used_by)
     report = Report(place.file, Lines(document.text))
     config = build(document.data, place, report, not_yet)
     _warn_of_open_file(config, document, report)

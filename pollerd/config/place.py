@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
-import platformdirs
 
 from pollerd.config.kinds import PathKind
 
 
+class Service(msgspec.Struct, frozen=True):
+    """The installed service as others see it: its unit, and the files of the credentials that it loads.
+
+    None instead of a file: systemd has the credential from elsewhere (encrypted, its own store).
+    """
+
+    unit: Path
+    credentials: Mapping[str, Path | None]
+
+
+FindService = Callable[[Path], Service | None]
+"""The service that uses the configuration at this path, if any."""
+
+
 class Place(msgspec.Struct, frozen=True):
-    """``file`` is how messages name the configuration, ``base`` the folder its relative paths start at."""
+    """``file`` is how messages name the configuration, ``base`` the folder its relative paths start at.
+
+    ``service``: who will use it, when that is not this process.
+    """
 
     file: str
     base: Path
     env: Mapping[str, str]
     built_in: bool = False
+    service: Service | None = None
 
     @property
     def path(self) -> PathKind:
@@ -26,7 +43,12 @@ class Place(msgspec.Struct, frozen=True):
     def state_folder(self) -> Path:
         """``$STATE_DIRECTORY``, as systemd gives it, else the user's state folder."""
         given = self._folder("STATE_DIRECTORY")
-        return given if given is not None else platformdirs.user_state_path("pollerd")
+        if given is not None:
+            return given
+        # Slow to import, and a service's configuration has paths of its own.
+        import platformdirs
+
+        return platformdirs.user_state_path("pollerd")
 
     def socket_folder(self, store: Path) -> Path:
         """``$RUNTIME_DIRECTORY``, as systemd gives it, else the database's own folder."""

@@ -51,7 +51,8 @@ def mask_userinfo(url: str) -> str:
     return f"{scheme}://{MASK}@{tail}" if separator else f"{MASK}@{tail}"
 
 
-def _mask_url(text: str) -> str:
+def mask_url(text: str) -> str:
+    """The URL with credentials and the whole query replaced by ``***``; any other text as it is."""
     # Tokens are found in query strings too: the gateway itself takes ?token=.
     shown, mark, _ = mask_userinfo(text).partition("?")
     return f"{shown}?{MASK}" if mark and "://" in shown else mask_userinfo(text)
@@ -62,7 +63,7 @@ def show(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return _quoted(_mask_url(value))
+        return _quoted(mask_url(value))
     if isinstance(value, dict):
         return "{...}"
     if isinstance(value, list):

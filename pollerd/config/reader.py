@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TypeVar, overload
+
+import msgspec
 
 from pollerd.config.lines import Lines
 from pollerd.config.problem import MASK, Problem, show
@@ -39,16 +40,15 @@ def key_part(name: str) -> str:
     return name if _BARE_KEY.fullmatch(name) else show(name)
 
 
-@dataclass(slots=True)
-class Report:
+class Report(msgspec.Struct):
     """Everything found while one document is read."""
 
     file: str
-    lines: Lines = field(default_factory=lambda: Lines(""))
-    problems: list[Problem] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    known: dict[str, set[str]] = field(default_factory=dict)
-    _unknown: list[tuple[Table, str]] = field(default_factory=list)
+    lines: Lines = msgspec.field(default_factory=lambda: Lines(""))
+    problems: list[Problem] = msgspec.field(default_factory=list)
+    warnings: list[str] = msgspec.field(default_factory=list)
+    known: dict[str, set[str]] = msgspec.field(default_factory=dict)
+    _unknown: list[tuple[Table, str]] = msgspec.field(default_factory=list)
 
     def add(self, key: str, value: str | None, expected: str, near: str | None = None) -> None:
         self.problems.append(Problem(self.file, key, value, expected, near, self.lines.of(key)))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 
 import tomli_w
 
 from pollerd.config.duration import parse_duration, render_duration
-from pollerd.config.problem import MASK
+from pollerd.config.problem import MASK, mask_url
 from pollerd.config.secret import EnvSecret, FileSecret, InlineSecret, SecretSource
 from pollerd.config.values import (
     Account,
@@ -27,12 +26,14 @@ from pollerd.config.values import (
 
 def starter_toml() -> str:
     """A commented configuration that names every key and its default."""
+    from importlib import resources
+
     return resources.files("pollerd.config").joinpath("example.toml").read_text(encoding="utf-8")
 
 
 def effective_toml(config: Config) -> str:
     """Every setting in force, as TOML that loads again. Secrets kept in files or the environment stay named
-    by their place; one written in the configuration itself becomes ``***``.
+    by their place; one written in the configuration itself becomes ``***``, and so does the query of a webhook's URL.
     """
     document: dict[str, object] = {
         "accounts": {name: _account(account) for name, account in config.accounts.items()},
@@ -150,7 +151,7 @@ def _socket(output: SocketOutput) -> dict[str, object]:
 def _webhook(output: WebhookOutput) -> dict[str, object]:
     return _given(
         {
-            "url": output.url,
+            "url": mask_url(output.url),
             **_secret("secret", output.secret),
             "all_events": output.all_events,
             "allow_remote": output.allow_remote,
@@ -163,7 +164,7 @@ def _webhook(output: WebhookOutput) -> dict[str, object]:
 def _route(route: WebhookRoute) -> dict[str, object]:
     return _given(
         {
-            "url": route.url,
+            "url": mask_url(route.url),
             "userref_prefix": route.userref_prefix,
             "account": route.account,
             **_secret("secret", route.secret),

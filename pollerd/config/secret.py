@@ -13,9 +13,22 @@ import msgspec
 from pollerd.config.problem import MASK, ConfigError, Problem
 
 _LARGEST_SECRET_BYTES = 64 * 1024
+_ASK_THE_DAEMON = "whether the gateway takes it: pollerd status, once the service runs"
 
 Fingerprint = tuple[int, int, int]
 """Modification time in nanoseconds, inode and size of a secret's file."""
+
+
+class UnseenError(ConfigError):
+    """The service has the secret, but this process may not look at it: no mistake of the configuration.
+
+    `told` says so in a sentence, `next_step` how it is tried all the same.
+    """
+
+    def __init__(self, problem: Problem, told: str, next_step: str) -> None:
+        super().__init__((problem,))
+        self.told = told
+        self.next_step = next_step
 
 
 class Secret:
@@ -94,6 +107,9 @@ class Origin(msgspec.Struct, frozen=True):
     def error(self, expected: str, value: str | None = None) -> ConfigError:
         return ConfigError((Problem(self.file, self.key, value, expected),))
 
+    def unseen(self, told: str, next_step: str) -> UnseenError:
+        return UnseenError(Problem(self.file, self.key, None, told), told, next_step)
+
 
 class SecretSource(Protocol):
     """A place that a secret can be read from, again and again."""
@@ -151,22 +167,32 @@ class EnvSecret(msgspec.Struct, frozen=True):
 
 
 class FileSecret(msgspec.Struct, frozen=True):
-    """Read from a file, which may be replaced while the daemon runs."""
+    """Read from a file, which may be replaced while the daemon runs.
+
+    `unit`: the systemd unit that loads it as a credential, when this process is not the service. systemd reads the
+    file as root, so that it need not be readable here.
+    """
 
     path: Path
     kind: SecretKind
     origin: Origin
+    unit: Path | None = None
 
     def read(self) -> Secret:
         try:
             # Opening a FIFO would wait for a writer, so the kind of file is looked at first.
             if not stat.S_ISREG(self.path.stat().st_mode):
+                if self.unit is not None:
+                    raise self._unseen("it is no regular file")
                 raise self.origin.error(f"{self.path} is not a regular file; name one that is")
             with self.path.open("rb") as file:
                 raw = file.read(_LARGEST_SECRET_BYTES + 1)
         except FileNotFoundError:
-            raise self.origin.error(f"{self.path} does not exist; create it with the secret in it") from None
+            loads = f", and {self.unit} loads it" if self.unit is not None else ""
+            raise self.origin.error(f"{self.path} does not exist{loads}; create it with the secret in it") from None
         except PermissionError:
+            if self.unit is not None:
+                raise self._unseen("this user may not read it, root may") from None
             raise self.origin.error(
                 f"{self.path} may not be read by this user; give it the right to (chown or chgrp the file)"
             ) from None
@@ -175,6 +201,10 @@ class FileSecret(msgspec.Struct, frozen=True):
         if len(raw) > _LARGEST_SECRET_BYTES:
             raise self.origin.error(f"{self.path} is larger than 64 KiB; a secret is a single short line")
         return _checked(self._text(raw), self.kind, self.origin, str(self.path))
+
+    def _unseen(self, why: str) -> UnseenError:
+        told = f"{self.path}, which {self.unit} loads for the service, was not looked at: {why}"
+        return self.origin.unseen(told, _ASK_THE_DAEMON)
 
     def _text(self, raw: bytes) -> str:
         try:
@@ -201,6 +231,25 @@ class FileSecret(msgspec.Struct, frozen=True):
         if not mode & stat.S_IROTH:
             return None
         return f"{self.path} can be read by every user of this machine; run: chmod o= {self.path}"
+
+
+class SealedSecret(msgspec.Struct, frozen=True):
+    """A credential that systemd gives to the service alone: encrypted, or kept in a store of its own."""
+
+    credential: str
+    unit: Path
+    kind: SecretKind
+    origin: Origin
+
+    def read(self) -> Secret:
+        told = f'the credential "{self.credential}" was not looked at: {self.unit} gives it to the service alone'
+        raise self.origin.unseen(told, _ASK_THE_DAEMON)
+
+    def fingerprint(self) -> Fingerprint | None:
+        return None
+
+    def warning(self) -> str | None:
+        return None
 
 
 class AbsentSecret(msgspec.Struct, frozen=True):

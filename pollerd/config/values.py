@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from pollerd.config.problem import ConfigError, Problem, mask_userinfo
-from pollerd.config.secret import FileSecret, SecretSource
+from pollerd.config.secret import FileSecret, SecretSource, UnseenError
 
 BUILT_IN = "built-in defaults"
 """``Config.source`` when no file was found."""
@@ -240,12 +240,15 @@ class Config(msgspec.Struct, frozen=True):
 def check_secrets(sources: tuple[SecretSource, ...]) -> tuple[str, ...]:
     """Read every source; returns warnings, raises :class:`ConfigError` with all problems."""
     problems: list[Problem] = []
+    unseen: list[str] = []
     for source in sources:
         try:
             source.read()
+        except UnseenError as error:
+            unseen.append(f"{error.told}; {error.next_step}")
         except ConfigError as error:
             problems += error.problems
     if problems:
         raise ConfigError(tuple(problems))
     warnings = (source.warning() for source in sources)
-    return tuple(dict.fromkeys(text for text in warnings if text is not None))
+    return tuple(dict.fromkeys([*unseen, *(text for text in warnings if text is not None)]))

@@ -18,12 +18,13 @@ from pollerd.config import (
     FileSecret,
     InlineSecret,
     Problem,
+    UnseenError,
 )
 from pollerd.config.lines import Lines
 from pollerd.config.loader import build
 from pollerd.config.place import Place
 from pollerd.config.reader import Report
-from pollerd.config.search import Document, find
+from pollerd.config.search import find
 from pollerd.doctor.check import Check, failure, ok, warning
 from pollerd.doctor.unit import Unit
 
@@ -33,20 +34,11 @@ _TABLES: Final = frozenset(
 )
 
 
-class ServicePlace(Place, frozen=True):
-    """As the service sees it: credentials are read from the files that its unit names."""
-
-    credentials: Mapping[str, Path] | None = None
-
-    def credential(self, name: str) -> Path | None:
-        given = Place.credential(self, name)
-        return given if given is not None else (self.credentials or {}).get(name)
-
-
 class Sight(msgspec.Struct, frozen=True):
     """What was found. `config` holds defaults where a problem is, and is None when nothing could be read at all.
 
     `unit` is the installed service when it uses this very configuration. `open_to_all`: every user may read the file.
+    `unseen`: secrets that the service has and this process may not look at.
     """
 
     config: Config | None
@@ -54,6 +46,7 @@ class Sight(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     unit: Unit | None = None
     open_to_all: bool = False
+    unseen: tuple[UnseenError, ...] = ()
 
     def sound(self, *tables: str) -> bool:
         """Whether these tables say what was meant: an unknown table might have been meant to be one of them."""
@@ -72,31 +65,28 @@ def look(
     if document is None:
         place = Place(BUILT_IN, cwd, env, built_in=True)
         return _built({}, place, Report(place.file), None, open_to_all=False)
-    unit = unit if unit is not None and _same(unit.configuration, document) else None
-    place = ServicePlace(
-        str(document.path), document.path.absolute().parent, env, credentials=unit.credentials if unit else None
+    unit = unit if unit is not None and unit.uses(document.path) else None
+    place = Place(
+        str(document.path), document.path.absolute().parent, env, service=unit.service if unit is not None else None
     )
     report = Report(place.file, Lines(document.text))
     return _built(document.data, place, report, unit, open_to_all=document.world_readable)
-
-
-def _same(named: Path | None, document: Document) -> bool:
-    try:
-        return named is not None and named.samefile(document.path)
-    except OSError:
-        return False
 
 
 def _built(data: Mapping[str, object], place: Place, report: Report, unit: Unit | None, *, open_to_all: bool) -> Sight:
     config = build(data, place, report, NOT_YET)
     report.finish()
     refused = {problem.key for problem in report.problems}
+    unseen: list[UnseenError] = []
     for source in config.secret_sources():
         try:
             source.read()
+        except UnseenError as error:
+            unseen.append(error)
         except ConfigError as error:
             report.extend(tuple(problem for problem in error.problems if problem.key not in refused))
-    return Sight(config, report.finish(), tuple(dict.fromkeys(report.warnings)), unit, open_to_all)
+    warnings = tuple(dict.fromkeys(report.warnings))
+    return Sight(config, report.finish(), warnings, unit, open_to_all, tuple(unseen))
 
 
 def _of_secret(problem: Problem) -> bool:
@@ -130,6 +120,8 @@ def secret_files(sight: Sight) -> Iterator[Check]:
         yield warning(
             name, f"{source} holds a secret and every user of this machine can read it", f"run: chmod o= {source}"
         )
+    for secret in sight.unseen:
+        yield warning(name, secret.told, secret.next_step)
     paths = {source.path for source in sight.config.secret_sources() if isinstance(source, FileSecret)}
     for path in sorted(paths):
         try:

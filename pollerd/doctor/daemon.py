@@ -29,7 +29,7 @@ async def checks(config: Config) -> list[Check]:
     except (PollerdError, TimeoutError) as error:
         return [failure(NAME, str(error) or "the database's lock cannot be looked at", "run the doctor as root")]
     if pid is None:
-        return [warning(NAME, f"no daemon runs on {config.store.path}", _START)]
+        return [warning(NAME, f"no daemon runs with {config.store.path}", _START)]
     who = f"process {pid}" if pid else "a process"
     socket = config.control.socket
     if socket is None:

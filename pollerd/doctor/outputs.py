@@ -61,6 +61,8 @@ def event_file(path: Path) -> Check:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return _absent(name, path, other)
+    except IsADirectoryError:
+        return failure(name, f"{path} is a folder", "name a file in [outputs.file] path, or move the folder away")
     except OSError as error:
         return failure(name, f"{path} cannot be written by {me}: {error.strerror}", other)
     try:

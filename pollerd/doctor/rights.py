@@ -57,7 +57,7 @@ def checks(database: Path) -> Iterator[Check]:
         return
     found = folder.stat()
     mode = stat.S_IMODE(found.st_mode)
-    told = f"{folder}: {user(found.st_uid)}, mode {mode:04o}"
+    told = f"{folder} (owner {user(found.st_uid)}, mode {mode:04o})"
     if not may_write(folder):
         yield failure(NAME, f"{me} may not write to {told}", _give(folder))
         return

@@ -101,7 +101,8 @@ async def _resolved(account: Account, found: list[Check]) -> Target | None:
 
 
 _NAMES: Final = (
-    "check base_url (or proxy), /etc/resolv.conf, and whether a firewall stops port 53; behind a proxy set proxy"
+    "check base_url (or proxy), /etc/resolv.conf, and whether a firewall stops port 53; where only a proxy gets out, "
+    "set proxy in the account's table"
 )
 
 
@@ -155,14 +156,16 @@ async def _connected(target: Target, found: list[Check]) -> bool:
 def _reach(target: Target) -> str:
     if target.proxy is not None:
         return "check host and port of the proxy, and that it runs"
-    return f"check base_url, and let this machine out to {target.base.host}:{target.base.port} (or set proxy)"
+    out = f"{target.base.host}:{target.base.port}"
+    return f"check base_url, and let this machine out to {out}, or set [accounts.{target.name}] proxy"
 
 
 def _refused_by_proxy(label: str, target: Target, error: ProxyRefusedError) -> Check:
     evidence = f"{_shown(target.hop)} refuses to connect to {target.base.host}:{target.base.port}: {error}"
     if error.status == 407:
         give = "correct user and password" if target.hop.user else "give it a user and password"
-        return failure(label, evidence, f'{give}: proxy = "http://USER:PASSWORD@{target.hop.host}:{target.hop.port}"')
+        url = f"http://USER:PASSWORD@{target.hop.host}:{target.hop.port}"
+        return failure(label, evidence, f'{give}: in [accounts.{target.name}] proxy = "{url}"')
     return failure(label, evidence, f"ask whoever runs the proxy to allow CONNECT to {target.base.host}:443")
 
 

@@ -15,7 +15,7 @@ from pollerd.doctor.bounded import in_thread
 from pollerd.doctor.check import Check, Level, failure
 from pollerd.doctor.configuration import Sight
 from pollerd.doctor.gateway import REGIONS, account_checks
-from pollerd.doctor.unit import Unit
+from pollerd.doctor.unit import Unit, folders_of
 from pollerd.errors import PollerdError
 
 LOCAL: Final = 8.0
@@ -50,7 +50,7 @@ async def examine(path: Path | None, env: Mapping[str, str], cwd: Path, *, regio
     others, and nowhere else.
     """
     begun = time.monotonic()
-    sight = await in_thread(lambda: configuration.look(path, env, cwd, unit=Unit.find()), LOCAL)
+    sight = await in_thread(lambda: configuration.look(path, env, cwd, unit=Unit.find(folders_of(env))), LOCAL)
     found = list(configuration.checks(sight))
     if sight.config is not None:
         for checks in await asyncio.gather(*_parts(sight, regions)):

@@ -11,6 +11,8 @@ from typing import Final, Self
 
 import msgspec
 
+from pollerd.config import Service
+
 NAME: Final = "pollerd.service"
 FOLDERS: Final = tuple(
     Path(folder)
@@ -22,6 +24,8 @@ FOLDERS: Final = tuple(
         "/lib/systemd/system",
     )
 )
+SEARCH_PATH: Final = "SYSTEMD_UNIT_PATH"
+"""Replaces FOLDERS, or comes before them when it ends in a colon, as systemd.unit(5) has it."""
 _SETTING: Final = re.compile(r"\s*([A-Za-z]+)\s*=\s*(.*?)\s*")
 _ROOTS: Final = {
     "StateDirectory": "/var/lib",
@@ -29,6 +33,18 @@ _ROOTS: Final = {
     "CacheDirectory": "/var/cache",
     "LogsDirectory": "/var/log",
 }
+
+
+# Source: systemd.exec(5). The first names a file, a folder or a socket; what the others hold cannot be read outside.
+_PLAIN: Final = "LoadCredential"
+_SEALED: Final = ("LoadCredentialEncrypted", "SetCredential", "SetCredentialEncrypted")
+
+
+def folders_of(env: Mapping[str, str]) -> tuple[Path, ...]:
+    """Where systemd looks for units, most weight first."""
+    given = env.get(SEARCH_PATH, "")
+    named = tuple(Path(folder) for folder in given.split(":") if folder)
+    return (*named, *FOLDERS) if not named or given.endswith(":") else named
 
 
 class Unit(msgspec.Struct, frozen=True):
@@ -68,10 +84,27 @@ class Unit(msgspec.Struct, frozen=True):
         return words[0].lstrip("-@:+!") if words else ""
 
     @property
-    def credentials(self) -> Mapping[str, Path]:
-        """LoadCredential: names and the files they are read from."""
-        pairs = (value.partition(":") for value in self.settings.get("LoadCredential", ()))
-        return {name: Path(path) for name, _, path in pairs if path.startswith("/")}
+    def credentials(self) -> Mapping[str, Path | None]:
+        """What systemd gives the service, by name: the file that it is read from, None when it is no plain file."""
+        found: dict[str, Path | None] = {}
+        for setting in (*_SEALED, _PLAIN):
+            for value in self.settings.get(setting, ()):
+                name, _, source = value.partition(":")
+                plain = setting == _PLAIN and source.startswith("/") and "%" not in source
+                found[name] = Path(source) if plain else None
+        return found
+
+    @property
+    def service(self) -> Service:
+        """What the configuration's secrets may come from."""
+        return Service(self.path, self.credentials)
+
+    def uses(self, configuration: Path) -> bool:
+        """Whether it starts the daemon with this very file."""
+        try:
+            return self.configuration is not None and self.configuration.samefile(configuration)
+        except OSError:
+            return False
 
     @property
     def strict(self) -> bool:

@@ -1,4 +1,4 @@
-"""Rows of the summary: what a test counted, printed in one line each at the end of the run, from every worker."""
+"""What many of these tests want; and rows of the summary: what a test counted, one line each, from every worker."""
 
 from __future__ import annotations
 
@@ -9,10 +9,67 @@ from typing import Any
 
 import pytest
 
+from pollerd import diff
+from pollerd import event as events
+from pollerd.model import GiveUpReason, Message, Recipient, State
+from pollerd.simulator import Simulator, SimulatorConfig
+from pollerd.store import rows, schema
 from tests.acceptance.bad_days_kit import Shim, build
+from tests.acceptance.cli_kit import Cli
+from tests.acceptance.deployment import Deployment
+from tests.acceptance.offline_kit import EVIL, NOW
 from tests.acceptance.warm import Warm
 
 Row = Callable[[str], None]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
+
+
+@pytest.fixture
+def filled(cli: Cli) -> Cli:
+    """A database with one message of each kind, texts meant to do harm, and a few events."""
+    connection = schema.prepare(cli.database)
+    evil = Recipient(4512345678, "ENROUTE", NOW, EVIL, "0x1013", "DK", "238", "01")
+    many = tuple(Recipient(4500000000 + i, "DELIVERED", NOW) for i in range(40))
+    made = [
+        Message(1, "default", NOW, NOW + 9, userref=EVIL, polls=3, last_answer="200", recipients=(evil,)),
+        Message(2, "default", NOW, NOW, state=State.FINISHED, finished_at=NOW, recipients=(*many, evil)),
+        Message(3, "default", NOW, NOW, state=State.GAVE_UP, finished_at=NOW),
+        Message(4, "elsewhere", NOW, NOW, next_reason=EVIL),
+    ]
+    marks = ", ".join("?" * len(rows.COLUMNS))
+    connection.executemany(
+        f"INSERT INTO messages ({', '.join(rows.COLUMNS)}) VALUES ({marks})", map(rows.row_from_message, made)
+    )
+    bodies = [
+        diff.told(made[0], diff.Diff((evil,), (diff.Change(evil, None),)), NOW)[0],
+        diff.gave_up(made[2], GiveUpReason.DEADLINE, NOW),
+        events.Held(account="default", reason="throttled", detail=EVIL, until=None, observed_at=events.instant(NOW)),
+    ]
+    for body in bodies:
+        values = (events.event_type(body), getattr(body, "id", None), NOW, events.encode(body))
+        connection.execute("INSERT INTO events (type, message_id, at, body) VALUES (?, ?, ?, ?)", values)
+    connection.execute(
+        "INSERT INTO accounts (name, held_reason, held_detail) VALUES ('default', 'throttled', ?)", (EVIL,)
+    )
+    connection.execute("INSERT INTO counters VALUES ('pending', 2), ('finished', 1), ('gave_up', 1), ('polls', 3)")
+    connection.execute("INSERT INTO outputs VALUES ('file', 1, '', 0)")
+    connection.close()
+    return cli
+
+
+@pytest.fixture
+async def gateway() -> Any:
+    async with Simulator(SimulatorConfig(credit=1234.5)) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def healthy(tmp_path: Path, gateway: Simulator) -> Deployment:
+    return Deployment(tmp_path, gateway)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pollerd.simulator import Mix, Population, Simulator
 from tests.acceptance.deployment import Deployment, Running, until
+from tests.acceptance.waiting import listening
 from tests.acceptance.warm import Warm
 
 QUICK: Final = 'policy = "exponential"\nfirst_poll_after = "50ms"\nmin_interval = "50ms"\nmax_interval = "1s"'
@@ -196,12 +197,11 @@ async def steady(load: Load, count: int, every: float) -> AsyncIterator[None]:
 
 async def connected(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection to the socket, as soon as there is one to be had."""
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                return await asyncio.open_unix_connection(path)
-            except (ConnectionError, FileNotFoundError):
-                await asyncio.sleep(0.005)
+    while True:
+        await until(lambda: listening(path), f"somebody listens at {path.name}", look=0.005)
+        # It may be gone again by now: daemons are killed here.
+        with contextlib.suppress(ConnectionError, FileNotFoundError):
+            return await asyncio.open_unix_connection(path)
 
 
 class Follower:
@@ -219,11 +219,7 @@ class Follower:
     async def run(self) -> None:
         """Read until cancelled."""
         while True:
-            try:
-                reader, writer = await asyncio.open_unix_connection(self._path)
-            except (ConnectionError, FileNotFoundError):
-                await asyncio.sleep(0.005)
-                continue
+            reader, writer = await connected(self._path)
             self.connections += 1
             try:
                 writer.write(b"after %d\n" % self.seq)

@@ -8,15 +8,14 @@ import os
 import sqlite3
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
 from pollerd.simulator import Simulator
+from tests.acceptance.waiting import PATIENCE, until
 
 COMMAND: Final = Path(sys.executable).with_name("pollerd")
-PATIENCE: Final = 60.0
-LOOK: Final = 0.02
 # Reading the system's certificates takes most of a start, and the simulator speaks plain HTTP.
 NO_CERTIFICATES: Final = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 
@@ -32,16 +31,6 @@ class Running(Protocol):
     def kill(self) -> None: ...
     def terminate(self) -> None: ...
     async def wait(self) -> int: ...
-
-
-async def until(condition: Callable[[], object], what: str, *, patience: float = PATIENCE) -> None:
-    """Return as soon as `condition` holds; AssertionError when it never does."""
-    try:
-        async with asyncio.timeout(patience):
-            while not condition():
-                await asyncio.sleep(LOOK)
-    except TimeoutError:
-        raise AssertionError(f"never happened: {what}") from None
 
 
 class Deployment:

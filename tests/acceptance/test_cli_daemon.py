@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.cli_kit import Cli, until
+from tests.acceptance.cli_kit import Cli
+from tests.acceptance.waiting import wait_for
 
 FAST = '[backoff]\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"\n'
 
@@ -33,7 +34,7 @@ def gateway(folder: Path, *options: str) -> Iterator[str]:
 def daemon(cli: Cli) -> Iterator[subprocess.Popen[bytes]]:
     """`pollerd run`, up; it must end well."""
     with cli.running("run") as process:
-        until(lambda: cli.database.exists() and cli("status", "--json").json["daemon"]["pid"] == process.pid)
+        wait_for(lambda: cli.database.exists() and cli("status", "--json").json["daemon"]["pid"] == process.pid)
         yield process
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
@@ -49,7 +50,7 @@ def test_a_message_from_hand_over_to_its_end(tmp_path: Path) -> None:
                 assert follower.stdout is not None
                 completed = {follower.stdout.readline().split(b'"id":')[1].split(b",")[0] for _ in range(2)}
                 assert completed == {b"17", b"18"}
-            until(lambda: len(cli("list", "--state", "finished", "--json").lines) == 2)
+            wait_for(lambda: len(cli("list", "--state", "finished", "--json").lines) == 2)
             assert cli("poll", "17", "--json").json["results"][0]["result"] == "already_finished"
             status = cli("status", "--json").json
             assert status["messages"]["finished"] == 2
@@ -63,11 +64,11 @@ def test_requests_are_done_by_the_daemon(tmp_path: Path) -> None:
         cli = Cli(tmp_path, url, '[backoff]\nfirst_poll_after = "1h"\nmax_interval = "1h"\n')
         with daemon(cli):
             assert cli("track", "17").code == 0
-            until(lambda: cli("show", "17", "--json").json["next_poll_at"])
+            wait_for(lambda: cli("show", "17", "--json").json["next_poll_at"])
             assert cli("show", "17", "--json").json["polls"] == 0
             polled = cli("poll", "17")
             assert polled.text == "17 is polled now.\n"
-            until(lambda: cli("show", "17", "--json").json["polls"] == 1)
+            wait_for(lambda: cli("show", "17", "--json").json["polls"] == 1)
             assert cli("untrack", "17").text == "17 is not followed any more.\n"
             assert cli("show", "17", "--json").json["state"] == "gave_up"
             assert cli("retry", "--all", "--json").json == {"taken_up": 1, "still_given_up": 0}
@@ -88,7 +89,7 @@ def test_a_daemon_that_does_not_answer_is_named(tmp_path: Path) -> None:
         cli = Cli(tmp_path, url)
         with daemon(cli) as process:
             assert cli("track", "17").code == 0
-            until(lambda: cli("show", "17", "--json").json["next_poll_at"])
+            wait_for(lambda: cli("show", "17", "--json").json["next_poll_at"])
             process.send_signal(signal.SIGSTOP)
             try:
                 done = cli("untrack", "17")
@@ -96,7 +97,7 @@ def test_a_daemon_that_does_not_answer_is_named(tmp_path: Path) -> None:
                 process.send_signal(signal.SIGCONT)
             assert done.code == 69
             assert f"process {process.pid}" in done.err
-            until(lambda: cli("show", "17", "--json").json["state"] == "gave_up")
+            wait_for(lambda: cli("show", "17", "--json").json["state"] == "gave_up")
 
 
 def test_simulate_says_where_it_is_and_refuses_a_taken_port(tmp_path: Path) -> None:

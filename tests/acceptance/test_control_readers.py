@@ -14,6 +14,7 @@ import aiohttp
 
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.waiting import listening
 
 QUICK = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"'
 MESSAGES = 400
@@ -59,10 +60,10 @@ class Reader:
     async def run(self, last: asyncio.Future[int]) -> None:
         """Read until everything up to `last` was seen."""
         while not (last.done() and self.seen and self.seen[-1] >= last.result()):
+            await until(lambda: listening(self._path), "the daemon is there")
             self.visits += 1
             with contextlib.suppress(*GONE):
                 await self._visit(last)
-            await asyncio.sleep(0.01)
 
     async def _visit(self, last: asyncio.Future[int]) -> None:
         left = self._random.randint(*STAY)

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from tests.acceptance.crash_kit import (
     stored,
 )
 from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.waiting import LOOK, Rest
 from tests.acceptance.warm import Warm
 
 LIFE = SimulatorConfig(speed=150, population=LIVELY)
@@ -110,17 +112,20 @@ async def test_full_disk_under_the_database(tmp_path: Path, warm: Warm, row: Row
             deployment.database = disk / "pollerd.db"
             deployment.configure(simulator.url, "simulator-demo", limits=FAST, backoff=QUICK)
             load = Load(deployment, simulator)
+
+            def requests() -> int:
+                return simulator.statistics().requests
+
             await deployment.start()
-            for _ in range(10):
-                load.more(20)
-                await asyncio.sleep(0.05)
-            await until(lambda: len(deployment.events()) > 100, "events flow")
+            async with steady(load, 20, 0.05):
+                await until(lambda: len(deployment.events()) > 100, "events flow")
             fill(disk)
             await until(lambda: errors(deployment), "it is named")
-            asked = simulator.statistics().requests
-            # Long enough for several tries of the database.
-            await asyncio.sleep(3.0)
-            in_vain = simulator.statistics().requests - asked
+            asked = requests()
+            # Nothing waits longer than `max_interval` for its next poll: after two of them polling has stopped.
+            await until(Rest(requests, looks=int(2.0 / LOOK)), "polling comes to rest")
+            in_vain = requests() - asked
+            assert deployment.pending() > 0
             (disk / "filler").unlink()
             freed, before = time.monotonic(), len(deployment.events())
             await until(
@@ -132,7 +137,10 @@ async def test_full_disk_under_the_database(tmp_path: Path, warm: Warm, row: Row
             assert await deployment.stop() == 0
             told = deployment.events()
             found = balance(told, simulator, load.ids)
-            row(f"{in_vain} requests in 3 s while it could not be written, went on after {took:.1f} s: {found}")
+            row(
+                f"{in_vain} requests until polling came to rest, as nothing could be written; "
+                f"went on after {took:.1f} s: {found}"
+            )
             assert found.differences == 0
             assert told == stored(deployment)
             assert len(errors(deployment)) == 1
@@ -150,8 +158,9 @@ async def test_a_failed_sync_ends_the_process(part: str, named: str, tmp_path: P
         load = Load(deployment, simulator)
         for _ in range(3):
             process = await deployment.start(environment=shim.environment())
+            before = len(deployment.events())
             load.more(30)
-            await asyncio.sleep(0.3)
+            await until(partial(_more, deployment, before), "events flow")
             said = len(errors(deployment)) + deployment.text_log().count("pollerd: ")
             shim.break_sync(part)
             load.more(30)
@@ -168,6 +177,10 @@ async def test_a_failed_sync_ends_the_process(part: str, named: str, tmp_path: P
         assert codes == [1] * 3
         assert found.differences == 0
         assert "Traceback" not in deployment.text_log()
+
+
+def _more(deployment: Deployment, before: int) -> bool:
+    return len(deployment.events()) > before
 
 
 async def finish(deployment: Deployment, load: Load, count: int) -> None:

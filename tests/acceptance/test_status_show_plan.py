@@ -15,8 +15,9 @@ import pytest
 
 from pollerd.model import Message, Recipient, State
 from pollerd.store import rows, schema
-from tests.acceptance.cli_kit import Cli, until
+from tests.acceptance.cli_kit import Cli
 from tests.acceptance.test_cli_daemon import FAST, daemon, gateway
+from tests.acceptance.waiting import wait_for
 
 NOW = 1_764_000_000.0
 
@@ -26,7 +27,7 @@ def test_the_live_look_and_the_look_afterwards_agree(tmp_path: Path) -> None:
         cli = Cli(tmp_path, url, FAST)
         with daemon(cli):
             assert cli("track", *map(str, range(17, 37))).code == 0
-            until(lambda: cli("status", "--json").json["messages"]["finished"] == 20)
+            wait_for(lambda: cli("status", "--json").json["messages"]["finished"] == 20)
             live = cli("status", "--json").json
             shown = cli("status").text
             assert live["accounts"][0]["forecast"]["kind"] in ("idle", "keeps_up")
@@ -54,7 +55,7 @@ def test_a_daemon_without_a_control_socket_is_looked_at_through_its_database(tmp
         with daemon(cli):
             (cli.database.parent / "control.sock").unlink(missing_ok=True)
             assert cli("track", "17", "18").code == 0
-            until(lambda: cli("status", "--json").json["messages"]["pending"] == 2)
+            wait_for(lambda: cli("status", "--json").json["messages"]["pending"] == 2)
             document = cli("status", "--json").json
             assert document["daemon"]["running"]
             ages = {group["up_to"]: group["count"] for group in document["messages"]["by_age"]}
@@ -146,6 +147,6 @@ def test_ages_of_pending_messages_follow_them_to_their_end(tmp_path: Path) -> No
                 return int(connection.execute("SELECT coalesce(sum(count), 0) FROM pending_by_age").fetchone()[0])
 
         with daemon(cli):
-            until(lambda: cli("status", "--json").json["messages"]["finished"] == 2)
+            wait_for(lambda: cli("status", "--json").json["messages"]["finished"] == 2)
             assert counted() == 0
             assert not any(group["count"] for group in cli("status", "--json").json["messages"]["by_age"])

@@ -1,0 +1,67 @@
+"""What the tests of `pollerd doctor` share: the command, and what it said."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from tests.acceptance.deployment import COMMAND, PATIENCE, Deployment
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the doctor said."""
+
+    code: int
+    document: dict[str, Any]
+
+    def level(self, name: str) -> str:
+        """The worst level under this name."""
+        levels = {check["level"] for check in self.document["checks"] if check["name"] == name}
+        return next((level for level in ("failure", "warning", "ok") if level in levels), "")
+
+    def evidence(self, name: str) -> str:
+        return "\n".join(check["evidence"] for check in self.document["checks"] if check["name"] == name)
+
+    def next_step(self, name: str) -> str:
+        return "\n".join(check["next_step"] or "" for check in self.document["checks"] if check["name"] == name)
+
+    @property
+    def failures(self) -> set[str]:
+        return {check["name"] for check in self.document["checks"] if check["level"] == "failure"}
+
+
+async def doctor(deployment: Deployment, *, without_rights: bool = False, **environment: str) -> Seen:
+    """Run the installed command. `without_rights`: as root that may do no more than anybody else."""
+    process = await asyncio.create_subprocess_exec(
+        *(["setpriv", "--inh-caps=-all", "--bounding-set=-all"] if without_rights else []),
+        COMMAND,
+        "doctor",
+        "--json",
+        "-c",
+        deployment.config,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd="/",
+        env={**os.environ, "NO_PROXY": "", "no_proxy": "", **environment},
+    )
+    async with asyncio.timeout(PATIENCE):
+        out, err = await process.communicate()
+    assert err == b"", err.decode()
+    document = json.loads(out)
+    for check in document["checks"]:
+        assert check["evidence"]
+        assert check["next_step"] or check["level"] == "ok", check
+    levels = [check["level"] for check in document["checks"]]
+    assert levels == sorted(levels, key=["failure", "warning", "ok"].index), "failures first"
+    return Seen(process.returncode or 0, document)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

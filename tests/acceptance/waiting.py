@@ -1,0 +1,55 @@
+"""Waiting for what other processes do: looked at again and again, with the only pauses of these tests between looks."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+PATIENCE: Final = 60.0
+LOOK: Final = 0.02
+
+
+async def until(condition: Callable[[], object], what: str, *, patience: float = PATIENCE, look: float = LOOK) -> None:
+    """Return as soon as `condition` holds; AssertionError when it never does."""
+    try:
+        async with asyncio.timeout(patience):
+            while not condition():
+                await asyncio.sleep(look)
+    except TimeoutError:
+        raise AssertionError(f"never happened: {what}") from None
+
+
+def wait_for(condition: Callable[[], Any], *, patience: float = PATIENCE) -> Any:
+    """The same for tests without a loop: the first answer that is true."""
+    deadline = time.monotonic() + patience
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(LOOK)
+    return found
+
+
+def listening(path: Path) -> bool:
+    """Whether somebody takes connections at a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as knock:
+        knock.setblocking(False)
+        return knock.connect_ex(str(path)) == 0
+
+
+class Rest:
+    """True once a number has stayed the same over `looks` looks in a row."""
+
+    def __init__(self, number: Callable[[], int], looks: int) -> None:
+        self._number = number
+        self._looks = looks
+        self._last: int | None = None
+        self._same = 0
+
+    def __call__(self) -> bool:
+        found = self._number()
+        self._same = self._same + 1 if found == self._last else 0
+        self._last = found
+        return self._same >= self._looks

@@ -1,0 +1,28 @@
+"""Fixtures that many of these tests want."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trustme
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """Where a database may be made."""
+    return tmp_path / "pollerd.db"
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    """A certificate authority that nobody trusts."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def no_proxy_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that names no proxy."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)

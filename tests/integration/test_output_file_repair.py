@@ -1,0 +1,143 @@
+"""The event file's end after a crash or an editor: torn, edited, emptied or gone, it goes on exactly."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from pollerd.ports import Cursor
+from tests.integration.output_file_kit import errors, tell_all
+from tests.integration.output_kit import (
+    commit,
+    exactly,
+    opened,
+    size,
+    stored_lines,
+    told,
+    told_in_all,
+    write_lines,
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "out" / "events.ndjson"
+
+
+async def test_a_line_torn_at_any_byte_is_repaired(path: Path, database: Path) -> None:
+    path.parent.mkdir()
+    async with opened(database) as store:
+        await commit(store, 3)
+        lines = await stored_lines(store)
+        for cut in range(len(lines[2])):
+            write_lines(path, [*lines[:2], lines[2][:cut]])
+            await tell_all(store, path)
+            assert path.read_bytes() == b"".join(lines)
+
+
+async def test_a_first_line_torn_at_any_byte_is_repaired(path: Path, database: Path) -> None:
+    path.parent.mkdir()
+    async with opened(database) as store:
+        await commit(store, 2)
+        lines = await stored_lines(store)
+        for cut in range(len(lines[0])):
+            # Killed in the first line, before any place was saved.
+            await store.save_cursor(Cursor("file", 0, ""))
+            write_lines(path, [lines[0][:cut]])
+            await tell_all(store, path)
+            assert path.read_bytes() == b"".join(lines)
+
+
+@pytest.mark.parametrize("nul", [1, 4096, 3 << 20])
+async def test_a_tail_of_nul_bytes_is_cut(
+    path: Path, database: Path, nul: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.parent.mkdir()
+    async with opened(database) as store:
+        await commit(store, 5)
+        lines = await stored_lines(store)
+        write_lines(path, [*lines[:3], lines[3][:20]])
+        os.truncate(path, size(path) + nul)
+        await tell_all(store, path)
+        assert path.read_bytes() == b"".join(lines)
+    assert len(errors(caplog, f"{20 + nul} bytes of an unfinished line")) == 1
+
+
+async def test_lines_edited_by_hand_at_the_end_are_left(
+    path: Path, database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.parent.mkdir()
+    async with opened(database) as store:
+        await commit(store, 4)
+        lines = await stored_lines(store)
+        write_lines(path, [*lines[:2], b"# checked until here\n"])
+        await tell_all(store, path)
+        assert path.read_bytes() == b"".join([*lines[:2], b"# checked until here\n", *lines[2:]])
+    assert len(errors(caplog, "are no events: left as they are")) == 1
+
+
+async def test_a_masked_number_in_the_last_line_does_no_harm(path: Path, database: Path) -> None:
+    path.parent.mkdir()
+    async with opened(database) as store:
+        await commit(store, 3)
+        lines = [line.replace(b"4587654321", b"0") for line in await stored_lines(store)]
+        write_lines(path, lines[:2])
+        await tell_all(store, path)
+    assert told_in_all(path.parent) == [1, 2, 3]
+
+
+async def test_the_files_own_last_line_rules_over_the_cursor(path: Path, database: Path) -> None:
+    path.parent.mkdir()
+    async with opened(database) as store:
+        await commit(store, 10)
+        lines = await stored_lines(store)
+        for cursor, kept in [(2, 7), (7, 2), (0, 10)]:
+            await store.save_cursor(Cursor("file", cursor, ""))
+            write_lines(path, lines[:kept])
+            await tell_all(store, path)
+            assert path.read_bytes() == b"".join(lines)
+
+
+async def test_a_deleted_file_begins_after_what_was_told(
+    path: Path, database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(database) as store:
+        await commit(store, 5)
+        await tell_all(store, path)
+        path.unlink()
+        await commit(store, 3)
+        await tell_all(store, path)
+        assert told(path) == [6, 7, 8]
+    assert len(errors(caplog, "is gone: a new one begins after event 5; those up to it were told before")) == 1
+
+
+async def test_an_emptied_file_goes_on_after_what_was_told(path: Path, database: Path) -> None:
+    async with opened(database) as store:
+        await commit(store, 5)
+        await tell_all(store, path)
+        os.truncate(path, 0)
+        await commit(store, 1)
+        await tell_all(store, path)
+        assert told(path) == [6]
+
+
+async def test_events_deleted_before_they_were_told_are_named(
+    path: Path, database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(database) as store:
+        await commit(store, 10)
+    await prune(database, 4)
+    async with opened(database) as store:
+        await tell_all(store, path)
+        assert told(path) == exactly(10, first=5)
+    assert len(errors(caplog, "events 1 to 4 were deleted by retention before they were told")) == 1
+
+
+async def prune(database: Path, until: int) -> None:
+    connection = sqlite3.connect(database)
+    with connection:
+        connection.execute("DELETE FROM events WHERE seq <= ?", (until,))
+    connection.close()

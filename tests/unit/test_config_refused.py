@@ -1,0 +1,292 @@
+"""Configurations that are refused: one case a line, each with the key and the words it is refused with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pollerd.config import ConfigError, Problem
+from tests.unit.config_kit import Load, loader
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Load:
+    return loader(tmp_path)
+
+
+def problems(read: Load, text: str, **options: Any) -> tuple[Problem, ...]:
+    with pytest.raises(ConfigError) as caught:
+        read(text, **options)
+    return caught.value.problems
+
+
+REFUSED = [
+    ("an unknown table has a near name", "[limit]", "limit", "is not a key here; did you mean limits?"),
+    ("an unknown key has a near name", "[log]\nlevle = 1", "log.levle", "did you mean level?"),
+    (
+        "a key of another table is sent there",
+        "[accounts.default]\nmax_connections = 3",
+        "accounts.default.max_connections",
+        "did you mean [accounts.default.limits] max_connections?",
+    ),
+    ("a key that resembles nothing has no hint", "zzzzzz = 1", "zzzzzz", "is not a key here"),
+    ("a key with a bracket is quoted", '[log]\n"a[" = 1', 'log."a["', "is not a key here"),
+    ("a key that is not printable is escaped", '"a\\n" = 1', '"a\\n"', "is not a key here"),
+    ("true is no number", "[limits]\nmax_connections = true", "limits.max_connections", "= true: must be a whole"),
+    ("true is no rate", "[limits]\nrequests_per_second = true", "limits.requests_per_second", "= true: must be a"),
+    ("true is no duration", "[limits]\ntimeout = true", "limits.timeout", "= true: must be a duration"),
+    ("a balance is finite", "[credit]\nwarn_below = inf", "credit.warn_below", "must be a finite number"),
+    ("a balance is a number", "[credit]\nwarn_below = nan", "credit.warn_below", "must be a finite number"),
+    ("41 connections are too many", "[limits]\nmax_connections = 41", "limits.max_connections", "from 1 to 40"),
+    ("no connection is too few", "[limits]\nmax_connections = 0", "limits.max_connections", "from 1 to 40"),
+    ("2.0 is no whole number", "[limits]\nmax_connections = 2.0", "limits.max_connections", "whole number"),
+    ("no requests is no rate", "[limits]\nrequests_per_second = 0", "limits.requests_per_second", "above 0"),
+    ("nan is no rate", "[limits]\nrequests_per_second = nan", "limits.requests_per_second", "= nan: must be"),
+    ("inf is no rate", "[limits]\nrequests_per_second = inf", "limits.requests_per_second", "to 10000"),
+    (
+        "a number too large for a float is refused",
+        f"[limits]\nrequests_per_second = 1{'0' * 400}",
+        "limits.requests_per_second",
+        "a number of more than 60 digits: must be",
+    ),
+    ("a duration needs a unit", '[limits]\ntimeout = "15"', "limits.timeout", 'such as "250ms"'),
+    ("a duration is not negative", "[backoff]\nmin_interval = -1", "backoff.min_interval", "from 10ms"),
+    ("an interval of zero would be a flood", '[backoff]\nmin_interval = "0s"', "backoff.min_interval", "10ms"),
+    ("a duration has no blank", '[limits]\ntimeout = "15 s"', "limits.timeout", '= "15 s"'),
+    ("other scripts' digits are no digits", '[limits]\ntimeout = "\u0661\u0665s"', "limits.timeout", "such as"),
+    ("a date is no duration", "[limits]\ntimeout = 2026-01-01", "limits.timeout", "= 2026-01-01: must be"),
+    ("a word has to be one of the list", '[log]\nlevel = "warn"', "log.level", 'did you mean "warning"?'),
+    ("words are in lower case", '[backoff]\npolicy = "Adaptive"', "backoff.policy", 'did you mean "adaptive"?'),
+    ("yes is not true", '[log]\nshow_msisdn = "yes"', "log.show_msisdn", "must be true or false"),
+    (
+        "the least interval is not above the greatest",
+        '[backoff]\nmin_interval = "2h"',
+        "backoff.min_interval",
+        'must be at most max_interval, which is "1h"',
+    ),
+    (
+        "the blame goes to the key that was written",
+        '[backoff]\nmax_interval = "1s"',
+        "backoff.max_interval",
+        'must be at least min_interval, which is "2s"',
+    ),
+    (
+        "a grace longer than the end makes no sense",
+        '[backoff]\nnot_found_grace = "2h"\ngive_up_after = "1h"',
+        "backoff.not_found_grace",
+        "must be at most give_up_after",
+    ),
+    ("an account is a table", '[accounts]\ntoken = "hunter2"', "accounts.token", "must be a table: [accounts.token]"),
+    ("an account's name is plain", '[accounts."a b"]', 'accounts."a b"', "letters, digits"),
+    ("a URL has a scheme", '[accounts.default]\nbase_url = "gatewayapi.com"', "accounts.default.base_url", "URL"),
+    ("ftp is no gateway", '[accounts.default]\nbase_url = "ftp://x"', "accounts.default.base_url", "such as"),
+    (
+        "the path is added by itself",
+        '[accounts.default]\nbase_url = "https://gatewayapi.com/rest"',
+        "accounts.default.base_url",
+        "must end after the host",
+    ),
+    (
+        "the newer API cannot be polled",
+        '[accounts.default]\nbase_url = "https://messaging.gatewayapi.eu"',
+        "accounts.default.base_url",
+        'no way to read a status; did you mean "https://gatewayapi.eu"?',
+    ),
+    ("a port is a number", '[accounts.default]\nbase_url = "http://x:y"', "accounts.default.base_url", "URL"),
+    ("brackets must close", '[accounts.default]\nbase_url = "http://[::1"', "accounts.default.base_url", "URL"),
+    ("SOCKS is not HTTP", '[accounts.default]\nproxy = "socks5://p"', "accounts.default.proxy", "SOCKS"),
+    (
+        "there is one token, not two",
+        '[accounts.default]\ntoken_env = "T"\ntoken_file = "t"',
+        "accounts.default.token_env",
+        "must be left away, token_file is given already",
+    ),
+    (
+        "a user name is no part of a token",
+        '[accounts.default]\nusername = "bob"',
+        "accounts.default.username",
+        'belongs to auth = "basic", but auth is "token"',
+    ),
+    (
+        "basic needs a user name",
+        '[accounts.default]\nauth = "basic"\npassword = "x"',
+        "accounts.default.username",
+        "is missing",
+    ),
+    (
+        "a user name cannot hold a colon",
+        '[accounts.default]\nauth = "basic"\nusername = "a:b"\npassword = "x"',
+        "accounts.default.username",
+        "colon",
+    ),
+    ("oauth1 needs a key", '[accounts.default]\nauth = "oauth1"\nsecret = "x"', "accounts.default.key", "is missing"),
+    (
+        "a variable's name is not a token",
+        '[accounts.default]\ntoken_env = "not-a-name"',
+        "accounts.default.token_env",
+        "must be the name of an environment variable",
+    ),
+    ("rights are octal text", "[outputs.socket]\nmode = 660", "outputs.socket.mode", 'such as "0660"'),
+    ("9 is no octal digit", '[outputs.socket]\nmode = "0690"', "outputs.socket.mode", "octal"),
+    (
+        "a socket's path has 107 bytes",
+        f'[control]\nsocket = "/run/{"x" * 103}"',
+        "control.socket",
+        "at most 107 bytes",
+    ),
+    (
+        "one path has one purpose",
+        '[store]\npath = "x"\n[outputs.file]\npath = "./a/../x"',
+        "outputs.file.path",
+        "is the path of store.path as well",
+    ),
+    (
+        "the events do not go where the token is",
+        '[accounts.default]\ntoken_file = "t"\n[outputs.file]\npath = "t"',
+        "accounts.default.token_file",
+        "is the path of outputs.file.path as well",
+    ),
+    (
+        "the database does not overwrite its configuration",
+        '[store]\npath = "pollerd.toml"',
+        "store.path",
+        "is the path of the configuration file as well",
+    ),
+    ("a path is not empty", '[store]\npath = ""', "store.path", "must not be empty"),
+    ("a path has no zero byte", '[store]\npath = "a\\u0000b"', "store.path", "control characters"),
+    ("an output is a table", 'outputs.file = "x"', "outputs.file", "must be a table: [outputs.file]"),
+]
+
+
+@pytest.mark.parametrize(("sentence", "text", "key", "words"), REFUSED, ids=[case[0] for case in REFUSED])
+def test_refused(read: Load, sentence: str, text: str, key: str, words: str) -> None:
+    (problem,) = problems(read, text)
+    assert problem.key == key, sentence
+    assert words in str(problem), sentence
+    assert "\n" not in str(problem)
+
+
+LATER = [
+    ("metrics listen on host and port", '[metrics]\nlisten = "9464"', "metrics.listen", '"HOST:PORT"'),
+    ("a port ends at 65535", '[web]\nlisten = "localhost:70000"', "web.listen", '"HOST:PORT"'),
+    ("a webhook needs its URL", "[outputs.webhook]", "outputs.webhook.url", "is missing"),
+    (
+        "a public address must be wanted",
+        '[outputs.webhook]\nurl = "http://8.8.8.8/"',
+        "outputs.webhook.url",
+        "allow_remote = true",
+    ),
+    (
+        "a route says what it takes",
+        '[outputs.webhook]\nurl = "http://[::1]/"\n[[outputs.webhook.routes]]\nurl = "http://localhost/"',
+        "outputs.webhook.routes[0]",
+        "userref_prefix, account or both",
+    ),
+    (
+        "a route's account exists",
+        '[outputs]\nwebhook = {url = "http://10.0.0.1", routes = [{url = "http://localhost/", account = "eu"}]}',
+        "outputs.webhook.routes[0].account",
+        "is not the name of an account",
+    ),
+    ("routes are an array", '[outputs.webhook]\nurl = "http://x/"\nroutes = 1', "outputs.webhook.routes", "[[outputs"),
+    ("a command is an array", '[outputs.exec]\ncommand = "ls -l"', "outputs.exec.command", "array of texts"),
+    ("a command is not empty", "[outputs.exec]\ncommand = []", "outputs.exec.command", "array of texts"),
+    ("a source needs a query", '[[sources.sqlite]]\npath = "x.db"', "sources.sqlite[0].query", "is missing"),
+    (
+        "the own database is no source",
+        '[store]\npath = "x.db"\n[[sources.sqlite]]\npath = "x.db"\nquery = "SELECT 1"',
+        "sources.sqlite[0].path",
+        "is the path of store.path as well",
+    ),
+    (
+        "the second target is counted",
+        '[[outputs.sqlite]]\npath = "x"\nstatement = "UPDATE a"\n[[outputs.sqlite]]\npath = "y"',
+        "outputs.sqlite[1].statement",
+        "is missing",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sentence", "text", "key", "words"), LATER, ids=[case[0] for case in LATER])
+def test_refused_in_tables_of_later_features(read: Load, sentence: str, text: str, key: str, words: str) -> None:
+    (problem,) = problems(read, text, not_yet=frozenset())
+    assert problem.key == key, sentence
+    assert words in str(problem), sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metrics", '[metrics]\nlisten = "127.0.0.1:1"'),
+        ("web", '[web]\nlisten = "127.0.0.1:1"'),
+        ("sources", '[[sources.sqlite]]\npath = "x"\nquery = "SELECT 1"'),
+        ("outputs.webhook", '[outputs.webhook]\nurl = "http://localhost/"'),
+        ("outputs.exec", '[outputs.exec]\ncommand = ["true"]'),
+        ("outputs.sqlite", '[[outputs.sqlite]]\npath = "x"\nstatement = "UPDATE a"'),
+    ],
+)
+def test_a_feature_that_is_not_there_is_refused_by_name(read: Load, name: str, text: str) -> None:
+    (problem,) = problems(read, text, not_yet=frozenset({name}))
+    assert (problem.key, problem.expected) == (name, "is not available in this version; remove this table")
+    assert read(text, not_yet=frozenset()).warnings == ()
+
+
+def test_ten_mistakes_are_named_in_one_go_in_the_order_of_the_file(read: Load) -> None:
+    text = """\
+[accounts.default]
+bas_url = "https://gatewayapi.com"
+auth = "tokn"
+[limits]
+requests_per_second = -1
+max_connections = 400
+timeout = "soon"
+[backoff]
+policy = 7
+min_interval = "2h"
+[outputs.socket]
+mode = "rw"
+[log]
+show_msisdn = 1
+colour = true
+"""
+    found = problems(read, text, secrets=True)
+    assert [(problem.key, problem.line) for problem in found] == [
+        ("accounts.default.bas_url", 2),
+        ("accounts.default.auth", 3),
+        ("limits.requests_per_second", 5),
+        ("limits.max_connections", 6),
+        ("limits.timeout", 7),
+        ("backoff.policy", 9),
+        ("backoff.min_interval", 10),
+        ("outputs.socket.mode", 12),
+        ("log.show_msisdn", 14),
+        ("log.colour", 15),
+    ]
+    assert found[0].near == "base_url"
+    assert str(found[3]).endswith("pollerd.toml:6: limits.max_connections = 400: must be a whole number from 1 to 40")
+
+
+def test_broken_toml_is_one_problem_with_its_line(read: Load) -> None:
+    (problem,) = problems(read, "[log]\nlevel = = 1\n[limits]\nmax_connections = 400\n")
+    assert problem.line == 2
+    assert "is not valid TOML" in str(problem)
+
+
+def test_lines_are_found_below_texts_of_many_lines_and_in_arrays_of_tables(read: Load) -> None:
+    text = '''\
+[[sources.sqlite]]
+path = "a.db"
+query = """
+SELECT id
+every = 7
+"""
+every = -1
+[[sources.sqlite]]
+path = "b.db"
+query = "SELECT 1"
+every = "x"
+'''
+    found = [(problem.key, problem.line) for problem in problems(read, text, not_yet=frozenset())]
+    assert found == [("sources.sqlite[0].every", 7), ("sources.sqlite[1].every", 11)]

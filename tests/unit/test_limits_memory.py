@@ -1,0 +1,126 @@
+"""What an account's limiter keeps over a restart and a step of the clock, whom it wakes, and that it stays sound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pollerd import event as events
+from pollerd.model import Outcome
+from pollerd.ports import AccountState
+from tests.unit.limits_kit import GOOD, UNAUTHORIZED, Bench, outcomes
+
+
+def test_a_hold_outlives_a_restart() -> None:
+    before = Bench()
+    before.ask(UNAUTHORIZED)
+    before.clock.move(100.0)
+    state = before.states[-1]
+    before.clock.seconds = 5.0
+    after = Bench(restored=state, clock=before.clock)
+    assert after.limiter.held == state
+    assert after.limiter.held_total == pytest.approx(100.0), "the time between counts as held"
+    assert after.ask(UNAUTHORIZED) == 0.0, "the first probe goes out at once"
+    assert after.types == [], "and the hold is not told again"
+    after.ask(GOOD)
+    assert after.types == [events.ACCOUNT_RECOVERED]
+    assert after.states[-1].held_total == pytest.approx(after.limiter.held_total)
+
+
+def test_what_else_is_known_of_the_account_is_kept() -> None:
+    known = AccountState("default", held_total=50.0, credit=12.5, currency="DKK", credit_low=True)
+    bench = Bench(restored=known)
+    bench.ask(UNAUTHORIZED)
+    bench.clock.move(10.0)
+    bench.ask(GOOD)
+    end = bench.states[-1]
+    assert msgspec.structs.replace(end, held_total=50.0) == known
+    assert end.held_total > 60.0
+
+
+def test_held_time_adds_up_over_holds() -> None:
+    bench = Bench()
+    assert bench.limiter.held_total == 0.0
+    for _ in range(3):
+        bench.ask(UNAUTHORIZED)
+        bench.clock.move(100.0)
+        bench.ask(GOOD)
+    assert bench.limiter.held_total == pytest.approx(300.0)
+    bench.clock.move(100.0)
+    assert bench.limiter.held_total == pytest.approx(300.0)
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0])
+def test_a_step_of_the_wall_clock_moves_nothing(step: float) -> None:
+    bench = Bench()
+    bench.ask(UNAUTHORIZED)
+    wait, total = bench.limiter.delay(), bench.limiter.held_total
+    bench.clock.wall += step
+    assert bench.limiter.delay() == wait
+    assert bench.limiter.held_total == total
+    bench.ask(GOOD)
+    bench.clock.wall += step
+    assert bench.limiter.delay() <= 1.0
+    assert bench.limiter.held_total == pytest.approx(wait)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda bench: bench.report(UNAUTHORIZED),
+        lambda bench: bench.limiter.abandon(),
+    ],
+)
+async def test_who_waits_for_a_change_hears_of_it(change: Callable[[Bench], object]) -> None:
+    bench = Bench()
+    bench.send(1)
+    waiting = asyncio.ensure_future(bench.limiter.changed())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    change(bench)
+    await asyncio.wait_for(waiting, 5.0)
+
+
+async def test_the_end_of_a_hold_and_new_credentials_are_changes() -> None:
+    bench = Bench()
+    bench.ask(UNAUTHORIZED)
+    for change in (bench.limiter.credentials_changed, lambda: bench.ask(GOOD)):
+        waiting = asyncio.ensure_future(bench.limiter.changed())
+        await asyncio.sleep(0)
+        change()
+        await asyncio.wait_for(waiting, 5.0)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 5), st.lists(outcomes, max_size=6), st.floats(0.0, 120.0)), max_size=30))
+def test_whatever_happens_it_stays_sound(turns: list[tuple[int, list[Outcome], float]]) -> None:
+    """Held and recovered alternate but for a new reason, totals never fall, and asking is possible again in time."""
+    bench = Bench()
+    total, under_way, held = 0.0, 0, False
+    for wanted, answers, pause in turns:
+        for _ in range(wanted):
+            if bench.limiter.delay() == 0.0:
+                bench.limiter.take()
+                under_way += 1
+        for outcome in answers[:under_way]:
+            before = len(bench.told)
+            bench.report(outcome)
+            under_way -= 1
+            for body in bench.told[before:]:
+                assert held or isinstance(body, events.Held)
+                held = isinstance(body, events.Held)
+            assert held == (bench.limiter.held is not None)
+        bench.clock.move(pause)
+        assert bench.limiter.held_total >= total - 1e-6
+        total = bench.limiter.held_total
+        assert 0.0 <= bench.limiter.delay() <= 3605.0
+        assert 0.1 - 1e-9 <= bench.limiter.rate <= 10.0
+    for _ in range(under_way):
+        bench.report(GOOD)
+    bench.ask(GOOD)
+    assert bench.limiter.held is None
