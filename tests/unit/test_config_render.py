@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from pollerd.config import NOT_YET, Config, effective_toml, load, starter_toml
 from pollerd.config.loader import build
 from pollerd.config.place import Place
+from pollerd.config.problem import mask_url
 from pollerd.config.reader import Report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +98,36 @@ def test_what_is_shown_loads_again_as_the_same_configuration(tmp_path: Path, tex
     assert [account.limits for account in second.accounts.values()] == [
         account.limits for account in first.accounts.values()
     ]
+
+
+def test_a_webhooks_url_is_shown_without_what_may_be_a_key(tmp_path: Path) -> None:
+    text = """
+[accounts.default]
+[outputs.webhook]
+url = "http://localhost:1/hook?key=first-secret"
+[[outputs.webhook.routes]]
+account = "default"
+url = "http://localhost:2/hook?a=1&key=second-secret"
+"""
+    shown = effective_toml(read(tmp_path / "a.toml", text))
+    webhook = tomllib.loads(shown)["outputs"]["webhook"]
+    assert webhook["url"] == "http://localhost:1/hook?***"
+    assert webhook["routes"][0]["url"] == "http://localhost:2/hook?***"
+    assert "secret" not in shown
+
+
+URLS = [
+    ("a plain URL stays", "http://localhost/a/b", "http://localhost/a/b"),
+    ("the query goes whole", "http://localhost/?a=1&b=2", "http://localhost/?***"),
+    ("user and password go", "http://bob:pass@localhost/", "http://***@localhost/"),
+    ("a lone user, who may be a key, goes too", "http://key@localhost/", "http://***@localhost/"),
+    ("both", "https://bob:pass@localhost/x?k=v", "https://***@localhost/x?***"),
+]
+
+
+@pytest.mark.parametrize(("sentence", "url", "shown"), URLS, ids=[case[0] for case in URLS])
+def test_mask_url(sentence: str, url: str, shown: str) -> None:
+    assert mask_url(url) == shown, sentence
 
 
 def test_every_key_that_is_taken_is_shown(tmp_path: Path) -> None:
