@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -58,7 +58,7 @@ def diff(before: tuple[Recipient, ...], after: tuple[Recipient, ...]) -> Diff:
     """Compare what is stored with what the gateway shows.
 
     A final state is kept whatever is shown after it. A recipient that an answer leaves out keeps its state. The same
-    number twice in one message is two recipients, told apart by order.
+    number twice in one message is two recipients: each goes with what is shown in its state, else by order.
     """
     if before == after:
         return Diff(before, ())
@@ -66,7 +66,7 @@ def diff(before: tuple[Recipient, ...], after: tuple[Recipient, ...]) -> Diff:
         return found
     known = dict(_numbered(before))
     changes: list[Change] = []
-    for key, shown in _numbered(after):
+    for key, shown in _numbered(_in_place(before, after)):
         had = known.get(key)
         previous = had.status if had is not None else None
         if lifecycle.follows(previous, shown.status):
@@ -87,7 +87,8 @@ def _aligned(before: tuple[Recipient, ...], after: tuple[Recipient, ...]) -> Dif
     for place, (had, shown) in enumerate(zip(before, after, strict=True)):
         if had == shown:
             continue
-        if had.msisdn != shown.msisdn:
+        if had.msisdn != shown.msisdn or (lifecycle.is_final(had.status) and had.status != shown.status):
+            # Not the same order, or the same number twice and the two have changed places.
             return None
         if lifecycle.follows(had.status, shown.status):
             changes.append(Change(shown, had.status))
@@ -95,6 +96,31 @@ def _aligned(before: tuple[Recipient, ...], after: tuple[Recipient, ...]) -> Dif
         elif not lifecycle.is_final(had.status):
             kept[place] = shown
     return Diff(tuple(kept), tuple(changes))
+
+
+def _in_place(before: tuple[Recipient, ...], after: tuple[Recipient, ...]) -> tuple[Recipient, ...]:
+    """`after` with the entries of a number that is there more than once in the order that they had before."""
+    counts = Counter(recipient.msisdn for recipient in after)
+    if len(counts) == len(after):
+        return after
+    had: defaultdict[int, list[Recipient]] = defaultdict(list)
+    shown: defaultdict[int, list[Recipient]] = defaultdict(list)
+    for recipient in before:
+        had[recipient.msisdn].append(recipient)
+    for recipient in after:
+        shown[recipient.msisdn].append(recipient)
+    ordered = {msisdn: iter(_matched(had[msisdn], entries)) for msisdn, entries in shown.items()}
+    return tuple(next(ordered[recipient.msisdn]) for recipient in after)
+
+
+def _matched(before: list[Recipient], after: list[Recipient]) -> list[Recipient]:
+    in_state: defaultdict[str, deque[int]] = defaultdict(deque)
+    for place, shown in enumerate(after):
+        in_state[shown.status].append(place)
+    places = [in_state[had.status].popleft() if in_state[had.status] else None for had in before[: len(after)]]
+    taken = set(places)
+    left = deque(shown for place, shown in enumerate(after) if place not in taken)
+    return [after[place] if place is not None else left.popleft() for place in places] + list(left)
 
 
 def _numbered(recipients: tuple[Recipient, ...]) -> Iterator[tuple[tuple[int, int], Recipient]]:
