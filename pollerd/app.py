@@ -31,6 +31,7 @@ from pollerd.steps import CLOCK, ClockWatch, catch_up, clock_note
 from pollerd.store.lock import Ownership
 from pollerd.store.store import Store
 from pollerd.systemd import Notifier, feed, watchdog_interval
+from pollerd.vault import Vault
 from pollerd.wake import Wake
 from pollerd.wiring import (
     Core,
@@ -53,8 +54,12 @@ CREDENTIALS: Final = 2.0
 class App:
     """One daemon. Several may live in one process, each on its own database."""
 
-    def __init__(self, config: Config, *, notifier: Notifier | None = None) -> None:
+    def __init__(
+        self, config: Config, *, notifier: Notifier | None = None, secrets: logs.Secrets | None = None
+    ) -> None:
+        """`secrets` are those masked in the log: a secret that is replaced while the daemon runs is added to them."""
         self.config = config
+        self._vault = Vault(config.secret_sources(), secrets or logs.Secrets())
         self.started = asyncio.Event()
         self.lanes: dict[str, Lane] = {}
         self._notifier = notifier or Notifier(None)
@@ -69,6 +74,7 @@ class App:
     def reload(self) -> None:
         """SIGHUP: reopen outputs, read secrets again."""
         self._notifier.reloading()
+        self._vault.look()
         if self._relay is not None:
             self._relay.reopen()
         if self._control is not None:
@@ -85,10 +91,11 @@ class App:
         DurabilityError when the disk cannot be trusted, and other PollerdErrors for what cannot be opened.
         """
         self.config.resolve_secrets()
+        self._vault.look()
         async with AsyncExitStack() as stack:
-            warnings = stack.enter_context(make_warnings(self.config).listening())
+            warnings = stack.enter_context(make_warnings(self.config, self._vault.secrets).listening())
             core = await self._open(stack)
-            outputs = make_outputs(self.config, core.store, core.clock)
+            outputs = make_outputs(self.config, core.store, core.clock, self._vault.secrets.protect)
             for output in outputs:
                 if isinstance(output, Preparing):
                     await output.prepare(core.store)
@@ -122,14 +129,14 @@ class App:
     async def _serve(self, core: Core, relay: Relay, outputs: Sequence[Output], warnings: WarnLog) -> None:
         pollers = {name: lane.poller for name, lane in self.lanes.items()}
         intake = Intake(core.store, core.committer, pollers, core.clock)
+        sources = make_sources(self.config, core.store, core.clock, intake.poke)
         control = self._control = make_control(
-            self.config, core, pollers, intake, health=lambda: relay.health, warnings=warnings
+            self.config, core, pollers, intake, health=lambda: relay.health, sources=sources, warnings=warnings
         )
         await control.start()
         balances = make_balance_jobs(self.config, self.lanes, await core.store.accounts(), core)
         counted = Job("statistics", 60.0, Snapshot(core.statistics, core.committer, NOTE))
         housekeeping = Housekeeping((*standard_jobs(self._house(core, relay, pollers)), *balances, counted))
-        sources = make_sources(self.config, core.store, core.clock, intake.poke)
         watch = ClockWatch(core.clock, core.store, core.committer, pollers.values(), housekeeping.clock_stepped)
         async with asyncio.TaskGroup() as group:
 
@@ -200,6 +207,7 @@ class App:
     async def _watch_credentials(self) -> None:
         while True:
             await asyncio.sleep(CREDENTIALS)
+            self._vault.look()
             for lane in self.lanes.values():
                 _refresh(lane)
 
@@ -258,10 +266,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 async def _run(config: Config) -> None:
     secrets = logs.setup(config.log.level, config.log.format, config.log.show_msisdn)
-    config.resolve_secrets()
-    for source in config.secret_sources():
-        secrets.protect(source.read().reveal())
-    app = App(config, notifier=Notifier.from_environment())
+    app = App(config, notifier=Notifier.from_environment(), secrets=secrets)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, app.stop)
     loop.add_signal_handler(signal.SIGINT, app.stop)

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import msgspec
 
 from pollerd.backoff import Metrics, Policy
-from pollerd.ports import AccountState, Clock, OutputHealth
+from pollerd.ports import AccountState, Clock, OutputHealth, SourceHealth
 from pollerd.status.document import DeliveryDocument
 from pollerd.status.pulse import Beat, Pulse
 from pollerd.status.statistics import Statistics
@@ -124,6 +124,7 @@ class Sight(msgspec.Struct, frozen=True):
     uptime: float
     accounts: tuple[AccountSight, ...]
     outputs: tuple[OutputSight, ...]
+    sources: tuple[SourceHealth, ...]
     overview: Overview
     last_seq: int
     database_size: int
@@ -152,6 +153,7 @@ class Parts(msgspec.Struct, frozen=True):
     bounds: Mapping[str, Bounds]
     statistics: Statistics
     outputs: Callable[[], Sequence[OutputHealth]]
+    sources: Callable[[], Sequence[SourceHealth]]
     stuck: Callable[[], str | None]
 
 
@@ -195,6 +197,7 @@ class Census:
             uptime=self.uptime,
             accounts=tuple(self._account(name, poller, stored) for name, poller in parts.pollers.items()),
             outputs=tuple(self._outputs(overview)),
+            sources=tuple(parts.sources()),
             overview=overview,
             last_seq=parts.log.last,
             database_size=_size(parts.log.path),

@@ -22,17 +22,17 @@ from pollerd.control.documents import status_document
 from pollerd.intake import Intake
 from pollerd.logs import Cleaner, Secrets
 from pollerd.poller import Poller
-from pollerd.ports import OutputHealth
+from pollerd.ports import OutputHealth, SourceHealth
 from pollerd.progress import Progress
+from pollerd.sources import SqliteSource
 from pollerd.status.document import StatusDocument
 from pollerd.store.reading import Reading
 from pollerd.web import WebRoom, application
 from pollerd.wiring import Core
 
 
-def make_warnings(config: Config) -> WarnLog:
-    """What remembers the last warnings. Raises ConfigError for secrets that cannot be read."""
-    secrets = Secrets(source.read().reveal() for source in config.secret_sources())
+def make_warnings(config: Config, secrets: Secrets) -> WarnLog:
+    """What remembers the last warnings, with `secrets` masked in them."""
     return WarnLog(Cleaner(secrets, show_msisdn=config.log.show_msisdn))
 
 
@@ -49,6 +49,7 @@ def make_control(
     intake: Intake,
     *,
     health: Callable[[], Sequence[OutputHealth]],
+    sources: Sequence[SqliteSource],
     warnings: WarnLog,
 ) -> ControlServer:
     """The control socket and, where configured, the metrics' own port. To be made in the running loop."""
@@ -63,6 +64,7 @@ def make_control(
         bounds={name: Bounds(found.requests_per_second, found.max_connections) for name, found in limits.items()},
         statistics=core.statistics,
         outputs=health,
+        sources=lambda: [SourceHealth(source.name, source.trouble) for source in sources],
         stuck=make_progress(config, core, pollers).stuck,
     )
     room = ControlRoom(
@@ -77,7 +79,7 @@ def make_control(
     return ControlServer(
         room,
         None if socket is None else SocketDoor(socket, MODE),
-        None if listen is None else PortDoor(listen),
+        listen,
         None if config.web is None else _pages(config, config.web, room, core, reading),
     )
 

@@ -31,6 +31,10 @@ class StoreError(PollerdError):
     """The database cannot be used as it is (damaged, too new, not writable)."""
 
 
+class StoreForbiddenError(StoreError):
+    """This user may not use the database as the call needs it; another user may, the daemon's above all."""
+
+
 class StoreUnavailableError(StoreError):
     """The database cannot be written for now (disk full, locked by others); the same call may work later."""
 

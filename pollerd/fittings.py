@@ -25,8 +25,8 @@ _FIRST_BALANCE: Final = 5.0
 """Seconds after the start until balances are read first."""
 
 
-def make_outputs(config: Config, store: Store, clock: Clock) -> list[Output]:
-    """The outputs that the configuration names."""
+def make_outputs(config: Config, store: Store, clock: Clock, protect: Callable[[str], None]) -> list[Output]:
+    """The outputs that the configuration names; `protect` is told every secret that they read later."""
     wanted = config.outputs
     outputs: list[Output] = []
     if wanted.file is not None:
@@ -38,29 +38,39 @@ def make_outputs(config: Config, store: Store, clock: Clock) -> list[Output]:
         from pollerd.outputs.webhook import WebhookOutput
 
         book = Deliveries(store)
-        outputs.append(WebhookOutput(wanted.webhook, book, clock, keep_parked=config.store.keep_finished))
+        kept = config.store.keep_finished
+        outputs.append(WebhookOutput(wanted.webhook, book, clock, keep_parked=kept, protect=protect))
     if wanted.exec is not None:
         outputs.append(ExecOutput(wanted.exec.command, _environment(config)))
     names: Counter[str] = Counter()
     for output in wanted.sqlite:
-        # By path, so that a place stays with its database when others are added or removed before it.
-        name = f"sqlite {output.path}"
-        names[name] += 1
-        numbered = name if names[name] == 1 else f"{name} {names[name]}"
-        outputs.append(SqliteOutput(output.path, output.statement, name=numbered))
+        name = _numbered(names, f"sqlite {output.path}")
+        outputs.append(SqliteOutput(output.path, output.statement, name=name))
     return outputs
 
 
+def _numbered(names: Counter[str], name: str) -> str:
+    """By path, so that a place stays with its database when others are added or removed before it."""
+    names[name] += 1
+    return name if names[name] == 1 else f"{name} {names[name]}"
+
+
 def _environment(config: Config) -> dict[str, str]:
-    """The environment for programs that are not ours."""
-    variables = (source.variable for source in config.secret_sources() if isinstance(source, EnvSecret))
-    return clean_environment(os.environ, variables)
+    """The environment for programs that are not ours. Raises ConfigError for secrets that cannot be read."""
+    sources = config.secret_sources()
+    variables = [source.variable for source in sources if isinstance(source, EnvSecret)]
+    return clean_environment(os.environ, variables, [source.read().reveal() for source in sources])
 
 
 def make_sources(config: Config, store: Store, clock: Clock, poke: Callable[[], None]) -> list[SqliteSource]:
     """The sources of ids that the configuration names; `poke` makes the intake look."""
-    inlet = Inlet(store, clock.now, poke)
-    return [SqliteSource(source.path, source.query, source.every, inlet.take) for source in config.sources]
+    sources = []
+    names: Counter[str] = Counter()
+    for source in config.sources:
+        name = _numbered(names, f"sqlite {source.path}")
+        inlet = Inlet(name, store, clock.now, poke)
+        sources.append(SqliteSource(name, source.path, source.query, source.every, inlet))
+    return sources
 
 
 def make_balance_jobs(

@@ -136,6 +136,13 @@ class OutputHealth(msgspec.Struct, frozen=True):
     readers: int | None = None
 
 
+class SourceHealth(msgspec.Struct, frozen=True):
+    """One source of ids at a glance: the trouble it is in (empty when well)."""
+
+    name: str
+    trouble: str = ""
+
+
 class Output(Protocol):
     """Something that tells events. It keeps its own place and holds up nobody."""
 

@@ -39,7 +39,7 @@ def picture(look: Look, width: int, height: int | None = None) -> RenderableType
     parts += [*facts, screen.plain("")]
     groups = _groups(seen, _BAR if width >= _WIDE else _SHORT_BAR)
     parts.append(groups)
-    tail = [*_accounts(look), *_outputs(look), *_log(look)]
+    tail = [*_accounts(look), *_outputs(look), *_sources(look), *_log(look)]
     used = 4 + len(parts) + _lines(seen) + len(tail)
     room = _COUNTRIES if height is None else max(0, min(_COUNTRIES, height - used - 3))
     if (countries := _countries(seen, room, wide=width >= _WIDE)) is not None:
@@ -249,6 +249,19 @@ def _outputs(look: Look) -> list[Text]:
         if output.trouble:
             line.append(": ").append_text(screen.plain(shortened(output.trouble, 160), "red"))
         found.append(line)
+    return found
+
+
+def _sources(look: Look) -> list[Text]:
+    found = []
+    for source in look.document.sources:
+        if source.trouble:
+            said = screen.plain(shortened(source.trouble, 200), "red")
+            found.append(_fact("source", f"{source.name}: ", said))
+    waiting = look.document.undelivered
+    if waiting is not None and waiting.parked:
+        line = _fact("webhook", screen.plain(f"{_capped(waiting.parked)} parked", "red"), ", no attempt is left: ")
+        found.append(line.append_text(screen.plain("post again with pollerd retry --webhook", "bold")))
     return found
 
 

@@ -15,6 +15,7 @@ from pollerd.status.document import (
     MessageCounts,
     OutputDocument,
     StatusDocument,
+    UndeliveredDocument,
 )
 from pollerd.status.forecast import Load, forecast
 from pollerd.status.statistics import NOTE, Statistics
@@ -81,6 +82,7 @@ def look(config: Config, now: float) -> StatusDocument:
         ages=ages(overview.ages, AGE_SLOT, now),
         delivery=statistics.report(now) if counted is not None else None,
         requests_waiting=overview.requests,
+        undelivered=UndeliveredDocument(waiting=overview.waiting, parked=overview.parked),
     )
 
 

@@ -1,11 +1,8 @@
-"""`pollerd untrack`, `poll` and `retry`: requests to the owner of the database, done here when it has none."""
+"""`pollerd untrack`, `poll` and `retry`: requests to the owner of the database, and what became of them."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -13,7 +10,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import click
 
 from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_config, refuse_options
-from pollerd.errors import DatabaseBusyError, UnavailableError
 from pollerd.ids import IdError, parse_id
 from pollerd.model import State
 from pollerd.ports import RequestKind
@@ -21,13 +17,9 @@ from pollerd.terminal import screen
 from pollerd.terminal.text import counted, shortened
 
 if TYPE_CHECKING:
+    from pollerd.cli.desks import Desk
     from pollerd.config import Config
-    from pollerd.store.handover import Asked, Handover
     from pollerd.store.view import Standing
-
-PATIENCE: Final = 10.0
-"""Seconds that the daemon gets to do what is asked."""
-_LOOK: Final = 0.05
 
 _ids = click.argument("ids", nargs=-1, metavar="ID...", type=click.UNPROCESSED)
 
@@ -84,6 +76,7 @@ def untrack(*, ids: tuple[str, ...], as_json: bool, config_path: Path | None) ->
     """Stop following messages.
 
     Each ends with the event message.gave_up, reason "untracked". Exit code 1 when one was not followed at all.
+    A user who may not write the database asks the daemon, through its control socket.
     """
     return _ask(UNTRACK, ids, load_config(config_path), as_json=as_json)
 
@@ -95,7 +88,8 @@ def untrack(*, ids: tuple[str, ...], as_json: bool, config_path: Path | None) ->
 def poll(*, ids: tuple[str, ...], as_json: bool, config_path: Path | None) -> int:
     """Poll messages now, ahead of schedule. The account's limits still hold.
 
-    Without a daemon they become due at once, and are polled when it starts.
+    Without a daemon they become due at once, and are polled when it starts. A user who may not write the database asks
+    the daemon, through its control socket.
     """
     return _ask(POLL, ids, load_config(config_path), as_json=as_json)
 
@@ -107,7 +101,10 @@ def poll(*, ids: tuple[str, ...], as_json: bool, config_path: Path | None) -> in
 @json_option
 @config_option
 def retry(*, ids: tuple[str, ...], everything: bool, webhook: bool, as_json: bool, config_path: Path | None) -> int:
-    """Take up again what was given up: messages, or with --webhook events."""
+    """Take up again what was given up: messages, or with --webhook events.
+
+    A user who may not write the database asks the daemon, through its control socket.
+    """
     if everything + webhook + bool(ids) != 1:
         raise click.UsageError("Give ids, or --all, or --webhook.", click.get_current_context())
     config = load_config(config_path)
@@ -122,19 +119,24 @@ def _ask(wish: Wish, arguments: Sequence[str], config: Config, *, as_json: bool)
     refuse_options(arguments)
     if not arguments:
         raise click.UsageError("Missing argument 'ID...'.", click.get_current_context())
+    from pollerd.cli.desks import at_desk
+
     ids, verdicts = _parsed(arguments)
-    before = _standings(config, ids)
-    for message_id in ids:
-        if (verdict := _at_once(wish, message_id, before.get(message_id), config)) is not None:
-            verdicts.append(verdict)
-    decided = {verdict.id for verdict in verdicts}
-    wanted = [message_id for message_id in ids if message_id not in decided]
-    if wanted:
-        runs = _settle(config, wish.kind, wanted)
-        after = _standings(config, wanted)
-        verdicts += [_done(wish, message_id, after.get(message_id), runs=runs) for message_id in wanted]
+    verdicts += at_desk(config, lambda desk: _asked(desk, wish, ids, config))
     _tell(verdicts, as_json=as_json)
     return 1 if any(verdict.failed for verdict in verdicts) else 0
+
+
+def _asked(desk: Desk, wish: Wish, ids: Sequence[int], config: Config) -> list[Verdict]:
+    before = desk.standings(ids)
+    found = {message_id: _at_once(wish, message_id, before.get(message_id), config) for message_id in ids}
+    verdicts = [verdict for verdict in found.values() if verdict is not None]
+    wanted = [message_id for message_id, verdict in found.items() if verdict is None]
+    if wanted:
+        runs = desk.settle(wish.kind, wanted)
+        after = desk.standings(wanted)
+        verdicts += [_done(wish, message_id, after.get(message_id), runs=runs) for message_id in wanted]
+    return verdicts
 
 
 def _at_once(wish: Wish, message_id: int, found: Standing | None, config: Config) -> Verdict | None:
@@ -190,10 +192,9 @@ def _tell(verdicts: Sequence[Verdict], *, as_json: bool) -> None:
 
 
 def _retry_all(config: Config, *, as_json: bool) -> int:
-    before = _given_up(config)
-    if before:
-        _settle(config, RequestKind.RETRY_ALL, [None])
-    left = _given_up(config) if before else 0
+    from pollerd.cli.desks import at_desk
+
+    before, left = at_desk(config, _retried)
     if as_json:
         screen.write_json({"taken_up": max(0, before - left), "still_given_up": left})
     elif not before:
@@ -205,62 +206,10 @@ def _retry_all(config: Config, *, as_json: bool) -> int:
     return 1 if left else 0
 
 
-def _standings(config: Config, ids: Sequence[int]) -> dict[int, Standing]:
-    from pollerd.store.view import DatabaseMissingError, View
-
-    try:
-        with View.open(config.store.path) as view:
-            found = {message_id: view.standing(message_id) for message_id in ids}
-    except DatabaseMissingError:
-        return {}
-    return {message_id: standing for message_id, standing in found.items() if standing is not None}
-
-
-def _given_up(config: Config) -> int:
-    from pollerd.store.view import DatabaseMissingError, View
-
-    try:
-        with View.open(config.store.path) as view:
-            return view.count_gave_up()
-    except DatabaseMissingError:
-        return 0
-
-
-def _settle(config: Config, kind: RequestKind, ids: Sequence[int | None]) -> bool:
-    """Ask and wait until it is done; whether a daemon runs. Raises UnavailableError when the daemon does not do it."""
-    from pollerd.store.handover import Handover
-    from pollerd.store.lock import owner_pid
-
-    with Handover.open(config.store.path) as handover:
-        asked = handover.ask(kind, ids)
-        _wait(config, handover, asked)
-    return owner_pid(config.store.path) is not None
-
-
-def _wait(config: Config, handover: Handover, asked: Asked) -> None:
-    from pollerd.store.lock import owner_pid
-
-    deadline = time.monotonic() + PATIENCE
-    while handover.waiting(asked):
-        pid = owner_pid(config.store.path)
-        if pid is None:
-            _settle_ourselves(config)
-        elif time.monotonic() >= deadline:
-            raise UnavailableError(
-                f"the daemon (process {pid}) has not done it within {PATIENCE:.0f} s. The request stays in the "
-                "database and is done when the daemon gets to it; look at: pollerd status",
-            )
-        else:
-            time.sleep(_LOOK)
-
-
-def _settle_ourselves(config: Config) -> None:
-    from pollerd.app import settle_requests
-
-    # What matters is said by the command itself, in its own words.
-    logging.getLogger("pollerd").addHandler(logging.NullHandler())
-    try:
-        asyncio.run(settle_requests(config))
-    except DatabaseBusyError:
-        # Somebody was faster: a daemon that has just started, or another command. It does our request as well.
-        return
+def _retried(desk: Desk) -> tuple[int, int]:
+    """How many were given up before and are still."""
+    before = desk.given_up()
+    if not before:
+        return 0, 0
+    desk.retry_all()
+    return before, desk.given_up()

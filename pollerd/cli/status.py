@@ -165,6 +165,8 @@ def document(look: Look, config: Config) -> dict[str, object]:
         "late": [sentence.text for sentence in words.late(seen, look.now)],
         "accounts": [_account_document(account, config, look.now) for account in seen.accounts],
         "outputs": [_output_document(output, look.now) for output in seen.outputs],
+        "sources": msgspec.to_builtins(seen.sources),
+        "undelivered": msgspec.to_builtins(seen.undelivered),
         "events": {"last_seq": seen.database.last_seq, "pruned_seq": seen.database.pruned_seq},
         "requests_waiting": seen.requests_waiting,
         "database": {"path": seen.database.path, "bytes": seen.database.size, "trouble": seen.database.trouble},

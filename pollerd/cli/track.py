@@ -103,6 +103,9 @@ def track(
     IDs are the numbers that the send call answered. "-" reads them from standard input: one a line (blank lines and
     lines with # are skipped), or the send call's own JSON answers, {"ids": [...]}. An id that is followed already is
     no error; one that cannot be an id is refused by name while the rest is taken, and the exit code is 1.
+
+    A user who may not write the database hands them to the daemon, through its control socket. Messages that people
+    send to you (MO) cannot be followed: the gateway only pushes those.
     """
     refuse_options(ids)
     config = load_config(config_path)
@@ -110,16 +113,18 @@ def track(
     if userref is not None and not _storable(userref):
         raise click.BadParameter("it is not UTF-8 text.", param_hint="--userref")
     report = Report()
-    from pollerd.store.handover import Handover
+    from pollerd.cli.desks import Follower
 
-    with Handover.open(config.store.path) as handover:
+    with Follower(config) as follower:
         for chunk in _chunks(ids):
-            done = handover.track(chunk.ids, account, userref or None, sent_at)
+            done = follower.track(chunk.ids, account, userref or None, sent_at)
             report.tracked += done.new
             report.followed += done.known
             report.gave_up += done.gave_up
             report.refuse(chunk.refused)
-    _tell(report, config.store.path, as_json=as_json)
+    _tell(report, as_json=as_json)
+    if report.tracked and not as_json and not follower.by_daemon:
+        _tell_if_nobody_polls(config.store.path)
     return 1 if report.refused else 0
 
 
@@ -177,7 +182,7 @@ def _reader() -> Callable[[], bytes]:
     return read
 
 
-def _tell(report: Report, database: Path, *, as_json: bool) -> None:
+def _tell(report: Report, *, as_json: bool) -> None:
     if as_json:
         screen.write_json(report.document())
         return
@@ -189,7 +194,10 @@ def _tell(report: Report, database: Path, *, as_json: bool) -> None:
     if report.gave_up:
         were = "one had" if report.gave_up == 1 else f"{report.gave_up:,} had"
         click.echo(f"Of those already followed {were} been given up; take up again with: pollerd retry ID")
+
+
+def _tell_if_nobody_polls(database: Path) -> None:
     from pollerd.store.lock import owner_pid
 
-    if report.tracked and owner_pid(database) is None:
+    if owner_pid(database) is None:
         click.echo("No daemon runs on this database; polling starts with: pollerd run")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
+from pollerd.cli.desks import through_daemon
+from pollerd.errors import StoreForbiddenError
 from pollerd.event import Event, instant
 from pollerd.ports import Delivery, DeliveryState
 from pollerd.store.undelivered import retry_parked
@@ -63,7 +65,10 @@ def document(delivery: Delivery) -> bytes:
 
 def retry_webhook(config: Config, *, as_json: bool) -> int:
     """Post again what was parked; the exit code."""
-    taken_up = retry_parked(config.store.path) if config.store.path.exists() else 0
+    try:
+        taken_up = 0 if _missing(config.store.path) else retry_parked(config.store.path)
+    except StoreForbiddenError as error:
+        taken_up = through_daemon(config, error, lambda remote: remote.retry_undelivered())
     if as_json:
         screen.write_json({"taken_up": taken_up})
     elif taken_up:
@@ -73,6 +78,15 @@ def retry_webhook(config: Config, *, as_json: bool) -> int:
     if taken_up and config.outputs.webhook is None:
         screen.note("the configuration has no [outputs.webhook]; they wait until it has.")
     return 0
+
+
+def _missing(path: Path) -> bool:
+    """Whether there is certainly no file; a folder that may not be looked into proves nothing."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
 
 
 def _all(path: Path, after: int) -> Iterator[Delivery]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -33,6 +33,8 @@ class AsyncClient:
         self._client = Client(config, database=database, socket=socket)
         # One thread, since a database connection belongs to the thread that opened it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pollerd")
+        self._sources: set[Source] = set()
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -43,7 +45,10 @@ class AsyncClient:
         self.close()
 
     def close(self) -> None:
-        """Let the thread go."""
+        """Let the thread go, and whatever it has open."""
+        for source in list(self._sources):
+            self._release(source)
+        self._closed = True
         self._thread.shutdown(wait=False)
 
     async def track(
@@ -59,7 +64,7 @@ class AsyncClient:
     async def wait(self, message_id: int | str, timeout: float | None = None) -> FinalStates:
         """As `Client.wait`."""
         number = checked_id(message_id)
-        source = await self._run(self._client.source)
+        source = await self._open()
         try:
             async with asyncio.timeout(timeout):
                 while True:
@@ -76,7 +81,7 @@ class AsyncClient:
         self, after: int = 0, *, follow: bool = False, message_id: int | None = None, kind: str | None = None
     ) -> AsyncGenerator[AnyEvent, None]:
         """As `Client.events`, to be used with `async for`."""
-        source = await self._run(self._client.source)
+        source = await self._open()
         try:
             place = after
             while True:
@@ -90,9 +95,28 @@ class AsyncClient:
         finally:
             self._release(source)
 
+    async def _open(self) -> Source:
+        opening = self._thread.submit(self._client.source)
+        try:
+            source = await asyncio.wrap_future(opening)
+        except asyncio.CancelledError:
+            # It may be open all the same in a moment, and nobody would close it.
+            opening.add_done_callback(self._opened_for_nobody)
+            raise
+        self._sources.add(source)
+        return source
+
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
+    def _opened_for_nobody(self, opening: Future[Source]) -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            self._sources.add(opening.result())
+            self._release(opening.result())
+
     def _release(self, source: Source) -> None:
-        # Not awaited: who was cancelled should not have to wait.
-        self._thread.submit(source.close)
+        # Who leaves `async for` early gets here from the garbage collector, perhaps after `close`: then it is done.
+        if source in self._sources and not self._closed:
+            self._sources.discard(source)
+            # Not awaited: who was cancelled should not have to wait.
+            self._thread.submit(source.close)

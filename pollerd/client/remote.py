@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -15,10 +15,22 @@ import msgspec
 from pollerd.client.values import AnyEvent, Gap, NotFollowedError, Tracked, event_from_line
 from pollerd.documents import MessageDocument
 from pollerd.errors import PollerdError, UnavailableError
+from pollerd.ports import RequestKind
 
 _TIMEOUT: Final = 30.0
 _CHUNK: Final = 50_000
 _LAST: Final = "Pollerd-Last-Seq"
+_PAGE: Final = 1000
+_ASKED: Final = {
+    RequestKind.UNTRACK: ("DELETE", "/messages/{id}"),
+    RequestKind.POLL: ("POST", "/messages/{id}/poll"),
+    RequestKind.RETRY: ("POST", "/messages/{id}/retry"),
+}
+_OVERTAKEN: Final = frozenset({"already_ended", "account_not_configured"})
+
+
+class OvertakenError(PollerdError):
+    """What is asked makes no sense for the message as it stands by now."""
 
 
 class _Answer(msgspec.Struct):
@@ -28,6 +40,38 @@ class _Answer(msgspec.Struct):
     known: int
     given_up: int
     refused: list[dict[str, Any]]
+    refused_count: int = 0
+
+
+class _Id(msgspec.Struct):
+    """What is used of a message."""
+
+    id: int
+
+
+class _Page(msgspec.Struct):
+    """What `GET /messages` answers."""
+
+    messages: list[_Id]
+    next: str | None
+
+
+class _Retried(msgspec.Struct):
+    """What `POST /undelivered/retry` answers."""
+
+    taken_up: int
+
+
+class _Counts(msgspec.Struct):
+    """What is used of the counts in `GET /status`."""
+
+    gave_up: int
+
+
+class _Status(msgspec.Struct):
+    """What is used of `GET /status`."""
+
+    messages: _Counts
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -59,13 +103,41 @@ class Remote:
             answer = msgspec.json.decode(self._ask("POST", "/messages", body, also=422)[0], type=_Answer)
             if answer.refused:
                 first = answer.refused[0]
-                raise PollerdError(f"{first['id']}: {first['reason']} ({len(answer.refused)} refused in all)")
+                raise PollerdError(
+                    f"{first['id']}: {first['reason']} ({answer.refused_count or len(answer.refused)} refused in all)"
+                )
             new, known, gave_up = new + answer.tracked, known + answer.known, gave_up + answer.given_up
         return Tracked(new, known, gave_up)
 
     def message(self, message_id: int) -> MessageDocument:
         """One message. Raises NotFollowedError, UnavailableError."""
         return msgspec.json.decode(self._ask("GET", f"/messages/{message_id}")[0], type=MessageDocument)
+
+    def ask(self, kind: RequestKind, message_id: int) -> None:
+        """Do something about one message. Raises OvertakenError, UnavailableError, PollerdError."""
+        method, path = _ASKED[kind]
+        try:
+            self._ask(method, path.format(id=message_id))
+        except NotFollowedError as error:
+            raise OvertakenError(str(error)) from error
+
+    def retry_undelivered(self) -> int:
+        """Post again the webhook's events that are parked; how many. Raises UnavailableError, PollerdError."""
+        return msgspec.json.decode(self._ask("POST", "/undelivered/retry")[0], type=_Retried).taken_up
+
+    def count_gave_up(self) -> int:
+        """How many messages are given up. Raises UnavailableError."""
+        return msgspec.json.decode(self._ask("GET", "/status")[0], type=_Status).messages.gave_up
+
+    def gave_up(self) -> Iterator[int]:
+        """The messages that are given up. Raises UnavailableError."""
+        after: str | None = None
+        while True:
+            given = {"state": "gave_up", "limit": _PAGE, **({} if after is None else {"after": after})}
+            page = msgspec.json.decode(self._ask("GET", f"/messages?{urlencode(given)}")[0], type=_Page)
+            yield from (message.id for message in page.messages)
+            if (after := page.next) is None:
+                return
 
     def events(self, after: int, limit: int, message_id: int | None, kind: str | None) -> tuple[list[AnyEvent], int]:
         """At most `limit` events after `after`, and the place that all of them have been looked at up to."""
@@ -108,4 +180,6 @@ def _refusal(status: int, content: bytes) -> PollerdError:
         reason, message = str(error["reason"]), str(error["message"])
     except (msgspec.DecodeError, KeyError, TypeError):
         return PollerdError(f"the daemon answered {status} and said nothing that can be read")
-    return NotFollowedError(message) if reason == "not_followed" else PollerdError(message)
+    if reason == "not_followed":
+        return NotFollowedError(message)
+    return OvertakenError(message) if reason in _OVERTAKEN else PollerdError(message)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from pollerd.census import AccountSight, OutputSight, Sight
-from pollerd.control.handover import RefusedId
+from pollerd.control.handover import NAMED, RefusedId
 from pollerd.documents import MessageDocument, moment
 from pollerd.event import instant
 from pollerd.status.ages import ages
@@ -25,7 +25,9 @@ from pollerd.status.document import (
     LogDocument,
     MessageCounts,
     OutputDocument,
+    SourceDocument,
     StatusDocument,
+    UndeliveredDocument,
 )
 from pollerd.status.forecast import Forecast, Load, forecast
 from pollerd.store.rows import AGE_SLOT
@@ -35,15 +37,17 @@ _POLLS: Final = 5.0
 
 
 class TrackedDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the ids handed over: newly followed, followed before, and refused with the reason.
+    """What became of the ids handed over: newly followed, followed before, and refused.
 
-    `given_up` of the known ones are not polled any more; `POST /messages/ID/retry` takes one up again.
+    `refused` names the first 100 of `refused_count`, each with its reason. `given_up` of the known ones are not polled
+    any more; `POST /messages/ID/retry` takes one up again.
     """
 
     tracked: int
     known: int
     given_up: int
-    refused: list[RefusedId]
+    refused_count: int
+    refused: Annotated[list[RefusedId], msgspec.Meta(max_length=NAMED)]
 
 
 class MessagesDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +55,12 @@ class MessagesDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     messages: list[MessageDocument]
     next: str | None
+
+
+class RetriedDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """So many events of the webhook are posted again, with all their attempts."""
+
+    taken_up: int
 
 
 class HealthDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +127,8 @@ def status_document(sight: Sight, about: About, followers: int, log: Sequence[Lo
         delivery=sight.delivery,
         requests_waiting=overview.requests,
         throughput=[BeatDocument(at=instant(at), polls_per_second=round(rate, 3)) for at, rate in sight.beats],
+        sources=[SourceDocument(name=source.name, trouble=source.trouble or None) for source in sight.sources],
+        undelivered=UndeliveredDocument(waiting=overview.waiting, parked=overview.parked),
     )
 
 

@@ -14,6 +14,8 @@ from pollerd.store.offer import Offered
 
 MILLISECONDS: Final = 1e11
 """No time in seconds is as large as this before the year 5138."""
+NAMED: Final = 100
+"""What is refused is named up to this number, and counted beyond: the answer must not outgrow the request."""
 _LONGEST_USERREF: Final = 1024
 _SHOWN: Final = 64
 _NO_ID: Final = 'has no id; give a number, {"id": ...} or {"ids": [...]}'
@@ -31,10 +33,11 @@ class RefusedId(msgspec.Struct, frozen=True):
 
 
 class Handed(msgspec.Struct, frozen=True):
-    """What a body hands over."""
+    """What a body hands over. `refused` names the first `NAMED` of `refused_count`."""
 
     rows: list[Offered]
     refused: list[RefusedId]
+    refused_count: int
 
 
 class _FieldError(ValueError):
@@ -49,6 +52,7 @@ class Reader:
         self._now = now
         self._rows: list[Offered] = []
         self._refused: list[RefusedId] = []
+        self._refused_count = 0
 
     def read(self, body: bytes) -> Handed:
         """What the body hands over. Raises BodyError when it is not JSON, or nothing like the documented forms."""
@@ -60,7 +64,7 @@ class Reader:
             raise BodyError("the body must be a JSON object or a list of them")
         for item in value if isinstance(value, list) else [value]:
             self._item(item)
-        return Handed(self._rows, self._refused)
+        return Handed(self._rows, self._refused, self._refused_count)
 
     def _item(self, item: Any) -> None:
         if not isinstance(item, dict):
@@ -68,20 +72,26 @@ class Reader:
             return
         ids = list(_ids(item))
         if not ids and not isinstance(item.get("ids"), list):
-            self._refused.append(RefusedId(_shown(item), _NO_ID))
+            self._refuse(item, _NO_ID)
         self._ids(ids, item)
 
     def _ids(self, ids: list[Any], fields: dict[str, Any]) -> None:
         try:
             account, userref, sent_at = self._account(fields), _userref(fields), self._sent_at(fields)
         except _FieldError as error:
-            self._refused += [RefusedId(_shown(number), str(error)) for number in ids]
+            for number in ids:
+                self._refuse(number, str(error))
             return
         for number in ids:
             try:
                 self._rows.append(Offered(_checked(number), account, userref, sent_at))
             except IdError as error:
-                self._refused.append(RefusedId(_shown(number), str(error)))
+                self._refuse(number, str(error))
+
+    def _refuse(self, value: Any, reason: str) -> None:
+        self._refused_count += 1
+        if len(self._refused) < NAMED:
+            self._refused.append(RefusedId(_shown(value), reason))
 
     def _account(self, fields: dict[str, Any]) -> str:
         name = fields.get("account")

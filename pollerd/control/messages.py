@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from pollerd.control import query
-from pollerd.control.documents import MessagesDocument, TrackedDocument
+from pollerd.control.documents import MessagesDocument, RetriedDocument, TrackedDocument
 from pollerd.control.handover import BodyError, Handed, Reader
 from pollerd.control.refusals import RefusedError, answer
 from pollerd.documents import message_document
@@ -20,6 +20,7 @@ from pollerd.ports import Clock, RequestKind
 from pollerd.store.offer import offer
 from pollerd.store.pages import PlaceError
 from pollerd.store.reading import Reading
+from pollerd.store.undelivered import unpark
 
 T = TypeVar("T")
 LIMIT: Final = 100
@@ -73,9 +74,13 @@ class MessageRoutes:
         if tracked.new:
             self._room.intake.poke()
         document = TrackedDocument(
-            tracked=tracked.new, known=tracked.known, given_up=tracked.gave_up, refused=handed.refused
+            tracked=tracked.new,
+            known=tracked.known,
+            given_up=tracked.gave_up,
+            refused_count=handed.refused_count,
+            refused=handed.refused,
         )
-        return answer(document, 422 if handed.refused and not handed.rows else 200)
+        return answer(document, 422 if handed.refused_count and not handed.rows else 200)
 
     async def _read(self, body: bytes) -> Handed:
         reader = Reader(self._room.accounts, self._room.clock.now())
@@ -118,6 +123,12 @@ class MessageRoutes:
         """`POST /messages/ID/retry`: follow again what was given up; what is followed is left as it is."""
         ended = {State.FINISHED: "has reached its final state already"}
         return await self._ask(request, RequestKind.RETRY, {State.GAVE_UP, *_OPEN}, ended)
+
+    async def retry_undelivered(self, request: web.Request) -> web.Response:
+        """`POST /undelivered/retry`: post again the events that no receiver of the webhook took in any attempt."""
+        query.only(request)
+        now = self._room.clock.now()
+        return answer(RetriedDocument(taken_up=await self._room.store.write(lambda db: unpark(db, now))))
 
     async def _ask(
         self, request: web.Request, kind: RequestKind, sensible: Collection[State], otherwise: dict[State, str]

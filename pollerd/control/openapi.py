@@ -12,6 +12,7 @@ from pollerd.control.documents import (
     GapDocument,
     HealthDocument,
     MessagesDocument,
+    RetriedDocument,
     TrackedDocument,
 )
 from pollerd.control.messages import LIMIT, MOST, STATES
@@ -26,6 +27,7 @@ _DOCUMENTS: Final = (
     TrackedDocument,
     MessagesDocument,
     MessageDocument,
+    RetriedDocument,
     StatusDocument,
     HealthDocument,
     GapDocument,
@@ -104,6 +106,15 @@ def _paths() -> dict[str, Any]:
                 **_operation("retry", "Take up again what was given up.", "MessageDocument", 400, 404, 409, 503),
                 "parameters": one,
             }
+        },
+        "/undelivered/retry": {
+            "post": _operation(
+                "retryUndelivered",
+                "Post again the events that no receiver of the webhook took.",
+                "RetriedDocument",
+                400,
+                503,
+            )
         },
         "/events": {"get": _events_operation()},
         "/status": {"get": _operation("status", "The whole daemon at one look.", "StatusDocument", 400)},

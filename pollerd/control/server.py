@@ -10,9 +10,11 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
 from pollerd.census import Census
+from pollerd.config import Listen
 from pollerd.control import query
 from pollerd.control.documents import About, HealthDocument, status_document
-from pollerd.control.doors import Door, HttpServer
+from pollerd.control.doors import Door, HttpServer, PortDoor
+from pollerd.control.hosts import meant_for
 from pollerd.control.messages import MessageRoom, MessageRoutes
 from pollerd.control.openapi import document
 from pollerd.control.refusals import answer, explaining, refusal
@@ -62,10 +64,10 @@ class Scrapes:
 
 
 class ControlServer:
-    """The control socket at `control`, and the metrics alone at `metrics`; either may be None."""
+    """The control socket at `control`, and the metrics alone at the address `metrics`; either may be None."""
 
     def __init__(
-        self, room: ControlRoom, control: Door | None, metrics: Door | None = None, pages: HttpServer | None = None
+        self, room: ControlRoom, control: Door | None, metrics: Listen | None = None, pages: HttpServer | None = None
     ) -> None:
         self._room = room
         self._feed = Feed(room.log)
@@ -76,7 +78,7 @@ class ControlServer:
         if control is not None:
             self._servers.append(HttpServer(self._control(), control, "control socket"))
         if metrics is not None:
-            self._servers.append(HttpServer(self._metrics(), metrics, "metrics"))
+            self._servers.append(HttpServer(self._metrics(metrics), PortDoor(metrics), "metrics"))
         if pages is not None:
             self._servers.append(pages)
 
@@ -114,6 +116,7 @@ class ControlServer:
         made.router.add_delete(one, messages.untrack)
         made.router.add_post(f"{one}/poll", messages.poll)
         made.router.add_post(f"{one}/retry", messages.retry)
+        made.router.add_post("/undelivered/retry", messages.retry_undelivered)
         made.router.add_get("/events", self._stream.handle, allow_head=False)
         made.router.add_get("/status", self._status, allow_head=False)
         made.router.add_get("/metrics", self._scrapes.handle, allow_head=False)
@@ -122,8 +125,8 @@ class ControlServer:
         made.on_shutdown.append(self._let_go)
         return made
 
-    def _metrics(self) -> web.Application:
-        made = web.Application(middlewares=[explaining(self._failed)], client_max_size=1024)
+    def _metrics(self, listen: Listen) -> web.Application:
+        made = web.Application(middlewares=[explaining(self._failed), *meant_for(listen)], client_max_size=1024)
         made.router.add_get("/metrics", self._scrapes.handle, allow_head=False)
         made.router.add_get("/healthz", self._health, allow_head=False)
         return made

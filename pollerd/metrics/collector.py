@@ -54,6 +54,7 @@ class Collector:
             yield from _messages(exposed.sight)
             yield from _accounts(exposed.sight)
             yield from _outputs(exposed)
+            yield from _sources(exposed.sight)
             yield from _database(exposed.sight)
             yield from _backoff(exposed.sight)
 
@@ -180,6 +181,22 @@ def _outputs(exposed: Exposed) -> Iterator[Metric]:
             readers.add_metric((output.name,), output.readers)
     readers.add_metric(("control",), exposed.followers)
     yield from (lag, waited, working, readers)
+    undelivered = GaugeMetricFamily(
+        f"{_PREFIX}undelivered_events",
+        "Events that the webhook's receivers have not taken: waiting for another attempt, or parked after the last.",
+        labels=("state",),
+    )
+    if any(output.name == "webhook" for output in sight.outputs):
+        for state in ("waiting", "parked"):
+            undelivered.add_metric((state,), getattr(sight.overview, state))
+    yield undelivered
+
+
+def _sources(sight: Sight) -> Iterator[Metric]:
+    working = GaugeMetricFamily(f"{_PREFIX}source_up", "0 while the source cannot be read.", labels=("source",))
+    for source in sight.sources:
+        working.add_metric((source.name,), not source.trouble)
+    yield working
 
 
 def _database(sight: Sight) -> Iterator[Metric]:

@@ -33,13 +33,27 @@ _SAID: Final = 4096
 """Bytes of the program's standard error that are looked at, its last ones."""
 _LONGEST_LINE: Final = 300
 _SECRET: Final = frozenset({"GATEWAYAPI_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"})
+_SHORTEST_SECRET: Final = 6
+"""Characters from which a variable is searched for a secret: shorter ones are found in ordinary words."""
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
-def clean_environment(environment: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
-    """The environment without what holds, or leads to, pollerd's own secrets; `secrets` names more such variables."""
-    hidden = _SECRET | set(secrets)
-    return {name: value for name, value in environment.items() if name not in hidden}
+def clean_environment(
+    environment: Mapping[str, str], names: Iterable[str], secrets: Iterable[str] = ()
+) -> dict[str, str]:
+    """The environment without what holds, or leads to, pollerd's own secrets.
+
+    Left out are the variables `names`, those that hold one of `secrets`, and proxies with credentials in their URL.
+    """
+    hidden = _SECRET | set(names)
+    texts = [text for text in secrets if len(text) >= _SHORTEST_SECRET]
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in hidden
+        and not any(text in value for text in texts)
+        and not (name.lower().endswith("_proxy") and "@" in value)
+    }
 
 
 class ExecOutput:

@@ -13,12 +13,13 @@ import os
 import sqlite3
 import struct
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, TypeVar
+from typing import IO, Any, Final, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -54,8 +55,16 @@ class Row(NamedTuple):
     sent_at: object = None
 
 
-Take = Callable[[Sequence[Row]], Awaitable[int]]
-"""Follows rows and returns how many of them are new."""
+class Inlet(Protocol):
+    """Where rows are handed in. Both raise StoreError."""
+
+    async def take(self, found: Sequence[Row]) -> int:
+        """Follow rows; how many of them are new."""
+        ...
+
+    async def settle(self, given: Sequence[int]) -> None:
+        """The look is over; these are all ids that it gave, perhaps some of them twice."""
+        ...
 
 
 class _QueryError(Exception):
@@ -63,19 +72,20 @@ class _QueryError(Exception):
 
 
 class SqliteSource:
-    """Runs `query` on the database at `path` every `every` seconds and hands its rows to `take`.
+    """Runs `query` on the database at `path` every `every` seconds and hands its rows to `inlet`.
 
     The query's columns: `id`, and if wanted `account`, `userref`, `sent_at`; a single column is the id, whatever its
     name.
     """
 
-    def __init__(self, path: Path, query: str, every: float, take: Take) -> None:
+    def __init__(self, name: str, path: Path, query: str, every: float, inlet: Inlet) -> None:
+        self.name = name
         self.trouble = ""
         """Why nothing can be read at the moment; empty when all is well."""
         self._path = path
         self._query = query
         self._every = every
-        self._take = take
+        self._inlet = inlet
         self._refused: set[str] = set()
         self._ending = False
 
@@ -102,19 +112,28 @@ class SqliteSource:
             if trouble:
                 return True
             chunks = _spooled(file)
-            new = 0
+            new, given = 0, array("q")
             while (chunk := await _finished(loop.run_in_executor(executor, partial(next, chunks, None)))) is not None:
                 try:
-                    new += await self._take(self._checked(chunk))
+                    rows = self._checked(chunk)
+                    given.extend(row.id for row in rows)
+                    new += await self._inlet.take(rows)
                 except StoreUnavailableError as error:
                     logger.debug("source %s waits: %s", self._path, error)
                     return True
                 except StoreError as error:
                     self._note(str(error))
                     return True
+            await self._settle(given)
             if new:
                 logger.info("source %s: %d new messages", self._path, new, extra={"event": "source_read", "new": new})
             return new > 0
+
+    async def _settle(self, given: Sequence[int]) -> None:
+        try:
+            await self._inlet.settle(given)
+        except StoreError as error:
+            logger.debug("source %s waits: %s", self._path, error)
 
     def _end(self) -> None:
         self._ending = True
@@ -168,11 +187,33 @@ class SqliteSource:
         except _QueryError as error:
             return str(error)
         except (sqlite3.Error, sqlite3.Warning) as error:
-            return f"cannot be read: {error}"
+            return _why(self._path, error)
         except OSError as error:
             return f"its ids cannot be set aside in {tempfile.gettempdir()}: {error.strerror}"
         spool.seek(0)
         return ""
+
+
+def _why(path: Path, error: sqlite3.Error | sqlite3.Warning) -> str:
+    """What SQLite said; of a WAL database it says no more than that it cannot be opened."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) or not _in_wal_mode(path):
+        return f"cannot be read: {error}"
+    return (
+        f"cannot be read ({error}): it is in WAL mode, where a reader needs {path.name}-shm beside it, and this user "
+        f"may not make that file. Give this user the right to write in {path.parent} (and, under systemd, name the "
+        "folder in ReadWritePaths=), let its application keep it open, or take it out of WAL mode "
+        "(PRAGMA journal_mode = DELETE)"
+    )
+
+
+def _in_wal_mode(path: Path) -> bool:
+    """By the versions in the file's header: 2 is WAL (https://www.sqlite.org/fileformat.html, 1.3.3)."""
+    try:
+        with path.open("rb") as file:
+            return file.read(20)[18:20] == b"\x02\x02"
+    except OSError:
+        return False
 
 
 def _places(names: Sequence[str]) -> Sequence[int | None]:

@@ -150,6 +150,22 @@ class DeliveryDocument(msgspec.Struct, frozen=True, kw_only=True):
     hours: list[HourDocument]
 
 
+class SourceDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A foreign database that ids are read from. `trouble`: why nothing can be read now; null when all is well."""
+
+    name: str
+    trouble: str | None
+
+
+class UndeliveredDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What the webhook's receivers have not taken, counted up to 100,000: events `waiting` for another attempt, and
+    `parked` ones whose attempts are used up.
+    """
+
+    waiting: int
+    parked: int
+
+
 class BeatDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Polls a second in the 15 s before `at`."""
 
@@ -181,3 +197,5 @@ class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
     delivery: DeliveryDocument | None = None
     throughput: list[BeatDocument] = []
     requests_waiting: int = 0
+    sources: list[SourceDocument] = []
+    undelivered: UndeliveredDocument | None = None

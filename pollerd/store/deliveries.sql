@@ -23,10 +23,19 @@ SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM deliveries WHERE stat
 
 -- name: due
 SELECT seq, type, message_id, body, lane, state, attempts, next_at, error FROM deliveries
-WHERE state = 0 AND next_at IS NOT NULL AND lane = ?1 AND (next_at <= ?2 OR next_at > ?3) ORDER BY next_at, seq LIMIT ?4;
+WHERE state = 0 AND next_at IS NOT NULL AND lane = ?1 AND (next_at <= ?2 OR next_at > ?3) AND NOT EXISTS (
+    SELECT 1 FROM deliveries AS earlier
+    WHERE earlier.state = 0 AND earlier.message_id = deliveries.message_id AND earlier.seq < deliveries.seq
+        AND earlier.lane = deliveries.lane
+) ORDER BY next_at, seq LIMIT ?4;
 
+-- The same condition: a time that is not waited for would be asked for again and again.
 -- name: next_at
-SELECT min(next_at) FROM deliveries WHERE state = 0 AND next_at IS NOT NULL AND lane = ?;
+SELECT min(next_at) FROM deliveries WHERE state = 0 AND next_at IS NOT NULL AND lane = ? AND NOT EXISTS (
+    SELECT 1 FROM deliveries AS earlier
+    WHERE earlier.state = 0 AND earlier.message_id = deliveries.message_id AND earlier.seq < deliveries.seq
+        AND earlier.lane = deliveries.lane
+);
 
 -- name: undelivered
 SELECT seq, type, message_id, body, lane, state, attempts, next_at, error FROM deliveries

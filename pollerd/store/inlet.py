@@ -1,10 +1,14 @@
-"""Where sources hand in what they found: only what is new costs a write."""
+"""Where a source hands in what it found: only what is new costs a write.
+
+New is what the source did not give at its look before, whatever became of the message since: the row of an application
+may outlive the message here, which is deleted some time after its end.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -13,6 +17,7 @@ from pollerd.store.offer import Offered, offer
 from pollerd.store.statements import statements
 
 T = TypeVar("T")
+_PAGE: Final = 5000
 
 
 class Database(Protocol):
@@ -25,28 +30,60 @@ class Database(Protocol):
 class Inlet:
     """Follows rows `(id, account, userref, sent_at)`; all but the id may be missing or of any kind.
 
-    `now` gives UNIX seconds, `poke` makes the intake look.
+    `source` is its name, the same over restarts; `now` gives UNIX seconds, `poke` makes the intake look.
     """
 
-    def __init__(self, store: Database, now: Callable[[], float], poke: Callable[[], None]) -> None:
+    def __init__(self, source: str, store: Database, now: Callable[[], float], poke: Callable[[], None]) -> None:
+        self._source = source
         self._store = store
         self._now = now
         self._poke = poke
-        self._sql = statements("offer")["unknown"]
+        self._sql = statements("inlet")
 
     async def take(self, found: Sequence[tuple[int, object, object, object]]) -> int:
-        """Follow what is not followed yet; on disk when this returns. Returns how many. Raises as `Store.commit`."""
+        """Follow what this source did not give before and what is not followed yet; on disk when this returns.
+
+        Returns how many are new. Raises as `Store.commit`.
+        """
         ids = msgspec.json.encode([row[0] for row in found]).decode()
-        unknown = {row[0] for row in await self._store.query(self._sql, (ids,))}
+        fresh = {row[0] for row in await self._store.query(self._sql["fresh"], (ids, self._source))}
+        if not fresh:
+            return 0
+        new = await self._offer([row for row in found if row[0] in fresh])
+        # Only now: after a crash between the two they are found again, and are followed already.
+        await self._write("give", sorted(fresh))
+        return new
+
+    async def settle(self, given: Sequence[int]) -> None:
+        """The look is over and gave these ids, all of them taken: others may come as new ones again."""
+        known = (await self._store.query(self._sql["count"], (self._source,)))[0][0]
+        kept = frozenset(given)
+        # All that was given is known, so that the same number means the same ids.
+        if known == len(kept):
+            return
+        after = 0
+        while page := [row[0] for row in await self._store.query(self._sql["given"], (self._source, after, _PAGE))]:
+            await self._write("leave", [number for number in page if number not in kept])
+            after = page[-1]
+
+    async def _offer(self, fresh: Sequence[tuple[int, object, object, object]]) -> int:
+        ids = msgspec.json.encode([row[0] for row in fresh]).decode()
+        unknown = {row[0] for row in await self._store.query(self._sql["unknown"], (ids,))}
         if not unknown:
             return 0
         now = self._now()
         new = [
             Offered(number, rows.text(account) or rows.DEFAULT_ACCOUNT, rows.text(userref), rows.instant(sent_at, now))
-            for number, account, userref, sent_at in found
+            for number, account, userref, sent_at in fresh
             if number in unknown
         ]
         tracked = await offer(self._store, new)
         if tracked.new:
             self._poke()
         return tracked.new
+
+    async def _write(self, statement: str, ids: Sequence[int]) -> None:
+        if not ids:
+            return
+        values = [(self._source, number) for number in ids]
+        await self._store.write(lambda db: db.executemany(self._sql[statement], values).rowcount)

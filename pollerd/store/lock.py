@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from pollerd.errors import DatabaseBusyError, StoreError
-from pollerd.store.schema import create_folder, own_as_folder
+from pollerd.errors import DatabaseBusyError, StoreError, StoreForbiddenError
+from pollerd.store.schema import create_folder, forbidden, own_as_folder
 
 _PATIENCE: Final = 0.5
 """Seconds: a look by :func:`owner_pid` holds the lock for microseconds and must not turn a daemon away."""
@@ -131,7 +131,8 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _unusable(path: Path, error: OSError) -> StoreError:
-    return StoreError(
+    kind = StoreForbiddenError if forbidden(error) else StoreError
+    return kind(
         f"the lock {path} cannot be used: {error.strerror}. "
         "Run as the user that owns the database, or give that user the right to it and its folder.",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sqlite3
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pollerd.errors import StoreError
+from pollerd.errors import StoreError, StoreForbiddenError
 
 APPLICATION_ID: Final = 0x706F6C64
 """Written into the database's header ("pold"), so that a database of another program is told apart."""
@@ -24,6 +25,7 @@ BUSY_TIMEOUT: Final = 15.0
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 _FILE_MODE: Final = 0o640
 _FOLDER_MODE: Final = 0o750
+_FORBIDDEN: Final = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
 _NAME: Final = re.compile(r"(\d{4})_\w+\.sql", re.ASCII)
 
 
@@ -94,7 +96,15 @@ def explained(database: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreError(explanation(database, error)) from error
+        kind = StoreForbiddenError if forbidden(error) else StoreError
+        raise kind(explanation(database, error)) from error
+
+
+def forbidden(error: sqlite3.Error | OSError) -> bool:
+    """Whether it says that this user has not the right."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _FORBIDDEN
 
 
 def _missing(connection: sqlite3.Connection, steps: Sequence[Migration]) -> list[Migration]:
@@ -174,7 +184,8 @@ def _create(database: Path) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise StoreError(
+        kind = StoreForbiddenError if forbidden(error) else StoreError
+        raise kind(
             f"the database {database} cannot be created: {error.strerror}. "
             "Give this user the right to write in its folder, or name another file in [store] path.",
         ) from error
@@ -204,7 +215,7 @@ def explanation(database: Path, error: sqlite3.Error) -> str:
     match code:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             hint = "another program holds it for writing; try again, and end long transactions in other programs"
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+        case _ if code in _FORBIDDEN:
             hint = "give this user the right to write the file and its folder, or run as the user that owns them"
         case sqlite3.SQLITE_NOTADB:
             hint = "the file is something else; name another one in [store] path"

@@ -31,19 +31,24 @@ def retry_parked(path: Path) -> int:
     """Take up again every parked event, with all its attempts; returns how many. A daemon that runs posts them within
     about a second. Raises StoreError.
     """
-    sql = statements("deliveries")
     database = schema.prepare(path)
     try:
         with schema.explained(path):
             database.execute("BEGIN IMMEDIATE")
-            now = time.time()
-            messages = database.execute(sql["parked_messages"]).fetchall()
-            taken_up = database.execute(sql["unpark"], (now,)).rowcount
-            database.executemany(sql["behind"], messages)
-            database.executemany(sql["free"], [(now, message) for (message,) in messages])
+            taken_up = unpark(database, time.time())
             database.execute("COMMIT")
     finally:
         database.close()
+    return taken_up
+
+
+def unpark(database: sqlite3.Connection, now: float) -> int:
+    """As `retry_parked`, inside a transaction, at the instant `now` (UNIX seconds). Raises sqlite3.Error."""
+    sql = statements("deliveries")
+    messages = database.execute(sql["parked_messages"]).fetchall()
+    taken_up = database.execute(sql["unpark"], (now,)).rowcount
+    database.executemany(sql["behind"], messages)
+    database.executemany(sql["free"], [(now, message) for (message,) in messages])
     return taken_up
 
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from pollerd.errors import StoreError, UnavailableError
+from pollerd.errors import StoreError, StoreForbiddenError, UnavailableError
 from pollerd.event import Event
 from pollerd.model import Message, State
 from pollerd.ports import Delivery
@@ -77,7 +77,8 @@ class Overview(msgspec.Struct, frozen=True):
 
     `new` counts rows that nobody has planned yet, up to `CAP`. `oldest_sent_at` is None when nothing is pending; with
     more than `CAP` pending it is the beginning of its slot. Sizes are bytes. `ages` are slots of 15 s: from when (UNIX
-    seconds), and how many messages sent in it are pending.
+    seconds), and how many messages sent in it are pending. `waiting` and `parked` events were not taken by the
+    webhook's receivers, up to `CAP`.
     """
 
     daemon: int | None
@@ -94,6 +95,8 @@ class Overview(msgspec.Struct, frozen=True):
     accounts: tuple[AccountView, ...]
     outputs: tuple[OutputView, ...]
     ages: tuple[tuple[float, int], ...] = ()
+    waiting: int = 0
+    parked: int = 0
 
 
 class View:
@@ -115,7 +118,7 @@ class View:
         except FileNotFoundError:
             empty = True
         except OSError as error:
-            raise _unreadable(database, error.strerror or "") from error
+            raise _unreadable(database, error.strerror or "", error) from error
         if empty:
             raise DatabaseMissingError(
                 f"nothing is tracked yet: there is no database {database}. "
@@ -257,6 +260,8 @@ class View:
             accounts=tuple(self._accounts(now)),
             outputs=tuple(self._outputs(last)),
             ages=ages,
+            waiting=self._fetch("count_deliveries_waiting", CAP)[0][0],
+            parked=self._fetch("count_deliveries_parked", CAP)[0][0],
         )
 
     def _accounts(self, now: float) -> Iterator[AccountView]:
@@ -370,11 +375,12 @@ def _explained(database: Path) -> Iterator[None]:
 
 
 def _explanation(database: Path, error: sqlite3.Error) -> StoreError:
-    return _unreadable(database, str(error))
+    return _unreadable(database, str(error), error)
 
 
-def _unreadable(database: Path, reason: str) -> StoreError:
-    return StoreError(
+def _unreadable(database: Path, reason: str, error: sqlite3.Error | OSError) -> StoreError:
+    kind = StoreForbiddenError if schema.forbidden(error) else StoreError
+    return kind(
         f"the database {database} cannot be read ({reason}). "
         "Run as a user who may read it and its folder (the group of the service), or check [store] path.",
     )

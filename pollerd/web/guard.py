@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from pollerd.config import Listen
+from pollerd.control.hosts import host_allowed
 from pollerd.errors import PollerdError, StoreUnavailableError
 
 log = logging.getLogger(__name__)
@@ -78,30 +77,3 @@ async def _answered(request: web.Request, handler: Handler, page: Painter) -> we
 
 def _error(page: Painter, status: int, text: str, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(status=status, text=page(status, text), content_type="text/html", headers=headers)
-
-
-def host_allowed(host: str, listen: Listen) -> bool:
-    """Whether a Host header names this machine: localhost, a loopback address, or what is listened on.
-
-    A name that an attacker's DNS leads here is none of these; an address cannot be led anywhere. Where all addresses
-    are listened on, any address is right.
-    """
-    if "@" in host:
-        return False
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return False
-    if name in ("localhost", listen.host.lower()):
-        return True
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    if address.is_loopback:
-        return True
-    try:
-        bound = ipaddress.ip_address(listen.host)
-    except ValueError:
-        return False
-    return bound.is_unspecified or bound == address

@@ -1,4 +1,4 @@
-"""The examples in docs/python.md, each run as a script of its own beside the installed daemon."""
+"""The examples in README.md and docs/python.md, each run as a script of its own beside the installed daemon."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.deployment import Deployment
 
-PAGE = Path(__file__).parents[2] / "docs" / "python.md"
+TOP = Path(__file__).parents[2]
+PAGES = {"docs/python.md": 3, "README.md": 1}
+"""Where examples are, and how many at least."""
 QUICK = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "100ms"'
 
 
-async def test_each_example_runs(tmp_path: Path) -> None:
-    examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(examples) == 3
+@pytest.mark.parametrize("page", PAGES)
+async def test_each_example_runs(tmp_path: Path, page: str) -> None:
+    examples = re.findall(r"```python\n(.*?)```", (TOP / page).read_text(), re.DOTALL)
+    assert len(examples) >= PAGES[page]
     async with (
         Simulator(SimulatorConfig(speed=3000)) as simulator,
         Deployment(tmp_path, simulator, backoff=QUICK) as deployment,

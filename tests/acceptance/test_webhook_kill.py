@@ -172,6 +172,10 @@ async def test_what_nobody_took_is_listed_and_posted_again_on_demand(tmp_path: P
         assert code == 0
         assert (listed["id"], listed["status"]) == (message, "DELIVERED")
         assert listed["delivery"] == {"state": "parked", "attempts": 2, "next_at": None, "error": "answered 500"}
+        seen = (await deployment.command("status"))[1]
+        assert "1 parked, no attempt is left: post again with pollerd retry --webhook" in seen
+        counted = json.loads((await deployment.command("status", "--json"))[1])
+        assert counted["undelivered"] == {"waiting": 0, "parked": 1}
         assert (await deployment.command("events", "--undelivered", "--follow"))[0] == 2
         assert (await deployment.command("retry", "--webhook", str(message)))[0] == 2
         down = False

@@ -110,11 +110,18 @@ def write_config(folder: Path, url: str, more: str = "", backoff: str = QUICK) -
 
 
 @asynccontextmanager
-async def daemon(folder: Path, *, speed: float = 3000.0, more: str = "", backoff: str = QUICK) -> AsyncIterator[Daemon]:
+async def daemon(
+    folder: Path,
+    *,
+    speed: float = 3000.0,
+    more: str = "",
+    backoff: str = QUICK,
+    environment: dict[str, str] | None = None,
+) -> AsyncIterator[Daemon]:
     """A daemon and its simulated gateway, which knows every id; stopped in order on leaving."""
     population = Population(any_id=True, visibility_median=0.0)
     async with Simulator(SimulatorConfig(speed=speed, population=population)) as simulator:
-        app = App(load(write_config(folder, simulator.url, more, backoff), {}))
+        app = App(load(write_config(folder, simulator.url, more, backoff), environment or {}))
         running = asyncio.create_task(app.run())
         started = asyncio.create_task(app.started.wait())
         await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)

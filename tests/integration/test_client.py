@@ -191,6 +191,51 @@ async def test_the_same_for_asyncio(running: Daemon, way: int) -> None:
             await client.wait(6, 0.2)
 
 
+LEAVES = """
+import asyncio, gc, os, sys, pollerd
+
+def held():
+    return [f for f in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{f}").startswith(sys.argv[1])]
+
+async def settled():
+    async with asyncio.timeout(30):
+        while held():
+            gc.collect()
+            await asyncio.sleep(0.01)
+
+async def main():
+    async with pollerd.AsyncClient(database=sys.argv[1]) as client:
+        for _ in range(3):
+            async for event in client.events(follow=True):
+                break
+        await settled()
+        async for event in client.events(follow=True):
+            break
+    await settled()
+    client = pollerd.AsyncClient(database=sys.argv[1])
+    opening = asyncio.ensure_future(anext(client.events(follow=True)))
+    await asyncio.sleep(0)
+    opening.cancel()
+    await asyncio.wait({opening})
+    await settled()
+    stream = client.events(follow=True)
+    await anext(stream)
+    client.close()
+    await settled()
+
+asyncio.run(main())
+"""
+
+
+async def test_leaving_the_loop_early_leaves_nothing_open_and_nothing_to_say(running: Daemon) -> None:
+    """`break`, cancellation while it opens, and `close` with a stream still open."""
+    await running.follow(1)
+    await running.ended(1)
+    command = [sys.executable, "-W", "error", "-c", LEAVES, str(running.database)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=90)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 async def test_the_socket_serves_who_may_not_open_the_database(running: Daemon, tmp_path: Path) -> None:
     """The database's path cannot be used at all: everything goes through the daemon."""
     blocked = tmp_path / "blocked"

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import re
+import socket
 import sqlite3
 import stat
 from contextlib import closing
@@ -70,6 +71,8 @@ async def test_every_answer_is_what_the_document_says(tmp_path: Path) -> None:
         assert (await ask("POST", "/messages", {"ids": [50, 7250]}, 200)).json["tracked"] == 2
         await ask("POST", "/messages", {"ids": [50, -1]}, 200)
         await ask("POST", "/messages", {"ids": [ULID]}, 422)
+        many = (await ask("POST", "/messages", {"ids": [ULID] * 5000}, 422)).json
+        assert (len(many["refused"]), many["refused_count"]) == (100, 5000)
         await ask("POST", "/messages", b"{", 400)
         await ask("POST", "/messages", b"[" + b"1," * server.BODY, 413)
         await running.ended(50)
@@ -90,6 +93,8 @@ async def test_every_answer_is_what_the_document_says(tmp_path: Path) -> None:
         await ask("DELETE", "/messages/7250", None, 409)
         await ask("POST", "/messages/7250/poll", None, 409)
         assert (await ask("POST", "/messages/7250/retry", None, 200)).json["state"] == "pending"
+        assert (await ask("POST", "/undelivered/retry", None, 200)).json == {"taken_up": 0}
+        await ask("POST", "/undelivered/retry?x=1", None, 400)
         await ask("GET", "/events", None, 200)
         await ask("GET", "/events?after=now&type=message.status&id=50", None, 200)
         for path in ("?after=-1", "?after=x", "?follow=2", "?id=0", "?type=x", "?limit=0", "?folow=1"):
@@ -114,13 +119,13 @@ async def test_what_is_handed_over_is_polled_at_once_and_known_the_second_time(t
     async with daemon(tmp_path) as running:
         running.simulator.truth.add(1, steps=[Step(0.0, "DELIVERED", None)])
         answer = (await running.ask("POST", "/messages", [{"id": 1, "userref": "o-1"}, 2, {"ids": [3]}, 3])).json
-        assert answer == {"tracked": 3, "known": 1, "given_up": 0, "refused": []}
+        assert answer == {"tracked": 3, "known": 1, "given_up": 0, "refused_count": 0, "refused": []}
         await running.ended(1)
         found = (await running.get("/messages/1")).json
         assert (found["userref"], found["account"]) == ("o-1", "default")
         assert "message" not in found
         answer = (await running.ask("POST", "/messages", {"ids": [1, 2, 3]})).json
-        assert answer == {"tracked": 0, "known": 3, "given_up": 0, "refused": []}
+        assert answer == {"tracked": 0, "known": 3, "given_up": 0, "refused_count": 0, "refused": []}
 
 
 async def test_untracked_messages_are_counted_as_given_up_and_end_in_one_event(tmp_path: Path) -> None:
@@ -230,13 +235,13 @@ async def test_stop_waits_for_no_reader_and_leaves_no_socket(tmp_path: Path) -> 
         stuck.write(b"GET /events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
         await running.follow(*range(1, 501))
         await running.ended(1)
-        socket = running.socket
+        left = running.socket
         running.app.stop()
         for response in responses:
             # The stream ends as a stream should, with its last chunk.
             assert [event["seq"] async for event in stream(response)][:1] == [1]
         stuck.close()
-    assert not socket.exists()
+    assert not left.exists()
 
 
 async def test_the_socket_is_for_user_and_group_and_bound_again_when_removed(tmp_path: Path) -> None:
@@ -328,6 +333,66 @@ async def test_metrics_on_a_port_of_their_own(tmp_path: Path) -> None:
                 assert "pollerd_polls_total" in await response.text()
             async with session.get(f"http://{door.address}/messages") as response:
                 assert response.status == 404
+
+
+@pytest.mark.parametrize(
+    ("listen", "host", "status"),
+    [
+        ("127.0.0.1", "127.0.0.1:9464", 200),
+        ("127.0.0.1", "localhost", 200),
+        ("127.0.0.1", "attacker.example", 421),
+        ("127.0.0.1", "[", 421),
+        ("127.0.0.1", socket.gethostname(), 200),
+        # Whoever may reach it may read it, by whatever name.
+        ("0.0.0.0", "any.name.of.it", 200),
+    ],
+)
+async def test_the_metrics_port_answers_who_asked_for_this_machine(
+    tmp_path: Path, listen: str, host: str, status: int
+) -> None:
+    async with daemon(tmp_path, more=f'[metrics]\nlisten = "{listen}:0"\n') as running:
+        assert running.app._control is not None
+        door: Any = running.app._control._servers[1]._door
+        for path in ("/metrics", "/healthz"):
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://{door.address}{path}", headers={"Host": host}) as response,
+            ):
+                assert response.status == status
+                if status == 421:
+                    assert (await response.json())["error"]["reason"] == "wrong_host"
+
+
+async def test_sources_and_undelivered_events_are_shown(tmp_path: Path) -> None:
+    """A foreign database that is missing, then there; a webhook that refuses until its events are parked."""
+    shop = tmp_path / "shop.db"
+    more = (
+        f'[[sources.sqlite]]\npath = "{shop}"\nquery = "SELECT id FROM sms"\nevery = "100ms"\n'
+        '[outputs.webhook]\nurl = "http://127.0.0.1:1/"\nretry_after = []\n'
+    )
+    async with daemon(tmp_path, more=more) as running:
+
+        async def shown(*wanted: Any) -> None:
+            async with asyncio.timeout(30):
+                while True:
+                    found = check("GET", "/status", await running.get("/status")).json
+                    metrics = (await running.get("/metrics")).body.decode()
+                    (source,) = found["sources"]
+                    up = f'pollerd_source_up{{source="sqlite {shop}"}} '
+                    told = (bool(source["trouble"]), found["undelivered"]["parked"])
+                    if told == wanted and f"{up}{float(not wanted[0])}\n" in metrics:
+                        assert source["name"] == f"sqlite {shop}"
+                        assert f'pollerd_undelivered_events{{state="parked"}} {float(wanted[1])}\n' in metrics
+                        return
+                    await asyncio.sleep(0.05)
+
+        await shown(True, 0)
+        with closing(sqlite3.connect(tmp_path / "made.db", isolation_level=None)) as made:
+            made.execute("CREATE TABLE sms (id)")
+            made.execute("INSERT INTO sms VALUES (1)")
+        running.simulator.truth.add(1, steps=[Step(0.0, "DELIVERED", None)])
+        (tmp_path / "made.db").rename(shop)
+        await shown(False, 1)
 
 
 async def test_a_daemon_without_a_control_socket_runs_and_stops(tmp_path: Path) -> None:

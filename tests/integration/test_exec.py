@@ -15,6 +15,7 @@ import pytest
 
 from pollerd.outputs.exec import ExecOutput
 from pollerd.store.store import Store
+from tests.integration.control_kit import daemon
 from tests.integration.output_kit import commit, opened, running, until
 
 
@@ -169,3 +170,22 @@ async def test_trouble_of_the_program_is_waited_out_with_growing_delays(store: S
         assert len(got(tmp_path)) == 1
         failing.reopen()
         await until(lambda: len(got(tmp_path)) == 2, "tried again when asked to")
+
+
+async def test_a_program_gets_none_of_the_daemons_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a whole daemon: the token under any name, the webhook's, and the proxy's password stay here."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://bob:pass@127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("BACKUP", "simulator-demo")
+    monkeypatch.setenv("HOOK", "signing-secret")
+    program = script(tmp_path, 'sys.stdin.read()\nopen(got, "w").write(json.dumps(sorted(os.environ)) + "\\n")')
+    more = (
+        f"[outputs.exec]\ncommand = {json.dumps(program)}\n"
+        '[outputs.webhook]\nurl = "http://127.0.0.1:9/"\nsecret_env = "HOOK"\n'
+    )
+    async with daemon(tmp_path, more=more, environment={"HOOK": "signing-secret"}) as served:
+        await served.follow(1)
+        await until(lambda: (tmp_path / "got").exists() and bool(got(tmp_path)), "the program ran")
+    (names,) = got(tmp_path)
+    assert "NO_PROXY" in names
+    assert not {"HTTPS_PROXY", "BACKUP", "HOOK"} & set(map(str, names))

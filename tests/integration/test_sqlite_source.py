@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +52,8 @@ class Intake:
 async def reading(
     store: Store, path: Path, query: str = "SELECT gateway_id AS id FROM sms", intake: Intake | None = None
 ) -> AsyncIterator[SqliteSource]:
-    inlet = Inlet(store, time.time, (intake or Intake()).poke)
-    source = SqliteSource(path, query, 0.02, inlet.take)
+    inlet = Inlet("shop", store, time.time, (intake or Intake()).poke)
+    source = SqliteSource("shop", path, query, 0.02, inlet)
     task = asyncio.create_task(source.run())
     try:
         yield source
@@ -115,7 +117,7 @@ async def test_the_same_ids_again_cost_no_write(store: Store, shop: sqlite3.Conn
     shop.execute("COMMIT")
     path = tmp_path / "shop.db"
     async with reading(store, path) as source:
-        await until(lambda: count(store) == 10_000, "all")
+        await until(lambda: len(given(store)) == 10_000, "all")
         with contextlib.closing(sqlite3.connect(store.path)) as database:
             before = database.execute("PRAGMA data_version").fetchone()
             shop.execute("INSERT INTO sms (gateway_id) VALUES ('bad')")
@@ -185,14 +187,15 @@ async def test_a_large_result_holds_no_lock_while_it_is_taken_in(
     shop.executemany("INSERT INTO sms (gateway_id) VALUES (?)", [(n,) for n in range(1, 5001)])
     shop.execute("COMMIT")
     entered, go_on = asyncio.Event(), asyncio.Event()
-    inlet = Inlet(store, time.time, Intake().poke)
 
-    async def slow(rows: Any) -> int:
-        entered.set()
-        await go_on.wait()
-        return await inlet.take(rows)
+    class Slow(Inlet):
+        async def take(self, found: Any) -> int:
+            entered.set()
+            await go_on.wait()
+            return await super().take(found)
 
-    source = SqliteSource(tmp_path / "shop.db", "SELECT gateway_id AS id FROM sms", 0.02, slow)
+    inlet = Slow("shop", store, time.time, Intake().poke)
+    source = SqliteSource("shop", tmp_path / "shop.db", "SELECT gateway_id AS id FROM sms", 0.02, inlet)
     task = asyncio.create_task(source.run())
     await entered.wait()
     shop.execute("BEGIN EXCLUSIVE")
@@ -202,3 +205,91 @@ async def test_a_large_result_holds_no_lock_while_it_is_taken_in(
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+async def test_a_row_that_outlives_its_message_is_not_taken_for_a_new_one(
+    store: Store, shop: sqlite3.Connection, tmp_path: Path
+) -> None:
+    """Given up, deleted by retention, and the query still gives it, over restarts too. Gone and back, it is new."""
+    shop.executemany("INSERT INTO sms (gateway_id) VALUES (?)", [(1,), (2,), (2,)])
+    path = tmp_path / "shop.db"
+    async with reading(store, path):
+        await until(lambda: given(store) == [1, 2], "both")
+    with contextlib.closing(sqlite3.connect(store.path)) as database, database:
+        database.execute("DELETE FROM messages WHERE id = 1")
+    intake = Intake()
+    async with reading(store, path, intake=intake) as source:
+        shop.execute("INSERT INTO sms (gateway_id) VALUES ('bad')")
+        await until(lambda: len(source._refused) == 1, "a whole look")
+        shop.execute("INSERT INTO sms (gateway_id) VALUES (3)")
+        await until(lambda: count(store) == 2, "the new one")
+        assert [row[0] for row in followed(store)] == [2, 3]
+        shop.execute("DELETE FROM sms WHERE gateway_id = 1")
+        await until(lambda: given(store) == [2, 3], "a look without it")
+        shop.execute("INSERT INTO sms (gateway_id) VALUES (1)")
+        await until(lambda: [row[0] for row in followed(store)] == [1, 2, 3], "taken up again")
+        await until(lambda: intake.pokes == 2, "told twice")
+
+
+def given(store: Store) -> list[int]:
+    with contextlib.closing(sqlite3.connect(store.path)) as database:
+        return [row[0] for row in database.execute("SELECT id FROM given WHERE source = 'shop' ORDER BY id")]
+
+
+async def test_two_sources_remember_for_themselves(store: Store, shop: sqlite3.Connection) -> None:
+    one, other = (Inlet(name, store, time.time, Intake().poke) for name in ("one", "other"))
+    rows = [(number, None, None, None) for number in (1, 2)]
+    assert await one.take(rows) == 2
+    assert await other.take(rows) == 0
+    await one.settle([])
+    assert await other.take(rows) == 0
+    with contextlib.closing(sqlite3.connect(store.path)) as database, database:
+        database.execute("DELETE FROM messages")
+    assert await other.take(rows) == 0
+    assert await one.take(rows) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_wal_database_whose_folder_may_not_be_written_is_explained(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    folder.mkdir(mode=0o755)
+    for above in folder.parents[:-1]:
+        if not above.stat().st_mode & 0o001:
+            above.chmod(above.stat().st_mode | 0o011)
+    path = folder / "shop.db"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE sms (id)")
+    path.chmod(0o644)
+    source = SqliteSource("shop", path, "SELECT id FROM sms", 1.0, Inlet("shop", Nowhere(), time.time, Intake().poke))
+    with nobody():
+        said = source._read(io.BytesIO())
+    assert "in WAL mode, where a reader needs shop.db-shm beside it, and this user may not make that file" in said
+    assert f"Give this user the right to write in {folder}" in said
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = DELETE")
+    with nobody():
+        assert source._read(io.BytesIO()) == ""
+    assert [file.name for file in folder.iterdir()] == ["shop.db"]
+
+
+class Nowhere:
+    """No store is needed to read."""
+
+    async def query(self, sql: str, parameters: Any = ()) -> list[Any]:
+        raise AssertionError
+
+    async def write(self, change: Any) -> Any:
+        raise AssertionError
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """This process without root's rights to files."""
+    os.setegid(65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from pollerd.config import Listen
-from pollerd.web.guard import host_allowed
+from pollerd.control.hosts import host_allowed
 from tests.integration.control_kit import Daemon, daemon
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
@@ -288,6 +288,6 @@ async def test_a_database_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         with closing(sqlite3.connect(site.running.database)) as other:
             other.execute("PRAGMA user_version = 99")
             status, body, _ = await site.get("/messages")
-            other.execute("PRAGMA user_version = 3")
+            other.execute("PRAGMA user_version = 4")
         assert status == 500
         assert "schema 99" in Page.of(body).text

@@ -39,6 +39,7 @@ class Receiver:
     got: list[dict[str, Any]] = field(default_factory=list)
     tries: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    more: dict[str, str] = field(default_factory=dict)
     gate: asyncio.Event | None = None
     busy: int = 0
     most: int = 0
@@ -72,6 +73,8 @@ class Receiver:
         if 200 <= code < 300:
             self.got.append(body)
         headers = {"Location": f"{self.url}/elsewhere"} if 300 <= code < 400 else {}
+        if code >= 400:
+            headers |= self.more
         return web.Response(status=code, headers=headers)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollerd.control.handover import BodyError, Handed, Reader
+from pollerd.control.handover import NAMED, BodyError, Handed, Reader
 from pollerd.model import MAX_MESSAGE_ID
 
 NOW = 1764000000.0
@@ -66,6 +66,19 @@ def test_refused_by_name_while_the_rest_is_taken(why: str, body: Any, shown: Any
     (refused,) = handed.refused
     assert (refused.id, reason in refused.reason) == (shown, True), (why, refused)
     assert [row.id for row in handed.rows] == [99]
+
+
+REFUSED_BY_THE_THOUSAND = [
+    ("ids that are none", {"ids": [-1] * 5000}),
+    ("ids refused with their account", {"ids": list(range(1, 5001)), "account": "shop"}),
+    ("objects without an id", [{"x": 1}] * 5000),
+]
+
+
+@pytest.mark.parametrize(("why", "body"), REFUSED_BY_THE_THOUSAND, ids=[case[0] for case in REFUSED_BY_THE_THOUSAND])
+def test_many_are_named_up_to_a_hundred_and_counted(why: str, body: Any) -> None:
+    handed = read(body)
+    assert (len(handed.refused), handed.refused_count, handed.rows) == (NAMED, 5000, []), why
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"5", b'"x"', b"null", b"\xff", b"[" * 100_000, b'{"ids": [1,]}'])

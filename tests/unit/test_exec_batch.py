@@ -30,3 +30,20 @@ def test_batch(sentence: str, sizes: tuple[int, ...], taken: int) -> None:
 def test_the_environment_has_no_secrets() -> None:
     given = {"PATH": "/bin", "GATEWAYAPI_TOKEN": "t", "CREDENTIALS_DIRECTORY": "/c", "MY_TOKEN": "t", "HOME": "/h"}
     assert clean_environment(given, ["MY_TOKEN"]) == {"PATH": "/bin", "HOME": "/h"}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "name", "value", "kept"),
+    [
+        ("a proxy without credentials is needed", "HTTPS_PROXY", "http://proxy:3128", True),
+        ("one with credentials is not for others", "HTTPS_PROXY", "http://bob:pass@proxy:3128", False),
+        ("in small letters neither", "https_proxy", "http://bob:pass@proxy:3128", False),
+        ("nor without a scheme", "ALL_PROXY", "bob:pass@proxy:3128", False),
+        ("what is no proxy may hold an @", "MAILTO", "bob@example.org", True),
+        ("a variable of any name that holds a secret goes", "COPY", "Token the-secret", False),
+        ("a secret too short to be told from a word hides nothing", "WORD", "abc", True),
+    ],
+)
+def test_the_environment_by_what_is_in_it(sentence: str, name: str, value: str, kept: bool) -> None:
+    found = clean_environment({name: value}, [], ["the-secret", "abc"])
+    assert found == ({name: value} if kept else {}), sentence

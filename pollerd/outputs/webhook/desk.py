@@ -88,11 +88,22 @@ class Desk:
                 self._keep(msgspec.structs.replace(delivery, next_at=now))
         self._advance()
 
-    def load(self, deliveries: Iterable[Delivery], lane: Lane) -> None:
+    def load(self, deliveries: Iterable[Delivery], lane: Lane, lanes: Mapping[str, Lane]) -> None:
         """Take waiting events from the book, as far as the lane has room and they are not in memory already."""
         for delivery in deliveries:
-            if lane.room > 0 and delivery.message_id not in self._chains and delivery.seq not in self._kept:
+            chain = self._chains.get(delivery.message_id)
+            if chain is not None and delivery.seq < chain[0].delivery.seq:
+                self._give_way(chain, lanes)
+            elif chain is None and lane.room > 0 and delivery.seq not in self._kept:
                 self._start(Job(delivery, stored=True), lane)
+
+    def _give_way(self, chain: deque[Job], lanes: Mapping[str, Lane]) -> None:
+        """An earlier event was taken up again: what is not with the lane yet goes to the book, behind it."""
+        while len(chain) > 1:
+            job = chain.pop()
+            self._leave(job, lanes)
+            self._keep(job.delivery)
+        self._advance()
 
     def _start(self, job: Job, lane: Lane) -> None:
         self._chains[job.delivery.message_id] = deque([job])
@@ -115,19 +126,20 @@ class Desk:
         elif reply.taken:
             self._taken.append(job)
         else:
-            done = self._failed(delivery, reply.detail, now)
+            done = self._failed(delivery, reply, now)
         self._go_on(job, chain, lanes, done=done)
         self._advance()
 
-    def _failed(self, delivery: Delivery, detail: str, now: float) -> bool:
+    def _failed(self, delivery: Delivery, reply: Reply, now: float) -> bool:
         """Plan the next attempt. True when there is none."""
         attempts = delivery.attempts + 1
-        failed = msgspec.structs.replace(delivery, attempts=attempts, error=detail)
+        failed = msgspec.structs.replace(delivery, attempts=attempts, error=reply.detail)
         if attempts > len(self._retry_after):
             self.parked += 1
             self._keep(msgspec.structs.replace(failed, state=DeliveryState.PARKED, next_at=None))
             return True
-        self._keep(msgspec.structs.replace(failed, next_at=now + self._retry_after[attempts - 1]))
+        delay = max(self._retry_after[attempts - 1], reply.pause)
+        self._keep(msgspec.structs.replace(failed, next_at=now + delay))
         return False
 
     def _go_on(self, settled: Job, chain: deque[Job], lanes: Mapping[str, Lane], *, done: bool) -> None:

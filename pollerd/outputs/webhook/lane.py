@@ -48,6 +48,7 @@ class Breaker:
         self._failures = 0
         self._pause = 0.0
         self._until = 0.0
+        self._asked_until = 0.0
 
     @property
     def tripped(self) -> bool:
@@ -56,7 +57,11 @@ class Breaker:
 
     def wait(self, now: float) -> float:
         """Seconds until the next post may go out."""
-        return max(0.0, self._until - now) if self.tripped else 0.0
+        return max(0.0, self._asked_until - now, self._until - now if self.tripped else 0.0)
+
+    def asked(self, pause: float, now: float) -> None:
+        """The receiver asked to be left alone for so many seconds; what it answers meanwhile does not shorten them."""
+        self._asked_until = max(self._asked_until, now + pause)
 
     def reached(self) -> None:
         """The receiver answered."""
@@ -146,6 +151,7 @@ class Lane:
             self._breaker.failed(self._clock())
         else:
             self._breaker.reached()
+        self._breaker.asked(reply.pause, self._clock())
         if reply.taken:
             if self.trouble:
                 logger.info("webhook %s: takes events again", self._receiver.name, extra={"event": "webhook_works"})
@@ -153,7 +159,7 @@ class Lane:
             self.trouble = ""
             return
         self._failed += 1
-        if self._failed < FAILURES_BEFORE_PAUSE:
+        if self._failed < FAILURES_BEFORE_PAUSE and not reply.pause:
             return
         trouble = f"{self._receiver.name} {reply.detail}"
         if not self.trouble:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pollerd import failpoints
@@ -42,6 +42,7 @@ class WebhookOutput:
     """Posts events to the configured receivers. Fulfils `ports.Output` and `ports.Preparing`.
 
     `keep_parked` is in seconds: how long an event that nobody took stays listed. `patience`: seconds for one post.
+    `protect` is told each secret before it is used, so that no log shows it.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class WebhookOutput:
         keep_parked: float,
         name: str = "webhook",
         patience: float = PATIENCE,
+        protect: Callable[[str], None] | None = None,
     ) -> None:
         self._settings = settings
         self._book = book
@@ -60,6 +62,7 @@ class WebhookOutput:
         self._keep_parked = keep_parked
         self._name = name
         self._patience = patience
+        self._protect = protect
         self._run: _Run | None = None
         self._seq = 0
 
@@ -109,6 +112,7 @@ class WebhookOutput:
                         allow_remote=self._settings.allow_remote,
                         connections=PARALLEL,
                         patience=self._patience,
+                        protect=self._protect,
                     )
                 )
                 for name, route in lanes(self._settings)
@@ -226,7 +230,7 @@ class _Run:
             if lane.room > 0:
                 # Those in memory are found too, and left out.
                 due = await self._book.due(lane.name, now, now + self._longest, lane.room + lane.load)
-                self.desk.load(due, lane)
+                self.desk.load(due, lane, self._lanes)
 
     async def _bring(self, log: EventLog) -> bool:
         """Take events from the log; False when there are none or no room for any."""

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import errno
 import socket
+import time
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -24,6 +26,7 @@ from aiohttp import (
 
 from pollerd.config import WebhookRoute
 from pollerd.config.kinds import is_private
+from pollerd.outputs.webhook.asked import asked_pause
 from pollerd.outputs.webhook.sign import Signer
 
 PATIENCE: Final = 15.0
@@ -38,11 +41,15 @@ _DOWN: Final = frozenset({429, 502, 503, 504})
 
 
 class Reply(NamedTuple):
-    """What became of a post. `down`: the receiver is not there at all. `detail` says what a failure was."""
+    """What became of a post. `down`: the receiver is not there at all. `detail` says what a failure was.
+
+    `pause`: seconds that the receiver asks to be left alone.
+    """
 
     taken: bool
     down: bool = False
     detail: str = ""
+    pause: float = 0.0
 
 
 class NotAllowedError(OSError):
@@ -53,13 +60,19 @@ class Receiver:
     """Posts to one URL. Closed by `close`."""
 
     def __init__(
-        self, route: WebhookRoute, *, allow_remote: bool, connections: int, patience: float = PATIENCE
+        self,
+        route: WebhookRoute,
+        *,
+        allow_remote: bool,
+        connections: int,
+        patience: float = PATIENCE,
+        protect: Callable[[str], None] | None = None,
     ) -> None:
         parts = urlsplit(route.url)
         self.name = f"{parts.scheme}://{parts.netloc}{parts.path}"
         """The URL without its query, which may hold a secret."""
         self._url = route.url
-        self._signer = Signer(route.secret, self.name)
+        self._signer = Signer(route.secret, self.name, protect)
         self._patience = patience
         connector = TCPConnector(
             limit=connections,
@@ -111,7 +124,9 @@ class Receiver:
             # After a whole body the connection is free already; else this closes it.
             response.close()
         location = " (redirects are not followed)" if 300 <= status < 400 else ""
-        return Reply(taken=False, down=status in _DOWN, detail=f"answered {status}{location}")
+        pause = asked_pause(status, response.headers.get("Retry-After"), time.time())
+        asks = f" and asks to wait {pause:.0f} s" if pause else ""
+        return Reply(taken=False, down=status in _DOWN, detail=f"answered {status}{location}{asks}", pause=pause)
 
 
 async def _drain(response: ClientResponse) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from jwt import InvalidKeyError, PyJWS
@@ -27,10 +28,12 @@ class _AnyLength(HMACAlgorithm):
 class Signer:
     """Signs with the secret that its source holds; without a source there is no signature.
 
-    Raises OutputError when the secret cannot be had at the start; later the last good one is kept.
+    `protect` is told each secret before it is used. Raises OutputError when the secret cannot be had at the start;
+    later the last good one is kept.
     """
 
-    def __init__(self, source: SecretSource | None, url: str) -> None:
+    def __init__(self, source: SecretSource | None, url: str, protect: Callable[[str], None] | None = None) -> None:
+        self._protect = protect
         self._source = source
         self._url = url
         self._jws = PyJWS(algorithms=[])
@@ -72,6 +75,8 @@ class Signer:
 
     def _read(self, source: SecretSource) -> str:
         secret = source.read().reveal()
+        if self._protect is not None:
+            self._protect(secret)
         try:
             self._jws.encode(b"{}", secret, algorithm="HS256")
         except InvalidKeyError as error:

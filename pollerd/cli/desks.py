@@ -1,0 +1,215 @@
+"""Who does what a command asks: the database itself, or the daemon behind its control socket where this user may not
+write the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar
+
+from pollerd.errors import DatabaseBusyError, StoreForbiddenError, UnavailableError
+from pollerd.model import State
+from pollerd.ports import RequestKind
+from pollerd.store.handover import Asked, Handover
+from pollerd.store.lock import owner_pid
+from pollerd.store.view import DatabaseMissingError, Standing, View
+
+if TYPE_CHECKING:
+    from pollerd.client.remote import Remote
+    from pollerd.client.values import Tracked as TrackedRemotely
+    from pollerd.config import Config
+    from pollerd.store.handover import Tracked
+
+T = TypeVar("T")
+
+PATIENCE: Final = 10.0
+"""Seconds that the daemon gets to do what is asked."""
+_LOOK: Final = 0.05
+_STATES: Final = {"pending": State.PENDING, "finished": State.FINISHED, "gave_up": State.GAVE_UP}
+
+
+class Desk(Protocol):
+    """Looks at messages and asks for something, of whoever owns the database."""
+
+    def standings(self, ids: Sequence[int]) -> dict[int, Standing]:
+        """Where those of `ids` stand that are followed."""
+        ...
+
+    def settle(self, kind: RequestKind, ids: Sequence[int]) -> bool:
+        """Ask and return when it is done; whether a daemon runs. Raises UnavailableError when it does not do it."""
+        ...
+
+    def given_up(self) -> int:
+        """How many messages are given up."""
+        ...
+
+    def retry_all(self) -> None:
+        """Take up again whatever was given up. Raises as `settle`."""
+        ...
+
+
+def at_desk(config: Config, work: Callable[[Desk], T]) -> T:
+    """What `work` returns: done in the database, or by the daemon where this user may not.
+
+    `work` may be begun a second time. Raises StoreError, UnavailableError when neither is possible.
+    """
+    try:
+        return work(DatabaseDesk(config))
+    except StoreForbiddenError as error:
+        return through_daemon(config, error, lambda remote: work(SocketDesk(remote)))
+
+
+def through_daemon(config: Config, why: StoreForbiddenError, work: Callable[[Remote], T]) -> T:
+    """What `work` makes of the control socket. Raises UnavailableError with both reasons when nobody is there."""
+    from pollerd.client.remote import Remote
+
+    if config.control.socket is None:
+        raise UnavailableError(f"{why} The daemon cannot do it either: it has no control socket.") from why
+    try:
+        return work(Remote(config.control.socket))
+    except UnavailableError as error:
+        raise UnavailableError(f"{why} The daemon cannot do it either: {error}") from error
+
+
+class DatabaseDesk:
+    """The database, opened by this command. Fulfils `Desk`."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def standings(self, ids: Sequence[int]) -> dict[int, Standing]:
+        """See `Desk`."""
+        try:
+            with View.open(self._config.store.path) as view:
+                found = {message_id: view.standing(message_id) for message_id in ids}
+        except DatabaseMissingError:
+            return {}
+        return {message_id: standing for message_id, standing in found.items() if standing is not None}
+
+    def given_up(self) -> int:
+        """See `Desk`."""
+        try:
+            with View.open(self._config.store.path) as view:
+                return view.count_gave_up()
+        except DatabaseMissingError:
+            return 0
+
+    def settle(self, kind: RequestKind, ids: Sequence[int]) -> bool:
+        """See `Desk`."""
+        return self._settle(kind, ids)
+
+    def retry_all(self) -> None:
+        """See `Desk`."""
+        self._settle(RequestKind.RETRY_ALL, [None])
+
+    def _settle(self, kind: RequestKind, ids: Sequence[int | None]) -> bool:
+        path = self._config.store.path
+        with Handover.open(path) as handover:
+            asked = handover.ask(kind, ids)
+            self._wait(path, handover, asked)
+        return owner_pid(path) is not None
+
+    def _wait(self, path: Path, handover: Handover, asked: Asked) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while handover.waiting(asked):
+            pid = owner_pid(path)
+            if pid is None:
+                self._settle_ourselves()
+            elif time.monotonic() >= deadline:
+                raise UnavailableError(
+                    f"the daemon (process {pid}) has not done it within {PATIENCE:.0f} s. The request stays in the "
+                    "database and is done when the daemon gets to it; look at: pollerd status",
+                )
+            else:
+                time.sleep(_LOOK)
+
+    def _settle_ourselves(self) -> None:
+        from pollerd.app import settle_requests
+
+        # What matters is said by the command itself, in its own words.
+        logging.getLogger("pollerd").addHandler(logging.NullHandler())
+        try:
+            asyncio.run(settle_requests(self._config))
+        except DatabaseBusyError:
+            # Somebody was faster: a daemon that has just started, or another command. It does our request as well.
+            return
+
+
+class SocketDesk:
+    """The daemon's control socket. Fulfils `Desk`."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+
+    def standings(self, ids: Sequence[int]) -> dict[int, Standing]:
+        """See `Desk`."""
+        from pollerd.client.values import NotFollowedError
+
+        found = {}
+        for message_id in ids:
+            try:
+                message = self._remote.message(message_id)
+            except NotFollowedError:
+                continue
+            found[message_id] = Standing(_STATES[message.state], message.account)
+        return found
+
+    def settle(self, kind: RequestKind, ids: Sequence[int]) -> bool:
+        """See `Desk`."""
+        from pollerd.client.remote import OvertakenError
+
+        for message_id in ids:
+            try:
+                self._remote.ask(kind, message_id)
+            except OvertakenError:
+                # It ended, or was forgotten, since it was looked at: the next look tells.
+                continue
+        return True
+
+    def given_up(self) -> int:
+        """See `Desk`."""
+        return self._remote.count_gave_up()
+
+    def retry_all(self) -> None:
+        """See `Desk`."""
+        # All of them first: a page begins where the one before ended.
+        self.settle(RequestKind.RETRY, list(self._remote.gave_up()))
+
+
+class Follower:
+    """Takes ids to follow, the way that this user may."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._handover: Handover | None = None
+        self._why: StoreForbiddenError | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._handover is not None:
+            self._handover.close()
+
+    @property
+    def by_daemon(self) -> bool:
+        """Whether the daemon took them, since this user may not write the database."""
+        return self._why is not None
+
+    def track(
+        self, ids: Sequence[int], account: str, userref: str | None, sent_at: float | None
+    ) -> Tracked | TrackedRemotely:
+        """Follow `ids`; on disk when this returns. Raises StoreError, UnavailableError, PollerdError."""
+        if self._why is None:
+            try:
+                if self._handover is None:
+                    self._handover = Handover.open(self._config.store.path)
+                return self._handover.track(ids, account, userref, sent_at)
+            except StoreForbiddenError as error:
+                self._why = error
+        return through_daemon(self._config, self._why, lambda remote: remote.track(ids, account, userref, sent_at))

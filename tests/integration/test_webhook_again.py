@@ -1,0 +1,118 @@
+"""The webhook output after `pollerd retry --webhook`, when a receiver asks to be left alone, and with a new secret."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from pollerd.clock import SystemClock
+from pollerd.config import WebhookOutput as Settings
+from pollerd.config import WebhookRoute
+from pollerd.config.secret import FileSecret, Origin, SecretKind
+from pollerd.ports import Delivery, DeliveryChange, DeliveryState
+from pollerd.store.deliveries import Deliveries
+from pollerd.store.store import Store
+from pollerd.store.undelivered import retry_parked
+from tests.integration.output_kit import opened, running, until
+from tests.integration.test_webhook import delivered, start, webhook
+from tests.integration.webhook_kit import SECRET, Receiver, change, receiving, tell
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with opened(tmp_path / "p.db") as store:
+        yield store
+
+
+async def test_what_is_taken_up_again_while_a_later_one_is_posted_goes_before_all_that_is_not_out_yet(
+    store: Store,
+) -> None:
+    """1 is parked, 2 is with the receiver, 3 is behind it: after `retry --webhook` it is 1, then 2 again, then 3."""
+    parked, gate = asyncio.Event(), asyncio.Event()
+    receiver = Receiver(answer=lambda body: 500 if body["status"] == "ONE" and not parked.is_set() else 200)
+    async with receiving(receiver):
+        output = webhook(store, Settings(receiver.url, retry_after=()))
+        await start(store, output)
+        await tell(store, change(1, "ONE"))
+        async with running(output, store):
+            while not any(d.state is DeliveryState.PARKED for d in await Deliveries(store).undelivered(0, 1)):
+                await asyncio.sleep(0.01)
+            parked.set()
+            receiver.gate = gate
+            await tell(store, change(1, "TWO"), change(1, "THREE"))
+            await until(lambda: receiver.busy == 1, "the second is with the receiver")
+            assert await asyncio.to_thread(retry_parked, store.path) == 1
+            # That the third is in the book shows that the output has looked since.
+            looks = Deliveries(store)
+            while not [d for d in await looks.undelivered(0, 10) if d.seq == 3]:
+                await asyncio.sleep(0.01)
+            gate.set()
+            await asyncio.wait_for(delivered(store), 30)
+    assert [body["status"] for body in receiver.tries] == ["ONE", "TWO", "ONE", "THREE"]
+
+
+async def test_a_failed_later_event_waits_for_the_one_that_was_taken_up_again(store: Store) -> None:
+    """The post that was under way fails and is due sooner than the earlier one: it is not told before it."""
+    book = Deliveries(store)
+    deliveries = [
+        Delivery(seq, "message.status", message, b"{}", "default", next_at=due)
+        for seq, message, due in ((1, 1, 50.0), (2, 1, 10.0), (3, 2, 20.0), (4, 1, 5.0))
+    ]
+    await book.save(DeliveryChange(kept=deliveries, at=1.0))
+    assert [d.seq for d in await book.due("default", 30.0, 1e12, 10)] == [3]
+    assert await book.next_at("default") == 20.0
+    await book.save(DeliveryChange(gone=[1], at=1.0))
+    assert [d.seq for d in await book.due("default", 30.0, 1e12, 10)] == [2, 3]
+
+
+@pytest.mark.parametrize("code", [429, 503])
+async def test_a_receiver_is_not_asked_sooner_than_it_says(store: Store, code: int) -> None:
+    """Its own event waits as long as `Retry-After` says, those of other messages too, and no attempt is spent."""
+    clock = SystemClock()
+    receiver = Receiver(answer=lambda _: code, more={"Retry-After": "1800"})
+    async with receiving(receiver), receiving() as other:
+        routes = (WebhookRoute(other.url, account="other"),)
+        output = webhook(store, Settings(receiver.url, routes=routes, retry_after=(0.01, 7200.0)))
+        await start(store, output)
+        await tell(store, change(1, "DELIVERED"))
+        async with running(output, store):
+            await until(lambda: "asks to wait 1800 s" in output.health.trouble, "it is said")
+            await tell(store, change(2, "DELIVERED"), change(3, "DELIVERED", account="other"))
+            await until(lambda: len(other.got) == 1, "another receiver is asked")
+            while len(waiting := await Deliveries(store).undelivered(0, 10)) < 2:
+                await asyncio.sleep(0.01)
+        assert [(d.message_id, d.attempts) for d in waiting] == [(1, 1), (2, 0)]
+        assert waiting[0].next_at is not None
+        assert abs(waiting[0].next_at - clock.now() - 1800) < 60
+        assert len(receiver.tries) == 1
+
+
+async def test_a_receivers_wish_does_not_shorten_the_schedule(store: Store) -> None:
+    clock = SystemClock()
+    async with receiving(Receiver(answer=lambda _: 503, more={"Retry-After": "1"})) as receiver:
+        output = webhook(store, Settings(receiver.url, retry_after=(600.0,)))
+        await start(store, output)
+        await tell(store, change(1, "DELIVERED"))
+        async with running(output, store):
+            while not (waiting := await Deliveries(store).undelivered(0, 1)):
+                await asyncio.sleep(0.01)
+    assert waiting[0].next_at is not None
+    assert waiting[0].next_at - clock.now() > 500
+
+
+async def test_every_secret_is_protected_before_it_signs(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text(SECRET)
+    source = FileSecret(path, SecretKind.SIGNING, Origin("test", "secret_file"))
+    known: list[str] = []
+    async with receiving() as receiver:
+        output = webhook(store, Settings(receiver.url, source), protect=known.append)
+        await start(store, output)
+        async with running(output, store):
+            await until(lambda: known == [SECRET], "the first one")
+            path.write_text("another one altogether")
+            output.reopen()
+            assert known == [SECRET, "another one altogether"]

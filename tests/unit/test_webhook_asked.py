@@ -1,0 +1,30 @@
+"""How long a receiver asks to be left alone, whatever it writes."""
+
+from __future__ import annotations
+
+import pytest
+
+from pollerd.outputs.webhook.asked import MOST, asked_pause
+
+NOW = 1764000000.0  # Mon, 24 Nov 2025 16:00:00 GMT
+
+
+@pytest.mark.parametrize(
+    ("sentence", "status", "value", "expected"),
+    [
+        ("seconds are seconds", 429, "120", 120.0),
+        ("blanks around them do no harm", 503, " 7 ", 7.0),
+        ("a date is counted from now", 503, "Mon, 24 Nov 2025 16:01:30 GMT", 90.0),
+        ("a date in the past asks for nothing", 503, "Mon, 24 Nov 2025 15:00:00 GMT", 0.0),
+        ("more than an hour is an hour", 429, "86400", MOST),
+        ("a number beyond all reason is an hour", 429, "9" * 400, MOST),
+        ("a date far away is an hour", 503, "Mon, 24 Nov 2036 16:00:00 GMT", MOST),
+        ("nothing asked is nothing", 503, None, 0.0),
+        ("nonsense is nothing", 503, "soon", 0.0),
+        ("a negative number is nothing", 503, "-5", 0.0),
+        ("other answers do not ask", 500, "120", 0.0),
+        ("nor does success", 200, "120", 0.0),
+    ],
+)
+def test_asked(sentence: str, status: int, value: str | None, expected: float) -> None:
+    assert asked_pause(status, value, NOW) == expected, sentence
