@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 TICK: Final = 1.0
 SPREAD: Final = 30.0
 """Seconds over which the messages are spread."""
-CHUNK: Final = 1000
+CHUNK: Final = 100
+"""Messages planned between two breaths of the event loop: a few milliseconds."""
 
 
 class Pending(Protocol):

@@ -8,7 +8,7 @@ from random import Random
 import msgspec
 from msgspec.structs import replace
 
-from pollerd.backoff import budget, explain, guards, plan
+from pollerd.backoff import budget, dates, explain, guards, plan
 from pollerd.backoff.learned import Learned, LearnedState, Operator, key_of
 from pollerd.backoff.outage import Outages
 from pollerd.backoff.protocol import Decision, Key, KeyInfo, Metrics, Plan, Settings
@@ -17,15 +17,24 @@ BARE = Settings(min_interval=0.5, max_interval=86400.0)
 """Bounds without settings: wide, since an hourly look at what will never come eats a third of a usual budget."""
 
 STEER_AFTER = 30.0
-STEER_YOUNG = 5.0
+STEER_YOUNG = 2.0
 STEER_QUOTA = 300
-STEER_QUOTA_YOUNG = 40
+STEER_QUOTA_YOUNG = 10
+ASTRAY = 0.1
+"""Off the budget by more than this share, or young: the price is moved more often."""
+
 MIXTURE = 16
 GROUPS_FADE = 0.9
 GROUPS_LEAST = 0.002
 DUE_AGAIN = 10
 START_STEPS = 8
 START_CLOSE = 0.05
+START_STRIDE = 8.0
+"""At the start the price may move by so much at once: nothing depends on it yet."""
+
+BREATH = 0.025
+"""Decisions this close together (seconds) make one plan at most, so that a crowd of them does not stop the daemon."""
+
 EVENTS_TO_DOUBLE = 8.0
 """With each so many events the price may rise by its first value: too few have come to believe in a long tail."""
 
@@ -37,10 +46,6 @@ PROBING = 15.0
 REJOIN_WITHIN = 1.0
 REJOIN_SPREAD = 30.0
 EXPIRED = "EXPIRED"
-SHARP_JITTER = 0.5
-DATE_SHARE = 0.1
-"""A window with at least this share of the expiries is a date to look at, whatever the clock of the plan."""
-
 COUNT_FADE = 0.5 ** (1 / 5000)
 SNAPSHOT_VERSION = 1
 
@@ -69,9 +74,12 @@ class Adaptive:
         self._outages = Outages()
         self._price = 1.0
         self._start_price = 0.0
+        self._start_steps = START_STEPS
+        self._planned_at = -1e18
         fixed = self._settings.first_poll_after
         self._first = budget.FIRST_START if fixed is None else fixed
         self._steered_at = -1e18
+        self._astray = True
         self._quota = 0
         self._groups: dict[int, float] = {}
         self._woken_at = -1e18
@@ -112,13 +120,13 @@ class Adaptive:
         if k > 1:
             # As many as must have been sent together for k of them to be left by now.
             octave = budget.octave_of(k / max(table.alive(age), 1e-3))
-            table = self._learned.group(operator, octave, self._price)
+            table = self._group(operator, octave, now)
         due = table.next_age(age)
         if moved or validity is not None or due >= table.grid.begins:
-            dated = self._dated(table, now - submit, None if moved else due, validity)
+            dated = dates.deciding(settings, table, now - submit, None if moved else due, validity, rng=self._rng)
             if dated is not None:
                 return dated
-        delay = guards.bounded(settings, due - age, age, self._first, table.limits[0])
+        delay = guards.bounded(settings, due - age, age, self._first, guards.reach(age, table.limits[0], table.k))
         cut_short = moved or validity is not None or due > age + delay
         if age > PROBING and self._outages.down(key):
             # The young ones probe, and recovery wakes the old: until then they can wait.
@@ -127,8 +135,8 @@ class Adaptive:
         else:
             reason = f"hazard of {key or 'all operators'} at age {age:.0f} s"
         delay = max(guards.jittered(delay, self._rng), settings.min_interval)
-        if cut_short and (date := self._date_before(table, now - submit, delay, validity)):
-            return Decision(date - (now - submit) + self._rng.random() * SHARP_JITTER, "expiry window")
+        if cut_short and (date := dates.passed_over(settings, table, now - submit, delay, validity)):
+            return Decision(date - (now - submit) + self._rng.random() * dates.SHARP_JITTER, "expiry window")
         return Decision(delay, reason)
 
     def replan(
@@ -143,32 +151,6 @@ class Adaptive:
         if key in self._dated_keys and now - submit > self._learned.known(key).expiries.end():
             return Decision(self._rng.random() * REJOIN_SPREAD, "expiry has become known")
         return None
-
-    def _dated(self, table: plan.Table, age: float, due: float | None, validity: float | None) -> Decision | None:
-        """The wait when an expiry decides it: the next look falls into a window, or the last one is over."""
-        rng, windows = self._rng, table.grid.windows
-        if validity is not None:
-            if age >= validity:
-                return guards.past_expiry(self._settings, age - validity, rng)
-            return None
-        if due is not None and age < table.grid.over - SHARP_JITTER:
-            window = plan.window_at(windows, due)
-            if window is not None and due - age <= self._settings.max_interval:
-                spread = min(SHARP_JITTER + 0.02 * (window.hi - window.lo), guards.JITTER * (due - age))
-                delay = max(due - age, self._settings.min_interval)
-                return Decision(delay + rng.random() * spread, "expiry window")
-        over = table.grid.over
-        # A look at the very end may come a rounding error before it.
-        if age > over - SHARP_JITTER:
-            return guards.past_expiry(self._settings, age - over, rng)
-        return None
-
-    def _date_before(self, table: plan.Table, age: float, delay: float, validity: float | None) -> float | None:
-        """The age, from sending, of an expiry that `delay` would pass over because the plan does not see it."""
-        known = (w.date for w in table.grid.windows if w.share > DATE_SHARE)
-        dates = known if validity is None else (validity,)
-        soonest, latest = age + self._settings.min_interval, age + delay * (1.0 + guards.JITTER)
-        return next((date for date in dates if soonest < date < latest), None)
 
     def not_visible(self, now: float, submit: float, tries: int) -> Decision:
         """See `Policy.not_visible`."""
@@ -242,7 +224,8 @@ class Adaptive:
     def index(self, key: Key, a0: float, a1: float) -> float:
         """See `Policy.index`: the weighted staleness expected to have gathered since age `a0`."""
         operator = self._learned.known(key)
-        table = operator.table or self._learned.build(operator, 0.0, self._price, self._first)
+        learned = self._learned
+        table = operator.table or learned.world.table or learned.build(learned.world, 0.0, self._price, self._first)
         alive, w0, m0 = table.at(max(a0, 0.0))
         _, w1, m1 = table.at(max(a1, a0, 0.0))
         return (a1 * (w1 - w0) - (m1 - m0)) / max(alive, 1e-9)
@@ -268,33 +251,49 @@ class Adaptive:
         self._quota -= 1
         operator.quota -= 1
         if operator.quota < 0:
-            if self._learned.world.table is None:
-                self._start(now)
             operator.quota = DUE_AGAIN
-            if operator.due(now, self._price):
-                self._learned.build(operator, now, self._price, self._first)
+            if 0 <= now - self._planned_at < BREATH:
+                operator.quota = 0
+            elif self._start_steps:
+                self._start(now)
+            elif operator.due(now, self._price):
+                self._build(operator, now)
         if self._quota < 0:
             self._quota = DUE_AGAIN
-            if self._steering_due(now):
+            if not self._start_steps and self._steering_due(now):
                 self._steer(now)
 
+    def _build(self, operator: Operator, now: float) -> None:
+        self._learned.build(operator, now, self._price, self._first)
+        self._planned_at = now
+
+    def _group(self, operator: Operator, octave: int, now: float) -> plan.Table:
+        """The plan for some 2 ** `octave` recipients; a stale one, or the world's, while another was just made."""
+        busy = 0 <= now - self._planned_at < BREATH
+        table, made = self._learned.group(operator, octave, self._price, hold=busy)
+        if made:
+            self._planned_at = now
+        return table
+
     def _start(self, now: float) -> None:
-        """The first plan, at the price at which it meets the budget; after a restart at the price learned."""
-        for _ in range(START_STEPS):
-            self._learned.build(self._learned.world, now, self._price, self._first)
-            if not self._learned.world.young():
-                return
-            before = self._price
-            self._steer(now)
-            if abs(self._price / before - 1.0) < START_CLOSE:
-                break
-        self._start_price = self._price
+        """One step towards the first plan at the price at which it meets the budget; a restart brings its price."""
+        self._build(self._learned.world, now)
+        self._start_steps -= 1
+        if not self._learned.world.young():
+            self._start_steps = 0
+            return
+        before = self._price
+        self._steer(now, START_STRIDE)
+        # The next decision of anybody takes the next step.
+        self._learned.world.quota = 0
+        if abs(self._price / before - 1.0) < START_CLOSE or not self._start_steps:
+            self._start_steps = 0
+            self._start_price = self._price
 
     def _steering_due(self, now: float) -> bool:
-        young = self._learned.world.young()
-        return not 0 <= now - self._steered_at < (STEER_YOUNG if young else STEER_AFTER)
+        return not 0 <= now - self._steered_at < (STEER_YOUNG if self._astray else STEER_AFTER)
 
-    def _mixture(self, octave: int) -> budget.Mixture:
+    def _mixture(self, octave: int, now: float) -> budget.Mixture:
         """Shares and plans of the largest operators; the world stands in for the rest, and for plans not made yet."""
         learned = self._learned
         known = [o for o in learned.operators.values() if o.planned(octave) and o.history.total > 0]
@@ -302,17 +301,18 @@ class Adaptive:
         whole = max(learned.world.history.total, sum(o.history.total for o in known)) + 1.0
         shares = [(o.history.total / whole, o) for o in known]
         shares.append((1.0 - sum(share for share, _ in shares), learned.world))
-        return [(share, learned.group(o, octave, self._price)) for share, o in shares]
+        world = shares[-1][0], self._group(learned.world, octave, now)
+        return [(share, learned.group(o, octave, self._price, hold=True)[0]) for share, o in shares[:-1]] + [world]
 
-    def _steer(self, now: float) -> None:
+    def _steer(self, now: float, stride: float = budget.STEP) -> None:
         """Choose the first looks anew, predict the looks a message, and move the price towards the budget."""
         young = self._learned.world.young()
         reach = budget.FIRST_REACH if young else budget.FIRST_REACH_LATER
         whole = sum(self._groups.values())
         groups = {o: c / whole for o, c in self._groups.items()} if whole else {0: 1.0}
-        self._predicted = 0.0
+        self._predicted = forced = 0.0
         for octave, share in groups.items():
-            mixture = self._mixture(octave)
+            mixture = self._mixture(octave, now)
             before = self._first if octave == 0 else self._group_firsts.get(octave, self._first)
             first = budget.best_first(self._settings, mixture, before, reach)
             if octave == 0:
@@ -320,23 +320,28 @@ class Adaptive:
             else:
                 self._group_firsts[octave] = first
             self._predicted += share * budget.expected_polls(mixture, first, self._price)
+            forced += share * budget.forced_polls(self._settings, mixture[-1][1], first)
         self._groups = {o: c * GROUPS_FADE for o, c in self._groups.items() if c > GROUPS_LEAST * whole}
-        self._price = budget.steered(self._price, self._predicted, self._settings.polls_per_message)
+        # What `max_interval` forces no price can save: to make up for it would take all looks from the young.
+        wanted = self._settings.polls_per_message
+        target = max(wanted, forced + min(budget.LEAST_LEFT, wanted))
+        self._price = budget.steered(self._price, self._predicted, target, stride)
+        self._astray = young or abs(self._predicted / target - 1.0) > ASTRAY
         if young and self._start_price:
             most = self._start_price * (1.0 + self._learned.world.seen / EVENTS_TO_DOUBLE)
             self._price = min(self._price, max(most, budget.PRICE_LOW))
         self._steered_at = now
-        self._quota = STEER_QUOTA_YOUNG if young else STEER_QUOTA
+        self._quota = STEER_QUOTA_YOUNG if self._astray else STEER_QUOTA
 
     def maintain(self, now: float) -> bool:
         """See `Policy.maintain`: makes at most one plan a call."""
         learned = self._learned
-        if learned.world.table is None:
+        if self._start_steps:
             self._start(now)
             return True
         due = [o for o in (learned.world, *learned.operators.values()) if o.due(now, self._price)]
         if due:
-            learned.build(min(due, key=lambda o: o.built_at), now, self._price, self._first)
+            self._build(min(due, key=lambda o: o.built_at), now)
             return len(due) > 1
         if self._steering_due(now):
             self._steer(now)
@@ -371,11 +376,12 @@ class Adaptive:
     def explain(self, key: Key = None, *, k: int = 1) -> Plan:
         """See `Policy.explain`."""
         operator = self._learned.known(key)
-        if operator.table is None:
+        while self._start_steps:
             self._start(0.0)
-            self._learned.build(operator, 0.0, self._price, self._first)
+        if operator.table is None:
+            self._build(operator, 0.0)
         octave = budget.octave_of(k)
-        table = self._learned.group(operator, octave, self._price)
+        table, _ = self._learned.group(operator, octave, self._price, hold=False)
         first = self._group_firsts.get(octave, self._first / sqrt(2**octave))
         return explain.explained(self._settings, key, operator, table, first)
 

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from math import log2, sqrt
 
+from pollerd.backoff import guards
 from pollerd.backoff.plan import Table, base_ages
 from pollerd.backoff.protocol import Settings
 
@@ -22,6 +23,9 @@ FIRST_LEAST = 1.0
 FIRST_MOST = 1800.0
 FIRST_REACH = 3.0
 FIRST_REACH_LATER = 1.35
+
+LEAST_LEFT = 1.5
+"""Looks a message that are left to choose, whatever `max_interval` forces."""
 
 OCTAVES = 14
 
@@ -37,6 +41,17 @@ def expected_polls(mixture: Mixture, first: float, price: float) -> float:
     return total
 
 
+def forced_polls(settings: Settings, table: Table, first: float) -> float:
+    """Looks a message that `max_interval` alone makes of those that are pending for long, whatever the price."""
+    most, ages = settings.max_interval, table.grid.ages
+    i = bisect_left(ages, most / guards.reach(most, table.limits[0]) - first)
+    time = sum(
+        (b - a) * (1.0 - (1.0 - s) ** table.k)
+        for a, b, s in zip(ages[i:], ages[i + 1 :], table.survival[i:], strict=False)
+    )
+    return time / most
+
+
 def best_first(settings: Settings, mixture: Mixture, now_first: float, reach: float) -> float:
     """The age of the first look with the least expected cost, searched within a factor `reach` of the present."""
     if settings.first_poll_after is not None:
@@ -45,18 +60,21 @@ def best_first(settings: Settings, mixture: Mixture, now_first: float, reach: fl
     lo = max(now_first / reach, least)
     hi = min(now_first * reach, FIRST_MOST, settings.max_interval)
     ages = base_ages()
-    best, chosen = float("inf"), now_first
-    for age in ages[bisect_left(ages, lo) : bisect_left(ages, hi) + 1]:
-        cost = sum(share * table.entry(bisect_left(table.grid.ages, age)) for share, table in mixture)
-        if cost < best:
-            best, chosen = cost, age
-    return max(chosen, least)
+    start, end = bisect_left(ages, lo), bisect_left(ages, hi) + 1
+    candidates = ages[start:end]
+    if not candidates:
+        return max(now_first, least)
+    costs = [0.0] * len(candidates)
+    for share, table in mixture:
+        entries = table.entries(start, candidates)
+        costs = [cost + share * entry for cost, entry in zip(costs, entries, strict=True)]
+    return max(candidates[costs.index(min(costs))], least)
 
 
-def steered(price: float, polls: float, target: float) -> float:
-    """The next price, one bounded step towards the one at which `polls` would be `target`."""
+def steered(price: float, polls: float, target: float, stride: float = STEP) -> float:
+    """The next price, one step of at most a factor `stride` towards the one at which `polls` would be `target`."""
     factor = (polls / target) * (polls / target)
-    return min(max(price * min(max(factor, 1 / STEP), STEP), PRICE_LOW), PRICE_HIGH)
+    return min(max(price * min(max(factor, 1 / stride), stride), PRICE_LOW), PRICE_HIGH)
 
 
 def octave_of(k: float) -> int:

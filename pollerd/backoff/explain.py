@@ -39,7 +39,7 @@ def _next(settings: Settings, table: Table, age: float, first: float) -> float:
     due = table.next_age(age)
     if window_at(table.grid.windows, due):
         return due
-    return age + guards.bounded(settings, due - age, age, first, table.limits[0])
+    return age + guards.bounded(settings, due - age, age, first, guards.reach(age, table.limits[0], table.k))
 
 
 def _staleness(table: Table, previous: float, age: float) -> float:

@@ -6,6 +6,7 @@ The random source is always an argument; nothing here keeps state.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from math import sqrt
 from random import Random
 
 from pollerd.backoff.protocol import Decision, Settings
@@ -22,10 +23,14 @@ HAIR = 0.05
 AGE_SHARE = 0.03
 """A look sooner than this share of the age tells next to nothing new."""
 
-REACH = 2.0
+REACH = 1.0
 REACH_KNOWN = 6.0
-"""The next look is at most so many times the age (plus the first wait) away, while little and when much is learned:
+"""The next look is at most so many times the age (plus the first wait) away, while little and when much is known:
 a look at what will hardly come costs most where many recipients wait together."""
+
+REACH_LATE = 21600.0
+REACH_DATES = 0.3
+"""From six hours on what ends a message is mostly its expiry. The first ones to get so far are to find out when."""
 
 PAST_EXPIRY_FIRST = 30.0
 SCHEDULED_SPREAD = 2.0
@@ -46,6 +51,16 @@ def first_fixed(settings: Settings) -> Decision | None:
 def shortest(settings: Settings, age: float) -> float:
     """The soonest next look at `age`: `min_interval` or 3 % of the age, but never above `max_interval`."""
     return min(max(settings.min_interval, AGE_SHARE * age), settings.max_interval)
+
+
+def reach(age: float, known: float, k: int = 1) -> float:
+    """How far the next look at `age` may be, in ages: further where enough is known, up to the age `known`.
+
+    Of a message with `k` recipients one is mostly left so late: it is looked at less.
+    """
+    if age < known:
+        return REACH_KNOWN
+    return REACH if age < REACH_LATE else min(REACH_DATES * sqrt(k), REACH)
 
 
 def longest(settings: Settings, age: float, first: float, reach: float = REACH) -> float:

@@ -40,7 +40,7 @@ PRIOR_BEND = 100.0
 PRIOR_FALL = 0.5
 """From the bend on the share falls by this power of the age, so that some 2 % never come, as field studies find."""
 
-CARRY = 1.3
+CARRY = 1.1
 """A late bin is thought to hold at most this much more than the one before it has shown."""
 
 NEIGHBOURS = 4
@@ -94,6 +94,13 @@ class History:
             covering += self.runs[b]
             out.append(max(self.partial[b] + covering * WIDTHS[b], 0.0))
         return out
+
+    def followed(self, messages: float) -> float:
+        """The age up to which at least so many messages were looked at while pending."""
+        for edge, exposed, width in zip(EDGES, self.exposure(), WIDTHS, strict=False):
+            if exposed < messages * width and edge > PRIOR_BEND:
+                return edge
+        return LAST_AGE
 
     def decay(self, seconds: float) -> None:
         """Let what was learned fade by `seconds` of the half-life of a week."""

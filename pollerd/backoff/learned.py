@@ -7,7 +7,7 @@ from math import log
 
 import msgspec
 
-from pollerd.backoff import expiry, guards, hazard, plan
+from pollerd.backoff import expiry, hazard, plan
 from pollerd.backoff.expiry import Expiries
 from pollerd.backoff.hazard import History
 from pollerd.backoff.plan import Table
@@ -15,8 +15,12 @@ from pollerd.backoff.protocol import Key, Settings
 
 REBUILD_AFTER = 30.0
 REBUILD_YOUNG = 5.0
+REBUILD_FIRST = 1.5
 YOUNG_EVENTS = 500.0
-"""Until so many events the picture changes quickly and plans are made anew more often."""
+"""Until so many events the picture changes quickly and plans are made anew more often, the first ones most."""
+
+FOLLOWED = 20.0
+"""So many messages must have been followed through an age, so that what comes later does not go unnoticed."""
 
 NEW_EVENTS = 0.02
 NEW_PRICE = 0.04
@@ -25,7 +29,7 @@ STALE = 1800.0
 
 DECISIONS = 200
 DECISIONS_WORLD = 600
-DECISIONS_YOUNG = 40
+DECISIONS_YOUNG = 8
 """A plan serves at least so many decisions before the next one is made, which bounds the cost of each."""
 
 FADE_EVERY = 3600.0
@@ -80,9 +84,9 @@ class Operator:
         """Is there a plan for messages of this size?"""
         return octave in self.groups if octave > 0 else self.table is not None
 
-    def reach(self) -> float:
-        """How far the next look may be, in ages."""
-        return guards.REACH if self.young() else guards.REACH_KNOWN
+    def known(self) -> float:
+        """The age up to which enough messages were followed for a plan to be trusted with long waits."""
+        return 0.0 if self.young() else self.history.followed(FOLLOWED)
 
     def due(self, now: float, price: float) -> bool:
         """Is a new plan worth its time?"""
@@ -90,7 +94,7 @@ class Operator:
         if table is None:
             return True
         passed = now - self.built_at
-        if 0 <= passed < (REBUILD_YOUNG if self.young() else REBUILD_AFTER):
+        if 0 <= passed < self._rest():
             return False
         return (
             passed > STALE
@@ -98,6 +102,12 @@ class Operator:
             or abs(log(table.price / price)) > NEW_PRICE
             or self.built_expiry != self.expiries.version
         )
+
+    def _rest(self) -> float:
+        """Seconds for which a plan stays."""
+        if self.young():
+            return max(REBUILD_FIRST, REBUILD_YOUNG * self.seen / YOUNG_EVENTS)
+        return REBUILD_AFTER
 
     def fade(self, now: float) -> None:
         """Let the history lose weight with the time passed."""
@@ -182,10 +192,11 @@ class Learned:
         return True
 
     def table(self, operator: Operator) -> Table:
-        """The plan at hand; `build` must have run."""
-        if operator.table is None:
+        """The plan at hand, that of the world where the operator has none yet; `build` must have run."""
+        table = operator.table or self.world.table
+        if table is None:
             raise RuntimeError("no plan was made yet; call build first")
-        return operator.table
+        return table
 
     def build(self, operator: Operator, now: float, price: float, first: float) -> Table:
         """Make a new plan for `operator` at this price."""
@@ -198,7 +209,7 @@ class Learned:
         operator.edges = hazard.survival_at_edges(operator.hazards)
         windows = expiry.windows(operator.expiries, world.expiries)
         grid = plan.grid(self._settings, windows)
-        operator.table = plan.solve(self._settings, grid, operator.hazards, price, (operator.reach(), first))
+        operator.table = plan.solve(self._settings, grid, operator.hazards, price, (operator.known(), first))
         operator.built_at = now
         operator.built_events = operator.seen
         operator.built_expiry = operator.expiries.version
@@ -210,19 +221,24 @@ class Learned:
             return DECISIONS_YOUNG + int(operator.seen / 4)
         return DECISIONS_WORLD if operator is self.world else DECISIONS
 
-    def group(self, operator: Operator, octave: int, price: float) -> Table:
-        """The plan for some 2 ** `octave` recipients, made from the one at hand."""
+    def group(self, operator: Operator, octave: int, price: float, *, hold: bool) -> tuple[Table, bool]:
+        """The plan for some 2 ** `octave` recipients, made from the one at hand, and whether it was made just now.
+
+        With `hold` a stale one, or that of the world, is good enough.
+        """
         base = self.table(operator)
         if octave <= 0:
-            return base
+            return base, False
         group = operator.groups.get(octave)
         if group is not None:
             group.quota -= 1
-            if group.quota > 0 or group.base is base:
-                return group.table
+            if hold or group.quota > 0 or group.base is base:
+                return group.table, False
+        elif hold and operator is not self.world:
+            return self.group(self.world, octave, price, hold=True)
         table = plan.solve_group(self._settings, base, price, 2**octave)
         operator.groups[octave] = Group(table, base, self._quota(operator))
-        return table
+        return table, True
 
     def dump(self) -> LearnedState:
         """For a snapshot. Keys that have no plain form are left out; they are learned anew."""

@@ -44,9 +44,9 @@ def weight(age: float) -> float:
     return sqrt(60.0 / (60.0 + age))
 
 
-Curves = tuple[list[float], list[float], list[float]]
+Curves = tuple[Sequence[float], Sequence[float], Sequence[float]]
 Limits = tuple[float, float]
-"""`reach` of `guards.longest`, and the wait before the first look."""
+"""The age up to which enough is known for `guards.REACH_KNOWN`, and the wait before the first look."""
 
 
 class Grid(msgspec.Struct, frozen=True):
@@ -132,7 +132,7 @@ def grid(settings: Settings, windows: tuple[Window, ...]) -> Grid:
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A solved plan for messages of `k` recipients. Lists run along `grid.ages`.
+    """A solved plan for messages of `k` recipients. Tuples run along `grid.ages`.
 
     `cost` is U, and `polls` the looks still to come, both a recipient and from the moment of sending.
     """
@@ -141,12 +141,12 @@ class Table(msgspec.Struct, frozen=True):
     price: float
     k: int
     limits: Limits
-    survival: list[float]
-    weighted: list[float]
-    moment: list[float]
-    following: list[float]
-    cost: list[float]
-    polls: list[float]
+    survival: tuple[float, ...]
+    weighted: tuple[float, ...]
+    moment: tuple[float, ...]
+    following: tuple[float, ...]
+    cost: tuple[float, ...]
+    polls: tuple[float, ...]
 
     def next_age(self, age: float) -> float:
         """The age of the look after one at `age`, between cells interpolated."""
@@ -192,9 +192,17 @@ class Table(msgspec.Struct, frozen=True):
         f = (first - ages[i]) / (ages[i + 1] - ages[i])
         return 1.0 + self.k * (self.polls[i] + f * (self.polls[i + 1] - self.polls[i]))
 
-    def entry(self, i: int) -> float:
-        """Expected cost of a message whose first look comes at grid index `i`, the price of that look left out."""
-        return self.grid.ages[i] * self.weighted[i] - self.moment[i] + self.cost[i]
+    def entries(self, start: int, ages: Sequence[float]) -> list[float]:
+        """Expected cost of a message by the age of its first look, the price of that look left out.
+
+        `ages` are base ages in order, from the index `start` on.
+        """
+        if ages[-1] < self.grid.begins:
+            places: Sequence[int] = range(start, start + len(ages))
+        else:
+            places = [bisect_left(self.grid.ages, age) for age in ages]
+        weighted, moment, cost = self.weighted, self.moment, self.cost
+        return [age * weighted[i] - moment[i] + cost[i] for i, age in zip(places, ages, strict=True)]
 
 
 def curves(grid_: Grid, hazards: Sequence[float]) -> Curves:
@@ -235,13 +243,17 @@ def solve_group(settings: Settings, table: Table, price: float, k: int) -> Table
 
 
 def _solved(settings: Settings, grid_: Grid, swm: Curves, price: float, *, limits: Limits, k: int) -> Table:
-    reach, first = limits
-    twice = reach * max(first, settings.min_interval / reach)
-    latest = [min((1.0 + reach) * a + twice, a + settings.max_interval) for a in grid_.ages]
+    known, first = limits
+    least, most = settings.min_interval, settings.max_interval
+    # As `guards.longest`, written out: this runs for every age of every plan.
+    spans = [guards.reach(a, known, k) * (a + first) for a in grid_.ages]
+    latest = [a + (least if x < least else min(x, most)) for a, x in zip(grid_.ages, spans, strict=True)]
     survival, weighted, moment = swm
     paid = survival if k == 1 else [(1.0 - (1.0 - s) ** k) / k for s in survival]
     following, cost, polls = envelope(grid_.ages, (paid, weighted, moment), price, grid_.soonest, latest)
-    return Table(grid_, price, k, limits, survival, weighted, moment, following, cost, polls)
+    # Tuples of numbers, unlike lists, are passed over by the garbage collector, which would hold up the event loop.
+    columns = tuple(tuple(x) for x in (survival, weighted, moment, following, cost, polls))
+    return Table(grid_, price, k, limits, *columns)
 
 
 def envelope(

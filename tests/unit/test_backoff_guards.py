@@ -19,7 +19,7 @@ S = Settings(min_interval=2.0, max_interval=3600.0)
     [
         pytest.param(0.1, 10.0, 2.0, id="never sooner than min_interval"),
         pytest.param(1.0, 1000.0, 30.0, id="never sooner than 3 % of the age"),
-        pytest.param(1e9, 10.0, 26.0, id="never later than twice the age plus twice the first wait"),
+        pytest.param(1e9, 10.0, 13.0, id="never later than the age plus the first wait, while little is known"),
         pytest.param(1e9, 1e5, 3600.0, id="never later than max_interval"),
         pytest.param(5000.0, 1e6, 3600.0, id="max_interval wins over 3 % of a great age"),
         pytest.param(7.0, 10.0, 7.0, id="otherwise as wanted"),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pollerd.backoff.hazard import (
     BINS,
     EDGES,
+    LAST_AGE,
     MIDDLES,
     PRIOR,
     PRIOR_KNEE,
@@ -158,3 +159,15 @@ def test_bins_grow_by_a_constant_share() -> None:
     assert sum(WIDTHS) == pytest.approx(EDGES[-1])
     assert PRIOR[0] == pytest.approx(0.6 / PRIOR_KNEE)
     assert MIDDLES[0] == 0.25
+
+
+def test_what_enough_messages_were_followed_through_is_known() -> None:
+    history = History()
+    assert history.followed(20.0) < 200.0
+    for _ in range(25):
+        history.expose(0.0, 4000.0)
+    history.expose(4000.0, 200_000.0)
+    assert 2000.0 < history.followed(20.0) <= 4000.0
+    for _ in range(25):
+        history.expose(0.0, EDGES[-1])
+    assert history.followed(20.0) == LAST_AGE

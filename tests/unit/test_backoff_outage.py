@@ -123,6 +123,18 @@ def test_the_outage_of_the_largest_operator_is_not_taken_for_one_of_all() -> Non
     assert outages.down_keys() == (A,)
 
 
+def test_what_an_operator_kept_back_until_it_was_found_out_is_not_held_against_all() -> None:
+    outages = Outages()
+    now = healthy(outages, A, 0.0, 600, Random(7)) + 10 * DECAY
+    while not outages.down(A):
+        now = silent(outages, A, now, 1, rate=10.0)
+    for _ in range(15):
+        now += 0.1
+        outages.note(now, B, 0.4, False)
+        assert outages.down_keys() == (A,)
+    assert not outages.down(B)
+
+
 def test_when_everything_stalls_keys_of_which_little_is_seen_are_down_too() -> None:
     outages = Outages()
     rng = Random(4)

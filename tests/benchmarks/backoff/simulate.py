@@ -63,6 +63,18 @@ def traffic(
     return out
 
 
+def addition() -> float:
+    """Microseconds that a loop with one addition takes: how fast, and how busy, is this machine?"""
+    total, started = 0.0, thread_time()
+    for i in range(500_000):
+        total += i * 0.5
+    return (thread_time() - started) * 2
+
+
+IDLE = 0.04
+"""What `addition` gives on the machine of the figures when nothing else runs."""
+
+
 def _reading() -> float:
     """What it takes to read the processor's clock, so that it is not laid to the policy."""
     times = [thread_time() for _ in range(2001)]
