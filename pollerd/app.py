@@ -8,6 +8,7 @@ import random
 import signal
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from importlib.metadata import version
 from typing import Any, Final
 
 from pollerd import logs
@@ -31,6 +32,7 @@ from pollerd.steps import CLOCK, ClockWatch, catch_up, clock_note
 from pollerd.store.lock import Ownership
 from pollerd.store.store import Store
 from pollerd.systemd import Notifier, feed, watchdog_interval
+from pollerd.terminal.text import counted
 from pollerd.vault import Vault
 from pollerd.wake import Wake
 from pollerd.wiring import (
@@ -135,7 +137,7 @@ class App:
         )
         await control.start()
         balances = make_balance_jobs(self.config, self.lanes, await core.store.accounts(), core)
-        counted = Job("statistics", 60.0, Snapshot(core.statistics, core.committer, NOTE))
+        counted = Job("statistics", 10.0, Snapshot(core.statistics, core.committer, NOTE))
         housekeeping = Housekeeping((*standard_jobs(self._house(core, relay, pollers)), *balances, counted))
         watch = ClockWatch(core.clock, core.store, core.committer, pollers.values(), housekeeping.clock_stepped)
         async with asyncio.TaskGroup() as group:
@@ -163,10 +165,28 @@ class App:
             await _opened(outputs)
             self._notifier.ready()
             self.started.set()
-            log.info("started", extra={"event": "started", "accounts": sorted(pollers), "last_seq": core.store.last})
+            await self._announce(core)
             await self._stop.wait()
             await self._wind_down(core, polling, side, [telling, serving])
             committing.cancel()
+
+    async def _announce(self, core: Core) -> None:
+        pending = (await core.store.counters()).get("pending", 0)
+        release, database = version("pollerd"), str(self.config.store.path)
+        log.info(
+            "started: pollerd %s, database %s, %s pending",
+            release,
+            database,
+            counted(pending, "message"),
+            extra={
+                "event": "started",
+                "version": release,
+                "database": database,
+                "pending": pending,
+                "accounts": sorted(self.lanes),
+                "last_seq": core.store.last,
+            },
+        )
 
     def _house(self, core: Core, relay: Relay, pollers: Mapping[str, Poller]) -> House:
         return House(

@@ -66,7 +66,7 @@ def diff(before: tuple[Recipient, ...], after: tuple[Recipient, ...]) -> Diff:
         return found
     known = dict(_numbered(before))
     changes: list[Change] = []
-    for key, shown in _numbered(_in_place(before, after)):
+    for key, shown in _keyed(before, after):
         had = known.get(key)
         previous = had.status if had is not None else None
         if lifecycle.follows(previous, shown.status):
@@ -84,12 +84,17 @@ def _aligned(before: tuple[Recipient, ...], after: tuple[Recipient, ...]) -> Dif
     """
     kept = list(before)
     changes: list[Change] = []
+    unique = False
     for place, (had, shown) in enumerate(zip(before, after, strict=True)):
         if had == shown:
             continue
-        if had.msisdn != shown.msisdn or (lifecycle.is_final(had.status) and had.status != shown.status):
-            # Not the same order, or the same number twice and the two have changed places.
+        if had.msisdn != shown.msisdn:
             return None
+        if had.status != shown.status and not unique:
+            if len({recipient.msisdn for recipient in after}) < len(after):
+                # Two entries of one number may have changed places.
+                return None
+            unique = True
         if lifecycle.follows(had.status, shown.status):
             changes.append(Change(shown, had.status))
             kept[place] = shown
@@ -98,29 +103,40 @@ def _aligned(before: tuple[Recipient, ...], after: tuple[Recipient, ...]) -> Dif
     return Diff(tuple(kept), tuple(changes))
 
 
-def _in_place(before: tuple[Recipient, ...], after: tuple[Recipient, ...]) -> tuple[Recipient, ...]:
-    """`after` with the entries of a number that is there more than once in the order that they had before."""
+def _keyed(before: tuple[Recipient, ...], after: tuple[Recipient, ...]) -> Iterator[tuple[tuple[int, int], Recipient]]:
+    """What is shown, each under the key that `_numbered` gives to the entry of `before` which it belongs to."""
     counts = Counter(recipient.msisdn for recipient in after)
-    if len(counts) == len(after):
-        return after
+    twice = {msisdn for msisdn, count in Counter(recipient.msisdn for recipient in before).items() if count > 1}
+    twice.update(msisdn for msisdn, count in counts.items() if count > 1)
+    if not twice:
+        yield from (((recipient.msisdn, 0), recipient) for recipient in after)
+        return
     had: defaultdict[int, list[Recipient]] = defaultdict(list)
     shown: defaultdict[int, list[Recipient]] = defaultdict(list)
     for recipient in before:
         had[recipient.msisdn].append(recipient)
     for recipient in after:
         shown[recipient.msisdn].append(recipient)
-    ordered = {msisdn: iter(_matched(had[msisdn], entries)) for msisdn, entries in shown.items()}
-    return tuple(next(ordered[recipient.msisdn]) for recipient in after)
+    places = {msisdn: iter(_places(had[msisdn], shown[msisdn])) for msisdn in counts}
+    for recipient in after:
+        yield (recipient.msisdn, next(places[recipient.msisdn])), recipient
 
 
-def _matched(before: list[Recipient], after: list[Recipient]) -> list[Recipient]:
+def _places(before: list[Recipient], after: list[Recipient]) -> list[int]:
+    """For each of `after`, all of one number, the place in `before` that it continues; new ones come behind.
+
+    What is shown in the state of an entry is that entry; the rest goes to those that wait, then to the final ones.
+    """
     in_state: defaultdict[str, deque[int]] = defaultdict(deque)
-    for place, shown in enumerate(after):
-        in_state[shown.status].append(place)
-    places = [in_state[had.status].popleft() if in_state[had.status] else None for had in before[: len(after)]]
-    taken = set(places)
-    left = deque(shown for place, shown in enumerate(after) if place not in taken)
-    return [after[place] if place is not None else left.popleft() for place in places] + list(left)
+    for place, had in enumerate(before):
+        in_state[had.status].append(place)
+    same = [in_state[shown.status].popleft() if in_state[shown.status] else None for shown in after]
+    left = sorted(
+        (place for places in in_state.values() for place in places),
+        key=lambda place: (lifecycle.is_final(before[place].status), place),
+    )
+    free = iter([*left, *range(len(before), len(before) + len(after))])
+    return [place if place is not None else next(free) for place in same]
 
 
 def _numbered(recipients: tuple[Recipient, ...]) -> Iterator[tuple[tuple[int, int], Recipient]]:

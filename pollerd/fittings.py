@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
+from zlib import crc32
 
 from pollerd.config import Config, EnvSecret
 from pollerd.credit import CreditWatch
@@ -17,7 +18,7 @@ from pollerd.outputs.sqlite import SqliteOutput
 from pollerd.ports import AccountState, Clock, Output
 from pollerd.sources import SqliteSource
 from pollerd.store.deliveries import Deliveries
-from pollerd.store.inlet import Inlet
+from pollerd.store.inlet import Given, Inlet
 from pollerd.store.store import Store
 from pollerd.wiring import Core, Lane
 
@@ -66,9 +67,12 @@ def make_sources(config: Config, store: Store, clock: Clock, poke: Callable[[], 
     """The sources of ids that the configuration names; `poke` makes the intake look."""
     sources = []
     names: Counter[str] = Counter()
-    for source in config.sources:
+    # The same whatever stands before it in the file.
+    keys = [f"{source.path} {crc32(source.query.encode()):08x}" for source in config.sources]
+    given = Given(keys)
+    for source, key in zip(config.sources, keys, strict=True):
         name = _numbered(names, f"sqlite {source.path}")
-        inlet = Inlet(name, store, clock.now, poke)
+        inlet = Inlet(key, given, store, clock.now, poke)
         sources.append(SqliteSource(name, source.path, source.query, source.every, inlet))
     return sources
 

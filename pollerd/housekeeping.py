@@ -200,7 +200,7 @@ def standard_jobs(house: House) -> tuple[Job, ...]:
         Job("optimize", DAY, lambda: house.store.write(_optimize), first=3600.0),
         Job("learning", 1.0, lambda: _learn(house.policy, house.clock)),
         Job("clock", 60.0, lambda: _note_clock(house)),
-        Job("model snapshot", 300.0, Snapshot(house.policy, house.committer, house.model)),
+        Job("model snapshot", 30.0, Snapshot(house.policy, house.committer, house.model)),
     ]
     if house.notifier.active:
         line = StatusLine(house.pollers, house.clock)

@@ -134,7 +134,7 @@ class Adaptive:
             reason = f"{key or 'everything'} seems to stall"
         else:
             reason = f"hazard of {key or 'all operators'} at age {age:.0f} s"
-        delay = max(guards.jittered(delay, self._rng), settings.min_interval)
+        delay = guards.varied(settings, delay, self._rng)
         if cut_short and (date := dates.passed_over(settings, table, now - submit, delay, validity)):
             return Decision(date - (now - submit) + self._rng.random() * dates.SHARP_JITTER, "expiry window")
         return Decision(delay, reason)

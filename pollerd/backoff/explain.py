@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+
 from pollerd.backoff import guards, hazard
 from pollerd.backoff.learned import Operator
 from pollerd.backoff.plan import NEVER, Table, weight, window_at
 from pollerd.backoff.protocol import Key, Plan, PlanRow, Settings
 
-ROWS = 200
+ROWS = 20_000
+"""Looks that are laid open at most: more than four days of one every 20 seconds."""
+
 LEAST = 1e-6
 
 
@@ -48,7 +52,7 @@ def _staleness(table: Table, previous: float, age: float) -> float:
     alive = table.alive(previous)
     area = 0.0
     a, s = previous, alive
-    for g in (*(x for x in ages if previous < x < age), age):
+    for g in (*ages[bisect_right(ages, previous) : bisect_left(ages, age)], age):
         t = table.alive(g)
         area += (g - a) * (alive - (s + t) / 2)
         a, s = g, t

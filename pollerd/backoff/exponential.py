@@ -9,7 +9,7 @@ from pollerd.backoff.protocol import Decision, Key, KeyInfo, Metrics, Plan, Plan
 
 DEFAULT_FIRST = 2.0
 PLAN_END = 345600.0
-PLAN_ROWS = 400
+PLAN_ROWS = 20_000
 
 
 class Exponential:
@@ -41,8 +41,7 @@ class Exponential:
         """See `Policy.next`; key, recipients and validity make no difference here."""
         s = self._settings
         age = max(now - base, 0.0)
-        delay = guards.jittered(self._gap(age), self._rng)
-        return Decision(max(delay, s.min_interval), f"exponential at age {age:.0f} s")
+        return Decision(guards.varied(s, self._gap(age), self._rng), f"exponential at age {age:.0f} s")
 
     def replan(
         self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None

@@ -41,6 +41,14 @@ def jittered(delay: float, rng: Random) -> float:
     return delay * (1.0 + JITTER * (2.0 * rng.random() - 1.0))
 
 
+def varied(settings: Settings, delay: float, rng: Random) -> float:
+    """`delay` varied by +-10 %, within `min_interval` and `max_interval`; at the latter it varies downwards alone."""
+    found = jittered(delay, rng)
+    if found > settings.max_interval:
+        found = settings.max_interval * (1.0 - JITTER * rng.random())
+    return max(found, settings.min_interval)
+
+
 def first_fixed(settings: Settings) -> Decision | None:
     """The configured wait before the first look, kept exactly; None when the policy may choose."""
     if settings.first_poll_after is None:
@@ -100,4 +108,4 @@ def scheduled(settings: Settings, now: float, sendtime: float, rng: Random) -> D
 def past_expiry(settings: Settings, since: float, rng: Random) -> Decision:
     """The wait `since` seconds after a message should have expired: half of that, at least 30 s."""
     step = max(since / 2.0, PAST_EXPIRY_FIRST, settings.min_interval)
-    return Decision(jittered(min(step, settings.max_interval), rng), "past expiry")
+    return Decision(varied(settings, min(step, settings.max_interval), rng), "past expiry")

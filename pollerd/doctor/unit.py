@@ -12,6 +12,7 @@ from typing import Final, Self
 import msgspec
 
 from pollerd.config import Service
+from pollerd.config.search import SYSTEM_FILE
 
 NAME: Final = "pollerd.service"
 FOLDERS: Final = tuple(
@@ -70,18 +71,27 @@ class Unit(msgspec.Struct, frozen=True):
 
     @property
     def configuration(self) -> Path | None:
-        """The file after `-c` in ExecStart."""
-        words = shlex.split(self._last("ExecStart"), comments=False)
-        for option, value in itertools.pairwise(words):
-            if option in ("-c", "--config"):
+        """The file that ExecStart names, else the one that is read without a name; None when it is not to be told."""
+        words = self._command
+        for option, value in itertools.pairwise((*words, "")):
+            if option in ("-c", "--config") and value:
                 return Path(value)
-        return None
+            if option.startswith("--config="):
+                return Path(option.removeprefix("--config="))
+        return SYSTEM_FILE if "run" in words else None
 
     @property
     def program(self) -> str:
         """What ExecStart runs; empty when it names nothing."""
-        words = shlex.split(self._last("ExecStart"), comments=False)
-        return words[0].lstrip("-@:+!") if words else ""
+        return self._command[0].lstrip("-@:+!") if self._command else ""
+
+    @property
+    def _command(self) -> tuple[str, ...]:
+        try:
+            return tuple(shlex.split(self._last("ExecStart"), comments=False))
+        except ValueError:
+            # A quote that is not closed: systemd does not start it either.
+            return ()
 
     @property
     def credentials(self) -> Mapping[str, Path | None]:

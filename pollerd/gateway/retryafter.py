@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -36,6 +37,8 @@ def parse_retry_after(value: str | None, date: str | None, now: float) -> float 
 
 def _instant(value: str) -> float | None:
     try:
-        return parsedate_to_datetime(value.strip()[:64]).timestamp()
+        when = parsedate_to_datetime(value.strip()[:64])
+        # Without a zone it is UTC, as all dates of HTTP.
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

@@ -11,9 +11,7 @@ STEP: Final = 15.0
 KEPT: Final = 241
 """Marks kept: an hour."""
 ARRIVALS_OVER: Final = 300.0
-"""Seconds over which arrivals are averaged: they come in bursts."""
-LEAST_OVER: Final = 60.0
-"""Soon after the start, too, they are taken as the arrivals of so many seconds: one burst is no rate."""
+"""Seconds over which arrivals are averaged, soon after the start too: they come in bursts, and one is no rate."""
 
 
 class Beat(NamedTuple):
@@ -55,4 +53,4 @@ class Pulse:
         before = next((mark for mark in self._marks if tick - mark.tick <= ARRIVALS_OVER), None)
         if before is None:
             return 0.0
-        return max(0, total - before.arrived.get(account, 0)) / max(tick - before.tick, LEAST_OVER)
+        return max(0, total - before.arrived.get(account, 0)) / max(tick - before.tick, ARRIVALS_OVER)

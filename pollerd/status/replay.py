@@ -19,6 +19,10 @@ from pollerd.judge import operator
 from pollerd.model import Message
 from pollerd.status.schedule import Yield
 
+RECIPIENTS: Final = 6000
+"""Recipients that are replayed at most."""
+LATEST: Final = 7 * 86400.0
+"""Seconds: who ended later was hardly sent when the row says so, and would be looked at for ever."""
 _UNDER_WAY: Final = "ENROUTE"
 _STEPS: Final = 14
 _SLOWEST: Final = 1.02
@@ -43,11 +47,13 @@ class Past(msgspec.Struct, frozen=True):
 
 def pasts(messages: Iterable[Message]) -> list[Past]:
     """What can be replayed, in the order of sending: messages all of whose ends the gateway told with their times."""
-    found = []
+    found: list[Past] = []
+    room = RECIPIENTS
     for message in messages:
         start = max(message.sent_at, message.sendtime or 0.0)
         ends = [r for r in message.recipients if r.time is not None and lifecycle.is_final(r.status)]
-        if ends and len(ends) == len(message.recipients):
+        if ends and len(ends) == len(message.recipients) <= room and max(r.time or 0.0 for r in ends) - start < LATEST:
+            room -= len(ends)
             endings = tuple(Ending(max(0.0, (r.time or 0.0) - start), r.status, operator(r)) for r in ends)
             found.append(Past(start, endings))
     return sorted(found, key=lambda past: past.start)

@@ -7,7 +7,8 @@ may outlive the message here, which is deleted some time after its end.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
@@ -27,14 +28,38 @@ class Database(Protocol):
     async def write(self, change: Callable[[sqlite3.Connection], T]) -> T: ...
 
 
+class Given:
+    """The names of all sources. What others gave before is forgotten when each of these was looked at once: by then
+    they gave again what is still there, under the names that they have now.
+    """
+
+    def __init__(self, sources: Iterable[str]) -> None:
+        self.sources: Final = tuple(sources)
+        self._unseen: set[str] | None = set(self.sources)
+
+    def seen(self, source: str) -> bool:
+        """A look at `source` is over; True once, at the last one of the first looks."""
+        if self._unseen is None:
+            return False
+        self._unseen.discard(source)
+        if self._unseen:
+            return False
+        self._unseen = None
+        return True
+
+
 class Inlet:
     """Follows rows `(id, account, userref, sent_at)`; all but the id may be missing or of any kind.
 
-    `source` is its name, the same over restarts; `now` gives UNIX seconds, `poke` makes the intake look.
+    `source` is its name, the same over restarts, and one of those in `given`; `now` gives UNIX seconds, `poke`
+    makes the intake look.
     """
 
-    def __init__(self, source: str, store: Database, now: Callable[[], float], poke: Callable[[], None]) -> None:
+    def __init__(
+        self, source: str, given: Given, store: Database, now: Callable[[], float], poke: Callable[[], None]
+    ) -> None:
         self._source = source
+        self._given = given
         self._store = store
         self._now = now
         self._poke = poke
@@ -59,12 +84,18 @@ class Inlet:
         known = (await self._store.query(self._sql["count"], (self._source,)))[0][0]
         kept = frozenset(given)
         # All that was given is known, so that the same number means the same ids.
-        if known == len(kept):
-            return
-        after = 0
-        while page := [row[0] for row in await self._store.query(self._sql["given"], (self._source, after, _PAGE))]:
-            await self._write("leave", [number for number in page if number not in kept])
-            after = page[-1]
+        if known != len(kept):
+            after = 0
+            while page := [row[0] for row in await self._store.query(self._sql["given"], (self._source, after, _PAGE))]:
+                await self._write("leave", [number for number in page if number not in kept])
+                after = page[-1]
+        if self._given.seen(self._source):
+            await self._forget_strangers()
+
+    async def _forget_strangers(self) -> None:
+        names = msgspec.json.encode(self._given.sources).decode()
+        while page := await self._store.query(self._sql["strangers"], (names, _PAGE)):
+            await self._store.write(partial(_all, self._sql["leave"], page))
 
     async def _offer(self, fresh: Sequence[tuple[int, object, object, object]]) -> int:
         ids = msgspec.json.encode([row[0] for row in fresh]).decode()
@@ -86,4 +117,8 @@ class Inlet:
         if not ids:
             return
         values = [(self._source, number) for number in ids]
-        await self._store.write(lambda db: db.executemany(self._sql[statement], values).rowcount)
+        await self._store.write(partial(_all, self._sql[statement], values))
+
+
+def _all(statement: str, values: Sequence[tuple[Any, ...]], database: sqlite3.Connection) -> None:
+    database.executemany(statement, values)

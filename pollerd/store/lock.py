@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -78,6 +79,13 @@ def owner_pid(database: str | os.PathLike[str]) -> int | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def check_ownable(database: str | os.PathLike[str]) -> None:
+    """Raises StoreForbiddenError when there is a lock that this user may not take."""
+    path = lock_path(database)
+    if path.exists() and not os.access(path, os.W_OK):
+        raise _unusable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def _open(path: Path) -> int:

@@ -375,7 +375,9 @@ def _explained(database: Path) -> Iterator[None]:
 
 
 def _explanation(database: Path, error: sqlite3.Error) -> StoreError:
-    return _unreadable(database, str(error), error)
+    if schema.forbidden(error):
+        return _unreadable(database, str(error), error)
+    return StoreError(schema.explanation(database, error))
 
 
 def _unreadable(database: Path, reason: str, error: sqlite3.Error | OSError) -> StoreError:

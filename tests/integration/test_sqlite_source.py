@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from pollerd.sources import SqliteSource
-from pollerd.store.inlet import Inlet
+from pollerd.store.inlet import Given, Inlet
 from pollerd.store.store import Store
 from tests.integration.output_kit import opened, until
 
@@ -52,7 +52,7 @@ class Intake:
 async def reading(
     store: Store, path: Path, query: str = "SELECT gateway_id AS id FROM sms", intake: Intake | None = None
 ) -> AsyncIterator[SqliteSource]:
-    inlet = Inlet("shop", store, time.time, (intake or Intake()).poke)
+    inlet = Inlet("shop", Given(["shop"]), store, time.time, (intake or Intake()).poke)
     source = SqliteSource("shop", path, query, 0.02, inlet)
     task = asyncio.create_task(source.run())
     try:
@@ -194,7 +194,7 @@ async def test_a_large_result_holds_no_lock_while_it_is_taken_in(
             await go_on.wait()
             return await super().take(found)
 
-    inlet = Slow("shop", store, time.time, Intake().poke)
+    inlet = Slow("shop", Given(["shop"]), store, time.time, Intake().poke)
     source = SqliteSource("shop", tmp_path / "shop.db", "SELECT gateway_id AS id FROM sms", 0.02, inlet)
     task = asyncio.create_task(source.run())
     await entered.wait()
@@ -237,7 +237,8 @@ def given(store: Store) -> list[int]:
 
 
 async def test_two_sources_remember_for_themselves(store: Store, shop: sqlite3.Connection) -> None:
-    one, other = (Inlet(name, store, time.time, Intake().poke) for name in ("one", "other"))
+    names = Given(["one", "other"])
+    one, other = (Inlet(name, names, store, time.time, Intake().poke) for name in names.sources)
     rows = [(number, None, None, None) for number in (1, 2)]
     assert await one.take(rows) == 2
     assert await other.take(rows) == 0
@@ -246,7 +247,29 @@ async def test_two_sources_remember_for_themselves(store: Store, shop: sqlite3.C
     with contextlib.closing(sqlite3.connect(store.path)) as database, database:
         database.execute("DELETE FROM messages")
     assert await other.take(rows) == 0
+    # Taken up again is what no source gave any more.
+    assert await one.take(rows) == 0
+    await one.settle([])
+    await other.settle([])
     assert await one.take(rows) == 2
+
+
+async def test_a_source_that_was_configured_otherwise_is_remembered(store: Store) -> None:
+    rows = [(number, None, None, None) for number in (1, 2, 3)]
+    before = Inlet("before", Given(["before"]), store, time.time, Intake().poke)
+    assert await before.take(rows) == 3
+    await before.settle([1, 2, 3])
+    with contextlib.closing(sqlite3.connect(store.path)) as database, database:
+        database.execute("DELETE FROM messages")
+    names = Given(["now", "more"])
+    now, more = (Inlet(name, names, store, time.time, Intake().poke) for name in names.sources)
+    assert await now.take(rows[:2]) == 0
+    await now.settle([1, 2])
+    assert await more.take(rows[2:]) == 0
+    await more.settle([3])
+    with contextlib.closing(sqlite3.connect(store.path)) as database:
+        kept = database.execute("SELECT source, id FROM given ORDER BY id").fetchall()
+    assert kept == [("now", 1), ("now", 2), ("more", 3)]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -261,7 +284,9 @@ def test_a_wal_database_whose_folder_may_not_be_written_is_explained(tmp_path: P
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("CREATE TABLE sms (id)")
     path.chmod(0o644)
-    source = SqliteSource("shop", path, "SELECT id FROM sms", 1.0, Inlet("shop", Nowhere(), time.time, Intake().poke))
+    source = SqliteSource(
+        "shop", path, "SELECT id FROM sms", 1.0, Inlet("shop", Given(["shop"]), Nowhere(), time.time, Intake().poke)
+    )
     with nobody():
         said = source._read(io.BytesIO())
     assert "in WAL mode, where a reader needs shop.db-shm beside it, and this user may not make that file" in said

@@ -105,11 +105,17 @@ def test_pending_messages_fall_into_groups_of_age() -> None:
 
 def test_the_pulse_tells_polls_by_step_and_arrivals_over_minutes() -> None:
     pulse = Pulse()
-    for second in range(61):
+    for second in range(361):
         pulse.mark(NOW + second, second, 10 * second, {"default": 2 * second})
-    assert [beat.polls for beat in pulse.beats()] == pytest.approx([10.0] * 4)
-    assert pulse.arrivals("default", 122, 61.0) == pytest.approx(2.0)
-    assert pulse.arrivals("other", 0, 61.0) == 0.0
+    assert [beat.polls for beat in pulse.beats()] == pytest.approx([10.0] * 24)
+    assert pulse.arrivals("default", 720, 360.0) == pytest.approx(2.0)
+    assert pulse.arrivals("other", 0, 360.0) == 0.0
+
+
+def test_a_burst_soon_after_the_start_is_no_rate() -> None:
+    pulse = Pulse()
+    pulse.mark(NOW, 0.0, 0, {})
+    assert pulse.arrivals("default", 60, 2.0) == pytest.approx(60 / 300)
 
 
 def test_the_trail_keeps_the_last_polls_and_folds_repeated_failures() -> None:

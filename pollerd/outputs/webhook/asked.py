@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -19,7 +20,9 @@ def asked_pause(status: int, value: str | None, now: float) -> float:
     if value.isascii() and value.isdigit():
         return min(MOST, float(value[:_LONGEST]))
     try:
-        until = parsedate_to_datetime(value[:_LONGEST]).timestamp()
+        when = parsedate_to_datetime(value[:_LONGEST])
+        # Without a zone it is UTC, as all dates of HTTP.
+        until = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return 0.0
     return min(MOST, max(0.0, until - now))

@@ -5,3 +5,4 @@ CREATE TABLE given (
     id     INTEGER NOT NULL,
     PRIMARY KEY (source, id)
 ) WITHOUT ROWID;
+CREATE INDEX given_id ON given (id);
