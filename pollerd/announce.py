@@ -8,6 +8,7 @@ from typing import Final
 
 from pollerd import lifecycle
 from pollerd.event import Body, Held, Recovered, Status
+from pollerd.terminal.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +49,10 @@ class Announcer:
                 )
             elif isinstance(body, Recovered):
                 log.warning(
-                    "account %s: polling goes on (%s), %d messages are due",
+                    "account %s: polling goes on (%s), %s due",
                     self._account,
                     body.detail,
-                    due,
+                    counted(due, "message is", "messages are"),
                     extra={"event": "account_recovered", "account": self._account, "reason": body.reason, "due": due},
                 )
 

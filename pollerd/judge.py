@@ -16,7 +16,18 @@ from pollerd import diff, lifecycle, trail
 from pollerd.backoff import Decision, Policy, Settings
 from pollerd.diff import Result
 from pollerd.event import Body
-from pollerd.model import Answer, GiveUpReason, Message, NotFound, Outcome, Recipient, Rejected, State, Trouble
+from pollerd.model import (
+    Answer,
+    GiveUpReason,
+    HoldReason,
+    Message,
+    NotFound,
+    Outcome,
+    Recipient,
+    Rejected,
+    State,
+    Trouble,
+)
 
 MAX_STRIKES: Final = 5
 """Answers held against a message (400, 422, undecodable) before polling it ends in `rejected_request`."""
@@ -29,6 +40,14 @@ RETRY_MOST: Final = 60.0
 STRIKE_FIRST: Final = 5.0
 OBSERVED_MOST: Final = 32
 """Recipients of one message that the backoff learns from at most: a mailing teaches no more than a sample of it."""
+
+_FAILURES: Final = {
+    HoldReason.UNAUTHORIZED: "the credentials were not accepted",
+    HoldReason.FORBIDDEN: "the gateway gave no right to read",
+    HoldReason.THROTTLED: "the gateway asked for patience",
+    HoldReason.UNREACHABLE: "the gateway could not be reached",
+    HoldReason.SERVER_ERRORS: "the gateway had trouble",
+}
 
 
 class Judge:
@@ -140,7 +159,7 @@ class Judge:
             return self._given_up(message, GiveUpReason.DEADLINE, now)
         message = msgspec.structs.replace(message, trail=trail.met(message.trail, now, trouble.reason.value))
         wait = self._spread(min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(failures, 10)))
-        return Result(_planned(message, now, Decision(wait, f"request failed: {trouble.kind}")), full=False)
+        return Result(_planned(message, now, Decision(wait, _failure(trouble))), full=False)
 
     # -- parts
 
@@ -185,6 +204,12 @@ class Judge:
 
     def _spread(self, seconds: float) -> float:
         return seconds * self._rng.uniform(0.75, 1.25)
+
+
+def _failure(trouble: Trouble) -> str:
+    kind = trouble.kind
+    told = f"HTTP {kind.removeprefix('http_')}" if kind.startswith("http_") else kind.replace("_", " ")
+    return f"the last request failed: {_FAILURES[trouble.reason]} ({told})"
 
 
 def untracked(message: Message, now: float) -> Result:

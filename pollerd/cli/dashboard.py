@@ -67,7 +67,7 @@ def _headline(look: Look) -> Text:
     seen = look.document
     line = _said(words.headline(seen, running=look.running), bold=True)
     if seen.uptime:
-        line.append_text(screen.plain(f" for {duration(seen.uptime)}", "dim"))
+        line.append_text(screen.plain(f", up for {duration(seen.uptime)}", "dim"))
     where = f"{seen.database.path}, {size(seen.database.size)}, {counted(seen.database.last_seq, 'event')}"
     return line.append("\n").append_text(screen.plain(where, "dim"))
 
@@ -103,7 +103,8 @@ def _facts(look: Look) -> list[RenderableType]:
     found: list[RenderableType] = [line]
     if waiting:
         found.append(_fact("", screen.plain(", ".join(waiting), "dim")))
-    found.append(_polls(look))
+    if (polls := _polls(look)) is not None:
+        found.append(polls)
     if seen.delivery is not None and (known := seen.delivery.detection) is not None:
         text = f"{duration(known.median)} after the gateway knew (median), {duration(known.p95)} at most for 95 %"
         found.append(_fact("news told", text))
@@ -114,7 +115,7 @@ def _facts(look: Look) -> list[RenderableType]:
     return found
 
 
-def _polls(look: Look) -> Text:
+def _polls(look: Look) -> Text | None:
     seen = look.document
     limit = sum(account.rate for account in seen.accounts)
     parts: list[Text | str] = []
@@ -127,7 +128,7 @@ def _polls(look: Look) -> Text:
     ended = seen.messages.finished + seen.messages.gave_up
     if ended + seen.messages.pending:
         parts.append(f"{seen.polls / (ended + seen.messages.pending):.1f} a message")
-    return _fact("polls", *parts)
+    return _fact("polls", *parts) if parts else None
 
 
 def _lines(seen: StatusDocument) -> int:
@@ -214,7 +215,8 @@ def _accounts(look: Look) -> list[Text]:
         line.append(f", {_capped(account.due)} due")
         if account.late:
             line.append(", ").append_text(screen.plain(f"{_capped(account.late)} late", "yellow"))
-        if (when := words.at(account.next_poll_at)) is not None:
+        when = words.at(account.next_poll_at)
+        if when is not None and look.running and account.state == "polling":
             line.append(f", next poll {'now' if when <= look.now else ago(when, look.now)}")
         if account.credit is not None:
             credit = f"{account.credit:,.2f} {account.currency or ''}".strip()
@@ -231,7 +233,7 @@ def _polling(account: AccountDocument, look: Look) -> Text:
     if not look.running:
         return screen.plain("stopped", "red")
     if account.rate < account.rate_limit * 0.99:
-        return screen.plain(f"throttled to {account.rate:.1f} of {account.rate_limit:g} a second", "yellow")
+        return screen.plain(f"slowed down to {account.rate:.1f} of {account.rate_limit:g} a second", "yellow")
     return screen.plain("polling", "green")
 
 

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, TypeVar
 
 from pollerd.errors import DatabaseBusyError, StoreForbiddenError, UnavailableError
 from pollerd.model import State
 from pollerd.ports import RequestKind
+from pollerd.status import words
 from pollerd.store.handover import Asked, Handover
-from pollerd.store.lock import owner_pid
+from pollerd.store.lock import check_ownable, owner_pid
 from pollerd.store.view import DatabaseMissingError, Standing, View
 
 if TYPE_CHECKING:
@@ -33,6 +34,14 @@ _LOOK: Final = 0.05
 _STATES: Final = {"pending": State.PENDING, "finished": State.FINISHED, "gave_up": State.GAVE_UP}
 
 
+class Held(NamedTuple):
+    """A hold of an account: why, and when it is tried again (UNIX seconds; None: not known)."""
+
+    account: str
+    reason: str
+    until: float | None
+
+
 class Desk(Protocol):
     """Looks at messages and asks for something, of whoever owns the database."""
 
@@ -42,6 +51,10 @@ class Desk(Protocol):
 
     def settle(self, kind: RequestKind, ids: Sequence[int]) -> bool:
         """Ask and return when it is done; whether a daemon runs. Raises UnavailableError when it does not do it."""
+        ...
+
+    def hold(self, account: str) -> Held | None:
+        """The hold that the account is on."""
         ...
 
     def given_up(self) -> int:
@@ -91,6 +104,15 @@ class DatabaseDesk:
             return {}
         return {message_id: standing for message_id, standing in found.items() if standing is not None}
 
+    def hold(self, account: str) -> Held | None:
+        """See `Desk`."""
+        try:
+            with View.open(self._config.store.path) as view:
+                found = view.hold(account)
+        except DatabaseMissingError:
+            return None
+        return None if found is None or not found.held_reason else Held(account, found.held_reason, found.held_until)
+
     def given_up(self) -> int:
         """See `Desk`."""
         try:
@@ -110,6 +132,9 @@ class DatabaseDesk:
     def _settle(self, kind: RequestKind, ids: Sequence[int | None]) -> bool:
         path = self._config.store.path
         with Handover.open(path) as handover:
+            if owner_pid(path) is None:
+                # Who could not do it here goes to the daemon, before anything is asked here.
+                check_ownable(path)
             asked = handover.ask(kind, ids)
             self._wait(path, handover, asked)
         return owner_pid(path) is not None
@@ -170,6 +195,11 @@ class SocketDesk:
                 # It ended, or was forgotten, since it was looked at: the next look tells.
                 continue
         return True
+
+    def hold(self, account: str) -> Held | None:
+        """See `Desk`."""
+        found = self._remote.hold(account)
+        return None if found is None else Held(account, found.reason, words.at(found.until))
 
     def given_up(self) -> int:
         """See `Desk`."""

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from pollerd.ids import IdError, check_id, parse_id
 from pollerd.model import MAX_MESSAGE_ID
-from pollerd.terminal.text import shortened
+from pollerd.terminal.text import quoted, shortened
 
 BLOCK: Final = 1 << 20
 _LONGEST: Final = 32 << 20
@@ -108,7 +108,7 @@ class Feed:
         try:
             chunk.ids.append(parse_id(text))
         except IdError as error:
-            chunk.refused.append(Refusal(line, f'"{shortened(text.strip(), 40)}"', str(error)))
+            chunk.refused.append(Refusal(line, quoted(shortened(text.strip(), 40)), str(error)))
 
     # -- JSON
 
@@ -137,7 +137,7 @@ class Feed:
             try:
                 value, at = decoder.raw_decode(text, at)
             except (ValueError, RecursionError):
-                chunk.refused.append(Refusal(self._json_line, f'"{shortened(text[at:], 40)}"', _BROKEN_JSON))
+                chunk.refused.append(Refusal(self._json_line, quoted(shortened(text[at:], 40)), _BROKEN_JSON))
                 return
             self._take_value(value, chunk)
             while at < len(text) and text[at] in " \t\r\n,":

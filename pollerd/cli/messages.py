@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -68,9 +67,9 @@ def _table(found: list[Message], accounts: tuple[str, ...]) -> Table:
             message.id,
             screen.state(STATE_NAMES[message.state]),
             shortened(summary(message.recipients)),
-            brief(now - message.sent_at),
+            duration(max(0.0, now - message.sent_at)),
             message.polls,
-            _next(message, now, brief),
+            _next(message, now),
         ]
         cells += [shortened(message.userref or "", 40)] if named else []
         cells += [shortened(message.account, 40)] if several else []
@@ -129,7 +128,9 @@ def _circumstances(message: Message, view: View, now: float) -> list[tuple[str, 
     hold = view.hold(message.account)
     if hold is not None and hold.held_reason:
         until = "" if hold.held_until is None else f", tried again {ago(hold.held_until, now)}"
-        found.append(("on hold", f"polling of account {hold.name} is paused: {hold.held_reason}{until}"))
+        found.append(
+            ("on hold", f"polling of account {hold.name} is paused: {hold.held_reason.replace('_', ' ')}{until}")
+        )
     if view.daemon is None:
         found.append(("daemon", "does not run; polling goes on with: pollerd run"))
     return found
@@ -159,12 +160,12 @@ def _then(message: Message, view: View, config: Config) -> list[str]:
     return found
 
 
-def _next(message: Message, now: float, words: Callable[[float], str] = duration) -> str:
+def _next(message: Message, now: float) -> str:
     wait = message.next_poll_at - now
     match message.state:
         case State.NEW:
             return "not planned yet"
         case State.PENDING:
-            return f"in {words(wait)}" if wait > 0 else f"due for {words(-wait)}"
+            return f"in {duration(wait)}" if wait > 0 else f"due for {duration(-wait)}"
         case _:
             return ""

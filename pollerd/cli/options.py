@@ -26,7 +26,8 @@ def config_option(command: F) -> F:
         "-c",
         "--config",
         "config_path",
-        type=click.Path(path_type=Path),
+        # Whether it can be read is said where it is read, with the exit code of a bad configuration.
+        type=click.Path(path_type=Path, readable=False),
         metavar="CONFIG",
         help="The configuration file.",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pollerd.backoff import Plan, PlanRow, Policy
     from pollerd.config import Config
 
+_NETWORK: Final = re.compile(r"[0-9]{3}/[0-9]{1,3}")
 _ROWS: Final = 12
 _LEAST: Final = 4
 _FIXED: Final = 22
@@ -45,10 +47,30 @@ def age_value(context: click.Context, parameter: click.Parameter, value: str | N
         raise click.BadParameter(f"{value!r} {error}.", context, parameter) from None
 
 
+def country_value(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Callback of an option whose value is a country's two letters (ISO 3166)."""
+    if value is None or (len(value) == 2 and value.isascii() and value.isalpha()):
+        return value and value.upper()
+    raise click.BadParameter(f"{value!r} is no country; give its two letters, such as DK.", context, parameter)
+
+
+def network_value(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Callback of an option whose value is a network's country code and its own."""
+    if value is None or _NETWORK.fullmatch(value):
+        return value
+    right = "give its MCC and MNC in digits, such as 238/01"
+    raise click.BadParameter(f"{value!r} is no network; {right}.", context, parameter)
+
+
 @click.command()
 @click.option("--age", callback=age_value, metavar="AGE", help="What would happen to a message of this age (90s, 2h).")
-@click.option("--country", metavar="DK", help="For a recipient of this country.")
-@click.option("--network", metavar="MCC/MNC", help="For a recipient of this network, such as 238/01.")
+@click.option("--country", callback=country_value, metavar="DK", help="For a recipient of this country.")
+@click.option(
+    "--network",
+    callback=network_value,
+    metavar="MCC/MNC",
+    help="For a recipient of this network, such as 238/01.",
+)
 @click.option("--recipients", default=1, callback=counting_number, help="For a message with so many.  [default: 1]")
 @click.option("--all", "everything", is_flag=True, help="Every poll and every network, not one screen of them.")
 @click.option("--replay", is_flag=True, help="Poll this deployment's own past messages once more, by other policies.")
@@ -75,7 +97,7 @@ def plan(
         from pollerd.cli.replay import show
 
         return show(config, as_json=as_json)
-    key = network or (country.upper() if country else None)
+    key = network or country
     policy = _policy(config)
     made = policy.explain(key, k=recipients)
     rows = [row for row in made.rows if age is None or row.age > age]
@@ -133,6 +155,10 @@ def _document(
     return found
 
 
+_OVER: Final = 1.5
+"""From so many times the budget on it is said why."""
+
+
 class _Paper:
     """What is printed."""
 
@@ -176,8 +202,18 @@ class _Paper:
             if made.delay is not None:
                 line += f", a final state known {duration(made.delay)} after it is reached"
             self._say(line)
+            self._budget(made.polls)
         for low, high in made.expiry:
             self._say(f"messages expire at the age of {duration(low)} to {duration(high)}")
+
+    def _budget(self, polls: float) -> None:
+        bounds = self._config.backoff
+        if self._made.policy == "adaptive" and polls > _OVER * bounds.polls_per_message:
+            self._say(
+                f"that is more than polls_per_message = {bounds.polls_per_message:g}: with max_interval = "
+                f"{duration(bounds.max_interval)} messages that stay pending are polled so often whatever is learned",
+                "yellow",
+            )
 
     def _compare(self, rival: tuple[schedule.Yield, schedule.Rival] | None) -> None:
         if rival is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -10,14 +11,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import click
 
 from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_config, refuse_options
+from pollerd.documents import moment
 from pollerd.ids import IdError, parse_id
 from pollerd.model import State
 from pollerd.ports import RequestKind
 from pollerd.terminal import screen
-from pollerd.terminal.text import counted, shortened
+from pollerd.terminal.text import clock, counted, shortened
 
 if TYPE_CHECKING:
-    from pollerd.cli.desks import Desk
+    from pollerd.cli.desks import Desk, Held
     from pollerd.config import Config
     from pollerd.store.view import Standing
 
@@ -31,6 +33,8 @@ class Verdict(NamedTuple):
     result: str
     text: str
     failed: bool = False
+    held: Held | None = None
+    """The hold of its account that a poll waits for."""
 
 
 class Wish(NamedTuple):
@@ -47,7 +51,7 @@ _OPEN: Final = frozenset({State.NEW, State.PENDING})
 UNTRACK: Final = Wish(
     RequestKind.UNTRACK,
     _OPEN,
-    {State.FINISHED: _FINISHED, State.GAVE_UP: ("already_given_up", "is not followed any more already", False)},
+    {State.FINISHED: _FINISHED, State.GAVE_UP: ("already_given_up", "is already no longer followed", False)},
 )
 POLL: Final = Wish(
     RequestKind.POLL,
@@ -135,7 +139,13 @@ def _asked(desk: Desk, wish: Wish, ids: Sequence[int], config: Config) -> list[V
     if wanted:
         runs = desk.settle(wish.kind, wanted)
         after = desk.standings(wanted)
-        verdicts += [_done(wish, message_id, after.get(message_id), runs=runs) for message_id in wanted]
+        polled = wish.kind is RequestKind.POLL
+        accounts = {standing.account for standing in after.values()} if polled else set()
+        held = {account: desk.hold(account) for account in accounts}
+        for message_id in wanted:
+            standing = after.get(message_id)
+            verdict = _done(wish, message_id, standing, runs=runs)
+            verdicts.append(verdict if standing is None else _waiting(verdict, held.get(standing.account)))
     return verdicts
 
 
@@ -159,13 +169,25 @@ def _done(wish: Wish, message_id: int, found: Standing | None, *, runs: bool) ->
         case RequestKind.UNTRACK:
             return Verdict(message_id, "untracked", "is not followed any more")
         case RequestKind.POLL if runs:
-            return Verdict(message_id, "polled", "is polled now")
+            return Verdict(message_id, "polled", "is due now; it is polled as soon as its account's limits allow")
         case RequestKind.POLL:
             return Verdict(message_id, "due", "is due at once; it is polled when the daemon runs (pollerd run)")
         case _ if state is State.GAVE_UP:
             return Verdict(message_id, "given_up_again", "was given up again at once; see: pollerd show", failed=True)
         case _:
             return Verdict(message_id, "taken_up", "is followed again")
+
+
+def _waiting(verdict: Verdict, held: Held | None) -> Verdict:
+    """The verdict of a poll whose account is on hold: the request stands, nothing is polled before the hold ends."""
+    if held is None or verdict.failed:
+        return verdict
+    now = time.time()
+    again = "" if held.until is None else f", tried again {'now' if held.until <= now else 'at ' + clock(held.until)}"
+    needs = "" if verdict.result == "polled" else " and the daemon runs (pollerd run)"
+    why = f"account {held.account}: {held.reason.replace('_', ' ')}{again}"
+    text = f"is due now; it is polled as soon as its account's hold is over{needs} ({why})"
+    return verdict._replace(text=text, held=held)
 
 
 def _parsed(arguments: Sequence[str]) -> tuple[list[int], list[Verdict]]:
@@ -182,13 +204,20 @@ def _parsed(arguments: Sequence[str]) -> tuple[list[int], list[Verdict]]:
 
 def _tell(verdicts: Sequence[Verdict], *, as_json: bool) -> None:
     if as_json:
-        screen.write_json({"results": [{"id": v.id, "result": v.result, "failed": v.failed} for v in verdicts]})
+        screen.write_json({"results": [_document(verdict) for verdict in verdicts]})
         return
     for verdict in verdicts:
         if verdict.failed:
             screen.note(f"{verdict.id} {verdict.text}.")
         else:
             click.echo(f"{verdict.id} {verdict.text}.")
+
+
+def _document(verdict: Verdict) -> dict[str, object]:
+    found: dict[str, object] = {"id": verdict.id, "result": verdict.result, "failed": verdict.failed}
+    if (held := verdict.held) is not None:
+        found["held"] = {"account": held.account, "reason": held.reason, "until": moment(held.until)}
+    return found
 
 
 def _retry_all(config: Config, *, as_json: bool) -> int:

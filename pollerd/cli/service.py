@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -60,10 +61,13 @@ def install(*, root: Path, dry_run: bool, yes: bool, program: Path | None) -> in
     chosen = program if program is not None else running()
     if not chosen.is_absolute():
         raise click.UsageError(f"--program {chosen} must be an absolute path: a unit knows no other.")
-    if layout.live:
+    if layout.live and not dry_run:
         refuse_hidden(chosen)
     plan = install_plan(layout, chosen)
-    if not _done(plan, "The service is in place already.", dry_run=dry_run, yes=yes):
+    done = _done(plan, "The service is in place already.", dry_run=dry_run, yes=yes)
+    if layout.live and dry_run:
+        refuse_hidden(chosen)
+    if not done:
         return 0
     click.echo("\nNext:")
     for number, step in enumerate(plan.next_steps, 1):
@@ -82,13 +86,14 @@ def uninstall(*, root: Path, dry_run: bool, yes: bool, purge: bool) -> int:
     from pollerd.service import uninstall_plan
     from pollerd.service.layout import Layout
 
-    if _done(uninstall_plan(Layout(root), purge=purge), "There is no service to remove.", dry_run=dry_run, yes=yes):
+    plan = uninstall_plan(Layout(root), purge=purge)
+    if _done(plan, "There is no service to remove.", dry_run=dry_run, yes=yes) and plan.actions:
         click.echo("The service is gone.")
     return 0
 
 
 def _done(plan: Plan, nothing: str, *, dry_run: bool, yes: bool) -> bool:
-    """Show the plan, ask, carry it out; whether it was carried out. Raises PollerdError, and click.Abort for a no."""
+    """Show the plan, ask, carry it out; whether it was carried out. Raises PollerdError, and ends with 1 after a no."""
     from pollerd.service import carry_out
 
     if not plan.actions:
@@ -104,8 +109,18 @@ def _done(plan: Plan, nothing: str, *, dry_run: bool, yes: bool) -> bool:
     if plan.actions:
         if os.geteuid() != 0:
             raise PollerdError("this needs root. Run it again with sudo, or see what it would do with --dry-run.")
-        if not yes:
-            click.confirm("\nGo on?", abort=True)
+        if not yes and not _agreed():
+            click.echo("Nothing was changed.")
+            raise click.exceptions.Exit(1)
         click.echo("")
         carry_out(plan, lambda what: click.echo(f"{what} ..."))
     return True
+
+
+def _agreed() -> bool:
+    """Ask. Nobody there to answer is a no; Ctrl-C ends the command as everywhere."""
+    click.echo("\nGo on? [y/N]: ", nl=False)
+    answer = "" if sys.stdin is None else sys.stdin.readline()
+    if not answer.endswith("\n"):
+        click.echo("")
+    return answer.strip().lower() in ("y", "yes")

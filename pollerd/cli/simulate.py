@@ -29,7 +29,9 @@ def simulate_command() -> click.Command:
 def _option(option: SimulateOption) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     if option.type is bool:
         return click.option(f"--{option.name}", is_flag=True, default=False, help=option.help)
-    kind = click.Choice(option.choices) if option.choices else option.type
+    kind: Any = click.Choice(option.choices) if option.choices else option.type
+    if option.bounds is not None:
+        kind = click.IntRange(*option.bounds)
     shown = option.default not in (None, "", ())
     return click.option(
         f"--{option.name}",
@@ -37,6 +39,7 @@ def _option(option: SimulateOption) -> Callable[[Callable[..., Any]], Callable[.
         default=option.default,
         multiple=option.multiple,
         show_default=shown,
+        metavar="INTEGER" if option.bounds is not None else None,
         help=option.help,
     )
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from pollerd import errorcodes
+from pollerd import errorcodes, trail
 from pollerd import event as events
 from pollerd.documents import STATE_NAMES
 from pollerd.model import Message, Recipient, State
-from pollerd.status.timeline import Entry, exceptions, forgotten, summary, timeline
+from pollerd.status.timeline import Entry, exceptions, forgotten, scheduled, summary, timeline
 from pollerd.terminal import screen
 from pollerd.terminal.text import ago, clock, counted, duration, shortened
 
@@ -57,7 +57,7 @@ def _words(body: events.Body) -> Text:
             )
         case events.GaveUp():
             left = f"{counted(body.pending, 'recipient')} without a final state" if body.pending else "never seen"
-            return screen.plain(f"gave up: {body.reason}, {left}", "red")
+            return screen.plain(f"gave up: {body.reason.replace('_', ' ')}, {left}", "red")
         case events.Held():
             until = f", until {body.until}" if body.until else ""
             return screen.plain(f"account {body.account} on hold: {body.reason} ({body.detail}){until}", "red")
@@ -97,7 +97,8 @@ def tell(life: Life, console: Console) -> None:
     """Print it."""
     message = life.message
     name = STATE_NAMES[message.state]
-    console.print(screen.plain(f"Message {message.id}: ", "bold").append_text(screen.state(name)))
+    shown = screen.plain(name.replace("_", " "), screen.STATE_STYLES.get(name, ""))
+    console.print(screen.plain(f"Message {message.id}: ", "bold").append_text(shown))
     for label, value in [*_facts(life), *life.notes]:
         if value:
             console.print(screen.plain(f"  {label:<14}", "dim").append_text(screen.plain(shortened(value, 300))))
@@ -110,12 +111,14 @@ def _facts(life: Life) -> list[tuple[str, str | None]]:
     message, now = life.message, life.now
     facts: list[tuple[str, str | None]] = [("account", message.account), ("userref", message.userref)]
     facts.append(("sent", f"{clock(message.sent_at)} ({ago(message.sent_at, now)})"))
-    if message.sendtime:
-        facts.append(("scheduled for", f"{clock(message.sendtime)} ({ago(message.sendtime, now)})"))
+    if (planned := scheduled(message)) is not None:
+        facts.append(("scheduled for", f"{clock(planned)} ({ago(planned, now)})"))
     polled = counted(message.polls, "time")
     if message.last_poll_at is not None:
         polled += f", last {ago(message.last_poll_at, now)}: {_answer(message)}"
-    facts.append(("polled", polled if message.polls else "not yet"))
+    tried = trail.polls(message.trail)
+    never = f"not answered yet, last tried {ago(tried[-1].at, now)}" if tried else "not yet"
+    facts.append(("polled", polled if message.polls else never))
     if message.finished_at is not None:
         facts.append(("ended", f"{clock(message.finished_at)} ({ago(message.finished_at, now)})"))
     if message.state is State.GAVE_UP:

@@ -17,7 +17,7 @@ from pollerd.cli.feed import BLOCK, Chunk, Feed, Refusal
 from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_config, refuse_options
 from pollerd.ids import IdError, parse_id
 from pollerd.terminal import screen
-from pollerd.terminal.text import counted, shortened
+from pollerd.terminal.text import counted, quoted, shortened
 
 NAMED: Final = 20
 """Refused ids told one by one; the rest is counted."""
@@ -156,14 +156,19 @@ def _chunks(arguments: tuple[str, ...]) -> Iterator[Chunk]:
         try:
             given.ids.append(parse_id(text))
         except IdError as error:
-            given.refused.append(Refusal(None, f'"{shortened(text, 40)}"', str(error)))
+            given.refused.append(Refusal(None, quoted(shortened(text, 40)), str(error)))
     yield given
     if "-" in arguments:
         if sys.stdin is None:
             raise click.UsageError("Standard input is closed; give ids as arguments or through a pipe.")
         if sys.stdin.isatty():
             screen.note("reading ids from the terminal, one a line; end with Ctrl-D.")
-        yield from Feed(_reader()).chunks()
+        found = False
+        for chunk in Feed(_reader()).chunks():
+            found = found or bool(chunk.ids or chunk.refused)
+            yield chunk
+        if not found:
+            screen.note("nothing was read from standard input: no id was handed over")
 
 
 def _reader() -> Callable[[], bytes]:

@@ -68,10 +68,25 @@ class _Counts(msgspec.Struct):
     gave_up: int
 
 
+class Hold(msgspec.Struct):
+    """Why an account is not polled, and when it is tried again (RFC 3339)."""
+
+    reason: str
+    until: str | None
+
+
+class _Account(msgspec.Struct):
+    """What is used of an account in `GET /status`."""
+
+    name: str
+    hold: Hold | None
+
+
 class _Status(msgspec.Struct):
     """What is used of `GET /status`."""
 
     messages: _Counts
+    accounts: list[_Account]
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -127,7 +142,14 @@ class Remote:
 
     def count_gave_up(self) -> int:
         """How many messages are given up. Raises UnavailableError."""
-        return msgspec.json.decode(self._ask("GET", "/status")[0], type=_Status).messages.gave_up
+        return self._status().messages.gave_up
+
+    def hold(self, account: str) -> Hold | None:
+        """The hold that the account is on. Raises UnavailableError."""
+        return next((each.hold for each in self._status().accounts if each.name == account), None)
+
+    def _status(self) -> _Status:
+        return msgspec.json.decode(self._ask("GET", "/status")[0], type=_Status)
 
     def gave_up(self) -> Iterator[int]:
         """The messages that are given up. Raises UnavailableError."""
@@ -164,8 +186,13 @@ class Remote:
             content = response.read()
         except (OSError, http.client.HTTPException) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            if isinstance(error, PermissionError):
+                raise UnavailableError(
+                    f"this user may not ask the daemon at {self._path}: {reason}. "
+                    "Join the group of its socket (usermod -aG pollerd NAME, then log in again), or use sudo."
+                ) from error
             raise UnavailableError(
-                f"no daemon answers at {self._path}: {reason}. Start it (pollerd run), or join the group of its socket."
+                f"no daemon answers at {self._path}: {reason}. Start it: systemctl start pollerd, or: pollerd run"
             ) from error
         finally:
             connection.close()

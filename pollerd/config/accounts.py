@@ -189,7 +189,7 @@ def read_secret(table: Table, name: str, kind: SecretKind, place: Place) -> Secr
     forms = (name, f"{name}_file", f"{name}_env")
     given = [key for key in forms if key in table]
     for key in given[1:]:
-        table.refuse(key, f"must be left away, {given[0]} is given already; keep one of them", secret=True)
+        table.refuse(key, f"must be left out, {given[0]} is given already; keep one of them", secret=True)
 
     def inline(value: object) -> Secret:
         if not isinstance(value, str):

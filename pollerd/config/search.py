@@ -15,6 +15,8 @@ SYSTEM_FILE = Path("/etc/pollerd/config.toml")
 LOCAL_FILE = "pollerd.toml"
 VARIABLE = "POLLERD_CONFIG"
 _LARGEST_BYTES = 1024 * 1024
+_TABLE = re.compile(r"Cannot (declare|mutate immutable namespace|redefine namespace) (\(.*\))(?: twice)?")
+_NAMES = re.compile(r"['\"](.*?)['\"](?=[,)])")
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 
 
@@ -93,7 +95,18 @@ def _parse(path: Path, text: str) -> dict[str, object]:
         elif not isinstance(error, tomllib.TOMLDecodeError):
             reason = "a number has too many digits"
         # The reasons of Python's reader name keys and single characters, never a value: no secret slips out.
-        raise _error(path, f"is not valid TOML: {reason}", line) from None
+        raise _error(path, f"is not valid TOML: {_plainly(reason)}", line) from None
+
+
+def _plainly(reason: str) -> str:
+    """The reader's reason, without the tuple in which it names a table."""
+    if reason == "Cannot overwrite a value":
+        return "a key is there twice; keep one of them"
+    found = _TABLE.fullmatch(reason)
+    if found is None:
+        return reason
+    name = ".".join(_NAMES.findall(found[2]))
+    return f"[{name}] is there {'twice' if found[1] == 'declare' else 'already, in another form'}; keep one of them"
 
 
 def _error(path: Path, expected: str, line: int | None = None) -> ConfigError:

@@ -85,7 +85,8 @@ class PortDoor:
             await site.start()
         except OSError as error:
             raise OutputError(
-                f"cannot listen at {self._listen}: {error.strerror or error}. Stop who uses it, or name another port"
+                f"cannot listen at {self._listen}: {error.strerror or error}. "
+                "Stop the program that uses it, or name another port"
             ) from error
         self.address = Listen(self._listen.host, int(runner.addresses[0][1]))
 

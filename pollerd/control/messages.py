@@ -107,7 +107,7 @@ class MessageRoutes:
         """`DELETE /messages/ID`: ends in the event `message.gave_up`, reason `untracked`."""
         ended = {
             State.FINISHED: "has reached its final state already",
-            State.GAVE_UP: "is not followed any more already",
+            State.GAVE_UP: "is already no longer followed",
         }
         return await self._ask(request, RequestKind.UNTRACK, _OPEN, ended)
 

@@ -16,9 +16,10 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 JSON: Final = "application/json"
+_ALL_ROUTES: Final = "GET /openapi.json lists what there is"
 _REASONS: Final = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 _TEXTS: Final = {
-    404: "nothing is at {path}; GET /openapi.json lists what there is",
+    404: "nothing is at {path}; {served}",
     405: "{method} is not possible at {path}; the Allow header says what is",
     413: "the request's body is too large; send the ids in several requests",
 }
@@ -56,8 +57,10 @@ def refusal(status: int, reason: str, message: str) -> web.Response:
     return answer(ErrorDocument(ErrorBody(reason, message)), status)
 
 
-def explaining(fatal: Callable[[DurabilityError], None]) -> Middleware:
-    """A middleware that turns every error into such an answer. `fatal` is told when the disk cannot be trusted."""
+def explaining(fatal: Callable[[DurabilityError], None], served: str = _ALL_ROUTES) -> Middleware:
+    """A middleware that turns every error into such an answer. `fatal` is told when the disk cannot be trusted;
+    `served` says what there is instead of a path that there is not.
+    """
 
     @web.middleware
     async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -66,7 +69,7 @@ def explaining(fatal: Callable[[DurabilityError], None]) -> Middleware:
         except RefusedError as error:
             return refusal(error.status, error.reason, str(error))
         except web.HTTPException as error:
-            return _in_json(request, error)
+            return _in_json(request, error, served)
         except DurabilityError as error:
             fatal(error)
             return refusal(500, "database_failed", str(error))
@@ -84,8 +87,8 @@ def explaining(fatal: Callable[[DurabilityError], None]) -> Middleware:
     return explain
 
 
-def _in_json(request: web.Request, error: web.HTTPException) -> web.Response:
-    text = _TEXTS.get(error.status, error.reason).format(path=request.path, method=request.method)
+def _in_json(request: web.Request, error: web.HTTPException, served: str) -> web.Response:
+    text = _TEXTS.get(error.status, error.reason).format(path=request.path, method=request.method, served=served)
     made = refusal(error.status, _REASONS.get(error.status, "bad_request"), text)
     if isinstance(error, web.HTTPMethodNotAllowed):
         made.headers["Allow"] = ",".join(sorted(error.allowed_methods))

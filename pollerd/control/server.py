@@ -126,7 +126,8 @@ class ControlServer:
         return made
 
     def _metrics(self, listen: Listen) -> web.Application:
-        made = web.Application(middlewares=[explaining(self._failed), *meant_for(listen)], client_max_size=1024)
+        explained = explaining(self._failed, "/metrics and /healthz are served here")
+        made = web.Application(middlewares=[explained, *meant_for(listen)], client_max_size=1024)
         made.router.add_get("/metrics", self._scrapes.handle, allow_head=False)
         made.router.add_get("/healthz", self._health, allow_head=False)
         return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from pollerd.terminal.text import duration
 NAME: Final = "daemon"
 PATIENCE: Final = 5.0
 _START: Final = "start it: systemctl start pollerd, or: pollerd run"
+_ALLOW: Final = "run the doctor with sudo, or as a member of the socket's group"
 _LOOK: Final = "look at: pollerd status, and at its log (journalctl -u pollerd -n 50)"
 
 
@@ -39,6 +41,8 @@ async def checks(config: Config) -> list[Check]:
         _, document = await _get(socket, "/status")
     except (ClientError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error) or "no answer in time"
+        if _forbidden(error):
+            return [warning(NAME, f"{who} runs, but this user may not ask it at {socket}: {reason}", _ALLOW)]
         return [warning(NAME, f"{who} runs, but {socket} does not answer: {reason}", _LOOK)]
     if status != 200:
         told = health.get("message") or health.get("error") or f"healthz answers {status}"
@@ -46,6 +50,10 @@ async def checks(config: Config) -> list[Check]:
     uptime = document.get("uptime")
     since = f" for {duration(uptime)}" if isinstance(uptime, int | float) else ""
     return [ok(NAME, f"{who} runs{since} and is healthy"), *_complaints(document)]
+
+
+def _forbidden(error: ClientError | OSError) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM)
 
 
 async def _get(socket: Path, path: str) -> tuple[int, dict[str, Any]]:

@@ -21,8 +21,8 @@ def checks(config: Config) -> Iterator[Check]:
         by_host.setdefault(host, {})[account.name] = account.limits.max_connections
     for host, accounts in by_host.items():
         total = sum(accounts.values())
-        parts = ", ".join(f"{name} {most}" for name, most in accounts.items())
-        told = f"up to {total} of the {GATEWAY_CONNECTIONS} that {host} allows this address ({parts})"
+        parts = ", ".join(f"account {name}: {most}" for name, most in accounts.items())
+        told = f"up to {total} of the {GATEWAY_CONNECTIONS} connections that {host} allows this address ({parts})"
         if total > GATEWAY_CONNECTIONS:
             yield warning(NAME, told, "lower max_connections in [limits] or in [accounts.NAME.limits]")
         elif total == GATEWAY_CONNECTIONS:

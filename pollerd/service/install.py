@@ -118,11 +118,15 @@ def _filled(token: Path) -> bool:
 
 
 def _next_steps(layout: Layout, program: Path, *, ready: bool) -> Iterator[str]:
+    # Files are named as whoever types finds them here; commands run on the system that is installed.
+    def there(text: str) -> str:
+        return text if layout.live else f"On the target, {text[0].lower()}{text[1:]}"
+
     if not ready:
-        yield f"Put the token into {layout.shown(layout.token)} (one line, and nothing else)."
-    yield f"Look at {layout.shown(layout.configuration)}: base_url, and behind a proxy proxy and ca_file."
-    if not ready:
-        yield f"Start it and see whether all is well: systemctl restart pollerd; {program} doctor"
-    else:
-        yield f"See whether all is well: {program} doctor"
-        yield "Let others read events: usermod -aG pollerd NAME"
+        yield f"Put the token into {layout.token} (one line, and nothing else)."
+    yield f"Look at {layout.configuration}: base_url, and behind a proxy proxy and ca_file."
+    yield there(f"Let it try everything the deployment needs: sudo {program} doctor")
+    if not ready or not layout.booted:
+        yield there(f"Start it: sudo systemctl {'start' if layout.booted else 'enable --now'} pollerd")
+    if ready:
+        yield there("Let others read events: sudo usermod -aG pollerd NAME")

@@ -34,7 +34,8 @@ def refuse_hidden(program: Path) -> None:
     for part in parts:
         if any(part.is_relative_to(folder) for folder in _HIDDEN):
             raise PollerdError(
-                f"the service could not start: it has no access to {part}. Install pollerd where it has "
-                "(python3 -m venv /opt/pollerd && /opt/pollerd/bin/pip install .) and run from there: "
-                "/opt/pollerd/bin/pollerd service install"
+                f"the service could not start: it has no access to {part}. It runs as the user pollerd, and home and "
+                "temporary folders are closed to it. Name a program elsewhere with --program PATH, or install pollerd "
+                "under /opt (python3 -m venv /opt/pollerd && /opt/pollerd/bin/pip install .) and run from "
+                "there: /opt/pollerd/bin/pollerd service install"
             )

@@ -32,6 +32,8 @@ class SimulateOption:
     help: str
     choices: tuple[str, ...] = ()
     multiple: bool = False
+    bounds: tuple[int, int] | None = None
+    """The least and the largest whole number that is possible."""
 
     @property
     def key(self) -> str:
@@ -41,7 +43,7 @@ class SimulateOption:
 
 SIMULATE_OPTIONS: Final[tuple[SimulateOption, ...]] = (
     SimulateOption("host", str, "127.0.0.1", "Address to listen on."),
-    SimulateOption("port", int, 8600, "Port to listen on; 0 takes a free one."),
+    SimulateOption("port", int, 8600, "Port to listen on; 0 takes a free one.", bounds=(0, 65535)),
     SimulateOption("speed", float, 1.0, "How many times faster than life messages fare."),
     SimulateOption("seed", int, 1, "The same seed gives the same fates."),
     SimulateOption("token", str, (), f"Accepted API token (default {DEMO_CREDENTIAL}).", multiple=True),

@@ -17,6 +17,8 @@ from pollerd.terminal.text import counted, duration
 
 _body = msgspec.json.Decoder(events.Body)
 _RANK: Final = {"sent": 0, "poll": 1, "state": 2, "end": 3, "next": 4}
+_AT_ONCE: Final = 30.0
+"""Seconds that the gateway's clock and ours may differ before a message counts as scheduled."""
 _MANY: Final = 3
 """Recipients from which states of one moment are told as a sum."""
 
@@ -45,11 +47,19 @@ def timeline(message: Message, log: Iterable[events.Event], number: Callable[[in
     number.
     """
     found = [Entry(message.sent_at, "sent", "sent")]
-    if message.sendtime is not None and message.sendtime > message.sent_at + 1:
-        found.append(Entry(message.sendtime, "sent", "to be sent, by the gateway’s clock"))
+    if (planned := scheduled(message)) is not None:
+        found.append(Entry(planned, "sent", "to be sent, by the gateway’s clock"))
     found += _polls(message)
     found += _told(log, message, number)
-    return sorted(found, key=lambda entry: (entry.at, _RANK.get(entry.kind, 9)))
+    # A message handed over late has states from before the time it is taken to have been sent: that is still first.
+    return [found[0], *sorted(found[1:], key=lambda entry: (entry.at, _RANK.get(entry.kind, 9)))]
+
+
+def scheduled(message: Message) -> float | None:
+    """When it is to be sent (UNIX seconds), where that was put off; the gateway tells a time for every message."""
+    if message.sendtime is None or message.sendtime <= message.sent_at + _AT_ONCE:
+        return None
+    return message.sendtime
 
 
 def forgotten(message: Message) -> int:

@@ -111,7 +111,8 @@ def late(document: StatusDocument, now: float) -> list[Sentence]:
     for account in document.accounts:
         if not account.late:
             continue
-        found.append(Sentence(f"{account.name}: {_count(account.late)} polls late, {_why(account, document)}", "warn"))
+        polls = f"{_count(account.late)} {'poll' if account.late == 1 else 'polls'}"
+        found.append(Sentence(f"{account.name}: {polls} late, {_why(account, document)}", "warn"))
     if document.backoff.stalled:
         names = ", ".join(document.backoff.stalled[:5])
         found.append(
@@ -132,7 +133,7 @@ def _why(account: AccountDocument, document: StatusDocument) -> str:
     if account.forecast is None:
         return "the daemon does not say why: its control socket cannot be reached"
     if account.rate < account.rate_limit * 0.99:
-        return f"the gateway throttles: {account.rate:.1f} of {account.rate_limit:g} requests/s"
+        return f"slowed down after a hold: {account.rate:.1f} of {account.rate_limit:g} requests/s"
     if account.asking >= account.connections:
         return f"all {account.connections} connections are in use: answers are slow, or max_connections is too low"
     return f"the limit of {account.rate_limit:g} requests/s binds"

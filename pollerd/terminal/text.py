@@ -78,3 +78,8 @@ def size(count: int) -> str:
 def counted(number: int, one: str, many: str | None = None) -> str:
     """`1 event`, `2 events`, `1,234 events`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def quoted(text: str) -> str:
+    """The text in double quotes; one that brings quotes of its own keeps those alone."""
+    return text if text.startswith('"') else f'"{text}"'

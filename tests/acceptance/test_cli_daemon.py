@@ -67,12 +67,33 @@ def test_requests_are_done_by_the_daemon(tmp_path: Path) -> None:
             wait_for(lambda: cli("show", "17", "--json").json["next_poll_at"])
             assert cli("show", "17", "--json").json["polls"] == 0
             polled = cli("poll", "17")
-            assert polled.text == "17 is polled now.\n"
+            assert polled.text == "17 is due now; it is polled as soon as its account's limits allow.\n"
             wait_for(lambda: cli("show", "17", "--json").json["polls"] == 1)
             assert cli("untrack", "17").text == "17 is not followed any more.\n"
             assert cli("show", "17", "--json").json["state"] == "gave_up"
             assert cli("retry", "--all", "--json").json == {"taken_up": 1, "still_given_up": 0}
             assert cli("show", "17", "--json").json["state"] == "pending"
+
+
+def test_a_poll_of_an_account_on_hold_says_what_it_waits_for(tmp_path: Path) -> None:
+    with gateway(tmp_path, "--token", "another-one") as url:
+        cli = Cli(tmp_path, url, FAST)
+        with daemon(cli):
+            assert cli("track", "17").code == 0
+            wait_for(lambda: cli("status", "--json").json["accounts"][0]["hold"])
+            failed = "the last request failed: the credentials were not accepted (HTTP 401)"
+            wait_for(lambda: cli("show", "17", "--json").json["next_reason"] == failed)
+            assert "not answered yet" in cli("show", "17").text
+            polled = cli("poll", "17")
+            assert polled.code == 0
+            assert polled.text.startswith("17 is due now; it is polled as soon as its account's hold is over (")
+            assert "account default: unauthorized, tried again" in polled.text
+            result = cli("poll", "17", "--json").json["results"][0]
+            assert (result["id"], result["result"], result["failed"]) == (17, "polled", False)
+            assert (result["held"]["account"], result["held"]["reason"]) == ("default", "unauthorized")
+            account = next(line for line in cli("status").text.splitlines() if line.startswith("account"))
+            assert "on hold" in account
+            assert "next poll" not in account
 
 
 def test_one_daemon_for_one_database(tmp_path: Path) -> None:

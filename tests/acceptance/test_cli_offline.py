@@ -43,6 +43,12 @@ def test_without_a_command_it_shows_what_there_is(cli: Cli) -> None:
         ["plan", "--age", "soon"],
         ["plan", "--country", "DK", "--network", "238/01"],
         ["simulate", "--fault", "nonsense"],
+        ["simulate", "--port", "99999"],
+        ["simulate", "--port", "-1"],
+        ["plan", "--country", "Denmark"],
+        ["plan", "--country", "45"],
+        ["plan", "--network", "foo"],
+        ["plan", "--network", "238"],
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_so_on_standard_error(cli: Cli, arguments: list[str]) -> None:
@@ -51,6 +57,13 @@ def test_wrong_usage_ends_with_2_and_says_so_on_standard_error(cli: Cli, argumen
     assert done.err.startswith("pollerd: ")
     assert "--help'" in done.err
     assert not cli.database.exists()
+
+
+def test_a_configuration_that_may_not_be_read_is_a_bad_one(cli: Cli) -> None:
+    cli.config.chmod(0)
+    done = cli("check", "-c", str(cli.config), without_rights=True)
+    assert done.code == 78
+    assert "may not be read by this user" in done.err
 
 
 def test_a_near_command_is_named(cli: Cli) -> None:

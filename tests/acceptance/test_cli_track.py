@@ -61,6 +61,12 @@ def test_track_reads_a_hundred_thousand_ids(cli: Cli) -> None:
     assert stored(cli, "SELECT count(*), min(id), max(id) FROM messages") == [(100_000, 1, 100_000)]
 
 
+def test_nothing_on_standard_input_is_said(cli: Cli) -> None:
+    done = cli("track", "-")
+    assert (done.code, done.text) == (0, "tracked 0.\n")
+    assert "nothing was read from standard input: no id was handed over" in done.err
+
+
 def test_track_names_twenty_and_counts_the_rest(cli: Cli) -> None:
     done = cli("track", "-", stdin=b"0\n" * 50 + b"1\n")
     assert done.code == 1

@@ -333,6 +333,7 @@ async def test_metrics_on_a_port_of_their_own(tmp_path: Path) -> None:
                 assert "pollerd_polls_total" in await response.text()
             async with session.get(f"http://{door.address}/messages") as response:
                 assert response.status == 404
+                assert "/metrics and /healthz are served here" in await response.text()
 
 
 @pytest.mark.parametrize(

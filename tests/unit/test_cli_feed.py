@@ -84,6 +84,10 @@ def test_one_bad_thing_is_refused_by_its_line_and_the_rest_is_taken(
     assert [(item.line, why in item.reason) for item in refused] == [(line, True)], refused
 
 
+def test_quotes_are_not_doubled() -> None:
+    assert str(feed(b'"5007"\n')[1][0]).startswith('line 1: "5007" is not')
+
+
 def test_what_is_refused_cannot_steer_the_terminal() -> None:
     _, refused = feed("\x1b[31mred\x9b2J\u202e\n".encode())
     assert str(refused[0]).isprintable()

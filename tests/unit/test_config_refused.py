@@ -101,7 +101,7 @@ REFUSED = [
         "there is one token, not two",
         '[accounts.default]\ntoken_env = "T"\ntoken_file = "t"',
         "accounts.default.token_env",
-        "must be left away, token_file is given already",
+        "must be left out, token_file is given already",
     ),
     (
         "a user name is no part of a token",

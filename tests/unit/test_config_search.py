@@ -87,6 +87,24 @@ def test_a_file_that_no_reader_can_take_is_one_problem(tmp_path: Path, content: 
     assert words in str(problem)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[outputs.file]\n[outputs.file]\n", "[outputs.file] is there twice"),
+        ("[log]\n[log]\n", "[log] is there twice"),
+        ("outputs = {}\noutputs.file = {}\n", "[outputs] is there already"),
+        ("[log]\nlevel = 'info'\nlevel = 'info'\n", "a key is there twice"),
+    ],
+)
+def test_a_table_that_is_there_twice_is_named_as_it_is_written(tmp_path: Path, content: str, words: str) -> None:
+    path = tmp_path / "pollerd.toml"
+    path.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        load(path, {}, tmp_path)
+    assert words in str(caught.value)
+    assert "('" not in str(caught.value)
+
+
 def test_a_byte_order_mark_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_bytes(b'\xef\xbb\xbf[log]\nlevel = "debug"\n')

@@ -56,6 +56,20 @@ def test_everything_comes_in_the_order_of_time() -> None:
     assert life.forgotten(made(after, trail=kept, polls=20)) == 17
 
 
+def test_sent_comes_first_even_when_states_are_older_than_the_hand_over() -> None:
+    early = Recipient(4512345678, "DELIVERED", SENT - 40)
+    message = made(early, sendtime=SENT - 60, state=State.FINISHED)
+    found = life.timeline(message, logged(*diff.told(message, Diff((early,), (Change(early, None),)), SENT + 5)))
+    assert [entry.kind for entry in found] == ["sent", "state", "end"]
+
+
+@pytest.mark.parametrize(("ahead", "told"), [(None, False), (-60.0, False), (2.0, False), (3600.0, True)])
+def test_scheduled_is_what_was_put_off(ahead: float | None, told: bool) -> None:
+    message = made(sendtime=None if ahead is None else SENT + ahead)
+    assert (life.scheduled(message) is not None) is told
+    assert (len(life.timeline(message, [])) == 2) is told
+
+
 def test_many_recipients_of_one_moment_are_one_entry() -> None:
     crowd = tuple(Recipient(4500000000 + n, "DELIVERED", SENT + n) for n in range(500))
     message = made(*crowd, trail=trail.seen(b"", SENT + 600, "DELIVERED", 12))
