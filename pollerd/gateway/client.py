@@ -51,6 +51,7 @@ class GatewayClient:
         base = URL(account.base_url)
         self._host = f"{base.host}:{base.explicit_port}" if base.explicit_port else str(base.host)
         self._messages = base / "rest" / "mtsms"
+        self._path = self._messages.raw_path
         self._me = base / "rest" / "me"
         self._clock = clock
         self._show_msisdn = show_msisdn
@@ -68,7 +69,7 @@ class GatewayClient:
 
     async def read(self, message_id: int) -> Outcome:
         """One `GET /rest/mtsms/<id>`, bounded in time and size. Every failure is a value."""
-        reply = await self._get(self._messages.joinpath(str(message_id), encoded=True))
+        reply = await self._get(self._messages.with_path(f"{self._path}/{message_id}", encoded=True))
         if isinstance(reply, tuple):
             body, response = reply
             if response.status == 200:
