@@ -27,12 +27,11 @@ async def over_socket(path: Path, after: int) -> AsyncGenerator[int, None]:
     stream, writer = await asyncio.open_unix_connection(str(path))
     try:
         writer.write(b"after %d\n" % after)
-        moved = False
+        due = after + 1
         while line := await stream.readline():
-            seq = json.loads(line)["seq"]
-            # What was told between the connection and the daemon's reading of our line comes first.
-            moved = moved or seq == after + 1
-            if moved:
+            # What was told between the connection and the daemon's reading of our line comes first, and then again.
+            if (seq := json.loads(line)["seq"]) == due:
+                due += 1
                 yield seq
     finally:
         writer.close()
@@ -59,7 +58,7 @@ class Reader:
 
     async def run(self, last: asyncio.Future[int]) -> None:
         """Read until everything up to `last` was seen."""
-        while not (last.done() and self.seen and self.seen[-1] >= last.result()):
+        while not self._ended(last):
             await until(lambda: listening(self._path), "the daemon is there")
             self.visits += 1
             with contextlib.suppress(*GONE):
@@ -68,11 +67,21 @@ class Reader:
     async def _visit(self, last: asyncio.Future[int]) -> None:
         left = self._random.randint(*STAY)
         async with contextlib.aclosing(self._open(self._path, self.seen[-1] if self.seen else 0)) as events:
-            async for seq in events:
+            while left and not self._ended(last):
+                coming = asyncio.ensure_future(anext(events, None))
+                await asyncio.wait({coming, last}, return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done() and self._ended(last):
+                    # The last one came before anybody knew that it was the last.
+                    coming.cancel()
+                    await asyncio.wait({coming})
+                    return
+                if (seq := await coming) is None:
+                    return
                 self.seen.append(seq)
                 left -= 1
-                if left == 0 or (last.done() and seq >= last.result()):
-                    return
+
+    def _ended(self, last: asyncio.Future[int]) -> bool:
+        return last.done() and bool(self.seen) and self.seen[-1] >= last.result()
 
 
 async def test_ten_readers_coming_and_going_miss_nothing(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ async def test_killed_at_a_step(tmp_path: Path, step: str) -> None:
 async def test_killed_at_any_moment(tmp_path: Path) -> None:
     choice = random.Random(7)
     for _ in range(KILLS):
-        process = await start(tmp_path, events=5000)
+        process = await start(tmp_path, events=20_000)
         begun = time.monotonic()
         moment = choice.uniform(0.2, 0.8)
         await until(lambda begun=begun, moment=moment: time.monotonic() > begun + moment, "the moment")
