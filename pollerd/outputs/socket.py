@@ -16,7 +16,7 @@ import re
 import select
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pollerd.event import Event
 from pollerd.outputs.listener import Listener
@@ -37,6 +37,8 @@ _GOODBYE: Final = 1.0
 """Seconds that readers have, when the output stops, to take what was already written to them."""
 
 _HANGUP_EVERY: Final = 1.0
+_HELLO: Final = 0.05
+"""Seconds that a new reader has for its first line before events are sent to it."""
 _AFTER: Final = re.compile(rb"\s*after\s+(\d{1,18})\s*")
 
 
@@ -159,23 +161,30 @@ class _Reader:
 
     async def serve(self, stream: asyncio.StreamReader) -> None:
         """Feed the reader and obey it, until it has gone. Raises ConnectionError, and what the log raises."""
-        feeding = asyncio.ensure_future(self._feed())
         commands = asyncio.ensure_future(self._next_place(stream))
+        feeding: asyncio.Future[None] | None = None
         try:
+            # Who asks for a place mostly does so at once, and expects nothing before what it asked for.
+            await asyncio.wait({commands}, timeout=_HELLO)
             while True:
-                await asyncio.wait({feeding, commands}, return_when=asyncio.FIRST_COMPLETED)
+                if commands.done():
+                    place = commands.result()
+                    if place is None:
+                        return
+                    if feeding is not None:
+                        # Pieces are whole lines, so feeding can be stopped between any two of them.
+                        await _stop(feeding)
+                    self.seq, feeding = place, None
+                    commands = asyncio.ensure_future(self._next_place(stream))
+                if feeding is None:
+                    feeding = asyncio.ensure_future(self._feed())
+                both: set[asyncio.Future[Any]] = {feeding, commands}
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
                 if feeding.done():
                     feeding.result()
-                place = commands.result()
-                if place is None:
-                    return
-                # Pieces are whole lines, so feeding can be stopped between any two of them.
-                await _stop(feeding)
-                self.seq = place
-                feeding = asyncio.ensure_future(self._feed())
-                commands = asyncio.ensure_future(self._next_place(stream))
         finally:
-            await _stop(feeding)
+            if feeding is not None:
+                await _stop(feeding)
             await _stop(commands)
 
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import sqlite3
 from pathlib import Path
@@ -36,6 +37,28 @@ async def test_a_reader_gets_the_events_after_the_place_it_names(path: Path, dat
                 assert await reader.numbers(600 - place) == exactly(600, first=place + 1)
             await commit(store, 1)
             assert await reader.numbers(1) == [601]
+
+
+async def test_who_asks_at_once_hears_nothing_before_what_it_asked_for(path: Path, database: Path) -> None:
+    """While events come all the time, as to a program that never looks at numbers."""
+
+    async def come(stopped: asyncio.Event) -> None:
+        while not stopped.is_set():
+            await commit(store, 1)
+
+    async with opened(database) as store, serving(path, store):
+        await commit(store, 3)
+        stopped = asyncio.Event()
+        coming = asyncio.create_task(come(stopped))
+        for _ in range(40):
+            async with connected(path) as reader:
+                # The other side has accepted by then.
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                await reader.say(b"after 1\n")
+                assert await reader.numbers(3) == [2, 3, 4]
+        stopped.set()
+        await coming
 
 
 async def test_a_reader_may_move_while_it_is_served(path: Path, database: Path) -> None:
