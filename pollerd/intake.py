@@ -20,7 +20,7 @@ from pollerd.ports import Clock, Request, RequestKind
 
 log = logging.getLogger(__name__)
 
-LOOK: Final = 0.25
+LOOK: Final = 0.4
 """Seconds between two looks for commits of other processes."""
 CHUNK: Final = 1000
 """New rows planned at a time."""
