@@ -100,11 +100,13 @@ async def wait_told(path: Path, last: int) -> None:
     ending = b'{"seq":%d,' % last
 
     def there() -> bool:
-        if size(path) <= 0:
+        try:
+            with path.open("rb") as file:
+                file.seek(max(0, size(path) - 65536))
+                content = file.read()
+        except FileNotFoundError:
+            # Not there yet, or just set aside.
             return False
-        with path.open("rb") as file:
-            file.seek(max(0, size(path) - 65536))
-            content = file.read()
         return content.endswith(b"\n") and content.splitlines()[-1].startswith(ending)
 
     await until(there, f"event {last} in {path}")
