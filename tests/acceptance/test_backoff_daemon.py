@@ -85,6 +85,7 @@ async def test_a_restart_in_the_middle_keeps_what_was_learned(tmp_path: Path, *,
             await until(lambda: len(finals(deployment.events())) > HELD, "stopped in the middle")
             assert deployment.pending() > 0
             assert await deployment.stop() == 0
+        found_before = len(finals(deployment.events()))
         kept = await learned(deployment)
         assert kept["events"] >= HELD * 0.95
         assert rows(kept) != rows(fresh)
@@ -96,6 +97,7 @@ async def test_a_restart_in_the_middle_keeps_what_was_learned(tmp_path: Path, *,
         assert await deployment.stop() == 0
         later = await learned(deployment)
         assert later["events"] > kept["events"]
-        assert later["events"] >= HELD * (1.5 if killed else 1.9)
+        # Lost is at most what ended between the snapshot and the kill.
+        assert later["events"] >= (kept["events"] + 2 * HELD - found_before) * 0.95
         known = {key["key"]: key["events"] for key in later["known"]}
         assert all(known[key["key"]] >= key["events"] * 0.99 for key in kept["known"])
