@@ -211,7 +211,8 @@ class _Paper:
         if self._made.policy == "adaptive" and polls > _OVER * bounds.polls_per_message:
             self._say(
                 f"that is more than polls_per_message = {bounds.polls_per_message:g}: with max_interval = "
-                f"{duration(bounds.max_interval)} messages that stay pending are polled so often whatever is learned",
+                f"{duration(bounds.max_interval)} messages that stay pending are polled so often whatever is learned; "
+                "raise max_interval to save polls",
                 "yellow",
             )
 

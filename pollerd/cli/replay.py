@@ -65,7 +65,7 @@ def _past(config: Config) -> tuple[list[Past], float]:
         raise PollerdError(
             "no message with the times of its final states is in the database yet; try again when some have ended"
         )
-    return past, sum(message.polls for message in messages) / len(messages)
+    return past, sum(one.polls for one in past) / len(past)
 
 
 def _rows(config: Config, past: list[Past]) -> list[Row]:

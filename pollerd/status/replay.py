@@ -43,6 +43,8 @@ class Past(msgspec.Struct, frozen=True):
 
     start: float
     endings: tuple[Ending, ...]
+    polls: int = 0
+    """How often it was really polled."""
 
 
 def pasts(messages: Iterable[Message]) -> list[Past]:
@@ -55,7 +57,7 @@ def pasts(messages: Iterable[Message]) -> list[Past]:
         if ends and len(ends) == len(message.recipients) <= room and max(r.time or 0.0 for r in ends) - start < LATEST:
             room -= len(ends)
             endings = tuple(Ending(max(0.0, (r.time or 0.0) - start), r.status, operator(r)) for r in ends)
-            found.append(Past(start, endings))
+            found.append(Past(start, endings, message.polls))
     return sorted(found, key=lambda past: past.start)
 
 

@@ -20,14 +20,14 @@ Installed = Callable[..., Cli]
 def installed(tmp_path: Path) -> Installed:
     """A service whose unit has `line`, with a configuration that names no secret."""
 
-    def install(line: str = "", *, configuration: Path | None = None, auth: str = "") -> Cli:
+    def install(line: str = "", *, configuration: Path | None = None, auth: str = "", run: str = "run -c {}") -> Cli:
         cli = Cli(tmp_path)
         text = cli.config.read_text().replace('token = "simulator-demo"\n', auth)
         cli.config.write_text(text)
         units = tmp_path / "units"
         units.mkdir()
         (units / "pollerd.service").write_text(
-            f"[Service]\nExecStart=/opt/pollerd/bin/pollerd run -c {configuration or cli.config}\n{line}\n"
+            f"[Service]\nExecStart=/opt/pollerd/bin/pollerd {run.format(configuration or cli.config)}\n{line}\n"
         )
         cli.environment |= {"SYSTEMD_UNIT_PATH": str(units)}
         cli.environment.pop("CREDENTIALS_DIRECTORY", None)
@@ -136,3 +136,15 @@ def test_what_the_configuration_names_comes_before_the_unit(installed: Installed
     done = check(cli)
     assert done.code == 78
     assert f"{tmp_path / 'absent'} does not exist" in problems(done)
+
+
+@pytest.mark.parametrize("run", ["run --config={}", 'run -c "{}"', "run --config {}"])
+def test_a_configuration_is_named_in_several_ways(installed: Installed, token: Path, run: str) -> None:
+    assert check(installed(f"LoadCredential=token:{token}", run=run)).code == 0
+
+
+def test_a_quote_that_is_not_closed_names_no_configuration(installed: Installed, token: Path) -> None:
+    done = check(installed(f"LoadCredential=token:{token}", run='run -c "{}'))
+    assert done.code == 78
+    assert "no token is given" in problems(done)
+    assert "Traceback" not in done.err

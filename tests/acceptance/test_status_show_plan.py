@@ -137,6 +137,14 @@ def test_plan_says_what_becomes_of_an_age_and_fits_a_screen(tmp_path: Path) -> N
     assert "policy exponential" in exponential("plan").text
 
 
+def test_a_plan_that_the_bounds_force_is_counted_to_its_end_and_explained(tmp_path: Path) -> None:
+    """A poll every 30 seconds for two hours is over two hundred, of which polls_per_message knows nothing."""
+    cli = Cli(tmp_path, extra='[backoff]\nmax_interval = "30s"\ngive_up_after = "2h"\n')
+    assert cli("plan", "--json").json["polls"] > 50
+    assert "raise max_interval to save polls" in cli("plan").text
+    assert "at the age of 1 h 40 min: next poll at the age of 1 h 40 min" in cli("plan", "--age", "100m").text
+
+
 def test_ages_of_pending_messages_follow_them_to_their_end(tmp_path: Path) -> None:
     with gateway(tmp_path, "--mix", "delivered=1", "--tail", "0.01") as url:
         cli = Cli(tmp_path, url, FAST)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollerd.backoff import Settings, guards
+from pollerd.backoff import Adaptive, Exponential, Policy, Settings, guards
 
 S = Settings(min_interval=2.0, max_interval=3600.0)
 
@@ -35,6 +35,25 @@ def test_bounded_agrees_with_its_two_bounds(wanted: float, age: float, first: fl
     got = guards.bounded(S, wanted, age, first, reach)
     assert got <= guards.longest(S, age, first, reach)
     assert got >= min(guards.shortest(S, age), guards.longest(S, age, first, reach))
+
+
+@given(st.floats(0, 1e5), st.randoms(use_true_random=False))
+def test_what_is_varied_stays_within_the_settings(delay: float, random: Random) -> None:
+    assert S.min_interval <= guards.varied(S, delay, random) <= S.max_interval
+
+
+def test_at_max_interval_it_varies_all_the_same() -> None:
+    rng = Random(1)
+    found = [guards.varied(S, S.max_interval, rng) for _ in range(1000)]
+    assert len(set(found)) == 1000
+    assert min(found) < 0.91 * S.max_interval
+    assert max(found) > 0.99 * S.max_interval
+
+
+@pytest.mark.parametrize("policy", [Adaptive(5, 1, settings=S), Exponential(S, 1)])
+def test_no_policy_waits_longer_than_max_interval(policy: Policy) -> None:
+    waits = [policy.next(age, "238/01", 0.0, 0.0).delay for age in range(20_000, 80_000, 100)]
+    assert max(waits) <= S.max_interval
 
 
 def test_jitter_stays_within_ten_percent_and_uses_the_range() -> None:

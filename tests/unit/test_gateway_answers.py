@@ -20,10 +20,10 @@ from pollerd.gateway.body import MAX_UNPACKED_BYTES, TooLargeError, unpack
 from pollerd.gateway.decode import DecodeError
 from pollerd.gateway.redact import Redactor
 from pollerd.gateway.refusal import Refusal
-from pollerd.gateway.retryafter import parse_retry_after
 from pollerd.gateway.text import clean
 from pollerd.model import Answer, HoldReason, NotFound, Rejected, Trouble
 from pollerd.ports import Balance
+from pollerd.retryafter import parse_retry_after
 
 NOW = 1_764_000_000.0
 HTML = {"Content-Type": "text/html; charset=utf-8"}

@@ -8,7 +8,7 @@ import pytest
 
 from pollerd.backoff import Adaptive, Exponential, Key, Settings
 from pollerd.model import Message, Recipient, State
-from pollerd.status.replay import Ending, Past, equal, pasts, replay
+from pollerd.status.replay import RECIPIENTS, Ending, Past, equal, pasts, replay
 from pollerd.status.schedule import Yield
 
 NOW = 1_764_000_000.0
@@ -113,3 +113,16 @@ def test_only_messages_whose_ends_have_times_are_replayed_in_the_order_of_sendin
         ]
     )
     assert found == [one(NOW - 9, 0.0, key="DK"), one(NOW, 5.0, key="DK"), one(NOW + 60, 10.0, key="DK")]
+
+
+def test_what_would_be_looked_at_for_ever_is_left_out() -> None:
+    """A row that says it was sent in 1970, and more recipients than are replayed."""
+    few, many = ((Recipient(1, "DELIVERED", NOW + 9),) * count for count in (1, RECIPIENTS))
+    found = pasts(
+        [
+            Message(1, "default", 1.0, 1.0, state=State.FINISHED, polls=3, recipients=few),
+            Message(2, "default", NOW, NOW, state=State.FINISHED, polls=4, recipients=few),
+            Message(3, "default", NOW, NOW, state=State.FINISHED, polls=5, recipients=many),
+        ]
+    )
+    assert [past.polls for past in found] == [4]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 import pytest
 
-from pollerd.outputs.webhook.asked import MOST, asked_pause
+from pollerd.outputs.webhook.post import asked_pause
+from pollerd.retryafter import MOST
 
 NOW = 1764000000.0  # Mon, 24 Nov 2025 16:00:00 GMT
 
@@ -27,4 +31,25 @@ NOW = 1764000000.0  # Mon, 24 Nov 2025 16:00:00 GMT
     ],
 )
 def test_asked(sentence: str, status: int, value: str | None, expected: float) -> None:
-    assert asked_pause(status, value, NOW) == expected, sentence
+    headers = {} if value is None else {"Retry-After": value}
+    assert asked_pause(status, headers, NOW) == expected, sentence
+
+
+@pytest.fixture
+def copenhagen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Europe/Copenhagen")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("copenhagen")
+def test_a_date_without_a_zone_is_utc_wherever_the_machine_stands() -> None:
+    assert asked_pause(503, {"Retry-After": "Mon, 24 Nov 2025 16:01:30 -0000"}, NOW) == 90.0
+
+
+def test_a_date_is_counted_from_the_answers_own() -> None:
+    """On a machine whose clock is an hour wrong it means the same."""
+    headers = {"Retry-After": "Mon, 24 Nov 2025 16:01:30 GMT", "Date": "Mon, 24 Nov 2025 16:00:00 GMT"}
+    assert asked_pause(503, headers, NOW + 3600) == 90.0

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -26,8 +26,8 @@ from aiohttp import (
 
 from pollerd.config import WebhookRoute
 from pollerd.config.kinds import is_private
-from pollerd.outputs.webhook.asked import asked_pause
 from pollerd.outputs.webhook.sign import Signer
+from pollerd.retryafter import parse_retry_after
 
 PATIENCE: Final = 15.0
 """Seconds in which a receiver has to answer, connecting included."""
@@ -36,6 +36,7 @@ _KEEP_ALIVE: Final = 1.0
 _ANSWER: Final = 16 * 1024
 _ANSWER_PATIENCE: Final = 1.0
 _HEADERS: Final = {"Content-Type": "application/json", "User-Agent": f"pollerd/{version('pollerd')}"}
+_ASKING: Final = frozenset({429, 503})
 _DOWN: Final = frozenset({429, 502, 503, 504})
 """Answers that say that the receiver, not the event, is the trouble."""
 
@@ -124,9 +125,16 @@ class Receiver:
             # After a whole body the connection is free already; else this closes it.
             response.close()
         location = " (redirects are not followed)" if 300 <= status < 400 else ""
-        pause = asked_pause(status, response.headers.get("Retry-After"), time.time())
+        pause = asked_pause(status, response.headers, time.time())
         asks = f" and asks to wait {pause:.0f} s" if pause else ""
         return Reply(taken=False, down=status in _DOWN, detail=f"answered {status}{location}{asks}", pause=pause)
+
+
+def asked_pause(status: int, headers: Mapping[str, str], now: float) -> float:
+    """Seconds from `now` (UNIX seconds), 0 to 3600, that `Retry-After` asks for with a 429 or 503; else 0."""
+    if status not in _ASKING:
+        return 0.0
+    return parse_retry_after(headers.get("Retry-After"), headers.get("Date"), now) or 0.0
 
 
 async def _drain(response: ClientResponse) -> None:
