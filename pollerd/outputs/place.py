@@ -204,7 +204,10 @@ def _last_rotated(path: Path, detail: str, synced: int) -> _Rotated | None:
         file = Path(entry.path)
         named_so = file.name.startswith((f"{path.name}.", f"{path.name}-")) and ASIDE not in file.name
         if detail == inode_note(found.st_ino) and file != path:
-            return _end_of(file, synced, surely=True)
+            ended = _end_of(file, synced, surely=True)
+            # A new file may be given the inode of a deleted one; only the one written to reaches the place saved.
+            if ended is not None and ended.last is not None and ended.last.seq >= synced:
+                return ended
         if named_so and (newest is None or found.st_mtime > newest[0]):
             newest = found.st_mtime, file
     return None if newest is None else _end_of(newest[1], synced, surely=False)

@@ -141,3 +141,23 @@ async def prune(database: Path, until: int) -> None:
     with connection:
         connection.execute("DELETE FROM events WHERE seq <= ?", (until,))
     connection.close()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'{"seq":', b'{"seq":2,"type":"x"}\n{"seq":3', bytes(5000), b"\x37\x7f\x06\x82" * 99]
+)
+async def test_a_file_with_the_inode_of_the_deleted_one_does_not_pass_for_it(
+    path: Path, database: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    """What the system does at random: a file of somebody else is made from the deleted one's inode."""
+    async with opened(database) as store:
+        await commit(store, 5)
+        await tell_all(store, path)
+        other = path.with_name("other")
+        path.rename(other)
+        other.write_bytes(content)
+        await commit(store, 3)
+        await tell_all(store, path)
+        assert told(path) == [6, 7, 8]
+        assert other.read_bytes() == content
+    assert len(errors(caplog, "is gone: a new one begins after event 5; those up to it were told before")) == 1
