@@ -164,17 +164,12 @@ class Judge:
     # -- parts
 
     def _cadence(self, message: Message, where: str | None, waiting: int, now: float) -> Decision:
+        sendtime = message.sendtime or 0.0
         # Where this machine's clock is behind, everything just sent has a sendtime ahead: the state knows better.
-        unsent = all(r.status in lifecycle.UNSENT for r in message.recipients)
-        if message.sendtime is not None and message.sendtime > now and unsent:
-            return self._policy.scheduled(now, message.sendtime)
+        if sendtime > now and all(r.status in lifecycle.UNSENT for r in message.recipients):
+            return self._policy.scheduled(now, sendtime)
         return self._policy.next(
-            now,
-            where,
-            max(message.sent_at, message.sendtime or 0.0),
-            message.base,
-            k=max(1, waiting),
-            validity=message.validity,
+            now, where, max(message.sent_at, sendtime), message.base, k=waiting or 1, validity=message.validity
         )
 
     def _learn(self, message: Message, found: diff.Diff, waiting: list[Recipient], now: float) -> None:
@@ -183,12 +178,13 @@ class Judge:
         # A 404 says nothing about the state: the interval begins at the last look that showed one.
         previous = start if message.seen_at is None else message.seen_at
         a0, a1 = max(0.0, previous - start), max(0.0, now - start)
-        ended = [change.recipient for change in found.changes if lifecycle.is_final(change.recipient.status)]
-        for recipient in ended[:OBSERVED_MOST]:
-            age = None if recipient.time is None else max(0.0, recipient.time - start)
-            self._policy.observe(
-                now, operator(recipient), a0, a1, True, age, recipient.status, message.sent_at, message.base
-            )
+        if found.changes:
+            ended = [change.recipient for change in found.changes if lifecycle.is_final(change.recipient.status)]
+            for recipient in ended[:OBSERVED_MOST]:
+                age = None if recipient.time is None else max(0.0, recipient.time - start)
+                self._policy.observe(
+                    now, operator(recipient), a0, a1, True, age, recipient.status, message.sent_at, message.base
+                )
         for recipient in waiting[:OBSERVED_MOST]:
             self._policy.observe(
                 now, operator(recipient), a0, a1, False, None, recipient.status, message.sent_at, message.base
@@ -232,8 +228,8 @@ def _operator(mcc: str | None, mnc: str | None, country: str | None) -> str | No
 def key(message: Message) -> str | None:
     """The operator that the next poll of `message` is about: that of its first recipient without a final state."""
     for recipient in message.recipients:
-        if not lifecycle.is_final(recipient.status):
-            return operator(recipient)
+        if recipient.status not in lifecycle.FINAL:
+            return _operator(recipient.mcc, recipient.mnc, recipient.country)
     return None
 
 

@@ -47,7 +47,8 @@ class PolicyRanker:
         """Never polled messages go by the minute of their sending."""
         if message.last_poll_at is None:
             return (None, int(message.sent_at // 60))
-        return (judge.key(message), int(math.log2(max(1.0, message.last_poll_at - message.base))))
+        age = message.last_poll_at - message.base
+        return (judge.key(message), math.frexp(age)[1] if age > 1.0 else 0)
 
     def rank(self, message: Message, now: float) -> float:
         """Weighted staleness gathered since the last poll."""
@@ -192,7 +193,7 @@ class Poller:
         self.polls += 1
         outcome = self._blamed(message.id, outcome)
         held = self.limiter.held is not None
-        transition = self.limiter.report(_proper(outcome) if not held else outcome)
+        transition = self.limiter.report(outcome if held else _proper(outcome))
         if transition is not None:
             self._committer.record_account(transition.state, transition.bodies)
             self._announcer.transition(transition.bodies, self.window.backlog)
@@ -211,11 +212,14 @@ class Poller:
 
     def _blamed(self, message_id: int, outcome: Outcome) -> Outcome:
         """An unreadable answer is the message's own fault, unless one message after another gets such ones."""
-        unreadable = isinstance(outcome, Rejected) and not outcome.decoded
+        if type(outcome) is Answer:
+            self._bodies.append((message_id, False))
+            return outcome
         # A 404 proves little: an empty list passes for one.
-        if isinstance(outcome, Answer | Rejected):
-            self._bodies.append((message_id, unreadable))
-        if not isinstance(outcome, Rejected) or not unreadable:
+        if type(outcome) is not Rejected:
+            return outcome
+        self._bodies.append((message_id, not outcome.decoded))
+        if outcome.decoded:
             return outcome
         suspects = [number for number, bad in self._bodies if bad]
         widespread = len(suspects) >= UNREADABLE and len(set(suspects)) >= DISTINCT
@@ -225,8 +229,9 @@ class Poller:
 
     def _failed(self, message_id: int, outcome: Outcome) -> int:
         """Failures in a row of this message while others were answered; bounded in memory."""
-        if not isinstance(outcome, Trouble) or self.limiter.held is not None:
-            self._failures.pop(message_id, None)
+        if type(outcome) is not Trouble or self.limiter.held is not None:
+            if self._failures:
+                self._failures.pop(message_id, None)
             return 0
         failures = self._failures.get(message_id, 0)
         self._failures[message_id] = failures + 1
@@ -271,4 +276,4 @@ class Poller:
 
 def _proper(outcome: Outcome) -> Outcome:
     """An unreadable answer that is the message's own fault is no failure of the gateway."""
-    return msgspec.structs.replace(outcome, decoded=True) if isinstance(outcome, Rejected) else outcome
+    return msgspec.structs.replace(outcome, decoded=True) if type(outcome) is Rejected else outcome

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from pollerd.model import Message, State
 
-CAPACITY: Final = 20_000
+CAPACITY: Final = 25_000
 """Messages in memory at most, for each account."""
 CHUNK: Final = 1000
 """Rows turned into messages at a time: more would hold up the event loop."""
@@ -152,7 +152,7 @@ class Window:
 
     def wants(self, now: float) -> bool:
         """Whether the scan should move on."""
-        if len(self._known) >= CAPACITY // 2:
+        if len(self._known) > CAPACITY - CHUNK:
             return False
         return self._more or self._place[0] < now + AHEAD / 2
 

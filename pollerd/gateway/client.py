@@ -124,8 +124,9 @@ class GatewayClient:
                 else:
                     body, broken = await _read_refusal(response)
             finally:
-                # After a whole body the connection is back in its slot already; else this closes it.
-                response.close()
+                # After a whole body the connection is back in its slot already.
+                if broken:
+                    response.close()
             broken = broken or response.headers.get("Connection", "").lower() == "close"
         except TooLargeError as error:
             return Rejected(error.detail, error.kind, decoded=False)

@@ -57,31 +57,54 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
     `now` (UNIX seconds) stands in for a `sent_at` that cannot be understood. Without `next_poll_at` the message is due
     at `sent_at`.
     """
+    (
+        number,
+        account,
+        userref,
+        sent_at,
+        state,
+        next_poll_at,
+        next_reason,
+        polls,
+        misses,
+        strikes,
+        base,
+        frozen_at,
+        first_poll_at,
+        last_poll_at,
+        last_answer,
+        seen_at,
+        sendtime,
+        validity,
+        finished_at,
+        recipients,
+        known,
+    ) = row
     # What this program wrote itself, nearly every row, needs no reading between the lines.
-    sent_at = row[3] if type(row[3]) is float and 0.0 < row[3] < _LARGEST_SECONDS else instant(row[3], now)
-    base = sent_at if row[10] is None else row[10]
+    if type(sent_at) is not float or not 0.0 < sent_at < _LARGEST_SECONDS:
+        sent_at = instant(sent_at, now)
     return Message(
-        id=row[0],
-        account=text(row[1]) or DEFAULT_ACCOUNT,
-        userref=_reference(row[2]),
-        sent_at=sent_at,
-        state=_STATES.get(row[4], State.NEW),
-        next_poll_at=sent_at if row[5] is None else row[5],
-        next_reason=row[6] or "",
-        polls=row[7],
-        misses=row[8],
-        strikes=row[9],
-        base=base,
-        frozen_at=row[11],
-        first_poll_at=row[12],
-        last_poll_at=row[13],
-        last_answer=row[14] or "",
-        seen_at=row[15],
-        sendtime=row[16],
-        validity=row[17],
-        finished_at=row[18],
-        recipients=recipients_from_blob(row[19], row[0]),
-        trail=row[20] or b"",
+        number,
+        account if type(account) is str and account else text(account) or DEFAULT_ACCOUNT,
+        sent_at,
+        sent_at if next_poll_at is None else next_poll_at,
+        None if userref is None else _reference(userref),
+        _STATES.get(state, State.NEW),
+        sent_at if base is None else base,
+        frozen_at,
+        next_reason or "",
+        polls,
+        misses,
+        strikes,
+        first_poll_at,
+        last_poll_at,
+        last_answer or "",
+        seen_at,
+        sendtime,
+        validity,
+        finished_at,
+        () if recipients is None else recipients_from_blob(recipients, number),
+        trail=known or b"",
     )
 
 
