@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import re
 import signal
@@ -17,11 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Self
 
 from pollerd.event import Event
-from pollerd.ports import Cursor, EventLog, OutputHealth
+from pollerd.outputs.batches import BatchOutput
+from pollerd.ports import Cursor, EventLog
 
-logger = logging.getLogger(__name__)
-
-MOST_EVENTS: Final = 500
 MOST_BYTES: Final = 256 * 1024
 PATIENCE: Final = 60.0
 """Seconds that the program has for one batch."""
@@ -56,7 +53,7 @@ def clean_environment(
     }
 
 
-class ExecOutput:
+class ExecOutput(BatchOutput):
     """Runs `command` for each batch of events. Fulfils `ports.Output` and `ports.Preparing`.
 
     `patience` is in seconds. Any failure of the program is waited out here, with a growing delay.
@@ -72,27 +69,10 @@ class ExecOutput:
         retry_first: float = _RETRY_FIRST,
         retry_max: float = _RETRY_MAX,
     ) -> None:
+        super().__init__(name, retry_first, retry_max)
         self._command = tuple(command)
         self._environment = dict(environment)
-        self._name = name
         self._patience = patience
-        self._retry_first = retry_first
-        self._retry_max = retry_max
-        self._seq = 0
-        self._trouble = ""
-        self._nudged = asyncio.Event()
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def health(self) -> OutputHealth:
-        return OutputHealth(self._name, self._seq, self._trouble)
-
-    def reopen(self) -> None:
-        """Try again at once."""
-        self._nudged.set()
 
     async def prepare(self, log: EventLog) -> None:
         """A new output begins with what happens from now on."""
@@ -102,60 +82,18 @@ class ExecOutput:
     async def run(self, log: EventLog) -> None:
         """Hand over events until cancelled. Raises StoreError."""
         await self.prepare(log)
-        cursor = await log.cursor(self._name)
-        assert cursor is not None
-        self._seq = cursor.seq
-        delay = self._retry_first
-        while True:
-            last = log.last
-            events = batch(await log.read(self._seq, MOST_EVENTS))
-            if not events:
-                # Numbers may be left out, so that there can be a higher one and still no event.
-                await log.wait(max(last, self._seq))
-                continue
-            if self._seq < log.pruned and events[0].seq > self._seq + 1:
-                logger.error(
-                    "output %s: events %d to %d were deleted by retention before they were handed over",
-                    self._name,
-                    self._seq + 1,
-                    events[0].seq - 1,
-                    extra={"event": "output_gap"},
-                )
-            trouble = await self._hand_over(events)
-            self._note(trouble, events)
-            if trouble:
-                await self._nap(delay)
-                delay = min(2 * delay, self._retry_max)
-                continue
-            delay = self._retry_first
-            self._seq = events[-1].seq
-            await log.save_cursor(Cursor(self._name, self._seq))
+        await super().run(log)
 
-    def _note(self, trouble: str, events: Sequence[Event]) -> None:
-        if trouble and trouble != self._trouble:
-            logger.error(
-                "output %s: %s; events from %d on come again",
-                self._name,
-                trouble,
-                events[0].seq,
-                extra={"event": "output_trouble"},
-            )
-        elif self._trouble and not trouble:
-            logger.info("output %s: works again", self._name, extra={"event": "output_works"})
-        self._trouble = trouble
-
-    async def _nap(self, seconds: float) -> None:
-        self._nudged.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._nudged.wait()
-
-    async def _hand_over(self, events: Sequence[Event]) -> str:
+    async def hand_over(self, events: Sequence[Event]) -> str:
         """Run the program once; what went wrong, in words, empty when it acknowledged."""
         try:
             return await self._run(b"".join(event.line for event in events))
         except OSError as error:
             return f"no program can be started now: {error.strerror or error}"
+
+    def batch(self, events: Sequence[Event]) -> Sequence[Event]:
+        """See `portion`."""
+        return portion(events)
 
     async def _run(self, lines: bytes) -> str:
         with _Pipes(lines) as pipes:
@@ -183,8 +121,8 @@ class ExecOutput:
             return "" if code == 0 else _with(f"{self._command[0]} {_words(code)}", pipes.said())
 
 
-def batch(events: Sequence[Event]) -> Sequence[Event]:
-    """As many of the first events as make one batch; at least one, however large."""
+def portion(events: Sequence[Event]) -> Sequence[Event]:
+    """As many of the first events as `MOST_BYTES` hold; at least one, however large."""
     size = 0
     for number, event in enumerate(events):
         size += len(event.line)

@@ -7,8 +7,6 @@ locked, missing or says no holds up this output alone. It is open only while the
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -22,11 +20,9 @@ import msgspec
 
 from pollerd import event as events
 from pollerd.event import Event
-from pollerd.ports import Cursor, EventLog, OutputHealth
+from pollerd.outputs.batches import BatchOutput
+from pollerd.ports import EventLog
 
-logger = logging.getLogger(__name__)
-
-_BATCH: Final = 500
 _BUSY: Final = 2.0
 """Seconds that a write waits for other programs to finish theirs before it is tried again later."""
 _RETRY_FIRST: Final = 0.5
@@ -55,7 +51,7 @@ class _StatementError(Exception):
     """The statement cannot be run as it stands; the text says why."""
 
 
-class SqliteOutput:
+class SqliteOutput(BatchOutput):
     """Runs `statement` on the database at `path` for each event. Fulfils `ports.Output`.
 
     Only `message.status` events, unless the statement names `:type`: then all. A field that the event's type does not
@@ -71,82 +67,26 @@ class SqliteOutput:
         retry_first: float = _RETRY_FIRST,
         retry_max: float = _RETRY_MAX,
     ) -> None:
+        super().__init__(name, retry_first, retry_max)
         self._path = path
         self._statement = statement
-        self._name = name
-        self._retry_first = retry_first
-        self._retry_max = retry_max
-        self._seq = 0
-        self._trouble = ""
-        self._nudged = asyncio.Event()
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def health(self) -> OutputHealth:
-        return OutputHealth(self._name, self._seq, self._trouble)
-
-    def reopen(self) -> None:
-        """Try again at once."""
-        self._nudged.set()
+        self._executor: ThreadPoolExecutor | None = None
 
     async def run(self, log: EventLog) -> None:
         """Write events until cancelled. Raises StoreError."""
-        cursor = await log.cursor(self._name)
-        self._seq = 0 if cursor is None else cursor.seq
-        executor = ThreadPoolExecutor(1, thread_name_prefix=f"pollerd-{self._name}")
-        delay = self._retry_first
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"pollerd-{self._name}")
         try:
-            while True:
-                last = log.last
-                found = await log.read(self._seq, _BATCH)
-                if not found:
-                    # Numbers may be left out, so that there can be a higher one and still no event.
-                    await log.wait(max(last, self._seq))
-                    continue
-                self._warn_of_gap(log, found)
-                trouble = await _finished(asyncio.get_running_loop().run_in_executor(executor, self._write, found))
-                self._note(trouble)
-                if trouble:
-                    await self._nap(delay)
-                    delay = min(2 * delay, self._retry_max)
-                    continue
-                delay = self._retry_first
-                self._seq = found[-1].seq
-                await log.save_cursor(Cursor(self._name, self._seq))
+            await super().run(log)
         finally:
-            executor.shutdown(wait=False)
+            self._executor.shutdown(wait=False)
 
-    def _warn_of_gap(self, log: EventLog, found: Sequence[Event]) -> None:
-        if 0 < self._seq < log.pruned and found[0].seq > self._seq + 1:
-            logger.error(
-                "output %s: events %d to %d were deleted by retention before they were written to %s",
-                self._name,
-                self._seq + 1,
-                found[0].seq - 1,
-                self._path,
-                extra={"event": "output_gap"},
-            )
-
-    def _note(self, trouble: str) -> None:
-        if trouble and trouble != self._trouble:
-            logger.error("output %s: %s; its events wait", self._name, trouble, extra={"event": "output_trouble"})
-        elif self._trouble and not trouble:
-            logger.info("output %s: works again", self._name, extra={"event": "output_works"})
-        self._trouble = trouble
-
-    async def _nap(self, seconds: float) -> None:
-        self._nudged.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._nudged.wait()
+    async def hand_over(self, events: Sequence[Event]) -> str:
+        """Write events in one transaction; what went wrong, in words."""
+        return await _finished(asyncio.get_running_loop().run_in_executor(self._executor, self._write, events))
 
     # -- in the thread
 
     def _write(self, found: Sequence[Event]) -> str:
-        """Write events in one transaction; what went wrong, in words."""
         if not os.path.exists(self._path):
             return f"{self._path} does not exist (or its folder may not be read by this user)"
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pollerd.event import Event
-from pollerd.outputs.exec import MOST_BYTES, batch, clean_environment
+from pollerd.outputs.exec import MOST_BYTES, clean_environment, portion
 
 
 def events(*sizes: int) -> list[Event]:
@@ -23,7 +23,7 @@ def events(*sizes: int) -> list[Event]:
     ],
 )
 def test_batch(sentence: str, sizes: tuple[int, ...], taken: int) -> None:
-    found = batch(events(*sizes))
+    found = portion(events(*sizes))
     assert [event.seq for event in found] == list(range(1, taken + 1)), sentence
 
 
