@@ -35,6 +35,8 @@ MISSES: Final = 3
 """404s in a row at least before a message counts as not found: one alone may be anybody's."""
 MAX_FAILURES: Final = 10
 """Failures in a row, the account not held, after which a message that cannot be asked about has a deadline again."""
+SOON: Final = 10.0
+"""Seconds ahead up to which `sent_at` is a clock's difference or a rounding, not a message to be sent later."""
 RETRY_FIRST: Final = 2.0
 RETRY_MOST: Final = 60.0
 STRIKE_FIRST: Final = 5.0
@@ -61,7 +63,7 @@ class Judge:
     def first(self, message: Message, now: float, held_total: float) -> Message:
         """Plan a row that nobody has planned yet. A message sent in the past is due by its age."""
         planned = msgspec.structs.replace(message, state=State.PENDING, base=message.sent_at, frozen_at=held_total)
-        if message.sent_at > now:
+        if message.sent_at > now + SOON:
             decision = self._policy.scheduled(now, message.sent_at)
             return _planned(planned, now, decision)
         decision = self._policy.first(now)

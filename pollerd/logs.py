@@ -30,7 +30,8 @@ SHORTEST_SECRET: Final = 6
 _DEEPEST: Final = 4
 _PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _COLOURS: Final = {"WARNING": "33", "ERROR": "31", "CRITICAL": "1;31", "DEBUG": "2"}
-_QUIET: Final = {"asyncio": logging.WARNING, "aiohttp": logging.WARNING, "aiosqlite": logging.WARNING}
+# oauthlib's debug lines hold whole signatures.
+_QUIET: Final = dict.fromkeys(("asyncio", "aiohttp", "aiosqlite", "oauthlib"), logging.WARNING)
 _QUIETER: Final = {"apscheduler": logging.ERROR}
 _OWN: Final = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
 # C0 is escaped by JSON itself; these would still act on a terminal or break lines for lenient readers.

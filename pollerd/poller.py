@@ -126,7 +126,7 @@ class Poller:
 
     def busy_with(self, message_id: int) -> bool:
         """Whether a poll of the message is being made."""
-        return self.window.under_way(message_id) is not None
+        return message_id in self.asking
 
     def plan(self, message: Message) -> Message:
         """Plan a row that nobody has planned yet."""
@@ -150,7 +150,7 @@ class Poller:
                 self.limiter.abandon()
                 raise
             finally:
-                del self.asking[message.id]
+                self.asking.pop(message.id, None)
             self._meter.polled(outcome, lag, self._clock.monotonic() - asked)
             self._settle(message, outcome)
             if self._committer.full:
@@ -200,8 +200,9 @@ class Poller:
             self._wake.set()
         elif held:
             self._wake.set()
-        current = self.window.under_way(message.id)
+        current = self.window.answered(message.id)
         if current is None:
+            self._wake.set()
             return
         result = self._judge.settle(current, outcome, now, self.limiter.held_total, self._failed(message.id, outcome))
         self._committer.record(result)
@@ -266,6 +267,7 @@ class Poller:
             elif self.window.behind(now) and self._clock.monotonic() - looked >= 1.0:
                 looked = self._clock.monotonic()
                 await self.window.fill_latest(self._schedule, now, self._committer.unsaved)
+                self._wake.set()
             await asyncio.sleep(TICK)
 
     async def _watch_limiter(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 import msgspec
@@ -36,6 +37,12 @@ class Shiftable(Protocol):
     """A store whose pending messages can be moved in time."""
 
     async def shift(self, seconds: float, before: float, after: int, limit: int) -> int | None: ...
+
+
+class Movable(Shiftable, Protocol):
+    """A store that gives no message out while they are being moved."""
+
+    def moving(self) -> AbstractContextManager[None]: ...
 
 
 class Remembering(Shiftable, Protocol):
@@ -79,7 +86,7 @@ class ClockWatch:
     def __init__(
         self,
         clock: Steppable,
-        store: Shiftable,
+        store: Movable,
         committer: Committer,
         pollers: Iterable[Poller],
         stepped: Callable[[float], None],
@@ -106,16 +113,17 @@ class ClockWatch:
         # What is still to be written has the old times and must be on disk before the rows move; what is settled
         # from then on has the new ones and must wait until they have.
         async with self._committer.exclusive():
-            before = self._clock.now()
-            self._clock.step(seconds)
-            for poller in self._pollers:
-                poller.window.shift(seconds, lambda message: moved(message, seconds, before))
-                poller.nudge()
-            self._stepped(seconds)
-            await _shift_all(self._store, seconds, before)
-            # A scan that was under way may have passed rows that have only now their places.
-            for poller in self._pollers:
-                poller.window.rescan()
+            with self._store.moving():
+                await self._shift(seconds)
+
+    async def _shift(self, seconds: float) -> None:
+        before = self._clock.now()
+        self._clock.step(seconds)
+        for poller in self._pollers:
+            poller.window.shift(seconds, lambda message: moved(message, seconds, before))
+            poller.nudge()
+        self._stepped(seconds)
+        await _shift_all(self._store, seconds, before)
 
 
 def moved(message: Message, seconds: float, before: float) -> Message:

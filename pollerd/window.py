@@ -72,6 +72,8 @@ class Window:
         self._known: dict[int, Message] = {}
         """In memory or under way; the value is the form that counts, older entries of the heap are void."""
         self._away: set[int] = set()
+        self._dropped: dict[int, Message | None] = {}
+        """Dropped while under way, and what has been offered since: no second poll before the first is answered."""
         self._place: Place = (-math.inf, 0)
         self._more = True
         self._generation = 0
@@ -92,8 +94,19 @@ class Window:
         """The message as it counts now while a poll of it is being made, None when no longer of interest."""
         return self._known.get(message_id) if message_id in self._away else None
 
+    def answered(self, message_id: int) -> Message | None:
+        """The poll under way is over: the message as it counts now, to be offered; None when no longer of interest."""
+        if message_id not in self._dropped:
+            return self.under_way(message_id)
+        if (offered := self._dropped.pop(message_id)) is not None:
+            self.offer(offered)
+        return None
+
     def offer(self, message: Message) -> bool:
         """A message with its new due time. True when it may be the next one due."""
+        if message.id in self._dropped:
+            self._dropped[message.id] = message
+            return False
         self._away.discard(message.id)
         self._known.pop(message.id, None)
         if message.state is not State.PENDING:
@@ -112,7 +125,9 @@ class Window:
     def drop(self, message_id: int) -> None:
         """Forget a message; a poll under way is no longer of interest."""
         self._known.pop(message_id, None)
-        self._away.discard(message_id)
+        if message_id in self._away or message_id in self._dropped:
+            self._away.discard(message_id)
+            self._dropped[message_id] = None
 
     def pop(self, now: float) -> Message | None:
         """The due message that is worth most, now under way; None when nothing is due."""
@@ -134,6 +149,7 @@ class Window:
         """The wall clock was stepped by `seconds`: everything in memory moves with it."""
         known = {key: moved(message) for key, message in self._known.items()}
         self._known = {key: message for key, message in known.items() if key in self._away}
+        self._dropped = {key: message and moved(message) for key, message in self._dropped.items()}
         self._heap.clear()
         self._ready.clear()
         self._ready_count = 0
@@ -189,7 +205,7 @@ class Window:
 
     def _take_in(self, rows: list[Message], unsaved: Callable[[int], Message | None]) -> None:
         for message in rows:
-            if message.id not in self._known and unsaved(message.id) is None:
+            if message.id not in self._known and message.id not in self._dropped and unsaved(message.id) is None:
                 self._push(message)
 
     # -- choosing

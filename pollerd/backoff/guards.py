@@ -17,6 +17,7 @@ JITTER = 0.1
 NOT_VISIBLE_FIRST = 2.0
 NOT_VISIBLE_CAP = 30.0
 NOT_VISIBLE_GROWTH = 1.5
+NOT_VISIBLE_LATE = 1.0
 HAIR = 0.05
 """Seconds past a deadline that make sure it has passed when the look happens."""
 
@@ -86,13 +87,14 @@ def bounded(settings: Settings, delay: float, age: float, first: float, reach: f
 def not_visible(settings: Settings, age: float, tries: int, rng: Random) -> Decision:
     """The wait after the `tries`-th 404 in a row of a message `age` seconds old.
 
-    Steps grow from 2 s to 30 s and end exactly where `not_found_grace` does, so that giving up is not late.
+    Steps grow from 2 s to 30 s, within `min_interval` and `max_interval`, and end exactly where `not_found_grace` does,
+    so that giving up is not late. What is still asked after it only confirms, and does not grow.
     """
     # The exponent is bounded because a float power overflows long before a caller's counter does.
     grown = NOT_VISIBLE_FIRST * NOT_VISIBLE_GROWTH ** min(max(tries - 1, 0), 20)
-    step = jittered(min(grown, NOT_VISIBLE_CAP), rng)
     left = settings.not_found_grace - age
-    if 0 < left < step + 1.0:
+    step = varied(settings, min(grown, NOT_VISIBLE_CAP) if left > 0 else NOT_VISIBLE_LATE, rng)
+    if 0 < left < step + min(1.0, settings.min_interval):
         step = left + HAIR
     return Decision(step, "not visible yet")
 

@@ -15,7 +15,7 @@ from pollerd.config.problem import MASK, ConfigError, Problem
 _LARGEST_SECRET_BYTES = 64 * 1024
 _ASK_THE_DAEMON = "whether the gateway takes it: pollerd status, once the service runs"
 
-Fingerprint = tuple[int, int, int]
+Fingerprint = tuple[int, ...]
 """Modification time in nanoseconds, inode and size of a secret's file."""
 
 
@@ -221,7 +221,8 @@ class FileSecret(msgspec.Struct, frozen=True):
             found = self.path.stat()
         except OSError:
             return None
-        return (found.st_mtime_ns, found.st_ino, found.st_size)
+        # Whoever keeps size and time of change when writing cannot keep this one.
+        return (found.st_mtime_ns, found.st_ino, found.st_size, found.st_ctime_ns)
 
     def warning(self) -> str | None:
         try:

@@ -31,7 +31,8 @@ class AccountLimiter:
     """Implements :class:`pollerd.ports.Limiter`. Not thread-safe: it belongs to one event loop.
 
     Every `take()` is answered by one `report()` or one `abandon()`. `restored` is the account as last committed: a
-    hold goes on without being told again, and its first probe may go out at once.
+    hold goes on without being told again, and its first probe may go out at once, except where the gateway has asked
+    for patience: no restart makes that shorter.
 
     In an :class:`AccountState` given out, `held_total` is the sum of the holds that are over; the one in force began
     at `held_since`.
@@ -55,6 +56,8 @@ class AccountLimiter:
         self._changed = asyncio.Event()
         if restored is not None and restored.held_reason is not None:
             self._hold = Hold(restored.held_reason, restored.held_detail, rng, now)
+            if restored.held_reason is HoldReason.THROTTLED and restored.held_until is not None:
+                self._hold.at_least(now, max(0.0, restored.held_until - clock.now()))
             if restored.held_since is not None:
                 self._hold_began = now - max(0.0, clock.now() - restored.held_since)
 

@@ -59,12 +59,13 @@ class _Kin(Enum):
 class _Rotated(msgspec.Struct, frozen=True):
     """A file that the event file was renamed to: its last event, and whether it surely is the one last written.
 
-    `torn` is the length it shall have when it ends in an unfinished line.
+    `end` is where its last whole line ends, None when it is compressed; `torn` when an unfinished one follows.
     """
 
     path: Path
     last: Line | None
-    torn: int | None
+    end: int | None
+    torn: bool
     surely: bool
 
 
@@ -126,10 +127,10 @@ async def _without_lines(log: EventLog, cursor: Cursor | None, path: Path, inode
         return Finding(told, notes=((logging.WARNING, text),))
     kin = _Kin.OURS
     if rotated.last is not None:
-        kin = await _kin(log, rotated.last, None, surely=rotated.surely or told >= log.last)
+        kin = await _kin_of(log, rotated, surely=rotated.surely or told >= log.last)
     if kin is _Kin.FOREIGN:
         return Finding(told)
-    repair = (rotated.path, rotated.torn) if rotated.surely and rotated.torn is not None else None
+    repair = (rotated.path, rotated.end) if rotated.surely and rotated.torn and rotated.end is not None else None
     if rotated.last is None or rotated.last.seq <= told:
         return Finding(told, repair=repair)
     seq = rotated.last.seq
@@ -154,6 +155,17 @@ async def _kin(log: EventLog, last: Line, content: tuple[int, int] | None, *, su
     if verdict is None:
         verdict = surely
     return _Kin.AHEAD if verdict else _Kin.FOREIGN
+
+
+async def _kin_of(log: EventLog, rotated: _Rotated, *, surely: bool) -> _Kin:
+    assert rotated.last is not None
+    if rotated.end is None:
+        return await _kin(log, rotated.last, None, surely=surely)
+    fd = os.open(rotated.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        return await _kin(log, rotated.last, (fd, rotated.end), surely=surely)
+    finally:
+        os.close(fd)
 
 
 async def _agrees(log: EventLog, line: Line) -> bool | None:
@@ -205,8 +217,9 @@ def _last_rotated(path: Path, detail: str, synced: int) -> _Rotated | None:
         named_so = file.name.startswith((f"{path.name}.", f"{path.name}-")) and ASIDE not in file.name
         if detail == inode_note(found.st_ino) and file != path:
             ended = _end_of(file, synced, surely=True)
-            # A new file may be given the inode of a deleted one; only the one written to reaches the place saved.
-            if ended is not None and ended.last is not None and ended.last.seq >= synced:
+            # A new file may be given the inode of a deleted one; what was written to reaches the place saved, or has
+            # been begun after it and is called so.
+            if ended is not None and (named_so if ended.last is None else ended.last.seq >= synced):
                 return ended
         if named_so and (newest is None or found.st_mtime > newest[0]):
             newest = found.st_mtime, file
@@ -233,7 +246,7 @@ def _neighbours(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 def _end_of(file: Path, synced: int, *, surely: bool) -> _Rotated | None:
     if file.suffix == ".gz":
-        return _Rotated(file, last_in_gzip(file), None, surely)
+        return _Rotated(file, last_in_gzip(file), None, torn=False, surely=surely)
     try:
         fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -244,4 +257,4 @@ def _end_of(file: Path, synced: int, *, surely: bool) -> _Rotated | None:
         return None
     finally:
         os.close(fd)
-    return _Rotated(file, tail.last, tail.end if tail.torn and tail.ours else None, surely)
+    return _Rotated(file, tail.last, tail.end, torn=tail.torn > 0 and tail.ours, surely=surely)

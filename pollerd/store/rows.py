@@ -45,6 +45,8 @@ _LONGEST: Final = 1024
 """Characters of a userref that are kept."""
 _LARGEST_SECONDS: Final = 1e11
 """No instant in seconds before the year 5138 is larger; what is, was given in milli- or microseconds."""
+_LATEST: Final = 4_102_444_800.0
+"""1 January 2100: nothing is sent later, and to wait for it would be to wait for ever."""
 
 _recipients = msgspec.msgpack.Decoder(tuple[Recipient, ...])
 _encoder = msgspec.msgpack.Encoder()
@@ -81,7 +83,7 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         known,
     ) = row
     # What this program wrote itself, nearly every row, needs no reading between the lines.
-    if type(sent_at) is not float or not 0.0 < sent_at < _LARGEST_SECONDS:
+    if type(sent_at) is not float or not 0.0 < sent_at < _LATEST:
         sent_at = instant(sent_at, now)
     return Message(
         number,
@@ -193,7 +195,7 @@ def instant(value: object, default: float) -> float:
             return default
     while math.isfinite(seconds) and seconds >= _LARGEST_SECONDS:
         seconds /= 1000.0
-    return seconds if math.isfinite(seconds) and seconds > 0 else default
+    return seconds if math.isfinite(seconds) and 0.0 < seconds < _LATEST else default
 
 
 def _from_text(value: str) -> float:

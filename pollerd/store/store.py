@@ -9,21 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import aiosqlite
-import msgspec
 
 from pollerd import event as events
-from pollerd.diff import Result
 from pollerd.errors import DurabilityError, StoreBusyError, StoreError, StoreUnavailableError
-from pollerd.event import Event
-from pollerd.model import HoldReason, Message, State
+from pollerd.event import Body, Event
+from pollerd.model import HoldReason, Message
 from pollerd.ports import AccountState, Batch, Cursor, Request, RequestKind
 from pollerd.store import rows, schema
+from pollerd.store.batch import planned
 from pollerd.store.statements import statements
 from pollerd.store.writer import Work, Writer
 
@@ -63,6 +63,9 @@ class Store:
         self._pruned = 0
         self._told = asyncio.Event()
         self._data_version = 0
+        self._moves = 0
+        self._steady = asyncio.Event()
+        self._steady.set()
 
     @classmethod
     async def open(cls, path: Path, now: Callable[[], float]) -> Self:
@@ -97,23 +100,9 @@ class Store:
         return await self._shielded(self._commit(batch))
 
     async def _commit(self, batch: Batch) -> tuple[Event, ...]:
-        touched = [_schedule(r.message) for r in batch.results if not r.full]
-        settled = [_whole(r.message) for r in batch.results if r.full]
         async with self._writing:
             told = tuple(self._numbered(batch))
-            stored = [(e.seq, e.type, e.message_id, at, e.body) for e, at in told]
-            work: list[tuple[str, Sequence[Sequence[Any]]]] = [
-                ("touch", touched),
-                ("settle", settled),
-                ("tell", stored),
-                ("save_account", [_account_row(account) for account in batch.accounts]),
-                ("save_credit", [msgspec.structs.astuple(credit) for credit in batch.credits]),
-                ("save_cursor", [(c.name, c.seq, c.detail, batch.at) for c in batch.cursors]),
-                ("request_done", [(request,) for request in batch.done]),
-                ("set_meta", list(batch.notes)),
-                ("count", list(_counted(batch.results).items())),
-                ("count_age", list(_aged(batch.results).items())),
-            ]
+            work = planned(batch, told)
             await self._transaction([(self._sql[name], rows_) for name, rows_ in work if rows_])
             committed = tuple(event for event, _ in told)
             if committed:
@@ -130,14 +119,13 @@ class Store:
             raise translated(error, self.path) from error
 
     def _numbered(self, batch: Batch) -> Iterable[tuple[Event, float]]:
-        seq = self._last
-        for result in batch.results:
-            for body in result.bodies:
-                seq += 1
-                yield Event(seq, events.event_type(body), result.message.id, events.encode(body)), batch.at
-        for body in batch.bodies:
-            seq += 1
-            yield Event(seq, events.event_type(body), None, events.encode(body)), batch.at
+        # An account that is told to go on comes before what was learned by that; one that is held, after it.
+        recovered = max((n for n, body in enumerate(batch.bodies, 1) if type(body) is events.Recovered), default=0)
+        told: list[tuple[int | None, Body]] = [(None, body) for body in batch.bodies[:recovered]]
+        told += [(result.message.id, body) for result in batch.results for body in result.bodies]
+        told += [(None, body) for body in batch.bodies[recovered:]]
+        for seq, (message_id, body) in enumerate(told, self._last + 1):
+            yield Event(seq, events.event_type(body), message_id, events.encode(body)), batch.at
 
     async def _shielded(self, work: Awaitable[T]) -> T:
         task = asyncio.ensure_future(work)
@@ -169,6 +157,19 @@ class Store:
             if self._pruned == self._last:
                 self._pruned = seq
             self._last = seq
+
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """The wall clock was stepped: until the end no message is read, and what is being read is read again then.
+
+        A row with its old times beside a clock with the new one would be polled early, or given up.
+        """
+        self._moves += 1
+        self._steady.clear()
+        try:
+            yield
+        finally:
+            self._steady.set()
 
     async def shift(self, seconds: float, before: float, after: int, limit: int) -> int | None:
         """Move the times of pending messages with ids above `after` by `seconds` (the wall clock was stepped).
@@ -231,8 +232,13 @@ class Store:
         return found[0] if found else None
 
     async def _messages(self, name: str, parameters: Sequence[Any]) -> list[Message]:
+        moves = -1
+        while moves != self._moves:
+            await self._steady.wait()
+            moves = self._moves
+            found = await self._fetch(self._writer, name, parameters)
         now = self._now()
-        return [rows.message_from_row(row, now) for row in await self._fetch(self._writer, name, parameters)]
+        return [rows.message_from_row(row, now) for row in found]
 
     async def _fetch(self, connection: aiosqlite.Connection, name: str, parameters: Sequence[Any] = ()) -> list[Any]:
         try:
@@ -329,29 +335,6 @@ class Store:
         self._pruned = self._last if first is None else int(first) - 1
 
 
-def _counted(results: Iterable[Result]) -> Counter[str]:
-    """Changes of the counters: a state left, a state entered, polls made. Rows that nobody planned are not counted."""
-    names = {State.PENDING: "pending", State.FINISHED: "finished", State.GAVE_UP: "gave_up"}
-    counted: Counter[str] = Counter()
-    for result in results:
-        if result.was is not result.message.state:
-            if result.was in names:
-                counted[names[result.was]] -= 1
-            counted[names[result.message.state]] += 1
-        counted["polls"] += result.polls
-    return Counter({name: change for name, change in counted.items() if change})
-
-
-def _aged(results: Iterable[Result]) -> Counter[int]:
-    """Changes of the pending messages by when they were sent."""
-    slots: Counter[int] = Counter()
-    for result in results:
-        message, was = result.message, result.was
-        if (was is State.PENDING) is not (message.state is State.PENDING):
-            slots[int(message.sent_at // rows.AGE_SLOT)] += 1 if was is not State.PENDING else -1
-    return slots
-
-
 def _account(row: Any) -> AccountState:
     reason = HoldReason(row[1]) if row[1] else None
     return AccountState(row[0], reason, row[2] or "", row[3], row[4], row[5], row[6], row[7], bool(row[8]), row[9])
@@ -359,32 +342,6 @@ def _account(row: Any) -> AccountState:
 
 def _prepare(path: Path) -> None:
     schema.prepare(path).close()
-
-
-def _schedule(message: Message) -> tuple[Any, ...]:
-    return (
-        message.next_poll_at,
-        message.next_reason,
-        message.polls,
-        message.misses,
-        message.strikes,
-        message.base,
-        message.first_poll_at,
-        message.last_poll_at,
-        message.last_answer,
-        message.seen_at,
-        message.trail or None,
-        message.id,
-    )
-
-
-def _whole(message: Message) -> tuple[Any, ...]:
-    row = rows.row_from_message(message)
-    return (*row[1:], row[0])
-
-
-def _account_row(account: AccountState) -> tuple[Any, ...]:
-    return msgspec.structs.astuple(account)
 
 
 def translated(error: sqlite3.Error, path: Path) -> Exception:

@@ -165,3 +165,33 @@ async def test_a_neighbour_from_another_database_says_nothing(tmp_path: Path, pa
             await wait_told(path, 12)
         assert path.read_bytes() == b"".join(await stored_lines(store))
     assert (tmp_path / "events.ndjson.1").read_bytes() == before
+
+
+async def test_a_new_file_torn_in_its_first_line_and_rotated_is_repaired(tmp_path: Path, path: Path) -> None:
+    """Rotated, killed in the first line of the new file, and that one rotated too before the start."""
+    rotated = tmp_path / "events.ndjson.1"
+    async with opened(tmp_path / "pollerd.db") as store:
+        await stop_behind(store, path, 10)
+        path.write_bytes(b'{"seq":11,"typ')
+        path.rename(rotated)
+        async with running(FileOutput(path), store):
+            await commit(store, 3)
+            await wait_told(path, 13)
+        assert rotated.read_bytes() == b""
+        assert told(path) == [11, 12, 13]
+
+
+async def test_a_neighbour_with_the_inode_and_higher_numbers_costs_no_event(tmp_path: Path, path: Path) -> None:
+    """Another daemon's event file, made from the inode of the deleted one."""
+    other = tmp_path / "other.ndjson"
+    async with opened(tmp_path / "other.db") as store, running(FileOutput(tmp_path / "theirs.ndjson"), store):
+        await commit(store, 50)
+        await wait_told(tmp_path / "theirs.ndjson", 50)
+    async with opened(tmp_path / "pollerd.db") as store:
+        await stop_behind(store, path, 10)
+        path.rename(other)
+        other.write_bytes((tmp_path / "theirs.ndjson").read_bytes())
+        await commit(store, 5)
+        async with running(FileOutput(path, advance=store.advance_seq), store):
+            await wait_told(path, 15)
+        assert told(path) == exactly(15, 11)

@@ -14,7 +14,7 @@ import pytest
 from pollerd.committer import Committer
 from pollerd.diff import Result
 from pollerd.errors import StoreUnavailableError
-from pollerd.event import Recovered, Status, instant
+from pollerd.event import Held, Recovered, Status, instant
 from pollerd.model import Message, Recipient, State
 from pollerd.ports import AccountState, Batch, Cursor
 from pollerd.steps import CLOCK, catch_up, clock_note
@@ -284,3 +284,40 @@ async def test_nothing_is_committed_while_somebody_has_the_store_alone(store: St
         assert store.last == 0
     await committer.flush()
     assert store.last == 1
+
+
+async def test_no_row_is_given_out_with_the_times_before_a_step(store: Store) -> None:
+    """Neither one that is being read when the clock is stepped, nor one that is asked for before all have moved."""
+    insert(store.path, 1)
+    await store.commit(Batch(results=[Result(row(1), was=State.NEW)]))
+    begun = asyncio.create_task(store.message(1))
+    await asyncio.sleep(0)
+    with store.moving():
+        asked = asyncio.create_task(store.due("default", (0.0, 0), 1e12, 10))
+        # Reads and writes take turns: one sent after these would be answered after them.
+        await store.counters()
+        await store.requests()
+        assert not begun.done()
+        assert not asked.done()
+        assert await store.shift(3600.0, 1e12, 0, 10) == 1
+        assert await store.shift(3600.0, 1e12, 1, 10) is None
+    found = await begun
+    assert found is not None
+    assert found.next_poll_at == 3650.0
+    assert [message.next_poll_at for message in await asked] == [3650.0]
+
+
+async def test_an_account_goes_on_before_what_was_learned_by_that(store: Store) -> None:
+    """One transaction holds what ended a hold, what the answers said, and what began the next."""
+    insert(store.path, 1)
+    seen = Result(row(1), (status(1),), was=State.NEW)
+    on, off = recovered(), Held(account="a", reason="throttled", detail="", until="y", observed_at="x")
+    for bodies, order in [
+        ([on], ["recovered", "status"]),
+        ([off], ["status", "held"]),
+        ([on, off], ["recovered", "status", "held"]),
+        ([off, on], ["held", "recovered", "status"]),
+    ]:
+        told = await store.commit(Batch(results=[seen], bodies=bodies))
+        assert [event.type.partition(".")[2] for event in told] == order
+        assert [event.seq for event in told] == list(range(told[0].seq, told[0].seq + len(order)))

@@ -120,3 +120,16 @@ def test_past_expiry(since: float, expected: float) -> None:
 def test_impossible_settings_are_refused(change: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Settings(**change)
+
+
+@given(st.integers(1, 50), st.floats(0, 5000), st.integers(0, 2**32), st.sampled_from([0.1, 2.0, 6.0, 45.0]))
+def test_steps_of_an_invisible_message_stay_within_the_settings(
+    tries: int, age: float, seed: int, least: float
+) -> None:
+    settings = Settings(min_interval=least, max_interval=3 * least, not_found_grace=1e9)
+    assert least <= guards.not_visible(settings, age, tries, Random(seed)).delay <= 3 * least
+
+
+def test_after_its_grace_an_invisible_message_is_only_confirmed_to_be_so() -> None:
+    delays = [guards.not_visible(S, S.not_found_grace + 1.0, n, Random(n)).delay for n in range(1, 9)]
+    assert set(delays) == {S.min_interval}

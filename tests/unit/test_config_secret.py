@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import copy
 import os
 import pickle
@@ -24,6 +25,8 @@ Load = Callable[..., Config]
 def unprivileged() -> Iterator[Path]:
     """A folder of a user whom file rights bind, as they do not bind root."""
     with tempfile.TemporaryDirectory() as folder:
+        # Loaded late, and not readable for everybody everywhere.
+        codecs.lookup("utf-8-sig")
         before = os.geteuid()
         if before == 0:
             os.chown(folder, 65534, 65534)
@@ -298,3 +301,13 @@ secret = "{HIDDEN}"
     assert "http://***@proxy:3128" in effective_toml(config)
     assert 'token = "***"' in effective_toml(config)
     assert 'token_env = "T"' in effective_toml(config)
+
+
+def test_a_secret_written_over_with_one_of_its_length_and_time_is_noticed(read: Load, tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    path.write_text("first")
+    source = read('[accounts.default]\ntoken_file = "t"').accounts["default"].auth.source
+    before, times = source.fingerprint(), path.stat()
+    path.write_text("other")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert source.fingerprint() != before

@@ -171,3 +171,19 @@ def test_the_userref_of_the_gateway_is_taken_when_none_was_handed_over() -> None
     answer = Answer(ENROUTE.recipients, userref="theirs")
     assert judge().settle(message(), answer, SENT, 0).message.userref == "theirs"
     assert judge().settle(message(userref="ours"), answer, SENT, 0).message.userref == "ours"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "ahead", "least", "most"),
+    [
+        ("sent just now", 0.0, 1.8, 2.2),
+        ("a second rounded up is no message for later", 0.9, 2.7, 3.1),
+        ("nor is a clock a little ahead", 10.0, 11.8, 12.2),
+        ("one for later waits for it, spread", 60.0, 62.0, 64.0),
+    ],
+)
+def test_the_first_look_at_what_is_sent_a_little_later(sentence: str, ahead: float, least: float, most: float) -> None:
+    new = msgspec.structs.replace(message(), sent_at=SENT + ahead, state=State.NEW)
+    delays = [judge().first(new, SENT, 0.0).next_poll_at - SENT for _ in range(20)]
+    assert least <= min(delays), sentence
+    assert max(delays) <= most, sentence

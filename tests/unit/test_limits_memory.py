@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pollerd import event as events
-from pollerd.model import Outcome
+from pollerd.model import HoldReason, Outcome
 from pollerd.ports import AccountState
-from tests.unit.limits_kit import GOOD, UNAUTHORIZED, Bench, outcomes
+from tests.unit.limits_kit import GOOD, UNAUTHORIZED, Bench, outcomes, trouble
 
 
 def test_a_hold_outlives_a_restart() -> None:
@@ -124,3 +124,25 @@ def test_whatever_happens_it_stays_sound(turns: list[tuple[int, list[Outcome], f
         bench.report(GOOD)
     bench.ask(GOOD)
     assert bench.limiter.held is None
+
+
+@pytest.mark.parametrize(
+    ("sentence", "outcome", "down", "left"),
+    [
+        ("what the gateway asked for holds over a restart", trouble(HoldReason.THROTTLED, 12.0), 4.0, 8.0),
+        ("what has passed meanwhile is passed", trouble(HoldReason.THROTTLED, 12.0), 20.0, 0.0),
+        ("it is bounded, whatever the clock does", trouble(HoldReason.THROTTLED, 3000.0), -90_000.0, 3600.0),
+        ("our own spacing begins with a probe", UNAUTHORIZED, 4.0, 0.0),
+    ],
+)
+def test_a_restart_does_not_shorten_what_the_gateway_asked_for(
+    sentence: str, outcome: Outcome, down: float, left: float
+) -> None:
+    before = Bench()
+    before.ask(outcome)
+    state = before.states[-1]
+    assert state.held_until is not None
+    before.clock.wall += down
+    after = Bench(restored=state, clock=before.clock)
+    # A wait that was asked for is drawn out by a tenth at most.
+    assert left <= after.limiter.delay() <= 1.2 * left, sentence

@@ -207,6 +207,7 @@ def test_noisy_libraries_stay_quiet_at_debug() -> None:
     stream, _, _ = written("text")
     logging.getLogger("aiosqlite").debug("executing INSERT 4587654321")
     logging.getLogger("asyncio").info("poll took 1 ms")
+    logging.getLogger("oauthlib.oauth1.rfc5849").debug("Signature: i32mboW7")
     logging.getLogger("apscheduler.scheduler").warning("skipped")
     assert stream.getvalue() == ""
     logging.getLogger("aiohttp.client").warning("unclosed")

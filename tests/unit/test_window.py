@@ -209,3 +209,43 @@ def test_every_message_is_polled_at_its_time_whatever_the_order_of_things(seed: 
         asyncio.run(world())
     finally:
         module.CAPACITY, module.CHUNK = old  # type: ignore[misc]
+
+
+async def test_a_message_dropped_under_way_is_not_asked_for_again_before_its_answer() -> None:
+    """Untracked and taken up again while a poll of it is being made."""
+    rows = Rows(at(1, NOW), at(2, NOW + 1))
+    window = await filled(rows)
+    assert window.pop(NOW) is not None
+    window.drop(1)
+    window.offer(at(1, NOW - 5))
+    window.rescan()
+    while await window.fill(rows, NOW, nothing):
+        pass
+    window.admit(at(1, NOW - 4))
+    assert drained(window, NOW + 2) == [2]
+    assert window.answered(1) is None, "the answer is of no interest"
+    assert drained(window, NOW) == [1]
+
+
+async def test_what_is_offered_while_under_way_moves_with_the_clock() -> None:
+    window = await filled(Rows(at(1, NOW)))
+    assert window.pop(NOW) is not None
+    window.drop(1)
+    window.offer(at(1, NOW, forced=True))
+    window.shift(100.0, lambda m: msgspec.structs.replace(m, next_poll_at=m.next_poll_at + 100.0))
+    window.answered(1)
+    found = window.pop(NOW + 100)
+    assert found is not None
+    assert found.next_poll_at == NOW + 100
+
+
+async def test_a_message_dropped_under_way_for_good_stays_away() -> None:
+    window = await filled(Rows(at(1, NOW)))
+    for _ in range(2):
+        assert window.pop(NOW) is not None
+        window.drop(1)
+        window.offer(at(1, NOW))
+        window.drop(1)
+        assert window.answered(1) is None
+        assert window.pop(NOW) is None
+        window.offer(at(1, NOW))

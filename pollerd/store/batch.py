@@ -1,0 +1,76 @@
+"""A batch as statements (by name) and the rows to run each with. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from pollerd.diff import Result
+from pollerd.event import Event
+from pollerd.model import Message, State
+from pollerd.ports import Batch
+from pollerd.store import rows
+
+
+def planned(batch: Batch, told: Sequence[tuple[Event, float]]) -> list[tuple[str, Sequence[Sequence[Any]]]]:
+    """What puts `batch` on disk. `told` are its events with their numbers, each with the instant of its commit."""
+    return [
+        ("touch", [_schedule(r.message) for r in batch.results if not r.full]),
+        ("settle", [_whole(r.message) for r in batch.results if r.full]),
+        ("tell", [(e.seq, e.type, e.message_id, at, e.body) for e, at in told]),
+        ("save_account", [msgspec.structs.astuple(account) for account in batch.accounts]),
+        ("save_credit", [msgspec.structs.astuple(credit) for credit in batch.credits]),
+        ("save_cursor", [(c.name, c.seq, c.detail, batch.at) for c in batch.cursors]),
+        ("request_done", [(request,) for request in batch.done]),
+        ("set_meta", list(batch.notes)),
+        ("count", list(_counted(batch.results).items())),
+        ("count_age", list(_aged(batch.results).items())),
+    ]
+
+
+def _counted(results: Iterable[Result]) -> Counter[str]:
+    """Changes of the counters: a state left, a state entered, polls made. Rows that nobody planned are not counted."""
+    names = {State.PENDING: "pending", State.FINISHED: "finished", State.GAVE_UP: "gave_up"}
+    counted: Counter[str] = Counter()
+    for result in results:
+        if result.was is not result.message.state:
+            if result.was in names:
+                counted[names[result.was]] -= 1
+            counted[names[result.message.state]] += 1
+        counted["polls"] += result.polls
+    return Counter({name: change for name, change in counted.items() if change})
+
+
+def _aged(results: Iterable[Result]) -> Counter[int]:
+    """Changes of the pending messages by when they were sent."""
+    slots: Counter[int] = Counter()
+    for result in results:
+        message, was = result.message, result.was
+        if (was is State.PENDING) is not (message.state is State.PENDING):
+            slots[int(message.sent_at // rows.AGE_SLOT)] += 1 if was is not State.PENDING else -1
+    return slots
+
+
+def _schedule(message: Message) -> tuple[Any, ...]:
+    return (
+        message.next_poll_at,
+        message.next_reason,
+        message.polls,
+        message.misses,
+        message.strikes,
+        message.base,
+        message.first_poll_at,
+        message.last_poll_at,
+        message.last_answer,
+        message.seen_at,
+        message.trail or None,
+        message.id,
+    )
+
+
+def _whole(message: Message) -> tuple[Any, ...]:
+    row = rows.row_from_message(message)
+    return (*row[1:], row[0])

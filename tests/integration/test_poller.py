@@ -1,0 +1,165 @@
+"""The poller on a real store: what commands and the clock do to it while it works."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from pollerd.backoff import Exponential, Settings
+from pollerd.clock import SystemClock
+from pollerd.committer import Committer
+from pollerd.config import Limits
+from pollerd.judge import Judge
+from pollerd.limits import AccountLimiter
+from pollerd.model import Answer, Message, Outcome, Recipient, Trouble
+from pollerd.poller import PolicyRanker, Poller
+from pollerd.ports import Balance
+from pollerd.steps import ClockWatch
+from pollerd.store.store import Store
+from pollerd.window import Window
+from tests.integration.output_kit import until
+
+DAY = 86400.0
+SETTINGS = Settings(min_interval=600.0, max_interval=3600.0, give_up_after=3 * DAY)
+
+
+class SlowGateway:
+    """Answers when it is let; remembers who was asked for, in order."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.let = asyncio.Event()
+
+    async def read(self, message_id: int) -> Outcome:
+        self.asked.append(message_id)
+        await self.let.wait()
+        return Answer((Recipient(4512345678, "ENROUTE"),))
+
+    async def balance(self) -> Balance | Trouble:
+        raise NotImplementedError
+
+    def reload_credentials(self) -> bool:
+        return False
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class Bench:
+    """One account's poller with all it works on, and a wall clock that can be stepped."""
+
+    def __init__(self, store: Store, clock: SystemClock) -> None:
+        self.store, self.clock = store, clock
+        self.gateway = SlowGateway()
+        policy, rng = Exponential(SETTINGS, 1), random.Random(1)
+        self.committer = Committer(store, clock)
+        self.window = Window("default", PolicyRanker(policy))
+        self.poller = Poller(
+            "default",
+            gateway=self.gateway,
+            limiter=AccountLimiter("default", Limits(1000.0), clock, rng),
+            verdicts=Judge(policy, SETTINGS, rng),
+            window=self.window,
+            schedule=store,
+            committer=self.committer,
+            clock=clock,
+            connections=2,
+        )
+
+    @asynccontextmanager
+    async def working(self, *more: asyncio.Task[None]) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self.committer.run()), asyncio.create_task(self.poller.run()), *more]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        assert all(task.cancelled() for task in tasks), "none of them ended by an error"
+
+
+class Wall:
+    """The system's wall clock, which can be stepped."""
+
+    def __init__(self) -> None:
+        self.stepped = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.stepped
+
+
+@pytest.fixture
+def wall() -> Wall:
+    return Wall()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, wall: Wall) -> AsyncIterator[Bench]:
+    clock = SystemClock(wall, time.monotonic)
+    store = await Store.open(tmp_path / "pollerd.db", clock.now)
+    yield Bench(store, clock)
+    await store.close()
+
+
+def due(message_id: int, at: float) -> Message:
+    return Message(message_id, "default", at - 60.0, at, base=at - 60.0)
+
+
+async def test_taken_up_again_under_way_it_is_asked_for_once_more_after_the_answer(bench: Bench) -> None:
+    now = bench.clock.now()
+    async with bench.working():
+        await until(lambda: not bench.window.wants(now), "the schedule is known")
+        bench.poller.offer(due(1, now))
+        await until(lambda: bench.gateway.asked == [1], "the first poll")
+        bench.poller.drop(1)
+        bench.poller.offer(due(1, now - 1.0))
+        bench.poller.offer(due(2, now))
+        await until(lambda: len(bench.gateway.asked) == 2, "the second connection")
+        assert bench.gateway.asked == [1, 2]
+        bench.gateway.let.set()
+        await until(lambda: len(bench.gateway.asked) == 3, "the poll that was asked for")
+        assert bench.gateway.asked == [1, 2, 1]
+        await until(lambda: not bench.poller.asking, "its answer")
+
+
+@contextmanager
+def filled(path: Path, count: int, sent_at: float, next_poll_at: float) -> Iterator[sqlite3.Connection]:
+    with ExitStack() as stack:
+        connection = sqlite3.connect(path, isolation_level=None)
+        stack.callback(connection.close)
+        connection.execute("BEGIN")
+        connection.executemany(
+            "INSERT INTO messages (id, sent_at, state, next_poll_at, base, frozen_at) VALUES (?, ?, 1, ?, ?, 0)",
+            [(number, sent_at, next_poll_at, sent_at) for number in range(1, count + 1)],
+        )
+        connection.execute("COMMIT")
+        yield connection
+
+
+async def test_a_step_of_a_month_polls_nothing_early_and_gives_nothing_up(bench: Bench, wall: Wall) -> None:
+    """Rows move in pieces; none may be read with its old times beside the new clock, however often one looks."""
+    now = bench.clock.now()
+    with filled(bench.store.path, 20_000, now - 1000.0, now + 600.0) as database:
+        watch = ClockWatch(bench.clock, bench.store, bench.committer, [bench.poller], lambda seconds: None)
+
+        async def look_on() -> None:
+            while True:
+                await bench.window.fill(bench.store, bench.clock.now(), bench.committer.unsaved)
+                await asyncio.sleep(0)
+
+        async with bench.working(asyncio.create_task(watch.run()), asyncio.create_task(look_on())):
+            await until(lambda: not bench.window.wants(bench.clock.now()), "the schedule is known")
+            wall.stepped = 30 * DAY
+            unmoved = "SELECT count(*) FROM messages WHERE base < ?"
+            await until(lambda: database.execute(unmoved, (now,)).fetchone()[0] == 0, "all have moved")
+            await until(lambda: not bench.window.wants(bench.clock.now()), "the schedule is known again")
+        assert bench.gateway.asked == []
+        assert len(bench.window) == 0
+        assert database.execute("SELECT count(*) FROM events").fetchone() == (0,)
