@@ -201,7 +201,7 @@ class Judge:
         return Result(_ended(message, State.GAVE_UP, now), (*bodies, diff.gave_up(message, reason, now)), polls=1)
 
     def _spread(self, seconds: float) -> float:
-        return seconds * self._rng.uniform(0.75, 1.25)
+        return max(self._settings.min_interval, seconds * self._rng.uniform(0.75, 1.25))
 
 
 def _failure(trouble: Trouble) -> str:

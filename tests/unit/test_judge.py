@@ -187,3 +187,11 @@ def test_the_first_look_at_what_is_sent_a_little_later(sentence: str, ahead: flo
     delays = [judge().first(new, SENT, 0.0).next_poll_at - SENT for _ in range(20)]
     assert least <= min(delays), sentence
     assert max(delays) <= most, sentence
+
+
+@pytest.mark.parametrize("outcome", [TROUBLE, Rejected("bad", "http_400"), NotFound(), ENROUTE])
+def test_no_message_is_polled_sooner_than_min_interval_whatever_was_answered(outcome: Outcome) -> None:
+    settings = msgspec.structs.replace(SETTINGS, min_interval=20.0)
+    strict = Judge(Exponential(settings, 1), settings, random.Random(1))
+    delays = [strict.settle(message(), outcome, SENT + 5, 0.0).message.next_poll_at - SENT - 5 for _ in range(50)]
+    assert min(delays) >= 20.0
