@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from pollerd import lifecycle
-from pollerd.event import Body, Held, Recovered, Status
+from pollerd.event import Body, GaveUp, Held, Recovered, Status
 from pollerd.terminal.text import counted
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _STEPS: Final = {
 
 
 class Announcer:
-    """Logs one account's holds, and each unknown state once."""
+    """Logs one account's holds, each unknown state once, and what is given up."""
 
     def __init__(self, account: str) -> None:
         self._account = account
@@ -57,8 +57,18 @@ class Announcer:
                 )
 
     def told(self, bodies: Iterable[Body]) -> None:
-        """Name a state that the vendor's table does not have, once."""
+        """Name a state that the vendor's table does not have, once; and every message that is given up."""
         for body in bodies:
+            if isinstance(body, GaveUp):
+                # At debug: a hundred thousand messages may end in one minute, and each is an event anyway.
+                log.debug(
+                    "message %d: given up (%s) after %s; take it up again with pollerd retry %d",
+                    body.id,
+                    body.reason,
+                    counted(body.polls, "poll"),
+                    body.id,
+                    extra={"event": "message_gave_up", "message_id": body.id, "reason": body.reason},
+                )
             if isinstance(body, Status) and body.status not in lifecycle.KNOWN and body.status not in self._unknown:
                 self._unknown.add(body.status)
                 log.warning(

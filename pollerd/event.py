@@ -160,6 +160,12 @@ def country_prefix(country: str) -> int | None:
     return country_code_for_region(country.upper()) or None
 
 
+def field_names() -> frozenset[str]:
+    """Every field that an event of any type may have."""
+    kinds = (Status, Completed, GaveUp, Held, Recovered, CreditLow, CreditOk)
+    return frozenset({"seq", "type"}).union(*(kind.__struct_fields__ for kind in kinds))
+
+
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of an event as outputs carry it, `seq` included."""
     schema = msgspec.json.schema(Body)

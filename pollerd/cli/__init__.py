@@ -10,6 +10,7 @@ import click
 
 from pollerd.cli.group import LazyGroup, silence_stdout
 from pollerd.errors import PollerdError
+from pollerd.terminal import standard
 from pollerd.terminal.text import printable
 
 EX_FAILED: Final = 1
@@ -31,6 +32,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    standard.reopen()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets a question mark instead of a traceback.
         if hasattr(stream, "reconfigure"):

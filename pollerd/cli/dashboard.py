@@ -91,15 +91,14 @@ def _fact(label: str, *parts: Text | str) -> Text:
 def _facts(look: Look) -> list[RenderableType]:
     seen = look.document
     counts = seen.messages
-    pending = f"{counts.pending + counts.new:,}"
-    line = _fact("messages", screen.plain(pending, "bold cyan"), " pending, ")
+    line = _fact("messages", screen.plain(words.pending(counts), "bold cyan"), " pending, ")
     line.append_text(screen.plain(f"{counts.finished:,}", "bold green")).append(" finished, ")
     line.append_text(screen.plain(f"{counts.gave_up:,}", "bold red" if counts.gave_up else "bold")).append(" gave up")
     if counts.gave_up:
         line.append_text(screen.plain(" (take up again with: pollerd retry --all)", "dim"))
     oldest = words.at(seen.oldest_pending_sent_at)
     waiting = [f"the oldest sent {ago(oldest, look.now)}"] if oldest is not None else []
-    waiting += [f"{_capped(counts.new)} not planned yet"] if counts.new else []
+    waiting += [f"{words.count(counts.new)} not planned yet"] if counts.new else []
     found: list[RenderableType] = [line]
     if waiting:
         found.append(_fact("", screen.plain(", ".join(waiting), "dim")))
@@ -212,9 +211,9 @@ def _accounts(look: Look) -> list[Text]:
     found = []
     for account in look.document.accounts:
         line = _fact("account", screen.plain(shortened(account.name, 40), "bold"), ": ", _polling(account, look))
-        line.append(f", {_capped(account.due)} due")
+        line.append(f", {words.count(account.due)} due")
         if account.late:
-            line.append(", ").append_text(screen.plain(f"{_capped(account.late)} late", "yellow"))
+            line.append(", ").append_text(screen.plain(f"{words.count(account.late)} late", "yellow"))
         when = words.at(account.next_poll_at)
         if when is not None and look.running and account.state == "polling":
             line.append(f", next poll {'now' if when <= look.now else ago(when, look.now)}")
@@ -238,16 +237,14 @@ def _polling(account: AccountDocument, look: Look) -> Text:
 
 
 def _outputs(look: Look) -> list[Text]:
-    outputs = look.document.outputs
-    well = [output.name for output in outputs if not output.lag and not output.trouble]
+    seen = look.document
+    told = [(output, words.told(output, seen.undelivered, look.now)) for output in seen.outputs]
+    well = [output.name for output, sentence in told if sentence.tone == "good" and not output.trouble]
     found = [_fact("outputs", f"{', '.join(well)}: ", screen.plain("everything is told", "green"))] if well else []
-    for output in outputs:
-        if not output.lag and not output.trouble:
+    for output, sentence in told:
+        if output.name in well:
             continue
-        since = words.at(output.behind_since)
-        waited = "" if since is None else f", for {duration(max(0.0, look.now - since))}"
-        line = _fact("output", f"{output.name}: ")
-        line.append_text(screen.plain(f"{counted(output.lag, 'event')} behind{waited}", "yellow"))
+        line = _fact("output", f"{output.name}: ", _said(sentence))
         if output.trouble:
             line.append(": ").append_text(screen.plain(shortened(output.trouble, 160), "red"))
         found.append(line)
@@ -260,10 +257,6 @@ def _sources(look: Look) -> list[Text]:
         if source.trouble:
             said = screen.plain(shortened(source.trouble, 200), "red")
             found.append(_fact("source", f"{source.name}: ", said))
-    waiting = look.document.undelivered
-    if waiting is not None and waiting.parked:
-        line = _fact("webhook", screen.plain(f"{_capped(waiting.parked)} parked", "red"), ", no attempt is left: ")
-        found.append(line.append_text(screen.plain("post again with pollerd retry --webhook", "bold")))
     return found
 
 
@@ -275,7 +268,3 @@ def _log(look: Look) -> list[Text]:
         line = _fact(record.level, screen.plain("" if when is None else f"{words.clock(when, look.now)} ", "dim"))
         found.append(line.append_text(screen.plain(shortened(record.message, 160), style)))
     return found
-
-
-def _capped(count: int) -> str:
-    return f"over {words.CAP:,}" if count >= words.CAP else f"{count:,}"

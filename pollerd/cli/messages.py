@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
 
-from pollerd import lifecycle, trail
+from pollerd import judge, lifecycle, trail
 from pollerd.cli.options import config_option, counting_number, id_value, json_option, load_config
 from pollerd.documents import STATE_NAMES, message_document, moment
 from pollerd.model import Message, State
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pollerd.config import Config
-    from pollerd.store.view import View
+    from pollerd.store.pages import Pages
+    from pollerd.store.view import AccountView, View
 
 _STATES: Final = {"pending": State.PENDING, "finished": State.FINISHED, "gave_up": State.GAVE_UP}
+_NUMBERS: Final = ("id", "age", "polls")
+_PAGE: Final = 1000
 
 
 @click.command("list")
@@ -34,33 +38,58 @@ _STATES: Final = {"pending": State.PENDING, "finished": State.FINISHED, "gave_up
 def list_(*, state: str | None, limit: int, as_json: bool, config_path: Path | None) -> int:
     """List messages.
 
-    Pending ones come in the order of their next poll, finished ones the latest first, all others the highest id first.
+    Pending ones come in the order of their next poll, those not planned yet first; finished ones the latest first, all
+    others the highest id first. One that is polled while a long list is printed may come twice.
     """
-    from pollerd.store.view import View
+    from pollerd.store.pages import Pages
 
     config = load_config(config_path)
-    with View.open(config.store.path) as view:
-        found = view.messages(_STATES.get(state or ""), limit + 1)
+    wanted = _STATES.get(state or "")
+    with Pages.open(config.store.path) as pages:
+        if as_json:
+            listed = _listed(pages, wanted, limit)
+            screen.write_lines(msgspec.json.encode(message_document(message)) + b"\n" for message in listed)
+            return 0
+        found = list(_listed(pages, wanted, limit + 1))
+        held = {name: hold for name in {m.account for m in found} if (hold := _hold(name, pages)) is not None}
     more, found = len(found) > limit, found[:limit]
-    if as_json:
-        screen.write_lines(msgspec.json.encode(message_document(message)) + b"\n" for message in found)
-        return 0
     if not found:
         click.echo("No messages." if state is None else f"No messages in state {state}.")
         return 0
-    screen.console().print(_table(found, tuple(config.accounts)))
+    _print(_table(found, tuple(config.accounts), held))
     if more:
         screen.note(f"there are more; see them with --limit {limit * 10}")
     return 0
 
 
-def _table(found: list[Message], accounts: tuple[str, ...]) -> Table:
+def _listed(pages: Pages, state: State | None, limit: int) -> Iterator[Message]:
+    """At most `limit` messages, no more than a page of them in memory."""
+    place: str | None = None
+    while limit > 0:
+        page = pages.page(state, place, min(limit, _PAGE))
+        yield from page.messages
+        limit -= len(page.messages)
+        place = page.next
+        if place is None:
+            return
+
+
+def _print(table: Table) -> None:
+    console = screen.console()
+    left_out = screen.fit(table, console.width)
+    # An id is printed whole even where the terminal is narrower than that.
+    console.print(table, crop=False)
+    if left_out:
+        screen.note(f"no room for: {', '.join(left_out)}; widen the terminal, or use --json")
+
+
+def _table(found: list[Message], accounts: tuple[str, ...], held: Mapping[str, AccountView]) -> Table:
     """The messages as rows; columns that would say the same everywhere are left away."""
     named = any(message.userref for message in found)
     several = {message.account for message in found} | set(accounts) != set(accounts[:1])
     extra = (*(("userref",) if named else ()), *(("account",) if several else ()))
     columns = ("id", "state", "recipients", "age", "polls", "next poll", *extra)
-    made = screen.table(*columns, right=("id", "age", "polls"), whole=("state", "next poll"))
+    made = screen.table(*columns, right=_NUMBERS, whole=("state", "next poll"), short=("userref", "account"))
     now = time.time()
     for message in found:
         cells = [
@@ -69,7 +98,7 @@ def _table(found: list[Message], accounts: tuple[str, ...]) -> Table:
             shortened(summary(message.recipients)),
             duration(max(0.0, now - message.sent_at)),
             message.polls,
-            _next(message, now),
+            _next(message, now, held.get(message.account)),
         ]
         cells += [shortened(message.userref or "", 40)] if named else []
         cells += [shortened(message.account, 40)] if several else []
@@ -109,6 +138,7 @@ def show(*, message_id: int, everything: bool, as_json: bool, config_path: Path 
             events=view.events(0, 100_000, message_id),
             now=now,
             everything=everything,
+            next_poll=_next(message, now, _hold(message.account, view)),
             notes=_circumstances(message, view, now),
             then=_then(message, view, config),
         )
@@ -125,20 +155,27 @@ def _circumstances(message: Message, view: View, now: float) -> list[tuple[str, 
     if message.state not in (State.NEW, State.PENDING):
         return []
     found = []
-    hold = view.hold(message.account)
-    if hold is not None and hold.held_reason:
-        until = "" if hold.held_until is None else f", tried again {ago(hold.held_until, now)}"
-        found.append(
-            ("on hold", f"polling of account {hold.name} is paused: {hold.held_reason.replace('_', ' ')}{until}")
-        )
+    if (hold := _hold(message.account, view)) is not None:
+        until = "" if hold.held_until is None else f" until {clock(hold.held_until)} ({ago(hold.held_until, now)})"
+        detail = f" ({hold.held_detail})" if hold.held_detail else ""
+        why = f"{(hold.held_reason or '').replace('_', ' ')}{detail}"
+        found.append(("on hold", f"account {hold.name} is held{until}: {why}"))
+    if message.strikes:
+        times = f"{message.strikes} of {judge.MAX_STRIKES} times"
+        found.append(("refused", f"{times}, then given up as rejected_request"))
     if view.daemon is None:
         found.append(("daemon", "does not run; polling goes on with: pollerd run"))
     return found
 
 
+def _hold(account: str, view: View) -> AccountView | None:
+    """The account when it is on hold."""
+    found = view.hold(account)
+    return found if found is not None and found.held_reason else None
+
+
 def _then(message: Message, view: View, config: Config) -> list[str]:
     """What would happen at the next poll, should the message still be pending then."""
-    from pollerd import judge
     from pollerd.policies import MODEL, make_policy
 
     ends = deadline(message, config.backoff.give_up_after)
@@ -160,11 +197,13 @@ def _then(message: Message, view: View, config: Config) -> list[str]:
     return found
 
 
-def _next(message: Message, now: float) -> str:
+def _next(message: Message, now: float, hold: AccountView | None) -> str:
     wait = message.next_poll_at - now
     match message.state:
         case State.NEW:
             return "not planned yet"
+        case State.PENDING if hold is not None and message.next_poll_at <= (hold.held_until or now):
+            return "after the hold"
         case State.PENDING:
             return f"in {duration(wait)}" if wait > 0 else f"due for {duration(-wait)}"
         case _:

@@ -58,7 +58,7 @@ POLL: Final = Wish(
     _OPEN,
     {
         State.FINISHED: _FINISHED,
-        State.GAVE_UP: ("given_up", "has been given up; take it up again with: pollerd retry", True),
+        State.GAVE_UP: ("given_up", "has been given up; pollerd retry {id} takes it up again", True),
     },
 )
 RETRY: Final = Wish(
@@ -154,7 +154,8 @@ def _at_once(wish: Wish, message_id: int, found: Standing | None, config: Config
     if found is None:
         return Verdict(message_id, "not_followed", "is not followed", failed=True)
     if found.state not in wish.sensible:
-        return Verdict(message_id, *wish.otherwise[found.state])
+        result, text, failed = wish.otherwise[found.state]
+        return Verdict(message_id, result, text.format(id=message_id), failed)
     if wish.kind is not RequestKind.UNTRACK and found.account not in config.accounts:
         text = f"belongs to the account {found.account!r}, which is not in the configuration"
         return Verdict(message_id, "account_not_configured", text, failed=True)
@@ -173,7 +174,8 @@ def _done(wish: Wish, message_id: int, found: Standing | None, *, runs: bool) ->
         case RequestKind.POLL:
             return Verdict(message_id, "due", "is due at once; it is polled when the daemon runs (pollerd run)")
         case _ if state is State.GAVE_UP:
-            return Verdict(message_id, "given_up_again", "was given up again at once; see: pollerd show", failed=True)
+            text = f"was given up again at once; pollerd show {message_id} tells why"
+            return Verdict(message_id, "given_up_again", text, failed=True)
         case _:
             return Verdict(message_id, "taken_up", "is followed again")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -49,8 +50,20 @@ def _simulate(**values: Any) -> int:
         config = config_from_options(values)
     except ValueError as error:
         raise click.UsageError(str(error), click.get_current_context()) from error
-    asyncio.run(_serve(config))
+    try:
+        asyncio.run(_serve(config))
+    except OSError as error:
+        raise click.ClickException(_not_listening(config, error)) from error
     return 0
+
+
+def _not_listening(config: SimulatorConfig, error: OSError) -> str:
+    where = f"cannot listen on {config.host} port {config.port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where}: another program does. Give another --port; 0 takes a free one."
+    if error.errno == errno.EACCES:
+        return f"{where}: this user may not. Give a --port above 1023; 0 takes a free one."
+    return f"{where}: {error.strerror or error}. Give --host an address of this machine, such as 127.0.0.1."
 
 
 async def _serve(config: SimulatorConfig) -> None:

@@ -39,6 +39,9 @@ def status(*, watch: bool, as_json: bool, config_path: Path | None) -> int:
     """Look at the whole daemon at once: what is pending and how old, what is late and why, when the backlog is gone,
     accounts and holds, outputs, and how messages fare by country.
 
+    Due, late and not yet planned messages are counted up to 100,000. With so many not planned, the number of pending
+    messages is the least there can be; in JSON "not_planned" is 100000 then.
+
     Exit code 69 when there is no database yet.
     """
     config = load_config(config_path)
@@ -74,7 +77,7 @@ def _watch(config: Config, *, as_json: bool) -> None:
     from pollerd.cli.dashboard import picture
 
     look = _look(config, None)
-    if as_json or not (sys.stdout.isatty() and sys.stdin.isatty()):
+    if as_json or not (sys.stdout.isatty() and sys.stdin is not None and sys.stdin.isatty()):
         while True:
             if as_json:
                 screen.write_json(document(look, config))
@@ -148,7 +151,10 @@ def _quit_pressed(seconds: float, interrupted: int) -> bool:
 
 
 def document(look: Look, config: Config) -> dict[str, object]:
-    """The look for programs. Instants are RFC 3339; counts of due, late and new messages stop at 100,000."""
+    """The look for programs. Instants are RFC 3339.
+
+    Counts of due, late and not yet planned messages stop at 100,000; then `pending` is the least there can be.
+    """
     seen = look.document
     return {
         "time": moment(look.now),

@@ -81,14 +81,15 @@ def _status(body: events.Status) -> Text:
 
 
 class Life(NamedTuple):
-    """All that is told of a message at `now` (UNIX seconds): `notes` stand in the way of its next poll, `then` is what
-    would happen at it.
+    """All that is told of a message at `now` (UNIX seconds): `next_poll` is when it comes, `notes` stand in its way,
+    `then` is what would happen at it.
     """
 
     message: Message
     events: Sequence[events.Event]
     now: float
     everything: bool
+    next_poll: str
     notes: list[tuple[str, str]]
     then: list[str]
 
@@ -179,10 +180,9 @@ def _timeline(life: Life, console: Console) -> None:
     if message.state is State.NEW:
         screen.row(made, "", "", _MARKS["next"], "not planned yet")
     elif message.state is State.PENDING:
-        wait = message.next_poll_at - life.now
-        when = f"in {duration(wait)}" if wait > 0 else f"due for {duration(-wait)}"
         reason = f": {message.next_reason}" if message.next_reason else ""
-        _row(made, Entry(message.next_poll_at, "next", f"next poll {when}{reason}", state=None), message.sent_at)
+        text = f"next poll {life.next_poll}{reason}"
+        _row(made, Entry(message.next_poll_at, "next", text, state=None), message.sent_at)
     for text in life.then:
         screen.row(made, "", "", "", screen.plain(shortened(text, 200), "dim"))
     console.print(made)

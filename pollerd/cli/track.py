@@ -6,10 +6,10 @@ import math
 import os
 import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -18,6 +18,10 @@ from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option,
 from pollerd.ids import IdError, parse_id
 from pollerd.terminal import screen
 from pollerd.terminal.text import counted, quoted, shortened
+
+if TYPE_CHECKING:
+    from pollerd.client.values import Tracked as TrackedRemotely
+    from pollerd.store.handover import Tracked
 
 NAMED: Final = 20
 """Refused ids told one by one; the rest is counted."""
@@ -58,6 +62,13 @@ class Report:
         self.gave_up = 0
         self.refused = 0
         self.refusals: list[Refusal] = []
+        self._last: int | None = None
+
+    def take(self, ids: Sequence[int], done: Tracked | TrackedRemotely) -> None:
+        self.tracked += done.new
+        self.followed += done.known
+        self.gave_up += done.gave_up
+        self._last = ids[-1] if ids else self._last
 
     def refuse(self, refusals: list[Refusal]) -> None:
         self.refused += len(refusals)
@@ -80,6 +91,13 @@ class Report:
         if self.refused:
             parts.append(f"refused {self.refused:,}")
         return ", ".join(parts) + "."
+
+    def advice(self) -> str:
+        """What to do about those that had been given up: which ones they are is known of a single id alone."""
+        if self.tracked + self.followed == 1:
+            return f"It had been given up; take it up again with: pollerd retry {self._last}"
+        were = "one had" if self.gave_up == 1 else f"{self.gave_up:,} had"
+        return f"Of those already followed {were} been given up; take up all that was with: pollerd retry --all"
 
 
 @click.command(context_settings=IDS_MAY_BE_NEGATIVE)
@@ -118,9 +136,7 @@ def track(
     with Follower(config) as follower:
         for chunk in _chunks(ids):
             done = follower.track(chunk.ids, account, userref or None, sent_at)
-            report.tracked += done.new
-            report.followed += done.known
-            report.gave_up += done.gave_up
+            report.take(chunk.ids, done)
             report.refuse(chunk.refused)
     _tell(report, as_json=as_json)
     if report.tracked and not as_json and not follower.by_daemon:
@@ -197,8 +213,7 @@ def _tell(report: Report, *, as_json: bool) -> None:
         screen.note(f"and {counted(report.refused - len(report.refusals), 'more refusal')}.")
     click.echo(report.sentence())
     if report.gave_up:
-        were = "one had" if report.gave_up == 1 else f"{report.gave_up:,} had"
-        click.echo(f"Of those already followed {were} been given up; take up again with: pollerd retry ID")
+        click.echo(report.advice())
 
 
 def _tell_if_nobody_polls(database: Path) -> None:

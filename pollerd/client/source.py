@@ -63,7 +63,13 @@ def open_source(place: Place) -> Source:
 def hand_over(
     place: Place, ids: Sequence[int], account: str | None, userref: str | None, sent_at: float | None
 ) -> Tracked:
-    """Follow `ids`: in the database where this user may write it, else through the control socket."""
+    """Follow `ids`: in the database where this user may write it, else through the control socket.
+
+    Raises PollerdError for an account that is not in the configuration, where one was read or the daemon is asked.
+    """
+    if account is not None and place.accounts and account not in place.accounts:
+        known = ", ".join(place.accounts)
+        raise PollerdError(f"there is no account {account!r} in the configuration; there is {known}.")
     trouble: PollerdError = UnavailableError("neither a database nor a control socket is given: name one of them.")
     if place.database is not None:
         from pollerd.store.handover import Handover

@@ -60,8 +60,9 @@ class Client:
         """Follow messages from now on; on disk when this returns. What is followed already is no error.
 
         `account` is needed only when several are configured; `sent_at` is UNIX seconds or a datetime, None: now.
-        Raises ValueError when something is no message id (nothing is followed then), StoreError or UnavailableError
-        when neither the database nor the daemon can be reached.
+        Raises ValueError when something is no message id (nothing is followed then), PollerdError for an account that
+        is not configured (a client given a `database` alone cannot know, and its messages wait for that account),
+        StoreError or UnavailableError when neither the database nor the daemon can be reached.
         """
         seconds = sent_at.timestamp() if isinstance(sent_at, datetime) else sent_at
         return hand_over(self.place, [checked_id(each) for each in ids], account, userref, seconds)
@@ -123,6 +124,9 @@ def _path(path: AnyPath | None) -> Path | None:
 
 def checked_id(value: int | str) -> int:
     """The id as a number. Raises IdError, a ValueError."""
+    # By type: programs without a type checker hand over True, 1.5 and None too.
+    if not isinstance(value, int | str) or isinstance(value, bool):
+        raise IdError(f"{value!r} is not a message id: give the whole number that the send call answered")
     try:
         return parse_id(value) if isinstance(value, str) else check_id(value)
     except IdError as error:

@@ -109,6 +109,7 @@ def build(data: Mapping[str, object], place: Place, report: Report, not_yet: fro
     )
     root.close()
     _refuse_shared_paths(config, place, report)
+    _refuse_shared_port(config, report)
     return config
 
 
@@ -133,8 +134,18 @@ def _store(table: Table, place: Place) -> Store:
         path=path if path is not None else place.state_folder() / "pollerd.db",
         keep_finished=table.take("keep_finished", duration(0, 3650 * _DAY), DEFAULT_KEEP_FINISHED),
     )
+    if _is_folder(store.path):
+        table.refuse("path", f"is a folder; name a file in it, such as {store.path / 'pollerd.db'}")
     table.close()
     return store
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        # Somebody else's folder: only its owner can say.
+        return False
 
 
 def _control(table: Table, place: Place, store: Path) -> Control:
@@ -258,6 +269,12 @@ def _refuse_shared_paths(config: Config, place: Place, report: Report) -> None:
         if other is not use and (use.own or other.own):
             wrong = f"is the path of {other.key} as well; every purpose needs a path of its own"
             report.add(use.key, show(str(use.path)), wrong)
+
+
+def _refuse_shared_port(config: Config, report: Report) -> None:
+    if config.web is not None and config.web == config.metrics and config.web.port:
+        wrong = "is the address of metrics.listen as well; give one of them another port"
+        report.add("web.listen", show(str(config.web)), wrong)
 
 
 def _check_authorities(config: Config, report: Report) -> None:

@@ -16,7 +16,6 @@ from pollerd.config.kinds import (
     is_foreign_address,
     mode,
     socket_fits,
-    statement,
     text,
     webhook_url,
 )
@@ -46,6 +45,19 @@ def refuse_not_yet(report: Report, table: Table, name: str, not_yet: frozenset[s
     path = table.path(name)
     if name in table and path in not_yet:
         report.add(path, None, "is not available in this version; remove this table")
+
+
+def _event_statement(value: object) -> str:
+    # Few configurations have SQL, and every command's start would wait for SQLite.
+    from pollerd.config.sql import event_statement
+
+    return event_statement(value)
+
+
+def _query(value: object) -> str:
+    from pollerd.config.sql import query
+
+    return query(value)
 
 
 class OutputReader(msgspec.Struct, frozen=True):
@@ -147,13 +159,13 @@ class OutputReader(msgspec.Struct, frozen=True):
 
     def _sqlite(self, table: Table) -> SqliteOutput | None:
         path = table.require("path", self.place.path)
-        sql = table.require("statement", statement)
+        sql = table.require("statement", _event_statement)
         table.close()
         return None if path is None or sql is None else SqliteOutput(path, sql)
 
     def _source(self, table: Table) -> SqliteSource | None:
         path = table.require("path", self.place.path)
-        sql = table.require("query", statement)
+        sql = table.require("query", _query)
         every = table.take("every", duration(0.1, 86400), DEFAULT_EVERY)
         table.close()
         return None if path is None or sql is None else SqliteSource(path, sql, every)

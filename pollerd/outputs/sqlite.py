@@ -29,21 +29,7 @@ _RETRY_FIRST: Final = 0.5
 _RETRY_MAX: Final = 30.0
 _LONGEST: Final = 400
 
-
-def _fields() -> frozenset[str]:
-    kinds = (
-        events.Status,
-        events.Completed,
-        events.GaveUp,
-        events.Held,
-        events.Recovered,
-        events.CreditLow,
-        events.CreditOk,
-    )
-    return frozenset({"seq", "type"}).union(*(kind.__struct_fields__ for kind in kinds))
-
-
-FIELDS: Final = _fields()
+FIELDS: Final = events.field_names()
 """Every field that an event of any type may have: what a statement may name."""
 
 

@@ -1,5 +1,6 @@
 """The options of `pollerd simulate`, as data: the command is a loop over them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Final, TypeVar
@@ -113,14 +114,14 @@ class _Reader:
             host=self._text("host"),
             port=int(self._number("port")),
             seed=int(self._number("seed")),
-            speed=self._number("speed"),
+            speed=self._positive("speed"),
             credentials=self._credentials(),
             population=population,
             answers=answers,
             faults=tuple(parse_fault(text) for text in self._texts("fault")),
             connection_limit=int(self._number("connection_limit")),
             over_limit=_one_of(self._text("over_limit"), "close", "503"),
-            requests_per_second=None if rate is None else self._number("requests_per_second"),
+            requests_per_second=None if rate is None else self._positive("requests_per_second"),
             credit=self._number("credit"),
         )
 
@@ -137,9 +138,18 @@ class _Reader:
 
     def _number(self, key: str) -> float:
         try:
-            return float(self._text(key))
+            number = float(self._text(key))
         except ValueError:
-            raise ValueError(f"{key} is {self._values[key]!r}; give a number") from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise ValueError(f"{key} is {self._values[key]!r}; give a number")
+        return number
+
+    def _positive(self, key: str) -> float:
+        number = self._number(key)
+        if number <= 0:
+            raise ValueError(f"{key} is {self._values[key]!r}; give a number above 0")
+        return number
 
     def _flag(self, key: str) -> bool:
         return bool(self._values[key])

@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
-from pollerd.status.document import AccountDocument, AgeDocument, StatusDocument
+from pollerd.status.document import (
+    AccountDocument,
+    AgeDocument,
+    MessageCounts,
+    OutputDocument,
+    StatusDocument,
+    UndeliveredDocument,
+)
 from pollerd.status.forecast import Forecast
 from pollerd.terminal.text import ago, brief, counted, duration
 
@@ -82,7 +89,7 @@ def outlook(found: Forecast, now: float) -> Sentence:
         case "held":
             after = ""
             if found.backlog and found.drained_in is not None:
-                after = f"; the backlog of {_count(found.backlog)} is gone {_rough(found.drained_in)} after it"
+                after = f"; the backlog of {count(found.backlog)} is gone {_rough(found.drained_in)} after it"
             return Sentence(f"nothing moves until the hold is over{after}", "bad")
         case "overload":
             late = "" if found.delay is None else f" or expect {_rough(found.delay)} delay in an hour"
@@ -94,7 +101,7 @@ def outlook(found: Forecast, now: float) -> Sentence:
         case "drains":
             drained = found.drained_in or 0.0
             gone = f"at {clock(now + drained, now)}" if drained < _FAR else f"in {_rough(drained)}"
-            return Sentence(f"at this rate the backlog of {_count(found.backlog)} is gone {gone}", "warn")
+            return Sentence(f"at this rate the backlog of {count(found.backlog)} is gone {gone}", "warn")
         case "keeps_up" if share >= 1.0:
             return Sentence("keeps up: a burst arrived, and nothing waits", "good")
         case "keeps_up":
@@ -111,7 +118,7 @@ def late(document: StatusDocument, now: float) -> list[Sentence]:
     for account in document.accounts:
         if not account.late:
             continue
-        polls = f"{_count(account.late)} {'poll' if account.late == 1 else 'polls'}"
+        polls = f"{count(account.late)} {'poll' if account.late == 1 else 'polls'}"
         found.append(Sentence(f"{account.name}: {polls} late, {_why(account, document)}", "warn"))
     if document.backoff.stalled:
         names = ", ".join(document.backoff.stalled[:5])
@@ -143,8 +150,32 @@ def _rough(seconds: float) -> str:
     return brief(seconds) if seconds >= 60 else duration(seconds)
 
 
-def _count(number: int) -> str:
-    return f"over {CAP:,}" if number >= CAP else f"{number:,}"
+def count(number: int) -> str:
+    """A count of the database, which stops at `CAP`."""
+    return f"at least {CAP:,}" if number >= CAP else f"{number:,}"
+
+
+def pending(counts: MessageCounts) -> str:
+    """How many messages are pending, those that nobody has planned yet included."""
+    total = f"{counts.pending + counts.new:,}"
+    return f"at least {total}" if counts.new >= CAP else total
+
+
+def told(output: OutputDocument, undelivered: UndeliveredDocument | None, now: float) -> Sentence:
+    """How far an output has told the events. What the webhook took over counts as told only once it is delivered."""
+    parts: list[str] = []
+    if output.lag:
+        since = at(output.behind_since)
+        waited = "" if since is None else f", for {duration(max(0.0, now - since))}"
+        parts.append(f"{counted(output.lag, 'event')} behind{waited}")
+    waiting, parked = (undelivered.waiting, undelivered.parked) if undelivered and output.name == "webhook" else (0, 0)
+    if waiting:
+        parts.append(f"{count(waiting)} {'waits' if waiting == 1 else 'wait'} to be delivered")
+    if parked:
+        parts.append(f"{count(parked)} parked, no attempt is left: post again with pollerd retry --webhook")
+    if not parts:
+        return Sentence("everything is told", "good")
+    return Sentence("; ".join(parts), "bad" if parked else "warn")
 
 
 def age(group: AgeDocument, before: float | None) -> str:

@@ -74,7 +74,7 @@ def _cards(look: Look) -> list[Html]:
     found = [
         _card(
             "Pending",
-            f"{counts.pending + counts.new:,}",
+            words.pending(counts),
             "" if oldest is None else f"the oldest sent {ago(oldest, look.now)}",
         ),
         _card("Finished", f"{counts.finished:,}", ""),
@@ -209,8 +209,8 @@ def _account(account: AccountDocument, look: Look) -> tuple[Part, ...]:
         polling,
         f"{account.polls_per_second_10s:.1f}",
         f"{account.rate:g}",
-        _capped(account.due),
-        tag("span", _capped(account.late), class_="warn" if account.late else "plain"),
+        words.count(account.due),
+        tag("span", words.count(account.late), class_="warn" if account.late else "plain"),
         tag("span", credit, " (low)" if account.credit_low else None, class_="bad" if account.credit_low else "plain"),
     )
 
@@ -223,11 +223,7 @@ def _outputs(look: Look) -> Html:
 
 
 def _output(output: OutputDocument, look: Look) -> tuple[Part, ...]:
-    since = words.at(output.behind_since)
-    told = Sentence("everything is told", "good")
-    if output.lag:
-        waited = "" if since is None else f", for {duration(max(0.0, look.now - since))}"
-        told = Sentence(f"{counted(output.lag, 'event')} behind{waited}", "warn")
+    told = words.told(output, look.document.undelivered, look.now)
     trouble = tag("p", output.trouble, class_="bad") if output.trouble else None
     readers = "" if output.readers is None else f"{output.readers:,}"
     return output.name, [said(told), trouble], f"{output.seq:,}", readers
@@ -247,7 +243,3 @@ def _log(look: Look) -> Html:
 
 def _clock(when: float | None) -> str:
     return "" if when is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
-
-
-def _capped(count: int) -> str:
-    return f"over {words.CAP:,}" if count >= words.CAP else f"{count:,}"

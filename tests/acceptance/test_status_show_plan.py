@@ -15,11 +15,19 @@ import pytest
 
 from pollerd.model import Message, Recipient, State
 from pollerd.store import rows, schema
+from pollerd.terminal.text import clock
 from tests.acceptance.cli_kit import Cli
 from tests.acceptance.test_cli_daemon import FAST, daemon, gateway
 from tests.acceptance.waiting import wait_for
 
 NOW = 1_764_000_000.0
+
+
+def store(connection: sqlite3.Connection, message: Message) -> None:
+    marks = ", ".join("?" * len(rows.COLUMNS))
+    connection.execute(
+        f"INSERT INTO messages ({', '.join(rows.COLUMNS)}) VALUES ({marks})", rows.row_from_message(message)
+    )
 
 
 def test_the_live_look_and_the_look_afterwards_agree(tmp_path: Path) -> None:
@@ -107,10 +115,7 @@ def test_of_many_recipients_the_exceptions_are_shown(tmp_path: Path) -> None:
     odd = [Recipient(4600000000 + n, "UNDELIVERABLE", NOW, code="0x1010") for n in range(5)]
     odd += [Recipient(4700000000 + n, "ENROUTE", NOW) for n in range(30)]
     message = Message(17, "default", NOW, NOW, state=State.PENDING, recipients=(*delivered, *odd))
-    marks = ", ".join("?" * len(rows.COLUMNS))
-    connection.execute(
-        f"INSERT INTO messages ({', '.join(rows.COLUMNS)}) VALUES ({marks})", rows.row_from_message(message)
-    )
+    store(connection, message)
     connection.close()
     shown = cli("show", "17").text
     assert "1,000 DELIVERED, 30 ENROUTE, 5 UNDELIVERABLE" in shown
@@ -158,3 +163,41 @@ def test_ages_of_pending_messages_follow_them_to_their_end(tmp_path: Path) -> No
             wait_for(lambda: cli("status", "--json").json["messages"]["finished"] == 2)
             assert counted() == 0
             assert not any(group["count"] for group in cli("status", "--json").json["messages"]["by_age"])
+
+
+def test_what_waits_for_the_webhook_is_not_said_to_be_told(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, extra='[outputs.webhook]\nurl = "http://127.0.0.1:9/"\n')
+    connection = schema.prepare(cli.database)
+    connection.execute("INSERT INTO outputs VALUES ('webhook', 0, '', 0)")
+    connection.executemany(
+        "INSERT INTO deliveries VALUES (?, 'message.status', 17, '{}', '', 0, 1, NULL, 'refused', 0)", [(1,), (2,)]
+    )
+    connection.close()
+    shown = cli("status").text
+    assert "webhook: 2 wait to be delivered" in shown
+    assert "everything is told" not in shown
+
+
+def test_show_names_what_ends_a_message_before_its_deadline_and_what_holds_it(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    connection = schema.prepare(cli.database)
+    now = time.time()
+    store(connection, Message(17, "default", now - 60, now - 1, state=State.PENDING, polls=2, strikes=2))
+    store(connection, Message(18, "default", now - 60, now + 7200, state=State.PENDING, polls=2))
+    refused = cli("show", "17").text
+    assert "2 of 5 times, then given up as rejected_request" in refused
+    assert "next poll due for" in refused
+    assert "rejected_request" not in cli("show", "18").text
+    connection.execute(
+        "INSERT INTO accounts (name, held_reason, held_detail, held_until) VALUES ('default', 'throttled', 'slow', ?)",
+        (now + 3600,),
+    )
+    connection.close()
+    held = cli("show", "17").text
+    assert f"account default is held until {clock(now + 3600)}" in held
+    assert ": throttled (slow)" in held
+    assert "next poll after the hold" in held
+    assert "next poll in 1 h" in cli("show", "18").text
+    listed = {line.split()[0]: line for line in cli("list").text.splitlines() if line.split()}
+    assert "after the hold" in listed["17"]
+    assert "after the hold" not in listed["18"]

@@ -85,6 +85,26 @@ def test_what_cannot_be_an_id_is_refused_before_anything_is_followed(tmp_path: P
     assert not (tmp_path / "pollerd.db").exists()
 
 
+@pytest.mark.parametrize("value", [1.5, True, None, b"17"])
+def test_what_is_no_number_is_no_id(tmp_path: Path, value: Any) -> None:
+    client = Client(database=tmp_path / "pollerd.db")
+    with pytest.raises(ValueError, match="is not a message id"):
+        client.track(5, value)
+    with pytest.raises(ValueError, match="is not a message id"):
+        client.wait(value)
+    assert not (tmp_path / "pollerd.db").exists()
+
+
+def test_an_account_that_is_not_configured_is_refused_where_that_can_be_known(tmp_path: Path) -> None:
+    config = tmp_path / "pollerd.toml"
+    config.write_text(f'[accounts.eu]\ntoken = "x"\n[store]\npath = "{tmp_path / "pollerd.db"}"\n')
+    with pytest.raises(PollerdError, match="no account 'nope' in the configuration; there is eu"):
+        pollerd.track(5, account="nope", config=config)
+    assert not (tmp_path / "pollerd.db").exists()
+    assert pollerd.track(5, account="eu", config=config).new == 1
+    assert Client(database=tmp_path / "pollerd.db").track(6, account="nope").new == 1
+
+
 def test_wait_without_a_daemon_ends_in_time(tmp_path: Path) -> None:
     client = Client(database=tmp_path / "pollerd.db")
     client.track(1)

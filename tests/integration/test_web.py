@@ -291,3 +291,14 @@ async def test_a_database_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             other.execute("PRAGMA user_version = 4")
         assert status == 500
         assert "schema 99" in Page.of(body).text
+
+
+async def test_what_waits_for_the_webhook_is_not_said_to_be_told(tmp_path: Path) -> None:
+    async with web(tmp_path, '[outputs.webhook]\nurl = "http://127.0.0.1:1/"\n') as site:
+        await hand_over(site.running, 17)
+        await site.running.ended(17)
+        async with asyncio.timeout(60):
+            while "to be delivered" not in (page := await site.page("/")).text:
+                await asyncio.sleep(0.05)
+        # The file and the socket at most.
+        assert page.text.count("everything is told") <= 2

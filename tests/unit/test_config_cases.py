@@ -125,3 +125,25 @@ def test_the_accounts_cannot_be_changed(read: Load) -> None:
     accounts = read("").accounts
     with pytest.raises(TypeError):
         accounts["x"] = accounts["default"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "sql"),
+    [
+        ("sources", "query", "/* all */ SELECT id FROM sms; -- done"),
+        ("sources", "query", "with open AS (SELECT 1 AS id) SELECT id FROM open"),
+        ("sources", "query", "SELECT id FROM sms WHERE note <> ';'"),
+        ("outputs", "statement", "UPDATE sms SET a = :status, b = ':nope', [c:d] = 'it''s :nope' -- :nope ?"),
+        ("outputs", "statement", "INSERT INTO seen VALUES (@seq, $type, :id);"),
+        ("outputs", "statement", "UPDATE a$nope SET `x?` = :observed_at"),
+    ],
+)
+def test_sql_that_can_be_right_is_taken(read: Load, table: str, key: str, sql: str) -> None:
+    config = read(f'[[{table}.sqlite]]\npath = "x.db"\n{key} = """{sql}"""')
+    taken = config.sources[0].query if table == "sources" else config.outputs.sqlite[0].statement
+    assert taken == sql
+
+
+def test_a_folder_that_may_not_be_looked_into_is_left_to_its_owner(read: Load) -> None:
+    """A name too long for the file system fails for root, too, as a closed folder does for others."""
+    assert read(f'[store]\npath = "/tmp/{"x" * 300}"').store.path.name == "x" * 300

@@ -193,6 +193,40 @@ LATER = [
     ("routes are an array", '[outputs.webhook]\nurl = "http://x/"\nroutes = 1', "outputs.webhook.routes", "[[outputs"),
     ("a command is an array", '[outputs.exec]\ncommand = "ls -l"', "outputs.exec.command", "array of texts"),
     ("a command is not empty", "[outputs.exec]\ncommand = []", "outputs.exec.command", "array of texts"),
+    ("the database is no folder", '[store]\npath = "."', "store.path", "is a folder; name a file in it"),
+    (
+        "two servers have two addresses",
+        '[metrics]\nlisten = "127.0.0.1:9464"\n[web]\nlisten = "127.0.0.1:9464"',
+        "web.listen",
+        '= "127.0.0.1:9464": is the address of metrics.listen as well',
+    ),
+    *(
+        (
+            f"a query that {name} is refused",
+            f'[[sources.sqlite]]\npath = "x.db"\nquery = "{sql}"',
+            "sources.sqlite[0].query",
+            words,
+        )
+        for name, sql, words in (
+            ("writes", "DELETE FROM x", "must be a SELECT"),
+            ("is misspelt", "SELEC 1", "must be a SELECT"),
+            ("is a comment", "-- SELECT 1", "must be a SELECT"),
+            ("is two statements", "SELECT ';'; DELETE FROM x", "must be a single statement"),
+        )
+    ),
+    *(
+        (
+            f"a statement with {name} is refused",
+            f'[[outputs.sqlite]]\npath = "x.db"\nstatement = "{sql}"',
+            "outputs.sqlite[0].statement",
+            words,
+        )
+        for name, sql, words in (
+            ("an unknown field", "UPDATE a SET b = :status, c = :nope", "names :nope, which no event has; fields are"),
+            ("a place instead of a name", "UPDATE a SET b = ?", "must have named parameters only"),
+            ("a second one behind it", "UPDATE a SET b = :id; DELETE FROM a", "must be a single statement"),
+        )
+    ),
     ("a source needs a query", '[[sources.sqlite]]\npath = "x.db"', "sources.sqlite[0].query", "is missing"),
     (
         "the own database is no source",
@@ -290,3 +324,8 @@ every = "x"
 '''
     found = [(problem.key, problem.line) for problem in problems(read, text, not_yet=frozenset())]
     assert found == [("sources.sqlite[0].every", 7), ("sources.sqlite[1].every", 11)]
+
+
+def test_a_wrong_path_of_an_output_hides_no_problem_of_the_database(read: Load) -> None:
+    found = problems(read, '[store]\npath = "."\n[outputs.file]\npath = ""')
+    assert [problem.key for problem in found] == ["store.path", "outputs.file.path"]

@@ -75,6 +75,10 @@ def test_every_option_reaches_the_configuration() -> None:
         ({"recipients": "5-2"}, "rising"),
         ({"shape": "round"}, "'round' is not one of list, object"),
         ({"speed": "fast"}, "speed is 'fast'"),
+        ({"speed": 0.0}, "speed is 0.0; give a number above 0"),
+        ({"speed": float("inf")}, "speed is inf; give a number"),
+        ({"tail": float("nan")}, "tail is nan; give a number"),
+        ({"requests_per_second": -1.0}, "requests_per_second is -1.0; give a number above 0"),
         ({"fault": ("500:2",)}, "between 0 and 1"),
     ],
 )
