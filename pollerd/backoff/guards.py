@@ -88,7 +88,8 @@ def not_visible(settings: Settings, age: float, tries: int, rng: Random) -> Deci
     """The wait after the `tries`-th 404 in a row of a message `age` seconds old.
 
     Steps grow from 2 s to 30 s, within `min_interval` and `max_interval`, and end exactly where `not_found_grace` does,
-    so that giving up is not late. What is still asked after it only confirms, and does not grow.
+    so that giving up is not late: the look there alone may come sooner than `min_interval` after the one before. What
+    is still asked after it only confirms, and does not grow.
     """
     # The exponent is bounded because a float power overflows long before a caller's counter does.
     grown = NOT_VISIBLE_FIRST * NOT_VISIBLE_GROWTH ** min(max(tries - 1, 0), 20)

@@ -10,7 +10,7 @@ import msgspec
 
 from pollerd import event as events
 from pollerd.config import Limits
-from pollerd.limits.hold import Hold
+from pollerd.limits.hold import SPACING, Hold
 from pollerd.limits.pace import Pace
 from pollerd.model import HoldReason, Outcome, Rejected, Trouble
 from pollerd.ports import AccountState, Clock, Transition
@@ -56,8 +56,9 @@ class AccountLimiter:
         self._changed = asyncio.Event()
         if restored is not None and restored.held_reason is not None:
             self._hold = Hold(restored.held_reason, restored.held_detail, rng, now)
-            if restored.held_reason is HoldReason.THROTTLED and restored.held_until is not None:
-                self._hold.at_least(now, max(0.0, restored.held_until - clock.now()))
+            if (left := _patience_left(restored, clock.now())) > 0.0:
+                self._hold.at_least(now, left)
+                self._state = msgspec.structs.replace(restored, held_until=clock.now() + self._hold.probe_at - now)
             if restored.held_since is not None:
                 self._hold_began = now - max(0.0, clock.now() - restored.held_since)
 
@@ -171,8 +172,8 @@ class AccountLimiter:
             return self._end(hold, now) if probe or hold.reason in _BY_COUNT else None
         wait = trouble.retry_after
         if not probe:
-            if hold.reason is HoldReason.THROTTLED and wait:
-                hold.at_least(now, wait)
+            if hold.reason is HoldReason.THROTTLED and wait and hold.at_least(now, wait):
+                return self._held_transition(hold, tell=False)
             return None
         if trouble.reason is hold.reason or {trouble.reason, hold.reason} <= _OUTAGE:
             hold.prolong(now, trouble.detail, wait)
@@ -243,6 +244,18 @@ class AccountLimiter:
         # A new event for the next wait: whoever waits now wakes up, whoever comes later waits for the next change.
         waiting, self._changed = self._changed, asyncio.Event()
         waiting.set()
+
+
+def _patience_left(restored: AccountState, now: float) -> float:
+    """Seconds that the gateway still asks for by a hold of an earlier run; 0 where only our own spacing made it."""
+    reason, since, until = restored.held_reason, restored.held_since, restored.held_until
+    if reason not in _OUTAGE or until is None:
+        return 0.0
+    left = until - now
+    if since is not None and now < since:
+        # The clock was set back: how far is not known, only how long the whole hold was to be.
+        return until - since if reason is HoldReason.THROTTLED else 0.0
+    return left if reason is HoldReason.THROTTLED or left > SPACING[reason].most else 0.0
 
 
 def _trouble_in(outcome: Outcome) -> Trouble | None:

@@ -68,9 +68,12 @@ class Hold:
         self.detail = detail
         self.begin(now, retry_after)
 
-    def at_least(self, now: float, retry_after: float) -> None:
-        """Another answer asks for a wait: the longer one counts."""
-        self.probe_at = max(self.probe_at, now + min(retry_after, MAX_RETRY_AFTER))
+    def at_least(self, now: float, retry_after: float) -> bool:
+        """Another answer asks for a wait: the longer one counts. Whether that is this one."""
+        asked = now + min(retry_after, MAX_RETRY_AFTER)
+        longer = asked > self.probe_at
+        self.probe_at = max(self.probe_at, asked)
+        return longer
 
     def at_once(self, now: float) -> None:
         """Something changed that may end the hold: the next probe goes out now, and the spacing begins anew."""

@@ -161,7 +161,11 @@ async def _kin_of(log: EventLog, rotated: _Rotated, *, surely: bool) -> _Kin:
     assert rotated.last is not None
     if rotated.end is None:
         return await _kin(log, rotated.last, None, surely=surely)
-    fd = os.open(rotated.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fd = os.open(rotated.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        # Deleted or moved on meanwhile.
+        return await _kin(log, rotated.last, None, surely=surely)
     try:
         return await _kin(log, rotated.last, (fd, rotated.end), surely=surely)
     finally:

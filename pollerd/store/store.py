@@ -12,6 +12,8 @@ import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import compress
+from operator import not_
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -120,10 +122,11 @@ class Store:
 
     def _numbered(self, batch: Batch) -> Iterable[tuple[Event, float]]:
         # An account that is told to go on comes before what was learned by that; one that is held, after it.
-        recovered = max((n for n, body in enumerate(batch.bodies, 1) if type(body) is events.Recovered), default=0)
-        told: list[tuple[int | None, Body]] = [(None, body) for body in batch.bodies[:recovered]]
+        recovered = {body.account: n for n, body in enumerate(batch.bodies) if isinstance(body, events.Recovered)}
+        early = [n <= recovered.get(body.account, -1) for n, body in enumerate(batch.bodies)]
+        told: list[tuple[int | None, Body]] = [(None, body) for body in compress(batch.bodies, early)]
         told += [(result.message.id, body) for result in batch.results for body in result.bodies]
-        told += [(None, body) for body in batch.bodies[recovered:]]
+        told += [(None, body) for body in compress(batch.bodies, map(not_, early))]
         for seq, (message_id, body) in enumerate(told, self._last + 1):
             yield Event(seq, events.event_type(body), message_id, events.encode(body)), batch.at
 

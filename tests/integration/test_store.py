@@ -311,12 +311,16 @@ async def test_an_account_goes_on_before_what_was_learned_by_that(store: Store) 
     """One transaction holds what ended a hold, what the answers said, and what began the next."""
     insert(store.path, 1)
     seen = Result(row(1), (status(1),), was=State.NEW)
-    on, off = recovered(), Held(account="a", reason="throttled", detail="", until="y", observed_at="x")
+    on = recovered()
+    off, other = (
+        Held(account=name, reason="throttled", detail="", until="y", observed_at="x") for name in (on.account, "b")
+    )
     for bodies, order in [
         ([on], ["recovered", "status"]),
         ([off], ["status", "held"]),
         ([on, off], ["recovered", "status", "held"]),
         ([off, on], ["held", "recovered", "status"]),
+        ([other, on], ["recovered", "status", "held"]),
     ]:
         told = await store.commit(Batch(results=[seen], bodies=bodies))
         assert [event.type.partition(".")[2] for event in told] == order
