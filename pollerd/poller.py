@@ -126,7 +126,7 @@ class Poller:
 
     def busy_with(self, message_id: int) -> bool:
         """Whether a poll of the message is being made."""
-        return message_id in self.asking
+        return self.window.under_way(message_id) is not None
 
     def plan(self, message: Message) -> Message:
         """Plan a row that nobody has planned yet."""

@@ -18,6 +18,7 @@ NOT_VISIBLE_FIRST = 2.0
 NOT_VISIBLE_CAP = 30.0
 NOT_VISIBLE_GROWTH = 1.5
 NOT_VISIBLE_LATE = 1.0
+"""Seconds between the looks that confirm a 404 after the grace, where `min_interval` is not longer."""
 HAIR = 0.05
 """Seconds past a deadline that make sure it has passed when the look happens."""
 

@@ -16,7 +16,7 @@ _LARGEST_SECRET_BYTES = 64 * 1024
 _ASK_THE_DAEMON = "whether the gateway takes it: pollerd status, once the service runs"
 
 Fingerprint = tuple[int, ...]
-"""Modification time in nanoseconds, inode and size of a secret's file."""
+"""Modification and change time in nanoseconds, inode and size of a secret's file."""
 
 
 class UnseenError(ConfigError):

@@ -82,6 +82,8 @@ class BatchOutput(ABC):
                 first - 1,
                 extra={"event": "output_gap"},
             )
+            # Said once, however often the next batch is tried.
+            self._seq = first - 1
 
     def _note(self, trouble: str, first: int) -> None:
         if trouble and trouble != self._trouble:

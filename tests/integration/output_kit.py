@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -128,3 +129,11 @@ def parsed(line: bytes) -> dict[str, Any]:
     value = json.loads(line)
     assert isinstance(value, dict)
     return value
+
+
+def prune(database: Path, last: int) -> None:
+    """Retention has deleted the events up to `last`, while nothing ran."""
+    connection = sqlite3.connect(database)
+    with connection:
+        connection.execute("DELETE FROM events WHERE seq <= ?", (last,))
+    connection.close()

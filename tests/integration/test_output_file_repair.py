@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from tests.integration.output_kit import (
     commit,
     exactly,
     opened,
+    prune,
     size,
     stored_lines,
     told,
@@ -129,18 +129,11 @@ async def test_events_deleted_before_they_were_told_are_named(
 ) -> None:
     async with opened(database) as store:
         await commit(store, 10)
-    await prune(database, 4)
+    prune(database, 4)
     async with opened(database) as store:
         await tell_all(store, path)
         assert told(path) == exactly(10, first=5)
     assert len(errors(caplog, "events 1 to 4 were deleted by retention before they were told")) == 1
-
-
-async def prune(database: Path, until: int) -> None:
-    connection = sqlite3.connect(database)
-    with connection:
-        connection.execute("DELETE FROM events WHERE seq <= ?", (until,))
-    connection.close()
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import sqlite3
 from pathlib import Path
 
 import pytest
 
-from tests.integration.output_kit import commit, exactly, opened, until
+from tests.integration.output_kit import commit, exactly, opened, prune, until
 from tests.integration.output_socket_kit import Reader, connected, readers, serving
 
 
@@ -129,10 +128,3 @@ async def test_when_all_events_are_deleted_the_gap_is_told_at_once(path: Path, d
         assert await reader.line() == {"type": "gap", "after": 5, "first": 21}
         await commit(store, 1)
         assert await reader.numbers(1) == [21]
-
-
-def prune(database: Path, until_seq: int) -> None:
-    connection = sqlite3.connect(database)
-    with connection:
-        connection.execute("DELETE FROM events WHERE seq <= ?", (until_seq,))
-    connection.close()

@@ -12,8 +12,9 @@ import pytest
 
 from pollerd import event as events
 from pollerd.outputs.sqlite import SqliteOutput
+from pollerd.ports import Cursor
 from pollerd.store.store import Store
-from tests.integration.output_kit import commit, opened, running, until
+from tests.integration.output_kit import commit, opened, prune, running, until
 from tests.integration.webhook_kit import change, tell
 
 UPDATE = "UPDATE sms SET status = :status, final = :final WHERE id = :id"
@@ -134,3 +135,27 @@ async def test_a_batch_is_whole_or_not_at_all(store: Store, shop: sqlite3.Connec
         shop.execute("DELETE FROM log")
         await until(lambda: torn.health.seq == 3, "all")
     assert shop.execute("SELECT id FROM log ORDER BY id").fetchall() == [(1,), (2,), (3,)]
+
+
+async def test_events_deleted_before_they_were_written_are_named_once(
+    tmp_path: Path, shop: sqlite3.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often the next batch has to be tried."""
+    path = tmp_path / "p.db"
+    async with opened(path) as store:
+        await tell(store, *(change(n, "DELIVERED") for n in range(1, 11)))
+        await store.save_cursor(Cursor("sqlite", 2, ""))
+    prune(path, 6)
+    shop.execute("BEGIN EXCLUSIVE")
+    async with opened(path) as store, running(late := output(tmp_path / "shop.db"), store):
+        await until(lambda: "database is locked" in late.health.trouble, "trouble")
+        shop.execute("COMMIT")
+        await until(lambda: late.health.seq == 10, "the rest")
+    assert shop.execute("SELECT id FROM sms WHERE status IS NOT NULL ORDER BY id").fetchall() == [
+        (7,),
+        (8,),
+        (9,),
+        (10,),
+    ]
+    said = [r.getMessage() for r in caplog.records if "deleted by retention" in r.getMessage()]
+    assert said == ["output sqlite: events 3 to 6 were deleted by retention before they were handed over"]
