@@ -54,6 +54,8 @@ WRITING: Final = 2.5
 """Seconds that the last transactions get; what is not written is asked again after the next start."""
 OPENING: Final = 1.0
 """Seconds that outputs get to open their sockets before the daemon calls itself started."""
+PATIENCE: Final = 10.0
+"""Seconds that a command which does its work itself waits for a database that cannot be written now."""
 CREDENTIALS: Final = 2.0
 """Seconds between two looks whether a secret was replaced."""
 
@@ -301,19 +303,24 @@ async def _run(config: Config) -> None:
 
 
 async def settle_requests(config: Config) -> None:
-    """Do what commands asked for while no daemon runs. Raises DatabaseBusyError when one does."""
+    """Do what commands asked for while no daemon runs.
+
+    Raises DatabaseBusyError when one does, StoreError when the database cannot be written, now or at all.
+    """
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         stack.enter_context(Ownership.acquire(config.store.path))
         store = await Store.open(config.store.path, clock.now)
         stack.push_async_callback(store.close)
-        committer = Committer(store, clock)
+        committer = Committer(store, clock, patience=PATIENCE)
         known = await store.accounts()
         judge = Judge(make_policy(config, 0), make_settings(config), random.Random())
         held = {name: known[name].held_total if name in known else 0.0 for name in config.accounts}
         desks = {name: OfflineDesk(judge, clock, total) for name, total in held.items()}
-        committing = asyncio.create_task(committer.run())
         try:
-            await Intake(store, committer, desks, clock).settle_requests()
-        finally:
-            await _cancel(committing)
+            async with asyncio.TaskGroup() as group:
+                committing = group.create_task(committer.run())
+                await Intake(store, committer, desks, clock).settle_requests()
+                committing.cancel()
+        except BaseExceptionGroup as failed:
+            raise _first(failed) from failed

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from itertools import islice
@@ -46,7 +47,11 @@ class Sink(Protocol):
 class Committer:
     """Collects results and commits them in groups. One for each store."""
 
-    def __init__(self, store: Sink, clock: Clock, meter: CommitMeter | None = None) -> None:
+    def __init__(
+        self, store: Sink, clock: Clock, meter: CommitMeter | None = None, *, patience: float = math.inf
+    ) -> None:
+        """`patience`: seconds for which a database that cannot be written is tried again before `run` raises."""
+        self._patience = patience
         self._store = store
         self._clock = clock
         self._meter = meter or Unmetered()
@@ -194,12 +199,15 @@ class Committer:
 
     async def _insist(self, batch: Batch) -> None:
         tries = 0
+        until = self._clock.monotonic() + self._patience
         while True:
             began = self._clock.monotonic()
             try:
                 told = await self._store.commit(batch)
             except StoreUnavailableError as error:
                 tries += 1
+                if began >= until:
+                    raise
                 if isinstance(error, StoreBusyError) and tries < PATIENT:
                     await asyncio.sleep(0)
                     continue

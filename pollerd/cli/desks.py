@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, TypeVar
 
-from pollerd.errors import DatabaseBusyError, StoreForbiddenError, UnavailableError
+from pollerd.errors import DatabaseBusyError, StoreError, StoreForbiddenError, UnavailableError
 from pollerd.model import State
 from pollerd.ports import RequestKind
 from pollerd.status import words
@@ -143,17 +143,18 @@ class DatabaseDesk:
         deadline = time.monotonic() + PATIENCE
         while handover.waiting(asked):
             pid = owner_pid(path)
-            if pid is None:
-                self._settle_ourselves()
-            elif time.monotonic() >= deadline:
+            if pid is None and self._settle_ourselves():
+                continue
+            if time.monotonic() >= deadline:
+                who = f"process {pid}" if pid else "the process that has the database"
                 raise UnavailableError(
-                    f"the daemon (process {pid}) has not done it within {PATIENCE:.0f} s. The request stays in the "
-                    "database and is done when the daemon gets to it; look at: pollerd status",
+                    f"{who} has not done it within {PATIENCE:.0f} s. The request stays in the database and is done "
+                    "when the daemon gets to it; look at: pollerd status",
                 )
-            else:
-                time.sleep(_LOOK)
+            time.sleep(_LOOK)
 
-    def _settle_ourselves(self) -> None:
+    def _settle_ourselves(self) -> bool:
+        """Whether it could be tried here."""
         from pollerd.app import settle_requests
 
         # What matters is said by the command itself, in its own words.
@@ -162,7 +163,14 @@ class DatabaseDesk:
             asyncio.run(settle_requests(self._config))
         except DatabaseBusyError:
             # Somebody was faster: a daemon that has just started, or another command. It does our request as well.
-            return
+            return False
+        except StoreForbiddenError:
+            raise
+        except StoreError as error:
+            raise StoreError(
+                f"{error} The request stays in the database and is done when a daemon can do it."
+            ) from error
+        return True
 
 
 class SocketDesk:

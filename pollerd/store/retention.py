@@ -11,7 +11,7 @@ import logging
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
 
@@ -31,10 +31,8 @@ LATE: Final = 3600.0
 _NAMES: Final = {State.FINISHED: "finished", State.GAVE_UP: "gave_up"}
 
 
-class _Drop(Protocol):
-    """Deletes at most `size` rows; returns how many, and whether there may be more."""
-
-    def __call__(self, db: sqlite3.Connection, *, size: int) -> tuple[int, bool]: ...
+_Drop = Callable[[int], Awaitable[tuple[int, bool]]]
+"""Deletes at most so many rows; returns how many, and whether there may be more."""
 
 
 class Writer(Protocol):
@@ -44,8 +42,8 @@ class Writer(Protocol):
         """Run `change` in a transaction of its own."""
         ...
 
-    def forget(self, seq: int) -> None:
-        """Events up to `seq` are deleted, or about to be."""
+    async def prune(self, delete: Callable[[sqlite3.Connection], tuple[int, T]]) -> T:
+        """Run `delete` as well; it says up to which `seq` it deletes events."""
         ...
 
 
@@ -89,8 +87,9 @@ class Retention:
                 extra={"event": "output_forgotten", "output": place.name, "seq": place.seq},
             )
         await self._store.write(lambda db: db.execute(self._sql["drop_ages"]))
-        messages = await self._in_chunks(partial(self._drop_messages, before=before))
-        events = await self._in_chunks(partial(self._drop_events, before=before))
+        write, prune = self._store.write, self._store.prune
+        messages = await self._in_chunks(lambda size: write(partial(self._drop_messages, before=before, size=size)))
+        events = await self._in_chunks(lambda size: prune(partial(self._drop_events, before=before, size=size)))
         self._name_behind(await self._store.write(lambda db: self._late(db, now)))
         if messages or events:
             log.debug("deleted %d messages and %d events", messages, events, extra={"event": "pruned"})
@@ -101,7 +100,7 @@ class Retention:
         size, total, more = LEAST * 5, 0, True
         while more:
             began = time.monotonic()
-            count, more = await self._store.write(partial(drop, size=size))
+            count, more = await drop(size)
             total += count
             held = time.monotonic() - began
             size = min(CHUNK, 2 * size) if held < HOLD / 2 else max(LEAST, size // 2) if held > HOLD else size
@@ -119,17 +118,14 @@ class Retention:
             db.executemany(self._sql["uncount"], [(count, name) for name, count in gone.items()])
         return len(found), len(found) == size
 
-    def _drop_events(self, db: sqlite3.Connection, *, before: float, size: int) -> tuple[int, bool]:
+    def _drop_events(self, db: sqlite3.Connection, *, before: float, size: int) -> tuple[int, tuple[int, bool]]:
         told = min((place.seq for place in self._needed(db)), default=2**63 - 1)
         found = list(db.execute(self._sql["oldest_events"], (told, size)))
         # An event is older than those that follow it, whatever a clock that was wrong for a while wrote on it.
         old = next((n for n in range(len(found), 0, -1) if found[n - 1][1] < before), 0)
-        if old:
-            seq = int(found[old - 1][0])
-            # Said before it is true: a reader must never miss events without being told.
-            self._store.forget(seq)
-            db.execute(self._sql["drop_events"], (seq,))
-        return old, old == size
+        seq = int(found[old - 1][0]) if old else 0
+        db.execute(self._sql["drop_events"], (seq,))
+        return seq, (old, old == size)
 
     def _drop_outputs(self, db: sqlite3.Connection, before: float) -> list[Place]:
         gone = [p for p in self._places(db) if p.name not in self._outputs and p.updated_at < before]

@@ -63,6 +63,10 @@ class Store:
         self._newest = 0
         """The highest `seq` that an event has; below `_last` after numbers were lifted."""
         self._pruned = 0
+        self._prunings = 0
+        self._whole = asyncio.Event()
+        """Cleared while events are being deleted."""
+        self._whole.set()
         self._told = asyncio.Event()
         self._data_version = 0
         self._moves = 0
@@ -204,9 +208,23 @@ class Store:
             except sqlite3.Error as error:
                 raise translated(error, self.path) from error
 
-    def forget(self, seq: int) -> None:
-        """The events up to `seq` are deleted, or about to be."""
-        self._pruned = max(self._pruned, seq)
+    async def prune(self, delete: Callable[[sqlite3.Connection], tuple[int, T]]) -> T:
+        """Run `delete` as `write` does. It returns up to which `seq` it deletes events, and what this call returns.
+
+        No reader is given what follows the deleted events without being told that they are gone, nor told that they
+        are gone when the transaction fails.
+        """
+        return await self._shielded(self._prune(delete))
+
+    async def _prune(self, delete: Callable[[sqlite3.Connection], tuple[int, T]]) -> T:
+        self._prunings += 1
+        self._whole.clear()
+        try:
+            seq, result = await self._change(delete)
+            self._pruned = max(self._pruned, seq)
+        finally:
+            self._whole.set()
+        return result
 
     # -- reading
 
@@ -314,7 +332,11 @@ class Store:
             start = max(0, after + 1 - self._tail[0].seq)
             if self._tail[-1].seq - self._tail[0].seq == len(self._tail) - 1:
                 return [self._tail[i] for i in range(start, min(len(self._tail), start + limit))]
-        found = await self._fetch(self._reader, "events_after", (after, limit))
+        prunings = -1
+        while prunings != self._prunings:
+            await self._whole.wait()
+            prunings, after = self._prunings, max(after, self._pruned)
+            found = await self._fetch(self._reader, "events_after", (after, limit))
         return [Event(row[0], row[1], row[2], bytes(row[3])) for row in found]
 
     async def wait(self, after: int) -> None:

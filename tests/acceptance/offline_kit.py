@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 from tests.acceptance.cli_kit import Cli
 
@@ -16,3 +18,15 @@ def stored(cli: Cli, sql: str = "SELECT id FROM messages ORDER BY id") -> list[t
         return connection.execute(sql).fetchall()
     finally:
         connection.close()
+
+
+def damage(database: Path, index: str) -> None:
+    """Overwrite the root of an index: whatever touches it fails for good."""
+    with closing(sqlite3.connect(database)) as connection:
+        page, size = connection.execute(
+            "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name = ?", (index,)
+        ).fetchone()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with database.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -204,3 +206,45 @@ async def test_the_place_of_an_output_no_longer_configured_holds_back_nothing(
     assert await store.cursor("webhook") is None
     assert await store.cursor("file") is not None
     assert [record.__dict__["event"] for record in caplog.records] == ["output_forgotten"]
+
+
+async def test_events_count_as_deleted_only_once_they_are(store: Store) -> None:
+    """A reader must not be told of a gap that is none."""
+    await tell(store, 3, OLD)
+    await told(store, 3)
+    connection = sqlite3.connect(store.path)
+    connection.execute("CREATE TRIGGER no BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'no'); END")
+    with pytest.raises(StoreError):
+        await Retention(store, FILE, KEEP).run(NOW)
+    assert store.pruned == 0
+    assert [event.seq for event in await store.read(0, 10)] == [1, 2, 3]
+    connection.execute("DROP TRIGGER no")
+    connection.close()
+    assert await Retention(store, FILE, KEEP).run(NOW) == Pruned(0, 3)
+    assert store.pruned == 3
+
+
+async def test_a_read_beside_the_deletion_misses_nothing_in_silence(tmp_path: Path) -> None:
+    """What follows deleted events is given only once they are known to be gone."""
+    writing = await Store.open(tmp_path / "p.db", lambda: NOW)
+    await tell(writing, 4, OLD)
+    await writing.close()
+    # Opened anew: nothing is in memory, events are read from the disk.
+    store = await Store.open(tmp_path / "p.db", lambda: NOW)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def delete(db: sqlite3.Connection) -> tuple[int, None]:
+        begun.set()
+        go_on.wait()
+        db.execute("DELETE FROM events WHERE seq <= 2")
+        return 2, None
+
+    deleting = asyncio.create_task(store.prune(delete))
+    await asyncio.to_thread(begun.wait)
+    reading = asyncio.create_task(store.read(0, 10))
+    await asyncio.sleep(0)
+    go_on.set()
+    assert [event.seq for event in await reading] == [3, 4]
+    assert store.pruned == 2
+    await deleting
+    await store.close()

@@ -6,11 +6,13 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from pollerd.clock import SystemClock
 from pollerd.committer import Committer
 from pollerd.diff import Result
 from pollerd.errors import StoreUnavailableError
@@ -272,6 +274,18 @@ async def test_a_locked_database_holds_polling_back_and_loses_nothing(
     await committer.flush()
     assert [e.seq for e in await store.read(0, 10)] == [1]
     assert committer.trouble == ""
+
+
+async def test_a_command_waits_for_a_locked_database_only_so_long(store: Store) -> None:
+    """A daemon waits for ever; whoever sits before a screen wants to know."""
+    insert(store.path, 1)
+    await store._writer.execute("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as foreign:
+        foreign.execute("BEGIN IMMEDIATE")
+        impatient = Committer(store, SystemClock(), patience=0.0)
+        impatient.record(Result(row(1), was=State.NEW))
+        with pytest.raises(StoreUnavailableError, match="another program holds it"):
+            await impatient.run()
 
 
 async def test_nothing_is_committed_while_somebody_has_the_store_alone(store: Store, committer: Committer) -> None:
