@@ -13,6 +13,8 @@ import msgspec
 from pollerd.config.problem import MASK, ConfigError, Problem
 
 _LARGEST_SECRET_BYTES = 64 * 1024
+_SHORTEST_HS256_KEY = 32
+"""Bytes that a key for HS256 has at least, as many as its hash (RFC 7518, 3.2)."""
 _ASK_THE_DAEMON = "whether the gateway takes it: pollerd status, once the service runs"
 
 Fingerprint = tuple[int, ...]
@@ -97,6 +99,15 @@ class SecretKind(Enum):
             return "holds a space; give the token alone, without a word before it"
         return None
 
+    def weakness(self, text: str) -> str | None:
+        """What is unwise about the text as such a secret, without repeating any of it."""
+        if self is SecretKind.SIGNING and len(text.encode()) < _SHORTEST_HS256_KEY:
+            return (
+                f"is shorter than the {_SHORTEST_HS256_KEY} bytes that HS256 wants and could be guessed; "
+                "choose a longer one, here and at the receiver"
+            )
+        return None
+
 
 class Origin(msgspec.Struct, frozen=True):
     """Where the configuration asks for a secret: file and key path, for messages."""
@@ -113,6 +124,12 @@ class Origin(msgspec.Struct, frozen=True):
 
 class SecretSource(Protocol):
     """A place that a secret can be read from, again and again."""
+
+    @property
+    def kind(self) -> SecretKind: ...
+
+    @property
+    def origin(self) -> Origin: ...
 
     def read(self) -> Secret:
         """The secret as it is now. Raises :class:`ConfigError` when it cannot be had or cannot be right."""

@@ -25,6 +25,7 @@ from pollerd.config.loader import build
 from pollerd.config.place import Place
 from pollerd.config.reader import Report
 from pollerd.config.search import find
+from pollerd.config.values import weakness
 from pollerd.doctor.check import Check, failure, ok, warning
 from pollerd.doctor.unit import Unit
 
@@ -80,7 +81,7 @@ def _built(data: Mapping[str, object], place: Place, report: Report, unit: Unit 
     unseen: list[UnseenError] = []
     for source in config.secret_sources():
         try:
-            source.read()
+            report.warnings += weakness(source)
         except UnseenError as error:
             unseen.append(error)
         except ConfigError as error:

@@ -73,12 +73,12 @@ async def test_the_post_is_the_vendors_and_its_token_carries_the_body(store: Sto
             await until(lambda: len(receiver.got) == 2, "two posts")
     assert sorted(receiver.got, key=lambda body: int(body["id"])) == [
         {
-            "id": 5, "msisdn": 4587654321, "time": 1764000042, "status": "DELIVERED", "userref": "order-5",
-            "country_code": "DK", "country_prefix": 45,
+            "id": 5, "msisdn": 4587654321, "time": 1764000042, "status": "DELIVERED", "error": None, "code": None,
+            "userref": "order-5", "country_code": "DK", "country_prefix": 45,
         },
         {
             "id": 6, "msisdn": 4587654321, "time": 1764000042, "status": "UNDELIVERABLE", "error": "gone",
-            "code": "0x1010", "country_code": "DK", "country_prefix": 45,
+            "code": "0x1010", "userref": None, "country_code": "DK", "country_prefix": 45,
         },
     ]  # fmt: skip
     assert receiver.headers[0]["Content-Type"] == "application/json"

@@ -184,6 +184,14 @@ def test_token_files_that_cannot_be_right(
     assert HIDDEN not in told(caught)
 
 
+def test_a_short_signing_secret_is_warned_of_by_its_key_and_no_other_secret_is(read: Load) -> None:
+    tables = '[accounts.default]\ntoken = "t"\n[outputs.webhook]\nurl = "http://localhost:1/"\nsecret = "{}"\n'
+    routes = '[[outputs.webhook.routes]]\naccount = "default"\nurl = "http://localhost:2/"\nsecret = "short"'
+    (warning,) = read(tables.format("x" * 32) + routes, secrets=True).warnings
+    assert warning.startswith("outputs.webhook.routes[0].secret: the secret is shorter than the 32 bytes")
+    assert len(read(tables.format("x" * 31) + routes, secrets=True).warnings) == 2
+
+
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n", "  \n", "\n\n"])
 def test_what_an_editor_leaves_at_the_end_of_a_token_is_harmless(read: Load, tmp_path: Path, ending: str) -> None:
     (tmp_path / "t").write_bytes(f"{HIDDEN}{ending}".encode())

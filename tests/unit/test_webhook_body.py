@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import logging
 import warnings
 
 import jwt
+import msgspec
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from pollerd import event as events
 from pollerd.config import WebhookOutput, WebhookRoute
@@ -22,14 +27,43 @@ STATUS = events.Status(
     error=None, code=None, userref="order-17", country_code="DK", country_prefix=45, mcc="238", mnc="1",
     observed_at=events.instant(0.0), polls=4,
 )  # fmt: skip
+SOURCE = InlineSecret(Secret("a secret of more than thirty-two characters"), SecretKind.SIGNING, Origin("f", "k"))
 
 
 def test_a_status_is_posted_as_the_vendor_does_it() -> None:
     body = json.loads(posted(1, events.MESSAGE_STATUS, events.encode(STATUS)))
     assert body == {
-        "id": 2**62, "msisdn": 4587654321, "time": 1764000042, "status": "DELIVERED", "userref": "order-17",
-        "country_code": "DK", "country_prefix": 45,
+        "id": 2**62, "msisdn": 4587654321, "time": 1764000042, "status": "DELIVERED", "error": None, "code": None,
+        "userref": "order-17", "country_code": "DK", "country_prefix": 45,
     }  # fmt: skip
+
+
+def test_what_the_vendors_tokens_always_have_is_null_when_nothing_is_known() -> None:
+    unknown = msgspec.structs.replace(STATUS, userref=None, country_code=None, country_prefix=None)
+    assert json.loads(posted(1, events.MESSAGE_STATUS, events.encode(unknown))) == {
+        "id": 2**62, "msisdn": 4587654321, "time": 1764000042, "status": "DELIVERED", "error": None, "code": None,
+        "userref": None,
+    }  # fmt: skip
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.booleans())
+@example("gro\u00df", True)
+@example("what? >~\x7f \U0001f4e8 \u2028", False)
+def test_the_payload_is_ascii_and_decodes_with_the_plain_alphabet(text: str, vendor: bool) -> None:
+    """In each of the three alignments. The value is the same one."""
+    for shift in ("", "x", "xx"):
+        reference = shift + text
+        told = (
+            msgspec.structs.replace(STATUS, userref=reference)
+            if vendor
+            else events.Recovered(account="a", reason="r", detail=reference, until=None, observed_at="")
+        )
+        body = posted(1, events.event_type(told), events.encode(told))
+        token = Signer(SOURCE, "http://a/").headers(body)[HEADER]
+        payload = token.split(".")[1]
+        assert base64.b64decode(payload + "=" * (-len(payload) % 4), validate=True) == body
+        assert body.isascii()
+        assert json.loads(body)["userref" if vendor else "detail"] == reference
 
 
 def test_any_other_event_is_posted_as_the_log_has_it() -> None:
@@ -62,7 +96,7 @@ def test_the_route_of_an_event(sentence: str, userref: str | None, account: str,
 
 
 @pytest.mark.parametrize("text", ["x", "a secret of more than thirty-two characters"])
-def test_the_tokens_payload_is_the_body_and_no_secret_is_warned_of(text: str) -> None:
+def test_the_tokens_payload_is_the_body_and_no_post_is_warned_of(text: str) -> None:
     source = InlineSecret(Secret(text), SecretKind.SIGNING, Origin("f", "k"))
     body = posted(1, events.MESSAGE_STATUS, events.encode(STATUS))
     with warnings.catch_warnings():
@@ -74,6 +108,18 @@ def test_the_tokens_payload_is_the_body_and_no_secret_is_warned_of(text: str) ->
         assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT"}
         with pytest.raises(jwt.InvalidSignatureError):
             jwt.decode(token, f"{text}!", algorithms=["HS256"])
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"), [("x" * 31, True), ("x" * 32, False), ("\u00e9" * 16, False), ("\u00e9" * 15, True)]
+)
+def test_a_short_secret_is_warned_of_where_it_is_read(
+    text: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    Signer(InlineSecret(Secret(text), SecretKind.SIGNING, Origin("f", "k")), "http://a/").headers(b"{}")
+    assert [text in record.getMessage() for record in caplog.records] == [False] * warned
+    assert ["shorter than the 32 bytes" in record.getMessage() for record in caplog.records] == [True] * warned
 
 
 def test_a_secret_that_pyjwt_refuses_is_named_by_its_webhook() -> None:

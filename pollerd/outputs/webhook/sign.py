@@ -10,6 +10,7 @@ from jwt import InvalidKeyError, PyJWS
 from jwt.algorithms import HMACAlgorithm
 
 from pollerd.config import ConfigError, SecretSource
+from pollerd.config.secret import SecretKind
 from pollerd.errors import OutputError
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ HEADER: Final = "X-Gwapi-Signature"
 
 
 class _AnyLength(HMACAlgorithm):
-    """HS256 as the vendor has it: the secret's length is the receiver's choice, and no cause for a warning a post."""
+    """HS256 as the vendor has it: a short secret is warned of where it is read, not with every post."""
 
     def check_key_length(self, key: bytes) -> str | None:
         """Nothing to say about any length."""
@@ -81,4 +82,6 @@ class Signer:
             self._jws.encode(b"{}", secret, algorithm="HS256")
         except InvalidKeyError as error:
             raise OutputError(f"webhook {self._url}: the secret cannot sign ({error}); choose another one") from error
+        if (weakness := SecretKind.SIGNING.weakness(secret)) is not None:
+            logger.warning("webhook %s: the secret %s", self._url, weakness, extra={"event": "webhook_secret_weak"})
         return secret
