@@ -70,13 +70,16 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 
 class NotFound(msgspec.Struct, frozen=True):
-    """404: the message does not exist, or has not reached the gateway's datastore yet."""
+    """The vendor's own 404 (or an empty list): the message does not exist, or has not reached its datastore yet."""
 
     detail: str = ""
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """An answer that concerns this message alone (400, 422, an undecodable body); counts against the message."""
+    """An answer that may concern this message alone; counts against it.
+
+    The vendor's own 400, 410 or 422, or a body that cannot be understood.
+    """
 
     detail: str
     kind: str

@@ -1,8 +1,8 @@
 """What an answer means: status, headers and body to an outcome. No I/O, no clock.
 
-Who answered matters as much as what: the vendor writes JSON (or nothing), so a web page comes from something in
-between (a captive portal, a proxy, a load balancer) and says nothing about a message. That holds for 404 as well:
-taking a balancer's page for the vendor's word would end messages that exist.
+Who answered matters as much as what. The vendor refuses in a form of its own (see `Refusal.ours`); any other refusal
+comes from something in between (a captive portal, a proxy without a backend, a load balancer) and says nothing about a
+message, however often it comes: taking it for the vendor's word would end messages that exist.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from pollerd.retryafter import parse_retry_after
 _WHO: Final = frozenset({0x0210, 0x0211, 0x0212, 0x0223, 0x0224, 0x0225, 0x0226, 0x0227, 0x0228, 0x0229})
 _NOT_ALLOWED: Final = frozenset({0x0213, 0x022A})
 _BETWEEN: Final = frozenset({408, 421, 425, 426, 451})
-"""4xx that concern the connection or what lies between, never a message."""
+"""4xx that concern the connection or what lies between, whoever writes them."""
+_ABOUT_A_MESSAGE: Final = frozenset({400, 404, 410, 422})
+"""The only statuses that can concern one message, where the vendor itself writes them."""
 
 
 def read_message(body: bytes, headers: Mapping[str, str], message_id: int) -> Outcome:
@@ -103,9 +105,9 @@ def _refused(refusal: Refusal) -> NotFound | Rejected | Trouble:
         return Trouble(HoldReason.UNREACHABLE, "proxy_auth", f"{detail}: check the user and password in proxy")
     if status in _BETWEEN:
         return Trouble(HoldReason.UNREACHABLE, kind, detail)
-    if refusal.page:
-        return Trouble(HoldReason.UNREACHABLE, f"html_{status}", detail)
-    if status == 404:
-        return NotFound(detail)
-    # Only the vendor's own word is surely about the message.
-    return Rejected(detail, kind, decoded=refusal.ours)
+    if not refusal.ours:
+        foreign = f"{detail}, not written by the gateway: a proxy or load balancer answers for it"
+        return Trouble(HoldReason.UNREACHABLE, f"{'html' if refusal.page else 'foreign'}_{status}", foreign)
+    if status not in _ABOUT_A_MESSAGE:
+        return Trouble(HoldReason.SERVER_ERRORS, kind, detail)
+    return NotFound(detail) if status == 404 else Rejected(detail, kind)

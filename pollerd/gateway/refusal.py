@@ -18,6 +18,7 @@ _PAGE_STARTS: Final = ("<!doctype html", "<html", "<head", "<body", "<script")
 
 
 class _WireError(msgspec.Struct):
+    incident_uuid: Any = None
     code: Any = None
     message: Any = None
     variables: Any = None
@@ -27,7 +28,10 @@ _decoder: Final = msgspec.json.Decoder(_WireError)
 
 
 class Refusal(msgspec.Struct):
-    """`text` and `detail` are masked. `ours`: the body is the vendor's JSON, `code` its error code if any."""
+    """`text` and `detail` are masked. `ours`: the body is in the vendor's form, `code` its error code if any.
+
+    The vendor's form is a JSON object with an `incident_uuid` or an error code. Proxies and balancers write JSON too.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -47,12 +51,12 @@ class Refusal(msgspec.Struct):
         hidden = b'"recipients"' in plain
         text = "(not shown: it holds a message)" if hidden else redact(plain.decode("utf-8", "replace"))
         error = _decoded(plain)
-        if error is not None and hidden:
-            # In a message, `message` is its text.
-            return cls(status, headers, text, True, _number(error.code), "")
         if error is None:
             return cls(status, headers, text, False, None, "")
-        return cls(status, headers, text, True, _number(error.code), redact(_filled(error)))
+        code = _number(error.code)
+        ours = code is not None or (isinstance(error.incident_uuid, str) and bool(error.incident_uuid))
+        # In a message, `message` is its text.
+        return cls(status, headers, text, ours, code, "" if hidden else redact(_filled(error)))
 
     @property
     def page(self) -> bool:

@@ -31,6 +31,7 @@ class ConnectionGate:
         self._by_address: Counter[str] = Counter()
         self._transports: set[asyncio.Transport] = set()
         self.connections = 0
+        self.opened = 0
         self._drained = asyncio.Event()
         self._drained.set()
         self._closing = False
@@ -46,6 +47,7 @@ class ConnectionGate:
     def admit(self, transport: asyncio.Transport, address: str) -> int:
         """Register a new connection; its kind."""
         self._transports.add(transport)
+        self.opened += 1
         self._drained.clear()
         if self._closing:
             transport.abort()
@@ -111,13 +113,15 @@ class _NoAccessLog(AbstractAccessLogger):
 class CountedConnection(RequestHandler):
     """aiohttp's protocol for one connection, which reports to the gate."""
 
-    __slots__ = ("_address", "_counted", "_gate", "_kind", "_opened_at", "_patience")
+    __slots__ = ("_address", "_counted", "_gate", "_kind", "_opened_at", "_patience", "number")
 
     def __init__(self, server: Server, gate: ConnectionGate, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(server, loop=loop, access_log_class=_NoAccessLog, keepalive_timeout=75.0, lingering_time=0.0)
         self._gate = gate
         self._address = ""
         self._kind = _NEW
+        self.number = 0
+        """Connections are numbered as they are opened, from 1."""
         self._opened_at = 0.0
         self._patience: asyncio.TimerHandle | None = None
         self._counted: asyncio.Transport | None = None
@@ -131,6 +135,7 @@ class CountedConnection(RequestHandler):
         self._address = str(stream.get_extra_info("peername")[0])
         self._opened_at = loop.time()
         self._kind = self._gate.admit(stream, self._address)
+        self.number = self._gate.opened
         if self._kind == _SURPLUS:
             self._patience = loop.call_later(_PATIENCE, self._gate.turn_away, stream)
 

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from pollerd.simulator.clock import SimClock
 from pollerd.simulator.faults import Fault, retry_after_header
-from pollerd.simulator.wire import error_body
+from pollerd.simulator.wire import encode, error_body
 
 JSON_HEADERS: Final = {"Content-Type": "application/json"}
 _HTML_HEADERS: Final = {"Content-Type": "text/html; charset=utf-8"}
@@ -117,16 +117,28 @@ class FaultPlayer:
             phrase = HTTPStatus(status).phrase
         except ValueError:
             phrase = "Unknown trouble"
-        if status in _FROM_A_PROXY:
-            body, headers = f"<html><body><h1>{status} {phrase}</h1></body></html>".encode(), dict(_HTML_HEADERS)
-        else:
-            code, text, variables = _CODED.get(status, (None, phrase, ()))
-            body, headers = error_body(code, text, *variables, serial=self._played), dict(JSON_HEADERS)
+        body, headers = self._error_body(
+            fault.form or ("html" if status in _FROM_A_PROXY else "vendor"), status, phrase
+        )
         if status == 407:
             headers["Proxy-Authenticate"] = 'Basic realm="proxy"'
         if fault.retry_after is not None:
             headers["Retry-After"] = retry_after_header(fault.retry_after, self._clock.now())
         return web.Response(status=status, body=body, headers=headers)
+
+    def _error_body(self, form: str, status: int, phrase: str) -> tuple[bytes, dict[str, str]]:
+        match form:
+            case "html":
+                return f"<html><body><h1>{status} {phrase}</h1></body></html>".encode(), dict(_HTML_HEADERS)
+            case "text":
+                return f"{status} {phrase.lower()}\n".encode(), {"Content-Type": "text/plain; charset=utf-8"}
+            case "empty":
+                return b"", {}
+            case "json":
+                return encode({"message": phrase, "status": status}), dict(JSON_HEADERS)
+            case _:
+                code, text, variables = _CODED.get(status, (None, phrase, ()))
+                return error_body(code, text, *variables, serial=self._played), dict(JSON_HEADERS)
 
     async def _drip(self, request: web.BaseRequest, body: bytes, interval: float) -> web.StreamResponse:
         response = web.StreamResponse(headers=JSON_HEADERS)

@@ -9,6 +9,9 @@ A fault is written `KIND[:PROBABILITY][:KEY=VALUE]...`:
     reset:next=3                      the next three requests
     401:from=2:until=5                between 2 s and 5 s after the faults were set
     422:ids=17+18:on=read             two messages, only when read
+    404:form=text                     an error answer that a proxy wrote: text, empty, html, json
+    404:0.5:by=connection             every request of half of the connections
+    404:0.5:by=60                     every request in half of each minute
     outage:operator=238/01:until=60   a network whose deliveries stand still
 """
 
@@ -44,6 +47,9 @@ KINDS: dict[str, str] = {
 }
 """Every kind beside the plain HTTP statuses 400 to 599, and what it does."""
 
+FORMS = ("vendor", "text", "empty", "html", "json")
+"""How the body of an error answer can look; only the first is the gateway's own."""
+
 _STATUS = re.compile(r"[45]\d\d")
 _FIELD = re.compile(r":(?=[a-z_]+=)")
 
@@ -53,7 +59,9 @@ class Fault:
     """One kind of trouble and the requests it concerns; see the module's text for how it is written.
 
     `since` and `until` count real seconds from the moment the faults are set. `times` bounds how often it
-    strikes. `seconds`, `size`, `to` and `retry_after` mean what the kind makes of them.
+    strikes. `seconds`, `size`, `to` and `retry_after` mean what the kind makes of them. `form` is an error answer's
+    body, None: as usual for its status. `by` is what `probability` is a share of: of requests, of connections, or of
+    each period of so many seconds.
     """
 
     kind: str
@@ -68,6 +76,8 @@ class Fault:
     size: int | None = None
     to: str | None = None
     operator: tuple[int, int] | None = None
+    form: str | None = None
+    by: Literal["request", "connection"] | float = "request"
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS and not _STATUS.fullmatch(self.kind):
@@ -77,6 +87,10 @@ class Fault:
             raise ValueError(f"fault {self.kind}: probability {self.probability!r} is not between 0 and 1")
         if self.kind == "outage" and self.operator is None:
             raise ValueError("fault outage: say which network, such as outage:operator=238/01")
+        if self.form is not None and (self.form not in FORMS or self.status is None):
+            raise ValueError(f"fault {self.kind}: form={self.form!r}; a status takes one of {', '.join(FORMS)}")
+        if isinstance(self.by, float) and not 0 < self.by < math.inf:
+            raise ValueError(f"fault {self.kind}: by={self.by!r}; use request, connection or seconds above 0")
 
     @property
     def status(self) -> int | None:
@@ -114,7 +128,7 @@ _ACTIONS: dict[str, Action | Literal["any"]] = {
     "balance": "balance",
     "any": "any",
 }
-_KEYS = ("on", "ids", "from", "until", "next", "retry_after", "seconds", "size", "to", "operator")
+_KEYS = ("on", "ids", "from", "until", "next", "retry_after", "seconds", "size", "to", "operator", "form", "by")
 
 
 def _build(kind: str, share: str, values: dict[str, str]) -> Fault:
@@ -138,7 +152,17 @@ def _build(kind: str, share: str, values: dict[str, str]) -> Fault:
         size=int(values["size"]) if "size" in values else None,
         to=values.get("to"),
         operator=network_code(values["operator"]) if "operator" in values else None,
+        form=values.get("form"),
+        by=_by(values.get("by", "request")),
     )
+
+
+def _by(text: str) -> Literal["request", "connection"] | float:
+    match text:
+        case "request" | "connection":
+            return text
+        case _:
+            return float(text)
 
 
 def retry_after_header(text: str, now: float) -> str:
@@ -178,19 +202,26 @@ class FaultBoard:
         self._armed = tuple(_Armed(f) for f in parsed)
         self._outages.replace_running(now, list(_outages_of(parsed, now)))
 
-    def draw(self, action: Action, message_id: int | None) -> Fault | None:
-        """The fault this request meets, or None. Uses up one of its `times`."""
+    def draw(self, action: Action, message_id: int | None, connection: int = 0) -> Fault | None:
+        """The fault this request on the `connection`-th connection meets, or None. Uses up one of its `times`."""
         if not self._armed:
             return None
         elapsed = self._clock.now() - self._set_at
         for armed in self._armed:
             if armed.left <= 0 or not armed.fault.concerns(action, message_id, elapsed):
                 continue
-            self._draws += 1
-            if uniforms(self._seed, "fault", self._draws)[0] < armed.fault.probability:
+            if self._chance(armed.fault, connection, elapsed) < armed.fault.probability:
                 armed.left -= 1
                 return armed.fault
         return None
+
+    def _chance(self, fault: Fault, connection: int, elapsed: float) -> float:
+        if isinstance(fault.by, float):
+            return elapsed % fault.by / fault.by
+        if fault.by == "connection":
+            return uniforms(self._seed, "connection", connection)[0]
+        self._draws += 1
+        return uniforms(self._seed, "fault", self._draws)[0]
 
 
 def _outages_of(faults: Iterable[Fault], now: float) -> Iterable[Outage]:

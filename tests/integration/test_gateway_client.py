@@ -102,8 +102,9 @@ async def test_balance() -> None:
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (response(b"", "404 Not Found"), "http_404"),
-        (response(b"", "400 Bad"), "http_400"),
+        (response(b"", "404 Not Found"), "foreign_404"),
+        (response(b'{"incident_uuid": "x"}', "404 Not Found"), "http_404"),
+        (response(b'{"incident_uuid": "x"}', "400 Bad"), "http_400"),
         (response(b"[]"), "undecodable"),
         (response(b"", "401 Who"), "http_401"),
         (response(b"", "200 OK", length=MAX_WIRE_BYTES + 1), "too_large"),
@@ -386,12 +387,24 @@ async def test_no_answer_with_a_message_in_it_is_ever_logged(caplog: pytest.LogC
     assert "wrong_message" in caplog.text
 
 
-async def test_a_404_is_daily_life(caplog: pytest.LogCaptureFixture) -> None:
-    answer = response(b'{"message": "Not found"}', "404 Not Found", "Content-Type: application/json")
+async def test_a_404_of_the_vendor_is_daily_life(caplog: pytest.LogCaptureFixture) -> None:
+    body = b'{"incident_uuid": "x", "message": "Not found"}'
+    answer = response(body, "404 Not Found", "Content-Type: application/json")
     with caplog.at_level(logging.DEBUG):
         async with raw_server(answer) as server, client(server.url()) as gateway:
             assert isinstance(await gateway.read(ID), NotFound)
     assert [record.levelno for record in caplog.records if record.name == "pollerd.gateway"] == [logging.DEBUG]
+
+
+async def test_a_404_of_somebody_else_is_a_warning_with_its_body(caplog: pytest.LogCaptureFixture) -> None:
+    answer = response(b"404 page not found", "404 Not Found", "Content-Type: text/plain")
+    with caplog.at_level(logging.DEBUG):
+        async with raw_server(answer) as server, client(server.url()) as gateway:
+            outcome = await gateway.read(ID)
+    assert isinstance(outcome, Trouble)
+    (record,) = [record for record in caplog.records if record.name == "pollerd.gateway"]
+    assert record.levelno == logging.WARNING
+    assert "404 page not found" in record.getMessage()
 
 
 def test_a_client_can_be_made_before_there_is_a_loop() -> None:

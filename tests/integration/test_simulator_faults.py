@@ -81,6 +81,43 @@ async def test_an_error_of_a_proxy_is_html(status: int) -> None:
         assert ("Proxy-Authenticate" in headers) == (status == 407)
 
 
+@pytest.mark.parametrize(
+    ("form", "kind", "begins"),
+    [
+        ("vendor", "application/json", b'{"'),
+        ("text", "text/plain", b"404 not found"),
+        ("empty", "", b""),
+        ("html", "text/html", b"<html>"),
+        ("json", "application/json", b'{"message"'),
+    ],
+)
+async def test_who_wrote_an_error_shows_in_its_body(form: str, kind: str, begins: bytes) -> None:
+    async with gateway(f"404:form={form}") as simulator:
+        answered, headers, body = await fetch(simulator)
+        assert answered == 404
+        assert headers.get("Content-Type", "").startswith(kind)
+        assert body.startswith(begins)
+        assert (b"incident_uuid" in body) == (form == "vendor")
+
+
+async def test_a_share_of_connections_and_of_time() -> None:
+    async with gateway("500:0.5:by=connection") as simulator:
+        met = []
+        async with aiohttp.ClientSession() as kept:
+            for _ in range(5):
+                async with kept.get(f"{simulator.url}/rest/me", headers=TOKEN) as response:
+                    met.append(response.status)
+        assert len(set(met)) == 1, "one connection, one fate"
+        others = {(await fetch(simulator))[0] for _ in range(20)}
+        assert others == {200, 500}
+        simulator.faults.set("500:0.5:by=0.2")
+        changes, before = 0, (await fetch(simulator))[0]
+        while changes < 4:
+            now = (await fetch(simulator))[0]
+            changes += now != before
+            before = now
+
+
 @pytest.mark.parametrize("value", ["5", "-5", "99999999999", "soon", "1.5"])
 @pytest.mark.parametrize("status", [429, 503])
 async def test_retry_after_is_sent_as_written(status: int, value: str) -> None:

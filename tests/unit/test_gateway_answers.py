@@ -50,14 +50,43 @@ def api(code: str | None = None, message: str = "no", *variables: str) -> bytes:
     ("why", "status", "body", "headers", "expected"),
     named(
         ("the vendor's 404", 404, api("0x0300"), JSON, (NotFound, None, None)),
-        ("an empty 404", 404, b"", {}, (NotFound, None, None)),
-        ("a text 404", 404, b"Not Found", {}, (NotFound, None, None)),
+        ("the vendor's 404 without a code", 404, api(), JSON, (NotFound, None, None)),
+        ("the vendor's 404 with a code alone", 404, b'{"code": "0x0300"}', JSON, (NotFound, None, None)),
+        ("an empty 404", 404, b"", {}, (Trouble, HoldReason.UNREACHABLE, "foreign_404")),
+        ("a text 404", 404, b"404 page not found", {}, (Trouble, HoldReason.UNREACHABLE, "foreign_404")),
+        ("a 404 cut short", 404, api()[:-9], JSON, (Trouble, HoldReason.UNREACHABLE, "foreign_404")),
+        ("a 404 in a list", 404, b"[]", JSON, (Trouble, HoldReason.UNREACHABLE, "foreign_404")),
+        (
+            "a 404 of a proxy that writes JSON",
+            404,
+            b'{"message": "no Route matched", "code": null}',
+            JSON,
+            (Trouble, HoldReason.UNREACHABLE, "foreign_404"),
+        ),
+        (
+            "a 404 with another kind of code",
+            404,
+            b'{"code": "NOT_FOUND"}',
+            JSON,
+            (Trouble, HoldReason.UNREACHABLE, "foreign_404"),
+        ),
         ("a balancer's page", 404, b"<html>nope", HTML, (Trouble, HoldReason.UNREACHABLE, "html_404")),
         ("JSON that lies about its type", 404, api(), HTML, (NotFound, None, None)),
         ("a bad argument", 400, api(), JSON, (Rejected, None, "http_400")),
         ("a bad body", 422, api(), JSON, (Rejected, None, "http_422")),
-        ("gone", 410, b"", {}, (Rejected, None, "http_410")),
-        ("an odd refusal", 418, b"tea", {}, (Rejected, None, "http_418")),
+        ("gone, by the vendor", 410, api(), JSON, (Rejected, None, "http_410")),
+        ("gone, by somebody else", 410, b"", {}, (Trouble, HoldReason.UNREACHABLE, "foreign_410")),
+        ("a text 400", 400, b"Bad Request", {}, (Trouble, HoldReason.UNREACHABLE, "foreign_400")),
+        (
+            "a JSON 422 of somebody else",
+            422,
+            b'{"detail": "no"}',
+            JSON,
+            (Trouble, HoldReason.UNREACHABLE, "foreign_422"),
+        ),
+        ("an odd refusal", 418, b"tea", {}, (Trouble, HoldReason.UNREACHABLE, "foreign_418")),
+        ("an odd refusal by the vendor", 405, api(), JSON, (Trouble, HoldReason.SERVER_ERRORS, "http_405")),
+        ("too many, by the vendor", 431, api("0x0300"), JSON, (Trouble, HoldReason.SERVER_ERRORS, "http_431")),
         ("a balancer's 400", 400, b"<html>bad", HTML, (Trouble, HoldReason.UNREACHABLE, "html_400")),
         ("wrong credentials", 401, api(), JSON, (Trouble, HoldReason.UNAUTHORIZED, "http_401")),
         ("no credentials, in HTML", 401, b"<html>", HTML, (Trouble, HoldReason.UNAUTHORIZED, "http_401")),
@@ -90,7 +119,7 @@ def test_statuses(
     assert getattr(outcome, "reason", None) is expected[1]
     assert getattr(outcome, "kind", None) == expected[2]
     if isinstance(outcome, Rejected):
-        assert outcome.decoded is body.startswith(b"{"), "only the vendor's own word is surely about the message"
+        assert outcome.decoded
 
 
 def test_a_redirect_names_the_host_and_nothing_else() -> None:

@@ -32,6 +32,9 @@ def board() -> FaultBoard:
         ("redirect:1:to=http://127.0.0.1:80/", Fault(kind="redirect", to="http://127.0.0.1:80/")),
         ("gzip_bomb:size=1000", Fault(kind="gzip_bomb", size=1000)),
         ("outage:operator=238/01:until=60", Fault(kind="outage", operator=(238, 1), until=60.0)),
+        ("404:form=text", Fault(kind="404", form="text")),
+        ("404:0.5:by=connection", Fault(kind="404", probability=0.5, by="connection")),
+        ("404:0.5:by=60", Fault(kind="404", probability=0.5, by=60.0)),
     ],
 )
 def test_a_fault_is_read_from_its_text(text: str, fault: Fault) -> None:
@@ -49,6 +52,11 @@ def test_a_fault_is_read_from_its_text(text: str, fault: Fault) -> None:
         ("500:colour=red", "unknown key 'colour'"),
         ("500:on=sundays", "use read, send"),
         ("500:ids=a+b", "invalid literal"),
+        ("404:form=poem", "vendor, text, empty"),
+        ("reset:form=text", "a status takes"),
+        ("404:by=moon", "could not convert"),
+        ("404:by=0", "seconds above 0"),
+        ("404:by=nan", "seconds above 0"),
         ("outage", "which network"),
         ("outage:operator=DK", "MCC/MNC"),
     ],
