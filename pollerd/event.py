@@ -146,6 +146,35 @@ def event_type(body: Body) -> str:
     return tag
 
 
+class _About(msgspec.Struct, frozen=True):
+    id: int | None = None
+    msisdn: int | None = None
+    account: str = ""
+
+
+_about = msgspec.json.Decoder(_About)
+
+
+def subject(kind: str, body: bytes, *, each_recipient: bool = True) -> str | None:
+    """What an event of type `kind` with the JSON `body` is news of: a later one with the same subject supersedes it.
+
+    The state of a recipient (not `each_recipient`: of the message), the end of a message, the hold of an account, its
+    credit. None: the event stands for itself.
+    """
+    match kind:
+        case "message.status":
+            about = _about.decode(body)
+            return f"status {about.id} {about.msisdn}" if each_recipient else f"status {about.id}"
+        case "message.completed" | "message.gave_up" | "message.overdue":
+            return f"end {_about.decode(body).id}"
+        case "account.held" | "account.recovered":
+            return f"hold {_about.decode(body).account}"
+        case "account.credit_low" | "account.credit_ok":
+            return f"credit {_about.decode(body).account}"
+        case _:
+            return None
+
+
 def instant(when: float) -> str:
     """An instant as RFC 3339 in UTC with milliseconds, as `observed_at` and `until` carry it."""
     # Not strftime(), which takes ten times as long.

@@ -216,6 +216,8 @@ class DeliveryChange(msgspec.Struct, frozen=True):
     """Events that need not be kept any more."""
     freed: Sequence[int] = ()
     """Messages whose next kept event may be posted now."""
+    taken: Sequence[Delivery] = ()
+    """Events that were delivered: what is kept of earlier ones with the same subject is superseded."""
     at: float = 0.0
 
 
@@ -241,8 +243,10 @@ class DeliveryBook(Protocol):
         """When the next waiting event of a lane is to be posted."""
         ...
 
-    async def save(self, change: DeliveryChange) -> None:
-        """Commit a change. Raises StoreUnavailableError when it may work later."""
+    async def save(self, change: DeliveryChange) -> Sequence[Delivery]:
+        """Commit a change; the events that are superseded by it, and kept no longer. Raises StoreUnavailableError when
+        it may work later.
+        """
         ...
 
     async def undelivered(self, after: int, limit: int) -> list[Delivery]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from pollerd import event
 from pollerd.ports import Delivery, DeliveryChange
 from pollerd.store.statements import statements
 from pollerd.store.undelivered import delivery_from_row
@@ -50,24 +51,32 @@ class Deliveries:
         """Waiting and parked events with `seq > after`, ascending."""
         return [delivery_from_row(row) for row in await self._store.query(self._sql["undelivered"], (after, limit))]
 
-    async def save(self, change: DeliveryChange) -> None:
-        """Commit a change, whole or not at all."""
-        work: list[tuple[str, Sequence[Sequence[Any]]]] = [
-            ("keep", [_row(delivery, change.at) for delivery in change.kept]),
-            ("drop", [(seq,) for seq in change.gone]),
-            ("free", [(change.at, message) for message in change.freed]),
-        ]
-        if change.cursor is not None:
-            cursor = change.cursor
-            work.append(("drop_done", [(cursor.seq,)]))
-            work.append(("save_cursor", [(cursor.name, cursor.seq, cursor.detail, change.at)]))
+    async def save(self, change: DeliveryChange) -> list[Delivery]:
+        """Commit a change, whole or not at all; what is superseded by it."""
+        cursor = change.cursor
 
-        def write(db: sqlite3.Connection) -> None:
-            for name, rows in work:
-                if rows:
-                    db.executemany(self._sql[name], rows)
+        def write(db: sqlite3.Connection) -> list[Delivery]:
+            db.executemany(self._sql["keep"], [_row(delivery, change.at) for delivery in change.kept])
+            db.executemany(self._sql["drop"], [(seq,) for seq in change.gone])
+            superseded = [gone for taken in change.taken for gone in self._supersede(db, taken)]
+            # One that was taken up again meanwhile had others behind it.
+            free = dict.fromkeys([*change.freed, *(delivery.message_id for delivery in superseded)])
+            db.executemany(self._sql["free"], [(change.at, message) for message in free])
+            if cursor is not None:
+                db.execute(self._sql["drop_done"], (cursor.seq,))
+                db.execute(self._sql["save_cursor"], (cursor.name, cursor.seq, cursor.detail, change.at))
+            return superseded
 
-        await self._store.write(write)
+        return await self._store.write(write)
+
+    def _supersede(self, db: sqlite3.Connection, taken: Delivery) -> list[Delivery]:
+        """Delete what is kept of events before `taken` that were about the same."""
+        earlier = [delivery_from_row(row) for row in db.execute(self._sql["earlier"], (taken.message_id, taken.seq))]
+        if not earlier or (subject := event.subject(taken.type, taken.body)) is None:
+            return []
+        gone = [delivery for delivery in earlier if event.subject(delivery.type, delivery.body) == subject]
+        db.executemany(self._sql["drop"], [(delivery.seq,) for delivery in gone])
+        return gone
 
     async def relabel(self, lanes: Sequence[tuple[int, str]]) -> None:
         """Give events (by `seq`) another lane."""

@@ -8,6 +8,13 @@ DELETE FROM deliveries WHERE seq = ?;
 -- name: drop_done
 DELETE FROM deliveries WHERE state = 2 AND seq <= ?;
 
+-- name: earlier
+SELECT seq, type, message_id, body, lane, state, attempts, next_at, error FROM deliveries
+WHERE state = 0 AND message_id = ?1 AND seq < ?2
+UNION ALL
+SELECT seq, type, message_id, body, lane, state, attempts, next_at, error FROM deliveries
+WHERE state = 1 AND message_id = ?1 AND seq < ?2;
+
 -- name: free
 UPDATE deliveries SET next_at = ?1
 WHERE seq = (SELECT min(seq) FROM deliveries WHERE state = 0 AND message_id = ?2) AND next_at IS NULL;

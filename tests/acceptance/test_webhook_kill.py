@@ -186,3 +186,22 @@ async def test_what_nobody_took_is_listed_and_posted_again_on_demand(tmp_path: P
         assert await deployment.stop() == 0
         code, out, _ = await deployment.command("retry", "--webhook")
         assert (code, out) == (0, "No event was given up by the webhook.\n")
+
+
+async def test_a_parked_state_that_a_later_one_overtook_is_never_posted_again(tmp_path: Path) -> None:
+    receiver = Receiver(answer=lambda body: 500 if body["status"] == "ENROUTE" else 200)
+    async with (
+        Simulator(SimulatorConfig(speed=10, population=LIVELY)) as simulator,
+        receiving(receiver),
+        Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK, more=webhook(receiver, ["50ms"])) as deployment,
+    ):
+        await deployment.start()
+        message = simulator.truth.add(steps=[Step(0, "ENROUTE"), Step(30, "DELIVERED")])
+        deployment.insert([message])
+        await until(lambda: [body["status"] for body in receiver.got] == ["DELIVERED"], "the final state is taken")
+        await until(lambda: not waiting(deployment), "the other one is dropped")
+        assert (await deployment.command("events", "--undelivered", "--json"))[:2] == (0, "")
+        code, out, _ = await deployment.command("retry", "--webhook", "--json")
+        assert (code, json.loads(out)) == (0, {"taken_up": 0})
+        assert await deployment.stop() == 0
+    assert [body["status"] for body in receiver.tries] == ["ENROUTE", "ENROUTE", "DELIVERED"]

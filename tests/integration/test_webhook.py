@@ -22,6 +22,7 @@ from pollerd.config import WebhookRoute
 from pollerd.config.secret import FileSecret, Origin, SecretKind
 from pollerd.outputs.webhook import WebhookOutput
 from pollerd.ports import DeliveryState
+from pollerd.store import schema
 from pollerd.store.deliveries import Deliveries
 from pollerd.store.store import Store
 from pollerd.store.undelivered import count_undelivered, read_undelivered, retry_parked
@@ -217,6 +218,28 @@ async def test_all_arrives_in_order_through_failures_and_restarts(store: Store, 
         async with running(webhook(store, settings), store):
             await asyncio.wait_for(delivered(store), 60)
     assert orders(receiver.got) == {message: list(STATES) for message in range(1, 101)}
+
+
+def test_what_older_versions_parked_and_later_states_overtook_is_dropped_by_the_migration(tmp_path: Path) -> None:
+    """1 is old, 2 is of another recipient, 3's successor waits itself, 4's is not posted yet."""
+    path = tmp_path / "p.db"
+    schema.prepare(path).close()
+    with sqlite3.connect(path) as database:
+        told = [change(1, "ENROUTE"), change(1, "ENROUTE", msisdn=2), change(2, "ENROUTE"), change(3, "ENROUTE"),
+                change(1, "DELIVERED"), change(2, "DELIVERED"), change(3, "DELIVERED")]  # fmt: skip
+        for seq, body in enumerate(told, 1):
+            row = (seq, events.MESSAGE_STATUS, body.id, events.encode(body))
+            database.execute("INSERT INTO events (seq, type, message_id, at, body) VALUES (?, ?, ?, 1.0, ?)", row)
+            if seq in (1, 2, 3, 4, 6):
+                database.execute(
+                    "INSERT INTO deliveries VALUES (?, ?, ?, ?, 'default', ?, 7, NULL, 'x', 1.0)", (*row, int(seq < 5))
+                )
+        database.execute("INSERT INTO outputs VALUES ('webhook', 6, '', 1.0)")
+        database.execute("DROP INDEX deliveries_parked_message")
+        (step,) = [step for step in schema.migrations() if step.path.name.endswith("_superseded.sql")]
+        database.executescript(step.path.read_text())
+        assert [d.seq for d in read_undelivered(database, 0, 10)] == [2, 3, 4, 6]
+    database.close()
 
 
 async def test_a_dead_receiver_is_not_hammered_and_gets_all_when_it_is_back(

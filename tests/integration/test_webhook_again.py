@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from pollerd import event as events
 from pollerd.clock import SystemClock
 from pollerd.config import WebhookOutput as Settings
 from pollerd.config import WebhookRoute
@@ -27,31 +29,66 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
         yield store
 
 
-async def test_what_is_taken_up_again_while_a_later_one_is_posted_goes_before_all_that_is_not_out_yet(
-    store: Store,
+async def parked(store: Store, seqs: list[int]) -> None:
+    """Wait until these events are parked."""
+    while [d.seq for d in await Deliveries(store).undelivered(0, 10) if d.state is DeliveryState.PARKED] != seqs:
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("second_taken", "tries"), [(False, "1 1 2 1 2 3"), (True, "1 1 2 3")])
+async def test_what_is_taken_up_again_while_a_later_one_is_posted(
+    store: Store, caplog: pytest.LogCaptureFixture, second_taken: bool, tries: str
 ) -> None:
-    """1 is parked, 2 is with the receiver, 3 is behind it: after `retry --webhook` it is 1, then 2 again, then 3."""
-    parked, gate = asyncio.Event(), asyncio.Event()
-    receiver = Receiver(answer=lambda body: 500 if body["status"] == "ONE" and not parked.is_set() else 200)
+    """1 is parked, 2 is with the receiver, 3 is behind it when `retry --webhook` comes. Where 2 is refused, 1 goes
+    before all that is not out yet; where it is taken, 1 is old and never posted again.
+    """
+    caplog.set_level(logging.INFO)
+    gate = asyncio.Event()
+    refused = {"1", "2"} if not second_taken else {"1"}
+    receiver = Receiver(answer=lambda body: 500 if body["status"] in refused else 200)
     async with receiving(receiver):
-        output = webhook(store, Settings(receiver.url, retry_after=()))
+        output = webhook(store, Settings(receiver.url, retry_after=(0.05,)))
         await start(store, output)
-        await tell(store, change(1, "ONE"))
+        await tell(store, change(1, "1"))
         async with running(output, store):
-            while not any(d.state is DeliveryState.PARKED for d in await Deliveries(store).undelivered(0, 1)):
-                await asyncio.sleep(0.01)
-            parked.set()
+            await parked(store, [1])
             receiver.gate = gate
-            await tell(store, change(1, "TWO"), change(1, "THREE"))
+            await tell(store, change(1, "2"), change(1, "3"))
             await until(lambda: receiver.busy == 1, "the second is with the receiver")
             assert await asyncio.to_thread(retry_parked, store.path) == 1
             # That the third is in the book shows that the output has looked since.
-            looks = Deliveries(store)
-            while not [d for d in await looks.undelivered(0, 10) if d.seq == 3]:
+            while not [d for d in await Deliveries(store).undelivered(0, 10) if d.seq == 3]:
                 await asyncio.sleep(0.01)
+            refused.clear()
             gate.set()
             await asyncio.wait_for(delivered(store), 30)
-    assert [body["status"] for body in receiver.tries] == ["ONE", "TWO", "ONE", "THREE"]
+    assert [body["status"] for body in receiver.tries] == tries.split()
+    said = [record.getMessage() for record in caplog.records if "superseded" in record.getMessage()]
+    assert said == ["output webhook: superseded by a later state and dropped: event 1 (message 1, 1)"] * second_taken
+
+
+async def test_a_parked_event_is_superseded_by_a_later_one_about_the_same_and_by_nothing_else(store: Store) -> None:
+    """Of the same recipient, or the same account: what is left can be posted without telling anything old."""
+    refuse = True
+    receiver = Receiver(answer=lambda _: 500 if refuse else 200)
+    held = events.Held(account="default", reason="throttled", detail="", until=None, observed_at=events.instant(1.0))
+    over = events.Recovered(account="default", reason="throttled", detail="", until=None, observed_at=held.observed_at)
+    async with receiving(receiver):
+        output = webhook(store, Settings(receiver.url, retry_after=(), all_events=True))
+        await start(store, output)
+        await tell(store, change(1, "ENROUTE"), change(1, "ENROUTE", msisdn=2), change(2, "ENROUTE"), held)
+        async with running(output, store):
+            await parked(store, [1, 2, 3, 4])
+            refuse = False
+            await tell(store, change(1, "DELIVERED"), over)
+            await until(lambda: len(receiver.got) == 2, "the later ones")
+            await parked(store, [2, 3])
+            assert await asyncio.to_thread(retry_parked, store.path) == 2
+            await asyncio.wait_for(delivered(store), 30)
+    assert [(b["id"], b["msisdn"], b["status"]) for b in receiver.got[2:]] == [
+        (1, 2, "ENROUTE"),
+        (2, 4587654321, "ENROUTE"),
+    ]
 
 
 async def test_a_failed_later_event_waits_for_the_one_that_was_taken_up_again(store: Store) -> None:

@@ -178,6 +178,7 @@ class Desk:
             kept=[*self._kept.values(), *marks],
             gone=[job.delivery.seq for job in self._taken if job.stored and job.delivery.seq <= self.place],
             freed=self._freed,
+            taken=[job.delivery for job in self._taken],
             at=now,
         )
         self._kept, self._taken, self._freed = {}, [], []

@@ -16,6 +16,7 @@ from typing import Any, Final
 from pollerd import failpoints
 from pollerd.config import WebhookOutput as Settings
 from pollerd.errors import StoreError, StoreUnavailableError
+from pollerd.outputs.undelivered import tell_superseded
 from pollerd.outputs.webhook.body import Routes, lanes
 from pollerd.outputs.webhook.desk import ACCOUNTS, Desk
 from pollerd.outputs.webhook.lane import PARALLEL, ROOM, Job, Lane
@@ -212,7 +213,7 @@ class _Run:
         failpoints.hit("webhook.before_save")
         while True:
             try:
-                await self._book.save(change)
+                superseded = await self._book.save(change)
             except StoreUnavailableError as error:
                 # Beginning anew would post again what was taken; nothing further is posted meanwhile.
                 self._trouble = str(error)
@@ -221,6 +222,7 @@ class _Run:
                 break
         self._unsaved = None
         self._trouble = ""
+        tell_superseded("webhook", superseded)
         failpoints.hit("webhook.after_save")
         self.desk.saved(self._lanes)
 
