@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, sqrt
 from random import Random
 
 import msgspec
 from msgspec.structs import replace
 
-from pollerd.backoff import budget, dates, explain, guards, plan
+from pollerd.backoff import budget, dates, explain, guards, plan, rails
 from pollerd.backoff.learned import Learned, LearnedState, Operator, key_of
 from pollerd.backoff.outage import Outages
 from pollerd.backoff.protocol import Decision, Key, KeyInfo, Metrics, Plan, Settings
@@ -56,6 +56,8 @@ class _Snapshot(msgspec.Struct, array_like=True):
     price: float
     first: float
     ended: list[tuple[msgspec.Raw, float, float]]
+    arrivals: list[float] = []
+    arrived_at: float | None = None
 
 
 class Adaptive:
@@ -72,29 +74,35 @@ class Adaptive:
     def _fresh(self) -> None:
         self._learned = Learned(self._settings)
         self._outages = Outages()
-        self._price = 1.0
-        self._start_price = 0.0
-        self._start_steps = START_STEPS
         self._planned_at = -1e18
-        fixed = self._settings.first_poll_after
-        self._first = budget.FIRST_START if fixed is None else fixed
+        self._begin()
         self._steered_at = -1e18
         self._astray = True
         self._quota = 0
         self._groups: dict[int, float] = {}
         self._woken_at = -1e18
         self._dated_keys: set[Key] = set()
+        self._arrivals = budget.Arrivals()
+        self._judged: tuple[float, float] | None = None
         self._messages = 0.0
         self._looks = 0.0
         self._predicted = 0.0
         self._group_firsts: dict[int, float] = {}
         self._least = min(budget.FIRST_LEAST, self._settings.min_interval)
 
+    def _begin(self) -> None:
+        """Seek the price and the first look from the start."""
+        self._price = 1.0
+        self._start_price = 0.0
+        self._start_steps = START_STEPS
+        fixed = self._settings.first_poll_after
+        self._first = budget.FIRST_START if fixed is None else fixed
+
     # ------------------------------------------------------------------ decisions
 
     def first(self, now: float, *, k: int = 1) -> Decision:
         """See `Policy.first`. The learned age of the first look, over the root of the recipients."""
-        self._count(k)
+        self._count(now, k)
         self._upkeep(now, self._learned.world)
         fixed = guards.first_fixed(self._settings)
         if fixed is not None:
@@ -121,13 +129,16 @@ class Adaptive:
             # As many as must have been sent together for k of them to be left by now.
             octave = budget.octave_of(k / max(table.alive(age), 1e-3))
             table = self._group(operator, octave, now)
-        due = table.next_age(age)
+        rail = operator.rail if table.k == 1 else None
+        due = table.next_age(age) if rail is None else age + rails.gap_at(settings, rail, age)
         if moved or validity is not None or due >= table.grid.begins:
             dated = dates.deciding(settings, table, now - submit, None if moved else due, validity, rng=self._rng)
             if dated is not None:
                 return dated
-        delay = guards.bounded(settings, due - age, age, self._first, guards.reach(age, table.limits[0], table.k))
-        cut_short = moved or validity is not None or due > age + delay
+        delay = due - age
+        if rail is None:
+            delay = guards.bounded(settings, delay, age, self._first, guards.reach(age, table.limits[0], table.k))
+        cut_short = moved or validity is not None or due > age + delay or rail is not None
         if age > PROBING and self._outages.down(key):
             # The young ones probe, and recovery wakes the old: until then they can wait.
             delay = min(max(2 * delay, age * STALLED_SHARE), guards.longest(settings, age, self._first))
@@ -207,6 +218,13 @@ class Adaptive:
             return
         elif terminal:
             age = None if event_age is None else min(max(event_age, a0), a1)
+            # The recipients of one message, learned one after another, share their fate and count once.
+            if (now, submit) != self._judged:
+                self._judged = (now, submit)
+                if (operator := self._learned.known(key)).unplanned():
+                    self._build(operator, now)
+                if self._learned.judge(now, key, (a0, a1), age, submit):
+                    self._begin()
             self._learned.changed(key, a0, a1, age)
         else:
             self._learned.pending(key, a0, a1)
@@ -240,7 +258,8 @@ class Adaptive:
 
     # ------------------------------------------------------------------ upkeep
 
-    def _count(self, k: int) -> None:
+    def _count(self, now: float, k: int) -> None:
+        self._arrivals.add(now)
         self._messages = self._messages * COUNT_FADE + 1.0
         self._looks = self._looks * COUNT_FADE + 1.0
         octave = budget.octave_of(k)
@@ -266,6 +285,26 @@ class Adaptive:
     def _build(self, operator: Operator, now: float) -> None:
         self._learned.build(operator, now, self._price, self._first)
         self._planned_at = now
+        if not self._start_steps:
+            self._rail(operator)
+
+    def _rail(self, operator: Operator) -> None:
+        """Hold the new plan against exponential backoff; the world's also decides about the first look."""
+        settings, table = self._settings, self._learned.table(operator)
+        shared = operator is not self._learned.world or settings.first_poll_after is not None
+
+        def better() -> rails.Growth | None:
+            found, operator.rail_step = rails.better(settings, table, self._first, operator.rail_step, shared=shared)
+            return found
+
+        operator.rail = better()
+        if operator.rail is None or shared:
+            return
+        # Often it is only the first look that has not followed yet.
+        self._first = budget.best_first(settings, [(1.0, table)], self._first, inf)
+        operator.rail = better()
+        if operator.rail is not None:
+            self._first = min(operator.rail.first, budget.FIRST_MOST)
 
     def _group(self, operator: Operator, octave: int, now: float) -> plan.Table:
         """The plan for some 2 ** `octave` recipients; a stale one, or the world's, while another was just made."""
@@ -316,14 +355,15 @@ class Adaptive:
             before = self._first if octave == 0 else self._group_firsts.get(octave, self._first)
             first = budget.best_first(self._settings, mixture, before, reach)
             if octave == 0:
-                self._first = first
+                if self._learned.world.rail is None:
+                    self._first = first
             else:
                 self._group_firsts[octave] = first
             self._predicted += share * budget.expected_polls(mixture, first, self._price)
             forced += share * budget.forced_polls(self._settings, mixture[-1][1], first)
         self._groups = {o: c * GROUPS_FADE for o, c in self._groups.items() if c > GROUPS_LEAST * whole}
         # What `max_interval` forces no price can save: to make up for it would take all looks from the young.
-        wanted = self._settings.polls_per_message
+        wanted = budget.wanted_polls(self._settings, self._arrivals.rate(now))
         target = max(wanted, forced + min(budget.LEAST_LEFT, wanted))
         self._price = budget.steered(self._price, self._predicted, target, stride)
         self._astray = young or abs(self._predicted / target - 1.0) > ASTRAY
@@ -353,7 +393,9 @@ class Adaptive:
         """See `Policy.snapshot`."""
         encode = msgspec.msgpack.encode
         ended = [(msgspec.Raw(encode(key)), began, origin) for key, began, origin in self._outages.dump()]
-        return encode(_Snapshot(SNAPSHOT_VERSION, self._learned.dump(), self._price, self._first, ended))
+        arrivals = self._arrivals
+        known = (self._learned.dump(), self._price, self._first, ended, arrivals.counts, arrivals.stamp)
+        return encode(_Snapshot(SNAPSHOT_VERSION, *known))
 
     def restore(self, data: bytes) -> None:
         """See `Policy.restore`."""
@@ -364,6 +406,7 @@ class Adaptive:
                 return
             self._learned.load(state.learned)
             self._outages.load([(key_of(raw), began, origin) for raw, began, origin in state.ended])
+            self._arrivals.load(state.arrivals, state.arrived_at)
         except (msgspec.MsgspecError, ValueError, TypeError):
             self._fresh()
             return
@@ -383,7 +426,18 @@ class Adaptive:
         octave = budget.octave_of(k)
         table, _ = self._learned.group(operator, octave, self._price, hold=False)
         first = self._group_firsts.get(octave, self._first / sqrt(2**octave))
-        return explain.explained(self._settings, key, operator, table, first)
+        wanted = budget.wanted_polls(self._settings, self._arrivals.latest())
+        return explain.explained(self._settings, key, operator, table, first, wanted)
+
+    def forget(self, key: Key | None) -> bool:
+        """See `Policy.forget`. With all networks the budget's price and the first look start anew too."""
+        if key is not None:
+            return self._learned.forget(key)
+        known = self._learned.world.history.total > 0.0
+        arrivals = self._arrivals
+        self._fresh()
+        self._arrivals = arrivals
+        return known
 
     def keys(self) -> list[KeyInfo]:
         """See `Policy.keys`."""

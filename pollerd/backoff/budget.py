@@ -5,9 +5,9 @@ The first look comes before the operator is known, so its age is chosen over the
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from math import log2, sqrt
+from math import exp, inf, log2, sqrt
 
 from pollerd.backoff import guards
 from pollerd.backoff.plan import Table, base_ages
@@ -20,7 +20,9 @@ STEP = 1.5
 
 FIRST_START = 3.0
 FIRST_LEAST = 1.0
-FIRST_MOST = 1800.0
+FIRST_MOST = 60.0 / (1.0 + guards.JITTER)
+"""Seconds, jitter left out: whatever was learned, a fresh message is first polled within a minute."""
+
 FIRST_REACH = 3.0
 FIRST_REACH_LATER = 1.35
 
@@ -28,6 +30,12 @@ LEAST_LEFT = 1.5
 """Looks a message that are left to choose, whatever `max_interval` forces."""
 
 OCTAVES = 14
+
+IDLE_MOST = 30.0
+"""Polls a message at most where the gateway is idle: more tell nothing that a phone's owner would notice."""
+
+RATES = (600.0, 86400.0)
+"""Seconds over which arriving messages are counted: a burst is noticed within minutes, a quiet day as a whole."""
 
 Mixture = Sequence[tuple[float, Table]]
 """Share of the messages, and plan, of each operator."""
@@ -60,7 +68,7 @@ def best_first(settings: Settings, mixture: Mixture, now_first: float, reach: fl
     lo = max(now_first / reach, least)
     hi = min(now_first * reach, FIRST_MOST, settings.max_interval)
     ages = base_ages()
-    start, end = bisect_left(ages, lo), bisect_left(ages, hi) + 1
+    start, end = bisect_left(ages, lo), bisect_right(ages, hi)
     candidates = ages[start:end]
     if not candidates:
         return max(now_first, least)
@@ -75,6 +83,55 @@ def steered(price: float, polls: float, target: float, stride: float = STEP) -> 
     """The next price, one step of at most a factor `stride` towards the one at which `polls` would be `target`."""
     factor = (polls / target) * (polls / target)
     return min(max(price * min(max(factor, 1 / stride), stride), PRICE_LOW), PRICE_HIGH)
+
+
+class Arrivals:
+    """How many messages come a second: the highest of the rates over `RATES`."""
+
+    __slots__ = ("counts", "stamp")
+
+    def __init__(self) -> None:
+        self.counts = [0.0] * len(RATES)
+        self.stamp: float | None = None
+
+    def add(self, now: float) -> None:
+        """One message came."""
+        self._fade(now)
+        self.counts = [count + 1.0 for count in self.counts]
+
+    def rate(self, now: float) -> float:
+        """Messages a second at `now`."""
+        self._fade(now)
+        return self.latest()
+
+    def load(self, counts: Sequence[float], stamp: float | None) -> None:
+        """Go on from a snapshot's counts. Raises ValueError when they make no sense; an older snapshot has none."""
+        if not counts:
+            return
+        if len(counts) != len(RATES) or not all(0.0 <= count < inf for count in counts):
+            raise ValueError("arrivals are one number, not negative, for each span")
+        self.counts, self.stamp = list(counts), stamp
+
+    def latest(self) -> float:
+        """Messages a second when last counted."""
+        return max(count / span for count, span in zip(self.counts, RATES, strict=True))
+
+    def _fade(self, now: float) -> None:
+        # A clock that is set back counts on from there.
+        passed = 0.0 if self.stamp is None else max(now - self.stamp, 0.0)
+        self.counts = [count * exp(-passed / span) for count, span in zip(self.counts, RATES, strict=True)]
+        self.stamp = now
+
+
+def wanted_polls(settings: Settings, rate: float) -> float:
+    """The budget of a message: `polls_per_message`, or what an idle gateway allows where that is more.
+
+    `rate` is how many messages come a second. Messages that come seldom share `idle_polls_per_second`.
+    """
+    if settings.idle_polls_per_second <= 0.0:
+        return settings.polls_per_message
+    allowed = settings.idle_polls_per_second / max(rate, 1e-9)
+    return max(settings.polls_per_message, min(allowed, IDLE_MOST))
 
 
 def octave_of(k: float) -> int:

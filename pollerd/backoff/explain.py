@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
-from pollerd.backoff import guards, hazard
+from pollerd.backoff import hazard
 from pollerd.backoff.learned import Operator
-from pollerd.backoff.plan import NEVER, Table, weight, window_at
+from pollerd.backoff.plan import NEVER, Table, next_age, weight
 from pollerd.backoff.protocol import Key, Plan, PlanRow, Settings
+from pollerd.backoff.rails import gap_at
 
 ROWS = 20_000
 """Looks that are laid open at most: more than four days of one every 20 seconds."""
@@ -15,8 +16,9 @@ ROWS = 20_000
 LEAST = 1e-6
 
 
-def explained(settings: Settings, key: Key, operator: Operator, table: Table, first: float) -> Plan:
-    """The looks at a fresh message, without jitter, the first at age `first`."""
+def explained(settings: Settings, key: Key, operator: Operator, table: Table, first: float, budget: float) -> Plan:
+    """The looks at a fresh message, without jitter, the first at age `first`, for a `budget` of polls a message."""
+    rail = operator.rail if table.k == 1 else None
     age, k = first, table.k
     previous = 0.0
     rows: list[PlanRow] = []
@@ -32,18 +34,13 @@ def explained(settings: Settings, key: Key, operator: Operator, table: Table, fi
         rows.append(PlanRow(age, age - previous, after, operator.hazards[b], hazard.PRIOR[b], polls, mean))
         if after < LEAST:
             break
-        previous, age = age, _next(settings, table, age, first)
+        previous = age
+        age = next_age(settings, table, age, first) if rail is None else age + gap_at(settings, rail, age)
     windows = tuple((w.lo, w.hi) for w in table.grid.windows if w.seen)
     events = operator.history.total
     curve = tuple(zip(table.grid.ages, table.survival, strict=True))
-    return Plan(key, "adaptive", tuple(rows), polls, waited, weighed, events, table.price, windows, curve)
-
-
-def _next(settings: Settings, table: Table, age: float, first: float) -> float:
-    due = table.next_age(age)
-    if window_at(table.grid.windows, due):
-        return due
-    return age + guards.bounded(settings, due - age, age, first, guards.reach(age, table.limits[0], table.k))
+    figures = (polls, waited, weighed, events, table.price)
+    return Plan(key, "adaptive", tuple(rows), *figures, windows, curve, budget, rail is not None)
 
 
 def _staleness(table: Table, previous: float, age: float) -> float:

@@ -103,6 +103,10 @@ class Exponential:
     def restore(self, data: bytes) -> None:
         """There is nothing to take up."""
 
+    def forget(self, key: Key | None) -> bool:
+        """There is nothing to forget."""
+        return False
+
     def explain(self, key: Key = None, *, k: int = 1) -> Plan:
         """The looks without jitter, up to the age at which polling is given up."""
         end = min(self._settings.give_up_after, PLAN_END)

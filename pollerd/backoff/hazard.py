@@ -104,11 +104,21 @@ class History:
 
     def decay(self, seconds: float) -> None:
         """Let what was learned fade by `seconds` of the half-life of a week."""
-        f = exp(-log(2) * seconds / HALF_LIFE)
+        self.scale(exp(-log(2) * seconds / HALF_LIFE))
+
+    def scale(self, f: float) -> None:
+        """Let what was learned count `f` times as much."""
         self.events = [x * f for x in self.events]
         self.partial = [x * f for x in self.partial]
         self.runs = [x * f for x in self.runs]
         self.total *= f
+
+    def remove(self, part: History) -> None:
+        """Take out what `part` had added, as far as it is still there."""
+        exposure = [max(mine - theirs, 0.0) for mine, theirs in zip(self.exposure(), part.exposure(), strict=True)]
+        self.events = [max(mine - theirs, 0.0) for mine, theirs in zip(self.events, part.events, strict=True)]
+        self.partial, self.runs = exposure, [0.0] * (BINS + 1)
+        self.total = sum(self.events)
 
     def dump(self) -> tuple[list[float], list[float]]:
         """Events and exposure, for a snapshot."""

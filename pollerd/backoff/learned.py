@@ -7,7 +7,8 @@ from math import log
 
 import msgspec
 
-from pollerd.backoff import expiry, hazard, plan
+from pollerd.backoff import contradiction, expiry, hazard, plan, rails
+from pollerd.backoff.contradiction import Contradiction
 from pollerd.backoff.expiry import Expiries
 from pollerd.backoff.hazard import History
 from pollerd.backoff.plan import Table
@@ -51,13 +52,17 @@ class Operator:
         "built_at",
         "built_events",
         "built_expiry",
+        "contradiction",
         "edges",
         "expiries",
         "faded_at",
         "groups",
         "hazards",
         "history",
+        "mistrusted_at",
         "quota",
+        "rail",
+        "rail_step",
         "seen",
         "table",
     )
@@ -69,6 +74,10 @@ class Operator:
         self.hazards: list[float] = []
         self.edges: list[float] = []
         self.table: Table | None = None
+        self.rail: rails.Growth | None = None
+        self.rail_step = 0.0
+        self.contradiction = Contradiction()
+        self.mistrusted_at = -1e18
         self.groups: dict[int, Group] = {}
         self.built_at = -1e18
         self.built_events = 0.0
@@ -108,6 +117,44 @@ class Operator:
         if self.young():
             return max(REBUILD_FIRST, REBUILD_YOUNG * self.seen / YOUNG_EVENTS)
         return REBUILD_AFTER
+
+    def unplanned(self) -> bool:
+        """Is enough known for a plan, and none was made because no message was pending at a poll?"""
+        return self.table is None and self.history.total >= contradiction.SURE
+
+    def sure(self) -> bool:
+        """Is there a plan, made from so much that it can be contradicted?"""
+        return self.table is not None and self.built_events >= contradiction.SURE
+
+    def contradicted(self, now: float, ages: tuple[float, float], event_age: float | None, submit: float) -> bool:
+        """A message sent at `submit` ended between two ages, at `event_age` if that is known: are too many like it?"""
+        table = self.table
+        # Of those sent before the last contradiction only the late ones still end.
+        if table is None or submit < self.mistrusted_at <= now:
+            return False
+        soon, late = a0, a1 = ages
+        if event_age is not None:
+            soon = max(event_age - contradiction.RESOLUTION, a0)
+            late = max(min(event_age + contradiction.RESOLUTION, a1), soon)
+        return self.contradiction.ended(table.alive(soon), table.alive(late))
+
+    def mistrust(self, now: float) -> None:
+        """What was learned is contradicted: let it count for little."""
+        self.mistrusted_at = now
+        self.history.scale(min(contradiction.LEFT / max(self.history.total, 1.0), 1.0))
+        self.renewed()
+
+    def renewed(self) -> None:
+        """The history is another one now: the next decision makes a new plan."""
+        self.seen = self.history.total
+        self.contradiction.clear()
+        self.groups.clear()
+        self.stale()
+
+    def stale(self) -> None:
+        """The plan at hand does not know: the next decision makes a new one."""
+        self.built_at = -1e18
+        self.quota = 0
 
     def fade(self, now: float) -> None:
         """Let the history lose weight with the time passed."""
@@ -161,6 +208,21 @@ class Learned:
         if a1 > a0:
             hazard.expose_all([operator.history for operator in self._both(key)], a0, a1)
 
+    def judge(self, now: float, key: Key, ages: tuple[float, float], event_age: float | None, submit: float) -> bool:
+        """Hold the end of a message sent at `submit` against its operator's plan before it is learned; see `changed`.
+
+        True when so little is left of what was learned over all operators that price and first look start anew.
+        """
+        operator, world = self._both(key)
+        if not (operator.sure() and operator.contradicted(now, ages, event_age, submit)):
+            return False
+        world.history.remove(operator.history)
+        world.renewed()
+        operator.mistrust(now)
+        # Until there is a new plan, that of the world is the better guide.
+        operator.table = None
+        return world.young()
+
     def changed(self, key: Key, a0: float, a1: float, event_age: float | None) -> None:
         """A final state came between `a0` and `a1`, at `event_age` if the gateway told it."""
         both = self._both(key)
@@ -186,9 +248,7 @@ class Learned:
             operator.expiries.add(*expiry_age)
         if not both[0].expiries.news():
             return False
-        # The plan at hand does not know: the next decision makes a new one.
-        both[0].built_at = -1e18
-        both[0].quota = 0
+        both[0].stale()
         return True
 
     def table(self, operator: Operator) -> Table:
@@ -239,6 +299,15 @@ class Learned:
         table = plan.solve_group(self._settings, base, price, 2**octave)
         operator.groups[octave] = Group(table, base, self._quota(operator))
         return table, True
+
+    def forget(self, key: Key) -> bool:
+        """Know nothing of `key` any more, nor all operators together by it; False where nothing was known."""
+        operator = self.operators.pop(key, None)
+        if operator is None:
+            return False
+        self.world.history.remove(operator.history)
+        self.world.renewed()
+        return True
 
     def dump(self) -> LearnedState:
         """For a snapshot. Keys that have no plain form are left out; they are learned anew."""

@@ -256,6 +256,17 @@ def _solved(settings: Settings, grid_: Grid, swm: Curves, price: float, *, limit
     return Table(grid_, price, k, limits, *columns)
 
 
+def next_age(settings: Settings, table: Table, age: float, first: float) -> float:
+    """The age of the look that is really made after one at `age`: what `table` says, within the guards; no jitter.
+
+    `first` is the wait before the first look.
+    """
+    due = table.next_age(age)
+    if due >= table.grid.begins and window_at(table.grid.windows, due):
+        return due
+    return age + guards.bounded(settings, due - age, age, first, guards.reach(age, table.limits[0], table.k))
+
+
 def envelope(
     ages: Sequence[float],
     swm: tuple[Sequence[float], Sequence[float], Sequence[float]],

@@ -25,9 +25,10 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """Bounds that hold whatever the policy. Seconds, except `factor` and `polls_per_message`.
+    """Bounds that hold whatever the policy. Seconds, except `factor`, `polls_per_message` and the polls a second.
 
-    `first_poll_after` None leaves the first look to the policy; a value, zero included, is kept exactly.
+    `first_poll_after` None leaves the first look to the policy; a value, zero included, is kept exactly. Where few
+    messages come, they may share `idle_polls_per_second` instead of keeping to `polls_per_message` (0: never).
     """
 
     min_interval: float = 2.0
@@ -37,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True):
     polls_per_message: float = 5.0
     not_found_grace: float = 900.0
     give_up_after: float = 259200.0
+    idle_polls_per_second: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.min_interval <= self.max_interval:
@@ -70,6 +72,8 @@ class Plan(msgspec.Struct, frozen=True):
 
     `delay` is the expected mean seconds from change to look, `weighted_delay` the same weighted by age. `events` is the
     (decayed) number of final states it was learned from. `expiry` holds (from, to) ages at which messages expire.
+    `budget` is the polls a message that are aimed at now; `railed`: what was learned was no better than exponential
+    backoff, which is used instead.
     """
 
     key: Key
@@ -83,6 +87,9 @@ class Plan(msgspec.Struct, frozen=True):
     expiry: tuple[tuple[float, float], ...]
     curve: tuple[tuple[float, float], ...] = ()
     """(age, share of messages still pending) from the age 0 on; empty where the policy knows none."""
+
+    budget: float | None = None
+    railed: bool = False
 
 
 class KeyInfo(msgspec.Struct, frozen=True):
@@ -182,6 +189,10 @@ class Policy(Protocol):
 
     def restore(self, data: bytes) -> None:
         """Take up a `snapshot`. Empty, foreign or damaged data is no error: the policy starts afresh."""
+        ...
+
+    def forget(self, key: Key | None) -> bool:
+        """Forget what was learned about `key`, or about all (None); False where nothing was known."""
         ...
 
     def explain(self, key: Key = None, *, k: int = 1) -> Plan:

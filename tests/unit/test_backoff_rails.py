@@ -1,0 +1,239 @@
+"""Whatever the learner was shown: a fresh message is polled soon, and no plan is worse than exponential backoff."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from statistics import median
+
+import pytest
+from msgspec import structs
+
+from pollerd.backoff import Adaptive, Settings, rails
+from pollerd.backoff.budget import IDLE_MOST
+from pollerd.status import schedule
+from tests.unit.policy_kit import KEY, NOW, follow, known
+
+MINUTE = 60.0
+HOUR = 3600.0
+DAY = 24 * HOUR
+BOUNDS = Settings()
+
+History = Callable[[Adaptive, Random], None]
+
+
+def ended(policy: Adaptive, submit: float, at: float, event_age: float | None, a0: float = 0.0) -> None:
+    """One message sent at `submit` was found ended at the instant `at`."""
+    policy.observe(at, KEY, a0, at - submit, True, event_age, "DELIVERED", submit, submit)
+
+
+def scheduled(policy: Adaptive, rng: Random) -> None:
+    """150 messages handed over 150 s before they were sent."""
+    for i in range(150):
+        submit = NOW - 2000.0 + i
+        policy.first(submit)
+        ended(policy, submit, submit + 151.0, 150.0 + rng.random())
+
+
+def imported(policy: Adaptive, rng: Random) -> None:
+    """5,000 messages that had ended before they were handed over."""
+    for i in range(5000):
+        now, age = NOW - 2000.0 + i * 0.2, rng.uniform(HOUR, DAY)
+        policy.first(now)
+        ended(policy, now - age, now, age - rng.random() * 3000.0)
+
+
+def held(policy: Adaptive, rng: Random) -> None:
+    """An hour in which nothing could be asked, and no times afterwards."""
+    for i in range(300):
+        submit = NOW - 8000.0 + i * 10.0
+        policy.first(submit)
+        ended(policy, submit, NOW - 4000.0 + i * 0.01, None)
+
+
+def born_when_asked(policy: Adaptive, rng: Random) -> None:
+    """Messages that are sent when they are asked about for the first time."""
+    for i in range(600):
+        submit = NOW - 4000.0 + i * 5.0
+        now = submit + policy.first(submit).delay
+        end, last = now + rng.lognormvariate(1.6, 0.8), submit
+        while now < end:
+            policy.observe(now, KEY, last - submit, now - submit, False, None, "ENROUTE", submit, submit)
+            last = now
+            now += policy.next(now, KEY, submit, submit).delay
+        policy.observe(now, KEY, last - submit, now - submit, True, end - submit, "DELIVERED", submit, submit)
+
+
+def an_hour_off(policy: Adaptive, rng: Random) -> None:
+    """A gateway whose clock is an hour behind: whatever is sent looks an hour old."""
+    for i in range(1000):
+        submit = NOW - 9000.0 + i * 5.0
+        policy.first(submit)
+        age = HOUR + rng.lognormvariate(1.6, 0.8)
+        ended(policy, submit, submit + age, age, a0=HOUR)
+
+
+def stepped(policy: Adaptive, rng: Random) -> None:
+    """A clock that jumps by up to a day, either way, between any two messages."""
+    for _ in range(500):
+        submit = NOW + rng.uniform(-DAY, DAY)
+        policy.first(submit)
+        ended(policy, submit, submit + rng.lognormvariate(3.0, 3.0), None)
+
+
+HISTORIES = [scheduled, imported, held, born_when_asked, an_hour_off, stepped]
+
+
+def delays(policy: Adaptive, n: int, start: float) -> list[float]:
+    """`n` ordinary messages, ten seconds apart, ended some 5 s after sending: how late each is noticed."""
+    rng, found = Random(4), []
+    for i in range(n):
+        submit = start + 10.0 * i
+        change = 5.0 * rng.lognormvariate(0.0, 0.6)
+        now, last = submit + policy.first(submit).delay, submit
+        while now - submit < change:
+            policy.observe(now, KEY, last - submit, now - submit, False, None, "ENROUTE", submit, submit)
+            last = now
+            now += policy.next(now, KEY, submit, submit).delay
+        policy.observe(now, KEY, last - submit, now - submit, True, change, "DELIVERED", submit, submit)
+        policy.maintain(now)
+        found.append(now - submit - change)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.__name__)
+def test_no_history_puts_the_first_poll_off_for_more_than_a_minute(history: History, seed: int) -> None:
+    policy = Adaptive(5, seed, settings=BOUNDS)
+    history(policy, Random(seed))
+    for i in range(50):
+        for recipients in (1, 20):
+            assert policy.first(NOW + i, k=recipients).delay <= MINUTE
+        policy.maintain(NOW + i)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.__name__)
+def test_no_plan_is_worse_by_its_own_figures_than_exponential_at_equal_polls(history: History, seed: int) -> None:
+    policy = Adaptive(5, seed, settings=BOUNDS)
+    history(policy, Random(seed))
+    while policy.maintain(NOW):
+        pass
+    plan = policy.explain()
+    ages = [row.age for row in plan.rows]
+    own = schedule.expected(plan.curve, ages)
+    bounds = schedule.Bounds(BOUNDS.min_interval, BOUNDS.max_interval, ages[-1])
+    rival = schedule.rival(plan.curve, own.polls, bounds)
+    assert rival is None or own.delay <= rival.expected.delay * 1.05 + 0.5
+
+
+@pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.__name__)
+def test_what_the_latest_messages_contradict_is_forgotten_in_minutes(history: History) -> None:
+    policy = Adaptive(5, 1, settings=BOUNDS)
+    history(policy, Random(1))
+    # Sixty messages take ten minutes. A fresh policy finds most of them within 3 s.
+    late = delays(policy, 120, NOW + 60.0)
+    assert median(late[60:]) < 6.0
+    assert max(late) < MINUTE
+
+
+def test_a_configured_first_poll_is_kept_whatever_it_is() -> None:
+    policy = Adaptive(5, 1, settings=Settings(first_poll_after=300.0))
+    scheduled(policy, Random(1))
+    assert policy.first(NOW).delay == 300.0
+
+
+def test_a_plan_that_is_worse_is_replaced_by_exponential_backoff() -> None:
+    policy = Adaptive(5, 1, settings=BOUNDS)
+    follow(policy, 300)
+    table = policy._learned.table(policy._learned.world)
+    good, _ = rails.better(BOUNDS, table, policy._first, 0.0, shared=False)
+    # Every poll comes at three times the age of the one before: no plan that was solved is so late.
+    following = [max(due, 3 * age + 40.0) for due, age in zip(table.following, table.grid.ages, strict=True)]
+    late = structs.replace(table, following=tuple(following))
+    bad, _ = rails.better(BOUNDS, late, 20.0, 0.0, shared=False)
+    assert good is None
+    assert bad is not None
+
+
+def test_decisions_and_explanation_follow_the_replacement() -> None:
+    policy = Adaptive(5, 1, settings=BOUNDS)
+    follow(policy, 300)
+    policy.explain(KEY)
+    policy._learned.operators[KEY].rail = rails.Growth(first=2.0, gap=4.0, factor=2.0)
+    plan = policy.explain(KEY)
+    assert plan.railed
+    first = plan.rows[0].age
+    for row in plan.rows[:4]:
+        gap = policy.next(NOW, KEY, NOW - row.age, NOW - row.age).delay
+        assert gap == pytest.approx(8.0 + (row.age - 2.0), rel=0.11)
+    assert plan.rows[1].age - first == pytest.approx(8.0 + max(first - 2.0, 0.0), rel=0.01)
+
+
+def test_steady_traffic_never_contradicts_what_was_learned_from_it() -> None:
+    policy = Adaptive(5, 1, settings=BOUNDS)
+    now = follow(policy, 400)
+    before = policy.metrics().events
+    follow(policy, 400, start=now)
+    assert policy.metrics().events > before + 300
+
+
+def test_a_network_starts_anew_when_it_is_forgotten_and_the_others_stay() -> None:
+    policy = Adaptive(5, 1, settings=BOUNDS)
+    now = follow(policy, 200)
+    follow(policy, 200, key="262/02", start=now)
+    assert policy.forget(KEY)
+    assert not policy.forget(KEY)
+    assert [info.key for info in known(policy)] == ["262/02"]
+    assert policy.metrics().events == pytest.approx(200.0, rel=0.1)
+    assert policy.forget(None)
+    assert known(policy) == []
+    assert policy.explain().events == 0.0
+    assert policy.first(NOW).delay <= MINUTE
+
+
+IDLE = Settings(idle_polls_per_second=0.1)
+
+
+def test_a_gateway_that_is_idle_may_be_asked_more_often_for_each_message() -> None:
+    policy = Adaptive(5, 1, settings=IDLE)
+    for i in range(5):
+        policy.first(NOW + i * DAY / 5)
+    assert policy.explain().budget == IDLE_MOST
+
+
+@pytest.mark.parametrize(
+    ("every", "budget"),
+    [
+        pytest.param(60.0, 6.0, id="1,440 a day share 0.1 polls a second: six each"),
+        pytest.param(1.0, 5.0, id="86,400 a day: polls_per_message"),
+    ],
+)
+def test_a_busy_account_keeps_to_polls_per_message(every: float, budget: float) -> None:
+    policy = Adaptive(5, 1, settings=IDLE)
+    for i in range(5000):
+        policy.first(NOW + i * every)
+    found = policy.explain().budget
+    assert found == pytest.approx(budget, rel=0.05)
+
+
+def test_a_burst_after_a_quiet_day_is_no_idle_time() -> None:
+    policy = Adaptive(5, 1, settings=IDLE)
+    for i in range(60):
+        policy.first(NOW + i)
+    assert policy.explain().budget == 5.0
+
+
+def test_a_restart_knows_how_many_messages_come() -> None:
+    policy = Adaptive(5, 1, settings=IDLE)
+    for i in range(2000):
+        policy.first(NOW + i)
+    again = Adaptive(5, 1, settings=IDLE)
+    again.restore(policy.snapshot())
+    assert again.explain().budget == 5.0
+
+
+def test_without_an_idle_allowance_the_budget_is_the_configured_one() -> None:
+    policy = Adaptive(5, 1, settings=BOUNDS)
+    policy.first(NOW)
+    assert policy.explain().budget == 5.0
