@@ -42,6 +42,10 @@ class Pace(Protocol):
     def held_total(self) -> float: ...
     @property
     def rate(self) -> float: ...
+    @property
+    def keeps_connections(self) -> bool: ...
+    @property
+    def repeats(self) -> int: ...
 
 
 class Polling(Protocol):
@@ -86,7 +90,8 @@ class AccountSight(msgspec.Struct, frozen=True):
     """One account. `in_memory` messages are known to the poller, `backlog` of them are due and wait for the limit.
 
     `polls_short` and `polls_long` are polls a second over the last 10 and 60 s, `arrivals` messages a second over five
-    minutes; `stored` is what the database knows.
+    minutes; `stored` is what the database knows. `repeats` requests were made a second time because the other side had
+    forgotten a kept connection; `keeps_connections`: whether any are kept.
     """
 
     name: str
@@ -101,6 +106,8 @@ class AccountSight(msgspec.Struct, frozen=True):
     rate: float
     held: AccountState | None
     held_total: float
+    keeps_connections: bool
+    repeats: int
     stored: AccountView
 
 
@@ -224,6 +231,8 @@ class Census:
             rate=limiter.rate,
             held=limiter.held,
             held_total=limiter.held_total,
+            keeps_connections=limiter.keeps_connections,
+            repeats=limiter.repeats,
             stored=stored.get(name) or AccountView(name),
         )
 

@@ -334,6 +334,10 @@ class Limiter(Protocol):
         """A request goes out now (call only when `delay()` is 0)."""
         ...
 
+    async def again(self) -> bool:
+        """Wait until a request may go out a second time, ahead of all others, and count it. False: it may not."""
+        ...
+
     def report(self, outcome: Outcome) -> Transition | None:
         """What the request met. Returns the hold that begins or ends by it."""
         ...
@@ -351,6 +355,16 @@ class Limiter(Protocol):
     @property
     def rate(self) -> float:
         """Requests a second in force (the configured rate, or less after throttling)."""
+        ...
+
+    @property
+    def keeps_connections(self) -> bool:
+        """Whether connections are kept between requests."""
+        ...
+
+    @property
+    def repeats(self) -> int:
+        """Requests that went out a second time so far."""
         ...
 
     async def changed(self) -> None:

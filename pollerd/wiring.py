@@ -43,8 +43,8 @@ class Core(msgspec.Struct, frozen=True):
 
 def make_lane(account: Account, known: AccountState | None, config: Config, core: Core) -> Lane:
     """One account's client, limits and loop; `known` is what the store remembers of it."""
-    gateway = GatewayClient(account, core.clock, random.Random(), show_msisdn=config.log.show_msisdn)
     limiter = AccountLimiter(account.name, account.limits, core.clock, random.Random(), known)
+    gateway = GatewayClient(account, core.clock, random.Random(), turns=limiter, show_msisdn=config.log.show_msisdn)
     poller = Poller(
         account.name,
         gateway=gateway,

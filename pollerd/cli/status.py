@@ -194,6 +194,8 @@ def _account_document(account: AccountDocument, config: Config, now: float) -> d
         "advice": words.advice(account),
         "rate": account.rate,
         "rate_limit": account.rate_limit,
+        "connections_kept": account.connections_kept,
+        "repeated_requests": account.repeated_requests,
         "forecast": None if found is None else {**msgspec.to_builtins(found), "text": words.outlook(found, now).text},
         "credit": account.credit,
         "currency": account.currency,

@@ -183,6 +183,8 @@ def _account(account: AccountSight, sight: Sight) -> AccountDocument:
         credit_low=stored.credit_low,
         arrivals_per_second=round(account.arrivals, 3),
         forecast=_forecast(account, sight),
+        connections_kept=account.keeps_connections,
+        repeated_requests=account.repeats,
     )
 
 

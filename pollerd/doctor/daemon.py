@@ -14,6 +14,7 @@ from pollerd.config import Config
 from pollerd.doctor.bounded import in_thread
 from pollerd.doctor.check import Check, failure, ok, warning
 from pollerd.errors import PollerdError
+from pollerd.status import words
 from pollerd.store.lock import owner_pid
 from pollerd.terminal.text import duration
 
@@ -80,6 +81,9 @@ def _complaints(document: dict[str, Any]) -> list[Check]:
             told = f"polling is on hold since {hold.get('since')}: {hold.get('reason')} ({hold.get('detail')})"
             until = f"; tried again at {hold['until']}" if hold.get("until") else ""
             found.append(warning(f"{account.get('name')}: polling", told + until, _LOOK))
+        elif account.get("connections_kept") is False:
+            told = f"{words.FORGETFUL}; {account.get('repeated_requests')} requests were made again since the start"
+            found.append(warning(f"{account.get('name')}: polling", told, words.FORGETFUL_ADVICE))
     for output in _dicts(document, "outputs"):
         if output.get("trouble"):
             told = f"{output.get('lag')} events behind since {output.get('behind_since')}: {output['trouble']}"

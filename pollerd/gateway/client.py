@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-from typing import Final
+from typing import Final, Protocol
 
-from aiohttp import ClientError, ClientResponse, ClientTimeout
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
@@ -15,13 +16,18 @@ from pollerd.gateway.answerlog import AnswerLog
 from pollerd.gateway.answers import read_balance, read_message, read_refusal
 from pollerd.gateway.auth import Credentials
 from pollerd.gateway.body import MAX_ERROR_BYTES, MAX_WIRE_BYTES, TooLargeError, read_bounded
+from pollerd.gateway.connection import OneConnection, idle_limit
 from pollerd.gateway.failures import trouble
 from pollerd.gateway.redact import Redactor
 from pollerd.gateway.refusal import Refusal
 from pollerd.gateway.slots import Slots
 from pollerd.gateway.transport import Route, proxy_of, trust
 from pollerd.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
-from pollerd.ports import Balance, Clock
+from pollerd.ports import AccountState, Balance, Clock
+
+logger: Final = logging.getLogger("pollerd.gateway")
+
+_Reply = tuple[bytes, ClientResponse] | Rejected | Trouble
 
 CONNECTION_AGE: Final = 30.0
 """Seconds after which a connection is replaced, so that a busy one follows the gateway's DNS."""
@@ -31,8 +37,31 @@ _UNPACKED_AT_ONCE: Final = 4 * 1024
 """Bytes of a body, plain and packed, up to which decoding is too short to be worth a thread."""
 
 
+class Turns(Protocol):
+    """The account's limiter as seen from here."""
+
+    @property
+    def held(self) -> AccountState | None: ...
+    @property
+    def keeps_connections(self) -> bool: ...
+    async def again(self) -> bool: ...
+
+
+class _Unlimited:
+    """Turns for a client that nobody limits."""
+
+    held = None
+    keeps_connections = True
+
+    async def again(self) -> bool:
+        return True
+
+
 class GatewayClient:
     """Implements :class:`pollerd.ports.Gateway` for one account over HTTP.
+
+    A request that meets a kept connection which the other side has forgotten is made once more, on a new connection,
+    when `turns` allows it, and is no failure. While `turns` is held every request opens a connection of its own.
 
     Raises :class:`pollerd.config.ConfigError` when the secret, `ca_file` or the proxy cannot be used. `rng` spreads
     the ages of connections. `resolver` replaces the system's name resolution. `connection_age` is in seconds.
@@ -44,6 +73,7 @@ class GatewayClient:
         clock: Clock,
         rng: random.Random,
         *,
+        turns: Turns | None = None,
         show_msisdn: bool = False,
         resolver: AbstractResolver | None = None,
         connection_age: float = CONNECTION_AGE,
@@ -54,6 +84,7 @@ class GatewayClient:
         self._path = self._messages.raw_path
         self._me = base / "rest" / "me"
         self._clock = clock
+        self._turns: Turns = turns or _Unlimited()
         self._show_msisdn = show_msisdn
         self._credentials = Credentials(account)
         self._proxy = proxy_of(account)
@@ -62,7 +93,7 @@ class GatewayClient:
         route = Route(trust(account), self._proxy, ClientTimeout(total=account.limits.timeout), resolver)
         self._slots = Slots(
             account.limits.max_connections,
-            route.open,
+            lambda keep: route.open(keep=keep),
             clock.monotonic,
             lambda: connection_age * rng.uniform(0.8, 1.1),
         )
@@ -111,31 +142,57 @@ class GatewayClient:
 
     # -- one request
 
-    async def _get(self, url: URL) -> tuple[bytes, ClientResponse] | Rejected | Trouble:
+    async def _get(self, url: URL) -> _Reply:
         """The answer and its body as sent, or why there is none."""
-        slot, session = await self._slots.take()
-        broken = True
+        # A probe that met a forgotten connection would prove nothing: it gets a new one, and is never repeated.
+        probing = self._turns.held is not None
+        reply, forgotten = await self._ask(url, fresh=probing)
+        if forgotten and await self._turns.again():
+            logger.debug("%s had forgotten a kept connection: asked again on a new one", self._host)
+            reply, _ = await self._ask(url, fresh=True)
+        return reply
+
+    async def _ask(self, url: URL, *, fresh: bool) -> tuple[_Reply, bool]:
+        """One request, and whether it failed because the other side had forgotten the connection."""
+        slot, session = await self._slots.take(keep=self._turns.keeps_connections, fresh=fresh)
+        connection = session.connector
+        assert isinstance(connection, OneConnection)
+        idle: float | None = None
+        forgotten = False
         try:
-            response = await session.get(url, headers=self._credentials.headers(url), allow_redirects=False)
-            try:
-                if response.status == 200:
-                    body = await read_bounded(response, MAX_WIRE_BYTES)
-                    broken = False
-                else:
-                    body, broken = await _read_refusal(response)
-            finally:
-                # After a whole body the connection is back in its slot already.
-                if broken:
-                    response.close()
-            broken = broken or response.headers.get("Connection", "").lower() == "close"
+            body, response, whole = await self._exchange(session, url)
         except TooLargeError as error:
-            return Rejected(error.detail, error.kind, decoded=False)
+            return Rejected(error.detail, error.kind, decoded=False), False
         except (ClientError, OSError) as error:
+            # Silence is no end: the request may be under way there.
+            forgotten = connection.forgotten and not isinstance(error, TimeoutError)
             failure = trouble(error, self._host)
-            return Trouble(failure.reason, failure.kind, self._redact(failure.detail))
+            return Trouble(failure.reason, failure.kind, self._redact(failure.detail)), forgotten
+        else:
+            if whole and connection.kept:
+                idle = idle_limit(response.headers)
+            # Source: RFC 9110, 15.5.9: what a server says that closes an idle connection, and a client may repeat.
+            forgotten = response.status == 408 and idle is None and connection.reused
+            return (body, response), forgotten
         finally:
-            self._slots.release(slot, broken=broken)
-        return body, response
+            if forgotten:
+                self._slots.forget(slot)
+            self._slots.release(slot, idle)
+
+    async def _exchange(self, session: ClientSession, url: URL) -> tuple[bytes, ClientResponse, bool]:
+        """Send the request, read the answer. The last value: whether all of it could be read."""
+        whole = False
+        response = await session.get(url, headers=self._credentials.headers(url), allow_redirects=False)
+        try:
+            if response.status == 200:
+                body, whole = await read_bounded(response, MAX_WIRE_BYTES), True
+            else:
+                body, whole = await _read_refusal(response)
+        finally:
+            # After a whole body the connection is back in its slot already.
+            if not whole:
+                response.close()
+        return body, response, whole
 
     async def _understand(self, body: bytes, response: ClientResponse, message_id: int) -> Outcome:
         at_once = _UNPACKED_AT_ONCE if "Content-Encoding" in response.headers else _DECODED_AT_ONCE
@@ -169,8 +226,8 @@ def _of_account(outcome: NotFound | Rejected) -> Trouble:
 
 
 async def _read_refusal(response: ClientResponse) -> tuple[bytes, bool]:
-    """A refusal's body, and whether reading it broke the connection: the status alone already says enough."""
+    """A refusal's body, and whether all of it could be read: the status alone already says enough."""
     try:
-        return await read_bounded(response, MAX_ERROR_BYTES), False
+        return await read_bounded(response, MAX_ERROR_BYTES), True
     except (ClientError, OSError, TooLargeError):
-        return b"", True
+        return b"", False

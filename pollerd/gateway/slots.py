@@ -1,4 +1,4 @@
-"""A fixed number of connections, none of them old.
+"""A fixed number of connections, none of them old, and none of them unused for longer than it can be trusted.
 
 Each slot owns one session with room for one connection, so the number of slots is the limit whatever happens. A slot
 past its age is closed and opened anew between two requests: that is when DNS is asked again. The last slot given back
@@ -22,48 +22,85 @@ the other, else it may count one too many."""
 
 
 class Slot:
-    """Room for one connection. Times are on the monotonic clock."""
+    """Room for one connection. Times are on the monotonic clock.
 
-    __slots__ = ("expires", "rested", "session")
+    `unused_since`: when its connection was last used; infinite while none is kept. `idle_until`: how long that one can
+    be trusted.
+    """
+
+    __slots__ = ("expires", "idle_until", "keeps", "rested", "session", "unused_since")
 
     def __init__(self) -> None:
         self.session: ClientSession | None = None
+        self.keeps = True
         self.expires = float("-inf")
         self.rested = float("-inf")
+        self.unused_since = float("inf")
+        self.idle_until = float("inf")
 
 
 class Slots:
     """Lends out slots, one request each at a time."""
 
     def __init__(
-        self, size: int, open_session: Callable[[], ClientSession], now: Callable[[], float], age: Callable[[], float]
+        self,
+        size: int,
+        open_session: Callable[[bool], ClientSession],
+        now: Callable[[], float],
+        age: Callable[[], float],
     ) -> None:
-        """`age` gives the seconds a new session may live; it is asked each time, so that ages can differ."""
+        """`open_session` is told whether the session is to keep its connection. `age` gives the seconds a new session
+        may live; it is asked each time, so that ages can differ.
+        """
         self._free = [Slot() for _ in range(size)]
         self._all: Final = tuple(self._free)
         self._waiting: deque[asyncio.Future[Slot]] = deque()
         self._open = open_session
         self._now = now
         self._age = age
+        self._forgotten = float("-inf")
         self._closed = False
 
-    async def take(self) -> tuple[Slot, ClientSession]:
-        """A slot with an open session; waits for a free one. Give it back with `release`."""
+    async def take(self, *, keep: bool = True, fresh: bool = False) -> tuple[Slot, ClientSession]:
+        """A slot with an open session; waits for a free one. Give it back with `release`.
+
+        Without `keep` the connection is closed after the request. `fresh`: no connection that was used before.
+        """
         slot = self._free.pop() if self._free else await self._wait()
         now = self._now()
         session = slot.session
-        if session is not None and now < slot.expires and now >= slot.rested:
+        if session is not None and now >= slot.rested and not fresh and self._good(slot, now, keep):
             return slot, session
         try:
-            return slot, await self._renew(slot, now)
+            return slot, await self._renew(slot, now, keep=keep, fresh=fresh)
         except BaseException:
-            self.release(slot)
+            self.release(slot, None)
             raise
 
-    def release(self, slot: Slot, *, broken: bool = False) -> None:
-        """Give a slot back. `broken`: its connection has just been closed by us."""
-        if broken:
-            slot.rested = self._now() + REST
+    def release(self, slot: Slot, idle: float | None) -> None:
+        """Give a slot back whose connection is kept, and can be trusted for `idle` seconds; None: it is closed."""
+        now = self._now()
+        if idle is None:
+            slot.rested = now + REST
+            slot.unused_since = slot.idle_until = float("inf")
+        else:
+            slot.unused_since = now
+            slot.idle_until = now + idle
+        self._pass_on(slot)
+
+    def forget(self, slot: Slot) -> None:
+        """The other side had forgotten the slot's connection. Those that are unused for longer are not trusted either.
+        To be called before `release`.
+        """
+        self._forgotten = max(self._forgotten, slot.unused_since)
+
+    def _good(self, slot: Slot, now: float, keep: bool) -> bool:
+        """Whether the slot's session, and the connection in it, can be used now."""
+        if now >= slot.expires or now >= slot.idle_until or slot.unused_since < self._forgotten:
+            return False
+        return keep or not slot.keeps
+
+    def _pass_on(self, slot: Slot) -> None:
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -84,22 +121,24 @@ class Slots:
             return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                self.release(waiter.result())
+                self._pass_on(waiter.result())
             raise
 
-    async def _renew(self, slot: Slot, now: float) -> ClientSession:
+    async def _renew(self, slot: Slot, now: float, *, keep: bool, fresh: bool) -> ClientSession:
         if self._closed:
             raise RuntimeError("the gateway client is closed")
-        if slot.session is not None and now >= slot.expires:
+        used = slot.unused_since < float("inf")
+        if slot.session is not None and ((fresh and used) or not self._good(slot, now, keep)):
             old, slot.session = slot.session, None
             await old.close()
-            if now < slot.expires + KEEP_ALIVE:
+            if used and now < slot.unused_since + KEEP_ALIVE:
                 slot.rested = now + REST
         if slot.rested > now:
             await asyncio.sleep(slot.rested - now)
         if slot.session is None:
-            slot.session = self._open()
+            slot.session, slot.keeps = self._open(keep), keep
             slot.expires = self._now() + self._age()
+            slot.unused_since = slot.idle_until = float("inf")
         return slot.session
 
     async def __aenter__(self) -> Self:

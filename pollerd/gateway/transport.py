@@ -19,12 +19,12 @@ from aiohttp import (
     ConnectionTimeoutError,
     DummyCookieJar,
     ServerDisconnectedError,
-    TCPConnector,
 )
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from pollerd.config import Account, ConfigError, Problem
+from pollerd.gateway.connection import OneConnection
 
 KEEP_ALIVE: Final = 15.0
 """Seconds an unused connection is kept: less than servers commonly keep theirs, so that we are the ones to close."""
@@ -39,7 +39,8 @@ class BrokenConnectionError(ClientError):
 
 
 async def once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Keep aiohttp from repeating a failed GET by itself: the limiter would not know of the second request."""
+    """Keep aiohttp from repeating a failed GET by itself: the limiter would not know of the second request, and it
+    would carry the first one's signature."""
     try:
         return await handler(request)
     except (ClientConnectorError, ConnectionTimeoutError):
@@ -107,14 +108,15 @@ class Route(msgspec.Struct, frozen=True):
     timeout: ClientTimeout
     resolver: AbstractResolver | None = None
 
-    def open(self) -> ClientSession:
-        """A session that holds one connection at most, and opens it with its first request."""
-        connector = TCPConnector(
-            limit=1,
+    def open(self, *, keep: bool = True) -> ClientSession:
+        """A session that holds one connection at most, and opens it with its first request. Without `keep` it closes
+        the connection after each."""
+        connector = OneConnection(
+            keep=keep,
+            keepalive_timeout=KEEP_ALIVE,
             ssl=self.trust,
             resolver=self.resolver,
             ttl_dns_cache=_DNS_TTL,
-            keepalive_timeout=KEEP_ALIVE,
             happy_eyeballs_delay=_SECOND_ADDRESS_AFTER,
         )
         return ClientSession(

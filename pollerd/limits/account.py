@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from typing import Final
 
@@ -11,9 +12,13 @@ import msgspec
 from pollerd import event as events
 from pollerd.config import Limits
 from pollerd.limits.hold import SPACING, Hold
+from pollerd.limits.keeping import Keeping
 from pollerd.limits.pace import Pace
 from pollerd.model import HoldReason, Outcome, Rejected, Trouble
 from pollerd.ports import AccountState, Clock, Transition
+from pollerd.terminal.text import duration
+
+log = logging.getLogger(__name__)
 
 TROUBLES_BEFORE_HOLD: Final = 5
 """Failures in a row, no proper answer between, that are the gateway's and not chance."""
@@ -45,6 +50,7 @@ class AccountLimiter:
         self._clock = clock
         self._rng = rng
         self._pace = Pace(limits.requests_per_second, now)
+        self._keeping = Keeping(now)
         # A request that has not reported after this long never will.
         self._lost_after = 2 * limits.timeout + 5.0
         self._state = restored if restored is not None else AccountState(name)
@@ -54,6 +60,7 @@ class AccountLimiter:
         self._troubles = 0
         self._throttles = 0
         self._changed = asyncio.Event()
+        self._told_forgetful = False
         if restored is not None and restored.held_reason is not None:
             self._hold = Hold(restored.held_reason, restored.held_detail, rng, now)
             if (left := _patience_left(restored, clock.now())) > 0.0:
@@ -87,11 +94,29 @@ class AccountLimiter:
         now = self._clock.monotonic()
         self._in_flight += 1
         self._pace.take(now)
+        self._keeping.asked()
         hold = self._hold
         if hold is not None:
             if hold.probe_sent is not None:
                 self._in_flight -= 1
             hold.probe_sent = now
+
+    async def again(self) -> bool:
+        """A request that met a forgotten connection is to go out once more: wait for its turn, ahead of every request
+        that has not gone out yet, and take it. It stays one request: one `report()` or `abandon()` answers both.
+
+        False when polling is held, now or when its turn comes: then only probes go out, and this is none.
+        """
+        if self._hold is not None:
+            return False
+        now, began = self._clock.monotonic(), self._hold_began
+        wait = self._pace.delay(now)
+        # Taken in advance, so that whoever asks from now on waits behind.
+        self._pace.take(now)
+        self._note_repeat(now)
+        if wait > 0.0:
+            await asyncio.sleep(wait)
+        return self._hold is None and self._hold_began == began
 
     def abandon(self) -> None:
         """A request that went out will never report (it was cancelled)."""
@@ -146,9 +171,34 @@ class AccountLimiter:
         """Requests a second in force."""
         return self._pace.rate(self._clock.monotonic())
 
+    @property
+    def keeps_connections(self) -> bool:
+        """Whether connections are kept between requests: not where the other side keeps forgetting them."""
+        return self._keeping.on(self._clock.monotonic())
+
+    @property
+    def repeats(self) -> int:
+        """Requests made a second time so far, because the other side had forgotten the connection of the first."""
+        return self._keeping.total
+
     async def changed(self) -> None:
         """Return when something other than time changed `delay()`: a hold, a probe answered, new credentials."""
         await self._changed.wait()
+
+    def _note_repeat(self, now: float) -> None:
+        pause = self._keeping.repeated(now)
+        if pause is None:
+            return
+        first, self._told_forgetful = not self._told_forgetful, True
+        log.log(
+            logging.WARNING if first else logging.INFO,
+            "account %s: the other side forgets connections that are kept: more than a tenth of the last requests had "
+            "to be made again. Each request opens a connection of its own for %s; then keeping is tried again. Nothing "
+            "is lost. Look at the idle time-out of the proxies, firewalls and balancers in between",
+            self._state.name,
+            duration(pause),
+            extra={"event": "connections_not_kept", "account": self._state.name, "seconds": pause},
+        )
 
     # -- the breaker
 

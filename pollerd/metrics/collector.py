@@ -22,6 +22,7 @@ _ACCOUNT_GAUGES: Final[tuple[tuple[str, str, Callable[[AccountSight], float]], .
     ("account_request_rate_limit", "Requests a second as configured.", lambda a: a.bounds.rate),
     ("account_connections", "Requests under way.", lambda a: a.asking),
     ("account_connections_limit", "Connections as configured.", lambda a: a.bounds.connections),
+    ("account_connections_kept", "0 while each request opens a connection of its own.", lambda a: a.keeps_connections),
     ("account_messages_in_memory", "Messages in memory: due soon or under way.", lambda a: a.in_memory),
     ("account_backlog", "Messages in memory that are due and wait for the limit.", lambda a: a.backlog),
     ("account_due", "Messages that are due, counted up to 100,000.", lambda a: a.stored.due),
@@ -145,6 +146,14 @@ def _accounts(sight: Sight) -> Iterator[Metric]:
     for account in sight.accounts:
         total.add_metric((account.name,), account.held_total)
     yield total
+    repeated = CounterMetricFamily(
+        f"{_PREFIX}account_repeated_requests",
+        "Requests made a second time because the other side had forgotten the connection.",
+        labels=("account",),
+    )
+    for account in sight.accounts:
+        repeated.add_metric((account.name,), account.repeats)
+    yield repeated
     for name, text, value in _ACCOUNT_GAUGES:
         made = GaugeMetricFamily(f"{_PREFIX}{name}", text, labels=("account",))
         for account in sight.accounts:

@@ -79,7 +79,8 @@ class SimulatorConfig:
     """One simulator.
 
     `port` 0 takes a free one. `speed` divides every delay of the simulated world. `over_limit` says what a
-    connection above `connection_limit` (per client address) meets: closed without an answer, or a bare 503.
+    connection above `connection_limit` (per client address) meets: closed without an answer, or a bare 503. An unused
+    connection is closed after `keep_alive` seconds.
     `requests_per_second` makes the gateway itself answer 429 above that rate. `poll_log` bounds the polls
     remembered one by one for each message (0 keeps counts only). `ssl_context` serves HTTPS.
     """
@@ -94,6 +95,7 @@ class SimulatorConfig:
     faults: tuple[Fault, ...] = ()
     connection_limit: int = 40
     over_limit: Literal["close", "503"] = "close"
+    keep_alive: float = 75.0
     requests_per_second: float | None = None
     credit: float = 1000.0
     currency: str = "DKK"

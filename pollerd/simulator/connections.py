@@ -113,11 +113,16 @@ class _NoAccessLog(AbstractAccessLogger):
 class CountedConnection(RequestHandler):
     """aiohttp's protocol for one connection, which reports to the gate."""
 
-    __slots__ = ("_address", "_counted", "_gate", "_kind", "_opened_at", "_patience", "number")
+    __slots__ = ("_address", "_answered_at", "_counted", "_gate", "_kind", "_opened_at", "_patience", "number")
 
-    def __init__(self, server: Server, gate: ConnectionGate, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(server, loop=loop, access_log_class=_NoAccessLog, keepalive_timeout=75.0, lingering_time=0.0)
+    def __init__(
+        self, server: Server, gate: ConnectionGate, loop: asyncio.AbstractEventLoop, *, keep_alive: float
+    ) -> None:
+        super().__init__(
+            server, loop=loop, access_log_class=_NoAccessLog, keepalive_timeout=keep_alive, lingering_time=0.0
+        )
         self._gate = gate
+        self._answered_at: float | None = None
         self._address = ""
         self._kind = _NEW
         self.number = 0
@@ -153,10 +158,15 @@ class CountedConnection(RequestHandler):
                 return
         super().data_received(data)
 
-    def carries_gateway_request(self) -> None:
-        """To be told of each gateway request, since clients reuse connections."""
+    def carries_gateway_request(self) -> float | None:
+        """To be told of each gateway request, since clients reuse connections. Seconds since the last answer here."""
         if self._kind == _ADMIN and self._counted is not None:
             self._kind = self._gate.becomes_gateway(self._address)
+        return None if self._answered_at is None else asyncio.get_running_loop().time() - self._answered_at
+
+    def answered(self) -> None:
+        """To be told of each answer to a gateway request."""
+        self._answered_at = asyncio.get_running_loop().time()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is gone, whoever closed it."""

@@ -12,6 +12,8 @@ A fault is written `KIND[:PROBABILITY][:KEY=VALUE]...`:
     404:form=text                     an error answer that a proxy wrote: text, empty, html, json
     404:0.5:by=connection             every request of half of the connections
     404:0.5:by=60                     every request in half of each minute
+    reset:rest=1                      a connection that rested a second or more since its last answer
+    drop:rest=0                       every request but the first of its connection
     outage:operator=238/01:until=60   a network whose deliveries stand still
 """
 
@@ -59,9 +61,10 @@ class Fault:
     """One kind of trouble and the requests it concerns; see the module's text for how it is written.
 
     `since` and `until` count real seconds from the moment the faults are set. `times` bounds how often it
-    strikes. `seconds`, `size`, `to` and `retry_after` mean what the kind makes of them. `form` is an error answer's
-    body, None: as usual for its status. `by` is what `probability` is a share of: of requests, of connections, or of
-    each period of so many seconds.
+    strikes. With `rest` it concerns requests on a connection that had an answer before, at least so many seconds ago.
+    `seconds`, `size`, `to` and `retry_after` mean what the kind makes of them. `form` is an error answer's body,
+    None: as usual for its status. `by` is what `probability` is a share of: of requests, of connections, or of each
+    period of so many seconds.
     """
 
     kind: str
@@ -71,6 +74,7 @@ class Fault:
     since: float = 0.0
     until: float = math.inf
     times: int | None = None
+    rest: float | None = None
     retry_after: str | None = None
     seconds: float | None = None
     size: int | None = None
@@ -97,13 +101,15 @@ class Fault:
         """The HTTP status when the fault is a plain error answer."""
         return int(self.kind) if self.kind.isdigit() else None
 
-    def concerns(self, action: Action, message_id: int | None, elapsed: float) -> bool:
-        """Whether a request, `elapsed` seconds after the faults were set, can meet this fault at all."""
+    def concerns(self, action: Action, message_id: int | None, elapsed: float, rested: float | None = None) -> bool:
+        """Whether a request, `elapsed` seconds after the faults were set, can meet this fault at all. `rested`: seconds
+        since the last answer on its connection, None for the first request there."""
         return (
             self.kind != "outage"
             and self.since <= elapsed < self.until
             and (self.on in ("any", action))
             and (self.ids is None or message_id in self.ids)
+            and (self.rest is None or (rested is not None and rested >= self.rest))
         )
 
 
@@ -128,7 +134,7 @@ _ACTIONS: dict[str, Action | Literal["any"]] = {
     "balance": "balance",
     "any": "any",
 }
-_KEYS = ("on", "ids", "from", "until", "next", "retry_after", "seconds", "size", "to", "operator", "form", "by")
+_KEYS = ("on", "ids", "from", "until", "next", "rest", "retry_after", "seconds", "size", "to", "operator", "form", "by")
 
 
 def _build(kind: str, share: str, values: dict[str, str]) -> Fault:
@@ -147,6 +153,7 @@ def _build(kind: str, share: str, values: dict[str, str]) -> Fault:
         since=float(values.get("from", 0.0)),
         until=float(values.get("until", math.inf)),
         times=int(values["next"]) if "next" in values else None,
+        rest=float(values["rest"]) if "rest" in values else None,
         retry_after=values.get("retry_after"),
         seconds=float(values["seconds"]) if "seconds" in values else None,
         size=int(values["size"]) if "size" in values else None,
@@ -202,13 +209,16 @@ class FaultBoard:
         self._armed = tuple(_Armed(f) for f in parsed)
         self._outages.replace_running(now, list(_outages_of(parsed, now)))
 
-    def draw(self, action: Action, message_id: int | None, connection: int = 0) -> Fault | None:
-        """The fault this request on the `connection`-th connection meets, or None. Uses up one of its `times`."""
+    def draw(
+        self, action: Action, message_id: int | None, connection: int = 0, rested: float | None = None
+    ) -> Fault | None:
+        """The fault this request on the `connection`-th connection meets, or None. Uses up one of its `times`. `rested`
+        as for `Fault.concerns`."""
         if not self._armed:
             return None
         elapsed = self._clock.now() - self._set_at
         for armed in self._armed:
-            if armed.left <= 0 or not armed.fault.concerns(action, message_id, elapsed):
+            if armed.left <= 0 or not armed.fault.concerns(action, message_id, elapsed, rested):
                 continue
             if self._chance(armed.fault, connection, elapsed) < armed.fault.probability:
                 armed.left -= 1

@@ -62,7 +62,12 @@ class Gateway:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one request; counts it by action, status and fault."""
         connection = cast("CountedConnection", request.protocol)
-        connection.carries_gateway_request()
+        try:
+            return await self._answer(request, connection.number, connection.carries_gateway_request())
+        finally:
+            connection.answered()
+
+    async def _answer(self, request: web.BaseRequest, connection: int, rested: float | None) -> web.StreamResponse:
         recent = self._stats.saw_request(time.monotonic())
         path = request.raw_path.partition("?")[0]
         action, raw_id = _classify(request.method, path)
@@ -75,7 +80,7 @@ class Gateway:
             self._stats.throttled += 1
             self._note(action, message, "429")
             return self._refuse(429, None, "Too many requests", retry_after="1")
-        fault = self._faults.draw(action, message_id, connection.number)
+        fault = self._faults.draw(action, message_id, connection, rested)
         if fault is not None:
             self._stats.by_fault[fault.kind] += 1
             if fault.kind != "slow":

@@ -67,6 +67,7 @@ SIMULATE_OPTIONS: Final[tuple[SimulateOption, ...]] = (
     SimulateOption("fault", str, (), "KIND[:PROBABILITY][:KEY=VALUE]..., such as 500:0.05.", multiple=True),
     SimulateOption("connection-limit", int, 40, "Open connections allowed from one address."),
     SimulateOption("over-limit", str, "close", "What a surplus one meets.", choices=("close", "503")),
+    SimulateOption("keep-alive", float, 75.0, "Seconds until an unused connection is closed."),
     SimulateOption("requests-per-second", float, None, "Answer 429 above this rate (default: never)."),
     SimulateOption("credit", float, 1000.0, "The account's balance."),
 )
@@ -121,6 +122,7 @@ class _Reader:
             faults=tuple(parse_fault(text) for text in self._texts("fault")),
             connection_limit=int(self._number("connection_limit")),
             over_limit=_one_of(self._text("over_limit"), "close", "503"),
+            keep_alive=self._positive("keep_alive"),
             requests_per_second=None if rate is None else self._positive("requests_per_second"),
             credit=self._number("credit"),
         )

@@ -60,7 +60,7 @@ class Simulator:
         server = web.Server(self._handle, handler_cancellation=True)
         self._web = server
         self._listener = await loop.create_server(
-            lambda: CountedConnection(server, self._gate, loop),
+            lambda: CountedConnection(server, self._gate, loop, keep_alive=self.config.keep_alive),
             self.config.host,
             self.config.port,
             ssl=self.config.ssl_context,

@@ -27,7 +27,8 @@ class AccountDocument(msgspec.Struct, frozen=True, kw_only=True):
     `rate` is requests a second in force, `rate_limit` as configured. `asking` requests are under way, on at most
     `connections`. `in_memory` messages are due soon or under way, `backlog` of them wait for the limit. `due` and
     `late` (by a minute) count in the database, up to 100,000. `arrivals_per_second` is messages handed over, over five
-    minutes; `forecast` is null while no daemon runs.
+    minutes; `forecast` is null while no daemon runs. `repeated_requests` were made a second time since the start:
+    the other side had forgotten a kept connection; `connections_kept` is false where that happened too often.
     """
 
     name: str
@@ -51,6 +52,8 @@ class AccountDocument(msgspec.Struct, frozen=True, kw_only=True):
     credit_low: bool
     arrivals_per_second: float = 0.0
     forecast: Forecast | None = None
+    connections_kept: bool = True
+    repeated_requests: int = 0
 
 
 class OutputDocument(msgspec.Struct, frozen=True, kw_only=True):

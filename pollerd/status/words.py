@@ -32,6 +32,11 @@ ADVICE: Final[Mapping[str, str]] = {
     "server_errors": "nothing to do here: the gateway has trouble, polling goes on by itself",
 }
 
+FORGETFUL: Final = "polling, each request on a connection of its own: the other side forgets those that are kept"
+FORGETFUL_ADVICE: Final = (
+    "look for a proxy, firewall or balancer in between that ends unused connections within seconds; nothing is lost"
+)
+
 
 class Sentence(NamedTuple):
     """A sentence and how it is meant."""
@@ -52,12 +57,12 @@ def clock(when: float, now: float) -> str:
 
 
 def hold(account: AccountDocument, now: float) -> Sentence | None:
-    """Why an account is not polled, since when, until when."""
+    """Why an account is not polled, since when, until when; or what makes polling dearer than it should be."""
     held = account.hold
     if held is None:
         if account.state == "unconfigured":
             return Sentence("not in the configuration: its messages wait", "bad")
-        return None
+        return None if account.connections_kept else Sentence(FORGETFUL, "warn")
     since, until = at(held.since), at(held.until)
     text = held.reason.replace("_", " ")
     if held.detail:
@@ -70,9 +75,11 @@ def hold(account: AccountDocument, now: float) -> Sentence | None:
 
 
 def advice(account: AccountDocument) -> str | None:
-    """What to do about a hold."""
+    """What to do about it."""
     if account.hold is not None:
         return ADVICE.get(account.hold.reason)
+    if not account.connections_kept:
+        return FORGETFUL_ADVICE
     if account.state == "unconfigured":
         return (
             f"add [accounts.{account.name}] to the configuration, or stop following its messages with pollerd untrack"

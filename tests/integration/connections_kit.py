@@ -12,6 +12,7 @@ import trustme
 from pollerd.model import HoldReason, Outcome, Trouble
 from tests.integration.gateway_kit import (
     GOOD,
+    Handler,
     RawServer,
     raw_server,
 )
@@ -24,12 +25,14 @@ def trouble(outcome: Outcome) -> Trouble:
 
 
 @asynccontextmanager
-async def tls_server(certificate: trustme.LeafCert, most: ssl.TLSVersion | None = None) -> AsyncIterator[RawServer]:
+async def tls_server(
+    certificate: trustme.LeafCert, most: ssl.TLSVersion | None = None, handler: Handler | bytes = GOOD
+) -> AsyncIterator[RawServer]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     certificate.configure_cert(context)
     if most is not None:
         context.maximum_version = most
-    async with raw_server(GOOD, tls=context) as server:
+    async with raw_server(handler, tls=context) as server:
         yield server
 
 

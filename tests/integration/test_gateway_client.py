@@ -278,22 +278,6 @@ async def test_broken_answers(why: str, act: Callable[[asyncio.StreamWriter], No
         assert len(server.heads) == 1, "one request, never repeated in secret"
 
 
-async def test_a_kept_connection_that_the_server_closes_is_not_retried_in_secret() -> None:
-    async def handler(_: bytes, writer: asyncio.StreamWriter) -> None:
-        if len(server.heads) == 2:
-            writer.close()
-        else:
-            writer.write(GOOD)
-
-    async with raw_server(handler) as server, client(account(server.url(), max_connections=1)) as gateway:
-        assert isinstance(await gateway.read(ID), Answer)
-        broken = await gateway.read(ID)
-        assert isinstance(broken, Trouble)
-        assert broken.kind == "disconnected"
-        assert isinstance(await gateway.read(ID), Answer)
-        assert len(server.heads) == 3
-
-
 @pytest.mark.parametrize("drip", [False, True])
 async def test_the_timeout_covers_everything(drip: bool) -> None:
     """A server that hangs and one that sends a byte now and then cost the same: one timeout."""

@@ -27,6 +27,7 @@ def board() -> FaultBoard:
         ("503:1:retry_after=-5", Fault(kind="503", retry_after="-5")),
         ("hang:0.01:seconds=60", Fault(kind="hang", probability=0.01, seconds=60.0)),
         ("reset:next=3", Fault(kind="reset", times=3)),
+        ("reset:rest=1.5", Fault(kind="reset", rest=1.5)),
         ("401:from=2:until=5", Fault(kind="401", since=2.0, until=5.0)),
         ("422:ids=17+18:on=read", Fault(kind="422", ids=frozenset({17, 18}), on="read")),
         ("redirect:1:to=http://127.0.0.1:80/", Fault(kind="redirect", to="http://127.0.0.1:80/")),

@@ -39,6 +39,7 @@ def test_every_option_reaches_the_configuration() -> None:
         "fault": ("500:0.5", "reset:next=1"),
         "connection_limit": 3,
         "over_limit": "503",
+        "keep_alive": 4.0,
         "requests_per_second": 12.5,
         "credit": 7.0,
     }
@@ -60,7 +61,7 @@ def test_every_option_reaches_the_configuration() -> None:
     assert answers.shuffle
     assert answers.null_times
     assert config.faults == (Fault(kind="500", probability=0.5), Fault(kind="reset", times=1))
-    assert (config.connection_limit, config.over_limit) == (3, "503")
+    assert (config.connection_limit, config.over_limit, config.keep_alive) == (3, "503", 4.0)
     assert (config.requests_per_second, config.credit) == (12.5, 7.0)
 
 

@@ -1,0 +1,91 @@
+"""One connection to the gateway, kept between requests, and what its owner must know when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import ClientRequest, ClientTimeout, TCPConnector
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+
+if TYPE_CHECKING:
+    from aiohttp.tracing import Trace
+
+_TIMEOUT: Final = re.compile(r"(?:^|[,;\s])timeout\s*=\s*\"?(\d{1,6})(?!\d)", re.IGNORECASE)
+_MARGIN: Final = 1.0
+"""Seconds before the end that a server announces from which its connection is not used any more: a request that is on
+its way when the server closes is lost. Longer than any usual way there."""
+
+
+class _Hearing(ResponseHandler):
+    """aiohttp's protocol, which also notes whether anything came since `heard` was last cleared."""
+
+    heard = False
+
+    def data_received(self, data: bytes) -> None:
+        # aiohttp itself calls with nothing, to go on with what it had set aside.
+        if data:
+            self.heard = True
+        super().data_received(data)
+
+
+class OneConnection(TCPConnector):
+    """A connector with room for one connection. Without `keep` it is closed after each request."""
+
+    def __init__(self, *, keep: bool, keepalive_timeout: float, **options: Any) -> None:
+        idle = {"keepalive_timeout": keepalive_timeout} if keep else {"force_close": True}
+        super().__init__(limit=1, **idle, **options)
+        # aiohttp has no public place for a protocol of one's own. Should this one go, nothing is ever `forgotten`.
+        made: Callable[..., ResponseHandler] = _Hearing
+        self._factory = partial(made, loop=asyncio.get_running_loop())
+        self._current: ResponseHandler | None = None
+        self._reused = False
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
+        """The kept connection where it can still be used, else a new one."""
+        self._reused = False
+        connection = await super().connect(req, traces, timeout)
+        if connection.protocol is self._current and self._spoken(connection.protocol):
+            connection.close()
+            connection = await super().connect(req, traces, timeout)
+        self._reused = connection.protocol is self._current
+        self._current = connection.protocol
+        if isinstance(self._current, _Hearing):
+            self._current.heard = False
+        return connection
+
+    @property
+    def reused(self) -> bool:
+        """Whether the last request went over a connection that an earlier one had used."""
+        return self._reused
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether the last request went over a used connection and nothing came back: not a byte of an answer."""
+        return self._reused and isinstance(self._current, _Hearing) and not self._current.heard
+
+    @property
+    def kept(self) -> bool:
+        """Whether the connection of the last request is still there."""
+        return self._current is not None and self._current.is_connected()
+
+    @staticmethod
+    def _spoken(protocol: ResponseHandler | None) -> bool:
+        """Whether the server sent something between two requests (such as a 408): nobody's answer."""
+        return protocol is not None and protocol.should_close
+
+
+def idle_limit(headers: Mapping[str, str]) -> float:
+    """Seconds that an unused connection may be trusted after an answer with these headers; `inf`: nothing is said.
+
+    Source: `Keep-Alive: timeout=5`, by which many servers and proxies announce when they close.
+    """
+    found = _TIMEOUT.search(headers.get("Keep-Alive", ""))
+    if found is None:
+        return float("inf")
+    announced = float(found[1])
+    return max(announced - _MARGIN, announced / 2)
