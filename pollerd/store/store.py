@@ -11,7 +11,7 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from itertools import compress
 from operator import not_
 from pathlib import Path
@@ -79,15 +79,19 @@ class Store:
 
         Raises StoreError when it cannot be used.
         """
-        try:
-            await asyncio.to_thread(_prepare, path)
-            writer = await Writer.open(path)
-            reader = await Writer.open(path)
-            await reader.execute("PRAGMA query_only = ON")
-            store = cls(path, writer, reader, now)
-            await store._restore_place()
-        except sqlite3.Error as error:
-            raise translated(error, path) from error
+        async with AsyncExitStack() as connections:
+            try:
+                await asyncio.to_thread(_prepare, path)
+                writer = await Writer.open(path)
+                connections.push_async_callback(writer.close)
+                reader = await Writer.open(path)
+                connections.push_async_callback(reader.close)
+                await reader.execute("PRAGMA query_only = ON")
+                store = cls(path, writer, reader, now)
+                await store._restore_place()
+            except sqlite3.Error as error:
+                raise translated(error, path) from error
+            connections.pop_all()
         return store
 
     async def close(self) -> None:

@@ -30,10 +30,14 @@ class Writer(aiosqlite.Connection):
 
         def connect() -> sqlite3.Connection:
             connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-            # What another program wrote in another encoding must not stop anything.
-            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "journal_size_limit = 16777216"):
-                connection.execute(f"PRAGMA {pragma}")
+            try:
+                # What another program wrote in another encoding must not stop anything.
+                connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+                for pragma in ("journal_mode = WAL", "synchronous = FULL", "journal_size_limit = 16777216"):
+                    connection.execute(f"PRAGMA {pragma}")
+            except BaseException:
+                connection.close()
+                raise
             return connection
 
         writer = cls(connect, iter_chunk_size=64)

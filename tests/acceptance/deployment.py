@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sqlite3
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from typing import Any, Final, Protocol, Self
 
 from pollerd.simulator import Simulator
 from tests.acceptance.waiting import PATIENCE, until
+from tests.sqlite_kit import rows, transaction
 
 COMMAND: Final = Path(sys.executable).with_name("pollerd")
 # Reading the system's certificates takes most of a start, and the simulator speaks plain HTTP.
@@ -151,18 +151,12 @@ format = "json"
 
     def insert(self, ids: Iterable[int]) -> None:
         """Hand ids over by plain SQL."""
-        connection = sqlite3.connect(self.database, timeout=10)
-        with connection:
+        with transaction(self.database) as connection:
             connection.executemany("INSERT OR IGNORE INTO messages (id) VALUES (?)", [(i,) for i in ids])
-        connection.close()
 
     def query(self, sql: str, *parameters: object) -> list[Any]:
         """Read the database."""
-        connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)
-        try:
-            return connection.execute(sql, parameters).fetchall()
-        finally:
-            connection.close()
+        return rows(self.database, sql, *parameters)
 
     def pending(self) -> int:
         """Messages that are not done with."""

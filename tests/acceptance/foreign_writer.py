@@ -14,7 +14,7 @@ import time
 def main() -> None:
     first, count, database, timeout = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
     failed = 0
-    connection = sqlite3.connect(database, timeout=timeout, isolation_level=None)
+    connection = sqlite3.connect(database, timeout=timeout, isolation_level=None)  # noqa: TID251 - a foreign program
     for number in range(first, first + count):
         time.sleep(0.0 if timeout else random.uniform(0.0, 0.012))
         while True:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from tests.acceptance.cli_kit import Cli
+from tests.sqlite_kit import autocommit, rows
 
 EVIL = "\x1b[31mred\x9b2J\u202e [bold]x[/bold] :smile:"
 NOW = 1_764_000_000.0
 
 
 def stored(cli: Cli, sql: str = "SELECT id FROM messages ORDER BY id") -> list[tuple[object, ...]]:
-    connection = sqlite3.connect(cli.database)
-    try:
-        return connection.execute(sql).fetchall()
-    finally:
-        connection.close()
+    return rows(cli.database, sql)
 
 
 def damage(database: Path, index: str) -> None:
     """Overwrite the root of an index: whatever touches it fails for good."""
-    with closing(sqlite3.connect(database)) as connection:
+    with autocommit(database) as connection:
         page, size = connection.execute(
             "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name = ?", (index,)
         ).fetchone()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 
 from pollerd.simulator import Population, Simulator, SimulatorConfig, Step
@@ -14,6 +12,7 @@ from tests.acceptance.conftest import Row
 from tests.acceptance.crash_kit import WarmDeployment
 from tests.acceptance.deployment import until
 from tests.acceptance.warm import Warm
+from tests.sqlite_kit import transaction
 
 RATE = 300
 
@@ -21,7 +20,7 @@ RATE = 300
 def overdue(database: Path, count: int) -> None:
     """Messages of the last two days, all polled before and all due since the daemon was stopped an hour ago."""
     now = time.time()
-    with closing(sqlite3.connect(database)) as connection, connection:
+    with transaction(database) as connection:
         connection.executemany(
             "INSERT INTO messages (id, sent_at, state, base, polls, last_poll_at, first_poll_at, next_poll_at)"
             " VALUES (?1, ?2, 1, ?2, 3, ?2 + 30, ?2 + 5, ?3)",

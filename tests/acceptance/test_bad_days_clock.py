@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, Shim, asked, busiest
 from tests.acceptance.conftest import Row
 from tests.acceptance.deployment import Deployment, until
+from tests.sqlite_kit import transaction
 
 INTERVAL = 1.5
 
@@ -39,7 +38,7 @@ async def test_a_step_of_an_hour(hours: int, tmp_path: Path, shim: Shim, row: Ro
         usual = busiest([at for at, _ in asked(simulator) if at < began], INTERVAL)
         after = busiest([at for at, _ in asked(simulator, began)], INTERVAL)
         fresh = simulator.truth.add(steps=[Step(0.0, "DELIVERED")])
-        with closing(sqlite3.connect(deployment.database, timeout=10)) as connection, connection:
+        with transaction(deployment.database) as connection:
             # Whoever hands it over lives by the same stepped clock.
             sent = time.time() + hours * 3600.0
             connection.execute("INSERT INTO messages (id, sent_at) VALUES (?, ?)", (fresh, sent))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import pytest
 from tests.acceptance.cli_kit import Cli, Done
 from tests.acceptance.test_cli_daemon import daemon, gateway
 from tests.acceptance.waiting import wait_for
+from tests.sqlite_kit import transaction
 
 NOBODY = 65534
 SLOW = '[backoff]\nfirst_poll_after = "1h"\nmax_interval = "1h"\n'
@@ -43,7 +42,7 @@ class Member:
 
 def park(cli: Cli) -> None:
     """Leave an event that no receiver took."""
-    with closing(sqlite3.connect(cli.database)) as database, database:
+    with transaction(cli.database) as database:
         database.execute("INSERT INTO deliveries VALUES (1, 'message.status', 17, '{}', 'default', 1, 7, NULL, '', 1)")
 
 

@@ -6,13 +6,13 @@ import json
 import os
 import pty
 import signal
-import sqlite3
 import subprocess
 
 import pytest
 
 from tests.acceptance.cli_kit import Cli
 from tests.acceptance.offline_kit import EVIL
+from tests.sqlite_kit import autocommit
 
 HARMLESS = "[31mred2J\u202e [bold]x[/bold] :smile:"
 """What is kept of it as a userref: no control characters."""
@@ -135,17 +135,15 @@ def test_events_are_the_log(filled: Cli) -> None:
 
 
 def test_events_tell_of_a_gap(filled: Cli) -> None:
-    connection = sqlite3.connect(filled.database)
-    connection.execute("DELETE FROM events WHERE seq <= 2")
-    connection.commit()
-    connection.close()
+    with autocommit(filled.database) as connection:
+        connection.execute("DELETE FROM events WHERE seq <= 2")
     assert "2 to 2" in filled("events", "--after", "1").err
     assert filled("events").err == ""
 
 
 def test_following_shows_what_comes_and_stops_quietly(filled: Cli) -> None:
-    connection = sqlite3.connect(filled.database, isolation_level=None)
-    with filled.running("events", "--follow", "--after", "2") as process:
+    following = filled.running("events", "--follow", "--after", "2")
+    with autocommit(filled.database) as connection, following as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert json.loads(process.stdout.readline())["seq"] == 3
@@ -154,7 +152,6 @@ def test_following_shows_what_comes_and_stops_quietly(filled: Cli) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
         assert process.stderr.read() == b""
-    connection.close()
 
 
 def test_a_reader_that_goes_away_ends_following_quietly(filled: Cli) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -84,7 +83,7 @@ def test_closed_standard_streams_hold_up_no_command(cli: Cli, redirection: str) 
         assert (done.code, done.err) == (0, ""), arguments
         assert bool(done.out) == (">&-" not in redirection.replace("2>&-", "") and arguments != ["events"]), arguments
     assert stored(cli) == [(77,), (78,)]
-    assert sqlite3.connect(cli.database).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert stored(cli, "PRAGMA integrity_check") == [("ok",)]
 
 
 def test_no_file_of_the_daemon_takes_the_place_of_a_closed_stream(cli: Cli) -> None:

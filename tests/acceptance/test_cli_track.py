@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from tests.acceptance.cli_kit import Cli
 from tests.acceptance.offline_kit import NOW, stored
 from tests.acceptance.waiting import wait_for
+from tests.sqlite_kit import autocommit
 
 
 def test_track_takes_what_it_can_and_names_the_rest(cli: Cli) -> None:
@@ -87,11 +87,10 @@ def test_track_hands_over_what_trickles_in_at_once(cli: Cli) -> None:
 
 def test_track_waits_for_another_writer(cli: Cli) -> None:
     assert cli("track", "1").code == 0
-    other = sqlite3.connect(cli.database, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with cli.running("track", "2") as process:
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(1.5)
-        other.execute("COMMIT")
-        assert process.wait(30) == 0
-    other.close()
+    with autocommit(cli.database) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with cli.running("track", "2") as process:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1.5)
+            other.execute("COMMIT")
+            assert process.wait(30) == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from pollerd.simulator import Simulator
 from pollerd.store import schema
 from tests.acceptance.deployment import COMMAND, PATIENCE, Deployment
 from tests.acceptance.doctor_kit import doctor, free_port
+from tests.sqlite_kit import autocommit
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user, or to mount")
 NOBODY = 65534
@@ -140,9 +140,8 @@ async def test_a_database_that_is_damaged(healthy: Deployment) -> None:
     ],
 )
 async def test_a_database_that_is_not_ours_or_too_new(healthy: Deployment, sql: str, says: str) -> None:
-    connection = sqlite3.connect(healthy.database)
-    connection.executescript(sql)
-    connection.close()
+    with autocommit(healthy.database) as connection:
+        connection.executescript(sql)
     seen = await doctor(healthy)
     assert (seen.code, seen.failures) == (1, {"database"})
     assert says in seen.evidence("database")

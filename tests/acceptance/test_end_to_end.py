@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from collections import Counter
 from pathlib import Path
 
 from pollerd.simulator import AnswerStyle, Population, Simulator, SimulatorConfig, Step
 from tests.acceptance.deployment import COMMAND, Deployment, finals, truth, until
+from tests.sqlite_kit import autocommit
 
 QUICK = 'policy = "exponential"\nfirst_poll_after = "100ms"\nmin_interval = "100ms"\nmax_interval = "2s"'
 
@@ -217,9 +217,8 @@ async def test_the_text_of_a_message_and_the_token_are_nowhere(tmp_path: Path) -
         cmdline = Path(f"/proc/{process.pid}/cmdline").read_text()
         assert await deployment.stop() == 0
         token = (tmp_path / "token").read_text().strip()
-        connection = sqlite3.connect(deployment.database)
-        dump = "\n".join(connection.iterdump())
-        connection.close()
+        with autocommit(deployment.database) as connection:
+            dump = "\n".join(connection.iterdump())
         everything = [shown, cmdline, dump, deployment.text_log(), deployment.file.read_text()]
         raw = [path.read_bytes() for path in tmp_path.iterdir() if path.is_file() and path.name != "token"]
         for secret in (text, token):

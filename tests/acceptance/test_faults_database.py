@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import sqlite3
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from contextlib import closing
 from pathlib import Path
 
 from pollerd.simulator import Population, Simulator, SimulatorConfig
@@ -18,6 +16,7 @@ from tests.acceptance.conftest import Row
 from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Load, WarmDeployment, connected, settled, steady
 from tests.acceptance.deployment import until
 from tests.acceptance.warm import Warm
+from tests.sqlite_kit import autocommit
 
 WRITER = Path(__file__).with_name("foreign_writer.py")
 ROWS = 1000
@@ -97,7 +96,7 @@ async def test_a_long_foreign_read_transaction(tmp_path: Path, warm: Warm, row: 
         load = Load(deployment, simulator)
         async with steady(load, 20, 0.1):
             await until(deployment.events, "events flow")
-            with closing(sqlite3.connect(deployment.database)) as reader:
+            with autocommit(deployment.database) as reader:
                 reader.execute("BEGIN")
                 reader.execute("SELECT count(*) FROM messages").fetchone()
                 await asyncio.sleep(seconds)

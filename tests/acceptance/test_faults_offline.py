@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-
 import pytest
 
 from tests.acceptance.cli_kit import Cli
 from tests.acceptance.offline_kit import damage
+from tests.sqlite_kit import autocommit
 
 
 @pytest.mark.parametrize("command", ["untrack", "poll", "retry"])
 def test_a_commit_that_fails_for_good_ends_the_command(cli: Cli, command: str) -> None:
     assert cli("track", "5", "6").code == 0
-    with closing(sqlite3.connect(cli.database)) as connection, connection:
+    with autocommit(cli.database) as connection:
         connection.execute("UPDATE messages SET state = 3 WHERE id = 6")
     damage(cli.database, "messages_gave_up" if command == "retry" else "messages_new")
     done = cli(command, "6" if command == "retry" else "5")

@@ -17,6 +17,7 @@ from pollerd.model import Message, Recipient, State
 from pollerd.store import rows, schema
 from pollerd.terminal.text import clock
 from tests.acceptance.cli_kit import Cli
+from tests.acceptance.offline_kit import stored
 from tests.acceptance.test_cli_daemon import FAST, daemon, gateway
 from tests.acceptance.waiting import wait_for
 
@@ -156,8 +157,8 @@ def test_ages_of_pending_messages_follow_them_to_their_end(tmp_path: Path) -> No
         assert cli("track", "17", "18", "--sent-at", str(int(time.time()) - 600)).code == 0
 
         def counted() -> int:
-            with sqlite3.connect(cli.database) as connection:
-                return int(connection.execute("SELECT coalesce(sum(count), 0) FROM pending_by_age").fetchone()[0])
+            ((count,),) = stored(cli, "SELECT coalesce(sum(count), 0) FROM pending_by_age")
+            return int(str(count))
 
         with daemon(cli):
             wait_for(lambda: cli("status", "--json").json["messages"]["finished"] == 2)

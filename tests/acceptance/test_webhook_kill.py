@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import sqlite3
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Follower, WarmDeploy
 from tests.acceptance.deployment import Deployment, until
 from tests.acceptance.warm import Warm
 from tests.integration.webhook_kit import SECRET, Receiver, flaky, receiving
+from tests.sqlite_kit import rows, transaction
 
 STEPS = (Step(0, "BUFFERED"), Step(8, "ENROUTE"), Step(16, "ACCEPTED_BY_SMSC"), Step(24, "DELIVERED"))
 """A change every 0.8 seconds at a speed of 10, so that one waits for another when posts fail."""
@@ -127,22 +127,21 @@ statement = "UPDATE sms SET status = :status, final = :final, reference_told = :
         Deployment(tmp_path, simulator, limits="requests_per_second = 2000", backoff=QUICK, more=more) as deployment,
     ):
         ids = [simulator.truth.add() for _ in range(10_000)]
-        database = sqlite3.connect(shop)
-        database.execute(
-            "CREATE TABLE sms (gateway_id TEXT PRIMARY KEY, reference TEXT, status TEXT, final INTEGER, reference_told)"
-        )
-        with database:
+        with transaction(shop) as database:
+            database.execute(
+                "CREATE TABLE sms"
+                " (gateway_id TEXT PRIMARY KEY, reference TEXT, status TEXT, final INTEGER, reference_told)"
+            )
             database.executemany(
                 "INSERT INTO sms (gateway_id, reference) VALUES (?, ?)", [(str(i), f"order-{i}") for i in ids]
             )
         await deployment.start()
 
         def open_rows() -> int:
-            return int(database.execute("SELECT count(*) FROM sms WHERE final IS NOT 1").fetchone()[0])
+            return int(rows(shop, "SELECT count(*) FROM sms WHERE final IS NOT 1")[0][0])
 
         await until(lambda: open_rows() == 0, "all rows are final", patience=150)
-        found = {int(i): (s, r) for i, s, r in database.execute("SELECT gateway_id, status, reference_told FROM sms")}
-        database.close()
+        found = {int(i): (s, r) for i, s, r in rows(shop, "SELECT gateway_id, status, reference_told FROM sms")}
         assert await deployment.stop() == 0
         row(f"{len(found)} rows")
         truth = {record.id: record.recipients[0].final for record in simulator.records()}

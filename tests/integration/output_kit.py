@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from typing import Any
 from pollerd import event as events
 from pollerd.ports import Batch, EventLog, Output
 from pollerd.store.store import Store
+from tests.sqlite_kit import autocommit
 
 _ids = itertools.count(1)
 PATIENCE = 30.0
@@ -133,7 +133,5 @@ def parsed(line: bytes) -> dict[str, Any]:
 
 def prune(database: Path, last: int) -> None:
     """Retention has deleted the events up to `last`, while nothing ran."""
-    connection = sqlite3.connect(database)
-    with connection:
+    with autocommit(database) as connection:
         connection.execute("DELETE FROM events WHERE seq <= ?", (last,))
-    connection.close()

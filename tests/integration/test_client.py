@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import doctest
-import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from pollerd.errors import PollerdError, UnavailableError
 from pollerd.simulator import Step
 from pollerd.store.view import View
 from tests.integration.control_kit import Daemon, daemon
+from tests.sqlite_kit import autocommit
 
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
@@ -277,7 +277,7 @@ async def test_a_gap_is_told_both_ways(tmp_path: Path) -> None:
     async with daemon(tmp_path) as running:
         await running.follow(1, 2)
         await running.ended(1, 2)
-    with closing(sqlite3.connect(tmp_path / "pollerd.db", isolation_level=None)) as db:
+    with autocommit(tmp_path / "pollerd.db") as db:
         db.execute("DELETE FROM events WHERE seq <= 2")
     async with daemon(tmp_path) as running:
         for way in ways(running):

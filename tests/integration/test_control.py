@@ -6,9 +6,7 @@ import asyncio
 import logging
 import os
 import re
-import sqlite3
 import stat
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from pollerd.control import server
 from pollerd.control.openapi import document
 from pollerd.simulator import Step
 from tests.integration.control_kit import Daemon, Reply, daemon, stream, write_config
+from tests.sqlite_kit import autocommit, rows
 
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
@@ -142,8 +141,7 @@ async def test_a_hundred_thousand_ids_in_one_request(tmp_path: Path) -> None:
     async with daemon(tmp_path, speed=1.0, more='[credit]\ncheck_every = "1h"\n') as running:
         answer = (await running.ask("POST", "/messages", {"ids": list(range(1, 100_001))})).json
         assert (answer["tracked"], answer["refused"]) == (100_000, [])
-        counted = sqlite3.connect(running.database).execute("SELECT count(*) FROM messages").fetchone()[0]
-        assert counted == 100_000
+        assert rows(running.database, "SELECT count(*) FROM messages") == [(100_000,)]
 
 
 @pytest.mark.parametrize("state", ["", "&state=pending"])
@@ -213,7 +211,7 @@ async def test_a_gap_is_told_to_who_asks_for_what_was_deleted(tmp_path: Path) ->
         await running.follow(1, 2, 3)
         await running.ended(1, 2, 3)
         last = int((await running.get("/events?after=now")).headers["Pollerd-Last-Seq"])
-    with closing(sqlite3.connect(tmp_path / "pollerd.db", isolation_level=None)) as db:
+    with autocommit(tmp_path / "pollerd.db") as db:
         db.execute("DELETE FROM events WHERE seq <= 2")
     async with daemon(tmp_path) as running:
         gap = {"type": "gap", "after": 1, "first": 3}
@@ -299,7 +297,7 @@ async def test_status_shows_warnings_holds_and_outputs(tmp_path: Path) -> None:
 async def test_a_database_that_cannot_be_written_is_503(tmp_path: Path) -> None:
     async with daemon(tmp_path, speed=1.0) as running:
         await running.ask("POST", "/messages", {"ids": [1]})
-        with closing(sqlite3.connect(running.database, isolation_level=None)) as other:
+        with autocommit(running.database) as other:
             other.execute("BEGIN IMMEDIATE")
             for refused in await asyncio.gather(
                 running.ask("POST", "/messages", {"ids": [2]}), running.ask("DELETE", "/messages/1")
@@ -346,7 +344,7 @@ async def test_sources_and_undelivered_events_are_shown(tmp_path: Path) -> None:
                     await asyncio.sleep(0.05)
 
         await shown(True, 0)
-        with closing(sqlite3.connect(tmp_path / "made.db", isolation_level=None)) as made:
+        with autocommit(tmp_path / "made.db") as made:
             made.execute("CREATE TABLE sms (id)")
             made.execute("INSERT INTO sms VALUES (1)")
         running.simulator.truth.add(1, steps=[Step(0.0, "DELIVERED", None)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from pollerd.model import HoldReason
 from pollerd.ports import AccountState, Batch, CreditState
 from pollerd.simulator import Simulator, SimulatorConfig
 from tests.integration.output_kit import opened, until
+from tests.sqlite_kit import autocommit, rows
 
 
 @asynccontextmanager
@@ -76,11 +76,7 @@ async def test_each_crossing_is_told_once_and_only_past_the_margin(tmp_path: Pat
             simulator.set_credit(101.0)
             await looked(simulator, 2)
             assert len(told(tmp_path)) == 1
-        with sqlite3.connect(tmp_path / "pollerd.db") as database:
-            assert database.execute("SELECT credit, currency, credit_low FROM accounts").fetchall() == [
-                (101.0, "DKK", 1)
-            ]
-        database.close()
+        assert rows(tmp_path / "pollerd.db", "SELECT credit, currency, credit_low FROM accounts") == [(101.0, "DKK", 1)]
         async with daemon(tmp_path, simulator, 'warn_below = 100\ncheck_every = "1s"'):
             # What was low before the restart is not told again.
             await looked(simulator, 2)
@@ -117,9 +113,8 @@ async def test_while_the_account_is_held_the_balance_is_not_asked_for(tmp_path: 
         message = simulator.truth.add()
         simulator.faults.set("401:1")
         async with daemon(tmp_path, simulator, 'warn_below = 100\ncheck_every = "1s"') as app:
-            with sqlite3.connect(tmp_path / "pollerd.db") as database:
+            with autocommit(tmp_path / "pollerd.db") as database:
                 database.execute("INSERT INTO messages (id, sent_at) VALUES (?, 1)", (message,))
-            database.close()
             await until(lambda: app.lanes["default"].limiter.held is not None, "the account is held")
             before = looks(simulator)
             # One more poll of the held account proves that time for a look has passed as well.

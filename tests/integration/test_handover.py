@@ -16,6 +16,7 @@ from pollerd.store import rows, schema
 from pollerd.store.handover import Handover, Tracked
 from pollerd.store.lock import Ownership, owner_pid
 from pollerd.store.schema import Migration
+from tests.sqlite_kit import autocommit
 
 
 def mode(path: Path) -> int:
@@ -71,9 +72,8 @@ def test_many_processes_may_create_it_at_once(tmp_path: Path) -> None:
 )
 def test_a_foreign_or_newer_database_is_left_alone(tmp_path: Path, statement: str, says: str) -> None:
     database = tmp_path / "x.db"
-    connection = sqlite3.connect(database)
-    connection.executescript(statement)
-    connection.close()
+    with autocommit(database) as connection:
+        connection.executescript(statement)
     before = database.read_bytes()
     with pytest.raises(StoreError, match=says):
         schema.prepare(database)
@@ -149,23 +149,19 @@ def test_ownership_dies_with_its_process(tmp_path: Path) -> None:
 
 
 def test_tracking_counts_new_known_and_given_up(tmp_path: Path) -> None:
-    with Handover.open(tmp_path / "p.db") as handover:
+    with Handover.open(tmp_path / "p.db") as handover, autocommit(tmp_path / "p.db") as connection:
         assert handover.track([1, 2, 2**63 - 1]) == Tracked(3, 0, 0)
-        connection = sqlite3.connect(tmp_path / "p.db")
         connection.execute("UPDATE messages SET state = 3 WHERE id = 2")
-        connection.commit()
         assert handover.track([2, 3, 3, 2**63 - 1], "other", "order", 17.5) == Tracked(1, 3, 1)
         found = connection.execute("SELECT id, account, userref, sent_at, state FROM messages WHERE id = 3").fetchall()
         assert found == [(3, "other", "order", 17.5, 0)]
         assert connection.execute("SELECT max(id) FROM messages").fetchone() == (2**63 - 1,)
-        connection.close()
 
 
 def test_requests_wait_until_their_rows_are_gone(tmp_path: Path) -> None:
-    with Handover.open(tmp_path / "p.db") as handover:
+    with Handover.open(tmp_path / "p.db") as handover, autocommit(tmp_path / "p.db") as connection:
         first = handover.ask(RequestKind.POLL, [1, 2])
         second = handover.ask(RequestKind.RETRY_ALL, [None])
-        connection = sqlite3.connect(tmp_path / "p.db", isolation_level=None)
         assert connection.execute("SELECT kind, message_id FROM requests ORDER BY id").fetchall() == [
             ("poll", 1),
             ("poll", 2),
@@ -174,7 +170,6 @@ def test_requests_wait_until_their_rows_are_gone(tmp_path: Path) -> None:
         connection.execute("DELETE FROM requests WHERE kind = 'poll'")
         assert not handover.waiting(first)
         assert handover.waiting(second)
-        connection.close()
 
 
 @pytest.mark.parametrize(

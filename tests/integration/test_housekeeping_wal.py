@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from pollerd.ports import Batch
 from pollerd.store.checkpoint import Wal, WalWatch, checkpoint
 from pollerd.store.store import Store
+from tests.sqlite_kit import autocommit
 
 MIB = 1 << 20
 
@@ -39,7 +38,7 @@ async def test_the_log_grows_under_a_long_reader_and_shrinks_afterwards(
 ) -> None:
     caplog.set_level(logging.INFO)
     watch = WalWatch(store.path, cut_above=MIB, warn_above=4 * MIB)
-    with closing(sqlite3.connect(store.path, isolation_level=None)) as reader:
+    with autocommit(store.path) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM meta").fetchone()
         await write(store, 8)
@@ -63,7 +62,7 @@ async def test_a_log_of_ordinary_size_is_not_cut(store: Store) -> None:
 
 async def test_a_foreign_writer_is_waited_for_no_longer_than_allowed(store: Store) -> None:
     await write(store, 2)
-    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+    with autocommit(store.path) as other:
         other.execute("BEGIN IMMEDIATE")
         other.execute("INSERT INTO messages (id) VALUES (1)")
         assert checkpoint(store.path, cut_above=0).size > 0
@@ -72,6 +71,6 @@ async def test_a_foreign_writer_is_waited_for_no_longer_than_allowed(store: Stor
 
 
 def test_no_log_is_no_trouble(tmp_path: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / "p.db")) as connection:
+    with autocommit(tmp_path / "p.db") as connection:
         connection.execute("CREATE TABLE t (x)")
     assert checkpoint(tmp_path / "p.db") == Wal(0, 0)

@@ -7,7 +7,7 @@ import random
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from pollerd.steps import ClockWatch
 from pollerd.store.store import Store
 from pollerd.window import Window
 from tests.integration.output_kit import until
+from tests.sqlite_kit import autocommit
 
 DAY = 86400.0
 SETTINGS = Settings(min_interval=600.0, max_interval=3600.0, give_up_after=3 * DAY)
@@ -133,9 +134,7 @@ async def test_taken_up_again_under_way_it_is_asked_for_once_more_after_the_answ
 
 @contextmanager
 def filled(path: Path, count: int, sent_at: float, next_poll_at: float) -> Iterator[sqlite3.Connection]:
-    with ExitStack() as stack:
-        connection = sqlite3.connect(path, isolation_level=None)
-        stack.callback(connection.close)
+    with autocommit(path) as connection:
         connection.execute("BEGIN")
         connection.executemany(
             "INSERT INTO messages (id, sent_at, state, next_poll_at, base, frozen_at) VALUES (?, ?, 1, ?, ?, 0)",

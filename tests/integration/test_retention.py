@@ -19,6 +19,7 @@ from pollerd.ports import Batch, Cursor
 from pollerd.store.retention import Pruned, Retention
 from pollerd.store.store import Store
 from pollerd.store.view import View
+from tests.sqlite_kit import autocommit, rows, transaction
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
@@ -45,12 +46,11 @@ async def told(store: Store, seq: int, name: str = "file", at: float = NOW) -> N
 
 
 async def follow(store: Store, ids: range, state: State, at: float) -> None:
-    with sqlite3.connect(store.path) as connection:
+    with transaction(store.path) as connection:
         connection.executemany("INSERT INTO messages (id) VALUES (?)", [(i,) for i in ids])
-    connection.close()
     ended = at if state >= State.FINISHED else None
-    rows = [Message(i, "default", at, at, state=state, base=at, finished_at=ended) for i in ids]
-    await store.commit(Batch(results=[Result(row, was=State.NEW, polls=1) for row in rows], at=at))
+    messages = [Message(i, "default", at, at, state=state, base=at, finished_at=ended) for i in ids]
+    await store.commit(Batch(results=[Result(message, was=State.NEW, polls=1) for message in messages], at=at))
 
 
 def seqs(store: Store) -> list[int]:
@@ -59,10 +59,7 @@ def seqs(store: Store) -> list[int]:
 
 
 def ids(store: Store) -> list[int]:
-    connection = sqlite3.connect(store.path)
-    found = [row[0] for row in connection.execute("SELECT id FROM messages ORDER BY id")]
-    connection.close()
-    return found
+    return [row[0] for row in rows(store.path, "SELECT id FROM messages ORDER BY id")]
 
 
 async def test_only_what_ended_long_ago_is_deleted_and_the_counters_follow(store: Store) -> None:
@@ -70,9 +67,8 @@ async def test_only_what_ended_long_ago_is_deleted_and_the_counters_follow(store
     await follow(store, range(11, 13), State.GAVE_UP, OLD)
     await follow(store, range(21, 23), State.PENDING, ANCIENT)
     await follow(store, range(31, 33), State.FINISHED, NOW - DAY)
-    with sqlite3.connect(store.path) as connection:
+    with autocommit(store.path) as connection:
         connection.execute("INSERT INTO messages (id, sent_at) VALUES (99, ?)", (ANCIENT,))
-    connection.close()
     assert await Retention(store, FILE, KEEP).run(NOW) == Pruned(5, 0)
     assert ids(store) == [21, 22, 31, 32, 99]
     counters = await store.counters()
@@ -83,24 +79,21 @@ async def test_thousands_go_in_several_transactions(store: Store) -> None:
     await follow(store, range(1, 5001), State.FINISHED, OLD)
     await tell(store, 5000, OLD)
     await told(store, 5000)
-    before = sqlite3.connect(store.path)
-    version = before.execute("PRAGMA data_version").fetchone()[0]
-    assert await Retention(store, FILE, KEEP).run(NOW) == Pruned(5000, 5000)
-    assert before.execute("PRAGMA data_version").fetchone()[0] > version
-    before.close()
+    with autocommit(store.path) as before:
+        version = before.execute("PRAGMA data_version").fetchone()[0]
+        assert await Retention(store, FILE, KEEP).run(NOW) == Pruned(5000, 5000)
+        assert before.execute("PRAGMA data_version").fetchone()[0] > version
     assert ids(store) == []
     assert (await store.counters())["finished"] == 0
 
 
 async def test_a_waiting_request_protects_what_it_may_take_up(store: Store) -> None:
     await follow(store, range(1, 4), State.GAVE_UP, OLD)
-    with sqlite3.connect(store.path) as connection:
-        connection.execute("INSERT INTO requests (kind) VALUES ('retry_all')")
     retention = Retention(store, FILE, KEEP)
-    assert (await retention.run(NOW)).messages == 0
-    connection.execute("DELETE FROM requests")
-    connection.commit()
-    connection.close()
+    with autocommit(store.path) as connection:
+        connection.execute("INSERT INTO requests (kind) VALUES ('retry_all')")
+        assert (await retention.run(NOW)).messages == 0
+        connection.execute("DELETE FROM requests")
     assert (await retention.run(NOW)).messages == 3
 
 
@@ -160,12 +153,11 @@ async def test_numbers_go_on_upward_after_everything_was_pruned(store: Store) ->
 
 async def test_nothing_is_deleted_when_the_transaction_fails(store: Store) -> None:
     await follow(store, range(1, 4), State.FINISHED, OLD)
-    with sqlite3.connect(store.path) as connection:
+    with autocommit(store.path) as connection:
         connection.execute("CREATE TRIGGER no BEFORE UPDATE ON counters BEGIN SELECT RAISE(ABORT, 'no'); END")
-    with pytest.raises(StoreError, match="no"):
-        await Retention(store, FILE, KEEP).run(NOW)
-    connection.execute("DROP TRIGGER no")
-    connection.close()
+        with pytest.raises(StoreError, match="no"):
+            await Retention(store, FILE, KEEP).run(NOW)
+        connection.execute("DROP TRIGGER no")
     assert ids(store) == [1, 2, 3]
     await tell(store, 1, NOW)
 
@@ -212,14 +204,13 @@ async def test_events_count_as_deleted_only_once_they_are(store: Store) -> None:
     """A reader must not be told of a gap that is none."""
     await tell(store, 3, OLD)
     await told(store, 3)
-    connection = sqlite3.connect(store.path)
-    connection.execute("CREATE TRIGGER no BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'no'); END")
-    with pytest.raises(StoreError):
-        await Retention(store, FILE, KEEP).run(NOW)
-    assert store.pruned == 0
-    assert [event.seq for event in await store.read(0, 10)] == [1, 2, 3]
-    connection.execute("DROP TRIGGER no")
-    connection.close()
+    with autocommit(store.path) as connection:
+        connection.execute("CREATE TRIGGER no BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'no'); END")
+        with pytest.raises(StoreError):
+            await Retention(store, FILE, KEEP).run(NOW)
+        assert store.pruned == 0
+        assert [event.seq for event in await store.read(0, 10)] == [1, 2, 3]
+        connection.execute("DROP TRIGGER no")
     assert await Retention(store, FILE, KEEP).run(NOW) == Pruned(0, 3)
     assert store.pruned == 3
 

@@ -16,6 +16,7 @@ from pollerd.ports import Cursor
 from pollerd.store.store import Store
 from tests.integration.output_kit import commit, opened, prune, running, until
 from tests.integration.webhook_kit import change, tell
+from tests.sqlite_kit import autocommit
 
 UPDATE = "UPDATE sms SET status = :status, final = :final WHERE id = :id"
 
@@ -28,13 +29,12 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    database = sqlite3.connect(tmp_path / "shop.db", isolation_level=None)
-    database.execute("CREATE TABLE sms (id INTEGER PRIMARY KEY, status TEXT, final INTEGER)")
-    database.execute("BEGIN")
-    database.executemany("INSERT INTO sms (id) VALUES (?)", [(n,) for n in range(1, 1001)])
-    database.execute("COMMIT")
-    yield database
-    database.close()
+    with autocommit(tmp_path / "shop.db") as database:
+        database.execute("CREATE TABLE sms (id INTEGER PRIMARY KEY, status TEXT, final INTEGER)")
+        database.execute("BEGIN")
+        database.executemany("INSERT INTO sms (id) VALUES (?)", [(n,) for n in range(1, 1001)])
+        database.execute("COMMIT")
+        yield database
 
 
 def output(path: Path, statement: str = UPDATE, **more: Any) -> SqliteOutput:
@@ -99,10 +99,9 @@ async def test_a_missing_database_is_not_created(store: Store, tmp_path: Path) -
     async with running(missing := output(path, "INSERT INTO log VALUES (:id)"), store):
         await until(lambda: "does not exist" in missing.health.trouble, "trouble")
         assert not path.exists()
-        with sqlite3.connect(path) as database:
+        with autocommit(path) as database:
             database.execute("CREATE TABLE log (id)")
         await until(lambda: missing.health.seq == 1, "the event")
-        database.close()
 
 
 @pytest.mark.parametrize(

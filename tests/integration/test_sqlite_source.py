@@ -20,6 +20,7 @@ from pollerd.sources import SqliteSource
 from pollerd.store.inlet import Given, Inlet
 from pollerd.store.store import Store
 from tests.integration.output_kit import opened, until
+from tests.sqlite_kit import autocommit, transaction
 
 ULID = "01JNN696A9E0WS89FPYGT15NBX"
 
@@ -32,10 +33,9 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    database = sqlite3.connect(tmp_path / "shop.db", isolation_level=None)
-    database.execute("CREATE TABLE sms (gateway_id, ref, account, sent, status)")
-    yield database
-    database.close()
+    with autocommit(tmp_path / "shop.db") as database:
+        database.execute("CREATE TABLE sms (gateway_id, ref, account, sent, status)")
+        yield database
 
 
 class Intake:
@@ -68,7 +68,7 @@ def count(store: Store) -> int:
 
 
 def followed(store: Store, columns: str = "id") -> list[Any]:
-    with contextlib.closing(sqlite3.connect(store.path)) as database:
+    with autocommit(store.path) as database:
         return database.execute(f"SELECT {columns} FROM messages ORDER BY id").fetchall()
 
 
@@ -118,7 +118,7 @@ async def test_the_same_ids_again_cost_no_write(store: Store, shop: sqlite3.Conn
     path = tmp_path / "shop.db"
     async with reading(store, path) as source:
         await until(lambda: len(given(store)) == 10_000, "all")
-        with contextlib.closing(sqlite3.connect(store.path)) as database:
+        with autocommit(store.path) as database:
             before = database.execute("PRAGMA data_version").fetchone()
             shop.execute("INSERT INTO sms (gateway_id) VALUES ('bad')")
             await until(lambda: len(source._refused) == 1, "another look")
@@ -161,7 +161,7 @@ async def test_a_locked_or_missing_database_is_named_once_and_once_when_it_works
     async with reading(store, path, "SELECT id FROM sms") as source:
         await until(lambda: "does not exist" in source.trouble, "missing")
         assert not path.exists()
-        with contextlib.closing(sqlite3.connect(tmp_path / "made.db", isolation_level=None)) as database:
+        with autocommit(tmp_path / "made.db") as database:
             database.execute("CREATE TABLE sms (id)")
             database.execute("INSERT INTO sms VALUES (1)")
             database.execute("BEGIN EXCLUSIVE")
@@ -215,7 +215,7 @@ async def test_a_row_that_outlives_its_message_is_not_taken_for_a_new_one(
     path = tmp_path / "shop.db"
     async with reading(store, path):
         await until(lambda: given(store) == [1, 2], "both")
-    with contextlib.closing(sqlite3.connect(store.path)) as database, database:
+    with transaction(store.path) as database:
         database.execute("DELETE FROM messages WHERE id = 1")
     intake = Intake()
     async with reading(store, path, intake=intake) as source:
@@ -232,7 +232,7 @@ async def test_a_row_that_outlives_its_message_is_not_taken_for_a_new_one(
 
 
 def given(store: Store) -> list[int]:
-    with contextlib.closing(sqlite3.connect(store.path)) as database:
+    with autocommit(store.path) as database:
         return [row[0] for row in database.execute("SELECT id FROM given WHERE source = 'shop' ORDER BY id")]
 
 
@@ -244,7 +244,7 @@ async def test_two_sources_remember_for_themselves(store: Store, shop: sqlite3.C
     assert await other.take(rows) == 0
     await one.settle([])
     assert await other.take(rows) == 0
-    with contextlib.closing(sqlite3.connect(store.path)) as database, database:
+    with transaction(store.path) as database:
         database.execute("DELETE FROM messages")
     assert await other.take(rows) == 0
     # Taken up again is what no source gave any more.
@@ -259,7 +259,7 @@ async def test_a_source_that_was_configured_otherwise_is_remembered(store: Store
     before = Inlet("before", Given(["before"]), store, time.time, Intake().poke)
     assert await before.take(rows) == 3
     await before.settle([1, 2, 3])
-    with contextlib.closing(sqlite3.connect(store.path)) as database, database:
+    with transaction(store.path) as database:
         database.execute("DELETE FROM messages")
     names = Given(["now", "more"])
     now, more = (Inlet(name, names, store, time.time, Intake().poke) for name in names.sources)
@@ -267,7 +267,7 @@ async def test_a_source_that_was_configured_otherwise_is_remembered(store: Store
     await now.settle([1, 2])
     assert await more.take(rows[2:]) == 0
     await more.settle([3])
-    with contextlib.closing(sqlite3.connect(store.path)) as database:
+    with autocommit(store.path) as database:
         kept = database.execute("SELECT source, id FROM given ORDER BY id").fetchall()
     assert kept == [("now", 1), ("now", 2), ("more", 3)]
 
@@ -280,7 +280,7 @@ def test_a_wal_database_whose_folder_may_not_be_written_is_explained(tmp_path: P
         if not above.stat().st_mode & 0o001:
             above.chmod(above.stat().st_mode | 0o011)
     path = folder / "shop.db"
-    with contextlib.closing(sqlite3.connect(path)) as database:
+    with autocommit(path) as database:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("CREATE TABLE sms (id)")
     path.chmod(0o644)
@@ -291,7 +291,7 @@ def test_a_wal_database_whose_folder_may_not_be_written_is_explained(tmp_path: P
         said = source._read(io.BytesIO())
     assert "in WAL mode, where a reader needs shop.db-shm beside it, and this user may not make that file" in said
     assert f"Give this user the right to write in {folder}" in said
-    with contextlib.closing(sqlite3.connect(path)) as database:
+    with autocommit(path) as database:
         database.execute("PRAGMA journal_mode = DELETE")
     with nobody():
         assert source._read(io.BytesIO()) == ""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -15,12 +13,13 @@ import pytest
 from pollerd.clock import SystemClock
 from pollerd.committer import Committer
 from pollerd.diff import Result
-from pollerd.errors import StoreUnavailableError
+from pollerd.errors import StoreError, StoreUnavailableError
 from pollerd.event import Held, Recovered, Status, instant
 from pollerd.model import Message, Recipient, State
 from pollerd.ports import AccountState, Batch, Cursor
 from pollerd.steps import CLOCK, catch_up, clock_note
 from pollerd.store.store import TAIL, Store
+from tests.sqlite_kit import autocommit, rows, transaction
 
 
 def status(message_id: int, state: str = "ENROUTE") -> Status:
@@ -47,9 +46,8 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 def insert(path: Path, *ids: int) -> None:
-    with sqlite3.connect(path) as connection:
+    with transaction(path) as connection:
         connection.executemany("INSERT OR IGNORE INTO messages (id) VALUES (?)", [(i,) for i in ids])
-    connection.close()
 
 
 async def test_a_row_by_plain_sql_is_new_and_due_from_now(store: Store) -> None:
@@ -76,16 +74,15 @@ async def test_state_time_and_events_are_one_transaction(store: Store) -> None:
 
 async def test_a_transaction_that_fails_leaves_nothing_and_uses_no_number(store: Store) -> None:
     insert(store.path, 1)
-    with sqlite3.connect(store.path) as connection:
+    with autocommit(store.path) as connection:
         connection.execute("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no'); END")
     with pytest.raises(Exception, match="no"):
         await store.commit(Batch(results=(Result(row(1, 99.0), (status(1),)),)))
     found = await store.message(1)
     assert found is not None
     assert found.state is State.NEW
-    with sqlite3.connect(store.path) as connection:
+    with autocommit(store.path) as connection:
         connection.execute("DROP TRIGGER full")
-    connection.close()
     (event,) = await store.commit(Batch(results=(Result(row(1, 99.0), (status(1),)),)))
     assert event.seq == 1
 
@@ -103,13 +100,22 @@ async def test_cancelling_a_commit_does_not_tear_it(store: Store) -> None:
     assert told[-1] == store.last
 
 
+async def test_an_open_that_fails_closes_what_it_opened(tmp_path: Path) -> None:
+    await (await Store.open(tmp_path / "p.db", time.time)).close()
+    with autocommit(tmp_path / "p.db") as connection:
+        connection.execute("DROP TABLE events")
+    with pytest.raises(StoreError, match="no such table: events"):
+        await Store.open(tmp_path / "p.db", time.time)
+    # SQLite removes its side files when the last connection is closed.
+    assert [path.name for path in tmp_path.iterdir()] == ["p.db"]
+
+
 async def test_numbers_go_on_upward_after_everything_was_pruned(tmp_path: Path) -> None:
     store = await Store.open(tmp_path / "p.db", time.time)
     await store.commit(Batch(bodies=[recovered() for _ in range(5)]))
     await store.close()
-    with sqlite3.connect(tmp_path / "p.db") as connection:
+    with autocommit(tmp_path / "p.db") as connection:
         connection.execute("DELETE FROM events")
-    connection.close()
     store = await Store.open(tmp_path / "p.db", time.time)
     assert (store.last, store.pruned) == (5, 5)
     (event,) = await store.commit(Batch(bodies=[recovered()]))
@@ -176,10 +182,7 @@ async def test_counters_follow_the_states(store: Store) -> None:
     insert(store.path, 1, 2)
     await store.commit(Batch(results=[Result(row(i), was=State.NEW, polls=2) for i in (1, 2)]))
     await store.commit(Batch(results=[Result(row(1, state=State.FINISHED), polls=1)]))
-    with sqlite3.connect(store.path) as connection:
-        counted = dict(connection.execute("SELECT name, value FROM counters"))
-    connection.close()
-    assert counted == {"pending": 1, "finished": 1, "polls": 5}
+    assert dict(rows(store.path, "SELECT name, value FROM counters")) == {"pending": 1, "finished": 1, "polls": 5}
 
 
 async def test_accounts_and_cursors_outlive_a_restart(tmp_path: Path) -> None:
@@ -258,18 +261,17 @@ async def test_a_locked_database_holds_polling_back_and_loses_nothing(
 ) -> None:
     insert(store.path, 1)
     await store._writer.execute("PRAGMA busy_timeout = 0")
-    foreign = sqlite3.connect(store.path, isolation_level=None)
-    foreign.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreUnavailableError):
-        await store.commit(Batch(bodies=[recovered()]))
-    committer.record(Result(row(1), (status(1),), was=State.NEW))
-    while not committer.trouble:
+    with autocommit(store.path) as foreign:
+        foreign.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailableError):
+            await store.commit(Batch(bodies=[recovered()]))
+        committer.record(Result(row(1), (status(1),), was=State.NEW))
+        while not committer.trouble:
+            await asyncio.sleep(0)
+        room = asyncio.create_task(committer.room())
         await asyncio.sleep(0)
-    room = asyncio.create_task(committer.room())
-    await asyncio.sleep(0)
-    assert not room.done()
-    foreign.execute("COMMIT")
-    foreign.close()
+        assert not room.done()
+        foreign.execute("COMMIT")
     await room
     await committer.flush()
     assert [e.seq for e in await store.read(0, 10)] == [1]
@@ -280,7 +282,7 @@ async def test_a_command_waits_for_a_locked_database_only_so_long(store: Store) 
     """A daemon waits for ever; whoever sits before a screen wants to know."""
     insert(store.path, 1)
     await store._writer.execute("PRAGMA busy_timeout = 0")
-    with closing(sqlite3.connect(store.path, isolation_level=None)) as foreign:
+    with autocommit(store.path) as foreign:
         foreign.execute("BEGIN IMMEDIATE")
         impatient = Committer(store, SystemClock(), patience=0.0)
         impatient.record(Result(row(1), was=State.NEW))

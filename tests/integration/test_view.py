@@ -17,6 +17,7 @@ from pollerd.model import GiveUpReason, Message, State
 from pollerd.store import rows, schema
 from pollerd.store.lock import Ownership
 from pollerd.store.view import CAP, DatabaseMissingError, Standing, View
+from tests.sqlite_kit import autocommit
 
 NOW = 1_764_000_000.0
 
@@ -70,9 +71,8 @@ def test_there_is_no_database_yet(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_understood_is_not_guessed_at(tmp_path: Path, statement: str, says: str) -> None:
-    connection = sqlite3.connect(tmp_path / "x.db")
-    connection.executescript(statement)
-    connection.close()
+    with autocommit(tmp_path / "x.db") as connection:
+        connection.executescript(statement)
     with pytest.raises(StoreError, match=says):
         View.open(tmp_path / "x.db")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import pytest
 from pollerd.config import Listen
 from pollerd.control.hosts import host_allowed
 from tests.integration.control_kit import Daemon, daemon
+from tests.sqlite_kit import autocommit
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 OUTSIDE = ("http:", "https:", "//", "data:")
@@ -285,7 +285,7 @@ def test_which_names_are_ours(host: str, listen: str, allowed: bool) -> None:
 
 async def test_a_database_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     async with web(tmp_path) as site:
-        with closing(sqlite3.connect(site.running.database)) as other:
+        with autocommit(site.running.database) as other:
             other.execute("PRAGMA user_version = 99")
             status, body, _ = await site.get("/messages")
             other.execute("PRAGMA user_version = 4")

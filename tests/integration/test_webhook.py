@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 import socket
-import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from pollerd.store.store import Store
 from pollerd.store.undelivered import count_undelivered, read_undelivered, retry_parked
 from tests.integration.output_kit import opened, running, until
 from tests.integration.webhook_kit import SECRET, Receiver, change, flaky, free_port, receiving, secret, tell
+from tests.sqlite_kit import autocommit
 
 STATES = ("BUFFERED", "ENROUTE", "DELIVERED")
 
@@ -147,10 +147,9 @@ async def test_refused_events_come_again_on_schedule_then_are_parked_and_can_be_
             ]
             # Its second event had its own attempts after the first was parked, not before.
             assert [b["status"] for b in receiver.tries if b["id"] == 1] == ["ENROUTE"] * 3 + ["DELIVERED"] * 3
-            with sqlite3.connect(store.path) as database:
+            with autocommit(store.path) as database:
                 assert count_undelivered(database) == {"waiting": 0, "parked": 2}
                 assert [d.seq for d in read_undelivered(database, 1, 10)] == [3]
-            database.close()
             down = False
             assert await asyncio.to_thread(retry_parked, store.path) == 2
             await delivered(store)
@@ -170,9 +169,8 @@ async def test_the_vendors_schedule_is_the_default_and_is_written_down(store: St
                     await asyncio.sleep(0.01)
             assert waiting[0].next_at is not None
             assert abs(waiting[0].next_at - clock.now() - seconds) < 20
-            with sqlite3.connect(store.path) as database:
+            with autocommit(store.path) as database:
                 database.execute("UPDATE deliveries SET next_at = 1")
-            database.close()
         async with running(output, store):
             await until(lambda: len(receiver.tries) == 7, "the last attempt")
             while (await Deliveries(store).undelivered(0, 1))[0].state is not DeliveryState.PARKED:
@@ -224,7 +222,7 @@ def test_what_older_versions_parked_and_later_states_overtook_is_dropped_by_the_
     """1 is old, 2 is of another recipient, 3's successor waits itself, 4's is not posted yet."""
     path = tmp_path / "p.db"
     schema.prepare(path).close()
-    with sqlite3.connect(path) as database:
+    with autocommit(path) as database:
         told = [change(1, "ENROUTE"), change(1, "ENROUTE", msisdn=2), change(2, "ENROUTE"), change(3, "ENROUTE"),
                 change(1, "DELIVERED"), change(2, "DELIVERED"), change(3, "DELIVERED")]  # fmt: skip
         for seq, body in enumerate(told, 1):
@@ -239,7 +237,6 @@ def test_what_older_versions_parked_and_later_states_overtook_is_dropped_by_the_
         (step,) = [step for step in schema.migrations() if step.path.name.endswith("_superseded.sql")]
         database.executescript(step.path.read_text())
         assert [d.seq for d in read_undelivered(database, 0, 10)] == [2, 3, 4, 6]
-    database.close()
 
 
 async def test_a_dead_receiver_is_not_hammered_and_gets_all_when_it_is_back(

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pollerd.store import schema
 from tests.benchmarks.throughput import machine
+from tests.sqlite_kit import autocommit, transaction
 
 FIRST_ID = 10**12
 POLLERD = (sys.executable, "-m", "pollerd")
@@ -116,27 +117,19 @@ class Daemon:
 
     def make_due(self, count: int) -> None:
         """Make some messages due, as after a while without a daemon."""
-        connection = sqlite3.connect(self.database, isolation_level=None)
-        try:
+        with autocommit(self.database) as connection:
             connection.execute(
                 "UPDATE messages SET next_poll_at = ? WHERE id IN (SELECT id FROM messages WHERE state = 1 LIMIT ?)",
                 (time.time() - 1.0, count),
             )
-        finally:
-            connection.close()
 
     def plan(self, size: int, count: int, start: float, rate: float) -> dict[int, float]:
         """Make `count` of the `size` messages due, `rate` a second from `start` on; gives the due times by id."""
         # Far from each other, as after a while of polling: a prime that divides no size.
         due = {FIRST_ID + (n * 7919) % size: start + n / rate for n in range(min(count, size))}
-        connection = sqlite3.connect(self.database, isolation_level=None)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
+        with transaction(self.database) as connection:
             rows = [(at, number) for number, at in due.items()]
             connection.executemany("UPDATE messages SET next_poll_at = ? WHERE id = ?", rows)
-            connection.execute("COMMIT")
-        finally:
-            connection.close()
         return due
 
     def fill(self, count: int, due: tuple[float, float]) -> None:
