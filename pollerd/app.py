@@ -24,7 +24,7 @@ from pollerd.housekeeping import House, Housekeeping, Job, Snapshot, standard_jo
 from pollerd.intake import Intake, OfflineDesk
 from pollerd.judge import Judge
 from pollerd.metrics import Meter
-from pollerd.policies import MODEL, make_policy, make_settings
+from pollerd.policies import MODEL, Learner, make_policy, make_settings
 from pollerd.poller import Poller
 from pollerd.ports import Opening, Output, Preparing
 from pollerd.relay import Relay
@@ -137,7 +137,7 @@ class App:
 
     async def _serve(self, core: Core, relay: Relay, outputs: Sequence[Output], warnings: WarnLog) -> None:
         pollers = {name: lane.poller for name, lane in self.lanes.items()}
-        intake = Intake(core.store, core.committer, pollers, core.clock)
+        intake = Intake(core.store, core.committer, pollers, core.clock, Learner(core.policy))
         sources = make_sources(self.config, core.store, core.clock, intake.poke)
         control = self._control = make_control(
             self.config, core, pollers, intake, health=lambda: relay.health, sources=sources, warnings=warnings
@@ -314,13 +314,16 @@ async def settle_requests(config: Config) -> None:
         stack.push_async_callback(store.close)
         committer = Committer(store, clock, patience=PATIENCE)
         known = await store.accounts()
-        judge = Judge(make_policy(config, 0), make_settings(config), random.Random())
+        policy = make_policy(config, 0)
+        if (model := await store.note(MODEL)) is not None:
+            policy.restore(model)
+        judge = Judge(policy, make_settings(config), random.Random())
         held = {name: known[name].held_total if name in known else 0.0 for name in config.accounts}
         desks = {name: OfflineDesk(judge, clock, total) for name, total in held.items()}
         try:
             async with asyncio.TaskGroup() as group:
                 committing = group.create_task(committer.run())
-                await Intake(store, committer, desks, clock).settle_requests()
+                await Intake(store, committer, desks, clock, Learner(policy)).settle_requests()
                 committing.cancel()
         except BaseExceptionGroup as failed:
             raise _first(failed) from failed

@@ -60,6 +60,18 @@ class Desk(Protocol):
     def busy_with(self, message_id: int) -> bool: ...
 
 
+class Learner(Protocol):
+    """What the backoff has learned."""
+
+    def forget(self, network: str | None) -> None:
+        """Forget one network, or all (None)."""
+        ...
+
+    def note(self) -> tuple[str, bytes]:
+        """What is known now, and the name under which the store keeps it."""
+        ...
+
+
 class OfflineDesk:
     """Plans while no daemon runs: the rows are all there is."""
 
@@ -90,8 +102,11 @@ class OfflineDesk:
 class Intake:
     """Notices other writers by the database's data version and takes over what they left."""
 
-    def __init__(self, store: Inbox, committer: Committer, pollers: Mapping[str, Desk], clock: Clock) -> None:
+    def __init__(
+        self, store: Inbox, committer: Committer, pollers: Mapping[str, Desk], clock: Clock, learner: Learner
+    ) -> None:
         self._store = store
+        self._learner = learner
         self._committer = committer
         self._pollers = pollers
         self._clock = clock
@@ -130,10 +145,10 @@ class Intake:
                 # Only what is on disk is gone from the next look.
                 await self._committer.flush()
 
-    async def ask(self, kind: RequestKind, message_id: int) -> None:
+    async def ask(self, kind: RequestKind, message_id: int | None, argument: str | None = None) -> None:
         """Do what a program asks this process for; on disk when this returns."""
         async with self._turn:
-            await self.settle(Request(0, kind, message_id))
+            await self.settle(Request(0, kind, message_id, argument))
             await self._committer.flush()
 
     def _plan(self, message: Message) -> None:
@@ -174,6 +189,10 @@ class Intake:
         """Do what a command asked for. A message that is not there is no error: the command has looked itself."""
         if request.kind is RequestKind.RETRY_ALL:
             await self._retry_all()
+            return
+        if request.kind is RequestKind.FORGET:
+            self._learner.forget(request.argument)
+            self._committer.record_note(*self._learner.note())
             return
         message = None if request.message_id is None else await self._current(request.message_id)
         if message is None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from pollerd.backoff import Adaptive, Exponential, Policy, Settings
 from pollerd.config import Config
 
+log = logging.getLogger(__name__)
+
 MODEL: Final = "model"
 """The name under which the store keeps what the backoff learned."""
 
 
+IDLE_SHARE: Final = 0.01
+"""Of the configured requests a second, what messages may share where few come: the gateway is left all but idle."""
+
+
 def make_settings(config: Config) -> Settings:
-    """The bounds of the backoff."""
+    """The bounds of the backoff, which serves all accounts."""
     wanted = config.backoff
+    rate = sum(account.limits.requests_per_second for account in config.accounts.values())
     return Settings(
         min_interval=wanted.min_interval,
         max_interval=wanted.max_interval,
@@ -22,7 +30,28 @@ def make_settings(config: Config) -> Settings:
         polls_per_message=wanted.polls_per_message,
         not_found_grace=wanted.not_found_grace,
         give_up_after=wanted.give_up_after,
+        idle_polls_per_second=IDLE_SHARE * rate,
     )
+
+
+class Learner:
+    """What a policy has learned, as the store keeps it. Fulfils `intake.Learner`."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def forget(self, network: str | None) -> None:
+        """Forget one network, or all (None)."""
+        if self._policy.forget(network):
+            log.info(
+                "the backoff has forgotten what it learned about %s",
+                network or "all networks",
+                extra={"event": "learning_forgotten"},
+            )
+
+    def note(self) -> tuple[str, bytes]:
+        """What is known now, and the name under which the store keeps it."""
+        return MODEL, self._policy.snapshot()
 
 
 def make_policy(config: Config, seed: int) -> Policy:

@@ -69,6 +69,8 @@ class RequestKind(StrEnum):
     POLL = "poll"
     RETRY = "retry"
     RETRY_ALL = "retry_all"
+    FORGET = "forget"
+    """What the backoff learned about one network (`argument`), or about all."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -77,6 +79,7 @@ class Request(msgspec.Struct, frozen=True):
     id: int
     kind: RequestKind
     message_id: int | None
+    argument: str | None = None
 
 
 class Batch(msgspec.Struct, frozen=True):

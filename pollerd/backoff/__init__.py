@@ -1,6 +1,7 @@
 """When is the next look worth it? Pure: time and randomness come from outside."""
 
 from pollerd.backoff.adaptive import Adaptive
+from pollerd.backoff.budget import wanted_polls
 from pollerd.backoff.exponential import Exponential
 from pollerd.backoff.protocol import (
     EVERYWHERE,
@@ -26,4 +27,5 @@ __all__ = [
     "PlanRow",
     "Policy",
     "Settings",
+    "wanted_polls",
 ]

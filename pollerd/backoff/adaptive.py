@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from pollerd.backoff import budget, dates, explain, guards, plan, rails
 from pollerd.backoff.learned import Learned, LearnedState, Operator, key_of
 from pollerd.backoff.outage import Outages
-from pollerd.backoff.protocol import Decision, Key, KeyInfo, Metrics, Plan, Settings
+from pollerd.backoff.protocol import EVERYWHERE, Decision, Key, KeyInfo, Metrics, Plan, Settings
 
 BARE = Settings(min_interval=0.5, max_interval=86400.0)
 """Bounds without settings: wide, since an hourly look at what will never come eats a third of a usual budget."""
@@ -82,7 +82,7 @@ class Adaptive:
         self._groups: dict[int, float] = {}
         self._woken_at = -1e18
         self._dated_keys: set[Key] = set()
-        self._arrivals = budget.Arrivals()
+        self._arrivals = budget.Arrivals(self._settings)
         self._judged: tuple[float, float] | None = None
         self._messages = 0.0
         self._looks = 0.0
@@ -431,12 +431,15 @@ class Adaptive:
 
     def forget(self, key: Key | None) -> bool:
         """See `Policy.forget`. With all networks the budget's price and the first look start anew too."""
-        if key is not None:
-            return self._learned.forget(key)
-        known = self._learned.world.history.total > 0.0
-        arrivals = self._arrivals
-        self._fresh()
-        self._arrivals = arrivals
+        if key is None:
+            known = self._learned.world.history.total > 0.0
+            arrivals = self._arrivals
+            self._fresh()
+            self._arrivals = arrivals
+        else:
+            known = self._learned.forget(key)
+        if known:
+            self._outages.wake(EVERYWHERE if key is None else key)
         return known
 
     def keys(self) -> list[KeyInfo]:

@@ -90,8 +90,9 @@ class Arrivals:
 
     __slots__ = ("counts", "stamp")
 
-    def __init__(self) -> None:
-        self.counts = [0.0] * len(RATES)
+    def __init__(self, settings: Settings) -> None:
+        # That the gateway is idle must be seen first: a new installation may be about to become busy.
+        self.counts = [0.0, settings.idle_polls_per_second / settings.polls_per_message * RATES[1]]
         self.stamp: float | None = None
 
     def add(self, now: float) -> None:

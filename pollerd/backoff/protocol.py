@@ -192,7 +192,10 @@ class Policy(Protocol):
         ...
 
     def forget(self, key: Key | None) -> bool:
-        """Forget what was learned about `key`, or about all (None); False where nothing was known."""
+        """Forget what was learned about `key`, or about all (None); False where nothing was known.
+
+        The messages concerned are to be re-planned: see `take_wake`.
+        """
         ...
 
     def explain(self, key: Key = None, *, k: int = 1) -> Plan:

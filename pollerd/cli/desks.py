@@ -53,6 +53,10 @@ class Desk(Protocol):
         """Ask and return when it is done; whether a daemon runs. Raises UnavailableError when it does not do it."""
         ...
 
+    def forget(self, network: str | None) -> None:
+        """Forget what the backoff learned about a network, or about all. Raises as `settle`."""
+        ...
+
     def hold(self, account: str) -> Held | None:
         """The hold that the account is on."""
         ...
@@ -129,13 +133,17 @@ class DatabaseDesk:
         """See `Desk`."""
         self._settle(RequestKind.RETRY_ALL, [None])
 
-    def _settle(self, kind: RequestKind, ids: Sequence[int | None]) -> bool:
+    def forget(self, network: str | None) -> None:
+        """See `Desk`."""
+        self._settle(RequestKind.FORGET, [None], network)
+
+    def _settle(self, kind: RequestKind, ids: Sequence[int | None], argument: str | None = None) -> bool:
         path = self._config.store.path
         with Handover.open(path) as handover:
             if owner_pid(path) is None:
                 # Who could not do it here goes to the daemon, before anything is asked here.
                 check_ownable(path)
-            asked = handover.ask(kind, ids)
+            asked = handover.ask(kind, ids, argument)
             self._wait(path, handover, asked)
         return owner_pid(path) is not None
 
@@ -208,6 +216,10 @@ class SocketDesk:
         """See `Desk`."""
         found = self._remote.hold(account)
         return None if found is None else Held(account, found.reason, words.at(found.until))
+
+    def forget(self, network: str | None) -> None:
+        """See `Desk`."""
+        self._remote.forget(network)
 
     def given_up(self) -> int:
         """See `Desk`."""

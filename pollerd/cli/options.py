@@ -64,8 +64,8 @@ def id_value(context: click.Context, parameter: click.Parameter, value: str | No
         raise click.BadParameter(f"{text!r} {error}.", context, parameter) from None
 
 
-def counting_number(context: click.Context, parameter: click.Parameter, value: int) -> int:
-    """Callback of an option that must be 1 or more."""
-    if value < 1:
+def counting_number(context: click.Context, parameter: click.Parameter, value: int | None) -> int | None:
+    """Callback of an option that must be 1 or more where it is given."""
+    if value is not None and value < 1:
         raise click.BadParameter(f"{value} is too small; give 1 or more.", context, parameter)
     return value

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from msgspec.structs import asdict
 
+from pollerd.cli import carried
 from pollerd.cli.options import config_option, counting_number, json_option, load_config
 from pollerd.status import schedule
 from pollerd.store.view import DatabaseMissingError, View
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pollerd.config import Config
 
 _NETWORK: Final = re.compile(r"[0-9]{3}/[0-9]{1,3}")
+EVERY: Final = "*"
+"""What `--forget` means without a value."""
 _ROWS: Final = 12
 _LEAST: Final = 4
 _FIXED: Final = 22
@@ -73,6 +76,20 @@ def network_value(context: click.Context, parameter: click.Parameter, value: str
 )
 @click.option("--recipients", default=1, callback=counting_number, help="For a message with so many.  [default: 1]")
 @click.option("--all", "everything", is_flag=True, help="Every poll and every network, not one screen of them.")
+@click.option(
+    "--per-day",
+    type=int,
+    callback=counting_number,
+    metavar="N",
+    help="What so many messages a day ask of requests_per_second.",
+)
+@click.option(
+    "--forget",
+    is_flag=False,
+    flag_value=EVERY,
+    metavar="[NETWORK]",
+    help="Forget what was learned about a network (238/01, or DK), or about all of them, and start anew.",
+)
 @click.option("--replay", is_flag=True, help="Poll this deployment's own past messages once more, by other policies.")
 @json_option
 @config_option
@@ -83,6 +100,8 @@ def plan(
     network: str | None,
     recipients: int,
     everything: bool,
+    per_day: int | None,
+    forget: str | None,
     replay: bool,
     as_json: bool,
     config_path: Path | None,
@@ -92,7 +111,11 @@ def plan(
         raise click.UsageError("Give --country or --network, not both.", click.get_current_context())
     if replay and (country or network or age is not None or recipients != 1):
         raise click.UsageError("--replay looks at all messages; give it alone.", click.get_current_context())
+    if forget is not None and (replay or per_day or country or network or age is not None or recipients != 1):
+        raise click.UsageError("--forget changes what is known; give it alone.", click.get_current_context())
     config = load_config(config_path)
+    if forget is not None:
+        return _forget(config, forget, as_json=as_json)
     if replay:
         from pollerd.cli.replay import show
 
@@ -102,10 +125,28 @@ def plan(
     made = policy.explain(key, k=recipients)
     rows = [row for row in made.rows if age is None or row.age > age]
     rival = _rival(made, config) if recipients == 1 else None
+    if per_day is not None:
+        return carried.show(config, per_day, as_json=as_json)
     if as_json:
         screen.write_json(_document(made, rows, rival, policy))
         return 0
     _Paper(made, rows, policy, config, everything=everything).print(age, rival)
+    return 0
+
+
+def _forget(config: Config, network: str, *, as_json: bool) -> int:
+    from pollerd.cli.desks import at_desk
+
+    key = None if network == EVERY else network.upper()
+    if key is not None and not (_NETWORK.fullmatch(key) or (len(key) == 2 and key.isascii() and key.isalpha())):
+        right = "give a network such as 238/01, or a country such as DK; without a value all is forgotten"
+        raise click.BadParameter(f"{network!r} is no network; {right}.", click.get_current_context(), None, "--forget")
+    at_desk(config, lambda desk: desk.forget(key))
+    if as_json:
+        screen.write_json({"forgotten": key})
+    else:
+        whom = "all networks" if key is None else key
+        click.echo(f"What was learned about {whom} is forgotten; the backoff starts anew there. See: pollerd plan")
     return 0
 
 
@@ -202,13 +243,25 @@ class _Paper:
             if made.delay is not None:
                 line += f", a final state known {duration(made.delay)} after it is reached"
             self._say(line)
-            self._budget(made.polls)
+            self._budget(made.polls, made.budget)
+        if made.railed:
+            self._say(
+                "by its own figures what was learned is no better than exponential backoff, which is used instead; "
+                "if it stays so, start anew with: pollerd plan --forget",
+                "yellow",
+            )
         for low, high in made.expiry:
             self._say(f"messages expire at the age of {duration(low)} to {duration(high)}")
 
-    def _budget(self, polls: float) -> None:
+    def _budget(self, polls: float, aimed_at: float | None) -> None:
         bounds = self._config.backoff
-        if self._made.policy == "adaptive" and polls > _OVER * bounds.polls_per_message:
+        if aimed_at is not None and aimed_at > 1.05 * bounds.polls_per_message:
+            self._say(
+                f"few messages come, so each may take {aimed_at:.0f} polls instead of polls_per_message = "
+                f"{bounds.polls_per_message:g}: together a hundredth of requests_per_second at most",
+                "dim",
+            )
+        elif self._made.policy == "adaptive" and polls > _OVER * bounds.polls_per_message:
             self._say(
                 f"that is more than polls_per_message = {bounds.polls_per_message:g}: with max_interval = "
                 f"{duration(bounds.max_interval)} messages that stay pending are polled so often whatever is learned; "

@@ -140,6 +140,11 @@ class Remote:
         """Post again the webhook's events that are parked; how many. Raises UnavailableError, PollerdError."""
         return msgspec.json.decode(self._ask("POST", "/undelivered/retry")[0], type=_Retried).taken_up
 
+    def forget(self, network: str | None) -> None:
+        """Forget what the backoff learned about a network, or about all. Raises UnavailableError, PollerdError."""
+        given = "" if network is None else f"?{urlencode({'network': network})}"
+        self._ask("POST", f"/backoff/forget{given}")
+
     def count_gave_up(self) -> int:
         """How many messages are given up. Raises UnavailableError."""
         return self._status().messages.gave_up

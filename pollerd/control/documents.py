@@ -57,6 +57,12 @@ class MessagesDocument(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
+class ForgottenDocument(msgspec.Struct, frozen=True):
+    """The network about which all that was learned is forgotten; null: all networks."""
+
+    forgotten: str | None
+
+
 class RetriedDocument(msgspec.Struct, frozen=True, kw_only=True):
     """So many events of the webhook are posted again, with all their attempts."""
 

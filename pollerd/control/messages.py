@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Callable, Collection
 from typing import Final, Protocol, TypeVar
@@ -11,7 +12,7 @@ import msgspec
 from aiohttp import web
 
 from pollerd.control import query
-from pollerd.control.documents import MessagesDocument, RetriedDocument, TrackedDocument
+from pollerd.control.documents import ForgottenDocument, MessagesDocument, RetriedDocument, TrackedDocument
 from pollerd.control.handover import BodyError, Handed, Reader
 from pollerd.control.refusals import RefusedError, answer
 from pollerd.documents import message_document
@@ -30,6 +31,8 @@ PATIENCE: Final = 10.0
 """Seconds that the database gets to take something in."""
 _AT_ONCE: Final = 64 * 1024
 """Bytes of a body up to which reading it is too short to be worth a thread."""
+NETWORK: Final = re.compile(r"[0-9]{3}/[0-9]{1,3}|[A-Z]{2}")
+"""What is learned about has such a name: MCC/MNC, or a country where the network is not known."""
 _OPEN: Final = frozenset({State.NEW, State.PENDING})
 
 
@@ -43,7 +46,7 @@ class Intake(Protocol):
     """The loop that takes in what is new."""
 
     def poke(self) -> None: ...
-    async def ask(self, kind: RequestKind, message_id: int) -> None: ...
+    async def ask(self, kind: RequestKind, message_id: int | None, argument: str | None = None) -> None: ...
 
 
 class MessageRoom(msgspec.Struct, frozen=True):
@@ -130,6 +133,15 @@ class MessageRoutes:
         now = self._room.clock.now()
         return answer(RetriedDocument(taken_up=await self._room.store.write(lambda db: unpark(db, now))))
 
+    async def forget(self, request: web.Request) -> web.Response:
+        """`POST /backoff/forget`: what was learned about one network, or about all."""
+        query.only(request, "network")
+        network = request.query.get("network")
+        if network is not None and NETWORK.fullmatch(network) is None:
+            raise query.bad(f"network={network}: give a network such as 238/01, or a country such as DK")
+        await self._done(RequestKind.FORGET, None, network)
+        return answer(ForgottenDocument(forgotten=network))
+
     async def _ask(
         self, request: web.Request, kind: RequestKind, sensible: Collection[State], otherwise: dict[State, str]
     ) -> web.Response:
@@ -141,16 +153,19 @@ class MessageRoutes:
         if kind is not RequestKind.UNTRACK and message.account not in self._room.accounts:
             text = f"{message.id} belongs to the account {message.account!r}, which is not in the configuration"
             raise RefusedError(409, "account_not_configured", text)
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await self._room.intake.ask(kind, message.id)
-        except TimeoutError:
-            text = f"the database took nothing for {PATIENCE:.0f} s; look at the message and ask again"
-            raise RefusedError(503, "database_unavailable", text) from None
+        await self._done(kind, message.id)
         message = await self._message(request)
         if kind is RequestKind.UNTRACK and message.state is State.FINISHED:
             raise RefusedError(409, "already_ended", f"{message.id} {otherwise[State.FINISHED]}")
         return answer(message_document(message))
+
+    async def _done(self, kind: RequestKind, message_id: int | None, argument: str | None = None) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._room.intake.ask(kind, message_id, argument)
+        except TimeoutError:
+            text = f"the database took nothing for {PATIENCE:.0f} s; see what has become of it and ask again"
+            raise RefusedError(503, "database_unavailable", text) from None
 
     async def _message(self, request: web.Request) -> Message:
         message_id = query.message_id(request.match_info["id"])

@@ -9,13 +9,14 @@ import msgspec
 
 from pollerd import event as events
 from pollerd.control.documents import (
+    ForgottenDocument,
     GapDocument,
     HealthDocument,
     MessagesDocument,
     RetriedDocument,
     TrackedDocument,
 )
-from pollerd.control.messages import LIMIT, MOST, STATES
+from pollerd.control.messages import LIMIT, MOST, NETWORK, STATES
 from pollerd.control.refusals import ErrorDocument
 from pollerd.control.stream import ENDLESS, LAST, NDJSON
 from pollerd.documents import MessageDocument
@@ -28,6 +29,7 @@ _DOCUMENTS: Final = (
     MessagesDocument,
     MessageDocument,
     RetriedDocument,
+    ForgottenDocument,
     StatusDocument,
     HealthDocument,
     GapDocument,
@@ -42,6 +44,7 @@ _ERRORS: Final = {
 }
 _ID: Final = {"type": "integer", "minimum": 1, "maximum": MAX_MESSAGE_ID}
 _ID_PARAMETER: Final = {"name": "id", "in": "path", "required": True, "schema": _ID, "description": "The message's id."}
+_NETWORK: Final = {"type": "string", "pattern": f"^({NETWORK.pattern})$"}
 _HANDED: Final = {
     "description": "Ids, the send call's own answer, or messages with what is known of them.",
     "type": ["object", "array"],
@@ -115,6 +118,12 @@ def _paths() -> dict[str, Any]:
                 400,
                 503,
             )
+        },
+        "/backoff/forget": {
+            "post": {
+                **_operation("forget", "Forget what the backoff learned.", "ForgottenDocument", 400, 503),
+                "parameters": [_query("network", _NETWORK, "One network, such as 238/01; not given: all of them.")],
+            }
         },
         "/events": {"get": _events_operation()},
         "/status": {"get": _operation("status", "The whole daemon at one look.", "StatusDocument", 400)},

@@ -117,6 +117,7 @@ class ControlServer:
         made.router.add_post(f"{one}/poll", messages.poll)
         made.router.add_post(f"{one}/retry", messages.retry)
         made.router.add_post("/undelivered/retry", messages.retry_undelivered)
+        made.router.add_post("/backoff/forget", messages.forget)
         made.router.add_get("/events", self._stream.handle, allow_head=False)
         made.router.add_get("/status", self._status, allow_head=False)
         made.router.add_get("/metrics", self._scrapes.handle, allow_head=False)

@@ -47,7 +47,7 @@ def checks(path: Path) -> Iterator[Check]:
 
 
 def _content(database: Path, bytes_: int) -> Check:
-    with closing(_open(database)) as connection:
+    with closing(open_untouched(database)) as connection:
         owner, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _HEADER)
         newest = schema.migrations()[-1].version
         if owner != schema.APPLICATION_ID:
@@ -69,7 +69,7 @@ def _content(database: Path, bytes_: int) -> Check:
 _HEADER: Final = ("application_id", "user_version")
 
 
-def _open(database: Path) -> sqlite3.Connection:
+def open_untouched(database: Path) -> sqlite3.Connection:
     """Open for reading. Where nobody else has it open, without the side files that would be left behind."""
     alone = not Path(f"{database}-wal").exists() and owner_pid(database) is None
     uri = f"file:{quote(str(database))}?mode=ro{'&immutable=1' if alone else ''}"

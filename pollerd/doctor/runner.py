@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from pollerd.doctor import configuration, daemon, database, disk, limits, outputs, rights, rotation, systemd
+from pollerd.doctor import configuration, daemon, database, disk, learning, limits, outputs, rights, rotation, systemd
 from pollerd.doctor.bounded import in_thread
 from pollerd.doctor.check import Check, Level, failure
 from pollerd.doctor.configuration import Sight
@@ -71,6 +71,7 @@ def _parts(sight: Sight, regions: Sequence[str]) -> list[asyncio.Task[list[Check
     if sight.sound("store"):
         local.append(("rights", lambda: rights.checks(config.store.path)))
         local.append(("database", lambda: database.checks(config.store.path)))
+        local.append(("learning", lambda: learning.checks(config)))
         network("daemon", asyncio.create_task(daemon.checks(config)))
     if sight.sound("store", "outputs", "sources"):
         local.append(("outputs", lambda: outputs.checks(config, unit)))

@@ -83,12 +83,16 @@ class Handover:
             known += len(some) - added
         return Tracked(new, known, gave_up)
 
-    def ask(self, kind: RequestKind, ids: Sequence[int | None]) -> Asked:
-        """Leave a request for each id (None: it concerns no single message) to the database's owner."""
+    def ask(self, kind: RequestKind, ids: Sequence[int | None], argument: str | None = None) -> Asked:
+        """Leave a request for each id (None: it concerns no single message) to the database's owner.
+
+        `argument` is what else the request needs.
+        """
+        text = kind.value if argument is None else f"{kind.value} {argument}"
         with self._transaction():
             first = last = 0
             for message_id in ids:
-                last = self._connection.execute(self._sql["ask"], (kind.value, message_id)).lastrowid or 0
+                last = self._connection.execute(self._sql["ask"], (text, message_id)).lastrowid or 0
                 first = first or last
         return Asked(first, last)
 

@@ -274,7 +274,8 @@ class Store:
     async def requests(self, limit: int = 1000) -> list[Request]:
         """What commands asked for, oldest first."""
         found = await self._fetch(self._writer, "requests", (limit,))
-        strange = [(row[0],) for row in found if row[1] not in _KINDS]
+        read = [(int(row[0]), *row[1].partition(" ")[::2], row[2]) for row in found]
+        strange = [(number,) for number, kind, _, _ in read if kind not in _KINDS]
         if strange:
             log.warning(
                 "%d requests of another version of pollerd are dropped",
@@ -282,7 +283,11 @@ class Store:
                 extra={"event": "request_dropped"},
             )
             await self.write(lambda db: db.executemany(self._sql["request_done"], strange))
-        return [Request(int(row[0]), RequestKind(row[1]), row[2]) for row in found if row[1] in _KINDS]
+        return [
+            Request(number, RequestKind(kind), message_id, argument or None)
+            for number, kind, argument, message_id in read
+            if kind in _KINDS
+        ]
 
     async def counters(self) -> dict[str, int]:
         """How many messages are `pending`, `finished` and `gave_up`, and how many `polls` were made so far."""

@@ -47,7 +47,7 @@ def allowed(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     made: dict[str, st.SearchStrategy[Any]] = {
         "integer": st.integers(schema.get("minimum"), schema.get("maximum")),
         "number": st.floats(allow_nan=False),
-        "string": plain,
+        "string": st.from_regex(schema["pattern"], fullmatch=True) if "pattern" in schema else plain,
         "array": st.deferred(lambda: st.lists(allowed(schema.get("items", {"type": "integer"})), max_size=5)),
         "object": st.fixed_dictionaries(
             {}, optional={name: allowed(each) for name, each in schema.get("properties", {}).items()}

@@ -197,7 +197,8 @@ IDLE = Settings(idle_polls_per_second=0.1)
 
 def test_a_gateway_that_is_idle_may_be_asked_more_often_for_each_message() -> None:
     policy = Adaptive(5, 1, settings=IDLE)
-    for i in range(5):
+    assert policy.explain().budget == 5.0
+    for i in range(15):
         policy.first(NOW + i * DAY / 5)
     assert policy.explain().budget == IDLE_MOST
 
