@@ -2,7 +2,6 @@
 
 from pollerd.config.duration import parse_duration, render_duration
 from pollerd.config.loader import load
-from pollerd.config.outputs import NOT_YET
 from pollerd.config.place import Service
 from pollerd.config.problem import ConfigError, Problem
 from pollerd.config.render import effective_toml, starter_toml
@@ -46,7 +45,6 @@ from pollerd.config.values import (
 
 __all__ = [
     "BUILT_IN",
-    "NOT_YET",
     "SYSTEM_FILE",
     "AbsentSecret",
     "Account",

@@ -15,7 +15,7 @@ from pollerd.config.accounts import read_accounts, read_limits
 from pollerd.config.duration import render_duration
 from pollerd.config.kinds import Choice, duration, flag, is_loopback, listen, number, socket_fits
 from pollerd.config.lines import Lines
-from pollerd.config.outputs import NOT_YET, OutputReader, refuse_not_yet
+from pollerd.config.outputs import OutputReader
 from pollerd.config.place import FindService, Place
 from pollerd.config.problem import ConfigError, show
 from pollerd.config.reader import Report, Table
@@ -61,7 +61,6 @@ def load(
     *,
     secrets: bool = False,
     system: Path = SYSTEM_FILE,
-    not_yet: frozenset[str] = NOT_YET,
     service: FindService | None = None,
 ) -> Config:
     """The configuration in force. Raises :class:`ConfigError` with every problem there is.
@@ -77,23 +76,21 @@ def load(
     if document is None:
         place = Place(BUILT_IN, cwd, env, built_in=True)
         report = Report(place.file)
-        return _finished(build({}, place, report, not_yet), report, secrets=secrets)
+        return _finished(build({}, place, report), report, secrets=secrets)
     used_by = service(document.path) if service is not None else None
     place = Place(str(document.path), document.path.absolute().parent, env, service=used_by)
     report = Report(place.file, Lines(document.text))
-    config = build(document.data, place, report, not_yet)
+    config = build(document.data, place, report)
     _warn_of_open_file(config, document, report)
     return _finished(config, report, secrets=secrets)
 
 
-def build(data: Mapping[str, object], place: Place, report: Report, not_yet: frozenset[str]) -> Config:
+def build(data: Mapping[str, object], place: Place, report: Report) -> Config:
     """Read the whole document. What is wrong goes to the report; the value then holds defaults instead."""
     root = Table(report, "", data)
     accounts = read_accounts(root, read_limits(root.section("limits"), Limits()), place)
     store = _store(root.section("store"), place)
-    reader = OutputReader(place, store.path, frozenset(accounts), not_yet)
-    for name in ("metrics", "web"):
-        refuse_not_yet(report, root, name, not_yet)
+    reader = OutputReader(place, store.path, frozenset(accounts))
     config = Config(
         accounts=accounts,
         store=store,

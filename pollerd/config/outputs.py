@@ -20,7 +20,7 @@ from pollerd.config.kinds import (
     webhook_url,
 )
 from pollerd.config.place import Place
-from pollerd.config.reader import Report, Table
+from pollerd.config.reader import Table
 from pollerd.config.secret import SecretKind
 from pollerd.config.values import (
     DEFAULT_EVERY,
@@ -35,16 +35,6 @@ from pollerd.config.values import (
     WebhookOutput,
     WebhookRoute,
 )
-
-NOT_YET: frozenset[str] = frozenset()
-"""Tables that are understood but whose feature is not there: refused, since ignoring them would mislead."""
-
-
-def refuse_not_yet(report: Report, table: Table, name: str, not_yet: frozenset[str]) -> None:
-    """Refuse the table under this key when its feature is still missing."""
-    path = table.path(name)
-    if name in table and path in not_yet:
-        report.add(path, None, "is not available in this version; remove this table")
 
 
 def _event_statement(value: object) -> str:
@@ -66,12 +56,9 @@ class OutputReader(msgspec.Struct, frozen=True):
     place: Place
     store: Path
     accounts: frozenset[str]
-    not_yet: frozenset[str]
 
     def outputs(self, root: Table) -> Outputs:
         table = root.section("outputs")
-        for name in ("webhook", "exec", "sqlite"):
-            refuse_not_yet(root.report, table, name, self.not_yet)
         outputs = Outputs(
             file=self._file(table.subtable("file")),
             socket=self._socket(table.subtable("socket")),
@@ -83,7 +70,6 @@ class OutputReader(msgspec.Struct, frozen=True):
         return outputs if table.names() else Outputs(file=FileOutput(self._default_file()))
 
     def sources(self, root: Table) -> tuple[SqliteSource, ...]:
-        refuse_not_yet(root.report, root, "sources", self.not_yet)
         table = root.section("sources")
         found = tuple(filter(None, map(self._source, table.subtables("sqlite"))))
         table.close()

@@ -11,7 +11,6 @@ import msgspec
 
 from pollerd.config import (
     BUILT_IN,
-    NOT_YET,
     SYSTEM_FILE,
     Config,
     ConfigError,
@@ -75,7 +74,7 @@ def look(
 
 
 def _built(data: Mapping[str, object], place: Place, report: Report, unit: Unit | None, *, open_to_all: bool) -> Sight:
-    config = build(data, place, report, NOT_YET)
+    config = build(data, place, report)
     report.finish()
     refused = {problem.key for problem in report.problems}
     unseen: list[UnseenError] = []

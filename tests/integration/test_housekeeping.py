@@ -7,7 +7,7 @@ import logging
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
@@ -27,8 +27,7 @@ PATIENCE = 20.0
 
 
 @asynccontextmanager
-async def running(*jobs: Job) -> AsyncIterator[Housekeeping]:
-    housekeeping = Housekeeping(jobs)
+async def started(housekeeping: Housekeeping) -> AsyncIterator[Housekeeping]:
     task = asyncio.create_task(housekeeping.run())
     try:
         yield housekeeping
@@ -36,6 +35,10 @@ async def running(*jobs: Job) -> AsyncIterator[Housekeeping]:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+def running(*jobs: Job) -> AbstractAsyncContextManager[Housekeeping]:
+    return started(Housekeeping(jobs))
 
 
 class Counting:
@@ -141,8 +144,12 @@ async def test_a_stepped_clock_moves_what_is_planned_with_it(step: float, monkey
         await job.times(3)
 
 
-async def test_a_step_before_the_start_is_nothing() -> None:
-    Housekeeping([]).clock_stepped(10.0)
+async def test_a_step_before_the_start_moves_no_job() -> None:
+    job = Counting()
+    housekeeping = Housekeeping([Job("job", 0.02, job)])
+    housekeeping.clock_stepped(3600.0)
+    async with started(housekeeping):
+        await job.times(2)
 
 
 def test_a_step_of_many_years_is_one_missed_time() -> None:

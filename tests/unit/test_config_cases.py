@@ -116,7 +116,7 @@ def test_no_default_account_is_warned_about(read: Load) -> None:
 
 def test_sockets_and_ports_open_to_everybody_are_warned_about(read: Load) -> None:
     text = '[outputs.socket]\nmode = "0666"\n[web]\nlisten = "0.0.0.0:80"\n[metrics]\nlisten = "[::1]:80"'
-    config = read(text, not_yet=frozenset())
+    config = read(text)
     assert [warning.split(":")[0] for warning in config.warnings] == ["outputs.socket.mode", "web.listen"]
     assert str(config.metrics) == "[::1]:80"
 

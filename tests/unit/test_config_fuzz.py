@@ -47,7 +47,7 @@ documents = st.dictionaries(names, st.dictionaries(names, values, max_size=5) | 
 @given(documents)
 def test_a_document_is_read_or_refused_in_lines(document: dict[str, object]) -> None:
     report = Report("x.toml")
-    config = build(document, Place("x.toml", Path("/x"), {"T": "t", "HOME": "/h"}), report, frozenset())
+    config = build(document, Place("x.toml", Path("/x"), {"T": "t", "HOME": "/h"}), report)
     for problem in report.finish():
         assert problem.key
         assert str(problem).isprintable()

@@ -245,26 +245,9 @@ LATER = [
 
 @pytest.mark.parametrize(("sentence", "text", "key", "words"), LATER, ids=[case[0] for case in LATER])
 def test_refused_in_tables_of_later_features(read: Load, sentence: str, text: str, key: str, words: str) -> None:
-    (problem,) = problems(read, text, not_yet=frozenset())
+    (problem,) = problems(read, text)
     assert problem.key == key, sentence
     assert words in str(problem), sentence
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("metrics", '[metrics]\nlisten = "127.0.0.1:1"'),
-        ("web", '[web]\nlisten = "127.0.0.1:1"'),
-        ("sources", '[[sources.sqlite]]\npath = "x"\nquery = "SELECT 1"'),
-        ("outputs.webhook", '[outputs.webhook]\nurl = "http://localhost/"'),
-        ("outputs.exec", '[outputs.exec]\ncommand = ["true"]'),
-        ("outputs.sqlite", '[[outputs.sqlite]]\npath = "x"\nstatement = "UPDATE a"'),
-    ],
-)
-def test_a_feature_that_is_not_there_is_refused_by_name(read: Load, name: str, text: str) -> None:
-    (problem,) = problems(read, text, not_yet=frozenset({name}))
-    assert (problem.key, problem.expected) == (name, "is not available in this version; remove this table")
-    assert read(text, not_yet=frozenset()).warnings == ()
 
 
 def test_ten_mistakes_are_named_in_one_go_in_the_order_of_the_file(read: Load) -> None:
@@ -322,7 +305,7 @@ path = "b.db"
 query = "SELECT 1"
 every = "x"
 '''
-    found = [(problem.key, problem.line) for problem in problems(read, text, not_yet=frozenset())]
+    found = [(problem.key, problem.line) for problem in problems(read, text)]
     assert found == [("sources.sqlite[0].every", 7), ("sources.sqlite[1].every", 11)]
 
 

@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from pollerd.config import NOT_YET, Config, effective_toml, load, starter_toml
+from pollerd.config import Config, effective_toml, load, starter_toml
 from pollerd.config.loader import build
 from pollerd.config.place import Place
 from pollerd.config.problem import mask_url
 from pollerd.config.reader import Report
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_IN_THIS_VERSION = "# Not in this version."
 
 EVERYTHING = """
 [accounts.default]
@@ -85,7 +84,7 @@ level = "debug"
 def read(path: Path, text: str) -> Config:
     path.write_text(text, encoding="utf-8")
     env = {"PASSWORD": "p", "W": "w"}
-    return load(path, env, path.parent, not_yet=frozenset(), system=path.parent / "none")
+    return load(path, env, path.parent, system=path.parent / "none")
 
 
 @pytest.mark.parametrize("text", ["", EVERYTHING], ids=["nothing", "everything"])
@@ -183,7 +182,7 @@ def test_the_example_loads_and_changes_nothing(tmp_path: Path) -> None:
 
 def test_every_key_of_the_loader_is_in_the_example() -> None:
     report = Report("x")
-    build(tomllib.loads(EVERYTHING), Place("x", Path("/x"), {}), report, frozenset())
+    build(tomllib.loads(EVERYTHING), Place("x", Path("/x"), {}), report)
     assert report.finish() == ()
     taken = {
         (re.sub(r"\[\d+\]", "", table), name)
@@ -226,17 +225,5 @@ def test_each_example_in_the_example_is_taken(setting: Setting) -> None:
         table += 'auth = "basic"\n'
     if setting.name in ("key", "secret", "secret_file", "secret_env") and "accounts" in table:
         table += 'auth = "oauth1"\n'
-    build(tomllib.loads(f"{table}{setting.text}\n"), Place("x", Path("/x"), {}), report, frozenset())
+    build(tomllib.loads(f"{table}{setting.text}\n"), Place("x", Path("/x"), {}), report)
     assert [problem for problem in report.finish() if "missing" not in problem.expected and problem.value] == []
-
-
-def test_the_example_says_which_tables_are_not_there_yet() -> None:
-    blocks = starter_toml().split("\n\n")
-    marked = set()
-    for block in blocks:
-        header = re.search(r"^#?\[\[?([a-z.]+)\]\]?$", block, re.MULTILINE)
-        if header is not None and NOT_IN_THIS_VERSION in block:
-            marked.add(header[1])
-    known = {"metrics", "web", "outputs.webhook", "outputs.webhook.routes", "outputs.exec", "outputs.sqlite"}
-    expected = {name for name in known | {"sources.sqlite"} if name in NOT_YET or name.rpartition(".")[0] in NOT_YET}
-    assert marked == expected, f"remove or add the line {NOT_IN_THIS_VERSION!r} in example.toml"

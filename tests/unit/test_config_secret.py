@@ -302,7 +302,7 @@ token_env = "T"
 url = "http://localhost/"
 secret = "{HIDDEN}"
 """
-    config = read(text, {"T": HIDDEN}, secrets=True, not_yet=frozenset())
+    config = read(text, {"T": HIDDEN}, secrets=True)
     shown = repr(config) + str(config) + effective_toml(config) + f"{config}" + "".join(config.warnings)
     shown += repr(config.accounts["default"].proxy) + str(replace(config.accounts["env"], name="x"))
     assert HIDDEN not in shown

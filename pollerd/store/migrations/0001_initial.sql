@@ -75,7 +75,8 @@ CREATE TABLE counters (
     value INTEGER NOT NULL
 );
 
--- Small things with a name: store_id (which database this is), model (what the backoff learned), pruned_seq.
+-- Small things with a name: store_id (which database this is), model (what the backoff learned), clock (when the daemon
+-- last knew the time).
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
     value BLOB
