@@ -114,8 +114,13 @@ def show(*, as_json: bool, config_path: Path | None) -> int:
 
 
 @click.command()
-def schema() -> int:
-    """Print the JSON Schema of the events."""
+@json_option
+@config_option
+def schema(*, as_json: bool, config_path: Path | None) -> int:
+    """Print the JSON Schema of the events.
+
+    It is JSON with and without --json, and the same for every configuration.
+    """
     from pollerd.event import json_schema
 
     screen.write_lines([msgspec.json.format(msgspec.json.encode(json_schema()), indent=2) + b"\n"])

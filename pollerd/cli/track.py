@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 NAMED: Final = 20
 """Refused ids told one by one; the rest is counted."""
+_EMPTY: Final = (
+    "Standard input held no id, so none was handed over from it; give one a line, or the send call's answer."
+)
 MILLISECONDS: Final = 1e11
 """No time in seconds is as large as this before the year 5138."""
 
@@ -120,7 +123,8 @@ def track(
 
     IDs are the numbers that the send call answered. "-" reads them from standard input: one a line (blank lines and
     lines with # are skipped), or the send call's own JSON answers, {"ids": [...]}. An id that is followed already is
-    no error; one that cannot be an id is refused by name while the rest is taken, and the exit code is 1.
+    no error; one that cannot be an id is refused by name while the rest is taken, and the exit code is 1. Exit code 2
+    when "-" is all that is given and no id comes.
 
     A user who may not write the database hands them to the daemon, through its control socket. Messages that people
     send to you (MO) cannot be followed: the gateway only pushes those.
@@ -183,8 +187,11 @@ def _chunks(arguments: tuple[str, ...]) -> Iterator[Chunk]:
         for chunk in Feed(_reader()).chunks():
             found = found or bool(chunk.ids or chunk.refused)
             yield chunk
-        if not found:
-            screen.note("nothing was read from standard input: no id was handed over")
+        if found:
+            return
+        if len(arguments) == arguments.count("-"):
+            raise click.UsageError(_EMPTY)
+        screen.note(_EMPTY)
 
 
 def _reader() -> Callable[[], bytes]:

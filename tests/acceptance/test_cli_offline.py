@@ -150,6 +150,7 @@ def test_the_schema_describes_every_event(cli: Cli) -> None:
     assert {"message.status", "account.credit_ok"} <= {
         name for definition in cli("schema").json["$defs"].values() for name in definition["properties"]["type"]["enum"]
     }
+    assert cli("schema", "--json", "-c", str(cli.config)).json == cli("schema").json
 
 
 def test_plan_answers_for_an_age(cli: Cli) -> None:

@@ -61,10 +61,19 @@ def test_track_reads_a_hundred_thousand_ids(cli: Cli) -> None:
     assert stored(cli, "SELECT count(*), min(id), max(id) FROM messages") == [(100_000, 1, 100_000)]
 
 
-def test_nothing_on_standard_input_is_said(cli: Cli) -> None:
-    done = cli("track", "-")
-    assert (done.code, done.text) == (0, "tracked 0.\n")
-    assert "nothing was read from standard input: no id was handed over" in done.err
+@pytest.mark.parametrize("stdin", [b"", b"\n \r\n", b"# none today\n", b"\xef\xbb\xbf", b'{"ids": []}', b"[]"])
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_no_id_on_standard_input_is_wrong_usage(cli: Cli, stdin: bytes, options: tuple[str, ...]) -> None:
+    """The send call before the pipe failed: a script must notice."""
+    done = cli("track", "-", *options, stdin=stdin)
+    assert (done.code, done.out) == (2, b"")
+    assert "Standard input held no id" in done.err
+
+
+def test_no_id_on_standard_input_beside_others_is_said(cli: Cli) -> None:
+    done = cli("track", "5", "-")
+    assert (done.code, stored(cli)) == (0, [(5,)])
+    assert "Standard input held no id" in done.err
 
 
 def test_track_names_twenty_and_counts_the_rest(cli: Cli) -> None:
