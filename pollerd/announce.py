@@ -26,8 +26,12 @@ _STEPS: Final = {
 }
 
 
+MOST_UNKNOWN: Final = 50
+"""Unknown states that an account's log names, and that are remembered: more are made up by something that is broken."""
+
+
 class Announcer:
-    """Logs one account's holds, each unknown state once, and what is given up."""
+    """Logs one account's holds, each unknown state once (MOST_UNKNOWN of them), and what is given up."""
 
     def __init__(self, account: str) -> None:
         self._account = account
@@ -69,10 +73,19 @@ class Announcer:
                     body.id,
                     extra={"event": "message_gave_up", "message_id": body.id, "reason": body.reason},
                 )
-            if isinstance(body, Status) and body.status not in lifecycle.KNOWN and body.status not in self._unknown:
-                self._unknown.add(body.status)
-                log.warning(
-                    "the gateway shows the unknown state %s; it is told as it is and not taken for final",
-                    body.status,
-                    extra={"event": "unknown_state", "status": body.status, "message_id": body.id},
-                )
+            if isinstance(body, Status) and body.status not in lifecycle.KNOWN:
+                self._unheard_of(body)
+
+    def _unheard_of(self, body: Status) -> None:
+        if body.status in self._unknown or len(self._unknown) >= MOST_UNKNOWN:
+            return
+        self._unknown.add(body.status)
+        last = (
+            "" if len(self._unknown) < MOST_UNKNOWN else f"; it is the {MOST_UNKNOWN}th, no further one is named here"
+        )
+        log.warning(
+            "the gateway shows the unknown state %s; it is told as it is and not taken for final%s",
+            body.status,
+            last,
+            extra={"event": "unknown_state", "status": body.status, "message_id": body.id},
+        )

@@ -13,9 +13,13 @@ STATE_NAMES = {State.NEW: "pending", State.PENDING: "pending", State.FINISHED: "
 
 
 class RecipientDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """One recipient. `time` is the gateway's in UNIX seconds, `meaning` its error code in words."""
+    """One recipient. `time` is the gateway's in UNIX seconds, `meaning` its error code in words.
 
-    msisdn: int
+    `msisdn` is null when the gateway shows no usable number. `counts_as` is the state by which it counts while an entry
+    without a usable number stands for it.
+    """
+
+    msisdn: int | None
     status: str
     final: bool
     time: float | None
@@ -26,6 +30,7 @@ class RecipientDocument(msgspec.Struct, frozen=True, kw_only=True):
     mcc: str | None
     mnc: str | None
     charge_status: str | None
+    counts_as: str | None = None
 
 
 class MessageDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,8 +78,8 @@ def message_document(message: Message) -> MessageDocument:
 
 def _recipient(recipient: Recipient) -> RecipientDocument:
     return RecipientDocument(
-        msisdn=recipient.msisdn,
-        status=recipient.status,
+        msisdn=recipient.msisdn or None,
+        status=lifecycle.name(recipient.status),
         final=lifecycle.is_final(recipient.status),
         time=recipient.time,
         error=recipient.error,
@@ -84,6 +89,7 @@ def _recipient(recipient: Recipient) -> RecipientDocument:
         mcc=recipient.mcc,
         mnc=recipient.mnc,
         charge_status=recipient.charge_status,
+        counts_as=recipient.counts_as,
     )
 
 

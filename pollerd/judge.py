@@ -106,8 +106,8 @@ class Judge:
     # -- outcomes
 
     def _answered(self, message: Message, answer: Answer, now: float, idle: float) -> Result:
-        found = diff.diff(message.recipients, answer.recipients)
-        waiting = [recipient for recipient in found.recipients if recipient.status not in lifecycle.FINAL]
+        found = diff.diff(message.recipients, answer.recipients, now)
+        waiting = diff.waiting(found.recipients)
         self._learn(message, found, waiting, now)
         where = operator(waiting[0]) if waiting else None
         base = self._policy.base_for(where, message.sent_at, message.base)
@@ -122,10 +122,10 @@ class Judge:
             seen_at=now,
             recipients=found.recipients,
             userref=message.userref if message.userref is not None else answer.userref,
-            sendtime=answer.sendtime,
-            validity=answer.validity,
+            sendtime=message.sendtime if answer.sendtime is None else answer.sendtime,
+            validity=message.validity if answer.validity is None else answer.validity,
         )
-        bodies = tuple(diff.told(known, found, now)) if found.changes else ()
+        bodies = tuple(diff.told(known, found, now)) if found.changes or not waiting else ()
         if found.recipients and not waiting:
             return Result(_ended(known, State.FINISHED, now), bodies, polls=1)
         deadline = self._deadline(known, idle)
@@ -183,7 +183,9 @@ class Judge:
         if found.changes:
             ended = [change.recipient for change in found.changes if lifecycle.is_final(change.recipient.status)]
             for recipient in ended[:OBSERVED_MOST]:
-                age = None if recipient.time is None else max(0.0, recipient.time - start)
+                # READ has the time of the reading: when the message arrived is not known.
+                timed = recipient.time is not None and recipient.status != lifecycle.READ
+                age = max(0.0, (recipient.time or 0.0) - start) if timed else None
                 self._policy.observe(
                     now, operator(recipient), a0, a1, True, age, recipient.status, message.sent_at, message.base
                 )
@@ -230,7 +232,7 @@ def _operator(mcc: str | None, mnc: str | None, country: str | None) -> str | No
 def key(message: Message) -> str | None:
     """The operator that the next poll of `message` is about: that of its first recipient without a final state."""
     for recipient in message.recipients:
-        if recipient.status not in lifecycle.FINAL:
+        if recipient.counted not in lifecycle.FINAL:
             return _operator(recipient.mcc, recipient.mnc, recipient.country)
     return None
 
@@ -249,7 +251,7 @@ def _polled(message: Message, now: float, answer: str, **known: Any) -> Message:
 
 def _seen(before: bytes, recipients: tuple[Recipient, ...], waiting: list[Recipient], now: float) -> bytes:
     first = waiting[0] if waiting else recipients[0] if recipients else None
-    return trail.seen(before, now, first.status if first is not None else "no recipient", len(waiting))
+    return trail.seen(before, now, lifecycle.name(first.counted) if first is not None else "no recipient", len(waiting))
 
 
 def _planned(message: Message, now: float, decision: Decision, latest: float | None = None) -> Message:

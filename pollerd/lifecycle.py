@@ -1,24 +1,38 @@
-"""Which delivery states there are, which are final, and what may follow what.
+"""Which delivery states there are, which are final, and what may follow what. Every such decision is taken here.
 
-Source: the vendor's table of delivery states (`dsnstatus`). States that are not in the table can appear (RCS
-brings `READ`); an unknown state is transient and passed on as it is.
+Source: the vendor's table of delivery states (`dsnstatus`). Decided by us, where the vendor says nothing:
+
+- A state that is not in the table is transient and passed on as it is.
+- READ (RCS) follows DELIVERED in the vendor's callbacks. Seen first it says that the message arrived: it is told as it
+  is and is final. After DELIVERED it is not told: nothing follows a final state.
+- An entry without a state is no news: what was known stays, and no state is made up for what was never known.
+- A transient state that is older by the gateway's own time than the one known comes from a copy that lags behind: no
+  news either. Without two times that can be compared, what is shown last counts. A final state always counts.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+NO_STATE: Final = ""
+"""The gateway has shown no state of a recipient yet. Neither told nor final."""
+UNKNOWN: Final = "UNKNOWN"
 SCHEDULED: Final = "SCHEDULED"
 DELIVERED: Final = "DELIVERED"
+ACCEPTED: Final = "ACCEPTED"
 EXPIRED: Final = "EXPIRED"
+READ: Final = "READ"
 
-TRANSIENT: Final = frozenset({"UNKNOWN", SCHEDULED, "BUFFERED", "ENROUTE"})
-FINAL: Final = frozenset(
-    {DELIVERED, EXPIRED, "DELETED", "UNDELIVERABLE", "ACCEPTED", "REJECTED", "SKIPPED"},
-)
-UNSENT: Final = frozenset({"UNKNOWN", SCHEDULED})
+TRANSIENT: Final = frozenset({UNKNOWN, SCHEDULED, "BUFFERED", "ENROUTE"})
+ARRIVED: Final = frozenset({DELIVERED, ACCEPTED, READ})
+"""What counts as having reached the recipient; ACCEPTED where the network tells no more."""
+FINAL: Final = ARRIVED | {EXPIRED, "DELETED", "UNDELIVERABLE", "REJECTED", "SKIPPED"}
+UNSENT: Final = frozenset({NO_STATE, UNKNOWN, SCHEDULED})
 """States before the message is handed to anybody."""
 KNOWN: Final = TRANSIENT | FINAL
+
+AHEAD: Final = 300.0
+"""Seconds that the gateway's clock may be ahead of ours: a state of a later time than that says nothing about order."""
 
 
 def is_final(status: str) -> bool:
@@ -29,9 +43,19 @@ def is_final(status: str) -> bool:
 def follows(previous: str | None, status: str) -> bool:
     """Whether seeing `status` after `previous` is a change to tell.
 
-    The first state seen is one (`previous` None). Nothing follows a final state: what the gateway shows after it,
-    another final state included, is ignored.
+    The first state seen is one (`previous` None or NO_STATE). Nothing follows a final state: what the gateway shows
+    after it, another final state included, is ignored.
     """
-    if previous is None:
-        return True
-    return previous != status and previous not in FINAL
+    if not status:
+        return False
+    return not previous or (previous != status and previous not in FINAL)
+
+
+def is_older(known: float | None, shown: float | None, now: float) -> bool:
+    """Whether a state of the gateway's time `shown` is older than the one of `known` (UNIX seconds, None: no time)."""
+    return known is not None and shown is not None and shown < known <= now + AHEAD
+
+
+def name(status: str) -> str:
+    """The state as it is shown: the vendor's word for it where none was ever shown."""
+    return status or UNKNOWN

@@ -1,4 +1,4 @@
-"""The values that travel through pollerd: messages, recipients, answers, outcomes. Pure data, no behaviour of its own.
+"""The values that travel through pollerd: messages, recipients, answers, outcomes. Pure data, no decisions.
 
 Instants are UNIX seconds (float), durations are seconds (float) unless a name says otherwise. `gc=False` where there
 are many of them: frozen values hold nothing that could lead back to them, so the garbage collector need not look.
@@ -42,11 +42,17 @@ class HoldReason(StrEnum):
     SERVER_ERRORS = "server_errors"
 
 
+UNIDENTIFIED = 0
+"""The `msisdn` of a recipient whose number cannot be used. An integer, so that a previous release can read the row."""
+
+
 class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One recipient of a message as the gateway last showed it.
 
-    `time` is the gateway's `dsntime` (None when it gave none), `code` its `dsnerrorcode` as hex text,
-    `country` ISO 3166 alpha-2. Stored as a MessagePack array: fields may only be added at the end.
+    `msisdn` is UNIDENTIFIED where the gateway shows no usable number. `time` is the gateway's `dsntime` (None when it
+    gave none), `code` its `dsnerrorcode` as hex text, `country` ISO 3166 alpha-2. `counts_as` is the state of an entry
+    without a usable number that stands for this recipient: it counts, `status` stays what was told.
+    Stored as a MessagePack array: fields may only be added at the end.
     """
 
     msisdn: int
@@ -58,15 +64,25 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):
     mcc: str | None = None
     mnc: str | None = None
     charge_status: str | None = None
+    counts_as: str | None = None
+
+    @property
+    def counted(self) -> str:
+        """The state by which it counts for completion, `counts` and `pending`."""
+        return self.status if self.counts_as is None else self.counts_as
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """A readable 200 answer: what the gateway says of one message. The SMS text is dropped while decoding."""
+    """A readable 200 answer: what the gateway says of one message. The SMS text is dropped while decoding.
+
+    `unusable` names the fields that held something of no use, and in how many places.
+    """
 
     recipients: tuple[Recipient, ...]
     userref: str | None = None
     sendtime: float | None = None
     validity: float | None = None
+    unusable: tuple[tuple[str, int], ...] = ()
 
 
 class NotFound(msgspec.Struct, frozen=True):

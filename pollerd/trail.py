@@ -34,6 +34,7 @@ _STATES: Final = (
     "ACCEPTED",
     "REJECTED",
     "SKIPPED",
+    "READ",
 )
 NOT_FOUND: Final = "404"
 REFUSED: Final = "refused"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
-from pollerd import judge, lifecycle, trail
+from pollerd import diff, judge, trail
 from pollerd.cli.options import config_option, counting_number, id_value, json_option, load_config
 from pollerd.documents import STATE_NAMES, message_document, moment
 from pollerd.model import Message, State
@@ -186,7 +186,7 @@ def _then(message: Message, view: View, config: Config) -> list[str]:
         policy = make_policy(config, 0)
         if (learned := view.note(MODEL)) is not None:
             policy.restore(learned)
-        waiting = sum(1 for item in message.recipients if not lifecycle.is_final(item.status))
+        waiting = diff.pending(message.recipients)
         sent = max(message.sent_at, message.sendtime or 0.0)
         at = max(message.next_poll_at, time.time())
         decision = policy.next(at, judge.key(message), sent, message.base, k=max(1, waiting), validity=message.validity)

@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from pollerd import errorcodes, trail
+from pollerd import errorcodes, lifecycle, trail
 from pollerd import event as events
 from pollerd.documents import STATE_NAMES
 from pollerd.model import Message, Recipient, State
-from pollerd.status.timeline import Entry, exceptions, forgotten, scheduled, summary, timeline
+from pollerd.status.timeline import (
+    Entry,
+    exceptions,
+    forgotten,
+    remark,
+    scheduled,
+    summary,
+    timeline,
+    unidentified,
+    who,
+)
 from pollerd.terminal import screen
 from pollerd.terminal.text import ago, clock, counted, duration, shortened
 
@@ -120,6 +130,7 @@ def _facts(life: Life) -> list[tuple[str, str | None]]:
     tried = trail.polls(message.trail)
     never = f"not answered yet, last tried {ago(tried[-1].at, now)}" if tried else "not yet"
     facts.append(("polled", polled if message.polls else never))
+    facts.append(("without number", unidentified(message.recipients)))
     if message.finished_at is not None:
         facts.append(("ended", f"{clock(message.finished_at)} ({ago(message.finished_at, now)})"))
     if message.state is State.GAVE_UP:
@@ -156,14 +167,9 @@ def _recipients(life: Life, console: Console) -> None:
     for item in shown:
         network = f"{item.mcc}/{item.mnc}" if item.mcc and item.mnc else ""
         since = "" if item.time is None else clock(item.time)
-        screen.row(made, item.msisdn, item.country, network, screen.state(item.status), since, _error(item))
+        state = screen.state(lifecycle.name(item.status))
+        screen.row(made, who(item), item.country, network, state, since, shortened(remark(item), 80))
     console.print(made)
-
-
-def _error(item: Recipient) -> str:
-    meaning = errorcodes.words(item.code)
-    parts = [item.code, meaning or item.error]
-    return shortened(": ".join(part for part in parts if part), 80)
 
 
 def _timeline(life: Life, console: Console) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
 from pollerd import event as events
+from pollerd import lifecycle
 from pollerd.documents import MessageDocument, RecipientDocument
 from pollerd.errors import PollerdError
-
-_ARRIVED: Final = frozenset({"DELIVERED", "ACCEPTED"})
-"""What the vendor means by having reached the recipient; ACCEPTED where the network tells no more."""
 
 
 class NotFollowedError(PollerdError, LookupError):
@@ -39,12 +37,13 @@ class FinalStates(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def delivered(self) -> bool:
         """Whether the message reached every recipient."""
-        return bool(self.recipients) and all(each.status in _ARRIVED for each in self.recipients)
+        states = {each.counts_as or each.status for each in self.recipients}
+        return bool(states) and states <= lifecycle.ARRIVED
 
     @property
     def statuses(self) -> dict[int, str]:
-        """The state of each recipient by MSISDN."""
-        return {each.msisdn: each.status for each in self.recipients}
+        """The state of each recipient by MSISDN; those without a usable number are in `recipients` only."""
+        return {each.msisdn: each.status for each in self.recipients if each.msisdn is not None}
 
 
 class StatusEvent(events.Status, frozen=True, tag=events.MESSAGE_STATUS, tag_field="type", kw_only=True):

@@ -168,7 +168,7 @@ def _state(status: str, *, final: bool) -> Text:
 
 def _counts(ledger: Ledger) -> Text:
     states = ledger.states
-    delivered = states[lifecycle.DELIVERED] + states["ACCEPTED"]
+    delivered = sum(states[state] for state in lifecycle.ARRIVED)
     expired = states[lifecycle.EXPIRED]
     ended = sum(count for status, count in states.items() if lifecycle.is_final(status))
     polls = sum(ledger.completed.values()) / len(ledger.completed) if ledger.completed else 0.0

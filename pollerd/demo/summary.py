@@ -84,10 +84,10 @@ def summarise(ledger: Ledger, simulator: Simulator, file: Path, limit: float) ->
 
 def sentences(summary: Summary) -> list[tuple[str, str]]:
     """The summary as lines of a label and a text."""
-    failed = {s: n for s, n in summary.states.items() if s not in (lifecycle.DELIVERED, "ACCEPTED", lifecycle.EXPIRED)}
+    failed = {s: n for s, n in summary.states.items() if s not in lifecycle.ARRIVED | {lifecycle.EXPIRED}}
     lines = [
         ("messages", f"{summary.messages} to {summary.recipients} recipients"),
-        ("delivered", str(summary.states[lifecycle.DELIVERED] + summary.states["ACCEPTED"])),
+        ("delivered", str(sum(summary.states[state] for state in lifecycle.ARRIVED))),
         ("failed", f"{sum(failed.values())}{_in_brackets(failed)}"),
         ("expired", str(summary.states[lifecycle.EXPIRED])),
     ]

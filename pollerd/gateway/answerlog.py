@@ -1,7 +1,7 @@
 """Tells the log what the gateway refused, without filling the disk on a bad day.
 
 The first of a kind is a warning with the answer's body; the same again within 30 s goes to debug level and is counted
-into the next warning of that kind. A 404 is daily life and always debug.
+into the next warning of that kind. A 404 is daily life and always debug. A damaged answer is told once a message.
 """
 
 from __future__ import annotations
@@ -11,19 +11,26 @@ from collections.abc import Callable
 from typing import Final
 
 from pollerd.gateway.text import clean, shorten
+from pollerd.model import Answer
 
 QUIET: Final = 30.0
 """Seconds during which the same kind is counted instead of told."""
 _LONGEST_BODY: Final = 500
+DAMAGED_NAMED: Final = 10
+DAMAGED_QUIET: Final = 3600.0
+"""So many messages with a damaged answer are named within so many seconds: a gateway may damage them all."""
+DAMAGED_KNOWN: Final = 1000
+"""Messages with a damaged answer that are remembered; one that is forgotten may be named again."""
 
 logger: Final = logging.getLogger("pollerd.gateway")
 
 
 class _Told:
-    __slots__ = ("at", "since")
+    __slots__ = ("at", "since", "times")
 
     def __init__(self, at: float) -> None:
         self.at = at
+        self.times = 0
         self.since = 0
 
 
@@ -34,6 +41,7 @@ class AnswerLog:
         self._account = account
         self._monotonic = monotonic
         self._told: dict[str, _Told] = {}
+        self._damaged: dict[tuple[int, frozenset[str]], None] = {}
 
     def refused(self, what: str, status: int, kind: str, body: str) -> None:
         """An answer outside 2xx to `what` (such as `message 17`). `body` is already masked."""
@@ -75,18 +83,61 @@ class AnswerLog:
             extra={"event": "gateway_failure", "account": self._account, "kind": kind, "repeats": repeats},
         )
 
-    def _level(self, kind: str) -> tuple[int, int]:
-        """The level for this occurrence, and how many of its kind were not told since the last warning."""
+    def damaged(self, message_id: int, answer: Answer) -> None:
+        """A 200 of which a part cannot be used; the rest of it is."""
+        damage = (message_id, frozenset(name for name, _ in answer.unusable))
+        if damage in self._damaged:
+            return
+        level, repeats = self._level("damaged", DAMAGED_NAMED, DAMAGED_QUIET)
+        if level == logging.WARNING:
+            if len(self._damaged) >= DAMAGED_KNOWN:
+                del self._damaged[next(iter(self._damaged))]
+            self._damaged[damage] = None
+        fields = ", ".join(f"{name} ({_places(count)})" for name, count in answer.unusable)
+        nameless = sum(1 for recipient in answer.recipients if not recipient.msisdn)
+        logger.log(
+            level,
+            "account %s: message %d: in the gateway's answer this cannot be used: %s%s%s; all the rest of it is told",
+            self._account,
+            message_id,
+            fields,
+            f"; {_uncalled(nameless)}" if nameless else "",
+            _times(repeats),
+            extra={
+                "event": "answer_damaged",
+                "account": self._account,
+                "message_id": message_id,
+                "fields": dict(answer.unusable),
+                "recipients": len(answer.recipients),
+                "unidentified": nameless,
+                "repeats": repeats,
+            },
+        )
+
+    def _level(self, kind: str, most: int = 1, quiet: float = QUIET) -> tuple[int, int]:
+        """The level for this occurrence, a warning `most` times within `quiet` seconds, and how many of its kind were
+        not told since the last warning.
+        """
         now = self._monotonic()
-        told = self._told.get(kind)
-        if told is None:
-            self._told[kind] = _Told(now)
-            return logging.WARNING, 0
-        if now - told.at < QUIET:
-            told.since += 1
-            return logging.DEBUG, 0
-        repeats, told.since, told.at = told.since, 0, now
-        return logging.WARNING, repeats
+        told = self._told.setdefault(kind, _Told(now))
+        repeats = 0
+        if now - told.at >= quiet:
+            repeats, told.since, told.times, told.at = told.since, 0, 0, now
+        told.times += 1
+        if told.times <= most:
+            return logging.WARNING, repeats
+        told.since += 1
+        return logging.DEBUG, 0
+
+
+def _places(count: int) -> str:
+    return "in one place" if count == 1 else f"in {count} places"
+
+
+def _uncalled(count: int) -> str:
+    if count == 1:
+        return "the recipient without a usable number counts by its state, no event names it"
+    return f"the {count} recipients without a usable number count by their states, no event names them"
 
 
 def _times(repeats: int) -> str:

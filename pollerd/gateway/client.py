@@ -107,6 +107,8 @@ class GatewayClient:
                 outcome = await self._understand(body, response, message_id)
                 if type(outcome) is not Answer:
                     self._note_unusable(f"message {message_id}", outcome)
+                elif outcome.unusable:
+                    self._log.damaged(message_id, outcome)
                 return outcome
             return self._refused(f"message {message_id}", response, body)
         self._note_unusable(f"message {message_id}", reply)

@@ -60,8 +60,9 @@ class AnswerStyle:
     """How the reading answer looks, within (and a little beyond) what the vendor allows.
 
     `late_transient` is the probability, for each answer, that a recipient whose final state was already told
-    is shown as ENROUTE again. `read` is the share of delivered recipients that also pass the undocumented
-    state READ. `scheduled`: a message with a future `sendtime` is answered 404 (`hidden`) or SCHEDULED.
+    is shown as ENROUTE again. `read` is the share of delivered recipients that go on to READ, which the
+    vendor's table does not have. `scheduled`: a message with a future `sendtime` is answered 404 (`hidden`) or
+    SCHEDULED.
     """
 
     shape: Literal["list", "object", "alternating"] = "list"

@@ -10,6 +10,8 @@ from statistics import NormalDist
 from pollerd.simulator.networks import Operator, number_for, operator_of
 
 FINAL_STATES = frozenset({"DELIVERED", "EXPIRED", "DELETED", "UNDELIVERABLE", "ACCEPTED", "REJECTED", "SKIPPED"})
+READ = "READ"
+"""Follows DELIVERED at some phones (RCS): who sees it first has missed the delivery, and knows of it now."""
 
 # Texts are ours; numbers as in the vendor's list of error codes.
 ERROR_TEXTS: dict[int, str] = {
@@ -88,7 +90,7 @@ class FateRules:
     """What a fate depends on beside seed, id, number and validity.
 
     `tail` is a factor on the delays of retries and switched-off phones; `unknown_first` and `read` are the
-    shares of recipients that begin as UNKNOWN, and of delivered ones that also pass READ.
+    shares of recipients that begin as UNKNOWN, and of delivered ones that go on to READ.
     """
 
     mix: Mix = Mix()
@@ -186,8 +188,5 @@ def fate_of(seed: int, message_id: int, msisdn: int, validity: float, rules: Fat
     steps = [step for step in steps if step.after < ends]
     steps.append(Step(ends, outcome, _code_for(outcome, u[4])))
     if outcome == "DELIVERED" and u[7] < rules.read:
-        # Half of the phones report the reading before, half after the delivery.
-        after = u[7] < rules.read / 2
-        read = Step(ends + 1.0 + 20 * u[3], "READ") if after else Step((enroute + ends) / 2, "READ")
-        steps.insert(len(steps) if after else len(steps) - 1, read)
+        steps.append(Step(ends + 1.0 + 20 * u[3], READ))
     return tuple(steps)

@@ -61,7 +61,7 @@ SIMULATE_OPTIONS: Final[tuple[SimulateOption, ...]] = (
     SimulateOption("shape", str, "list", "Form of the answer.", choices=("list", "object", "alternating")),
     SimulateOption("scheduled", str, "hidden", "Scheduled messages.", choices=("hidden", "shown")),
     SimulateOption("late-transient", float, 0.0, "Share of answers with a transient state after a final one."),
-    SimulateOption("read", float, 0.0, "Share of delivered recipients that pass the unknown state READ."),
+    SimulateOption("read", float, 0.0, "Share of delivered recipients that go on to READ."),
     SimulateOption("shuffle", bool, False, "Recipients in another order in each answer."),
     SimulateOption("null-times", bool, False, "No dsntime in any answer."),
     SimulateOption("fault", str, (), "KIND[:PROBABILITY][:KEY=VALUE]..., such as 500:0.05.", multiple=True),

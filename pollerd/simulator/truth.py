@@ -9,6 +9,7 @@ from pollerd.simulator.clock import SimClock
 from pollerd.simulator.config import TEXT_MARKER, AnswerStyle, Population
 from pollerd.simulator.fate import (
     FINAL_STATES,
+    READ,
     FateRules,
     Step,
     fate_of,
@@ -19,7 +20,7 @@ from pollerd.simulator.fate import (
 from pollerd.simulator.networks import operator_of
 from pollerd.simulator.outages import Outages
 
-_FROM_THE_NETWORK = frozenset({"DELIVERED", "ACCEPTED", "UNDELIVERABLE", "READ"})
+_FROM_THE_NETWORK = frozenset({"DELIVERED", "ACCEPTED", "UNDELIVERABLE", READ})
 _LARGEST_ID = 2**64 - 1
 
 

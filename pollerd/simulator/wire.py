@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from pollerd.simulator.config import AnswerStyle
-from pollerd.simulator.fate import ERROR_TEXTS, FINAL_STATES, uniforms
+from pollerd.simulator.fate import ERROR_TEXTS, FINAL_STATES, READ, uniforms
 from pollerd.simulator.networks import operator_of
 from pollerd.simulator.truth import Change, Message, Truth, state_at
 
@@ -116,7 +116,7 @@ class Renderer:
             current = state_at(self._truth.changes(message, msisdn), now)
             if message.told >> index & 1 and self._lies(message, msisdn):
                 current = Change(now, "ENROUTE", None)
-            if current.status in FINAL_STATES:
+            if current.status in FINAL_STATES or current.status == READ:
                 told |= 1 << index
             states[current.status] = states.get(current.status, 0) + 1
             recipients.append(self._recipient(message, msisdn, current, as_text))

@@ -53,7 +53,8 @@ def pasts(messages: Iterable[Message]) -> list[Past]:
     room = RECIPIENTS
     for message in messages:
         start = max(message.sent_at, message.sendtime or 0.0)
-        ends = [r for r in message.recipients if r.time is not None and lifecycle.is_final(r.status)]
+        # READ has the time of the reading: when the message arrived is not known.
+        ends = [r for r in message.recipients if r.time is not None and r.status in lifecycle.FINAL - {lifecycle.READ}]
         if ends and len(ends) == len(message.recipients) <= room and max(r.time or 0.0 for r in ends) - start < LATEST:
             room -= len(ends)
             endings = tuple(Ending(max(0.0, (r.time or 0.0) - start), r.status, operator(r)) for r in ends)

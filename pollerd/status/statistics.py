@@ -25,6 +25,8 @@ _NOWHERE: Final = "??"
 _COUNTRIES: Final = 300
 """More than there are: what a gateway invents takes no more memory than this."""
 _STATES: Final = 40
+"""States from which on unknown ones are counted together."""
+_OTHERS: Final = "other states"
 
 
 class _Country(msgspec.Struct):
@@ -156,8 +158,10 @@ TIMES: Final = (2.0, 5.0, 10.0, 20.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0, 8640
 
 
 def _add(counts: dict[str, int], state: str) -> None:
-    if state in counts or len(counts) < _STATES:
-        counts[state] = counts.get(state, 0) + 1
+    # What a gateway invents takes no place from the vendor's own states.
+    if state not in counts and state not in lifecycle.KNOWN and len(counts) >= _STATES:
+        state = _OTHERS
+    counts[state] = counts.get(state, 0) + 1
 
 
 def totals(states: list[dict[str, int]]) -> Counter[str]:

@@ -143,7 +143,7 @@ def _sum(bodies: Sequence[events.Status]) -> Entry:
 
 
 def _tone(status: str) -> Tone:
-    if status in (lifecycle.DELIVERED, "ACCEPTED"):
+    if status in lifecycle.ARRIVED:
         return "good"
     return "bad" if lifecycle.is_final(status) else "plain"
 
@@ -155,17 +155,41 @@ def exceptions(recipients: Sequence[Recipient]) -> list[Recipient]:
 
 
 def _oddness(item: Recipient) -> int:
-    if not lifecycle.is_final(item.status):
+    if not lifecycle.is_final(item.counted):
         return 0
-    return 2 if item.status in (lifecycle.DELIVERED, "ACCEPTED") else 1
+    return 2 if item.counted in lifecycle.ARRIVED else 1
 
 
 def summary(recipients: Sequence[Recipient]) -> str:
     """How many recipients stand in which state."""
-    counts = Counter(recipient.status for recipient in recipients)
+    counts = Counter(lifecycle.name(recipient.counted) for recipient in recipients)
     if len(recipients) == 1:
-        return recipients[0].status
+        return next(iter(counts))
     return ", ".join(f"{count:,} {status}" for status, count in counts.most_common()) or "not seen yet"
+
+
+def who(recipient: Recipient, number: Callable[[int], str] = str) -> str:
+    """The recipient's number as `number` writes it, or that there is none."""
+    return number(recipient.msisdn) if recipient.msisdn else "no usable number"
+
+
+def remark(recipient: Recipient) -> str:
+    """Its error in words, and what it counts as where that is not its state."""
+    meaning = errorcodes.words(recipient.code) or recipient.error
+    parts = [": ".join(part for part in (recipient.code, meaning) if part)]
+    if recipient.counts_as is not None:
+        parts.append(f"shown without its number now, counts as {recipient.counts_as}")
+    return "; ".join(part for part in parts if part)
+
+
+def unidentified(recipients: Sequence[Recipient]) -> str:
+    """What it means that recipients have no usable number; empty when all have one."""
+    count = sum(1 for recipient in recipients if not recipient.msisdn)
+    if not count:
+        return ""
+    if count == 1:
+        return "1 recipient: it counts by its state, and no event names it"
+    return f"{count:,} recipients: they count by their states, and no event names them"
 
 
 def deadline(message: Message, give_up_after: float) -> float | None:

@@ -25,6 +25,7 @@ _LEAST = 8
 STATE_STYLES = {
     "DELIVERED": "green",
     "ACCEPTED": "green",
+    "READ": "green",
     "EXPIRED": "yellow",
     "SKIPPED": "yellow",
     "DELETED": "yellow",

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from pollerd import errorcodes
+from pollerd import lifecycle
 from pollerd.documents import STATE_NAMES
 from pollerd.model import Message, Recipient, State
-from pollerd.status.timeline import Entry, deadline, exceptions, forgotten, summary
+from pollerd.status.timeline import Entry, deadline, exceptions, forgotten, remark, summary, unidentified, who
 from pollerd.terminal.text import ago, counted, duration
 from pollerd.web.html import Html, Part, table, tag
 from pollerd.web.status_page import badge
@@ -52,6 +52,7 @@ def _facts(shown: Shown) -> list[tuple[str, str]]:
         ("userref", message.userref or ""),
         ("sent", f"{_clock(message.sent_at)} ({ago(message.sent_at, now)})"),
         ("recipients", summary(message.recipients)),
+        ("without number", unidentified(message.recipients)),
         ("polls", str(message.polls)),
         ("ended", "" if message.finished_at is None else _clock(message.finished_at)),
         ("take up again", f"pollerd retry {message.id}" if message.state is State.GAVE_UP else ""),
@@ -82,12 +83,12 @@ def _recipients(recipients: tuple[Recipient, ...], number: Callable[[int], str])
         caption = f"{len(listed):,} of {len(odd) or len(recipients):,}, those without a final state first"
     rows = [
         (
-            number(item.msisdn),
-            badge(item.status),
+            who(item, number),
+            badge(lifecycle.name(item.status)),
             "" if item.time is None else _clock(item.time),
             item.country,
             f"{item.mcc}/{item.mnc}" if item.mcc and item.mnc else "",
-            ": ".join(part for part in (item.code, errorcodes.words(item.code) or item.error) if part),
+            remark(item),
         )
         for item in listed
     ]

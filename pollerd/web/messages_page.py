@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from pollerd.documents import STATE_NAMES
 from pollerd.model import Message, State
-from pollerd.status.timeline import summary
+from pollerd.status.timeline import summary, who
 from pollerd.store.finder import Found
 from pollerd.terminal.text import brief, counted, shortened
 from pollerd.web.html import Html, Part, table, tag
@@ -70,7 +70,7 @@ def _order(asked: Asked) -> str:
 def _row(message: Message, now: float, number: Callable[[int], str]) -> tuple[Part, ...]:
     name = STATE_NAMES[message.state]
     shown = message.recipients
-    who = number(shown[0].msisdn) if len(shown) == 1 else f"{len(shown):,} recipients" if shown else ""
+    recipient = who(shown[0], number) if len(shown) == 1 else f"{len(shown):,} recipients" if shown else ""
     wait = message.next_poll_at - now
     coming = ""
     if message.state is State.PENDING:
@@ -78,7 +78,7 @@ def _row(message: Message, now: float, number: Callable[[int], str]) -> tuple[Pa
     return (
         tag("a", message.id, href=f"/messages/{message.id}"),
         tag("span", name.replace("_", " "), class_=f"badge {_TONES[name]}"),
-        who,
+        recipient,
         shortened(summary(shown)),
         shortened(message.userref or "", 40),
         brief(max(0.0, now - message.sent_at)),

@@ -19,6 +19,7 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "DELIVERED": "good",
         "ACCEPTED": "good",
+        "READ": "good",
         "EXPIRED": "warn",
         "SKIPPED": "warn",
         "DELETED": "warn",

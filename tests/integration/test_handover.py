@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pollerd.errors import DatabaseBusyError, StoreError
@@ -196,6 +197,35 @@ def test_what_users_write_into_sent_at_is_taken_as_meant(tmp_path: Path, written
     message = rows.message_from_row(row, 42.0)
     assert (message.sent_at, message.userref, message.account, message.state) == (read, "17", "default", State.NEW)
     connection.close()
+
+
+class _Before(msgspec.Struct, frozen=True, array_like=True):
+    """A recipient as release 0.1.0 reads it."""
+
+    msisdn: int
+    status: str
+    time: float | None = None
+    error: str | None = None
+    code: str | None = None
+    country: str | None = None
+    mcc: str | None = None
+    mnc: str | None = None
+    charge_status: str | None = None
+
+
+def test_recipients_are_read_by_the_release_before_and_after() -> None:
+    """One without a number, one that counts as another state and one that was never seen in any, both ways."""
+    recipients = (
+        Recipient(4512345678, "ENROUTE", 1.5, None, "0x1010", "DK", "238", "01", "CAPTURED"),
+        Recipient(0, "DELIVERED"),
+        Recipient(4512345679, "ENROUTE", counts_as="EXPIRED"),
+        Recipient(4512345680, ""),
+    )
+    before = msgspec.msgpack.decode(rows.blob_from_recipients(recipients) or b"", type=tuple[_Before, ...])
+    assert [(one.msisdn, one.status) for one in before] == [(one.msisdn, one.status) for one in recipients]
+    assert before[0].charge_status == "CAPTURED"
+    again = rows.recipients_from_blob(msgspec.msgpack.encode(before), 7)
+    assert again == (*recipients[:2], Recipient(4512345679, "ENROUTE"), recipients[3])
 
 
 def test_a_row_goes_there_and_back(tmp_path: Path) -> None:

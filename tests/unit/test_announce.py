@@ -7,8 +7,8 @@ import logging
 import pytest
 
 from pollerd import diff
-from pollerd.announce import Announcer
-from pollerd.model import GiveUpReason, Message
+from pollerd.announce import MOST_UNKNOWN, Announcer
+from pollerd.model import GiveUpReason, Message, Recipient
 
 
 def test_every_message_given_up_has_a_line_and_the_usual_log_stays_quiet(caplog: pytest.LogCaptureFixture) -> None:
@@ -24,3 +24,16 @@ def test_every_message_given_up_has_a_line_and_the_usual_log_stays_quiet(caplog:
     ]
     assert {record.levelno for record in caplog.records} == {logging.DEBUG}
     assert {record.__dict__["event"] for record in caplog.records} == {"message_gave_up"}
+
+
+def test_each_unknown_state_is_named_once_and_so_many_of_them(caplog: pytest.LogCaptureFixture) -> None:
+    announcer = Announcer("default")
+    message = Message(17, "default", 0.0, 0.0)
+    for number in (*range(3 * MOST_UNKNOWN), *range(3 * MOST_UNKNOWN)):
+        states = (Recipient(1, f"ODD_{number}"), Recipient(2, "READ"))
+        announcer.told(diff.told(message, diff.diff((), states), 0.0))
+    told = [record.__dict__["status"] for record in caplog.records]
+    assert told == [f"ODD_{number}" for number in range(MOST_UNKNOWN)]
+    assert f"it is the {MOST_UNKNOWN}th, no further one is named" in caplog.records[-1].getMessage()
+    assert "no further one" not in caplog.records[-2].getMessage()
+    assert len(announcer._unknown) == MOST_UNKNOWN

@@ -18,7 +18,8 @@ from pollerd.gateway.decode import (
     decode_answer,
     decode_balance,
 )
-from pollerd.model import Answer, Recipient
+from pollerd.lifecycle import NO_STATE
+from pollerd.model import UNIDENTIFIED, Answer, Recipient
 
 ID = 421332671
 
@@ -100,18 +101,17 @@ def test_shapes_of_an_answer(why: str, shape: object) -> None:
         ("ends in the middle", body([MESSAGE])[:-30], "undecodable"),
         ("null", b"null", "undecodable"),
         ("a text", b'"ok"', "undecodable"),
-        ("a number that is none", b'{"id": 421332671, "recipients": [], "userref": NaN}', "undecodable"),
-        ("an infinite number", b'[{"id": 421332671, "recipients": [], "x": Infinity}]', "undecodable"),
         ("no recipients", body({"id": ID}), "undecodable"),
         ("recipients is an object", body({"id": ID, "recipients": {}}), "undecodable"),
-        ("a recipient is null", body({"id": ID, "recipients": [None]}), "undecodable"),
-        ("a recipient without msisdn", body({"id": ID, "recipients": [{"dsnstatus": "DELIVERED"}]}), "undecodable"),
-        ("an msisdn of nonsense", body({"id": ID, "recipients": [{"msisdn": "call me"}]}), "undecodable"),
-        ("an msisdn of 0", body({"id": ID, "recipients": [{"msisdn": 0}]}), "undecodable"),
-        ("an msisdn too long to store", body({"id": ID, "recipients": [{"msisdn": 10**18}]}), "undecodable"),
+        ("recipients is null", body({"id": ID, "recipients": None}), "undecodable"),
+        ("recipients is a text", body({"id": ID, "recipients": "none"}), "undecodable"),
+        ("a list of nulls", b"[null, null]", "undecodable"),
+        ("two answers in one body", body([MESSAGE]) * 2, "undecodable"),
         ("another message", body([{**MESSAGE, "id": 5}]), "wrong_message"),
         ("no id", body({"recipients": []}), "wrong_message"),
-        ("nested deeply", b'{"x":' + b"[" * 50_000 + b"]" * 50_000 + b"}", "undecodable"),
+        ("an id that is no number", body({"id": None, "recipients": []}), "wrong_message"),
+        ("nothing but brackets", b"[" * 50_000 + b"]" * 50_000, "undecodable"),
+        ("brackets that never end", b'{"x":' + b"[" * 50_000, "undecodable"),
         ("very many objects", b'{"recipients":[' + b"{}," * MAX_CONTAINERS + b"{}]}", "too_large"),
     ),
 )
@@ -143,13 +143,31 @@ def test_ten_thousand_recipients() -> None:
         ("msisdn", "4587654321", "msisdn", 4587654321),
         ("msisdn", "+4587654321", "msisdn", 4587654321),
         ("msisdn", 4587654321.0, "msisdn", 4587654321),
+        ("msisdn", "+45 87 65 43 21", "msisdn", 4587654321),
+        ("msisdn", "(+45) 87-65\u00a043.21", "msisdn", 4587654321),
+        ("msisdn", "004587654321", "msisdn", 4587654321),
+        ("msisdn", None, "msisdn", UNIDENTIFIED),
+        ("msisdn", 0, "msisdn", UNIDENTIFIED),
+        ("msisdn", -4587654321, "msisdn", UNIDENTIFIED),
+        ("msisdn", 4587654321.5, "msisdn", UNIDENTIFIED),
+        ("msisdn", 10**18, "msisdn", UNIDENTIFIED),
+        ("msisdn", 10**4000, "msisdn", UNIDENTIFIED),
+        ("msisdn", True, "msisdn", UNIDENTIFIED),
+        ("msisdn", "call me", "msisdn", UNIDENTIFIED),
+        ("msisdn", "", "msisdn", UNIDENTIFIED),
+        ("msisdn", "\u0664\u0665", "msisdn", UNIDENTIFIED),
+        ("msisdn", ["4587654321"], "msisdn", UNIDENTIFIED),
         ("dsnstatus", "DELIVERED", "status", "DELIVERED"),
         ("dsnstatus", " delivered ", "status", "DELIVERED"),
         ("dsnstatus", "READ", "status", "READ"),
         ("dsnstatus", "Read_Later", "status", "Read_Later"),
-        ("dsnstatus", None, "status", "UNKNOWN"),
-        ("dsnstatus", "", "status", "UNKNOWN"),
-        ("dsnstatus", 7, "status", "UNKNOWN"),
+        ("dsnstatus", "De\u200blivered\ufeff", "status", "DELIVERED"),
+        ("dsnstatus", "UNKNOWN", "status", "UNKNOWN"),
+        ("dsnstatus", None, "status", NO_STATE),
+        ("dsnstatus", "", "status", NO_STATE),
+        ("dsnstatus", " \x00\u200b ", "status", NO_STATE),
+        ("dsnstatus", 7, "status", NO_STATE),
+        ("dsnstatus", ["DELIVERED"], "status", NO_STATE),
         ("dsnstatus", "X" * 500, "status", "X" * 64),
         ("dsnstatus", "\x1b[2JODD", "status", "[2JODD"),
         ("dsntime", 1764000042, "time", 1764000042.0),
@@ -158,7 +176,10 @@ def test_ten_thousand_recipients() -> None:
         ("dsntime", 0, "time", None),
         ("dsntime", -5, "time", None),
         ("dsntime", True, "time", None),
+        ("dsntime", "2025-11-24T16:00:42Z", "time", 1764000042.0),
         ("dsntime", 1764000042000, "time", None),
+        ("dsntime", math.nan, "time", None),
+        ("dsntime", -math.inf, "time", None),
         ("dsntime", 10**300, "time", None),
         ("dsntime", "soon", "time", None),
         ("dsntime", "nan", "time", None),
@@ -182,6 +203,11 @@ def test_ten_thousand_recipients() -> None:
         ("dsnerrorcode", "E-17", "code", "E-17"),
         ("mcc", 238, "mcc", "238"),
         ("mcc", "238", "mcc", "238"),
+        ("mcc", 238.0, "mcc", "238"),
+        ("mcc", -1, "mcc", None),
+        ("mcc", math.nan, "mcc", None),
+        ("mcc", {"code": 238}, "mcc", None),
+        ("mcc", "2380123456789", "mcc", None),
         ("mnc", "01", "mnc", "01"),
         ("mnc", None, "mnc", None),
         ("mnc", False, "mnc", None),
@@ -201,6 +227,8 @@ def test_fields_of_a_recipient(field: str, value: object, attribute: str, expect
     [
         ("userref", "order-17", "userref", "order-17"),
         ("userref", 17, "userref", "17"),
+        ("userref", 17.0, "userref", "17"),
+        ("userref", math.nan, "userref", None),
         ("userref", None, "userref", None),
         ("userref", "", "userref", None),
         ("userref", {"a": 1}, "userref", None),
@@ -216,6 +244,7 @@ def test_fields_of_a_recipient(field: str, value: object, attribute: str, expect
         ("validity_period", 3600, "validity", 3600.0),
         ("validity_period", "3600", "validity", 3600.0),
         ("validity_period", 0, "validity", None),
+        ("validity_period", math.inf, "validity", None),
         ("validity_period", -1, "validity", None),
         ("validity_period", 10**15, "validity", None),
     ],
@@ -230,6 +259,21 @@ def test_fields_of_a_message(field: str, value: object, attribute: str, expected
         ("a lone surrogate in the text", rb'[{"id":421332671,"message":"\ud800","recipients":[{"msisdn":45}]}]'),
         ("bytes that are not UTF-8 in the text", b'[{"id":421332671,"message":"\xff","recipients":[{"msisdn":45}]}]'),
         ("blanks and a byte order mark before it", b'\xef\xbb\xbf \n[{"id":421332671,"recipients":[{"msisdn":45}]}]'),
+        ("a line break in the text", b'[{"id":421332671,"message":"a\n\tb","recipients":[{"msisdn":45}]}]'),
+        ("not a number", b'[{"id":421332671,"priority":NaN,"recipients":[{"msisdn":45,"csms":-Infinity}]}]'),
+        ("a number out of range", b'[{"id":421332671,"x":1e999,"recipients":[{"msisdn":45,"senttime":-1e999}]}]'),
+        ("a number that never ends", b'[{"id":421332671,"x":%b,"recipients":[{"msisdn":45}]}]' % (b"9" * 100_000)),
+        (
+            "nested deeply",
+            b'[{"id":421332671,"x":%b"]"%b,"recipients":[{"msisdn":45}]}]' % (b"[" * 50_000, b"]" * 50_000),
+        ),
+        (
+            "nested deeply in a recipient",
+            b'{"id":421332671,"recipients":[{"msisdn":45,"tagvalues":%b%b}]}' % (b'{"a":[' * 20_000, b"]}" * 20_000),
+        ),
+        ("the same key twice", b'[{"id":7,"id":421332671,"recipients":[],"recipients":[{"msisdn":44,"msisdn":45}]}]'),
+        ("others in the list", b'[null,"x",{"id":[]},{"id":421332671,"recipients":[{"msisdn":45}]},7]'),
+        ("another encoding", '[{"id":421332671,"recipients":[{"msisdn":45}]}]'.encode("utf-16")),
     ),
 )
 def test_damage_in_what_nobody_needs_hides_nothing(why: str, raw: bytes) -> None:
@@ -253,13 +297,13 @@ def test_a_balance_that_is_none(raw: bytes) -> None:
         decode_balance(raw)
 
 
-# -- fuzz: 2,600 examples in all
+# -- fuzz: 1,700 examples in all
 
 scalars = (
     st.none()
     | st.booleans()
     | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.floats()
     | st.text()
     | st.sampled_from([ID, str(ID), "0x1010", "1764000000", "DELIVERED", "DK", 10**30, -1, 1e308, "nan", "1e999"])
 )
@@ -283,8 +327,7 @@ def check(raw: bytes) -> None:
     for number in (found.sendtime, found.validity, *(r.time for r in found.recipients)):
         assert number is None or (math.isfinite(number) and number > 0)
     for recipient in found.recipients:
-        assert 0 < recipient.msisdn < 2**63
-        assert recipient.status
+        assert 0 <= recipient.msisdn < 2**63
         if recipient.time is not None:
             events.instant(recipient.time)
 
@@ -295,13 +338,13 @@ def test_fuzz_arbitrary_bytes(raw: bytes) -> None:
     check(raw)
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(trees)
 def test_fuzz_arbitrary_json(tree: object) -> None:
     check(json.dumps(tree).encode())
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     st.dictionaries(st.sampled_from([*MESSAGE]), trees, max_size=4),
     st.lists(st.dictionaries(st.sampled_from([*RECIPIENT]), trees, max_size=4), max_size=3),

@@ -81,6 +81,51 @@ def test_when_polling_ends(
         assert result.message.next_reason
 
 
+def test_read_at_the_first_look_ends_it_as_delivered_does() -> None:
+    result = judge().settle(message(), Answer((Recipient(4512345678, "READ", SENT + 3600),)), SENT + 9, 0)
+    assert result.message.state is State.FINISHED
+    status, completed = result.bodies
+    assert isinstance(status, Status)
+    assert isinstance(completed, Completed)
+    assert (status.status, status.previous, status.final, completed.counts) == ("READ", None, True, {"READ": 1})
+
+
+def test_a_read_that_an_earlier_release_told_as_transient_completes() -> None:
+    stored = message(recipients=(Recipient(4512345678, "READ"),))
+    result = judge().settle(stored, Answer(stored.recipients), SENT + 9, 0)
+    assert result.message.state is State.FINISHED
+    assert [type(body) for body in result.bodies] == [Completed]
+
+
+def test_a_recipient_without_a_number_counts_and_is_not_told() -> None:
+    answer = Answer((Recipient(4512345678, "DELIVERED"), Recipient(0, "ENROUTE")))
+    pending = judge().settle(message(), answer, SENT + 5, 0)
+    assert pending.message.state is State.PENDING
+    assert [type(body) for body in pending.bodies] == [Status]
+    late = judge().settle(pending.message, answer, SENT + 2000, 0)
+    (gave_up,) = late.bodies
+    assert isinstance(gave_up, GaveUp)
+    assert (gave_up.reason, gave_up.pending) == ("deadline", 1)
+    final = Answer((Recipient(4512345678, "DELIVERED"), Recipient(0, "EXPIRED")))
+    (completed,) = judge().settle(pending.message, final, SENT + 9, 0).bodies
+    assert isinstance(completed, Completed)
+    assert completed.counts == {"DELIVERED": 1, "EXPIRED": 1}
+
+
+def test_a_frame_that_an_answer_damages_is_still_known() -> None:
+    first = judge().settle(message(), Answer(ENROUTE.recipients, sendtime=SENT + 9, validity=9000.0), SENT + 10, 0)
+    second = judge().settle(first.message, ENROUTE, SENT + 5000, 0).message
+    assert (second.state, second.sendtime, second.validity) == (State.PENDING, SENT + 9, 9000.0)
+
+
+def test_an_older_state_from_a_copy_that_lags_is_written_behind() -> None:
+    shown = Answer((Recipient(4512345678, "ENROUTE", SENT + 5),))
+    first = judge().settle(message(), shown, SENT + 6, 0)
+    lagging = judge().settle(first.message, Answer((Recipient(4512345678, "BUFFERED", SENT + 1),)), SENT + 9, 0)
+    assert (lagging.bodies, lagging.full) == ((), False)
+    assert lagging.message.recipients == shown.recipients
+
+
 def test_the_last_final_state_is_told_with_the_completion() -> None:
     result = judge().settle(message(polls=3), DELIVERED, SENT + 9, 0)
     assert [type(body) for body in result.bodies] == [Status, Completed]

@@ -1,0 +1,128 @@
+"""From the bytes of a 200 answer to the values that are read of it, or a reason why there are none.
+
+The strict parser knows the shape and skips over what nobody reads, the SMS text above all, which is nearly always
+enough and ten times as fast. What it refuses is read again leniently: a NaN, a byte that is no UTF-8 or a hundred
+brackets in one place must not hide what stands beside it. Only what is no JSON at all is refused then.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from pollerd.gateway import fields
+
+MAX_CONTAINERS: Final = 120_000
+"""Objects and lists in one body. 10,000 recipients have one each and a list of tag values; empty objects, three bytes
+each on the wire, would otherwise become a hundred times as much memory."""
+_DEEPEST: Final = 4
+"""Brackets around what is read: the list, the message, its recipients, one of them. What lies deeper nobody reads."""
+_LONGEST_INTEGER: Final = 40
+"""Digits; a longer integer fits no field, and to read one of a million digits takes minutes."""
+_TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{}\]]', re.DOTALL)
+
+
+class DecodeError(Exception):
+    """The body cannot be understood. `kind` is a stable word for it, `detail` says what is wrong, not what it says."""
+
+    def __init__(self, detail: str, kind: str = "undecodable") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.kind = kind
+
+
+Row = tuple[Any, ...]
+"""The values of the fields that are read of one object, in the order of its table; None where there is none."""
+
+
+def names(table: fields.Fields) -> tuple[str, ...]:
+    """The fields of `table` that are read."""
+    return tuple(name for name, field in table.items() if field.read is not None)
+
+
+_RECIPIENT: Final = names(fields.RECIPIENT)
+_MESSAGE: Final = names(fields.MESSAGE)
+_Recipient: Final = msgspec.defstruct("_Recipient", [(name, Any, None) for name in _RECIPIENT], gc=False)
+_Message: Final = msgspec.defstruct(
+    "_Message",
+    [(name, list[_Recipient] | None if name == "recipients" else Any, None) for name in _MESSAGE],  # type: ignore[valid-type]
+)
+_decoder: Final = msgspec.json.Decoder(list[_Message] | _Message)  # type: ignore[valid-type]
+_lenient: Final = json.JSONDecoder(
+    strict=False, parse_int=lambda digits: int(digits) if len(digits) <= _LONGEST_INTEGER else math.inf
+)
+
+
+def messages(body: bytes) -> list[Row]:
+    """The messages in an answer to `GET /rest/mtsms/<id>`; `recipients` takes out theirs. Raises DecodeError."""
+    # A body shorter than that many brackets needs no counting.
+    if len(body) > MAX_CONTAINERS and body.count(b"{") + body.count(b"[") > MAX_CONTAINERS:
+        raise DecodeError("the answer holds more objects than 10,000 recipients can have", "too_large")
+    try:
+        parsed = _decoder.decode(body)
+    except (ValueError, RecursionError):
+        return _messages_leniently(body)
+    return list(map(msgspec.structs.astuple, parsed if isinstance(parsed, list) else [parsed]))
+
+
+def recipients(listed: list[Any]) -> Iterable[Row]:
+    """The recipients in the list that a message has."""
+    return map(msgspec.structs.astuple, listed)
+
+
+def balance(body: bytes) -> Row:
+    """The values of an answer to `GET /rest/me`. Raises DecodeError."""
+    loaded = _load(body)
+    if not isinstance(loaded, dict):
+        raise DecodeError("the balance is not the JSON object that was expected")
+    return _row(loaded, names(fields.BALANCE))
+
+
+def _messages_leniently(body: bytes) -> list[Row]:
+    loaded = _load(body)
+    found = loaded if isinstance(loaded, list) else [loaded]
+    objects = [each for each in found if isinstance(each, dict)]
+    if found and not objects:
+        raise DecodeError("the answer's JSON has another shape: it holds no message")
+    for each in objects:
+        if isinstance(listed := each.get("recipients"), list):
+            each["recipients"] = [_Recipient(*_row(one, _RECIPIENT)) for one in listed]
+    return [_row(each, _MESSAGE) for each in objects]
+
+
+def _row(loaded: object, wanted: tuple[str, ...]) -> Row:
+    return tuple(loaded.get(name) if isinstance(loaded, dict) else None for name in wanted)
+
+
+def _load(body: bytes) -> Any:
+    """What Python's own writer and careless others call JSON."""
+    text = body.decode(json.detect_encoding(body), "replace")
+    try:
+        try:
+            return _lenient.decode(text)
+        except RecursionError:
+            return _lenient.decode(_shallow(text))
+    except (ValueError, RecursionError):
+        raise DecodeError("the answer is not JSON, or its JSON ends too early") from None
+
+
+def _shallow(text: str) -> str:
+    """`text` with null in place of every object and list below `_DEEPEST`."""
+    kept: list[str] = []
+    depth = start = 0
+    for token in _TOKENS.finditer(text):
+        bracket = token[0]
+        if bracket in "[{":
+            depth += 1
+            if depth == _DEEPEST + 1:
+                kept += [text[start : token.start()], "null"]
+        elif bracket in "]}":
+            if depth == _DEEPEST + 1:
+                start = token.end()
+            depth -= 1
+    return "".join([*kept, text[start:]] if depth <= _DEEPEST else kept)
