@@ -144,6 +144,13 @@ CASES = [
         True,
     ),
     (
+        "a number that is there again counts by its own state",
+        (r(1, "EXPIRED"), r(2, "ENROUTE", counts_as="DELIVERED")),
+        (r(1, "EXPIRED"), r(2, "")),
+        [],
+        False,
+    ),
+    (
         "a number that is there again is told from its own state",
         (r(1, "EXPIRED"), r(2, "ENROUTE", counts_as="BUFFERED")),
         (r(1, "EXPIRED"), r(2, "DELIVERED")),
