@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from pollerd.terminal.text import harmless
+
 MESSAGE_STATUS: Final = "message.status"
 MESSAGE_COMPLETED: Final = "message.completed"
 MESSAGE_GAVE_UP: Final = "message.gave_up"
@@ -135,8 +137,11 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode(body: Body) -> bytes:
-    """The JSON of an event without `seq`: UTF-8, no NaN, control characters escaped."""
-    return _encoder.encode(body)
+    """The JSON of an event without `seq`: UTF-8, no NaN, and escaped whatever ends a line or steers a terminal.
+
+    That is U+2028 and U+2029 above all: readers in some languages end a line there.
+    """
+    return harmless(_encoder.encode(body))
 
 
 def event_type(body: Body) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 from pathlib import Path
@@ -14,12 +14,26 @@ from typing import Final, Self
 from pollerd import failpoints
 from pollerd.errors import DurabilityError, OutputError
 from pollerd.event import Event
-from pollerd.outputs.tail import Tail, survey
+from pollerd.outputs.filepath import (
+    Identity,
+    check_regular,
+    doubts,
+    identity,
+    identity_of,
+    make_parents,
+    refuse_strangers,
+    require_regular,
+    sync_folder,
+)
+from pollerd.outputs.synced import Synced, boot
+from pollerd.outputs.tail import Tail, first, survey
 
 WRITE_SIZE: Final = 256 * 1024
 """Bytes given to one write, about."""
 
-_DIRECTORY_MODE: Final = 0o750
+UNSYNCED: Final = 512 * 1024
+"""Bytes that may be written and not yet synced: what a power cut can take. A single larger line is synced by itself."""
+
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 
 
@@ -30,83 +44,40 @@ class Change(Enum):
     GROWN = auto()
 
 
-def check_regular(path: Path) -> os.stat_result | None:
-    """What is at `path`, None when nothing is. Raises OutputError when it is no regular file."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    _require_regular(found, path)
-    return found
-
-
-def _require_regular(found: os.stat_result, path: Path) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise OutputError(f"{path} is not a regular file, so no events can be kept in it: name another path")
-
-
-def inode(path: Path) -> int | None:
-    """The inode at `path`, None when nothing is there."""
-    try:
-        return path.stat().st_ino
-    except FileNotFoundError:
-        return None
-
-
-def sync_directory(path: Path) -> None:
-    """Put the names in a folder on disk. Raises DurabilityError."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        # Some file systems know no sync of a folder.
-        if error.errno in {errno.EINVAL, errno.ENOTSUP}:
-            return
-        raise DurabilityError(f"the folder {path} could not be synced to disk: {error.strerror}") from error
-    finally:
-        os.close(fd)
-
-
-def make_parents(folder: Path) -> None:
-    """Create the missing part of a folder's path, each with mode 0750 whatever the umask."""
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    for part in reversed(missing):
-        part.mkdir(mode=0o700, exist_ok=True)
-        part.chmod(_DIRECTORY_MODE)
-
-
 class EventFile:
     """A file open for appending, locked against a second writer.
 
     `seq` is the last event told so far, here or in the file before this one; `size` is where the last whole line ends;
-    `created` tells that there was no file before.
+    `created` tells that there was no file before, `doubts` what a person should know about the one that was there.
     """
 
     def __init__(self, fd: int, path: Path, *, created: bool) -> None:
         self.path = path
         self.created = created
-        self.inode = os.fstat(fd).st_ino
+        found = os.fstat(fd)
+        self.identity: Identity = identity_of(found)
+        self.doubts = tuple(f"{evidence}: {advice}" for evidence, advice in doubts(path, found))
         self.seq = 0
-        self.size = os.fstat(fd).st_size
+        self.size = found.st_size
         self._fd = fd
+        self._synced = 0
         self._torn = False
-        self._gap = b""
         self._failed: DurabilityError | None = None
 
     @classmethod
     def open(cls, path: Path, mode: int) -> Self:
-        """Open `path`, or create it with exactly `mode`. Raises OutputError and OSError."""
+        """Open the resolved `path`, or create it with exactly `mode`. Raises OutputError and OSError."""
         check_regular(path)
         make_parents(path.parent)
         fd, created = _open(path, mode)
         try:
-            _require_regular(os.fstat(fd), path)
+            found = os.fstat(fd)
+            require_regular(found, path)
+            # Once more, of what was opened: it may have been put there since the path was looked at.
+            refuse_strangers(path, found)
             _lock(fd, path)
             # The name itself must outlast a power cut before anything in the file counts as told.
-            sync_directory(path.parent)
+            sync_folder(path.parent)
             return cls(fd, path, created=created)
         except BaseException:
             os.close(fd)
@@ -124,27 +95,41 @@ class EventFile:
         """Remove what lies behind `end`."""
         os.ftruncate(self._fd, end)
         self.size = end
+        self._synced = min(self._synced, end)
 
-    def is_current(self) -> bool:
-        """Whether the path still leads to this file (rotation renames it away)."""
-        return inode(self.path) == self.inode
+    def is_at(self, path: Path) -> bool:
+        """Whether the path leads to this file (rotation renames it away, links are put elsewhere)."""
+        return identity(path) == self.identity
 
-    def append(self, events: Sequence[Event]) -> Change | None:
-        """Write the events' lines; `seq` and `size` follow each whole line written.
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has no name any more: it was deleted, as a program does that compresses it."""
+        return os.fstat(self._fd).st_nlink == 0
+
+    def append(self, events: Sequence[Event], *, settled: bool = False) -> Change | None:
+        """Write the lines of as many events as may wait for a sync; `seq` and `size` follow each whole line written.
 
         Raises OSError when the system refuses; then no part of a line stays behind what was written whole, and the
-        next call goes on there. Returns what others did to the file since the last call.
+        next call goes on there. When others did something to the file since the last call, that is returned and
+        nothing is written: what they did is to be synced before lines of ours stand behind it. `settled`: it is.
         """
-        change = self._settle()
+        change = None if settled else self._settle()
+        if change is not None:
+            return change
         for lines in _portions(events):
+            waiting = self.size - self._synced
+            if waiting and waiting + sum(len(line) for _, line in lines) > UNSYNCED:
+                break
             self._write(lines)
-        return change
+        return None
 
-    def sync(self) -> int:
-        """Put all that is written on disk; returns its last `seq`. Raises DurabilityError, and then always."""
+    def sync(self) -> tuple[int, Synced]:
+        """Put all that is written on disk; returns its last `seq` and what is synced. Raises DurabilityError, and then
+        always.
+        """
         if self._failed is not None:
             raise self._failed
-        seq = self.seq
+        seq, size = self.seq, self.size
         try:
             failpoints.hit("file.before_fsync")
             os.fsync(self._fd)
@@ -155,7 +140,21 @@ class EventFile:
             )
             raise self._failed from error
         failpoints.hit("file.after_fsync")
-        return seq
+        self._synced = size
+        device, inode = self.identity
+        return seq, Synced(inode, device, size, boot())
+
+    def sync_name(self) -> None:
+        """Put the name that a rotation gave the file on disk, in whatever folder."""
+        with contextlib.suppress(OSError):
+            folder = Path(f"/proc/self/fd/{self._fd}").readlink().parent
+            if folder != self.path.parent:
+                sync_folder(folder)
+
+    def first_event(self) -> int:
+        """The number of the first event in the file; 0 when it begins with none."""
+        line = first(self._fd)
+        return line.seq if line is not None else 0
 
     def close(self) -> None:
         """Give the file back; nothing is synced here."""
@@ -168,19 +167,18 @@ class EventFile:
         if self._torn:
             self._cut_torn()
             return None
+        self._synced = min(self._synced, size)
         change = Change.SHRUNK if size < self.size else Change.GROWN
         tail = survey(self._fd, 0)
         if change is Change.SHRUNK and tail.torn:
             self.cut(tail.end)
         elif tail.torn:
             # Another program's unfinished line is not ours to cut; a newline keeps our next line whole.
-            self._gap = b"\n"
+            self._put(b"\n")
         self.size = os.fstat(self._fd).st_size
         return change
 
     def _write(self, lines: Sequence[tuple[int, bytes]]) -> None:
-        gap, self._gap = self._gap, b""
-        self.size += self._put(gap)
         data = b"".join(line for _, line in lines)
         done = 0
         try:
@@ -194,8 +192,6 @@ class EventFile:
         failpoints.hit("file.after_write")
 
     def _put(self, data: bytes | memoryview) -> int:
-        if not data:
-            return 0
         if not failpoints.armed("file.mid_write") or len(data) < 2:
             return os.write(self._fd, data)
         written = os.write(self._fd, data[: len(data) // 2])

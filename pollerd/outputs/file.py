@@ -1,43 +1,46 @@
 """Events into a file, NDJSON: exactly one line for each event, whatever crashes.
 
 The file's own last line says where it goes on after a crash, not the cursor: lines are visible at once, while the sync
-to disk and the cursor follow about once a second. The cursor never gets ahead of the sync, so that what retention may
-delete is on disk.
+to disk and the cursor follow about once a second, and before more than `UNSYNCED` bytes wait for it. The cursor never
+gets ahead of the sync, so that what retention may delete is on disk. A new file gets its first line when the old one
+is on disk, its own name is, and the cursor names it: after a power cut the cursor says where damage may begin.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
-import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, TypeVar
 
 from pollerd import failpoints
 from pollerd.errors import DurabilityError, OutputError, StoreError
 from pollerd.event import Event
-from pollerd.outputs.eventfile import Change, EventFile, inode, sync_directory
-from pollerd.outputs.place import ASIDE, Finding, find_place, inode_note, look
+from pollerd.outputs.eventfile import Change, EventFile
+from pollerd.outputs.opening import Advance, Opener
+from pollerd.outputs.place import Finding
 from pollerd.ports import Cursor, EventLog, OutputHealth
 
 logger = logging.getLogger(__name__)
 
 _BATCH: Final = 512
-"""Events read from the log at a time."""
+"""Events read from the log at a time, at most."""
+
+_BATCH_FIRST: Final = 16
+_BATCH_BYTES: Final = 1 << 20
+"""Bytes of events that are read at a time, about: an event may be as large as a message with 10,000 recipients."""
 
 _SYNC_EVERY: Final = 1.0
 _LOOK_EVERY: Final = 1.0
 _RETRY_FIRST: Final = 1.0
 _RETRY_MAX: Final = 5.0
 _STOP_LIMIT: Final = 2.0
-_CREATE_GRACE: Final = 0.1
-"""Seconds that a program which rotates by rename-and-create has for its second step, before we create the file."""
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -54,18 +57,21 @@ class FileOutput:
         *,
         mode: int = 0o640,
         name: str = "file",
-        advance: Callable[[int], Awaitable[None]] | None = None,
+        advance: Advance | None = None,
     ) -> None:
         self._path = path
-        self._mode = mode
         self._name = name
-        self._advance = advance
+        self._opener = Opener(path, mode, name, advance, self._call)
         self._file: EventFile | None = None
         self._seq = 0
         self._saved = 0
+        self._known = False
+        """The cursor in the database names the file that is open."""
+        self._batch = _BATCH_FIRST
         self._synced_at = 0.0
         self._trouble = ""
         self._look = False
+        self._look_at = 0.0
         self._nudged = asyncio.Event()
         self._named: set[Change] = set()
         self._executor: ThreadPoolExecutor | None = None
@@ -85,7 +91,7 @@ class FileOutput:
 
     async def inspect(self, log: EventLog) -> Finding:
         """Where the file would go on, with nothing touched. Raises OutputError and OSError."""
-        return await look(log, self._name, self._path.resolve())
+        return await self._opener.inspect(log)
 
     async def prepare(self, log: EventLog) -> None:
         """Before the first event of this start is committed: lift the database's numbers above the file's, if need be.
@@ -93,13 +99,8 @@ class FileOutput:
         Does nothing else, and nothing at all when the path cannot be read now; `run` reports that.
         Raises what `advance` raises.
         """
-        try:
-            finding = await self.inspect(log)
-        except (OSError, OutputError):
-            return
-        if finding.advance_to is not None and self._advance is not None:
-            _tell(finding)
-            await self._advance(finding.advance_to)
+        with contextlib.suppress(OSError, OutputError):
+            await self._opener.prepare(log)
 
     async def run(self, log: EventLog) -> None:
         """Tell events until cancelled.
@@ -132,20 +133,26 @@ class FileOutput:
         """One step: open or follow the path, tell what is there, sync when due, and wait when nothing is."""
         self._nudged.clear()
         if self._file is None:
-            self._file = await self._open_first(log)
+            self._file, self._known = await self._opener.first(log)
+            self._seq, self._saved = self._file.seq, -1
             # At once, so that the place is known even if nothing comes: lines of a killed process may not be on disk.
             await self._checkpoint(log, self._file)
-        elif self._look or not await self._call(self._file.is_current):
+        elif self._look or (
+            asyncio.get_running_loop().time() >= self._look_at
+            and not await self._call(partial(self._file.is_at, self._path))
+        ):
             self._look = False
             await self._follow(log, self._file)
         file = self._file
         # Before the write, so that what is written gets its sync even while nothing more can be.
         if file.seq > self._saved and asyncio.get_running_loop().time() - self._synced_at >= _SYNC_EVERY:
             await self._checkpoint(log, file)
+        if not self._known:
+            raise OSError(errno.EAGAIN, "its place cannot be kept while the database cannot be written")
         last = log.last
-        events = await log.read(file.seq, _BATCH)
+        events = await self._read(log, file)
         if events:
-            await self._append(file, events)
+            await self._append(log, file, events)
         if self._trouble:
             logger.info(
                 "output %s: writing again, %d events behind",
@@ -160,20 +167,37 @@ class FileOutput:
 
     async def _tell_rest(self, log: EventLog) -> None:
         """What was committed before the stop, as far as it can be written in a moment; a restart tells the rest."""
-        until = asyncio.get_running_loop().time() + _STOP_LIMIT
+        clock = asyncio.get_running_loop().time
+        until = clock() + _STOP_LIMIT
         with contextlib.suppress(OSError):
-            while self._file is not None and not self._trouble and asyncio.get_running_loop().time() < until:
-                events = await log.read(self._file.seq, _BATCH)
+            while self._file is not None and self._known and not self._trouble and clock() < until:
+                events = await self._read(log, self._file)
                 if not events:
                     return
-                await self._append(self._file, events)
+                await self._append(log, self._file, events)
 
-    async def _append(self, file: EventFile, events: Sequence[Event]) -> None:
+    async def _read(self, log: EventLog, file: EventFile) -> Sequence[Event]:
+        """The next events for the file: fewer at a time when they are large."""
+        events = await log.read(file.seq, self._batch)
+        size = sum(len(event.body) for event in events)
+        self._batch = max(1, self._batch // 2) if size > _BATCH_BYTES else min(_BATCH, self._batch * 2)
+        return events
+
+    async def _append(self, log: EventLog, file: EventFile, events: Sequence[Event]) -> None:
         try:
-            change = await self._call(file.append, events)
+            change = await self._call(partial(file.append, events))
+            if change is not None:
+                self._name_change(file, change)
+                await self._checkpoint(log, file)
+                await self._call(partial(file.append, events, settled=True))
+            if file.seq < events[-1].seq:
+                # As much waits for a sync as may.
+                await self._checkpoint(log, file)
         finally:
             self._seq = file.seq
-        if change is None or change in self._named:
+
+    def _name_change(self, file: EventFile, change: Change) -> None:
+        if change in self._named:
             return
         self._named.add(change)
         if change is Change.SHRUNK:
@@ -190,14 +214,16 @@ class FileOutput:
                 extra={"event": "file_shared"},
             )
 
-    async def _checkpoint(self, log: EventLog, file: EventFile) -> None:
-        """What is written goes to disk, then the cursor follows."""
+    async def _checkpoint(self, log: EventLog, file: EventFile) -> bool:
+        """What is written goes to disk, then the cursor follows; whether it could."""
         self._synced_at = asyncio.get_running_loop().time()
-        seq = await self._call(file.sync)
+        seq, synced = await self._call(file.sync)
         failpoints.hit("file.before_cursor")
-        if await self._save(log, Cursor(self._name, seq, inode_note(file.inode))):
-            self._saved = seq
+        saved = await self._save(log, Cursor(self._name, seq, synced.note))
+        if saved:
+            self._saved, self._known = seq, True
         failpoints.hit("file.after_cursor")
+        return saved
 
     async def _save(self, log: EventLog, cursor: Cursor) -> bool:
         """Save the place; a database that cannot be written now must not keep events from the file."""
@@ -228,96 +254,32 @@ class FileOutput:
             async with asyncio.timeout(seconds):
                 await self._nudged.wait()
 
-    async def _open_first(self, log: EventLog) -> EventFile:
-        """Open the path, repair what a crash left, and find the place to go on."""
-        cursor = await log.cursor(self._name)
-        path = await self._call(self._path.resolve)
-        file = await self._call(EventFile.open, path, self._mode)
-        try:
-            tail = await self._call(file.survey, cursor.seq if cursor else 0)
-            # The system may give a new file the inode of a deleted one, which must not pass for it.
-            finding = await find_place(log, cursor, path, None if file.created else file.fileno(), tail)
-            _tell(finding)
-            if finding.advance_to is not None and self._advance is not None:
-                await self._advance(finding.advance_to)
-            elif finding.advance_to is not None or finding.set_aside:
-                file = await self._set_aside(file)
-                finding = Finding(cursor.seq if cursor else 0)
-            elif tail.torn:
-                await self._call(file.cut, tail.end)
-            if finding.repair is not None:
-                await self._call(_repair, *finding.repair)
-        except BaseException:
-            file.close()
-            raise
-        self._begin(log, file, finding.seq)
-        self._saved = -1
-        return file
-
-    def _begin(self, log: EventLog, file: EventFile, seq: int) -> None:
-        file.seq = self._seq = seq
-        if log.pruned > seq:
-            logger.error(
-                "output %s: events %d to %d were deleted by retention before they were told to %s",
-                self._name,
-                seq + 1,
-                log.pruned,
-                file.path,
-                extra={"event": "output_gap"},
-            )
-
     async def _follow(self, log: EventLog, old: EventFile) -> None:
         """The path may lead elsewhere: finish the old file and go on with the one that is there now."""
-        path = await self._call(self._path.resolve)
-        there = await self._call(inode, path)
-        if there is None:
-            await asyncio.sleep(_CREATE_GRACE)
-        elif there == old.inode:
-            return
         await self._checkpoint(log, old)
-        new = await self._call(EventFile.open, path, self._mode)
+        new = await self._opener.following(log, old)
+        if new is None:
+            return
         try:
-            new = await self._fit(log, new, old.seq)
-            new.seq = old.seq
-            saved = await self._save(log, Cursor(self._name, new.seq, inode_note(new.inode)))
+            saved = await self._checkpoint(log, new)
         except BaseException:
             new.close()
             raise
-        self._file = new
-        self._saved = new.seq if saved else -1
+        if not saved:
+            # Until the database can say which file is written to, that is the old one.
+            new.close()
+            self._look_at = asyncio.get_running_loop().time() + _LOOK_EVERY
+            return
+        self._file, self._seq = new, new.seq
         old.close()
         logger.info(
             "output %s: %s was rotated, a new file begins after event %d",
             self._name,
-            path,
+            new.path,
             new.seq,
             extra={"event": "file_rotated"},
         )
         failpoints.hit("file.rotated")
-
-    async def _fit(self, log: EventLog, new: EventFile, seq: int) -> EventFile:
-        """What was put in the rotated file's place may hold lines: ours (a rotation taken back), or foreign ones."""
-        tail = await self._call(new.survey, seq)
-        if tail.size == 0:
-            return new
-        place = await find_place(log, Cursor(self._name, seq), new.path, new.fileno(), tail)
-        if place.set_aside or place.seq > seq:
-            logger.error(
-                "%s, just put in place, holds events of another database: it is renamed aside",
-                new.path,
-                extra={"event": "file_foreign"},
-            )
-            return await self._set_aside(new)
-        if tail.torn:
-            await self._call(new.cut, tail.end)
-        return new
-
-    async def _set_aside(self, file: EventFile) -> EventFile:
-        aside = await self._call(_rename_aside, file.path)
-        logger.error("%s was renamed to %s and a new file is begun", file.path, aside, extra={"event": "file_foreign"})
-        fresh = await self._call(EventFile.open, file.path, self._mode)
-        file.close()
-        return fresh
 
     def _note_trouble(self, error: OSError, log: EventLog) -> None:
         trouble = f"{self._path}: {error.strerror or error}"
@@ -342,12 +304,12 @@ class FileOutput:
         finally:
             file.close()
 
-    async def _call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    async def _call(self, work: Callable[[], R]) -> R:
         """Run a blocking call in the output's own thread; a cancellation waits for its end, so that no write is
         under way unseen.
         """
         assert self._executor is not None
-        future = asyncio.get_running_loop().run_in_executor(self._executor, lambda: function(*args, **kwargs))
+        future = asyncio.get_running_loop().run_in_executor(self._executor, work)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -357,32 +319,3 @@ class FileOutput:
             if error is None and isinstance(opened := future.result(), EventFile):
                 opened.close()
             raise
-
-
-def _tell(finding: Finding) -> None:
-    for level, text in finding.notes:
-        logger.log(level, "%s", text, extra={"event": "file_place"})
-
-
-def _repair(path: Path, end: int) -> None:
-    """Cut the unfinished line off a file that was rotated away."""
-    before = path.stat().st_size
-    os.truncate(path, end)
-    logger.warning(
-        "%s ended in %d bytes of an unfinished line after a crash: they are cut off",
-        path,
-        before - end,
-        extra={"event": "file_repaired"},
-    )
-
-
-def _rename_aside(path: Path) -> Path:
-    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    aside = path.with_name(f"{path.name}{ASIDE}{stamp}")
-    number = 1
-    while aside.exists():
-        number += 1
-        aside = path.with_name(f"{path.name}{ASIDE}{stamp}-{number}")
-    path.rename(aside)
-    sync_directory(path.parent)
-    return aside

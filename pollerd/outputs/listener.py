@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from pollerd.errors import OutputError
-from pollerd.outputs.eventfile import make_parents
+from pollerd.outputs.filepath import make_parents
 
 _BACKLOG: Final = 128
 _PROBE_TIMEOUT: Final = 1.0

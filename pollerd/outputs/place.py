@@ -19,17 +19,16 @@ import os
 from collections.abc import Iterator
 from enum import Enum, auto
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from pollerd.errors import OutputError
-from pollerd.outputs.eventfile import check_regular
-from pollerd.outputs.tail import Line, Tail, find, last_in_gzip, same_event, survey
+from pollerd.outputs.filepath import check_regular, identity_of
+from pollerd.outputs.repair import Run, agrees
+from pollerd.outputs.rotated import Rotated, find_rotated
+from pollerd.outputs.synced import Synced
+from pollerd.outputs.tail import Line, Tail, find, survey
 from pollerd.ports import Cursor, EventLog
-
-ASIDE: Final = ".other-"
-"""Stands in the name of a file that was set aside."""
 
 Note = tuple[int, str]
 """A line for the log with its level."""
@@ -39,14 +38,13 @@ class Finding(msgspec.Struct, frozen=True):
     """Where the file goes on, and what has to happen before.
 
     `seq`: events after it are told. `advance_to`: the database must not give numbers up to this one any more (None:
-    it never would). `set_aside`: the file belongs to another database. `repair`: a rotated file with a torn line,
-    and the length it shall have.
+    it never would). `set_aside`: the file belongs to another database. `rotated`: the file that was written to before.
     """
 
     seq: int
     advance_to: int | None = None
     set_aside: bool = False
-    repair: tuple[Path, int] | None = None
+    rotated: Rotated | None = None
     notes: tuple[Note, ...] = ()
 
 
@@ -56,30 +54,12 @@ class _Kin(Enum):
     FOREIGN = auto()
 
 
-class _Rotated(msgspec.Struct, frozen=True):
-    """A file that the event file was renamed to: its last event, and whether it surely is the one last written.
-
-    `end` is where its last whole line ends, None when it is compressed; `torn` when an unfinished one follows.
-    """
-
-    path: Path
-    last: Line | None
-    end: int | None
-    torn: bool
-    surely: bool
-
-
-def inode_note(number: int) -> str:
-    """What the cursor keeps about the file that was written to."""
-    return f"inode:{number}"
-
-
 async def look(log: EventLog, name: str, path: Path) -> Finding:
     """Find the place without touching anything. Raises OutputError for a path that cannot hold events, and OSError."""
     cursor = await log.cursor(name)
     if check_regular(path) is None:
         return await find_place(log, cursor, path, None, None)
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         tail = await asyncio.to_thread(survey, fd, cursor.seq if cursor else 0)
         return await find_place(log, cursor, path, fd, tail)
@@ -92,12 +72,11 @@ async def find_place(log: EventLog, cursor: Cursor | None, path: Path, fd: int |
     if fd is None or tail is None or tail.end == 0:
         if tail is not None and not tail.ours:
             raise _no_event_file(path)
-        return await _without_lines(log, cursor, path, None if fd is None else os.fstat(fd).st_ino)
+        return await _without_lines(log, cursor, path, fd)
     if tail.last is None:
         raise _no_event_file(path)
     told = cursor.seq if cursor else 0
-    written_last = cursor is not None and cursor.detail == inode_note(os.fstat(fd).st_ino)
-    kin = await _kin(log, tail.last, (fd, tail.end), surely=written_last or told >= log.last)
+    kin = await _kin(log, tail.last, (fd, tail.end), surely=_is_about(cursor, fd) or told >= log.last)
     seq = tail.last.seq
     if kin is _Kin.FOREIGN:
         note = (
@@ -115,28 +94,37 @@ async def find_place(log: EventLog, cursor: Cursor | None, path: Path, fd: int |
     return Finding(seq, notes=tuple(notes))
 
 
-async def _without_lines(log: EventLog, cursor: Cursor | None, path: Path, inode: int | None) -> Finding:
+def _is_about(cursor: Cursor | None, fd: int | None) -> bool:
+    """Whether the place was saved for this very file."""
+    synced = Synced.of(cursor)
+    return fd is not None and synced is not None and synced.about(identity_of(os.fstat(fd)))
+
+
+async def _without_lines(log: EventLog, cursor: Cursor | None, path: Path, fd: int | None) -> Finding:
     """The file is missing or empty: it may have been rotated away since the cursor was saved."""
     told = cursor.seq if cursor else 0
-    detail = cursor.detail if cursor else ""
-    rotated = await asyncio.to_thread(_last_rotated, path, detail, told)
+    run: Run = asyncio.to_thread
+    rotated = await find_rotated(log, cursor, path, run)
     if rotated is None:
-        if told == 0 or (inode is not None and detail == inode_note(inode)):
+        synced = Synced.of(cursor)
+        if told == 0 or _is_about(cursor, fd) or (synced is not None and synced.offset == 0):
             return Finding(told)
         text = f"the event file {path} is gone: a new one begins after event {told}; those up to it were told before"
         return Finding(told, notes=((logging.WARNING, text),))
+    repair = rotated if rotated.surely else None
+    if rotated.extent is not None and rotated.extent.whole:
+        return Finding(max(told, rotated.extent.seq), rotated=repair)
     kin = _Kin.OURS
     if rotated.last is not None:
         kin = await _kin_of(log, rotated, surely=rotated.surely or told >= log.last)
     if kin is _Kin.FOREIGN:
         return Finding(told)
-    repair = (rotated.path, rotated.end) if rotated.surely and rotated.torn and rotated.end is not None else None
     if rotated.last is None or rotated.last.seq <= told:
-        return Finding(told, repair=repair)
+        return Finding(told, rotated=repair)
     seq = rotated.last.seq
     if kin is _Kin.AHEAD:
-        return Finding(seq, seq, repair=repair, notes=(_ahead(rotated.path, seq, log.last),))
-    return Finding(seq, repair=repair)
+        return Finding(seq, seq, rotated=repair, notes=(_ahead(rotated.path, seq, log.last),))
+    return Finding(seq, rotated=repair)
 
 
 async def _kin(log: EventLog, last: Line, content: tuple[int, int] | None, *, surely: bool) -> _Kin:
@@ -147,17 +135,17 @@ async def _kin(log: EventLog, last: Line, content: tuple[int, int] | None, *, su
     if last.seq <= log.pruned:
         return _Kin.OURS
     if last.seq <= log.last:
-        return _Kin.OURS if await _agrees(log, last) is not False else _Kin.FOREIGN
+        return _Kin.OURS if await agrees(log, last) is not False else _Kin.FOREIGN
     if log.last == 0:
         return _Kin.AHEAD
     common = await asyncio.to_thread(find, *content, log.last) if content else None
-    verdict = await _agrees(log, common) if common is not None else None
+    verdict = await agrees(log, common) if common is not None else None
     if verdict is None:
         verdict = surely
     return _Kin.AHEAD if verdict else _Kin.FOREIGN
 
 
-async def _kin_of(log: EventLog, rotated: _Rotated, *, surely: bool) -> _Kin:
+async def _kin_of(log: EventLog, rotated: Rotated, *, surely: bool) -> _Kin:
     assert rotated.last is not None
     if rotated.end is None:
         return await _kin(log, rotated.last, None, surely=surely)
@@ -170,14 +158,6 @@ async def _kin_of(log: EventLog, rotated: _Rotated, *, surely: bool) -> _Kin:
         return await _kin(log, rotated.last, (fd, rotated.end), surely=surely)
     finally:
         os.close(fd)
-
-
-async def _agrees(log: EventLog, line: Line) -> bool | None:
-    """Whether the log has this very event; None when it has none of that number (any more)."""
-    stored = await log.read(line.seq - 1, 1)
-    if not stored or stored[0].seq != line.seq:
-        return None
-    return same_event(stored[0].line, line.raw)
 
 
 def _ahead(path: Path, seq: int, last: int) -> Note:
@@ -205,60 +185,3 @@ def _no_event_file(path: Path) -> OutputError:
         f"{path} holds something, but no event in its last 1 MiB: nothing is written to it. "
         "Move it away, or name another path for the events"
     )
-
-
-def _last_rotated(path: Path, detail: str, synced: int) -> _Rotated | None:
-    """The file that `path` was renamed to: by its inode, else the newest with such a name, compressed ones included."""
-    newest: tuple[float, Path] | None = None
-    for entry in _neighbours(path.parent):
-        try:
-            found = entry.stat(follow_symlinks=False)
-            if not entry.is_file(follow_symlinks=False):
-                continue
-        except OSError:
-            continue
-        file = Path(entry.path)
-        named_so = file.name.startswith((f"{path.name}.", f"{path.name}-")) and ASIDE not in file.name
-        if detail == inode_note(found.st_ino) and file != path:
-            ended = _end_of(file, synced, surely=True)
-            # A new file may be given the inode of a deleted one; what was written to reaches the place saved, or has
-            # been begun after it and is called so.
-            if ended is not None and (named_so if ended.last is None else ended.last.seq >= synced):
-                return ended
-        if named_so and (newest is None or found.st_mtime > newest[0]):
-            newest = found.st_mtime, file
-    return None if newest is None else _end_of(newest[1], synced, surely=False)
-
-
-def _neighbours(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """The entries of a folder and of the folders in it: logrotate's `olddir` is often one of these."""
-    try:
-        with os.scandir(folder) as entries:
-            here = list(entries)
-    except OSError:
-        return
-    yield from here
-    for entry in here:
-        if not entry.is_dir(follow_symlinks=False):
-            continue
-        try:
-            with os.scandir(entry) as entries:
-                yield from list(entries)
-        except OSError:
-            continue
-
-
-def _end_of(file: Path, synced: int, *, surely: bool) -> _Rotated | None:
-    if file.suffix == ".gz":
-        return _Rotated(file, last_in_gzip(file), None, torn=False, surely=surely)
-    try:
-        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        tail = survey(fd, synced)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-    return _Rotated(file, tail.last, tail.end, torn=tail.torn > 0 and tail.ours, surely=surely)

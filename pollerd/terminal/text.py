@@ -30,6 +30,8 @@ def harmless(json: bytes) -> bytes:
 
     JSON itself escapes only C0. The other characters occur inside its strings alone, where \\uXXXX stands for them.
     """
+    if json.isascii() and b"\x7f" not in json:
+        return json
     return _UNSAFE_UTF8.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), json)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pollerd.outputs.tail import MAX_SEQ, WINDOW, Line, Tail, find, last_in_gzip, same_event, survey
+from pollerd.outputs.tail import MAX_SEQ, WINDOW, Line, Tail, find, last_in_packed, same_event, survey
 
 
 def line(seq: int, filler: str = "") -> bytes:
@@ -140,7 +140,7 @@ def test_find_gives_up_on_lines_that_are_no_events(tmp_path: Path) -> None:
 def test_last_event_of_a_compressed_file(tmp_path: Path) -> None:
     path = tmp_path / "events.gz"
     path.write_bytes(gzip.compress(b"".join(line(seq) for seq in range(1, 30000)) + b'{"seq":30000,"ty'))
-    found = last_in_gzip(path)
+    found = last_in_packed(path)
     assert found == Line(29999, line(29999)[:-1])
 
 
@@ -148,7 +148,7 @@ def test_last_event_of_a_compressed_file(tmp_path: Path) -> None:
 def test_a_damaged_compressed_file_tells_nothing(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "events.gz"
     path.write_bytes(content)
-    assert last_in_gzip(path) is None
+    assert last_in_packed(path) is None
 
 
 def test_the_same_event_is_told_by_what_and_when() -> None:
