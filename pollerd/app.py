@@ -7,12 +7,15 @@ import logging
 import random
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
 from typing import Any, Final
 
 from pollerd import logs
+from pollerd.anchor import NOTE as NOTE_OF_TIME
+from pollerd.anchor import Anchor
 from pollerd.clock import SystemClock
 from pollerd.committer import Committer
 from pollerd.config import Config
@@ -26,10 +29,10 @@ from pollerd.judge import Judge
 from pollerd.metrics import Meter
 from pollerd.policies import MODEL, Learner, make_policy, make_settings
 from pollerd.poller import Poller
-from pollerd.ports import Opening, Output, Preparing
+from pollerd.ports import Batch, Opening, Output, Preparing
 from pollerd.relay import Relay
 from pollerd.status.statistics import NOTE, Statistics
-from pollerd.steps import CLOCK, ClockWatch, catch_up, clock_note
+from pollerd.steps import Account, ClockWatch
 from pollerd.store.lock import Ownership
 from pollerd.store.store import Store
 from pollerd.systemd import Notifier, feed, watchdog_interval
@@ -41,6 +44,7 @@ from pollerd.wiring import (
     Lane,
     make_lane,
 )
+from pollerd.witness import Witness
 
 log = logging.getLogger(__name__)
 
@@ -121,23 +125,29 @@ class App:
         log.info("stopped", extra={"event": "stopped"})
 
     async def _open(self, stack: AsyncExitStack) -> Core:
-        clock = SystemClock()
         stack.enter_context(Ownership.acquire(self.config.store.path))
-        store = await Store.open(self.config.store.path, clock.now)
+        store = await Store.open(self.config.store.path, time.time)
         stack.push_async_callback(store.close)
-        await catch_up(store, clock.now())
+        clock, witness = await _found_time(store)
         policy = make_policy(self.config, random.SystemRandom().getrandbits(32))
         if (model := await store.note(MODEL)) is not None:
             policy.restore(model)
-        statistics = Statistics(clock.now())
+        statistics = Statistics(clock.wall())
         if (counted := await store.note(NOTE)) is not None:
             statistics.restore(counted)
         meter = Meter(statistics.told)
-        return Core(clock, store, Committer(store, clock, meter.commits), policy, meter, statistics)
+        return Core(clock, witness, store, Committer(store, clock, meter.commits), policy, meter, statistics)
 
     async def _serve(self, core: Core, relay: Relay, outputs: Sequence[Output], warnings: WarnLog) -> None:
         pollers = {name: lane.poller for name, lane in self.lanes.items()}
-        intake = Intake(core.store, core.committer, pollers, core.clock, Learner(core.policy))
+        intake = Intake(
+            core.store,
+            core.committer,
+            pollers,
+            core.clock,
+            Learner(core.policy),
+            undecided=lambda: core.witness.undecided,
+        )
         sources = make_sources(self.config, core.store, core.clock, intake.poke)
         control = self._control = make_control(
             self.config, core, pollers, intake, health=lambda: relay.health, sources=sources, warnings=warnings
@@ -146,7 +156,8 @@ class App:
         balances = make_balance_jobs(self.config, self.lanes, await core.store.accounts(), core)
         counted = Job("statistics", 10.0, Snapshot(core.statistics, core.committer, NOTE))
         housekeeping = Housekeeping((*standard_jobs(self._house(core, relay, pollers)), *balances, counted))
-        watch = ClockWatch(core.clock, core.store, core.committer, pollers.values(), housekeeping.clock_stepped)
+        asked = [Account(lane.gateway, lane.limiter, lane.poller.nudge) for lane in self.lanes.values()]
+        watch = ClockWatch(core.clock, core.witness, core.committer, asked, housekeeping.clock_stepped)
         async with asyncio.TaskGroup() as group:
 
             def start(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -224,7 +235,7 @@ class App:
         await asyncio.wait(polling, timeout=ANSWERS)
         await _cancel(*polling, *side)
         core.committer.record_note(MODEL, core.policy.snapshot())
-        core.committer.record_note(CLOCK, clock_note(core.clock.now()))
+        core.committer.record_note(NOTE_OF_TIME, core.witness.anchor().written())
         core.committer.record_note(NOTE, core.statistics.snapshot())
         with suppress(TimeoutError):
             async with asyncio.timeout(WRITING):
@@ -302,22 +313,31 @@ async def _run(config: Config) -> None:
     await app.run()
 
 
+async def _found_time(store: Store) -> tuple[SystemClock, Witness]:
+    """The daemon's time as it goes on from the last run, noted before anything is planned by it."""
+    noted = Anchor.read(await store.note(NOTE_OF_TIME))
+    clock = SystemClock(noted)
+    witness = Witness(clock, noted)
+    await store.commit(Batch(notes=[(NOTE_OF_TIME, witness.anchor().written())], at=clock.now()))
+    return clock, witness
+
+
 async def settle_requests(config: Config) -> None:
     """Do what commands asked for while no daemon runs.
 
     Raises DatabaseBusyError when one does, StoreError when the database cannot be written, now or at all.
     """
-    clock = SystemClock()
     async with AsyncExitStack() as stack:
         stack.enter_context(Ownership.acquire(config.store.path))
-        store = await Store.open(config.store.path, clock.now)
+        store = await Store.open(config.store.path, time.time)
         stack.push_async_callback(store.close)
+        clock, _ = await _found_time(store)
         committer = Committer(store, clock, patience=PATIENCE)
         known = await store.accounts()
         policy = make_policy(config, 0)
         if (model := await store.note(MODEL)) is not None:
             policy.restore(model)
-        judge = Judge(policy, make_settings(config), random.Random())
+        judge = Judge(policy, make_settings(config), random.Random(), clock)
         held = {name: known[name].held_total if name in known else 0.0 for name in config.accounts}
         desks = {name: OfflineDesk(judge, clock, total) for name, total in held.items()}
         try:

@@ -196,7 +196,7 @@ class Census:
     async def take(self, *, oldest: bool = True) -> Sight:
         """One look; without `oldest` it takes half the time. Raises StoreError."""
         parts = self._parts
-        now = parts.clock.now()
+        now = parts.clock.wall()
         overview = await self._reading.read(lambda pages: pages.overview(now, oldest=oldest))
         stored = {account.name: account for account in overview.accounts}
         return Sight(
@@ -229,11 +229,23 @@ class Census:
             in_memory=len(poller.window),
             backlog=poller.window.backlog,
             rate=limiter.rate,
-            held=limiter.held,
+            held=self._held(limiter.held),
             held_total=limiter.held_total,
             keeps_connections=limiter.keeps_connections,
             repeats=limiter.repeats,
             stored=stored.get(name) or AccountView(name),
+        )
+
+    def _held(self, state: AccountState | None) -> AccountState | None:
+        """With the wall clock's times."""
+        if state is None:
+            return None
+        told = self._parts.clock.told
+        since, until = state.held_since, state.held_until
+        return msgspec.structs.replace(
+            state,
+            held_since=None if since is None else told(since),
+            held_until=None if until is None else told(until),
         )
 
     def _outputs(self, overview: Overview) -> list[OutputSight]:
@@ -251,7 +263,7 @@ class Census:
         clock = self._parts.clock
         self._marks.append((clock.monotonic(), polls))
         arrived = {name: poller.planned for name, poller in self._parts.pollers.items()}
-        self._pulse.mark(clock.now(), clock.monotonic(), sum(polls.values()), arrived)
+        self._pulse.mark(clock.wall(), clock.monotonic(), sum(polls.values()), arrived)
 
     def _rate(self, name: str, polls: int, seconds: float) -> float:
         now = self._parts.clock.monotonic()

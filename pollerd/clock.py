@@ -1,47 +1,122 @@
-"""The daemon's clock: the wall's instants at the monotonic clock's pace, steps of the wall taken in one place."""
+"""The daemon's clock: its instants pass as time really passes, whatever is done to the wall clock."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Final
+from collections import deque
+from typing import Final, NamedTuple
 
-STEP: Final = 2.0
-"""Seconds of difference above which the wall clock was stepped, not drifting."""
+from pollerd.anchor import STEP, Anchor, Machine
+
+EARLIEST: Final = 1_700_000_000.0
+"""November 2023: no message is older than this program, whatever the clock of a machine without a battery says."""
+SLEPT: Final = 0.5
+"""Seconds from which the clock that goes on asleep was ahead by a sleep, not by rounding."""
+SLACK: Final = 1.0
+"""Seconds by which what is handed over "now" may lie outside the time in which it must have been handed over."""
+
+
+class Look(NamedTuple):
+    """What a look at the machine's clocks found, in seconds: it was `asleep`, and its wall clock was `stepped`."""
+
+    asleep: float
+    stepped: float
 
 
 class SystemClock:
     """Implements `ports.Clock`.
 
-    Between two calls of `correct` the instant moves only with the monotonic clock, so that a step of the system's
-    clock neither stalls nor bursts anything; `correct` takes drift in and says how far a step goes.
+    Between two calls of `look` the instants move with the monotonic clock; `look` takes in what the machine slept.
+    Where the wall clock stands beside them is looked up when somebody is told an instant. `advance` takes in time in
+    which this machine was stopped or switched off. Instants never go back.
     """
 
-    def __init__(
-        self,
-        wall: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._wall = wall
-        self._monotonic = monotonic
-        self._offset = wall() - monotonic()
+    def __init__(self, anchor: Anchor | None = None, machine: Machine | None = None) -> None:
+        """`anchor` is what was noted last; None begins with the wall's time."""
+        self._machine = machine or Machine()
+        seen = self._machine.clocks()
+        self._earlier: deque[tuple[float, float]] = deque(maxlen=8)
+        """How far the wall was ahead before it was stepped, and the instant until which it was."""
+        if anchor is None:
+            now = max(seen.wall, EARLIEST)
+            self.began = self.sure_since = now
+            self.sure, self.doubted = True, 0.0
+        else:
+            passed = anchor.passed(seen)
+            now = anchor.now + (passed or 0.0)
+            self.began = anchor.now
+            self.sure, self.doubted = anchor.sure and passed is not None, anchor.doubted
+            self.sure_since = now if passed is None else anchor.sure_since
+            self._earlier.append((anchor.clocks.wall - anchor.now, now))
+        self._wall, self._monotonic = self._machine.wall, self._machine.monotonic
+        self._offset = now - seen.monotonic
+        self._asleep = seen.boottime - seen.monotonic
+        self._ahead = seen.wall - now
+        self._slept = self._stepped = 0.0
 
     def now(self) -> float:
-        """UNIX seconds."""
+        """The daemon's own time: seconds that are UNIX seconds as long as nobody sets the wall clock."""
         return self._monotonic() + self._offset
 
     def monotonic(self) -> float:
-        """Seconds for durations."""
+        """Seconds awake, for how long something takes."""
         return self._monotonic()
 
-    def correct(self) -> float:
-        """Follow the wall clock's drift. Returns the seconds of a step (0.0: none), which only `step` takes in."""
-        moved = self._wall() - self._monotonic() - self._offset
-        if abs(moved) > STEP:
-            return moved
-        self._offset += moved
-        return 0.0
+    def wall(self) -> float:
+        """UNIX seconds by the machine's wall clock, for what is told."""
+        return self._wall()
 
-    def step(self, seconds: float) -> None:
-        """Take a step in, at the moment when everything that holds instants moves with it."""
+    def told(self, instant: float) -> float:
+        """An instant of the daemon's time by the wall clock as it is set now."""
+        return instant + self._wall() - self.now()
+
+    def taken(self, wall: float, since: float) -> float:
+        """The instant of a wall time that another program has written since the instant `since`.
+
+        It may have been written before the wall clock was stepped: what was "now" by the time before, is now.
+        """
+        self._look()
+        now = self.now()
+        for ahead in (self._ahead, *(ahead for ahead, until in reversed(self._earlier) if until >= since - SLACK)):
+            own = wall - _clear(ahead)
+            if since - SLACK <= own <= now + SLACK:
+                return own
+        return wall - _clear(self._ahead)
+
+    def noticed(self) -> Look:
+        """What happened to the machine's clocks since the last call."""
+        self._look()
+        asleep, stepped, self._slept, self._stepped = self._slept, self._stepped, 0.0, 0.0
+        return Look(asleep, stepped)
+
+    def advance(self, seconds: float, *, doubted: bool) -> None:
+        """So much time has passed unseen. `doubted`: one clock alone says so."""
         self._offset += seconds
+        self._ahead -= seconds
+        self.sure, self.sure_since = True, self.now()
+        self.doubted += seconds if doubted else 0.0
+
+    def anchor(self, ahead: float, gateways: dict[str, float]) -> Anchor:
+        """What is to be noted now."""
+        seen = self._machine.clocks()
+        now = seen.monotonic + self._offset
+        return Anchor(now, seen, ahead, gateways, self.sure_since, self.doubted, self.sure)
+
+    def _look(self) -> None:
+        seen = self._machine.clocks()
+        asleep = seen.boottime - seen.monotonic - self._asleep
+        if asleep > SLEPT:
+            self._offset += asleep
+            self._slept += asleep
+        if asleep > SLEPT or asleep < 0.0:
+            self._asleep += asleep
+        now = seen.monotonic + self._offset
+        stepped = seen.wall - now - self._ahead
+        if abs(stepped) > STEP:
+            self._earlier.append((self._ahead, now))
+            self._stepped += stepped
+        self._ahead += stepped
+
+
+def _clear(ahead: float) -> float:
+    """Without mere drift: what nobody has set apart stays the same number."""
+    return ahead if abs(ahead) > STEP else 0.0

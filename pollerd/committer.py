@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, Protocol
 
@@ -62,7 +61,6 @@ class Committer:
         self._credits: dict[str, CreditState] = {}
         self._done: list[int] = []
         self._notes: dict[str, bytes] = {}
-        self._turn = asyncio.Lock()
         self._urgent = asyncio.Event()
         self._work = asyncio.Event()
         self._room = asyncio.Event()
@@ -137,14 +135,6 @@ class Committer:
             self._work.set()
             await self._progress.wait()
 
-    @asynccontextmanager
-    async def exclusive(self) -> AsyncIterator[None]:
-        """Nothing is waiting when the body begins, and nothing is committed until it ends."""
-        async with self._turn:
-            while self._waiting or self._bodies or self._accounts or self._credits or self._done or self._notes:
-                await self._commit_group()
-            yield
-
     async def run(self) -> None:
         """Commit until cancelled. DurabilityError and StoreError end it: then nothing may be told any more."""
         loop = asyncio.get_running_loop()
@@ -157,8 +147,7 @@ class Committer:
                 except TimeoutError:
                     pass
             began = loop.time()
-            async with self._turn:
-                await self._commit_group()
+            await self._commit_group()
             if (rest := began + GATHER - loop.time()) > 0:
                 await asyncio.sleep(rest)
 

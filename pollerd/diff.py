@@ -64,7 +64,7 @@ def pending(recipients: Iterable[Recipient]) -> int:
 
 
 def diff(before: tuple[Recipient, ...], after: tuple[Recipient, ...], now: float = math.inf) -> Diff:
-    """Compare what is stored with what the gateway shows at `now` (UNIX seconds).
+    """Compare what is stored with what the gateway shows at `now` by its own clock.
 
     A final state is kept whatever is shown after it. A recipient that an answer leaves out keeps its state. The same
     number twice in one message is two recipients: each goes with what is shown in its state, else by order. Entries
@@ -244,7 +244,8 @@ def told(message: Message, result: Diff, now: float) -> list[events.Body]:
     """The events of an answer: one `message.status` a change of a recipient with a usable number, then
     `message.completed` when all are final.
 
-    `message` is pending, and already as it will be stored (its `polls` counts this poll).
+    `now` is the wall clock's, as people are told it. `message` is pending, and already as it will be stored
+    (its `polls` counts this poll).
     """
     observed_at = events.instant(now)
     bodies: list[events.Body] = [
@@ -266,7 +267,7 @@ def told(message: Message, result: Diff, now: float) -> list[events.Body]:
 
 
 def gave_up(message: Message, reason: GiveUpReason, now: float) -> events.Body:
-    """The event that ends a message without a final state."""
+    """The event that ends a message without a final state; `now` is the wall clock's."""
     return events.GaveUp(
         id=message.id,
         account=message.account,

@@ -72,7 +72,7 @@ def make_sources(config: Config, store: Store, clock: Clock, poke: Callable[[], 
     given = Given(keys)
     for source, key in zip(config.sources, keys, strict=True):
         name = _numbered(names, f"sqlite {source.path}")
-        inlet = Inlet(key, given, store, clock.now, poke)
+        inlet = Inlet(key, given, store, clock.wall, poke)
         sources.append(SqliteSource(name, source.path, source.query, source.every, inlet))
     return sources
 

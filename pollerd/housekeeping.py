@@ -21,7 +21,6 @@ from pollerd.backoff import Policy
 from pollerd.errors import DurabilityError, PollerdError
 from pollerd.ports import Clock, OutputHealth
 from pollerd.statusline import Polling, StatusLine
-from pollerd.steps import CLOCK, clock_note
 from pollerd.store.checkpoint import WalWatch
 from pollerd.store.retention import Retention
 from pollerd.systemd import Notifier
@@ -85,9 +84,10 @@ class Housekeeping:
         await asyncio.sleep(0)
 
     def clock_stepped(self, seconds: float) -> None:
-        """The wall clock was stepped by `seconds`: due times move with it.
+        """The wall clock was stepped by `seconds`: due times move with it; 0.0: the machine was asleep or stopped.
 
-        APScheduler plans on the wall clock alone; after a step back nothing would run until it has caught up.
+        APScheduler plans on the wall clock alone: after a step back nothing would run until it has caught up. And it
+        waits on a clock that stands still while the machine sleeps.
         """
         if not self._scheduler.running:
             return
@@ -199,7 +199,6 @@ def standard_jobs(house: House) -> tuple[Job, ...]:
         Job("checkpoint", 60.0, lambda: asyncio.to_thread(wal.tend)),
         Job("optimize", DAY, lambda: house.store.write(_optimize), first=3600.0),
         Job("learning", 1.0, lambda: _learn(house.policy, house.clock)),
-        Job("clock", 60.0, lambda: _note_clock(house)),
         Job("model snapshot", 30.0, Snapshot(house.policy, house.committer, house.model)),
     ]
     if house.notifier.active:
@@ -242,10 +241,6 @@ async def _learn(policy: Policy, clock: Clock) -> None:
         if not policy.maintain(clock.now()):
             return
         await asyncio.sleep(0)
-
-
-async def _note_clock(house: House) -> None:
-    house.committer.record_note(CLOCK, clock_note(house.clock.now()))
 
 
 async def _tell_status(house: House, line: StatusLine) -> None:

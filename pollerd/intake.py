@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 import msgspec
@@ -72,6 +72,14 @@ class Learner(Protocol):
         ...
 
 
+class TakingClock(Clock, Protocol):
+    """A clock that knows what other programs took for the time. See `pollerd.clock.SystemClock`."""
+
+    began: float
+
+    def taken(self, wall: float, since: float) -> float: ...
+
+
 class OfflineDesk:
     """Plans while no daemon runs: the rows are all there is."""
 
@@ -103,8 +111,18 @@ class Intake:
     """Notices other writers by the database's data version and takes over what they left."""
 
     def __init__(
-        self, store: Inbox, committer: Committer, pollers: Mapping[str, Desk], clock: Clock, learner: Learner
+        self,
+        store: Inbox,
+        committer: Committer,
+        pollers: Mapping[str, Desk],
+        clock: TakingClock,
+        learner: Learner,
+        undecided: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`undecided`: whether it may turn out in a moment that another time is right."""
+        self._undecided = undecided
+        self._looked = clock.began
+        """All that is new was handed over since."""
         self._store = store
         self._learner = learner
         self._committer = committer
@@ -119,11 +137,12 @@ class Intake:
         changed = False
         while True:
             try:
+                now = self._clock.now()
                 changed = await self._store.foreign_change() or changed or self._poked.is_set()
                 self._poked.clear()
-                if changed:
-                    await self.take_in()
-                    changed = False
+                changed = changed and not await self.take_in()
+                if not changed:
+                    self._looked = now
             except StoreUnavailableError as error:
                 log.debug("intake waits: %s", error)
                 await asyncio.sleep(LOOK)
@@ -135,21 +154,29 @@ class Intake:
         """This process itself has put something into the database: look now."""
         self._poked.set()
 
-    async def take_in(self) -> None:
-        """Plan all rows that nobody has planned yet and do what commands asked for."""
+    async def take_in(self) -> bool:
+        """Do what commands asked for, and plan all rows that nobody has planned yet. False when these have to wait."""
         async with self._turn:
             await self.settle_requests()
-            while rows := await self._store.new(CHUNK):
+            while not self._undecided() and (rows := await self._store.new(CHUNK)):
                 for message in rows:
-                    self._plan(message)
+                    self._plan(self._dated(message))
                 # Only what is on disk is gone from the next look.
                 await self._committer.flush()
+            return not self._undecided()
 
     async def ask(self, kind: RequestKind, message_id: int | None, argument: str | None = None) -> None:
         """Do what a program asks this process for; on disk when this returns."""
         async with self._turn:
             await self.settle(Request(0, kind, message_id, argument))
             await self._committer.flush()
+
+    def _dated(self, message: Message) -> Message:
+        """A row that nobody has planned yet carries its writer's time: from here on it is ours."""
+        if message.state is not State.NEW:
+            return message
+        sent_at = self._clock.taken(message.sent_at, self._looked)
+        return msgspec.structs.replace(message, sent_at=sent_at)
 
     def _plan(self, message: Message) -> None:
         if self._committer.unsaved(message.id) is not None:
@@ -209,13 +236,14 @@ class Intake:
         if (message := self._committer.unsaved(message_id)) is None:
             stored = await self._store.message(message_id)
             # A poll may have been answered while the store was read.
-            message = self._committer.unsaved(message_id) or stored
+            message = self._committer.unsaved(message_id) or (stored and self._dated(stored))
         return message
 
     def _untrack(self, message: Message) -> None:
         if (poller := self._pollers.get(message.account)) is not None:
             poller.drop(message.id)
-        self._committer.record(judge.untracked(message, self._clock.now()))
+        now = self._clock.now()
+        self._committer.record(judge.untracked(message, now, self._clock.told(now)))
 
     def _poll_now(self, message: Message) -> None:
         poller = self._pollers.get(message.account)

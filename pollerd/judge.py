@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -40,6 +40,10 @@ SOON: Final = 10.0
 RETRY_FIRST: Final = 2.0
 RETRY_MOST: Final = 60.0
 STRIKE_FIRST: Final = 5.0
+ANSWERS: Final = 3
+"""Answers at least, spread over the grace, before a message ends by its age."""
+AT_ONCE: Final = 60.0
+"""Seconds from sending to the first poll within which a message was handed over when it was sent."""
 OBSERVED_MOST: Final = 32
 """Recipients of one message that the backoff learns from at most: a mailing teaches no more than a sample of it."""
 
@@ -52,17 +56,39 @@ _FAILURES: Final = {
 }
 
 
+class Reckoning(Protocol):
+    """How far instants can be trusted, and what they are by the wall clock. See `pollerd.clock.SystemClock`."""
+
+    sure_since: float
+    doubted: float
+
+    def told(self, instant: float) -> float: ...
+
+
+class _Certain:
+    """Instants are the wall clock's, and none is in doubt."""
+
+    sure_since = doubted = 0.0
+
+    def told(self, instant: float) -> float:
+        return instant
+
+
 class Judge:
     """Decides for one account. Holds the policy and the random source, no message."""
 
-    def __init__(self, policy: Policy, settings: Settings, rng: random.Random) -> None:
+    def __init__(
+        self, policy: Policy, settings: Settings, rng: random.Random, reckoning: Reckoning | None = None
+    ) -> None:
         self._policy = policy
         self._settings = settings
         self._rng = rng
+        self._reckoning = reckoning or _Certain()
 
     def first(self, message: Message, now: float, held_total: float) -> Message:
         """Plan a row that nobody has planned yet. A message sent in the past is due by its age."""
-        planned = msgspec.structs.replace(message, state=State.PENDING, base=message.sent_at, frozen_at=held_total)
+        frozen_at = held_total + self._reckoning.doubted
+        planned = msgspec.structs.replace(message, state=State.PENDING, base=message.sent_at, frozen_at=frozen_at)
         if message.sent_at > now + SOON:
             decision = self._policy.scheduled(now, message.sent_at)
             return _planned(planned, now, decision)
@@ -76,7 +102,7 @@ class Judge:
         `held_total` is the account's sum of held seconds, `failures` how many requests for this message failed in a
         row before this one while the account was not held.
         """
-        idle = max(0.0, held_total - message.frozen_at)
+        idle = max(0.0, held_total + self._reckoning.doubted - message.frozen_at)
         match outcome:
             case Answer():
                 return self._answered(message, outcome, now, idle)
@@ -96,7 +122,7 @@ class Judge:
             message,
             state=State.PENDING,
             base=now,
-            frozen_at=held_total - elapsed,
+            frozen_at=held_total + self._reckoning.doubted - elapsed,
             misses=0,
             strikes=0,
             finished_at=None,
@@ -106,9 +132,9 @@ class Judge:
     # -- outcomes
 
     def _answered(self, message: Message, answer: Answer, now: float, idle: float) -> Result:
-        found = diff.diff(message.recipients, answer.recipients, now)
+        found = diff.diff(message.recipients, answer.recipients, now + answer.ahead)
         waiting = diff.waiting(found.recipients)
-        self._learn(message, found, waiting, now)
+        self._learn(message, found, waiting, now, answer.ahead)
         where = operator(waiting[0]) if waiting else None
         base = self._policy.base_for(where, message.sent_at, message.base)
         known = _polled(
@@ -122,16 +148,16 @@ class Judge:
             seen_at=now,
             recipients=found.recipients,
             userref=message.userref if message.userref is not None else answer.userref,
-            sendtime=message.sendtime if answer.sendtime is None else answer.sendtime,
+            sendtime=message.sendtime if answer.sendtime is None else answer.sendtime - answer.ahead,
             validity=message.validity if answer.validity is None else answer.validity,
         )
-        bodies = tuple(diff.told(known, found, now)) if found.changes or not waiting else ()
+        bodies = tuple(diff.told(known, found, self._reckoning.told(now))) if found.changes or not waiting else ()
         if found.recipients and not waiting:
             return Result(_ended(known, State.FINISHED, now), bodies, polls=1)
-        deadline = self._deadline(known, idle)
-        if now >= deadline:
+        ends = self._ends(known, self._deadline(known, idle), now)
+        if now >= ends:
             return self._given_up(known, GiveUpReason.DEADLINE, now, bodies)
-        known = _planned(known, now, self._cadence(known, where, len(waiting), now), deadline)
+        known = _planned(known, now, self._cadence(known, where, len(waiting), now), ends)
         unchanged = found.recipients is message.recipients and _same_frame(message, known)
         return Result(known, bodies, polls=1, full=not unchanged)
 
@@ -141,7 +167,7 @@ class Judge:
             # It was there: the grace begins with the first look that misses it, not with the last that saw it.
             missing = msgspec.structs.replace(missing, seen_at=now)
         origin = max(message.sent_at + idle, message.sendtime or 0.0, missing.seen_at or 0.0)
-        ends = origin + self._settings.not_found_grace
+        ends = self._ends(missing, origin + self._settings.not_found_grace, now)
         if now >= ends and missing.misses >= MISSES:
             return self._given_up(missing, GiveUpReason.NOT_FOUND, now)
         decision = self._policy.not_visible(now, origin, missing.misses)
@@ -150,14 +176,15 @@ class Judge:
 
     def _rejected(self, message: Message, now: float, idle: float) -> Result:
         struck = msgspec.structs.replace(message, strikes=message.strikes + 1)
-        if struck.strikes >= MAX_STRIKES or now >= self._deadline(message, idle):
+        if struck.strikes >= MAX_STRIKES or now >= self._ends(struck, self._deadline(message, idle), now):
             return self._given_up(struck, GiveUpReason.REJECTED_REQUEST, now)
         wait = self._spread(min(self._settings.max_interval, STRIKE_FIRST * 3.0**message.strikes))
         return Result(_planned(struck, now, Decision(wait, f"refused: {message.last_answer}")), polls=1, full=False)
 
     def _failed(self, message: Message, trouble: Trouble, now: float, idle: float, failures: int) -> Result:
         # Others are answered, this one never is: then its deadline holds after all.
-        if failures >= MAX_FAILURES and now >= self._deadline(message, idle):
+        sure = self._reckoning.sure_since + self._spread_over
+        if failures >= MAX_FAILURES and now >= max(self._deadline(message, idle), sure):
             return self._given_up(message, GiveUpReason.DEADLINE, now)
         message = msgspec.structs.replace(message, trail=trail.met(message.trail, now, trouble.reason.value))
         wait = self._spread(min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(failures, 10)))
@@ -174,7 +201,7 @@ class Judge:
             now, where, max(message.sent_at, sendtime), message.base, k=waiting or 1, validity=message.validity
         )
 
-    def _learn(self, message: Message, found: diff.Diff, waiting: list[Recipient], now: float) -> None:
+    def _learn(self, message: Message, found: diff.Diff, waiting: list[Recipient], now: float, ahead: float) -> None:
         """Feed the policy: what ended, and a sample of what is still pending."""
         start = max(message.base, message.sendtime or 0.0)
         # A 404 says nothing about the state: the interval begins at the last look that showed one.
@@ -185,7 +212,7 @@ class Judge:
             for recipient in ended[:OBSERVED_MOST]:
                 # READ has the time of the reading: when the message arrived is not known.
                 timed = recipient.time is not None and recipient.status != lifecycle.READ
-                age = max(0.0, (recipient.time or 0.0) - start) if timed else None
+                age = max(0.0, (recipient.time or 0.0) - ahead - start) if timed else None
                 self._policy.observe(
                     now, operator(recipient), a0, a1, True, age, recipient.status, message.sent_at, message.base
                 )
@@ -199,8 +226,33 @@ class Judge:
         sending = max(message.sent_at, message.sendtime or 0.0)
         return sending + max(self._settings.give_up_after, message.validity or 0.0) + idle
 
+    @property
+    def _spread_over(self) -> float:
+        """Seconds over which the answers are spread that a message gets before it ends by its age."""
+        return min(self._settings.not_found_grace, self._settings.give_up_after / 2)
+
+    def _ends(self, message: Message, deadline: float, now: float) -> float:
+        """When a message past its `deadline` ends, and must be asked about at the latest.
+
+        Its age may be wrong: by a clock, or by whoever handed it over. So it gets its answers first, counted since the
+        daemon's time is beyond doubt.
+        """
+        if now < deadline:
+            return deadline
+        since, spread = self._reckoning.sure_since, self._spread_over
+        if message.first_poll_at is not None and message.first_poll_at >= since:
+            first, answers = message.first_poll_at, message.polls
+            if first - message.sent_at < AT_ONCE:
+                first = max(since, message.sent_at)
+        else:
+            # Its entries are whole tenths of a second.
+            met = [poll.at for poll in trail.polls(message.trail) if not poll.failed and poll.at >= since - 0.1]
+            first, answers = since if len(met) == trail.KEPT else met[0] if met else now, len(met)
+        return max(deadline, first + spread if answers >= ANSWERS else now + spread / 2)
+
     def _given_up(self, message: Message, reason: GiveUpReason, now: float, bodies: tuple[Body, ...] = ()) -> Result:
-        return Result(_ended(message, State.GAVE_UP, now), (*bodies, diff.gave_up(message, reason, now)), polls=1)
+        body = diff.gave_up(message, reason, self._reckoning.told(now))
+        return Result(_ended(message, State.GAVE_UP, now), (*bodies, body), polls=1)
 
     def _spread(self, seconds: float) -> float:
         return max(self._settings.min_interval, seconds * self._rng.uniform(0.75, 1.25))
@@ -212,9 +264,9 @@ def _failure(trouble: Trouble) -> str:
     return f"the last request failed: {_FAILURES[trouble.reason]} ({told})"
 
 
-def untracked(message: Message, now: float) -> Result:
-    """Stop following a message on request."""
-    body = diff.gave_up(message, GiveUpReason.UNTRACKED, now)
+def untracked(message: Message, now: float, wall: float) -> Result:
+    """Stop following a message on request, at the instant `now`, which is `wall` by the wall clock."""
+    body = diff.gave_up(message, GiveUpReason.UNTRACKED, wall)
     return Result(_ended(message, State.GAVE_UP, now), (body,), was=message.state)
 
 

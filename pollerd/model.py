@@ -1,7 +1,8 @@
 """The values that travel through pollerd: messages, recipients, answers, outcomes. Pure data, no decisions.
 
-Instants are UNIX seconds (float), durations are seconds (float) unless a name says otherwise. `gc=False` where there
-are many of them: frozen values hold nothing that could lead back to them, so the garbage collector need not look.
+Instants are the daemon's own (`ports.Clock.now`: UNIX seconds as long as nobody sets the wall clock), durations are
+seconds, both float, unless a name says otherwise. `gc=False` where there are many of them: frozen values hold nothing
+that could lead back to them, so the garbage collector need not look.
 """
 
 from __future__ import annotations
@@ -49,9 +50,10 @@ UNIDENTIFIED = 0
 class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One recipient of a message as the gateway last showed it.
 
-    `msisdn` is UNIDENTIFIED where the gateway shows no usable number. `time` is the gateway's `dsntime` (None when it
-    gave none), `code` its `dsnerrorcode` as hex text, `country` ISO 3166 alpha-2. `counts_as` is the state of an entry
-    without a usable number that stands for this recipient: it counts, `status` stays what was told.
+    `msisdn` is UNIDENTIFIED where the gateway shows no usable number. `time` is the gateway's `dsntime`, by its
+    own clock (None when it gave none), `code` its `dsnerrorcode` as hex text, `country` ISO 3166 alpha-2. `counts_as`
+    is the state of an entry without a usable number that stands for this recipient: it counts, `status` stays what was
+    told.
     Stored as a MessagePack array: fields may only be added at the end.
     """
 
@@ -75,7 +77,8 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Answer(msgspec.Struct, frozen=True, gc=False):
     """A readable 200 answer: what the gateway says of one message. The SMS text is dropped while decoding.
 
-    `unusable` names the fields that held something of no use, and in how many places.
+    `unusable` names the fields that held something of no use, and in how many places. All times are the
+    gateway's, whose clock is `ahead` seconds ahead of the daemon's.
     """
 
     recipients: tuple[Recipient, ...]
@@ -83,6 +86,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     sendtime: float | None = None
     validity: float | None = None
     unusable: tuple[tuple[str, int], ...] = ()
+    ahead: float = 0.0
 
 
 class NotFound(msgspec.Struct, frozen=True):
@@ -122,7 +126,7 @@ Outcome = Answer | NotFound | Rejected | Trouble
 class Message(msgspec.Struct, frozen=True, gc=False):
     """A tracked message as stored: one row, one value.
 
-    `base` is the origin of the age clock (`sent_at` unless an outage or a clock step moved it). `frozen_at` is the
+    `base` is the origin of the age clock (`sent_at` unless an outage moved it). `frozen_at` is the
     account's total of held seconds when the message was taken in: what accrued since does not age it.
     `misses` counts 404s since it was last seen, `strikes` answers held against it. `seen_at` is the last 200.
     """

@@ -208,7 +208,7 @@ class Poller:
         self._committer.record(result)
         if result.bodies:
             self._announcer.told(result.bodies)
-            self._meter.told(result, now)
+            self._meter.told(result, self._clock.wall(), outcome.ahead if type(outcome) is Answer else 0.0)
         self.offer(result.message)
 
     def _blamed(self, message_id: int, outcome: Outcome) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -18,14 +18,36 @@ if TYPE_CHECKING:
 
 
 class Clock(Protocol):
-    """Time as the daemon sees it."""
+    """Time as the daemon sees it. Whatever is stored, planned or compared is an instant of `now`; what people and
+    programs are told is the wall clock's."""
 
     def now(self) -> float:
-        """The instant, UNIX seconds; steps of the system clock are taken in one place."""
+        """The instant: passes as time really passes, whatever is done to the wall clock, and never goes back."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds for durations."""
+        """Seconds awake, for how long something takes."""
+        ...
+
+    def wall(self) -> float:
+        """UNIX seconds by the wall clock, for what is told and for what others wrote."""
+        ...
+
+    def told(self, instant: float) -> float:
+        """An instant of `now` by the wall clock."""
+        ...
+
+
+class GatewayTime(Protocol):
+    """What the gateway's clock says beside ours."""
+
+    def heard(self, headers: Mapping[str, str]) -> None:
+        """An answer came with these headers."""
+        ...
+
+    @property
+    def ahead(self) -> float:
+        """Seconds that the gateway's clock is ahead of `Clock.now`; 0.0 for mere drift."""
         ...
 
 
@@ -293,8 +315,10 @@ class PollMeter(Protocol):
         """What a poll met that went out `lag` seconds after it was due, and after how many seconds."""
         ...
 
-    def told(self, result: Result, now: float) -> None:
-        """What a poll left behind that has events, at the instant `now` (UNIX seconds)."""
+    def told(self, result: Result, now: float, ahead: float = 0.0) -> None:
+        """What a poll left behind that has events, at the wall's time `now`; `ahead`: seconds that the gateway's clock
+        is ahead of the daemon's.
+        """
         ...
 
 
@@ -312,7 +336,7 @@ class Unmetered:
     def polled(self, outcome: Outcome, lag: float, seconds: float) -> None:
         """See PollMeter."""
 
-    def told(self, result: Result, now: float) -> None:
+    def told(self, result: Result, now: float, ahead: float = 0.0) -> None:
         """See PollMeter."""
 
     def committed(self, results: int, told: Sequence[Event], seconds: float) -> None:

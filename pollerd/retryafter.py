@@ -28,14 +28,15 @@ def parse_retry_after(value: str | None, date: str | None, now: float) -> float 
         if match[1] == "-":
             return 0.0
         return min(MOST, float(match[2])) if len(match[2]) <= _DIGITS_THAT_MATTER else MOST
-    until = _instant(value)
+    until = http_date(value)
     if until is None:
         return None
-    since = _instant(date) if date is not None else None
+    since = http_date(date) if date is not None else None
     return min(MOST, max(0.0, until - (since if since is not None else now)))
 
 
-def _instant(value: str) -> float | None:
+def http_date(value: str) -> float | None:
+    """UNIX seconds of a date as HTTP's headers carry it; None when it makes no sense."""
     try:
         when = parsedate_to_datetime(value.strip()[:64])
         # Without a zone it is UTC, as all dates of HTTP.

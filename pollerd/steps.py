@@ -1,142 +1,141 @@
-"""Keeps the schedule true when the wall clock is stepped: ages and due times move with it, nothing stalls or bursts."""
+"""Looks at the machine's clocks once a second: wakes what slept, says what was set, makes up for what was missed."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
-import msgspec
-
-from pollerd.committer import Committer
-from pollerd.errors import StoreUnavailableError
-from pollerd.model import Message
-from pollerd.poller import Poller
+from pollerd.anchor import NOTE
+from pollerd.clock import SystemClock
+from pollerd.model import Trouble
+from pollerd.ports import Balance
+from pollerd.witness import Witness
 
 log = logging.getLogger(__name__)
 
 TICK: Final = 1.0
-CHUNK: Final = 5000
-CLOCK: Final = "clock"
-"""The note under which the last known instant is kept."""
-BACK: Final = 5.0
-"""Seconds behind the last known instant from which the clock was set back, not merely corrected."""
+NOTED_EVERY: Final = 60.0
+"""Seconds between two notes of the time: after a restart of the machine it goes on from the last one."""
 
 
-class Steppable(Protocol):
-    """A clock that can say how far the wall clock was stepped."""
+class Committing(Protocol):
+    """A committer as seen from here."""
 
-    def now(self) -> float: ...
-    def correct(self) -> float: ...
-    def step(self, seconds: float) -> None: ...
-
-
-class Shiftable(Protocol):
-    """A store whose pending messages can be moved in time."""
-
-    async def shift(self, seconds: float, before: float, after: int, limit: int) -> int | None: ...
+    def record_note(self, name: str, value: bytes) -> None: ...
+    async def flush(self) -> None: ...
 
 
-class Movable(Shiftable, Protocol):
-    """A store that gives no message out while they are being moved."""
+class Pace(Protocol):
+    """A limiter as seen from here."""
 
-    def moving(self) -> AbstractContextManager[None]: ...
-
-
-class Remembering(Shiftable, Protocol):
-    """A store that also keeps small notes."""
-
-    async def note(self, name: str) -> bytes | None: ...
+    @property
+    def held(self) -> object | None: ...
+    def delay(self) -> float: ...
+    def take(self) -> None: ...
+    def abandon(self) -> None: ...
 
 
-def clock_note(now: float) -> bytes:
-    """The instant as it is noted now and then."""
-    return f"{now:.0f}".encode()
+class Asking(Protocol):
+    """A gateway as seen from here."""
+
+    async def balance(self) -> Balance | Trouble: ...
 
 
-async def catch_up(store: Remembering, now: float) -> None:
-    """At a start: when the clock is behind what was noted last, it was set back meanwhile, and due times with it."""
-    noted = await store.note(CLOCK)
-    back = now - float(noted) if noted else 0.0
-    if back >= -BACK:
-        return
-    log.warning(
-        "the system's clock is %.0f s behind the last run; the schedule moves with it",
-        -back,
-        extra={"event": "clock_stepped", "seconds": round(back, 3)},
-    )
-    await _shift_all(store, back, now)
+class Account(NamedTuple):
+    """One account: whom to ask for the date, at whose pace, and how to wake its polling."""
 
-
-async def _shift_all(store: Shiftable, seconds: float, before: float) -> None:
-    after: int | None = 0
-    while after is not None:
-        try:
-            after = await store.shift(seconds, before, after, CHUNK)
-        except StoreUnavailableError as error:
-            log.debug("the schedule waits to be moved: %s", error)
-            await asyncio.sleep(TICK)
+    gateway: Asking
+    limiter: Pace
+    wake: Callable[[], None]
 
 
 class ClockWatch:
-    """Looks at the wall clock once a second."""
+    """Keeps the daemon's clock true. `moved` hears of every jump: by how many seconds the wall clock was stepped."""
 
     def __init__(
         self,
-        clock: Steppable,
-        store: Movable,
-        committer: Committer,
-        pollers: Iterable[Poller],
-        stepped: Callable[[float], None],
+        clock: SystemClock,
+        witness: Witness,
+        committer: Committing,
+        accounts: Iterable[Account],
+        moved: Callable[[float], None],
     ) -> None:
         self._clock = clock
-        self._store = store
+        self._witness = witness
         self._committer = committer
-        self._pollers = tuple(pollers)
-        self._stepped = stepped
+        self._accounts = tuple(accounts)
+        self._moved = moved
+        self._noted_at = clock.monotonic()
+        self._asking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Look until cancelled."""
-        while True:
-            await asyncio.sleep(TICK)
-            if (seconds := self._clock.correct()) != 0.0:
-                await self._move(seconds)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await asyncio.sleep(TICK)
+                self._look()
+                await self._decide()
+                if (self._asking is None or self._asking.done()) and self._witness.wants_date():
+                    self._asking = group.create_task(self._ask(), name="ask for the date")
+                if self._witness.news or self._clock.monotonic() - self._noted_at >= NOTED_EVERY:
+                    self._note()
 
-    async def _move(self, seconds: float) -> None:
+    def _look(self) -> None:
+        asleep, stepped = self._clock.noticed()
+        if asleep:
+            log.info(
+                "the machine was asleep for %.0f s; what fell due meanwhile is polled now",
+                asleep,
+                extra={"event": "machine_slept", "seconds": round(asleep, 3)},
+            )
+        if stepped:
+            log.warning(
+                "the system's clock was stepped by %+.1f s; ages and due times go by the time that really passed",
+                stepped,
+                extra={"event": "clock_stepped", "seconds": round(stepped, 3)},
+            )
+        if asleep or stepped:
+            self._witness.jumped()
+            self._go_on(stepped)
+
+    async def _decide(self) -> None:
+        correction = self._witness.decide()
+        if correction is None:
+            return
+        self._clock.advance(correction.seconds, doubted=correction.doubted)
+        self._witness.jumped()
+        self._go_on(0.0)
         log.warning(
-            "the system's clock was stepped by %+.1f s; the schedule moves with it",
-            seconds,
-            extra={"event": "clock_stepped", "seconds": round(seconds, 3)},
+            "the machine was stopped for %.0f s by the word of %s; what fell due meanwhile is polled now",
+            correction.seconds,
+            "one clock alone" if correction.doubted else "its own clock and the gateway's",
+            extra={
+                "event": "machine_stopped",
+                "seconds": round(correction.seconds, 3),
+                "doubted": correction.doubted,
+            },
         )
-        # What is still to be written has the old times and must be on disk before the rows move; what is settled
-        # from then on has the new ones and must wait until they have.
-        async with self._committer.exclusive():
-            with self._store.moving():
-                await self._shift(seconds)
+        await self._committer.flush()
 
-    async def _shift(self, seconds: float) -> None:
-        before = self._clock.now()
-        self._clock.step(seconds)
-        for poller in self._pollers:
-            poller.window.shift(seconds, lambda message: moved(message, seconds, before))
-            poller.nudge()
-        self._stepped(seconds)
-        await _shift_all(self._store, seconds, before)
+    def _go_on(self, stepped: float) -> None:
+        # In the same breath as the jump: no instant after it is on disk before this note.
+        self._note()
+        self._moved(stepped)
+        for account in self._accounts:
+            account.wake()
 
+    def _note(self) -> None:
+        self._committer.record_note(NOTE, self._witness.anchor().written())
+        self._noted_at = self._clock.monotonic()
 
-def moved(message: Message, seconds: float, before: float) -> Message:
-    """The message in the new time; `frozen_at` keeps its age towards giving up what it was.
-
-    After a step forward, what was last touched later than `before` was planned under a clock that was right.
-    """
-    if seconds > 0 and (message.base if message.last_poll_at is None else message.last_poll_at) > before:
-        return message
-    return msgspec.structs.replace(
-        message,
-        next_poll_at=message.next_poll_at + seconds,
-        base=message.base + seconds,
-        seen_at=None if message.seen_at is None else message.seen_at + seconds,
-        frozen_at=message.frozen_at - seconds,
-    )
+    async def _ask(self) -> None:
+        """Any answer brings a date; the balance's costs nobody anything."""
+        for account in self._accounts:
+            if account.limiter.held is None and account.limiter.delay() <= 0.0:
+                account.limiter.take()
+                try:
+                    await account.gateway.balance()
+                finally:
+                    account.limiter.abandon()

@@ -88,6 +88,15 @@ def polls(trail: bytes) -> list[Poll]:
     return found
 
 
+def moved(trail: bytes, seconds: float) -> bytes:
+    """The trail with all its times moved."""
+    starts = range(0, len(trail) - _WIDTH + 1, _WIDTH)
+    parts = (trail[start : start + _WIDTH] for start in starts)
+    return b"".join(
+        _entry(int.from_bytes(part[:5]) / 10.0 + seconds, part[5], int.from_bytes(part[6:])) for part in parts
+    )
+
+
 def _entry(now: float, code: int, pending: int) -> bytes:
     # On the hot path: no calls of min() and max().
     tenths = int(now * 10.0)

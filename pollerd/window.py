@@ -76,7 +76,6 @@ class Window:
         """Dropped while under way, and what has been offered since: no second poll before the first is answered."""
         self._place: Place = (-math.inf, 0)
         self._more = True
-        self._generation = 0
 
     def __len__(self) -> int:
         return len(self._known)
@@ -145,25 +144,6 @@ class Window:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else math.inf
 
-    def shift(self, seconds: float, moved: Callable[[Message], Message]) -> None:
-        """The wall clock was stepped by `seconds`: everything in memory moves with it."""
-        known = {key: moved(message) for key, message in self._known.items()}
-        self._known = {key: message for key, message in known.items() if key in self._away}
-        self._dropped = {key: message and moved(message) for key, message in self._dropped.items()}
-        self._heap.clear()
-        self._ready.clear()
-        self._ready_count = 0
-        self.rescan()
-        for key, message in known.items():
-            if key not in self._away:
-                self._push(message)
-
-    def rescan(self) -> None:
-        """Rows have moved in time: look through the schedule from its beginning. What is in memory is skipped."""
-        self._place = (-math.inf, 0)
-        self._more = True
-        self._generation += 1
-
     # -- filling from the store
 
     def wants(self, now: float) -> bool:
@@ -175,10 +155,7 @@ class Window:
     async def fill(self, schedule: Schedule, now: float, unsaved: Callable[[int], Message | None]) -> bool:
         """Move the scan one chunk on. True when there was more than that."""
         until = now + AHEAD
-        generation = self._generation
         rows = await schedule.due(self._account, self._place, until, CHUNK)
-        if generation != self._generation:
-            return True
         self._take_in(rows, unsaved)
         self._more = len(rows) == CHUNK
         if self._more:

@@ -20,6 +20,7 @@ from pollerd.ports import AccountState
 from pollerd.status.statistics import Statistics
 from pollerd.store.store import Store
 from pollerd.window import Window
+from pollerd.witness import Witness
 
 
 class Lane(msgspec.Struct, frozen=True):
@@ -34,6 +35,7 @@ class Core(msgspec.Struct, frozen=True):
     """What all accounts share."""
 
     clock: SystemClock
+    witness: Witness
     store: Store
     committer: Committer
     policy: Policy
@@ -44,12 +46,15 @@ class Core(msgspec.Struct, frozen=True):
 def make_lane(account: Account, known: AccountState | None, config: Config, core: Core) -> Lane:
     """One account's client, limits and loop; `known` is what the store remembers of it."""
     limiter = AccountLimiter(account.name, account.limits, core.clock, random.Random(), known)
-    gateway = GatewayClient(account, core.clock, random.Random(), turns=limiter, show_msisdn=config.log.show_msisdn)
+    dates = core.witness.gateway(account.base_url)
+    gateway = GatewayClient(
+        account, core.clock, random.Random(), turns=limiter, time=dates, show_msisdn=config.log.show_msisdn
+    )
     poller = Poller(
         account.name,
         gateway=gateway,
         limiter=limiter,
-        verdicts=Judge(core.policy, make_settings(config), random.Random()),
+        verdicts=Judge(core.policy, make_settings(config), random.Random(), core.clock),
         window=Window(account.name, PolicyRanker(core.policy)),
         schedule=core.store,
         committer=core.committer,

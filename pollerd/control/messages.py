@@ -86,7 +86,7 @@ class MessageRoutes:
         return answer(document, 422 if handed.refused_count and not handed.rows else 200)
 
     async def _read(self, body: bytes) -> Handed:
-        reader = Reader(self._room.accounts, self._room.clock.now())
+        reader = Reader(self._room.accounts, self._room.clock.wall())
         return reader.read(body) if len(body) <= _AT_ONCE else await asyncio.to_thread(reader.read, body)
 
     async def list(self, request: web.Request) -> web.Response:

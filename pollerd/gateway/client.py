@@ -7,6 +7,7 @@ import logging
 import random
 from typing import Final, Protocol
 
+import msgspec
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 from aiohttp.abc import AbstractResolver
 from yarl import URL
@@ -23,7 +24,7 @@ from pollerd.gateway.refusal import Refusal
 from pollerd.gateway.slots import Slots
 from pollerd.gateway.transport import Route, proxy_of, trust
 from pollerd.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
-from pollerd.ports import AccountState, Balance, Clock
+from pollerd.ports import AccountState, Balance, Clock, GatewayTime
 
 logger: Final = logging.getLogger("pollerd.gateway")
 
@@ -64,7 +65,8 @@ class GatewayClient:
     when `turns` allows it, and is no failure. While `turns` is held every request opens a connection of its own.
 
     Raises :class:`pollerd.config.ConfigError` when the secret, `ca_file` or the proxy cannot be used. `rng` spreads
-    the ages of connections. `resolver` replaces the system's name resolution. `connection_age` is in seconds.
+    the ages of connections. `time` hears the dates of all answers. `resolver` replaces the system's name resolution.
+    `connection_age` is in seconds.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class GatewayClient:
         rng: random.Random,
         *,
         turns: Turns | None = None,
+        time: GatewayTime | None = None,
         show_msisdn: bool = False,
         resolver: AbstractResolver | None = None,
         connection_age: float = CONNECTION_AGE,
@@ -85,6 +88,7 @@ class GatewayClient:
         self._me = base / "rest" / "me"
         self._clock = clock
         self._turns: Turns = turns or _Unlimited()
+        self._time = time
         self._show_msisdn = show_msisdn
         self._credentials = Credentials(account)
         self._proxy = proxy_of(account)
@@ -109,6 +113,8 @@ class GatewayClient:
                     self._note_unusable(f"message {message_id}", outcome)
                 elif outcome.unusable:
                     self._log.damaged(message_id, outcome)
+                if type(outcome) is Answer and self._time is not None and (ahead := self._time.ahead):
+                    return msgspec.structs.replace(outcome, ahead=ahead)
                 return outcome
             return self._refused(f"message {message_id}", response, body)
         self._note_unusable(f"message {message_id}", reply)
@@ -194,6 +200,8 @@ class GatewayClient:
             # After a whole body the connection is back in its slot already.
             if not whole:
                 response.close()
+        if self._time is not None:
+            self._time.heard(response.headers)
         return body, response, whole
 
     async def _understand(self, body: bytes, response: ClientResponse, message_id: int) -> Outcome:
@@ -204,7 +212,7 @@ class GatewayClient:
 
     def _refused(self, what: str, response: ClientResponse, body: bytes) -> NotFound | Rejected | Trouble:
         refusal = Refusal.of(response.status, response.headers, body, self._redact)
-        outcome = read_refusal(refusal, self._clock.now())
+        outcome = read_refusal(refusal, self._clock.wall())
         kind = "http_404" if isinstance(outcome, NotFound) else outcome.kind
         self._log.refused(what, response.status, kind, refusal.text)
         return outcome

@@ -46,11 +46,11 @@ class AccountLimiter:
     def __init__(
         self, name: str, limits: Limits, clock: Clock, rng: random.Random, restored: AccountState | None = None
     ) -> None:
-        now = clock.monotonic()
+        now = clock.now()
         self._clock = clock
         self._rng = rng
-        self._pace = Pace(limits.requests_per_second, now)
-        self._keeping = Keeping(now)
+        self._pace = Pace(limits.requests_per_second, clock.monotonic())
+        self._keeping = Keeping(clock.monotonic())
         # A request that has not reported after this long never will.
         self._lost_after = 2 * limits.timeout + 5.0
         self._state = restored if restored is not None else AccountState(name)
@@ -63,11 +63,11 @@ class AccountLimiter:
         self._told_forgetful = False
         if restored is not None and restored.held_reason is not None:
             self._hold = Hold(restored.held_reason, restored.held_detail, rng, now)
-            if (left := _patience_left(restored, clock.now())) > 0.0:
+            if (left := _patience_left(restored, now)) > 0.0:
                 self._hold.at_least(now, left)
-                self._state = msgspec.structs.replace(restored, held_until=clock.now() + self._hold.probe_at - now)
+                self._state = msgspec.structs.replace(restored, held_until=self._hold.probe_at)
             if restored.held_since is not None:
-                self._hold_began = now - max(0.0, clock.now() - restored.held_since)
+                self._hold_began = min(now, restored.held_since)
 
     # -- asking
 
@@ -76,10 +76,10 @@ class AccountLimiter:
 
         While a probe is under way: the seconds until it counts as lost. `changed()` returns as soon as it is answered.
         """
-        now = self._clock.monotonic()
         hold = self._hold
         if hold is None:
-            return self._pace.delay(now)
+            return self._pace.delay(self._clock.monotonic())
+        now = self._clock.now()
         if hold.probe_sent is not None:
             return max(0.0, hold.probe_sent + self._lost_after - now)
         if self._in_flight and hold.reason not in _BY_COUNT:
@@ -91,9 +91,9 @@ class AccountLimiter:
 
     def take(self) -> None:
         """A request goes out now."""
-        now = self._clock.monotonic()
+        now = self._clock.now()
         self._in_flight += 1
-        self._pace.take(now)
+        self._pace.take(self._clock.monotonic())
         self._keeping.asked()
         hold = self._hold
         if hold is not None:
@@ -149,7 +149,7 @@ class AccountLimiter:
         """The account's secret was replaced: a hold for want of rights is probed at once."""
         hold = self._hold
         if hold is not None and hold.reason in _AT_ONCE:
-            hold.at_once(self._clock.monotonic())
+            hold.at_once(self._clock.now())
             self._notify()
 
     # -- looking
@@ -164,7 +164,7 @@ class AccountLimiter:
         """Seconds the account has been held so far, the hold in force included."""
         if self._hold is None:
             return self._state.held_total
-        return self._state.held_total + (self._clock.monotonic() - self._hold_began)
+        return self._state.held_total + (self._clock.now() - self._hold_began)
 
     @property
     def rate(self) -> float:
@@ -216,7 +216,7 @@ class AccountLimiter:
         return True
 
     def _report_held(self, hold: Hold, trouble: Trouble | None, probe: bool) -> Transition | None:
-        now = self._clock.monotonic()
+        now = self._clock.now()
         if trouble is None:
             # A proper answer proves that the gateway is there, whoever asked; rights and patience only a probe proves.
             return self._end(hold, now) if probe or hold.reason in _BY_COUNT else None
@@ -232,16 +232,15 @@ class AccountLimiter:
         return self._held_transition(hold, tell=True)
 
     def _throttled(self, trouble: Trouble) -> Transition | None:
-        now = self._clock.monotonic()
         self._troubles = 0
-        if self._pace.cut(now):
+        if self._pace.cut(self._clock.monotonic()):
             self._throttles += 1
         if trouble.retry_after:
             return self._begin(trouble)
         return self._begin(trouble) if self._throttles >= THROTTLES_BEFORE_HOLD else None
 
     def _begin(self, trouble: Trouble) -> Transition:
-        now = self._clock.monotonic()
+        now = self._clock.now()
         hold = Hold(trouble.reason, trouble.detail, self._rng, now)
         hold.begin(now, trouble.retry_after)
         self._hold = hold
@@ -251,8 +250,8 @@ class AccountLimiter:
         return self._held_transition(hold, tell=True)
 
     def _held_transition(self, hold: Hold, *, tell: bool) -> Transition:
-        wall = self._clock.now()
-        until = wall + max(0.0, hold.probe_at - self._clock.monotonic())
+        now = self._clock.now()
+        until = max(now, hold.probe_at)
         self._state = msgspec.structs.replace(
             self._state, held_reason=hold.reason, held_detail=hold.detail, held_until=until
         )
@@ -263,15 +262,15 @@ class AccountLimiter:
             account=self._state.name,
             reason=hold.reason.value,
             detail=hold.detail,
-            until=events.instant(until),
-            observed_at=events.instant(wall),
+            until=events.instant(self._clock.told(until)),
+            observed_at=events.instant(self._clock.told(now)),
         )
         return Transition(self._state, (body,))
 
     def _end(self, hold: Hold, now: float) -> Transition:
         held = max(0.0, now - self._hold_began)
         self._hold = None
-        self._pace.restart(now, throttled=hold.reason is HoldReason.THROTTLED)
+        self._pace.restart(self._clock.monotonic(), throttled=hold.reason is HoldReason.THROTTLED)
         self._state = msgspec.structs.replace(
             self._state,
             held_reason=None,
@@ -286,7 +285,7 @@ class AccountLimiter:
             reason=hold.reason.value,
             detail=f"held for {held:.0f} s",
             until=None,
-            observed_at=events.instant(self._clock.now()),
+            observed_at=events.instant(self._clock.told(now)),
         )
         return Transition(self._state, (body,))
 
@@ -298,13 +297,10 @@ class AccountLimiter:
 
 def _patience_left(restored: AccountState, now: float) -> float:
     """Seconds that the gateway still asks for by a hold of an earlier run; 0 where only our own spacing made it."""
-    reason, since, until = restored.held_reason, restored.held_since, restored.held_until
+    reason, until = restored.held_reason, restored.held_until
     if reason not in _OUTAGE or until is None:
         return 0.0
     left = until - now
-    if since is not None and now < since:
-        # The clock was set back: how far is not known, only how long the whole hold was to be.
-        return until - since if reason is HoldReason.THROTTLED else 0.0
     return left if reason is HoldReason.THROTTLED or left > SPACING[reason].most else 0.0
 
 

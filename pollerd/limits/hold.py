@@ -35,7 +35,7 @@ _MOST_LATENESS: Final = 5.0
 
 
 class Hold:
-    """The pause in force. Instants are seconds on the monotonic clock.
+    """The pause in force. Instants are the daemon's (`ports.Clock.now`).
 
     While it lasts one request at a time goes out as a probe. `probe_at` is when the next may, `probe_sent` when the
     one under way did.

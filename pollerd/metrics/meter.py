@@ -22,7 +22,7 @@ OUTCOMES: Final = ("answered", "not_found", "rejected", *(reason.value for reaso
 """What a poll can meet: a state, a 404, a refusal of this message alone, or trouble of the account by its reason."""
 
 
-News = Callable[[Result, float], None]
+News = Callable[[Result, float, float], None]
 """Who else is told what a poll left behind."""
 
 
@@ -106,7 +106,7 @@ class AccountMeter:
         elif isinstance(outcome, Trouble):
             self.troubles[outcome.reason.value] += 1
 
-    def told(self, result: Result, now: float) -> None:
+    def told(self, result: Result, now: float, ahead: float = 0.0) -> None:
         """What a poll left behind: how long after the gateway's own time a state was seen."""
         # A state without a time of its own was given ours, which says nothing.
         timeless = {(r.msisdn, r.status) for r in result.message.recipients if r.time is None}
@@ -115,7 +115,7 @@ class AccountMeter:
                 final = lifecycle.is_final(body.status)
                 (self.delay_final if final else self.delay_interim).add(now - body.time)
         if self._news is not None:
-            self._news(result, now)
+            self._news(result, now, ahead)
 
     def polls(self) -> dict[str, int]:
         """Polls by outcome."""

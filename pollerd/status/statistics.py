@@ -54,10 +54,11 @@ class Statistics:
     def __init__(self, now: float) -> None:
         self._state = _Snapshot(_VERSION, now, {}, 0, {}, {})
 
-    def told(self, result: Result, now: float) -> None:
-        """Count what a poll at `now` (UNIX seconds) changed."""
+    def told(self, result: Result, now: float, ahead: float = 0.0) -> None:
+        """Count what a poll at the wall's time `now` changed. See `ports.PollMeter`."""
         message = result.message
-        sent = max(message.sent_at, message.sendtime or 0.0)
+        # By the gateway's clock, as the times of states are.
+        sent = max(message.sent_at, message.sendtime or 0.0) + ahead
         # A state without a time of its own was given ours, which says nothing about how late we are.
         timeless = {(r.msisdn, r.status) for r in message.recipients if r.time is None}
         for body in result.bodies:

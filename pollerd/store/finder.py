@@ -54,7 +54,7 @@ class Finder(Pages):
                 return Found(found, looked, None)
             looked += count
             room = limit - len(found)
-            new = self._messages("find", top, bottom, state, wanted.lower(), blob, room)
+            new = self._shown(self._messages("find", top, bottom, state, wanted.lower(), blob, room))
             found += [message for message in new if message.id != number]
             top = new[-1].id - 1 if len(new) == room else bottom - 1
         return Found(found, looked, str(top))

@@ -46,11 +46,11 @@ class Pages(View):
             case State.FINISHED:
                 when, number = (math.inf, MAX_MESSAGE_ID) if after is None else _pair(after)
                 found = self._messages("page_finished", when, number, limit)
-                return _page(found, limit, lambda last: f"{last.finished_at!r}:{last.id}")
+                return self._page(found, limit, lambda last: f"{last.finished_at!r}:{last.id}")
             case _:
                 name = "page_all" if state is None else "page_gave_up"
                 found = self._messages(name, MAX_MESSAGE_ID if after is None else _number(after), limit)
-                return _page(found, limit, lambda last: str(last.id - 1))
+                return self._page(found, limit, lambda last: str(last.id - 1))
 
     def _pending(self, after: str | None, limit: int) -> Page:
         kind, _, rest = (after or f"{_NEW}:0").partition(":")
@@ -67,11 +67,11 @@ class Pages(View):
         for account in self._pending_accounts():
             planned += self._messages("page_pending", account, *place, room)
         planned = heapq.nsmallest(room, planned, key=lambda message: (message.next_poll_at, message.id))
-        return _page(new + planned, limit, lambda last: f"{last.next_poll_at!r}:{last.id}")
+        return self._page(new + planned, limit, lambda last: f"{last.next_poll_at!r}:{last.id}")
 
-
-def _page(found: list[Message], limit: int, place: Callable[[Message], str]) -> Page:
-    return Page(found, place(found[-1]) if len(found) == limit else None)
+    def _page(self, found: list[Message], limit: int, place: Callable[[Message], str]) -> Page:
+        # A place is one in the database: the same whatever is done to the wall clock between two pages.
+        return Page(self._shown(found), place(found[-1]) if len(found) == limit else None)
 
 
 def _number(text: str) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pollerd import trail
 from pollerd.model import Message, Recipient, State
 
 COLUMNS: Final = (
@@ -135,6 +136,32 @@ def row_from_message(message: Message) -> tuple[Any, ...]:
         blob_from_recipients(message.recipients),
         message.trail or None,
     )
+
+
+def by_wall(message: Message, ahead: float) -> Message:
+    """The message with its instants as the wall clock tells them, which is so many seconds ahead of the daemon's time.
+
+    A row that nobody has planned yet carries what its writer took for the time: that stays.
+    """
+    if not ahead or message.state is State.NEW:
+        return message
+    return msgspec.structs.replace(
+        message,
+        sent_at=message.sent_at + ahead,
+        next_poll_at=message.next_poll_at + ahead,
+        base=message.base + ahead,
+        first_poll_at=later(message.first_poll_at, ahead),
+        last_poll_at=later(message.last_poll_at, ahead),
+        seen_at=later(message.seen_at, ahead),
+        sendtime=later(message.sendtime, ahead),
+        finished_at=later(message.finished_at, ahead),
+        trail=trail.moved(message.trail, ahead),
+    )
+
+
+def later(when: float | None, seconds: float) -> float | None:
+    """An instant so many seconds later; None stays None."""
+    return None if when is None else when + seconds
 
 
 def recipients_from_blob(blob: bytes | None, message_id: int) -> tuple[Recipient, ...]:

@@ -10,8 +10,8 @@ import asyncio
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from itertools import compress
 from operator import not_
 from pathlib import Path
@@ -50,10 +50,10 @@ class Store:
         path: Path,
         writer: Writer,
         reader: aiosqlite.Connection,
-        now: Callable[[], float],
+        wall: Callable[[], float],
     ) -> None:
         self.path = path
-        self._now = now
+        self._wall = wall
         self._writer = writer
         self._reader = reader
         self._writing = asyncio.Lock()
@@ -69,13 +69,11 @@ class Store:
         self._whole.set()
         self._told = asyncio.Event()
         self._data_version = 0
-        self._moves = 0
-        self._steady = asyncio.Event()
-        self._steady.set()
 
     @classmethod
-    async def open(cls, path: Path, now: Callable[[], float]) -> Self:
-        """Open (and create or migrate) the database at `path`; `now` gives UNIX seconds.
+    async def open(cls, path: Path, wall: Callable[[], float]) -> Self:
+        """Open (and create or migrate) the database at `path`; `wall` gives UNIX seconds, which stand in where another
+        program wrote no time that can be understood.
 
         Raises StoreError when it cannot be used.
         """
@@ -87,7 +85,7 @@ class Store:
                 reader = await Writer.open(path)
                 connections.push_async_callback(reader.close)
                 await reader.execute("PRAGMA query_only = ON")
-                store = cls(path, writer, reader, now)
+                store = cls(path, writer, reader, wall)
                 await store._restore_place()
             except sqlite3.Error as error:
                 raise translated(error, path) from error
@@ -169,35 +167,6 @@ class Store:
                 self._pruned = seq
             self._last = seq
 
-    @contextmanager
-    def moving(self) -> Iterator[None]:
-        """The wall clock was stepped: until the end no message is read, and what is being read is read again then.
-
-        A row with its old times beside a clock with the new one would be polled early, or given up.
-        """
-        self._moves += 1
-        self._steady.clear()
-        try:
-            yield
-        finally:
-            self._steady.set()
-
-    async def shift(self, seconds: float, before: float, after: int, limit: int) -> int | None:
-        """Move the times of pending messages with ids above `after` by `seconds` (the wall clock was stepped).
-
-        After a step forward, what was last touched later than `before` (the clock just before the step) was planned
-        by a run whose clock was right, and stays.
-        Does at most `limit` rows and returns the id to go on after, None when there are no more.
-        """
-        return await self._shielded(self._shift(seconds, before, after, limit))
-
-    async def _shift(self, seconds: float, before: float, after: int, limit: int) -> int | None:
-        async with self._writing:
-            until: int | None = (await self._fetch(self._writer, "shift_until", (after, limit)))[0][0]
-            if until is not None:
-                await self._transaction([(self._sql["shift"], [(seconds, after, until, before)])])
-            return until
-
     async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
         """Run `change` on the writer's thread in a transaction of its own, whole or not at all, even when cancelled.
 
@@ -257,13 +226,9 @@ class Store:
         return found[0] if found else None
 
     async def _messages(self, name: str, parameters: Sequence[Any]) -> list[Message]:
-        moves = -1
-        while moves != self._moves:
-            await self._steady.wait()
-            moves = self._moves
-            found = await self._fetch(self._writer, name, parameters)
-        now = self._now()
-        return [rows.message_from_row(row, now) for row in found]
+        found = await self._fetch(self._writer, name, parameters)
+        wall = self._wall()
+        return [rows.message_from_row(row, wall) for row in found]
 
     async def _fetch(self, connection: aiosqlite.Connection, name: str, parameters: Sequence[Any] = ()) -> list[Any]:
         try:

@@ -89,14 +89,6 @@ SELECT value FROM meta WHERE name = ?;
 -- name: set_meta
 INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?);
 
--- name: shift
-UPDATE messages SET next_poll_at = next_poll_at + ?1, base = base + ?1, seen_at = seen_at + ?1,
-    frozen_at = frozen_at - ?1
-WHERE state = 1 AND id > ?2 AND id <= ?3 AND (?1 < 0 OR coalesce(last_poll_at, base, sent_at) <= ?4);
-
--- name: shift_until
-SELECT max(id) FROM (SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?);
-
 -- name: pending
 SELECT {columns} FROM messages WHERE state = 1 AND id > ? ORDER BY id LIMIT ?;
 

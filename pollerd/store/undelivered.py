@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from pollerd import anchor
 from pollerd.ports import Delivery, DeliveryState
 from pollerd.store import schema
 from pollerd.store.statements import statements
@@ -35,7 +36,8 @@ def retry_parked(path: Path) -> int:
     try:
         with schema.explained(path):
             database.execute("BEGIN IMMEDIATE")
-            taken_up = unpark(database, time.time())
+            note = database.execute(statements("view")["note"], (anchor.NOTE,)).fetchone()
+            taken_up = unpark(database, time.time() - anchor.wall_ahead(note and note[0]))
             database.execute("COMMIT")
     finally:
         database.close()
@@ -43,7 +45,7 @@ def retry_parked(path: Path) -> int:
 
 
 def unpark(database: sqlite3.Connection, now: float) -> int:
-    """As `retry_parked`, inside a transaction, at the instant `now` (UNIX seconds). Raises sqlite3.Error."""
+    """As `retry_parked`, inside a transaction, at the instant `now` (daemon's time). Raises sqlite3.Error."""
     sql = statements("deliveries")
     messages = database.execute(sql["parked_messages"]).fetchall()
     taken_up = database.execute(sql["unpark"], (now,)).rowcount

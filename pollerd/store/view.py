@@ -1,5 +1,7 @@
 """The database as anybody may read it at any time, with the daemon running or not: read-only and synchronous.
 
+What is stored are instants of the daemon's time; what is given out here is the wall clock's (see `pollerd.anchor`).
+
 No transaction stays open between calls, so that a reader never holds up the WAL's checkpoint. What would be dear to
 count exactly is bounded by `CAP` or by time, so that a look costs the same whatever the number of messages.
 """
@@ -19,6 +21,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from pollerd import anchor
 from pollerd.errors import StoreError, StoreForbiddenError, UnavailableError
 from pollerd.event import Event
 from pollerd.model import Message, State
@@ -145,7 +148,7 @@ class View:
 
     def message(self, message_id: int) -> Message | None:
         """One message; None when it is not followed."""
-        found = self._messages("message", message_id)
+        found = self._shown(self._messages("message", message_id))
         return found[0] if found else None
 
     def standing(self, message_id: int) -> Standing | None:
@@ -159,16 +162,16 @@ class View:
         """
         match state:
             case None:
-                return self._messages("list_all", limit)
+                return self._shown(self._messages("list_all", limit))
             case State.FINISHED:
-                return self._messages("list_finished", limit)
+                return self._shown(self._messages("list_finished", limit))
             case State.GAVE_UP:
-                return self._messages("list_gave_up", limit)
+                return self._shown(self._messages("list_gave_up", limit))
             case _:
                 found = self._messages("list_new", limit)
                 for account in self._pending_accounts():
                     found += self._messages("list_pending", account, limit)
-                return heapq.nsmallest(limit, found, key=lambda message: message.next_poll_at)
+                return heapq.nsmallest(limit, self._shown(found), key=lambda message: message.next_poll_at)
 
     # -- events
 
@@ -197,7 +200,9 @@ class View:
     def undelivered(self, after: int, limit: int) -> list[Delivery]:
         """Events with `seq > after` that a webhook's receiver has not taken yet, ascending."""
         with _explained(self._path):
-            return read_undelivered(self._connection, after, limit)
+            found = read_undelivered(self._connection, after, limit)
+        ahead = self.ahead()
+        return [msgspec.structs.replace(delivery, next_at=rows.later(delivery.next_at, ahead)) for delivery in found]
 
     @property
     def daemon(self) -> int | None:
@@ -207,7 +212,7 @@ class View:
     def hold(self, account: str) -> AccountView | None:
         """What is stored of an account: its hold and credit, without counts."""
         found = self._fetch("account", account)
-        return _account(found[0]) if found else None
+        return _account(found[0], self.ahead()) if found else None
 
     def count_gave_up(self) -> int:
         """How many messages are given up."""
@@ -217,6 +222,10 @@ class View:
         """A small named value, such as what the backoff learned."""
         found = self._fetch("note", name)
         return None if not found or found[0][0] is None else bytes(found[0][0])
+
+    def ahead(self) -> float:
+        """Seconds that the wall clock is ahead of the instants in the database now."""
+        return anchor.wall_ahead(self.note(anchor.NOTE))
 
     def changed(self) -> bool:
         """Whether anything was committed since the last call (true the first time)."""
@@ -238,13 +247,14 @@ class View:
 
     def overview(self, now: float, *, oldest: bool = True) -> Overview:
         """Everything at one glance; `now` is UNIX seconds. `oldest` is dear: up to `_PATIENCE` seconds."""
+        ahead = self.ahead()
         last = self.last_seq
         counters = {str(name): int(value) for name, value in self._fetch("counters")}
-        ages = tuple((float(since), int(count)) for since, count in self._fetch("ages"))
+        ages = tuple((float(since) + ahead, int(count)) for since, count in self._fetch("ages"))
         pending = counters.get("pending", 0)
         since = ages[0][0] if ages else None
         if oldest and (not ages or pending <= CAP):
-            since = self._oldest(now)
+            since = rows.later(self._oldest(now - ahead), ahead)
         return Overview(
             daemon=self.daemon,
             new=self._fetch("count_new", CAP)[0][0],
@@ -257,27 +267,29 @@ class View:
             pruned_seq=self.pruned_seq,
             requests=self._fetch("count_requests")[0][0],
             size=_size(self._path),
-            accounts=tuple(self._accounts(now)),
-            outputs=tuple(self._outputs(last)),
+            accounts=tuple(self._accounts(now, ahead)),
+            outputs=tuple(self._outputs(last, ahead)),
             ages=ages,
             waiting=self._fetch("count_deliveries_waiting", CAP)[0][0],
             parked=self._fetch("count_deliveries_parked", CAP)[0][0],
         )
 
-    def _accounts(self, now: float) -> Iterator[AccountView]:
-        stored = {row[0]: _account(row) for row in self._fetch("accounts")}
+    def _accounts(self, now: float, ahead: float) -> Iterator[AccountView]:
+        stored = {row[0]: _account(row, ahead) for row in self._fetch("accounts")}
+        due = now - ahead
         for name in sorted(stored.keys() | set(self._pending_accounts())):
             yield msgspec.structs.replace(
                 stored.get(name) or AccountView(name),
-                due=self._fetch("count_due", name, now, CAP)[0][0],
-                late=self._fetch("count_due", name, now - LATE_AFTER, CAP)[0][0],
-                next_poll_at=self._fetch("next_poll", name)[0][0],
+                due=self._fetch("count_due", name, due, CAP)[0][0],
+                late=self._fetch("count_due", name, due - LATE_AFTER, CAP)[0][0],
+                next_poll_at=rows.later(self._fetch("next_poll", name)[0][0], ahead),
             )
 
-    def _outputs(self, last: int) -> Iterator[OutputView]:
+    def _outputs(self, last: int, ahead: float) -> Iterator[OutputView]:
         for name, seq, updated_at in self._fetch("outputs"):
             behind = self._fetch("event_time", seq) if seq < last else []
-            yield OutputView(name, seq, max(0, last - seq), behind[0][0] if behind else None, updated_at)
+            since = behind[0][0] + ahead if behind else None
+            yield OutputView(name, seq, max(0, last - seq), since, updated_at + ahead)
 
     def _oldest(self, now: float) -> float | None:
         deadline = time.monotonic() + _PATIENCE
@@ -296,6 +308,10 @@ class View:
 
     def _pending_accounts(self) -> list[str]:
         return [str(row[0]) for row in self._fetch("pending_accounts")]
+
+    def _shown(self, messages: list[Message]) -> list[Message]:
+        ahead = self.ahead() if messages else 0.0
+        return [rows.by_wall(message, ahead) for message in messages] if ahead else messages
 
     def _messages(self, name: str, *values: Any) -> list[Message]:
         now = time.time()
@@ -319,15 +335,15 @@ class View:
             )
 
 
-def _account(row: Sequence[Any]) -> AccountView:
+def _account(row: Sequence[Any], ahead: float) -> AccountView:
     name, reason, detail, since, until, credit, currency, credit_low = row
     held = reason is not None
     return AccountView(
         name=name,
         held_reason=reason,
         held_detail=detail if held else None,
-        held_since=since if held else None,
-        held_until=until if held else None,
+        held_since=rows.later(since, ahead) if held else None,
+        held_until=rows.later(until, ahead) if held else None,
         credit=credit,
         currency=currency,
         credit_low=bool(credit_low),

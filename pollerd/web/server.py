@@ -23,6 +23,7 @@ from pollerd.status.timeline import timeline
 from pollerd.store.finder import Found
 from pollerd.store.pages import PlaceError
 from pollerd.store.reading import Reading
+from pollerd.store.rows import by_wall
 from pollerd.web import message_page, messages_page, status_page
 from pollerd.web.frame import frame, problem
 from pollerd.web.guard import guarding
@@ -101,7 +102,7 @@ class Pages:
             given = {"q": wanted, "state": state, "after": found.next}
             older = "/messages?" + urlencode({name: value for name, value in given.items() if value})
         asked = messages_page.Asked(wanted, state, after is not None)
-        content = messages_page.content(found, asked, older, self._room.clock.now(), self._number)
+        content = messages_page.content(found, asked, older, self._room.clock.wall(), self._number)
         return _html(frame("Messages", content))
 
     async def _found(self, wanted: str, state: State | None, after: str | None) -> Found:
@@ -119,10 +120,12 @@ class Pages:
         stored, log = await self._room.reading.read(
             lambda pages: (pages.message(message_id), pages.events(0, _EVENTS, message_id))
         )
-        message = self._room.committer.unsaved(message_id) or stored
+        if (unsaved := self._room.committer.unsaved(message_id)) is not None:
+            stored = by_wall(unsaved, self._room.clock.told(0.0))
+        message = stored
         if message is None:
             raise web.HTTPNotFound(text=f"{message_id} is not followed. Follow it with: pollerd track {message_id}")
-        now = self._room.clock.now()
+        now = self._room.clock.wall()
         shown = message_page.Shown(message, timeline(message, log, self._number), now, self._room.give_up_after)
         return _html(frame(f"Message {message_id}", message_page.content(shown, self._number)))
 
@@ -140,7 +143,7 @@ class Pages:
                 self._seen = (time.monotonic(), document)
             document = self._seen[1]
         rate = sum(account.polls_per_second_10s for account in document.accounts)
-        return Look(self._room.clock.now(), document, running=True, rate=rate)
+        return Look(self._room.clock.wall(), document, running=True, rate=rate)
 
     def _number(self, msisdn: int) -> str:
         return str(msisdn) if self._room.show_msisdn else mask_msisdn(msisdn)

@@ -28,6 +28,12 @@ class Clock:
     def monotonic(self) -> float:
         return time.monotonic()
 
+    def wall(self) -> float:
+        return time.time()
+
+    def told(self, instant: float) -> float:
+        return instant
+
 
 def message(message_id: int = ID, status: str = "DELIVERED", **fields: Any) -> bytes:
     recipient = {"msisdn": 4587654321, "dsnstatus": status, "dsntime": 1764000042.0, "country": "DK"}

@@ -17,7 +17,6 @@ from pollerd.errors import StoreError, StoreUnavailableError
 from pollerd.event import Held, Recovered, Status, instant
 from pollerd.model import Message, Recipient, State
 from pollerd.ports import AccountState, Batch, Cursor
-from pollerd.steps import CLOCK, catch_up, clock_note
 from pollerd.store.store import TAIL, Store
 from tests.sqlite_kit import autocommit, rows, transaction
 
@@ -197,44 +196,12 @@ async def test_accounts_and_cursors_outlive_a_restart(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_a_stepped_clock_moves_pending_rows_in_pieces(store: Store) -> None:
-    insert(store.path, *range(1, 8))
-    await store.commit(Batch(results=[Result(row(i), was=State.NEW) for i in range(1, 7)]))
-    after: int | None = 0
-    while after is not None:
-        after = await store.shift(3600.0, 1e12, after, 2)
-    found = [await store.message(i) for i in range(1, 8)]
-    assert [m.next_poll_at for m in found[:6] if m] == [3650.0] * 6
-    assert {m.base for m in found[:6] if m} == {3610.0}
-
-
-async def test_a_clock_set_back_between_two_runs_leaves_nothing_far_ahead(store: Store) -> None:
-    insert(store.path, 1)
-    await store.commit(Batch(results=[Result(row(1, 7200.0), was=State.NEW)], notes=[(CLOCK, clock_note(7190.0))]))
-    await catch_up(store, 7191.0)
-    unmoved = await store.message(1)
-    assert unmoved is not None
-    assert unmoved.next_poll_at == 7200.0
-    await catch_up(store, 3590.0)
-    moved = await store.message(1)
-    assert moved is not None
-    assert moved.next_poll_at == 3600.0
-
-
 # -- the committer
-
-
-class SystemTime:
-    def now(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
 
 
 @pytest.fixture
 async def committer(store: Store) -> AsyncIterator[Committer]:
-    committer = Committer(store, SystemTime())
+    committer = Committer(store, SystemClock())
     task = asyncio.create_task(committer.run())
     yield committer
     task.cancel()
@@ -288,39 +255,6 @@ async def test_a_command_waits_for_a_locked_database_only_so_long(store: Store) 
         impatient.record(Result(row(1), was=State.NEW))
         with pytest.raises(StoreUnavailableError, match="another program holds it"):
             await impatient.run()
-
-
-async def test_nothing_is_committed_while_somebody_has_the_store_alone(store: Store, committer: Committer) -> None:
-    insert(store.path, 1)
-    committer.record(Result(row(1, 60.0), was=State.NEW))
-    async with committer.exclusive():
-        assert committer.unsaved(1) is None
-        committer.record(Result(row(1, 70.0), (status(1),)))
-        await asyncio.sleep(0)
-        assert store.last == 0
-    await committer.flush()
-    assert store.last == 1
-
-
-async def test_no_row_is_given_out_with_the_times_before_a_step(store: Store) -> None:
-    """Neither one that is being read when the clock is stepped, nor one that is asked for before all have moved."""
-    insert(store.path, 1)
-    await store.commit(Batch(results=[Result(row(1), was=State.NEW)]))
-    begun = asyncio.create_task(store.message(1))
-    await asyncio.sleep(0)
-    with store.moving():
-        asked = asyncio.create_task(store.due("default", (0.0, 0), 1e12, 10))
-        # Reads and writes take turns: one sent after these would be answered after them.
-        await store.counters()
-        await store.requests()
-        assert not begun.done()
-        assert not asked.done()
-        assert await store.shift(3600.0, 1e12, 0, 10) == 1
-        assert await store.shift(3600.0, 1e12, 1, 10) is None
-    found = await begun
-    assert found is not None
-    assert found.next_poll_at == 3650.0
-    assert [message.next_poll_at for message in await asked] == [3650.0]
 
 
 async def test_an_account_goes_on_before_what_was_learned_by_that(store: Store) -> None:

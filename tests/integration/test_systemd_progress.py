@@ -35,6 +35,12 @@ class HandClock:
     def monotonic(self) -> float:
         return self.at - 1_799_000_000.0
 
+    def wall(self) -> float:
+        return self.at
+
+    def told(self, instant: float) -> float:
+        return instant
+
 
 class SilentGateway:
     """Takes questions, answers none."""
@@ -89,7 +95,7 @@ class Parts:
 @pytest.fixture
 async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
     clock = HandClock()
-    store = await Store.open(tmp_path / "p.db", clock.now)
+    store = await Store.open(tmp_path / "p.db", clock.wall)
     yield Parts(store, clock)
     await store.close()
 

@@ -47,7 +47,7 @@ async def test_messages_of_the_operator_are_due_again_soon_and_no_others(tmp_pat
     with Handover.open(tmp_path / "p.db") as handover:
         handover.track([1, 2, 3], "default", None, None)
     clock = SystemClock()
-    store = await Store.open(tmp_path / "p.db", clock.now)
+    store = await Store.open(tmp_path / "p.db", clock.wall)
     committer = Committer(store, clock)
     now = clock.now()
 

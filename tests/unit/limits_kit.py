@@ -31,18 +31,24 @@ class HandClock:
     """A clock that only moves when told; the wall can be stepped on its own."""
 
     def __init__(self) -> None:
-        self.seconds = 1000.0
-        self.wall = 1_764_000_000.0
+        self.seconds = self.instant = 1000.0
+        self.ahead = 1_764_000_000.0
 
     def monotonic(self) -> float:
         return self.seconds
 
     def now(self) -> float:
-        return self.wall
+        return self.instant
+
+    def wall(self) -> float:
+        return self.told(self.instant)
+
+    def told(self, instant: float) -> float:
+        return instant + self.ahead
 
     def move(self, seconds: float) -> None:
         self.seconds += seconds
-        self.wall += seconds
+        self.instant += seconds
 
 
 class Bench:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from pollerd.backoff import Exponential, Settings
-from pollerd.event import Completed, GaveUp, Status
+from pollerd.event import Completed, GaveUp, Status, instant
 from pollerd.judge import MAX_FAILURES, MAX_STRIKES, Judge, key, untracked
 from pollerd.model import Answer, HoldReason, Message, NotFound, Outcome, Recipient, Rejected, State, Trouble
 
@@ -25,6 +25,11 @@ def message(**more: object) -> Message:
     return Message(7, "default", SENT, SENT, base=SENT, **more)  # type: ignore[arg-type]
 
 
+def asked(**more: object) -> Message:
+    """Polled often, from the beginning."""
+    return message(polls=20, first_poll_at=SENT + 2, **more)
+
+
 ENROUTE = Answer((Recipient(4512345678, "ENROUTE"),))
 DELIVERED = Answer((Recipient(4512345678, "DELIVERED"),))
 TROUBLE = Trouble(HoldReason.UNREACHABLE, "timeout", "no answer")
@@ -34,17 +39,18 @@ ENDS: list[tuple[str, Message, Outcome, float, float, int, State, str | None]] =
     ("the last final state ends it", message(), DELIVERED, 5, 0, 0, State.FINISHED, None),
     ("no recipients yet is no end", message(), Answer(()), 5, 0, 0, State.PENDING, None),
     ("404 within the grace is normal", message(), NotFound(), 59, 0, 0, State.PENDING, None),
-    ("404 after the grace ends it", message(misses=2), NotFound(), 60, 0, 0, State.GAVE_UP, "not_found"),
+    ("404 after the grace ends it", asked(misses=2), NotFound(), 60, 0, 0, State.GAVE_UP, "not_found"),
     ("one 404 alone ends nothing, however late", message(), NotFound(), 5000, 0, 0, State.PENDING, None),
     ("a seen message has its whole grace anew", message(seen_at=SENT + 5), NotFound(), 900, 0, 0,
      State.PENDING, None),
     ("held time does not use up the grace", message(), NotFound(), 100, 50, 0, State.PENDING, None),
     ("404 after it was seen: a new grace", message(seen_at=SENT + 50), NotFound(), 100, 0, 0, State.PENDING, None),
     ("404 before sendtime is normal", message(sendtime=SENT + 500), NotFound(), 400, 0, 0, State.PENDING, None),
-    ("past the deadline a pending answer ends it", message(), ENROUTE, 1000, 0, 0, State.GAVE_UP, "deadline"),
+    ("past the deadline a pending answer ends it", asked(), ENROUTE, 1000, 0, 0, State.GAVE_UP, "deadline"),
+    ("but not the first one, whatever its age is said to be", message(), ENROUTE, 9e5, 0, 0, State.PENDING, None),
     ("past the deadline a final answer still counts", message(), DELIVERED, 5000, 0, 0, State.FINISHED, None),
     ("held time does not use up the deadline", message(), ENROUTE, 1000, 500, 0, State.PENDING, None),
-    ("only what was held since it was taken in counts", message(frozen_at=500.0), ENROUTE, 1000, 500, 0, State.GAVE_UP,
+    ("only what was held since it was taken in counts", asked(frozen_at=500.0), ENROUTE, 1000, 500, 0, State.GAVE_UP,
      "deadline"),
     ("a longer validity moves the deadline", message(), Answer(ENROUTE.recipients, validity=2000.0), 1500, 0, 0,
      State.PENDING, None),
@@ -99,7 +105,7 @@ def test_a_read_that_an_earlier_release_told_as_transient_completes() -> None:
 
 def test_a_recipient_without_a_number_counts_and_is_not_told() -> None:
     answer = Answer((Recipient(4512345678, "DELIVERED"), Recipient(0, "ENROUTE")))
-    pending = judge().settle(message(), answer, SENT + 5, 0)
+    pending = judge().settle(asked(), answer, SENT + 5, 0)
     assert pending.message.state is State.PENDING
     assert [type(body) for body in pending.bodies] == [Status]
     late = judge().settle(pending.message, answer, SENT + 2000, 0)
@@ -184,7 +190,7 @@ def test_a_sendtime_ahead_is_waited_for() -> None:
 
 
 def test_taken_up_again_its_clocks_start_anew_and_nothing_is_told_twice() -> None:
-    ended = judge().settle(message(), ENROUTE, SENT + 2000, 0)
+    ended = judge().settle(asked(), ENROUTE, SENT + 2000, 0)
     assert ended.message.state is State.GAVE_UP
     again = judge().again(ended.message, SENT + 5000, 0)
     assert again.next_poll_at == SENT + 5000
@@ -196,10 +202,12 @@ def test_taken_up_again_its_clocks_start_anew_and_nothing_is_told_twice() -> Non
 
 
 def test_untracking_tells_so_and_remembers_where_it_stood() -> None:
-    result = untracked(message(recipients=(Recipient(1, "ENROUTE"),)), SENT + 1)
+    result = untracked(message(recipients=(Recipient(1, "ENROUTE"),)), SENT + 1, SENT + 3601)
     (body,) = result.bodies
     assert isinstance(body, GaveUp)
     assert (body.reason, body.pending) == ("untracked", 1)
+    assert body.observed_at == instant(SENT + 3601), "by the wall clock"
+    assert result.message.finished_at == SENT + 1
 
 
 def test_the_key_is_that_of_the_first_recipient_still_pending() -> None:

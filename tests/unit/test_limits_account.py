@@ -60,10 +60,11 @@ def test_a_hold_tells_who_why_and_until_when() -> None:
     assert isinstance(body, events.Held)
     assert (body.account, body.reason, body.detail) == ("default", "forbidden", "what happened: forbidden")
     state = bench.states[0]
-    assert state.held_since == bench.clock.wall
+    assert state.held_since == bench.clock.now()
     assert state.held_until is not None
-    assert body.until == events.instant(state.held_until)
-    assert 22.5 <= state.held_until - bench.clock.wall <= 30.0
+    assert body.until == events.instant(bench.clock.told(state.held_until))
+    assert body.observed_at == events.instant(bench.clock.wall())
+    assert 22.5 <= state.held_until - bench.clock.now() <= 30.0
 
 
 @pytest.mark.parametrize(

@@ -165,18 +165,6 @@ async def test_within_a_bucket_too() -> None:
     assert drained(window, NOW) == [6, 1, 5, 2, 4, 3]
 
 
-async def test_a_step_of_the_clock_moves_everything_with_it() -> None:
-    window = await filled(Rows(at(1, NOW - 1), at(2, NOW + 5)))
-    under_way = window.pop(NOW)
-    assert under_way is not None
-    window.shift(3600.0, lambda m: msgspec.structs.replace(m, next_poll_at=m.next_poll_at + 3600.0))
-    assert window.pop(NOW + 3600) is None
-    assert window.next_due() == NOW + 3605
-    current = window.under_way(1)
-    assert current is not None
-    assert current.next_poll_at == NOW + 3599
-
-
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32), st.integers(5, 60))
 def test_every_message_is_polled_at_its_time_whatever_the_order_of_things(seed: int, capacity: int) -> None:
@@ -218,25 +206,11 @@ async def test_a_message_dropped_under_way_is_not_asked_for_again_before_its_ans
     assert window.pop(NOW) is not None
     window.drop(1)
     window.offer(at(1, NOW - 5))
-    window.rescan()
-    while await window.fill(rows, NOW, nothing):
-        pass
+    await window.fill_latest(rows, NOW, nothing)
     window.admit(at(1, NOW - 4))
     assert drained(window, NOW + 2) == [2]
     assert window.answered(1) is None, "the answer is of no interest"
     assert drained(window, NOW) == [1]
-
-
-async def test_what_is_offered_while_under_way_moves_with_the_clock() -> None:
-    window = await filled(Rows(at(1, NOW)))
-    assert window.pop(NOW) is not None
-    window.drop(1)
-    window.offer(at(1, NOW, forced=True))
-    window.shift(100.0, lambda m: msgspec.structs.replace(m, next_poll_at=m.next_poll_at + 100.0))
-    window.answered(1)
-    found = window.pop(NOW + 100)
-    assert found is not None
-    assert found.next_poll_at == NOW + 100
 
 
 async def test_a_message_dropped_under_way_for_good_stays_away() -> None:

@@ -79,7 +79,13 @@ class Breaker:
 class Lane:
     """One receiver's queue and its posts. `done` hears of every job: what was replied, None when it was not posted."""
 
-    def __init__(self, name: str, receiver: Posting, done: Callable[[Job, Reply | None], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        receiver: Posting,
+        done: Callable[[Job, Reply | None], None],
+        now: Callable[[], float],
+    ) -> None:
         self.name = name
         self.load = 0
         """Events in memory for this lane: queued, being posted, or behind one of those."""
@@ -91,7 +97,8 @@ class Lane:
         self._breaker = Breaker()
         self._failed = 0
         self._stopping = False
-        self._clock = asyncio.get_running_loop().time
+        # Not the loop's time, which stands still while the machine sleeps.
+        self._clock = now
         self._tasks = [asyncio.create_task(self._work(), name=f"webhook {name}") for _ in range(PARALLEL)]
 
     @property

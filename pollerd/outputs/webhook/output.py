@@ -170,7 +170,7 @@ class _Run:
 
     async def work(self, log: EventLog, receivers: Mapping[str, Receiver]) -> None:
         """Work until cancelled."""
-        self._lanes = {name: Lane(name, receiver, self._done) for name, receiver in receivers.items()}
+        self._lanes = {name: Lane(name, receiver, self._done, self._clock.now) for name, receiver in receivers.items()}
         try:
             while True:
                 began = self._time()
