@@ -86,7 +86,8 @@ def _complaints(document: dict[str, Any]) -> list[Check]:
             found.append(warning(f"{account.get('name')}: polling", told, words.FORGETFUL_ADVICE))
     for output in _dicts(document, "outputs"):
         if output.get("trouble"):
-            told = f"{output.get('lag')} events behind since {output.get('behind_since')}: {output['trouble']}"
+            since = f" since {output['behind_since']}" if output.get("behind_since") else ""
+            told = f"{output.get('lag')} events behind{since}: {output['trouble']}"
             found.append(failure(f"output {output.get('name')}", told, _LOOK))
     return found
 

@@ -18,9 +18,10 @@ from pollerd.config import Config, WebhookOutput
 from pollerd.config.kinds import is_private
 from pollerd.doctor.bounded import in_thread
 from pollerd.doctor.check import Check, failure, ok, warning
-from pollerd.doctor.rights import existing, may_write, user
+from pollerd.doctor.rights import existing, may_write
 from pollerd.doctor.unit import Unit
 from pollerd.errors import PollerdError
+from pollerd.outputs.filepath import PathError, doubts, resolve, user
 from pollerd.store.lock import owner_pid
 
 CONNECT: Final = 3.0
@@ -33,7 +34,7 @@ def checks(config: Config, unit: Unit | None) -> Iterator[Check]:
     made = unit.made if unit is not None else ()
     outputs = config.outputs
     if outputs.file is not None:
-        yield event_file(outputs.file.path)
+        yield from event_file(outputs.file.path, config.store.path.parent)
     if outputs.socket is not None:
         yield socket_file("output socket", outputs.socket.path, made, running=running)
     if config.control.socket is not None:
@@ -53,32 +54,53 @@ def _running(database: Path) -> bool:
         return False
 
 
-def event_file(path: Path) -> Check:
-    """The event file, opened for appending and closed again."""
+def event_file(path: Path, database: Path) -> Iterator[Check]:
+    """The event file, opened for appending and closed again. The service's user owns the folder of the `database`."""
     name, me = "output file", user(os.geteuid())
     other = "give this user the right to it, or name another file in [outputs.file] path"
+    trusted = {database.stat().st_uid} if database.exists() else set()
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC)
+        path = resolve(path, trusted)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except PathError as error:
+        yield failure(name, error.evidence, error.advice)
+        return
     except FileNotFoundError:
-        return _absent(name, path, other)
+        yield _absent(name, path, other)
+        yield from _folder(name, path.parent)
+        return
     except IsADirectoryError:
-        return failure(name, f"{path} is a folder", "name a file in [outputs.file] path, or move the folder away")
+        yield failure(name, f"{path} is a folder", "name a file in [outputs.file] path, or move the folder away")
+        return
     except OSError as error:
-        return failure(name, f"{path} cannot be written by {me}: {error.strerror}", other)
+        yield failure(name, f"{path} cannot be written by {me}: {error.strerror}", other)
+        return
     try:
         found = os.fstat(descriptor)
     finally:
         os.close(descriptor)
     if not stat.S_ISREG(found.st_mode):
-        return failure(name, f"{path} is not a regular file", "name another file in [outputs.file] path")
+        yield failure(name, f"{path} is not a regular file", "name another file in [outputs.file] path")
+        return
+    bad = [warning(name, evidence, advice) for evidence, advice in doubts(path, found, trusted)]
+    bad += [*_strange(name, path, found), *_folder(name, path.parent)]
+    yield from bad or [ok(name, f"{path}: {found.st_size:,} bytes, {me} may write")]
+
+
+def _strange(name: str, path: Path, found: os.stat_result) -> Iterator[Check]:
     owner = path.parent.stat().st_uid
     if os.geteuid() == 0 and owner not in (0, found.st_uid):
         evidence = f"{path} belongs to {user(found.st_uid)}, its folder to {user(owner)}, who may not write it"
-        return failure(name, evidence, f"run: chown {user(owner)}: {path}")
-    if stat.S_IMODE(found.st_mode) & stat.S_IROTH:
+        yield failure(name, evidence, f"run: chown {user(owner)}: {path}")
+    elif stat.S_IMODE(found.st_mode) & stat.S_IROTH:
         evidence = f"every user of this machine can read {path}, phone numbers included"
-        return warning(name, evidence, f"run: chmod o= {path}, and see to the mode after create in logrotate's file")
-    return ok(name, f"{path}: {found.st_size:,} bytes, {me} may write")
+        yield warning(name, evidence, f"run: chmod o= {path}, and see to the mode after create in logrotate's file")
+
+
+def _folder(name: str, folder: Path) -> Iterator[Check]:
+    if folder.is_dir() and folder.stat().st_mode & stat.S_IWOTH:
+        evidence = f"every user of this machine may put files into {folder}, one in place of the event file too"
+        yield warning(name, evidence, "name a file in a folder of the service alone in [outputs.file] path")
 
 
 def _absent(name: str, path: Path, other: str) -> Check:

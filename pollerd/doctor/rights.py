@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import os
-import pwd
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from pollerd.doctor.check import Check, failure, ok, warning
+from pollerd.outputs.filepath import user
 
 NAME: Final = "rights"
 _SIDE_FILES: Final = ("", "-wal", "-shm", ".lock")
-
-
-def user(uid: int) -> str:
-    """The user's name, or its number when it has none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def existing(path: Path) -> Path:

@@ -6,7 +6,7 @@ import fnmatch
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +19,15 @@ NAME: Final = "rotation"
 FOLDER: Final = Path("/etc/logrotate.d")
 MAIN: Final = Path("/etc/logrotate.conf")
 _BLOCK: Final = re.compile(r"([^{}]+)\{([^{}]*)\}")
+_SCRIPT: Final = re.compile(
+    r"^[ \t]*(?:prerotate|postrotate|preremove|firstaction|lastaction)\b.*?^[ \t]*endscript\b", re.MULTILINE | re.DOTALL
+)
+_WORDS_IN_NO: Final = frozenset({"notifempty"})
+"""Directives that begin with "no" and take nothing back."""
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """What one file of logrotate says about the path; `words` are its directives' names."""
+    """What one file of logrotate says about the path; `words` are the names of the directives in force for it."""
 
     file: Path
     words: frozenset[str]
@@ -33,7 +38,7 @@ def checks(config: Config, folder: Path = FOLDER, main: Path = MAIN) -> Iterator
     if config.outputs.file is None:
         return
     path = config.outputs.file.path
-    rules = [rule for file in _files(folder, main) for rule in rules_of(file, path)]
+    rules = list(rules_for(path, _files(folder, main)))
     if not rules:
         yield warning(
             NAME,
@@ -53,9 +58,13 @@ def checks(config: Config, folder: Path = FOLDER, main: Path = MAIN) -> Iterator
 
 
 def _judge(rule: Rule, path: Path) -> Check:
-    if "copytruncate" in rule.words:
-        evidence = f"{rule.file} rotates {path} with copytruncate: what is written between copy and cut is lost"
-        return failure(NAME, evidence, f"in {rule.file}, replace copytruncate by: create 0640 pollerd pollerd")
+    for word in ("copytruncate", "renamecopy"):
+        if word in rule.words:
+            evidence = f"{rule.file} rotates {path} with {word}: what is written between copy and cut is lost"
+            return failure(NAME, evidence, f"in {rule.file}, replace {word} by: create 0640 pollerd pollerd")
+    if "compress" in rule.words and "delaycompress" not in rule.words:
+        evidence = f"{rule.file} compresses {path} at once: what is written until the daemon has noticed is lost"
+        return failure(NAME, evidence, f"in {rule.file}, add to the rule for {path}: delaycompress")
     if "copy" in rule.words:
         return warning(NAME, f"{rule.file} copies {path} and never empties it", "replace copy by create")
     return ok(NAME, f"{rule.file} rotates {path}")
@@ -68,16 +77,32 @@ def _files(folder: Path, main: Path) -> Iterator[Path]:
         yield from sorted(path for path in folder.iterdir() if path.is_file())
 
 
-def rules_of(file: Path, path: Path) -> Iterator[Rule]:
-    """The rules in a logrotate file whose patterns name `path`."""
-    try:
-        text = file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return
-    text = "\n".join("" if line.lstrip().startswith("#") else line for line in text.splitlines())
-    for names, body in _BLOCK.findall(text):
-        if any(fnmatch.fnmatchcase(str(path), pattern) for pattern in _patterns(names)):
-            yield Rule(file, frozenset(line.split()[0] for line in body.splitlines() if line.split()))
+def rules_for(path: Path, files: Iterable[Path]) -> Iterator[Rule]:
+    """The rules in logrotate's files, read in its order, whose patterns name `path`."""
+    # Directives outside of braces hold for all that is read later, in other files too.
+    common: frozenset[str] = frozenset()
+    for file in files:
+        try:
+            text = file.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        text = _SCRIPT.sub("", "\n".join("" if line.lstrip().startswith("#") else line for line in text.splitlines()))
+        for names, body in _BLOCK.findall(text):
+            common = _with_directives(common, names)
+            if any(fnmatch.fnmatchcase(str(path), pattern) for pattern in _patterns(names)):
+                yield Rule(file, _with_directives(common, body))
+        common = _with_directives(common, _BLOCK.sub("", text))
+
+
+def _with_directives(words: frozenset[str], text: str) -> frozenset[str]:
+    """The directives in force after those in `text`."""
+    force = set(words)
+    for name in (line.split()[0] for line in text.splitlines() if line.split()):
+        if name.startswith("no") and name not in _WORDS_IN_NO:
+            force.discard(name.removeprefix("no"))
+        else:
+            force.add(name)
+    return frozenset(force)
 
 
 def _patterns(text: str) -> list[str]:

@@ -61,7 +61,7 @@ def refuse_strangers(part: Path, found: os.stat_result, trusted: Collection[int]
     what = "link" if stat.S_ISLNK(found.st_mode) else "folder" if stat.S_ISDIR(found.st_mode) else "file"
     raise PathError(
         f"{part} is a {what} that {user(maker)} has put where everybody may, so nothing is written to it",
-        f"remove it once you have looked at it, or give it to {user(os.geteuid())} by chown, or name another path",
+        "remove it once you have looked at it, or give it to the daemon's user by chown, or name another path",
     )
 
 
@@ -71,7 +71,7 @@ def doubts(path: Path, found: os.stat_result, trusted: Collection[int] = ()) -> 
     if maker is not None:
         yield (
             f"{path} belongs to {user(maker)}, who may read and change it, in a folder where its group may put files",
-            f"run: chown {user(os.geteuid())}: {path}, or name a file in another folder",
+            f"give {path} to the daemon's user by chown, or name a file in another folder",
         )
     if found.st_mode & stat.S_IWOTH:
         yield (

@@ -127,7 +127,16 @@ def test_the_state_of_the_unit(shown: dict[str, str], level: str, says: str) -> 
     ("rule", "level"),
     [
         (f"{EVENTS} {{\n weekly\n create 0640 pollerd pollerd\n}}\n", "ok"),
-        ('compress\n"/var/lib/pollerd/*.ndjson" /var/log/other {\n daily\n}\n', "ok"),
+        ('weekly\n"/var/lib/pollerd/*.ndjson" /var/log/other {\n daily\n}\n', "ok"),
+        (f"{EVENTS} {{\n compress\n delaycompress\n}}\n", "ok"),
+        (f"{EVENTS} {{\n compress\n}}\n", "failure"),
+        (f"compress\n{EVENTS} {{\n daily\n}}\n", "failure"),
+        (f"compress\n{EVENTS} {{\n nocompress\n}}\n", "ok"),
+        (f"compress\ndelaycompress\n/var/log/other {{\n}}\n{EVENTS} {{\n}}\n", "ok"),
+        (f"compress\ndelaycompress\n{EVENTS} {{\n nodelaycompress\n}}\n", "failure"),
+        (f"/var/log/other {{\n compress\n}}\n{EVENTS} {{\n}}\n", "ok"),
+        (f"{EVENTS} {{\n postrotate\n compress ${{HOME}}\n endscript\n}}\n", "ok"),
+        (f"{EVENTS} {{\n renamecopy\n}}\n", "failure"),
         (f"{EVENTS} {{\n weekly\n copytruncate\n}}\n", "failure"),
         (f"{EVENTS} {{\n weekly\n # copytruncate\n}}\n", "ok"),
         (f"{EVENTS} {{\n copy\n}}\n", "warning"),
@@ -148,10 +157,26 @@ def test_the_rule_for_the_event_file(tmp_path: Path, rule: str, level: str) -> N
     assert first.level.value == level
 
 
+def test_what_stands_outside_of_braces_holds_for_the_files_read_later(tmp_path: Path) -> None:
+    main = tmp_path / "logrotate.conf"
+    main.write_text("weekly\ncompress\ninclude /etc/logrotate.d\n")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "pollerd").write_text(f"{EVENTS} {{\n daily\n}}\n")
+    config = Config(
+        accounts={},
+        store=Store(Path("/var/lib/pollerd/pollerd.db")),
+        outputs=Outputs(file=FileOutput(EVENTS)),
+        control=Control(None),
+    )
+    first, *_ = rotation.checks(config, tmp_path / "d", main)
+    assert first.level is Level.FAILURE
+    assert "delaycompress" in first.next_step
+
+
 def test_our_own_snippet_is_found_and_good(tmp_path: Path) -> None:
     snippet = Path(__file__).parents[2] / "systemd" / "pollerd.logrotate"
     (tmp_path / "pollerd").write_text(snippet.read_text())
-    (rule,) = rotation.rules_of(tmp_path / "pollerd", EVENTS)
+    (rule,) = rotation.rules_for(EVENTS, [tmp_path / "pollerd"])
     assert {"create", "su", "compress"} <= rule.words
     assert "copytruncate" not in rule.words
 
