@@ -13,11 +13,11 @@ from typing import Any, Final
 from pollerd import lifecycle
 from pollerd.gateway import fields, parse
 from pollerd.gateway.fields import Cost
-from pollerd.gateway.parse import MAX_CONTAINERS, DecodeError, Row
+from pollerd.gateway.parse import MAX_CONTAINERS, MAX_VALUES, DecodeError, Row
 from pollerd.model import UNIDENTIFIED, Answer, Recipient
 from pollerd.ports import Balance
 
-__all__ = ("MAX_CONTAINERS", "DecodeError", "EmptyAnswerError", "decode_answer", "decode_balance")
+__all__ = ("MAX_CONTAINERS", "MAX_VALUES", "DecodeError", "EmptyAnswerError", "decode_answer", "decode_balance")
 
 
 class EmptyAnswerError(DecodeError):

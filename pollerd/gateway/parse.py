@@ -20,11 +20,16 @@ from pollerd.gateway import fields
 MAX_CONTAINERS: Final = 120_000
 """Objects and lists in one body. 10,000 recipients have one each and a list of tag values; empty objects, three bytes
 each on the wire, would otherwise become a hundred times as much memory."""
+MAX_VALUES: Final = 1_000_000
+"""Commas in a body that is read leniently, which makes an object of everything: some 100 bytes each for two on the
+wire. 10,000 recipients have a quarter of that.
+"""
 _DEEPEST: Final = 4
 """Brackets around what is read: the list, the message, its recipients, one of them. What lies deeper nobody reads."""
 _LONGEST_INTEGER: Final = 40
 """Digits; a longer integer fits no field, and to read one of a million digits takes minutes."""
-_TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{}\]]', re.DOTALL)
+_TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.?)*+"?|[\[{}\]]', re.DOTALL)
+"""Texts and brackets. A text that never ends goes to the end, so that nothing is looked at twice."""
 
 
 class DecodeError(Exception):
@@ -62,7 +67,7 @@ def messages(body: bytes) -> list[Row]:
     """The messages in an answer to `GET /rest/mtsms/<id>`; `recipients` takes out theirs. Raises DecodeError."""
     # A body shorter than that many brackets needs no counting.
     if len(body) > MAX_CONTAINERS and body.count(b"{") + body.count(b"[") > MAX_CONTAINERS:
-        raise DecodeError("the answer holds more objects than 10,000 recipients can have", "too_large")
+        raise _too_large()
     try:
         parsed = _decoder.decode(body)
     except (ValueError, RecursionError):
@@ -91,6 +96,8 @@ def _messages_leniently(body: bytes) -> list[Row]:
         raise DecodeError("the answer's JSON has another shape: it holds no message")
     for each in objects:
         if isinstance(listed := each.get("recipients"), list):
+            if len(listed) > MAX_CONTAINERS:
+                raise _too_large()
             each["recipients"] = [_Recipient(*_row(one, _RECIPIENT)) for one in listed]
     return [_row(each, _MESSAGE) for each in objects]
 
@@ -101,6 +108,8 @@ def _row(loaded: object, wanted: tuple[str, ...]) -> Row:
 
 def _load(body: bytes) -> Any:
     """What Python's own writer and careless others call JSON."""
+    if body.count(b",") > MAX_VALUES:
+        raise _too_large()
     text = body.decode(json.detect_encoding(body), "replace")
     try:
         try:
@@ -109,6 +118,10 @@ def _load(body: bytes) -> Any:
             return _lenient.decode(_shallow(text))
     except (ValueError, RecursionError):
         raise DecodeError("the answer is not JSON, or its JSON ends too early") from None
+
+
+def _too_large() -> DecodeError:
+    return DecodeError("the answer holds more than 10,000 recipients can have", "too_large")
 
 
 def _shallow(text: str) -> str:

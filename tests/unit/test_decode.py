@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pollerd import event as events
 from pollerd.gateway.decode import (
     MAX_CONTAINERS,
+    MAX_VALUES,
     DecodeError,
     EmptyAnswerError,
     decode_answer,
@@ -112,6 +113,9 @@ def test_shapes_of_an_answer(why: str, shape: object) -> None:
         ("an id that is no number", body({"id": None, "recipients": []}), "wrong_message"),
         ("nothing but brackets", b"[" * 50_000 + b"]" * 50_000, "undecodable"),
         ("brackets that never end", b'{"x":' + b"[" * 50_000, "undecodable"),
+        ("very many values beside a broken one", b'{"x":NaN,"y":[' + b"1," * MAX_VALUES + b"1]}", "too_large"),
+        ("very many entries", b'{"recipients":[' + b"1," * MAX_CONTAINERS + b"1]}", "too_large"),
+        ("a text that never ends", b"[" * 2000 + b'"' + b'\\"' * 1_000_000, "undecodable"),
         ("very many objects", b'{"recipients":[' + b"{}," * MAX_CONTAINERS + b"{}]}", "too_large"),
     ),
 )
