@@ -194,7 +194,7 @@ def read_secret(table: Table, name: str, kind: SecretKind, place: Place) -> Secr
     def inline(value: object) -> Secret:
         if not isinstance(value, str):
             raise Wrong("must be a text in quotes")
-        fault = kind.fault(value)
+        fault = kind.fault(value, literal=True)
         if fault is not None:
             raise Wrong(fault)
         return Secret(value)

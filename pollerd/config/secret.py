@@ -17,6 +17,9 @@ _SHORTEST_HS256_KEY = 32
 """Bytes that a key for HS256 has at least, as many as its hash (RFC 7518, 3.2)."""
 _ASK_THE_DAEMON = "whether the gateway takes it: pollerd status, once the service runs"
 
+_QUOTES = ('""', "''", "``", "\u201c\u201d", "\u2018\u2019")
+"""What is put around a secret by who takes its file for a shell script or TOML, and what word processors make of it."""
+
 Fingerprint = tuple[int, ...]
 """Modification and change time in nanoseconds, inode and size of a secret's file."""
 
@@ -83,14 +86,20 @@ class SecretKind(Enum):
     PASSWORD = auto()
     SIGNING = auto()
 
-    def fault(self, text: str) -> str | None:
-        """What is wrong with the text as such a secret, without repeating any of it."""
+    def fault(self, text: str, *, literal: bool = False) -> str | None:
+        """What is wrong with the text as such a secret, without repeating any of it.
+
+        `literal`: it stands in the configuration itself, where TOML's own quotes are around it. Quotes inside them are
+        meant, but for a token, which has none.
+        """
         if not text:
             return "is empty"
         if "\n" in text or "\r" in text:
             return "holds more than one line; keep the secret alone on a single line"
-        if any(ord(c) < 0x20 or ord(c) == 0x7F for c in text):
-            return "holds a control character; write the secret again as plain text"
+        if not text.isprintable():
+            return "holds a control character or an invisible one; write the secret again as plain text"
+        if text[0] + text[-1] in _QUOTES and len(text) > 1 and (self is SecretKind.TOKEN or not literal):
+            return "is in quotes; write the secret alone, without them"
         if self is not SecretKind.TOKEN:
             return None
         if not text.isascii():
@@ -152,7 +161,7 @@ class InlineSecret(msgspec.Struct, frozen=True):
     origin: Origin
 
     def read(self) -> Secret:
-        return _checked(self.secret.reveal(), self.kind, self.origin, "the value", MASK)
+        return _checked(self.secret.reveal(), self.kind, self.origin, "the value", MASK, literal=True)
 
     def fingerprint(self) -> Fingerprint | None:
         return None
@@ -174,7 +183,7 @@ class EnvSecret(msgspec.Struct, frozen=True):
         name = self.variable if self.variable.isupper() else "that is named here"
         if self.secret is None:
             raise self.origin.error(f"the environment variable {name} is not set; set it, or name another")
-        return _checked(self.secret.reveal(), self.kind, self.origin, f"the environment variable {name}")
+        return _checked(_bare(self.secret.reveal()), self.kind, self.origin, f"the environment variable {name}")
 
     def fingerprint(self) -> Fingerprint | None:
         return None
@@ -217,7 +226,7 @@ class FileSecret(msgspec.Struct, frozen=True):
             raise self.origin.error(f"{self.path} cannot be read: {error.strerror}") from None
         if len(raw) > _LARGEST_SECRET_BYTES:
             raise self.origin.error(f"{self.path} is larger than 64 KiB; a secret is a single short line")
-        return _checked(self._text(raw), self.kind, self.origin, str(self.path))
+        return _checked(_bare(self._text(raw)), self.kind, self.origin, str(self.path))
 
     def _unseen(self, why: str) -> UnseenError:
         told = f"{self.path}, which {self.unit} loads for the service, was not looked at: {why}"
@@ -225,13 +234,9 @@ class FileSecret(msgspec.Struct, frozen=True):
 
     def _text(self, raw: bytes) -> str:
         try:
-            text = raw.decode("utf-8")
+            return raw.decode("utf-8")
         except UnicodeDecodeError:
-            raise self.origin.error(f"{self.path} is not text; write the secret as one line") from None
-        # A password may end in a blank, a token cannot: only the latter loses all white space around it.
-        if self.kind is SecretKind.TOKEN:
-            return text.strip(" \t\r\n")
-        return text.removesuffix("\n").removesuffix("\r")
+            raise self.origin.error(f"{self.path} is not UTF-8 text; write the secret as one plain line") from None
 
     def fingerprint(self) -> Fingerprint | None:
         try:
@@ -287,8 +292,15 @@ class AbsentSecret(msgspec.Struct, frozen=True):
         return None
 
 
-def _checked(text: str, kind: SecretKind, origin: Origin, place: str, value: str | None = None) -> Secret:
-    fault = kind.fault(text)
+def _bare(text: str) -> str:
+    """The secret without what editors and shells leave around it: a byte order mark, blanks and line ends."""
+    return text.removeprefix("\ufeff").strip(" \t\r\n")
+
+
+def _checked(
+    text: str, kind: SecretKind, origin: Origin, place: str, value: str | None = None, *, literal: bool = False
+) -> Secret:
+    fault = kind.fault(text, literal=literal)
     if fault is not None:
         raise origin.error(f"{place} {fault}", value)
     return Secret(text)

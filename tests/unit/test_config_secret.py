@@ -162,9 +162,10 @@ FILES = [
     ("a tab inside is refused", f"{HIDDEN}\tx".encode(), "a control character"),
     ("a zero byte is refused", f"{HIDDEN}\0".encode(), "a control character"),
     ("a letter outside ASCII is refused", f"{HIDDEN}\u00e9".encode(), "a character outside ASCII"),
-    ("so is an invisible one", f"\ufeff{HIDDEN}".encode(), "a character outside ASCII"),
+    ("an invisible one is refused", f"{HIDDEN[:5]}\u200b{HIDDEN[5:]}".encode(), "an invisible one"),
     ("the word Token does not belong to it", f"Token {HIDDEN}".encode(), "a space"),
-    ("bytes that are no text are refused", b"\xff" + HIDDEN.encode(), "is not text"),
+    ("UTF-16 is refused", HIDDEN.encode("utf-16"), "is not UTF-8 text"),
+    ("bytes that are no text are refused", b"\xff" + HIDDEN.encode(), "is not UTF-8 text"),
     ("a file without end is refused", HIDDEN.encode() * 4000, "larger than 64 KiB"),
 ]
 
@@ -192,10 +193,58 @@ def test_a_short_signing_secret_is_warned_of_by_its_key_and_no_other_secret_is(r
     assert len(read(tables.format("x" * 31) + routes, secrets=True).warnings) == 2
 
 
-@pytest.mark.parametrize("ending", ["", "\n", "\r\n", "  \n", "\n\n"])
-def test_what_an_editor_leaves_at_the_end_of_a_token_is_harmless(read: Load, tmp_path: Path, ending: str) -> None:
-    (tmp_path / "t").write_bytes(f"{HIDDEN}{ending}".encode())
-    assert token(read('[accounts.default]\ntoken_file = "t"')) == HIDDEN
+KINDS = [
+    ("token", "[accounts.default]\n"),
+    ("password", '[accounts.default]\nauth = "basic"\nusername = "u"\n'),
+    ("secret", '[accounts.default]\nauth = "oauth1"\nkey = "k"\n'),
+    ("secret", '[accounts.default]\ntoken = "t"\n[outputs.webhook]\nurl = "http://localhost:1/"\n'),
+]
+
+
+def given(read: Load, folder: Path, kind: tuple[str, str], place: str, content: str) -> Config:
+    """A configuration whose last secret is `content`, at one of the places that a secret comes from."""
+    name, table = kind
+    if place == "env":
+        return read(f'{table}{name}_env = "S"', {"S": content})
+    if place == "credential":
+        return read(table, credentials(folder, **{name: content}))
+    (folder / "s").write_text(content, newline="")
+    return read(f'{table}{name}_file = "s"')
+
+
+PLACES = [(kind, place) for kind in KINDS for place in ("file", "env", "credential")]
+# The webhook's secret is never looked for among the credentials.
+PLACES.remove((KINDS[3], "credential"))
+place_of = pytest.mark.parametrize(
+    ("kind", "place"), PLACES, ids=[f"{'webhook' if 'webhook' in k[1] else k[0]}-{p}" for k, p in PLACES]
+)
+
+
+@place_of
+@pytest.mark.parametrize("around", ["{}", "{}\n", "{}\r\n", "{}  \n", "{}\n\n", "\ufeff{}\r\n", "\ufeff {}", "\t{} "])
+def test_what_editors_and_shells_leave_around_a_secret_is_taken_off(
+    read: Load, tmp_path: Path, kind: tuple[str, str], place: str, around: str
+) -> None:
+    config = given(read, tmp_path, kind, place, around.format(HIDDEN))
+    assert config.secret_sources()[-1].read().reveal() == HIDDEN
+
+
+@place_of
+@pytest.mark.parametrize("around", ['"{}"\n', "'{}'", '\ufeff"{}"\r\n', "\u201c{}\u201d", "`{}`", ' "{}" '])
+def test_a_secret_in_quotes_is_refused(
+    read: Load, tmp_path: Path, kind: tuple[str, str], place: str, around: str
+) -> None:
+    config = given(read, tmp_path, kind, place, around.format(HIDDEN))
+    with pytest.raises(ConfigError, match="is in quotes; write the secret alone, without them") as caught:
+        config.resolve_secrets()
+    assert HIDDEN not in told(caught)
+
+
+def test_quotes_within_the_quotes_of_the_configuration_are_a_passwords_own(read: Load) -> None:
+    basic = read("[accounts.default]\nauth = 'basic'\nusername = 'u'\npassword = '\"x\"'", secrets=True)
+    assert token(basic) == '"x"'
+    with pytest.raises(ConfigError, match="is in quotes"):
+        read("[accounts.default]\ntoken = '\"x\"'")
 
 
 def test_a_missing_file_a_folder_and_a_fifo_are_named(read: Load, tmp_path: Path) -> None:
