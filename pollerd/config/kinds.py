@@ -23,6 +23,11 @@ T = TypeVar("T")
 LONGEST_SOCKET_PATH = 107
 """Bytes that the kernel leaves for a Unix socket's path (``sun_path`` without its closing zero)."""
 
+PERCENT_ENCODED = "percent-encoded (%40 for @, %3A for :, %25 for %, %23 for #, %2F for /)"
+"""How a user and password stand in a URL."""
+_ENCODED = r"([A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*"
+_USERINFO = re.compile(f"{_ENCODED}(:{_ENCODED})?")
+"""RFC 3986, 3.2.1, but with one colon at most: a second one is part of the password."""
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?\.?", re.ASCII)
 _PRIVATE = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
 _MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
@@ -207,6 +212,9 @@ def webhook_url(value: object) -> str:
 
 
 def proxy_url(value: object) -> MaskedUrl:
+    userinfo, at, _ = text(value).partition("://")[2].rpartition("@")
+    if at and not _USERINFO.fullmatch(userinfo):
+        raise Wrong(f"must have its user and password {PERCENT_ENCODED}")
     parts = _http_url(value, "http://proxy:3128")
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise Wrong('must end after the port, as in "http://proxy:3128"')

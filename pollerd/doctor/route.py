@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import os
 import socket
@@ -18,11 +17,12 @@ import msgspec
 from yarl import URL
 
 from pollerd.config import Account, ConfigError
+from pollerd.config.kinds import PERCENT_ENCODED
 from pollerd.doctor import certificate
 from pollerd.doctor.bounded import in_thread
 from pollerd.doctor.certificate import Certificate
 from pollerd.doctor.check import Check, failure, ok, warning
-from pollerd.gateway.transport import proxy_of, trust
+from pollerd.gateway.transport import proxy_authorization, proxy_of, trust
 
 STEP: Final = 6.0
 """Seconds for each step."""
@@ -165,7 +165,8 @@ def _refused_by_proxy(label: str, target: Target, error: ProxyRefusedError) -> C
     if error.status == 407:
         give = "correct user and password" if target.hop.user else "give it a user and password"
         url = f"http://USER:PASSWORD@{target.hop.host}:{target.hop.port}"
-        return failure(label, evidence, f'{give}: in [accounts.{target.name}] proxy = "{url}"')
+        step = f'{give}: in [accounts.{target.name}] proxy = "{url}", {PERCENT_ENCODED}'
+        return failure(label, evidence, step)
     return failure(label, evidence, f"ask whoever runs the proxy to allow CONNECT to {target.base.host}:443")
 
 
@@ -210,9 +211,8 @@ async def _open(target: Target, address: str, *, secure: bool) -> tuple[asyncio.
 async def _ask_proxy(target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     proxy, host = target.hop, f"{target.base.host}:{target.base.port}"
     lines = [f"CONNECT {host} HTTP/1.1", f"Host: {host}"]
-    if proxy.user:
-        pair = f"{proxy.user}:{proxy.password or ''}".encode()
-        lines.append(f"Proxy-Authorization: Basic {base64.b64encode(pair).decode('ascii')}")
+    if (credentials := proxy_authorization(proxy)) is not None:
+        lines.append(f"Proxy-Authorization: {credentials}")
     writer.write("\r\n".join([*lines, "", ""]).encode())
     try:
         head = await reader.readuntil(b"\r\n\r\n")

@@ -19,6 +19,7 @@ from aiohttp import (
     ServerDisconnectedError,
 )
 
+from pollerd.config.kinds import PERCENT_ENCODED
 from pollerd.gateway.text import clean
 from pollerd.gateway.transport import BrokenConnectionError
 from pollerd.model import HoldReason, Trouble
@@ -57,7 +58,8 @@ def trouble(error: ClientError | OSError, host: str) -> Trouble:
 def _named(error: BaseException) -> tuple[str, str]:
     match error:
         case ClientHttpProxyError(status=407):
-            return "proxy_auth", "the proxy wants other credentials (407); check the user and password in proxy"
+            who = f"check the user and password in proxy, {PERCENT_ENCODED}"
+            return "proxy_auth", f"the proxy wants other credentials (407); {who}"
         case ClientHttpProxyError(status=status):
             return "proxy", f"the proxy refuses to connect ({status})"
         case ClientProxyConnectionError():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 from typing import Final
 from urllib.request import getproxies, proxy_bypass
@@ -11,6 +12,7 @@ from aiohttp import (
     ClientConnectorError,
     ClientError,
     ClientHandlerType,
+    ClientMiddlewareType,
     ClientOSError,
     ClientRequest,
     ClientResponse,
@@ -21,9 +23,12 @@ from aiohttp import (
     ServerDisconnectedError,
 )
 from aiohttp.abc import AbstractResolver
+from aiohttp.hdrs import PROXY_AUTHORIZATION
+from multidict import CIMultiDict
 from yarl import URL
 
 from pollerd.config import Account, ConfigError, Problem
+from pollerd.config.kinds import PERCENT_ENCODED
 from pollerd.gateway.connection import OneConnection
 
 KEEP_ALIVE: Final = 15.0
@@ -96,8 +101,35 @@ def _proxy_url(text: str, key: str) -> URL:
         usable = False
     if not usable:
         expected = "not a proxy that can be used; write http://HOST:PORT, with USER:PASSWORD@ before the host if needed"
+        if "@" in text:
+            expected += f", both {PERCENT_ENCODED}"
         raise ConfigError((Problem("", key, None, expected),))
     return url
+
+
+def proxy_authorization(proxy: URL) -> str | None:
+    """The value of Proxy-Authorization (RFC 7617) for the user and password in the proxy's URL; None without a user."""
+    if proxy.user is None:
+        return None
+    pair = f"{proxy.user}:{proxy.password or ''}".encode()
+    return f"Basic {base64.b64encode(pair).decode('ascii')}"
+
+
+def _introduced(proxy: URL) -> tuple[ClientMiddlewareType, ...]:
+    """Gives the proxy its user and password in UTF-8: aiohttp itself writes Latin-1, and fails where that has no such
+    letter."""
+    value = proxy_authorization(proxy)
+    if value is None:
+        return ()
+
+    async def with_credentials(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        if request.is_ssl():
+            request.proxy_headers = CIMultiDict({PROXY_AUTHORIZATION: value})
+        else:
+            request.headers[PROXY_AUTHORIZATION] = value
+        return await handler(request)
+
+    return (with_credentials,)
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -123,8 +155,8 @@ class Route(msgspec.Struct, frozen=True):
             connector=connector,
             cookie_jar=DummyCookieJar(),
             timeout=self.timeout,
-            proxy=self.proxy,
+            proxy=None if self.proxy is None else self.proxy.with_user(None),
             auto_decompress=False,
             trust_env=False,
-            middlewares=(once,),
+            middlewares=(*(() if self.proxy is None else _introduced(self.proxy)), once),
         )

@@ -127,6 +127,7 @@ async def test_the_password_of_a_proxy_is_never_shown(tmp_path: Path) -> None:
         deployment.config.write_text(text.replace("[limits]", f'proxy = "{url}"\n[limits]'))
         seen = await doctor(deployment)
     assert seen.failures == {"default: proxy"}
+    assert "percent-encoded (%40 for @" in seen.next_step("default: proxy")
     assert "hunter2" not in json.dumps(seen.document)
     assert "accounts.default.proxy" in seen.evidence("default: proxy")
 

@@ -77,3 +77,14 @@ async def test_the_gateway_takes_a_token_that_windows_wrote_down(tmp_path: Path)
         (tmp_path / "token").write_bytes(f"\ufeff{token}\r\n".encode())
         seen = await doctor(deployment)
         assert (seen.code, seen.level("default: token")) == (0, "ok")
+
+
+def test_a_raw_password_of_a_proxy_is_told_how_to_be_written(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    cli.config.write_text(cli.config.read_text().replace("token =", 'proxy = "http://joe:p@:%#ss@proxy:3128"\ntoken ='))
+    done = cli("check")
+    assert done.code == 78
+    assert "percent-encoded (%40 for @, %3A for :, %25 for %, %23 for #" in done.err
+    assert "p@:%#ss" not in done.err
+    cli.config.write_text(cli.config.read_text().replace("p@:%#ss", "p%40%3A%25%23ss"))
+    assert cli("check").code == 0

@@ -108,8 +108,11 @@ async def proxy_server(wants: str | None = None) -> AsyncIterator[tuple[Proxy, i
 async def test_through_a_proxy_with_a_password(
     how: str, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with tls_server(authority.issue_cert("localhost")) as server, proxy_server("joe:p@ss w") as (proxy, port):
-        address = f"http://joe:p%40ss%20w@127.0.0.1:{port}"
+    async with (
+        tls_server(authority.issue_cert("localhost")) as server,
+        proxy_server("joe:p@ss \u20ac:%#") as (proxy, port),
+    ):
+        address = f"http://joe:p%40ss%20%E2%82%AC%3A%25%23@127.0.0.1:{port}"
         if how == "environment":
             monkeypatch.setenv("HTTPS_PROXY", address)
         configured = account(
@@ -135,12 +138,13 @@ async def test_a_proxy_that_wants_another_password(tmp_path: Path, caplog: pytes
                 outcome = trouble(await gateway.read(ID))
     assert outcome.kind == "proxy_auth"
     assert len(proxy.heads) == 1
+    assert "percent-encoded (%40 for @" in outcome.detail
     assert "wr0ng-pass" not in caplog.text + outcome.detail
 
 
 async def test_plain_http_through_a_proxy_and_its_407() -> None:
-    async with raw_server(GOOD) as server, proxy_server("joe:right") as (proxy, port):
-        async with client(account(server.url(), proxy=f"http://joe:right@127.0.0.1:{port}")) as gateway:
+    async with raw_server(GOOD) as server, proxy_server("joe:right\u20ac") as (proxy, port):
+        async with client(account(server.url(), proxy=f"http://joe:right%E2%82%AC@127.0.0.1:{port}")) as gateway:
             assert isinstance(await gateway.read(ID), Answer)
         assert proxy.heads[0].startswith(f"GET http://127.0.0.1:{server.port}/rest/mtsms/{ID} ".encode())
         async with client(account(server.url(), proxy=f"http://joe:wrong@127.0.0.1:{port}")) as gateway:
@@ -177,3 +181,13 @@ def test_a_proxy_of_another_kind_is_a_configuration_error(text: str, monkeypatch
     monkeypatch.setenv("HTTPS_PROXY", text)
     with pytest.raises(ConfigError, match="HTTPS_PROXY"):
         GatewayClient(account("https://gatewayapi.com"), Clock(), random.Random(1))
+
+
+@pytest.mark.parametrize("password", ["p#ss", "p/ss", "p?ss", "p[ss", "p@:%#"])
+def test_a_proxy_of_the_environment_whose_password_breaks_its_url(
+    password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://joe:{password}@127.0.0.1:3128")
+    with pytest.raises(ConfigError, match="percent-encoded") as caught:
+        GatewayClient(account("https://gatewayapi.com"), Clock(), random.Random(1))
+    assert password not in str(caught.value)

@@ -96,6 +96,15 @@ REFUSED = [
     ),
     ("a port is a number", '[accounts.default]\nbase_url = "http://x:y"', "accounts.default.base_url", "URL"),
     ("brackets must close", '[accounts.default]\nbase_url = "http://[::1"', "accounts.default.base_url", "URL"),
+    *(
+        (
+            f"a raw {raw} in a proxy's password is refused",
+            f"[accounts.default]\nproxy = 'http://joe:p{raw}ss@proxy:3128'",
+            "accounts.default.proxy",
+            '"http://***@proxy:3128": must have its user and password percent-encoded (%40 for @, %3A for :',
+        )
+        for raw in ("@", ":", "%", "%4", "#", "/", "?", "[", " ", "\\", "\u00e9", "@:%#")
+    ),
     ("SOCKS is not HTTP", '[accounts.default]\nproxy = "socks5://p"', "accounts.default.proxy", "SOCKS"),
     (
         "there is one token, not two",
