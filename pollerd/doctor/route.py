@@ -22,6 +22,7 @@ from pollerd.doctor import certificate
 from pollerd.doctor.bounded import in_thread
 from pollerd.doctor.certificate import Certificate
 from pollerd.doctor.check import Check, failure, ok, warning
+from pollerd.gateway.certificates import FLAWS, Flaw
 from pollerd.gateway.transport import proxy_authorization, proxy_of, trust
 
 STEP: Final = 6.0
@@ -231,7 +232,7 @@ async def _secured(target: Target, account: Account, official: frozenset[str], f
     try:
         shown, version = await _handshake(target, target.trust)
     except ssl.SSLCertVerificationError as error:
-        found.append(await _refused_certificate(label, target, official, error))
+        found.append(await _refused_certificate(label, target, account, official, error))
         return False
     except TimeoutError:
         found.append(failure(label, f"{target.base.host}: no handshake within {STEP:g} s", _BETWEEN))
@@ -242,11 +243,35 @@ async def _secured(target: Target, account: Account, official: frozenset[str], f
         return False
     by = f"trusted by ca_file {account.ca_file}" if account.ca_file else "trusted by this machine"
     told = f"{version}, certificate for {shown.subject}, issued by {shown.issuer}, until {_day(shown.not_after)}, {by}"
+    flaw = await _later_refused(target, account)
+    if flaw is not None:
+        later = f"{told}. Python 3.13 and later refuse it: {flaw.fault}"
+        found.append(warning(label, later, f"before Python is upgraded here, {_again(flaw, account)}"))
     if shown.not_after - time.time() < EXPIRES_SOON:
         found.append(warning(label, told, "whoever runs that server must renew it in these days"))
-    else:
+    elif flaw is None:
         found.append(ok(label, told))
     return True
+
+
+async def _later_refused(target: Target, account: Account) -> Flaw | None:
+    """What a later Python refuses about the certificate that this one takes."""
+    strict = trust(account)
+    if strict.verify_flags & ssl.VERIFY_X509_STRICT:
+        return None
+    strict.verify_flags |= ssl.VERIFY_X509_STRICT
+    try:
+        await _handshake(target, strict)
+    except ssl.SSLCertVerificationError as error:
+        return FLAWS.get(error.verify_code)
+    except OSError:
+        return None
+    return None
+
+
+def _again(flaw: Flaw, account: Account) -> str:
+    where = account.ca_file or "this machine's certificates (update-ca-certificates)"
+    return f"{flaw.remedy}; an authority's new certificate goes into {where}"
 
 
 _BETWEEN: Final = "check base_url, and what lies between: a proxy or a firewall may answer for the gateway"
@@ -260,7 +285,11 @@ async def _handshake(target: Target, context: ssl.SSLContext) -> tuple[Certifica
 
 
 async def _refused_certificate(
-    label: str, target: Target, official: frozenset[str], error: ssl.SSLCertVerificationError
+    label: str,
+    target: Target,
+    account: Account,
+    official: frozenset[str],
+    error: ssl.SSLCertVerificationError,
 ) -> Check:
     host = target.base.host or ""
     try:
@@ -289,6 +318,9 @@ async def _refused_certificate(
             f"{told}, {span}",
             "set this machine's clock when it is wrong, else the server's certificate must be renewed",
         )
+    if (flaw := FLAWS.get(code)) is not None:
+        until = "until then pollerd works with Python 3.12 or earlier, which takes it"
+        return failure(label, f"{told} is refused: {flaw.fault}", f"{_again(flaw, account)}; {until}")
     return failure(label, f"{told} is refused: {error.verify_message}", _BETWEEN)
 
 

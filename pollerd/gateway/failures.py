@@ -20,6 +20,7 @@ from aiohttp import (
 )
 
 from pollerd.config.kinds import PERCENT_ENCODED
+from pollerd.gateway.certificates import FLAWS
 from pollerd.gateway.text import clean
 from pollerd.gateway.transport import BrokenConnectionError
 from pollerd.model import HoldReason, Trouble
@@ -107,6 +108,8 @@ def _connect(error: ClientConnectorError) -> tuple[str, str]:
 def _certificate(error: Exception) -> str:
     if not isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate cannot be verified: {error}"
+    if (flaw := FLAWS.get(error.verify_code)) is not None:
+        return f"its certificate is refused: {flaw.fault}; {flaw.remedy}"
     return _CERTIFICATE.get(error.verify_code, f"its certificate cannot be verified: {error.verify_message}")
 
 

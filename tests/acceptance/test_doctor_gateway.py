@@ -16,6 +16,7 @@ from pollerd.simulator import DEMO_CREDENTIAL, Credentials, Simulator, Simulator
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.doctor_kit import doctor, free_port
 from tests.acceptance.waiting import until
+from tests.certificates_kit import FLAWS, REFUSED, flawed
 from tests.integration.gateway_kit import raw_server, response
 
 ME = b'{"credit": 12.5, "currency": "DKK", "id": 1}'
@@ -59,6 +60,22 @@ async def test_tls_that_is_opened_by_somebody_in_between(tmp_path: Path) -> None
         seen = await doctor(deployment)
         assert (seen.code, seen.failures) == (0, set())
         assert "issued by" in seen.evidence("default: tls")
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+async def test_a_private_authority_that_newer_pythons_refuse(tmp_path: Path, flaw: str) -> None:
+    """What is wrong with it and how it is made right; from Python 3.13 on a failure, before that a warning."""
+    ca_file, context = flawed(flaw, tmp_path)
+    async with Simulator(SimulatorConfig(ssl_context=context)) as gateway:
+        deployment = Deployment(tmp_path, gateway)
+        text = deployment.config.read_text()
+        deployment.config.write_text(text.replace("[limits]", f'ca_file = "{ca_file}"\n[limits]'))
+        seen = await doctor(deployment)
+    assert seen.level("default: tls") == ("failure" if REFUSED else "warning")
+    assert seen.code == int(REFUSED)
+    assert flaw in seen.evidence("default: tls")
+    assert f"have it issued again with {flaw} = " in seen.next_step("default: tls")
+    assert f"goes into {ca_file}" in seen.next_step("default: tls")
 
 
 @pytest.mark.parametrize(("off", "level", "code"), [(-600, "failure", 1), (600, "failure", 1), (20, "warning", 0)])

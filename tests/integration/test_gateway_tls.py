@@ -14,6 +14,7 @@ from pollerd.config import ConfigError
 from pollerd.gateway import GatewayClient
 from pollerd.gateway.transport import trust
 from pollerd.model import Answer
+from tests.certificates_kit import FLAWS, REFUSED, flawed
 from tests.integration.connections_kit import pem, tls_server, trouble
 from tests.integration.gateway_kit import (
     GOOD,
@@ -62,6 +63,21 @@ async def test_certificates_that_are_refused(why: str, says: str, authority: tru
         assert outcome.kind == "tls", why
         assert says in outcome.detail
         assert server.heads == [], "no credentials are sent to a stranger"
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+async def test_an_authority_whose_certificate_was_made_wrong_is_explained(flaw: str, tmp_path: Path) -> None:
+    ca_file, context = flawed(flaw, tmp_path)
+    async with (
+        raw_server(GOOD, tls=context) as server,
+        client(account(server.url("https", "localhost"), ca_file=ca_file)) as gateway,
+    ):
+        outcome = await gateway.read(ID)
+    if REFUSED:
+        assert trouble(outcome).kind == "tls"
+        assert f"have it issued again with {flaw} = " in trouble(outcome).detail
+    else:
+        assert isinstance(outcome, Answer)
 
 
 async def test_nothing_older_than_tls_1_2(authority: trustme.CA, tmp_path: Path) -> None:
