@@ -62,8 +62,7 @@ async def test_a_row_inserted_by_sqlite3_is_polled_at_once(tmp_path: Path) -> No
         insert = "INSERT OR IGNORE INTO messages (id) VALUES (421332671);"
         shell = await asyncio.create_subprocess_exec("sqlite3", deployment.database, insert)
         assert await shell.wait() == 0
-        await until(lambda: simulator.statistics().requests >= 1, "the first request")
-        assert simulator.record(421332671).polls >= 1
+        await until(lambda: simulator.truth.polls(421332671) >= 1, "the first request for it")
 
 
 async def test_stopping_under_load_is_clean_and_nothing_is_told_twice(tmp_path: Path) -> None:
@@ -136,7 +135,7 @@ async def test_giving_up_says_why(tmp_path: Path) -> None:
     """A message that does not exist, one that never ends, one that is refused, one that is no longer wanted."""
     backoff = QUICK + '\nnot_found_grace = "1s"\ngive_up_after = "4s"'
     async with (
-        Simulator() as simulator,
+        Simulator(SimulatorConfig(population=Population(visibility_median=0.0))) as simulator,
         Deployment(tmp_path, simulator, backoff=backoff) as deployment,
     ):
         forever = simulator.truth.add(steps=[Step(0.0, "ENROUTE")])
