@@ -113,7 +113,7 @@ def _kept(had: Recipient, shown: Recipient, now: float) -> Recipient:
     # What an answer leaves out, or shows damaged, is still known from the one before.
     same = shown.status == had.status
     whole = shown.country and shown.mcc and shown.mnc and (shown.charge_status or not had.charge_status)
-    if whole and not (same and shown.time is None):
+    if whole and (shown.sent or not had.sent) and not (same and shown.time is None):
         return shown
     return msgspec.structs.replace(
         shown,
@@ -122,6 +122,7 @@ def _kept(had: Recipient, shown: Recipient, now: float) -> Recipient:
         mcc=shown.mcc or had.mcc,
         mnc=shown.mnc or had.mnc,
         charge_status=shown.charge_status or had.charge_status,
+        sent=shown.sent or had.sent,
     )
 
 

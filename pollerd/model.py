@@ -50,10 +50,10 @@ UNIDENTIFIED = 0
 class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One recipient of a message as the gateway last showed it.
 
-    `msisdn` is UNIDENTIFIED where the gateway shows no usable number. `time` is the gateway's `dsntime`, by its
-    own clock (None when it gave none), `code` its `dsnerrorcode` as hex text, `country` ISO 3166 alpha-2. `counts_as`
-    is the state of an entry without a usable number that stands for this recipient: it counts, `status` stays what was
-    told.
+    `msisdn` is UNIDENTIFIED where the gateway shows no usable number. `time` is the gateway's `dsntime` (None when it
+    gave none), `sent` its `senttime`: when this recipient's SMS was sent. Both are by the gateway's clock. `code` is its
+    `dsnerrorcode` as hex text, `country` ISO 3166 alpha-2. `counts_as` is the state of an entry without a usable number
+    that stands for this recipient: it counts, `status` stays what was told.
     Stored as a MessagePack array: fields may only be added at the end.
     """
 
@@ -66,6 +66,7 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):
     mcc: str | None = None
     mnc: str | None = None
     charge_status: str | None = None
+    sent: float | None = None
     counts_as: str | None = None
 
     @property

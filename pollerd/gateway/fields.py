@@ -213,7 +213,8 @@ RECIPIENT: Final[Fields] = {
     "mcc": Field(Cost.FIELD, _network),
     "mnc": Field(Cost.FIELD, _network),
     "charge_status": Field(Cost.FIELD, _text(LONGEST_CHARGE)),
-    **dict.fromkeys(("csms", "senttime", "tagvalues", "actual_sender"), Field()),
+    "senttime": Field(Cost.FIELD, _instant),
+    **dict.fromkeys(("csms", "tagvalues", "actual_sender"), Field()),
 }
 """The fields of a recipient; any other one costs nothing. Those that are read are in the order of `model.Recipient`."""
 

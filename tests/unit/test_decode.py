@@ -73,7 +73,7 @@ def decoded(recipient: dict[str, Any]) -> Answer:
 
 def test_a_full_answer_of_the_vendor() -> None:
     assert decode_answer(body([MESSAGE]), ID) == Answer(
-        recipients=(Recipient(4587654321, "ENROUTE", 1764000042.25, None, None, "DK", "238", "1", None),),
+        recipients=(Recipient(4587654321, "ENROUTE", 1764000042.25, None, None, "DK", "238", "1", None, 1764000040.5),),
         userref="order-17",
         sendtime=None,
         validity=None,
