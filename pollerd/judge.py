@@ -7,6 +7,7 @@ again soon, jittered, and ages nothing.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
@@ -37,6 +38,10 @@ MAX_FAILURES: Final = 10
 """Failures in a row, the account not held, after which a message that cannot be asked about has a deadline again."""
 SOON: Final = 10.0
 """Seconds ahead up to which `sent_at` is a clock's difference or a rounding, not a message to be sent later."""
+MOVED: Final = 1.0
+"""Seconds that the origin of an age clock lies behind the sending when an outage, or a retry, has moved it."""
+WHOLE_SECONDS: Final = 1.0
+"""The gateway's times may be cut to whole seconds: so much earlier something can have ended by its word."""
 RETRY_FIRST: Final = 2.0
 RETRY_MOST: Final = 60.0
 STRIKE_FIRST: Final = 5.0
@@ -88,7 +93,9 @@ class Judge:
     def first(self, message: Message, now: float, held_total: float) -> Message:
         """Plan a row that nobody has planned yet. A message sent in the past is due by its age."""
         frozen_at = held_total + self._reckoning.doubted
-        planned = msgspec.structs.replace(message, state=State.PENDING, base=message.sent_at, frozen_at=frozen_at)
+        planned = msgspec.structs.replace(
+            message, state=State.PENDING, base=message.sent_at, frozen_at=frozen_at, taken_at=now
+        )
         if message.sent_at > now + SOON:
             decision = self._policy.scheduled(now, message.sent_at)
             return _planned(planned, now, decision)
@@ -134,11 +141,12 @@ class Judge:
     def _answered(self, message: Message, answer: Answer, now: float, idle: float) -> Result:
         found = diff.diff(message.recipients, answer.recipients, now + answer.ahead)
         waiting = diff.waiting(found.recipients)
-        self._learn(message, found, waiting, now, answer.ahead)
+        dated = _dated(message, waiting or found.recipients, answer, now)
+        self._learn(dated, found, waiting, now, answer.ahead)
         where = operator(waiting[0]) if waiting else None
-        base = self._policy.base_for(where, message.sent_at, message.base)
+        base = self._policy.base_for(where, dated.sending, dated.base)
         known = _polled(
-            message,
+            dated,
             now,
             "200",
             trail=_seen(message.trail, found.recipients, waiting, now),
@@ -148,7 +156,6 @@ class Judge:
             seen_at=now,
             recipients=found.recipients,
             userref=message.userref if message.userref is not None else answer.userref,
-            sendtime=message.sendtime if answer.sendtime is None else answer.sendtime - answer.ahead,
             validity=message.validity if answer.validity is None else answer.validity,
         )
         bodies = tuple(diff.told(known, found, self._reckoning.told(now))) if found.changes or not waiting else ()
@@ -197,34 +204,36 @@ class Judge:
         # Where this machine's clock is behind, everything just sent has a sendtime ahead: the state knows better.
         if sendtime > now and all(r.status in lifecycle.UNSENT for r in message.recipients):
             return self._policy.scheduled(now, sendtime)
-        return self._policy.next(
-            now, where, max(message.sent_at, sendtime), message.base, k=waiting or 1, validity=message.validity
-        )
+        return self._policy.next(now, where, message.sending, message.base, k=waiting or 1, validity=message.validity)
 
     def _learn(self, message: Message, found: diff.Diff, waiting: list[Recipient], now: float, ahead: float) -> None:
-        """Feed the policy: what ended, and a sample of what is still pending."""
-        start = max(message.base, message.sendtime or 0.0)
+        """Feed the policy: what ended, and a sample of what is still pending.
+
+        What ended before the message was handed over, and what passed before it, teach nothing: nobody was asking.
+        """
+        taken = message.sent_at if message.taken_at is None else message.taken_at
         # A 404 says nothing about the state: the interval begins at the last look that showed one.
-        previous = start if message.seen_at is None else message.seen_at
-        a0, a1 = max(0.0, previous - start), max(0.0, now - start)
-        if found.changes:
-            ended = [change.recipient for change in found.changes if lifecycle.is_final(change.recipient.status)]
-            for recipient in ended[:OBSERVED_MOST]:
-                # READ has the time of the reading: when the message arrived is not known.
-                timed = recipient.time is not None and recipient.status != lifecycle.READ
-                age = max(0.0, (recipient.time or 0.0) - ahead - start) if timed else None
-                self._policy.observe(
-                    now, operator(recipient), a0, a1, True, age, recipient.status, message.sent_at, message.base
-                )
+        previous = taken if message.seen_at is None else message.seen_at
+        ended = [change.recipient for change in found.changes if lifecycle.is_final(change.recipient.status)]
+        for recipient in ended[:OBSERVED_MOST]:
+            start, submit = _start(message, recipient, ahead, now)
+            a0, a1 = max(0.0, previous - start), max(0.0, now - start)
+            # READ has the time of the reading: when the message arrived is not known.
+            if recipient.time is not None and recipient.status != lifecycle.READ:
+                at = recipient.time - ahead
+                if at >= taken - WHOLE_SECONDS:
+                    age = max(0.0, at - start)
+                    self._policy.observe(now, operator(recipient), a0, a1, True, age, recipient.status, submit, start)
+            elif message.seen_at is not None or taken - start <= SOON:
+                self._policy.observe(now, operator(recipient), a0, a1, True, None, recipient.status, submit, start)
         for recipient in waiting[:OBSERVED_MOST]:
-            self._policy.observe(
-                now, operator(recipient), a0, a1, False, None, recipient.status, message.sent_at, message.base
-            )
+            start, submit = _start(message, recipient, ahead, now)
+            a0, a1 = max(0.0, previous - start), max(0.0, now - start)
+            self._policy.observe(now, operator(recipient), a0, a1, False, None, recipient.status, submit, start)
 
     def _deadline(self, message: Message, idle: float) -> float:
         """After sending, or after sendtime + validity_period when that is later; held time does not count."""
-        sending = max(message.sent_at, message.sendtime or 0.0)
-        return sending + max(self._settings.give_up_after, message.validity or 0.0) + idle
+        return message.sending + max(self._settings.give_up_after, message.validity or 0.0) + idle
 
     @property
     def _spread_over(self) -> float:
@@ -306,6 +315,37 @@ def _seen(before: bytes, recipients: tuple[Recipient, ...], waiting: list[Recipi
     return trail.seen(before, now, lifecycle.name(first.counted) if first is not None else "no recipient", len(waiting))
 
 
+def _sent(recipient: Recipient, ahead: float, now: float) -> float | None:
+    """When a recipient's SMS was sent, in the daemon's time; None where the gateway names no time, or the future."""
+    if recipient.sent is None:
+        return None
+    sent = recipient.sent - ahead
+    return min(sent, now) if sent <= now + SOON else None
+
+
+def _start(message: Message, recipient: Recipient, ahead: float, now: float) -> tuple[float, float]:
+    """Where a recipient's age begins, and when it was sent: the same but where an outage moved the age clock."""
+    if message.base > message.sending + MOVED:
+        return message.base, message.sending
+    sent = _sent(recipient, ahead, now)
+    return (message.sending, message.sending) if sent is None else (sent, sent)
+
+
+def _dated(message: Message, recipients: Iterable[Recipient], answer: Answer, now: float) -> Message:
+    """The message with what the answer says of its sending; `recipients` are those that it still waits for.
+
+    Ten thousand are not sent in one second: the age of a message is that of the last one sent.
+    """
+    sent = [found for each in recipients if (found := _sent(each, answer.ahead, now)) is not None]
+    dated = msgspec.structs.replace(
+        message,
+        sendtime=message.sendtime if answer.sendtime is None else answer.sendtime - answer.ahead,
+        origin=max(sent) if sent else message.origin,
+    )
+    moved = message.base > message.sending + MOVED
+    return dated if moved else msgspec.structs.replace(dated, base=dated.sending)
+
+
 def _planned(message: Message, now: float, decision: Decision, latest: float | None = None) -> Message:
     due = now + max(0.0, decision.delay)
     if latest is not None and due > latest:
@@ -318,4 +358,9 @@ def _ended(message: Message, state: State, now: float) -> Message:
 
 
 def _same_frame(before: Message, after: Message) -> bool:
-    return before.sendtime == after.sendtime and before.validity == after.validity and before.userref == after.userref
+    return (
+        before.sendtime == after.sendtime
+        and before.validity == after.validity
+        and before.userref == after.userref
+        and before.origin == after.origin
+    )

@@ -51,7 +51,7 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One recipient of a message as the gateway last showed it.
 
     `msisdn` is UNIDENTIFIED where the gateway shows no usable number. `time` is the gateway's `dsntime` (None when it
-    gave none), `sent` its `senttime`: when this recipient's SMS was sent. Both are by the gateway's clock. `code` is its
+    gave none), `sent` its `senttime`: when this recipient's SMS was sent, both by the gateway's clock. `code` is its
     `dsnerrorcode` as hex text, `country` ISO 3166 alpha-2. `counts_as` is the state of an entry without a usable number
     that stands for this recipient: it counts, `status` stays what was told.
     Stored as a MessagePack array: fields may only be added at the end.
@@ -127,7 +127,7 @@ Outcome = Answer | NotFound | Rejected | Trouble
 class Message(msgspec.Struct, frozen=True, gc=False):
     """A tracked message as stored: one row, one value.
 
-    `base` is the origin of the age clock (`sent_at` unless an outage moved it). `frozen_at` is the
+    `base` is the origin of the age clock (`sending` unless an outage moved it). `frozen_at` is the
     account's total of held seconds when the message was taken in: what accrued since does not age it.
     `misses` counts 404s since it was last seen, `strikes` answers held against it. `seen_at` is the last 200.
     """
@@ -156,3 +156,12 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """Asked for by a person (`poll`): ahead of schedule, in memory only."""
     trail: bytes = b""
     """Its last polls, as `pollerd.trail` writes them."""
+    origin: float | None = None
+    """When the gateway says that it was sent: the latest `senttime` of those still pending, in the daemon's time."""
+    taken_at: float | None = None
+    """When the daemon took it in, which may be long before or after it was sent."""
+
+    @property
+    def sending(self) -> float:
+        """When it was, or is to be, sent: as the gateway says, else its `sendtime`, else as handed over."""
+        return self.origin if self.origin is not None else max(self.sent_at, self.sendtime or 0.0)

@@ -99,9 +99,9 @@ class Wake:
         if poller.window.under_way(message.id) is not None:
             return False
         now = self._clock.now()
-        base = self._policy.base_for(operator, message.sent_at, message.base)
+        base = self._policy.base_for(operator, message.sending, message.base)
         decision = self._policy.replan(
-            now, operator, message.sent_at, base, k=diff.pending(message.recipients) or 1, validity=message.validity
+            now, operator, message.sending, base, k=diff.pending(message.recipients) or 1, validity=message.validity
         )
         due = now + max(decision.delay, self._rng.uniform(0.0, SPREAD))
         if due >= message.next_poll_at:

@@ -187,7 +187,7 @@ def _then(message: Message, view: View, config: Config) -> list[str]:
         if (learned := view.note(MODEL)) is not None:
             policy.restore(learned)
         waiting = diff.pending(message.recipients)
-        sent = max(message.sent_at, message.sendtime or 0.0)
+        sent = message.sending
         at = max(message.next_poll_at, time.time())
         decision = policy.next(at, judge.key(message), sent, message.base, k=max(1, waiting), validity=message.validity)
         found.append(f"still pending then: polled again about {brief(decision.delay)} later ({decision.reason})")

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pollerd.doctor.check import Check, ok, warning
 from pollerd.doctor.database import open_untouched
@@ -25,6 +25,16 @@ FAR: Final = 10.0
 """A network ten times as slow as others is either a very slow one, or the times it was learned from are wrong."""
 SLOW: Final = 60.0
 """Seconds: where half of the messages end earlier than this, a wrong schedule costs nobody much."""
+LATE: Final = 120.0
+"""Seconds between sending and hand-over that no network and no clock explains."""
+SAMPLE: Final = 200
+SAMPLE_LEAST: Final = 20
+"""Of so many messages that ended last the typical one is looked at, where there are enough."""
+_DELAYS: Final = """
+SELECT taken_at - origin FROM (
+    SELECT taken_at, origin FROM messages WHERE state >= 2 ORDER BY finished_at DESC LIMIT ?
+) WHERE taken_at IS NOT NULL AND origin IS NOT NULL
+"""
 MOST: Final = 5
 """Networks that are named at most."""
 
@@ -32,6 +42,7 @@ MOST: Final = 5
 def checks(config: Config) -> Iterator[Check]:
     """One finding for what is known in all, and one for each network that is far from experience."""
     policy = make_policy(config, 0)
+    yield from _hand_over(config.store.path)
     learned = _note(config.store.path)
     experience = _half(policy.explain())
     if learned is not None:
@@ -53,15 +64,30 @@ def checks(config: Config) -> Iterator[Check]:
         yield warning(NAME, evidence, "if it stays so for hours, start anew with: pollerd plan --forget")
 
 
+def _hand_over(path: Path) -> Iterator[Check]:
+    """Whether ids are handed over long after their messages were sent."""
+    delays = sorted(float(row[0]) for row in _rows(path, _DELAYS, (SAMPLE,)))
+    if len(delays) >= SAMPLE_LEAST and (typical := delays[len(delays) // 2]) > LATE:
+        yield warning(
+            "hand-over",
+            f"most of the latest ids were handed over more than {duration(typical)} after their messages were sent",
+            "hand ids over right after the send call: news of what ends before is late, and teaches nothing; "
+            "after an import of old messages this is as it should be",
+        )
+
+
 def _note(path: Path) -> bytes | None:
     """What was learned; None where there is nothing, or the database is not well, which is said elsewhere."""
-    database = Path(os.path.realpath(path))
+    found = _rows(path, "SELECT value FROM meta WHERE name = ?", (MODEL,))
+    return found[0][0] if found and isinstance(found[0][0], bytes) else None
+
+
+def _rows(path: Path, sql: str, parameters: tuple[object, ...]) -> list[Any]:
     try:
-        with closing(open_untouched(database)) as connection:
-            found = connection.execute("SELECT value FROM meta WHERE name = ?", (MODEL,)).fetchone()
+        with closing(open_untouched(Path(os.path.realpath(path)))) as connection:
+            return connection.execute(sql, parameters).fetchall()
     except sqlite3.Error:
-        return None
-    return found[0] if found is not None and isinstance(found[0], bytes) else None
+        return []
 
 
 def _is_far(half: float | None, experience: float) -> bool:

@@ -52,12 +52,12 @@ def pasts(messages: Iterable[Message]) -> list[Past]:
     found: list[Past] = []
     room = RECIPIENTS
     for message in messages:
-        start = max(message.sent_at, message.sendtime or 0.0)
+        start = message.sending
         # READ has the time of the reading: when the message arrived is not known.
         ends = [r for r in message.recipients if r.time is not None and r.status in lifecycle.FINAL - {lifecycle.READ}]
         if ends and len(ends) == len(message.recipients) <= room and max(r.time or 0.0 for r in ends) - start < LATEST:
             room -= len(ends)
-            endings = tuple(Ending(max(0.0, (r.time or 0.0) - start), r.status, operator(r)) for r in ends)
+            endings = tuple(Ending(max(0.0, (r.time or 0.0) - (r.sent or start)), r.status, operator(r)) for r in ends)
             found.append(Past(start, endings, message.polls))
     return sorted(found, key=lambda past: past.start)
 

@@ -58,7 +58,7 @@ class Statistics:
         """Count what a poll at the wall's time `now` changed. See `ports.PollMeter`."""
         message = result.message
         # By the gateway's clock, as the times of states are.
-        sent = max(message.sent_at, message.sendtime or 0.0) + ahead
+        sent = message.sending + ahead
         # A state without a time of its own was given ours, which says nothing about how late we are.
         timeless = {(r.msisdn, r.status) for r in message.recipients if r.time is None}
         for body in result.bodies:

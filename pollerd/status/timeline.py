@@ -196,7 +196,7 @@ def deadline(message: Message, give_up_after: float) -> float | None:
     """When polling ends without a final state (UNIX seconds; time on hold comes on top); None when it has ended."""
     if message.state not in (State.NEW, State.PENDING):
         return None
-    return max(message.sent_at, message.sendtime or 0.0) + max(give_up_after, message.validity or 0.0)
+    return message.sending + max(give_up_after, message.validity or 0.0)
 
 
 def _at(observed_at: str) -> float:

@@ -35,6 +35,8 @@ COLUMNS: Final = (
     "finished_at",
     "recipients",
     "trail",
+    "origin",
+    "taken_at",
 )
 """The columns of a row in the order that the functions here take and give them."""
 
@@ -82,6 +84,8 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         finished_at,
         recipients,
         known,
+        origin,
+        taken_at,
     ) = row
     # What this program wrote itself, nearly every row, needs no reading between the lines.
     if type(sent_at) is not float or not 0.0 < sent_at < _LATEST:
@@ -108,6 +112,8 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         finished_at,
         () if recipients is None else recipients_from_blob(recipients, number),
         trail=known or b"",
+        origin=origin,
+        taken_at=taken_at,
     )
 
 
@@ -135,6 +141,8 @@ def row_from_message(message: Message) -> tuple[Any, ...]:
         message.finished_at,
         blob_from_recipients(message.recipients),
         message.trail or None,
+        message.origin,
+        message.taken_at,
     )
 
 
@@ -156,6 +164,8 @@ def by_wall(message: Message, ahead: float) -> Message:
         sendtime=later(message.sendtime, ahead),
         finished_at=later(message.finished_at, ahead),
         trail=trail.moved(message.trail, ahead),
+        origin=later(message.origin, ahead),
+        taken_at=later(message.taken_at, ahead),
     )
 
 

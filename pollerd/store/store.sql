@@ -6,7 +6,8 @@ WHERE id = ?;
 -- name: settle
 UPDATE messages SET account = ?, userref = ?, sent_at = ?, state = ?, next_poll_at = ?, next_reason = ?, polls = ?,
     misses = ?, strikes = ?, base = ?, frozen_at = ?, first_poll_at = ?, last_poll_at = ?, last_answer = ?,
-    seen_at = ?, sendtime = ?, validity = ?, finished_at = ?, recipients = ?, trail = ?
+    seen_at = ?, sendtime = ?, validity = ?, finished_at = ?, recipients = ?, trail = ?,
+    origin = ?, taken_at = ?
 WHERE id = ?;
 
 -- name: count_age

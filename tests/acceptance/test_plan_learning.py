@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -75,3 +78,43 @@ def test_what_a_limit_carries_is_said_beforehand(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [("--forget", "nowhere"), ("--forget", "DK", "--replay"), ("--per-day", "0")])
 def test_wrong_words_are_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert Cli(tmp_path)("plan", *arguments).code == 2
+
+
+def test_ids_handed_over_long_after_their_messages_were_sent_are_named_by_the_doctor(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    assert cli("track", "17").code == 0
+    with autocommit(cli.database) as db:
+        for number in range(100, 130):
+            taken, origin = NOW + number, NOW + number - 900.0
+            db.execute(
+                "INSERT INTO messages (id, state, finished_at, taken_at, origin) VALUES (?, 2, ?, ?, ?)",
+                (number, taken, taken, origin),
+            )
+    found = [check for check in cli("doctor", "--json").json["checks"] if check["name"] == "hand-over"]
+    assert [check["level"] for check in found] == ["warning"]
+    assert "15 min" in found[0]["evidence"]
+
+
+def sent(url: str, *messages: dict[str, object]) -> list[str]:
+    """Messages that the simulated gateway was sent; their ids."""
+    request = urllib.request.Request(f"{url}/sim/messages", json.dumps(messages).encode())
+    with urllib.request.urlopen(request) as answer:
+        return [str(number) for number in json.load(answer)["ids"]]
+
+
+def test_imported_history_teaches_nothing_and_fresh_messages_do(tmp_path: Path) -> None:
+    with gateway(tmp_path, "--mix", "delivered=1", "--tail", "0") as url:
+        cli = Cli(tmp_path, url, "[limits]\nrequests_per_second = 200.0\n")
+        steps = [[3.0, "DELIVERED", None]]
+        ended = sent(url, *({"sent_at": time.time() - 7200.0 - n, "steps": steps} for n in range(300)))
+        with daemon(cli):
+            assert cli("track", *ended).code == 0
+            wait_for(lambda: cli("status", "--json").json["messages"]["finished"] == 300)
+            before = cli("plan", "--json").json
+            assert before["events"] == 0.0
+            assert before["rows"][0]["age"] < 10.0
+            # Every second of the simulator is 50 of its own: they end 2 s after they are sent.
+            fresh = sent(url, *({"steps": [[100.0, "DELIVERED", None]]} for _ in range(20)))
+            assert cli("track", *fresh).code == 0
+            wait_for(lambda: cli("status", "--json").json["messages"]["finished"] == 320)
+            wait_for(lambda: cli("plan", "--json").json["events"] > 15.0)
