@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from pollerd.control import ControlServer, WarnLog
 from pollerd.control_wiring import make_control, make_progress, make_warnings
 from pollerd.errors import PollerdError
 from pollerd.fittings import make_balance_jobs, make_outputs, make_sources
+from pollerd.guard import Guard
 from pollerd.housekeeping import House, Housekeeping, Job, Snapshot, standard_jobs
 from pollerd.intake import Intake, OfflineDesk
 from pollerd.judge import Judge
@@ -31,6 +33,7 @@ from pollerd.policies import MODEL, Learner, make_policy, make_settings
 from pollerd.poller import Poller
 from pollerd.ports import Batch, Opening, Output, Preparing
 from pollerd.relay import Relay
+from pollerd.start import Start, StoppedError
 from pollerd.status.statistics import NOTE, Statistics
 from pollerd.steps import Account, ClockWatch
 from pollerd.store.lock import Ownership
@@ -86,6 +89,9 @@ class App:
 
     def reload(self) -> None:
         """SIGHUP: reopen outputs, read secrets again."""
+        if not self.started.is_set():
+            # Everything is about to be read for the first time.
+            return
         self._notifier.reloading()
         self._vault.look()
         if self._relay is not None:
@@ -100,18 +106,24 @@ class App:
     async def run(self) -> None:
         """Own the database, poll and tell until `stop`.
 
-        Raises ConfigError for secrets that cannot be read, DatabaseBusyError when another process owns the database,
+        Raises ConfigError for secrets that cannot be read, DatabaseBusyError when another daemon owns the database,
         DurabilityError when the disk cannot be trusted, and other PollerdErrors for what cannot be opened.
         """
+        with suppress(StoppedError):
+            await self._run()
+        log.info("stopped", extra={"event": "stopped"})
+
+    async def _run(self) -> None:
         self.config.resolve_secrets()
         self._vault.look()
         async with AsyncExitStack() as stack:
             warnings = stack.enter_context(make_warnings(self.config, self._vault.secrets).listening())
-            core = await self._open(stack)
+            start = Start(self._notifier, self._stop)
+            core = await self._open(stack, start)
             outputs = make_outputs(self.config, core.store, core.clock, self._vault.secrets.protect)
             for output in outputs:
                 if isinstance(output, Preparing):
-                    await output.prepare(core.store)
+                    await start.insist(partial(output.prepare, core.store))
             known = await core.store.accounts()
             for name, account in self.config.accounts.items():
                 lane = make_lane(account, known.get(name), self.config, core)
@@ -122,13 +134,15 @@ class App:
                 await self._serve(core, self._relay, outputs, warnings)
             except BaseExceptionGroup as group:
                 raise _first(group) from group
-        log.info("stopped", extra={"event": "stopped"})
 
-    async def _open(self, stack: AsyncExitStack) -> Core:
-        stack.enter_context(Ownership.acquire(self.config.store.path))
-        store = await Store.open(self.config.store.path, time.time)
+    async def _open(self, stack: AsyncExitStack, start: Start) -> Core:
+        path = self.config.store.path
+        # In a thread: who asks who owns the database is waited for.
+        lock = await start.insist(lambda: asyncio.to_thread(Ownership.acquire, path, daemon=True))
+        stack.enter_context(lock)
+        store = await start.insist(lambda: Store.open(path, time.time))
         stack.push_async_callback(store.close)
-        clock, witness = await _found_time(store)
+        clock, witness = await start.insist(lambda: _found_time(store))
         policy = make_policy(self.config, random.SystemRandom().getrandbits(32))
         if (model := await store.note(MODEL)) is not None:
             policy.restore(model)
@@ -136,7 +150,7 @@ class App:
         if (counted := await store.note(NOTE)) is not None:
             statistics.restore(counted)
         meter = Meter(statistics.told)
-        return Core(clock, witness, store, Committer(store, clock, meter.commits), policy, meter, statistics)
+        return Core(lock, clock, witness, store, Committer(store, clock, meter.commits), policy, meter, statistics)
 
     async def _serve(self, core: Core, relay: Relay, outputs: Sequence[Output], warnings: WarnLog) -> None:
         pollers = {name: lane.poller for name, lane in self.lanes.items()}
@@ -170,6 +184,7 @@ class App:
                 start("intake", intake.run()),
                 start("clock", watch.run()),
                 start("credentials", self._watch_credentials()),
+                start("guard", Guard(core.store, core.lock, core.committer, pollers.values(), self._notifier).run()),
                 start(
                     "wake", Wake(core.policy, core.store, core.committer, pollers, core.clock, random.Random()).run()
                 ),

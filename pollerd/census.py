@@ -77,6 +77,8 @@ class Log(Protocol):
     def last(self) -> int: ...
     @property
     def path(self) -> Path: ...
+    @property
+    def lost(self) -> str: ...
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -149,6 +151,13 @@ class Sight(msgspec.Struct, frozen=True):
         return max(0.0, self.at - min(due)) if due else 0.0
 
 
+NOTHING: Final = Overview(
+    daemon=None, new=0, pending=0, finished=0, gave_up=0, polls=0, oldest_sent_at=None, last_seq=0, pruned_seq=0,
+    requests=0, size=0, accounts=(), outputs=(),
+)  # fmt: skip
+"""What is shown of a lost database: at its path there is none, or another one."""
+
+
 class Parts(msgspec.Struct, frozen=True):
     """What the census looks at. `stuck` tells what stands still and is asked every second."""
 
@@ -186,7 +195,7 @@ class Census:
     @property
     def trouble(self) -> str:
         """The trouble with the database, empty when there is none."""
-        return self._parts.committer.trouble
+        return self._parts.committer.trouble or self._parts.log.lost
 
     @property
     def uptime(self) -> float:
@@ -197,7 +206,9 @@ class Census:
         """One look; without `oldest` it takes half the time. Raises StoreError."""
         parts = self._parts
         now = parts.clock.wall()
-        overview = await self._reading.read(lambda pages: pages.overview(now, oldest=oldest))
+        overview = (
+            NOTHING if parts.log.lost else await self._reading.read(lambda pages: pages.overview(now, oldest=oldest))
+        )
         stored = {account.name: account for account in overview.accounts}
         return Sight(
             at=now,
@@ -212,7 +223,7 @@ class Census:
             backoff=parts.policy.metrics(),
             delivery=parts.statistics.report(now),
             beats=tuple(self._pulse.beats()),
-            trouble=parts.committer.trouble,
+            trouble=self.trouble,
             complaint=self.complaint,
         )
 

@@ -100,6 +100,11 @@ class Committer:
         self._notes[name] = value
         self._note(urgent=False)
 
+    def block(self, trouble: str) -> None:
+        """Nothing can be written any more, for this reason: polling waits for its end."""
+        self.trouble = trouble
+        self._room.clear()
+
     def unsaved(self, message_id: int) -> Message | None:
         """The newest form of a message that is not on disk yet."""
         result = self._waiting.get(message_id) or self._committing.get(message_id)

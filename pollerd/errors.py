@@ -22,9 +22,15 @@ class UnavailableError(PollerdError):
 
 
 class DatabaseBusyError(PollerdError):
-    """Another daemon owns this database."""
+    """Another process owns this database: a daemon, or for a moment a command."""
 
     exit_code = 75
+
+    def __init__(self, text: str, *, holder: str, daemon: bool) -> None:
+        """`holder` says who owns it, `daemon` whether that is one."""
+        super().__init__(text)
+        self.holder = holder
+        self.daemon = daemon
 
 
 class StoreError(PollerdError):
@@ -41,6 +47,10 @@ class StoreUnavailableError(StoreError):
 
 class StoreBusyError(StoreUnavailableError):
     """Another process is writing; it is most likely done in a moment."""
+
+
+class DatabaseLostError(StoreUnavailableError):
+    """The database, or one of its files, was removed or replaced while it was open; only a new start helps."""
 
 
 class OutputError(PollerdError):

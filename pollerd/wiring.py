@@ -18,6 +18,7 @@ from pollerd.policies import make_settings
 from pollerd.poller import PolicyRanker, Poller
 from pollerd.ports import AccountState
 from pollerd.status.statistics import Statistics
+from pollerd.store.lock import Ownership
 from pollerd.store.store import Store
 from pollerd.window import Window
 from pollerd.witness import Witness
@@ -34,6 +35,7 @@ class Lane(msgspec.Struct, frozen=True):
 class Core(msgspec.Struct, frozen=True):
     """What all accounts share."""
 
+    lock: Ownership
     clock: SystemClock
     witness: Witness
     store: Store

@@ -28,13 +28,21 @@ def checks(path: Path) -> Iterator[Check]:
     """Everything about the file at `path`."""
     database = Path(os.path.realpath(path))
     try:
-        bytes_ = database.stat().st_size
+        found = database.stat()
+        bytes_ = found.st_size
     except FileNotFoundError:
         yield ok(NAME, f"{database} does not exist yet; the daemon makes it when it starts")
         return
     if not database.is_file():
         yield failure(NAME, f"{database} is not a file", _MAKE_OWN)
         return
+    if found.st_nlink > 1:
+        yield warning(
+            NAME,
+            f"{database} has {found.st_nlink} names (hard links); a program that opens it by another one than pollerd "
+            "writes to another -wal file, and damages it",
+            f"remove the others (find them: find / -xdev -samefile {database}); use a symbolic link, or pollerd backup",
+        )
     if bytes_ == 0:
         yield ok(NAME, f"{database} is empty; the daemon fills it when it starts")
         return

@@ -10,6 +10,7 @@ from typing import Final
 
 from pollerd.doctor.check import Check, failure, ok, warning
 from pollerd.outputs.filepath import user
+from pollerd.store.lock import complaint, lock_path
 
 NAME: Final = "rights"
 _SIDE_FILES: Final = ("", "-wal", "-shm", ".lock")
@@ -53,7 +54,7 @@ def checks(database: Path) -> Iterator[Check]:
     if not may_write(folder):
         yield failure(NAME, f"{me} may not write to {told}", _give(folder))
         return
-    bad = list(_files(database, found.st_uid))
+    bad = [*_files(database, found.st_uid), *_lock(database)]
     if mode & (stat.S_IROTH | stat.S_IWOTH):
         bad.append(warning(NAME, f"other users of this machine may look into {told}", f"run: chmod o= {folder}"))
     yield from bad or [ok(NAME, f"{told}; {me} may write")]
@@ -80,6 +81,25 @@ def _files(database: Path, owner: int) -> Iterator[Check]:
             yield warning(
                 NAME, f"every user of this machine can read {path} (mode {mode:04o})", f"run: chmod o= {path}"
             )
+
+
+def _lock(database: Path) -> Iterator[Check]:
+    """Whether the lock's file is the one that pollerd made."""
+    path = lock_path(database)
+    try:
+        found = path.lstat()
+        said = complaint(path, found, database)
+    except FileNotFoundError:
+        return
+    if said:
+        yield failure(NAME, f"{said}, and no lock that pollerd made", f"find out who put it there; then: rm {path}")
+    elif found.st_mode & stat.S_IRWXO:
+        yield warning(
+            NAME,
+            f"every user of this machine can open {path} (mode {stat.S_IMODE(found.st_mode):04o}), and keep the daemon "
+            "from starting by a lock on it",
+            f"run: chmod o= {path}",
+        )
 
 
 _AS: Final = "run as the user of the service (sudo -u pollerd pollerd doctor), or chown the file to this one"

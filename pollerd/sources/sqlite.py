@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from pollerd import kept
 from pollerd.errors import StoreError, StoreUnavailableError
 from pollerd.ids import IdError, check_id, parse_id
 
@@ -210,8 +211,8 @@ def _why(path: Path, error: sqlite3.Error | sqlite3.Warning) -> str:
 def _in_wal_mode(path: Path) -> bool:
     """By the versions in the file's header: 2 is WAL (https://www.sqlite.org/fileformat.html, 1.3.3)."""
     try:
-        with path.open("rb") as file:
-            return file.read(20)[18:20] == b"\x02\x02"
+        # An output may have it open through SQLite.
+        return os.pread(kept.descriptor(path), 2, 18) == b"\x02\x02"
     except OSError:
         return False
 

@@ -15,6 +15,8 @@ import msgspec
 
 from pollerd.ports import RequestKind
 from pollerd.store import schema
+from pollerd.store.files import Files
+from pollerd.store.lock import check_same_file
 from pollerd.store.rows import DEFAULT_ACCOUNT
 from pollerd.store.statements import statements
 
@@ -42,12 +44,14 @@ class Handover:
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
+        self._files = Files(path)
         self._connection = connection
         self._sql = statements("handover")
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
         """Open the database, create it where there is none yet. Raises StoreError."""
+        check_same_file(path)
         return cls(Path(path), schema.prepare(path))
 
     def close(self) -> None:
@@ -108,6 +112,7 @@ class Handover:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        self._files.check()
         with schema.explained(self._path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -117,6 +122,8 @@ class Handover:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+        # What went to a file that no path leads to any more is not handed over.
+        self._files.check()
 
 
 def _json(ids: Sequence[int]) -> str:

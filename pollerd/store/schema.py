@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pollerd.errors import StoreError, StoreForbiddenError
+from pollerd.errors import StoreBusyError, StoreError, StoreForbiddenError, StoreUnavailableError
 
 APPLICATION_ID: Final = 0x706F6C64
 """Written into the database's header ("pold"), so that a database of another program is told apart."""
@@ -26,6 +26,9 @@ MIGRATIONS: Final = Path(__file__).with_name("migrations")
 _FILE_MODE: Final = 0o640
 _FOLDER_MODE: Final = 0o750
 _FORBIDDEN: Final = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
+BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+"""Primary codes of SQLite: another connection is in the way."""
+_PASSING: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 _NAME: Final = re.compile(r"(\d{4})_\w+\.sql", re.ASCII)
 
 
@@ -49,7 +52,7 @@ def prepare(path: str | os.PathLike[str], *, timeout: float = BUSY_TIMEOUT) -> s
     the database. Raises StoreError.
     """
     database = Path(os.path.realpath(path))
-    _create(database)
+    create_database(database)
     with explained(database):
         connection = sqlite3.connect(database, timeout=timeout, isolation_level=None)
         try:
@@ -96,8 +99,21 @@ def explained(database: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        kind = StoreForbiddenError if forbidden(error) else StoreError
-        raise kind(explanation(database, error)) from error
+        raise _kind(error)(explanation(database, error)) from error
+
+
+def _kind(error: sqlite3.Error) -> type[StoreError]:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in BUSY:
+        return StoreBusyError
+    if code in _PASSING:
+        return StoreUnavailableError
+    return StoreForbiddenError if forbidden(error) else StoreError
+
+
+def full(error: OSError) -> bool:
+    """Whether it says that the disk is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def forbidden(error: sqlite3.Error | OSError) -> bool:
@@ -166,10 +182,11 @@ def _set_wal(connection: sqlite3.Connection, timeout: float) -> None:
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
-    return (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return (error.sqlite_errorcode & 0xFF) in BUSY
 
 
-def _create(database: Path) -> None:
+def create_database(database: Path) -> None:
+    """Make an empty file, and its folder, where there is none. Raises StoreError."""
     try:
         create_folder(database.parent)
         try:
@@ -184,6 +201,10 @@ def _create(database: Path) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
+        if full(error):
+            raise StoreUnavailableError(
+                f"the database {database} cannot be created: {error.strerror}. Make room on the disk.",
+            ) from error
         kind = StoreForbiddenError if forbidden(error) else StoreError
         raise kind(
             f"the database {database} cannot be created: {error.strerror}. "
@@ -213,7 +234,7 @@ def explanation(database: Path, error: sqlite3.Error) -> str:
     """What SQLite said, and what to do about it."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     match code:
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+        case _ if code in BUSY:
             hint = "another program holds it for writing; try again, and end long transactions in other programs"
         case _ if code in _FORBIDDEN:
             hint = "give this user the right to write the file and its folder, or run as the user that owns them"

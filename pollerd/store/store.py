@@ -26,6 +26,7 @@ from pollerd.model import HoldReason, Message
 from pollerd.ports import AccountState, Batch, Cursor, Request, RequestKind
 from pollerd.store import rows, schema
 from pollerd.store.batch import planned
+from pollerd.store.files import Files
 from pollerd.store.statements import statements
 from pollerd.store.writer import Work, Writer
 
@@ -36,7 +37,6 @@ TAIL: Final = 4096
 """Events kept in memory after their commit, so that outputs that keep up never read them back from disk."""
 _KINDS = frozenset(RequestKind)
 _NO_FSYNC = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
-_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _PASSING = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN},
 )
@@ -50,11 +50,13 @@ class Store:
         path: Path,
         writer: Writer,
         reader: aiosqlite.Connection,
+        files: Files,
         wall: Callable[[], float],
     ) -> None:
         self.path = path
         self._wall = wall
         self._writer = writer
+        self._files = files
         self._reader = reader
         self._writing = asyncio.Lock()
         self._sql = {name: sql.format(columns=", ".join(rows.COLUMNS)) for name, sql in statements("store").items()}
@@ -85,7 +87,8 @@ class Store:
                 reader = await Writer.open(path)
                 connections.push_async_callback(reader.close)
                 await reader.execute("PRAGMA query_only = ON")
-                store = cls(path, writer, reader, wall)
+                writer.files = Files(path)
+                store = cls(path, writer, reader, writer.files, wall)
                 await store._restore_place()
             except sqlite3.Error as error:
                 raise translated(error, path) from error
@@ -96,6 +99,15 @@ class Store:
         """Close both connections; the last one out checkpoints the WAL."""
         await self._reader.close()
         await self._writer.close()
+
+    @property
+    def lost(self) -> str:
+        """What became of the database's files that are no longer where they were opened; empty while all is well."""
+        return self._files.lost
+
+    async def rescue(self) -> str:
+        """After the loss: see `Files.rescue`. No transaction succeeds any more."""
+        return await self._shielded(self._writer.run(self._files.rescue))
 
     # -- writing
 
@@ -349,6 +361,6 @@ def translated(error: sqlite3.Error, path: Path) -> Exception:
     if code in _NO_FSYNC:
         return DurabilityError(f"{path}: the disk refused to confirm a write ({error}); stopping, a restart recovers")
     said = schema.explanation(path, error)
-    if code & 0xFF in _BUSY:
+    if code & 0xFF in schema.BUSY:
         return StoreBusyError(said)
     return StoreUnavailableError(said) if code & 0xFF in _PASSING else StoreError(said)

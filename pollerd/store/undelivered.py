@@ -11,6 +11,7 @@ from typing import Any, Final
 from pollerd import anchor
 from pollerd.ports import Delivery, DeliveryState
 from pollerd.store import schema
+from pollerd.store.lock import check_same_file
 from pollerd.store.statements import statements
 
 _STATES: Final = {DeliveryState.WAITING: "waiting", DeliveryState.PARKED: "parked"}
@@ -32,6 +33,7 @@ def retry_parked(path: Path) -> int:
     """Take up again every parked event, with all its attempts; returns how many. A daemon that runs posts them within
     about a second. Raises StoreError.
     """
+    check_same_file(path)
     database = schema.prepare(path)
     try:
         with schema.explained(path):

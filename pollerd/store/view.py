@@ -108,7 +108,7 @@ class View:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
         self._connection = connection
-        self._inode = path.stat().st_ino
+        self._file = path.stat()
         self._version = -1
         self._sql = {name: sql.format(columns=", ".join(rows.COLUMNS)) for name, sql in statements("view").items()}
 
@@ -239,7 +239,7 @@ class View:
     def replaced(self) -> bool:
         """Whether the path leads to another file by now (a restored backup): open it again."""
         try:
-            return self._path.stat().st_ino != self._inode
+            return not os.path.samestat(self._path.stat(), self._file)
         except FileNotFoundError:
             return True
 

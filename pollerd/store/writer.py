@@ -12,6 +12,7 @@ from typing import Any, Final, Self, TypeVar
 import aiosqlite
 
 from pollerd import failpoints
+from pollerd.store.files import Files
 
 T = TypeVar("T")
 Work = tuple[str, Sequence[Sequence[Any]]]
@@ -23,6 +24,9 @@ cannot be interrupted, and the daemon must end in time whoever holds the lock.""
 
 class Writer(aiosqlite.Connection):
     """An aiosqlite connection that also runs whole functions on its thread."""
+
+    files: Files | None = None
+    """What is looked at before and after each transaction."""
 
     @classmethod
     async def open(cls, path: Path) -> Self:
@@ -50,9 +54,13 @@ class Writer(aiosqlite.Connection):
         return found
 
     async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` in a transaction of its own, whole or not at all."""
+        """Run `work` in a transaction of its own, whole or not at all.
+
+        Raises DatabaseLostError, also after a commit that went to a file which no path leads to any more.
+        """
 
         def whole(connection: sqlite3.Connection) -> T:
+            self._check_files()
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 failpoints.hit("store.begun")
@@ -63,9 +71,14 @@ class Writer(aiosqlite.Connection):
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+            self._check_files()
             return result
 
         return await self.run(whole)
+
+    def _check_files(self) -> None:
+        if self.files is not None:
+            self.files.check()
 
     async def execute_all(self, work: Iterable[Work]) -> None:
         """Run statements in one transaction."""

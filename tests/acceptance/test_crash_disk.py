@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pollerd.simulator import Simulator, SimulatorConfig
+from pollerd.simulator import Population, Simulator, SimulatorConfig
 from tests.acceptance.bad_days_kit import Shim
 from tests.acceptance.conftest import Row
 from tests.acceptance.crash_kit import (
@@ -145,6 +145,36 @@ async def test_full_disk_under_the_database(tmp_path: Path, warm: Warm, row: Row
             assert told == stored(deployment)
             assert len(errors(deployment)) == 1
             assert in_vain < 100
+
+
+@pytest.mark.parametrize("there", [False, True])
+async def test_a_full_disk_at_the_start_is_waited_out(tmp_path: Path, warm: Warm, there: bool) -> None:
+    """As while it runs: the file is named, once, and the start goes on as soon as there is room."""
+    with small_disk(tmp_path / "small", "3m") as disk:
+        async with (
+            Simulator(SimulatorConfig(population=Population(any_id=True))) as simulator,
+            WarmDeployment(tmp_path, simulator, warm) as deployment,
+        ):
+            deployment.database = disk / "pollerd.db"
+            deployment.configure(simulator.url, "simulator-demo", limits=FAST, backoff=QUICK)
+            if there:
+                assert (await deployment.command("track", "1"))[0] == 0
+            fill(disk)
+            process = await deployment.launch()
+            await until(lambda: "waiting to start" in deployment.text_log(), "it says that it waits")
+            assert process.returncode is None
+            (disk / "filler").unlink()
+            await until(lambda: any(e["event"] == "started" for e in deployment.log()), "it starts")
+            (waits,) = [e for e in deployment.log() if e["event"] == "start_waits"]
+            assert str(deployment.database) in waits["message"]
+            assert "room on the disk" in waits["message"]
+            deployment.insert([2])
+            await until(lambda: simulator.statistics().requests >= 1 + there, "it polls")
+            assert await deployment.stop() == 0
+            fill(disk)
+            await deployment.launch()
+            await until(lambda: deployment.text_log().count("waiting to start") == 2, "it waits again")
+            assert await deployment.stop() == 0
 
 
 @pytest.mark.parametrize(("part", "named"), [("events.ndjson$", "events.ndjson"), ("pollerd.db-wal$", "pollerd.db")])

@@ -120,14 +120,14 @@ def test_one_owner_at_a_time_by_whatever_name(tmp_path: Path) -> None:
     Ownership.acquire(database).release()
 
 
-def test_ownership_comes_before_the_database_and_its_folder(tmp_path: Path) -> None:
+def test_ownership_comes_before_the_tables_and_makes_the_folder(tmp_path: Path) -> None:
     database = tmp_path / "new" / "p.db"
     with Ownership.acquire(database):
         assert mode(database.parent) == 0o750
         assert mode(tmp_path / "new" / "p.db.lock") == 0o640
-        assert not database.exists()
+        assert database.stat().st_size == 0
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="cannot be used"):
+    with pytest.raises(StoreError, match="cannot be created"):
         Ownership.acquire(tmp_path / "file" / "p.db")
 
 
