@@ -106,8 +106,11 @@ async def test_full_disk_under_the_event_file(tmp_path: Path, warm: Warm, row: R
 
 
 async def test_full_disk_under_the_database(tmp_path: Path, warm: Warm, row: Row) -> None:
-    """Named once; polling waits instead of asking for what it could not keep; goes on by itself."""
-    with small_disk(tmp_path / "small", "3m") as disk:
+    """Named once; polling waits instead of asking for what it could not keep; goes on by itself.
+
+    The disk holds more than what is written until SQLite's first checkpoint, 4 MiB.
+    """
+    with small_disk(tmp_path / "small", "12m") as disk:
         async with Simulator(LIFE) as simulator, WarmDeployment(tmp_path, simulator, warm) as deployment:
             deployment.database = disk / "pollerd.db"
             deployment.configure(simulator.url, "simulator-demo", limits=FAST, backoff=QUICK)
