@@ -47,9 +47,9 @@ class Start:
                 # systemd starts a service once: when it is turned away here, nobody starts it again.
                 if error.daemon and not self._notifier.active:
                     raise
-                self._waits("lock_waits", f"waiting until {error.holder}, lets go of the database")
+                self._waits(f"waiting until {error.holder}, lets go of the database")
             except StoreUnavailableError as error:
-                self._waits("start_waits", f"waiting to start: {error}")
+                self._waits(f"waiting to start: {error}")
             else:
                 if self._said:
                     log.info("going on: what was waited for is over", extra={"event": "start_goes_on"})
@@ -62,8 +62,8 @@ class Start:
             if self._stop.is_set():
                 raise StoppedError
 
-    def _waits(self, event: str, text: str) -> None:
+    def _waits(self, text: str) -> None:
         if text != self._said:
-            log.warning("%s", text, extra={"event": event})
+            log.warning("%s", text, extra={"event": "start_waits"})
             self._notifier.status(text)
         self._said = text
