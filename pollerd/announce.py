@@ -8,6 +8,7 @@ from typing import Final
 
 from pollerd import lifecycle
 from pollerd.event import Body, GaveUp, Held, Recovered, Status
+from pollerd.model import Message
 from pollerd.terminal.text import counted
 
 log = logging.getLogger(__name__)
@@ -18,11 +19,14 @@ _WORDS: Final = {
     "throttled": "the gateway asks for patience",
     "unreachable": "the gateway cannot be reached",
     "server_errors": "the gateway is in trouble",
+    "refusing": "the gateway refuses every message, also those that it answered before",
 }
 _STEPS: Final = {
     "unauthorized": "replace the token file, it is noticed at once; see pollerd doctor",
     "forbidden": "ask the vendor to allow this address; see pollerd doctor",
     "unreachable": "if it lasts, see pollerd doctor",
+    "refusing": "nothing is given up meanwhile; ask the vendor. If the messages really are gone there, end the hold "
+    "with: pollerd retry --resume {account}",
 }
 
 
@@ -36,12 +40,13 @@ class Announcer:
     def __init__(self, account: str) -> None:
         self._account = account
         self._unknown: set[str] = set()
+        self._alone = False
 
     def transition(self, bodies: Iterable[Body], due: int) -> None:
         """A hold begins or ends; `due` messages wait."""
         for body in bodies:
             if isinstance(body, Held):
-                step = _STEPS.get(body.reason, "it is tried again by itself")
+                step = _STEPS.get(body.reason, "it is tried again by itself").format(account=self._account)
                 log.warning(
                     "account %s: %s (%s); polling is held, next try %s; %s",
                     self._account,
@@ -59,6 +64,20 @@ class Announcer:
                     counted(due, "message is", "messages are"),
                     extra={"event": "account_recovered", "account": self._account, "reason": body.reason, "due": due},
                 )
+
+    def alone(self, message: Message, detail: str) -> None:
+        """A message is refused, and no other was ever answered that could be asked about in its place."""
+        if not self._alone:
+            self._alone = True
+            log.warning(
+                "account %s: the gateway refuses message %d (%s), and no other message was ever answered that would "
+                "tell whose fault it is: it is kept for a day; see pollerd show %d",
+                self._account,
+                message.id,
+                detail,
+                message.id,
+                extra={"event": "refusal_alone", "account": self._account, "message_id": message.id},
+            )
 
     def told(self, bodies: Iterable[Body]) -> None:
         """Name a state that the vendor's table does not have, once; and every message that is given up."""

@@ -28,6 +28,7 @@ from pollerd.guard import Guard
 from pollerd.housekeeping import House, Housekeeping, Job, Snapshot, standard_jobs
 from pollerd.intake import Intake, OfflineDesk
 from pollerd.judge import Judge
+from pollerd.limits import AccountLimiter
 from pollerd.metrics import Meter
 from pollerd.policies import MODEL, Learner, make_policy, make_settings
 from pollerd.poller import Poller
@@ -126,7 +127,7 @@ class App:
                     await start.insist(partial(output.prepare, core.store))
             known = await core.store.accounts()
             for name, account in self.config.accounts.items():
-                lane = make_lane(account, known.get(name), self.config, core)
+                lane = await make_lane(account, known.get(name), self.config, core)
                 stack.push_async_callback(lane.gateway.close)
                 self.lanes[name] = lane
             self._relay = Relay(outputs)
@@ -353,8 +354,12 @@ async def settle_requests(config: Config) -> None:
         if (model := await store.note(MODEL)) is not None:
             policy.restore(model)
         judge = Judge(policy, make_settings(config), random.Random(), clock)
-        held = {name: known[name].held_total if name in known else 0.0 for name in config.accounts}
-        desks = {name: OfflineDesk(judge, clock, total) for name, total in held.items()}
+        desks = {
+            name: OfflineDesk(
+                judge, clock, AccountLimiter(name, account.limits, clock, random.Random(), known.get(name)), committer
+            )
+            for name, account in config.accounts.items()
+        }
         try:
             async with asyncio.TaskGroup() as group:
                 committing = group.create_task(committer.run())

@@ -49,6 +49,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     """The state before, for the counters."""
     polls: int = 0
     """How many polls led to this."""
+    doubted: bool = False
+    """Whether polling would have ended here, had the gateway's refusal been believed."""
     full: bool = True
     """False when only the schedule moved (a poll that changed nothing): cheaper, and may be written behind."""
 

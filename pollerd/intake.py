@@ -16,7 +16,7 @@ from pollerd.diff import Result
 from pollerd.errors import StoreUnavailableError
 from pollerd.judge import Judge
 from pollerd.model import Message, State
-from pollerd.ports import Clock, Request, RequestKind
+from pollerd.ports import Clock, Request, RequestKind, Transition
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,15 @@ class Desk(Protocol):
     def offer(self, message: Message) -> None: ...
     def drop(self, message_id: int) -> None: ...
     def busy_with(self, message_id: int) -> bool: ...
+    def resume(self) -> None: ...
+
+
+class Resumable(Protocol):
+    """A limiter as seen from here: see `AccountLimiter`."""
+
+    def resume(self) -> Transition | None: ...
+    @property
+    def held_total(self) -> float: ...
 
 
 class Learner(Protocol):
@@ -83,18 +92,24 @@ class TakingClock(Clock, Protocol):
 class OfflineDesk:
     """Plans while no daemon runs: the rows are all there is."""
 
-    def __init__(self, judge: Judge, clock: Clock, held_total: float) -> None:
+    def __init__(self, judge: Judge, clock: Clock, limiter: Resumable, committer: Committer) -> None:
         self._judge = judge
         self._clock = clock
-        self._held_total = held_total
+        self._limiter = limiter
+        self._committer = committer
 
     def plan(self, message: Message) -> Message:
         """Plan a row that nobody has planned yet."""
-        return self._judge.first(message, self._clock.now(), self._held_total)
+        return self._judge.first(message, self._clock.now(), self._limiter.held_total)
 
     def again(self, message: Message) -> Message:
         """Plan a message that was given up."""
-        return self._judge.again(message, self._clock.now(), self._held_total)
+        return self._judge.again(message, self._clock.now(), self._limiter.held_total)
+
+    def resume(self) -> None:
+        """End a hold for `refusing`."""
+        if (transition := self._limiter.resume()) is not None:
+            self._committer.record_account(transition.state, transition.bodies)
 
     def offer(self, message: Message) -> None:
         """The next daemon finds it in the store."""
@@ -216,6 +231,10 @@ class Intake:
         """Do what a command asked for. A message that is not there is no error: the command has looked itself."""
         if request.kind is RequestKind.RETRY_ALL:
             await self._retry_all()
+            return
+        if request.kind is RequestKind.RESUME:
+            if (poller := self._pollers.get(request.argument or "")) is not None:
+                poller.resume()
             return
         if request.kind is RequestKind.FORGET:
             self._learner.forget(request.argument)

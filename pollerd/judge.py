@@ -13,9 +13,10 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from pollerd import diff, lifecycle, trail
+from pollerd import diff, doubt, lifecycle, trail
 from pollerd.backoff import Decision, Policy, Settings
 from pollerd.diff import Result
+from pollerd.doubt import NO_EVIDENCE, Evidence
 from pollerd.event import Body
 from pollerd.model import (
     Answer,
@@ -31,7 +32,7 @@ from pollerd.model import (
 )
 
 MAX_STRIKES: Final = 5
-"""Answers held against a message (400, 422, undecodable) before polling it ends in `rejected_request`."""
+"""Answers held against a message (400, 410, 422, undecodable) before polling it ends in `rejected_request`."""
 MISSES: Final = 3
 """404s in a row at least before a message counts as not found: one alone may be anybody's."""
 MAX_FAILURES: Final = 10
@@ -58,6 +59,7 @@ _FAILURES: Final = {
     HoldReason.THROTTLED: "the gateway asked for patience",
     HoldReason.UNREACHABLE: "the gateway could not be reached",
     HoldReason.SERVER_ERRORS: "the gateway had trouble",
+    HoldReason.REFUSING: "the gateway refuses all messages alike",
 }
 
 
@@ -103,11 +105,28 @@ class Judge:
         due = max(now, message.sent_at + decision.delay)
         return _planned(planned, now, Decision(due - now, decision.reason))
 
-    def settle(self, message: Message, outcome: Outcome, now: float, held_total: float, failures: int = 0) -> Result:
+    @property
+    def suspect_for(self) -> float:
+        """Seconds for which a gateway that has taken back a refusal is not believed."""
+        return doubt.suspect_for(self._settings.not_found_grace)
+
+    def active(self, now: float, held_total: float) -> float:
+        """The instant `now` on a clock that stands still while the account is held, and for time that is in doubt."""
+        return now - held_total - self._reckoning.doubted
+
+    def settle(
+        self,
+        message: Message,
+        outcome: Outcome,
+        now: float,
+        held_total: float,
+        failures: int = 0,
+        evidence: Evidence = NO_EVIDENCE,
+    ) -> Result:
         """What `outcome`, met at `now`, leaves behind.
 
         `held_total` is the account's sum of held seconds, `failures` how many requests for this message failed in a
-        row before this one while the account was not held.
+        row before this one while the account was not held. `evidence` is for refusals.
         """
         idle = max(0.0, held_total + self._reckoning.doubted - message.frozen_at)
         match outcome:
@@ -115,10 +134,14 @@ class Judge:
                 return self._answered(message, outcome, now, idle)
             case NotFound():
                 known = trail.met(message.trail, now, trail.NOT_FOUND)
-                return self._missing(_polled(message, now, "404", trail=known), now, idle)
+                missing = _polled(message, now, "404", trail=known, misses=message.misses + 1)
+                if message.seen_at is None:
+                    return self._never_seen(missing, now, idle)
+                return self._missing(missing, now, held_total, evidence)
             case Rejected():
                 known = trail.met(message.trail, now, trail.REFUSED)
-                return self._rejected(_polled(message, now, outcome.kind, trail=known), now, idle)
+                struck = _polled(message, now, outcome.kind, trail=known, strikes=message.strikes + 1)
+                return self._rejected(struck, now, held_total, evidence)
             case Trouble():
                 return self._failed(message, outcome, now, idle, failures)
 
@@ -132,6 +155,7 @@ class Judge:
             frozen_at=held_total + self._reckoning.doubted - elapsed,
             misses=0,
             strikes=0,
+            refused_since=None,
             finished_at=None,
         )
         return _planned(fresh, now, Decision(0.0, "taken up again"))
@@ -152,6 +176,7 @@ class Judge:
             trail=_seen(message.trail, found.recipients, waiting, now),
             misses=0,
             strikes=0,
+            refused_since=None,
             base=base,
             seen_at=now,
             recipients=found.recipients,
@@ -168,25 +193,43 @@ class Judge:
         unchanged = found.recipients is message.recipients and _same_frame(message, known)
         return Result(known, bodies, polls=1, full=not unchanged)
 
-    def _missing(self, message: Message, now: float, idle: float) -> Result:
-        missing = msgspec.structs.replace(message, misses=message.misses + 1)
-        if message.seen_at is not None and missing.misses == 1:
-            # It was there: the grace begins with the first look that misses it, not with the last that saw it.
-            missing = msgspec.structs.replace(missing, seen_at=now)
-        origin = max(message.sent_at + idle, message.sendtime or 0.0, missing.seen_at or 0.0)
-        ends = self._ends(missing, origin + self._settings.not_found_grace, now)
-        if now >= ends and missing.misses >= MISSES:
-            return self._given_up(missing, GiveUpReason.NOT_FOUND, now)
-        decision = self._policy.not_visible(now, origin, missing.misses)
-        latest = ends if ends > now else None
-        return Result(_planned(missing, now, decision, latest), polls=1, full=False)
+    def _never_seen(self, message: Message, now: float, idle: float) -> Result:
+        origin = max(message.sent_at + idle, message.sendtime or 0.0)
+        ends = self._ends(message, origin + self._settings.not_found_grace, now)
+        if now >= ends and message.misses >= MISSES:
+            return self._given_up(message, GiveUpReason.NOT_FOUND, now)
+        decision = self._policy.not_visible(now, origin, message.misses)
+        return Result(_planned(message, now, decision, ends if ends > now else None), polls=1, full=False)
 
-    def _rejected(self, message: Message, now: float, idle: float) -> Result:
-        struck = msgspec.structs.replace(message, strikes=message.strikes + 1)
-        if struck.strikes >= MAX_STRIKES or now >= self._ends(struck, self._deadline(message, idle), now):
-            return self._given_up(struck, GiveUpReason.REJECTED_REQUEST, now)
-        wait = self._spread(min(self._settings.max_interval, STRIKE_FIRST * 3.0**message.strikes))
-        return Result(_planned(struck, now, Decision(wait, f"refused: {message.last_answer}")), polls=1, full=False)
+    def _missing(self, message: Message, now: float, held_total: float, evidence: Evidence) -> Result:
+        """It was there: the grace begins with the first look that misses it."""
+        sendtime = message.sendtime or 0.0
+        if sendtime > now:
+            message = msgspec.structs.replace(message, misses=0, refused_since=None)
+            return Result(_planned(message, now, self._policy.scheduled(now, sendtime)), polls=1, full=False)
+        active = self.active(now, held_total)
+        message, lasted = doubt.run(message, active, evidence)
+        deadline = self._ends(message, self._deadline(message, max(0.0, now - active - message.frozen_at)), now)
+        if message.misses >= MISSES and (lasted >= self._settings.not_found_grace or now >= deadline):
+            return self._refused(message, GiveUpReason.NOT_FOUND, now, lasted, evidence)
+        decision = self._policy.not_visible(now, now - lasted, message.misses)
+        ends = now - lasted + self._settings.not_found_grace
+        return Result(_planned(message, now, decision, ends if ends > now else None), polls=1, full=False)
+
+    def _rejected(self, message: Message, now: float, held_total: float, evidence: Evidence) -> Result:
+        message, lasted = doubt.run(message, self.active(now, held_total), evidence)
+        if message.strikes >= MAX_STRIKES:
+            return self._refused(message, GiveUpReason.REJECTED_REQUEST, now, lasted, evidence)
+        wait = self._spread(min(self._settings.max_interval, STRIKE_FIRST * 3.0 ** (message.strikes - 1)))
+        return Result(_planned(message, now, Decision(wait, f"refused: {message.last_answer}")), polls=1, full=False)
+
+    def _refused(self, message: Message, reason: GiveUpReason, now: float, lasted: float, evidence: Evidence) -> Result:
+        """The end by a refusal, if it is believed."""
+        if evidence.believed or (evidence.alone and lasted >= doubt.ALONE):
+            return self._given_up(message, reason, now)
+        wait = self._spread(doubt.look_again(lasted))
+        why = f"refused: {message.last_answer}; it ends only while other messages are answered"
+        return Result(_planned(message, now, Decision(wait, why)), polls=1, full=False, doubted=True)
 
     def _failed(self, message: Message, trouble: Trouble, now: float, idle: float, failures: int) -> Result:
         # Others are answered, this one never is: then its deadline holds after all.

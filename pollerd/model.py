@@ -41,6 +41,8 @@ class HoldReason(StrEnum):
     THROTTLED = "throttled"
     UNREACHABLE = "unreachable"
     SERVER_ERRORS = "server_errors"
+    REFUSING = "refusing"
+    """One refusal for all messages, those that were answered lately included."""
 
 
 UNIDENTIFIED = 0
@@ -129,7 +131,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
     `base` is the origin of the age clock (`sending` unless an outage moved it). `frozen_at` is the
     account's total of held seconds when the message was taken in: what accrued since does not age it.
-    `misses` counts 404s since it was last seen, `strikes` answers held against it. `seen_at` is the last 200.
+    `misses` counts 404s since it was last seen, `strikes` other answers held against it. `seen_at` is the last 200,
+    `refused_since` the first refusal after it, with the account's held time taken off.
     """
 
     id: int
@@ -160,6 +163,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """When the gateway says that it was sent: the latest `senttime` of those still pending, in the daemon's time."""
     taken_at: float | None = None
     """When the daemon took it in, which may be long before or after it was sent."""
+    refused_since: float | None = None
 
     @property
     def sending(self) -> float:

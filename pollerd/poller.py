@@ -14,10 +14,14 @@ from pollerd import judge
 from pollerd.announce import Announcer
 from pollerd.backoff import Policy
 from pollerd.committer import Committer
+from pollerd.crosscheck import ROUNDS, CrossCheck, Verdict, alike, said, speaks_against, takes_back
+from pollerd.doubt import Evidence
 from pollerd.errors import StoreUnavailableError
+from pollerd.event import Recovered
 from pollerd.judge import Judge
 from pollerd.model import Answer, HoldReason, Message, Outcome, Rejected, State, Trouble
-from pollerd.ports import Clock, Gateway, Limiter, PollMeter, Unmetered
+from pollerd.ports import Clock, Gateway, Limiter, PollMeter, Transition, Unmetered
+from pollerd.probes import Probes
 from pollerd.window import Bucket, Schedule, Window
 
 log = logging.getLogger(__name__)
@@ -31,10 +35,22 @@ UNREADABLE: Final = 5
 DISTINCT: Final = 3
 
 
-class Abandoning(Limiter, Protocol):
-    """A limiter that can be told that a request's outcome will never come."""
+def answered_note(account: str) -> str:
+    """The name of the note that keeps which messages were answered last."""
+    return f"answered {account}"
+
+
+class Brakes(Limiter, Protocol):
+    """A limiter as the loop needs it: see `AccountLimiter`."""
 
     def abandon(self) -> None: ...
+    def refuse(self, detail: str) -> Transition | None: ...
+    def resume(self) -> Transition | None: ...
+    def overdue(self) -> Transition | None: ...
+    @property
+    def refusing(self) -> bool: ...
+    @property
+    def trusting(self) -> bool: ...
 
 
 class PolicyRanker:
@@ -64,7 +80,7 @@ class Poller:
         account: str,
         *,
         gateway: Gateway,
-        limiter: Abandoning,
+        limiter: Brakes,
         verdicts: Judge,
         window: Window,
         schedule: Schedule,
@@ -72,7 +88,9 @@ class Poller:
         clock: Clock,
         connections: int,
         meter: PollMeter | None = None,
+        answered: bytes | None = None,
     ) -> None:
+        """`answered` is the note `answered_note(account)` of an earlier run."""
         self.account = account
         self.window = window
         self.limiter = limiter
@@ -94,6 +112,10 @@ class Poller:
         self._stopping = False
         self._failures: OrderedDict[int, int] = OrderedDict()
         self._bodies: deque[tuple[int, bool]] = deque(maxlen=RECENT)
+        active = lambda: verdicts.active(clock.now(), limiter.held_total)  # noqa: E731
+        self._check = CrossCheck(clock.monotonic, active, verdicts.suspect_for)
+        self._check.load(answered)
+        self._probes = Probes()
 
     async def run(self) -> None:
         """Poll until `stop`, then end when the polls under way are answered."""
@@ -137,47 +159,52 @@ class Poller:
         """Plan a message that was given up."""
         return self._judge.again(message, self._clock.now(), self.limiter.held_total)
 
+    def resume(self) -> None:
+        """End a hold for `refusing` by somebody's word."""
+        self._tell(self.limiter.resume())
+
     # -- one poll
 
     async def _poll_on(self) -> None:
         # Under full load something is due whenever a poll ends; only who has to wait needs a turn.
-        while (message := self._due(self._clock.now()) or await self._take()) is not None:
-            asked = self.asking[message.id] = self._clock.monotonic()
-            lag = self._clock.now() - message.next_poll_at
-            try:
-                outcome = await self._gateway.read(message.id)
-            except asyncio.CancelledError:
-                self.limiter.abandon()
-                raise
-            finally:
-                self.asking.pop(message.id, None)
-            self._meter.polled(outcome, lag, self._clock.monotonic() - asked)
-            self._settle(message, outcome)
-            if self._committer.full:
-                await self._committer.room()
+        while (target := self._due(self._clock.now()) or await self._take()) is not None:
+            if isinstance(target, Message):
+                await self._poll(target)
+            else:
+                await self._read(target, 0.0)
 
-    def _due(self, now: float) -> Message | None:
-        """The message to poll now, None when that has to wait; others that wait for their turn go first."""
+    def _due(self, now: float) -> Message | int | None:
+        """What to ask about now, None when that has to wait; others that wait for their turn go first."""
         if self._stopping or self._turn.locked() or self.limiter.delay() > 0.0:
             return None
-        message = self.window.pop(now)
-        if message is not None:
-            self.limiter.take()
-        return message
+        return self._next(now)
 
-    async def _take(self) -> Message | None:
+    async def _take(self) -> Message | int | None:
         async with self._turn:
             while not self._stopping:
                 now = self._clock.now()
                 wait = max(self.window.next_due() - now, self.limiter.delay())
                 if wait <= 0.0:
-                    message = self.window.pop(now)
-                    if message is not None:
-                        self.limiter.take()
-                        return message
+                    if (target := self._next(now)) is not None:
+                        return target
                     continue
                 await self._pause(wait)
         return None
+
+    def _next(self, now: float) -> Message | int | None:
+        """The due message that is worth most, and for a gateway that refuses everything a probe; None: there is none.
+
+        A probe is a message, or the id of one that is not pending here any more.
+        """
+        target: Message | int | None
+        if not self.limiter.refusing:
+            target = self.window.pop(now)
+        else:
+            waits = self.window.next_due() <= now
+            target = (self._probes.next(self.window, self._check.known()) if waits else None) or self.window.pop(now)
+        if target is not None:
+            self.limiter.take()
+        return target
 
     async def _pause(self, seconds: float) -> None:
         """Wait, or until something changed. Bounded, so that no lost wake-up can stall an account for good."""
@@ -188,23 +215,59 @@ class Poller:
             timer.cancel()
             self._wake.clear()
 
-    def _settle(self, message: Message, outcome: Outcome) -> None:
-        now = self._clock.now()
+    async def _poll(self, message: Message) -> None:
+        outcome = await self._read(message.id, self._clock.now() - message.next_poll_at)
+        evidence = self._evidence()
+        if (current := self.window.under_way(message.id)) is not None and speaks_against(current, outcome):
+            outcome, evidence = await self._weigh(current, outcome)
+            if self.limiter.refusing and speaks_against(current, outcome):
+                outcome = alike(outcome)
+        self._settle(message.id, outcome, evidence)
+        if self._committer.full:
+            await self._committer.room()
+
+    async def _read(self, message_id: int, lag: float) -> Outcome:
+        """Ask, as the limiter has allowed, and do what the answer means for the account."""
+        # The same message may be asked about for two reasons at once.
+        key = message_id if message_id not in self.asking else -message_id
+        asked = self.asking[key] = self._clock.monotonic()
+        try:
+            outcome = await self._gateway.read(message_id)
+        except asyncio.CancelledError:
+            self.limiter.abandon()
+            raise
+        finally:
+            self.asking.pop(key, None)
+        self._meter.polled(outcome, lag, self._clock.monotonic() - asked)
         self.polls += 1
-        outcome = self._blamed(message.id, outcome)
+        outcome = self._blamed(message_id, outcome)
+        if type(outcome) is Answer:
+            self._check.answered(message_id, asked)
         held = self.limiter.held is not None
-        transition = self.limiter.report(outcome if held else _proper(outcome))
+        self._tell(self.limiter.report(outcome if held else _proper(outcome)))
+        if held:
+            self._wake.set()
+        return outcome
+
+    def _tell(self, transition: Transition | None) -> None:
+        """A hold begins, goes on or ends."""
         if transition is not None:
             self._committer.record_account(transition.state, transition.bodies)
             self._announcer.transition(transition.bodies, self.window.backlog)
+            if any(type(body) is Recovered and body.reason == HoldReason.REFUSING for body in transition.bodies):
+                self._check.taken_back()
             self._wake.set()
-        elif held:
-            self._wake.set()
-        current = self.window.answered(message.id)
+
+    def _settle(self, message_id: int, outcome: Outcome, evidence: Evidence) -> None:
+        now = self._clock.now()
+        current = self.window.answered(message_id)
         if current is None:
             self._wake.set()
             return
-        result = self._judge.settle(current, outcome, now, self.limiter.held_total, self._failed(message.id, outcome))
+        if type(outcome) is Answer and takes_back(current):
+            self._check.taken_back()
+        failures = self._failed(message_id, outcome)
+        result = self._judge.settle(current, outcome, now, self.limiter.held_total, failures, evidence)
         self._committer.record(result)
         if result.bodies:
             self._announcer.told(result.bodies)
@@ -241,6 +304,52 @@ class Poller:
             self._failures.popitem(last=False)
         return failures
 
+    # -- whether a refusal is believed
+
+    async def _weigh(self, message: Message, outcome: Outcome) -> tuple[Outcome, Evidence]:
+        """What a refusal is worth: others are asked before it ends a message, and when nothing else is heard."""
+        if self.limiter.trusting:
+            return outcome, self._evidence(believed=True)
+        result = self._judge.settle(
+            message, outcome, self._clock.now(), self.limiter.held_total, evidence=self._evidence()
+        )
+        many, ends = self._check.refused(), result.doubted and not self._check.suspect
+        if not (many or ends):
+            return outcome, self._evidence()
+        verdict = await self._check.ask(message.id, self._control)
+        if verdict is Verdict.REFUSED:
+            self._tell(self.limiter.refuse(f"{said(outcome)}, to messages that it answered before as well"))
+        if verdict is Verdict.ANSWERED and ends:
+            return await self._confirm(message, outcome)
+        alone = verdict is Verdict.ALONE and ends and not self.limiter.refusing
+        if alone:
+            self._announcer.alone(message, said(outcome))
+        return outcome, self._evidence(alone=alone)
+
+    async def _confirm(self, message: Message, outcome: Outcome) -> tuple[Outcome, Evidence]:
+        """Ask about the message and about others by turns: the gateway may have found its tongue in between."""
+        for turn in range(ROUNDS):
+            if turn and await self._check.ask(message.id, self._control) is not Verdict.ANSWERED:
+                return outcome, self._evidence()
+            if (again := await self._control(message.id)) is None:
+                return outcome, self._evidence()
+            outcome = again
+            if not speaks_against(message, outcome):
+                return outcome, self._evidence()
+        return outcome, self._evidence(believed=True)
+
+    async def _control(self, message_id: int) -> Outcome | None:
+        """Ask about a message ahead of all that is due, within the limits; None when that is not possible."""
+        while not self._stopping and self.limiter.held is None:
+            if (wait := self.limiter.delay()) <= 0.0:
+                self.limiter.take()
+                return await self._read(message_id, 0.0)
+            await asyncio.sleep(min(wait, TICK))
+        return None
+
+    def _evidence(self, *, believed: bool = False, alone: bool = False) -> Evidence:
+        return Evidence(believed, alone, self._check.taken_back_at)
+
     # -- what stays full
 
     async def _keep_filled(self) -> None:
@@ -268,6 +377,9 @@ class Poller:
                 looked = self._clock.monotonic()
                 await self.window.fill_latest(self._schedule, now, self._committer.unsaved)
                 self._wake.set()
+            self._tell(self.limiter.overdue())
+            if (answered := self._check.dump()) is not None:
+                self._committer.record_note(answered_note(self.account), answered)
             await asyncio.sleep(TICK)
 
     async def _watch_limiter(self) -> None:

@@ -52,7 +52,10 @@ class GatewayTime(Protocol):
 
 
 class AccountState(msgspec.Struct, frozen=True):
-    """What outlives a restart about an account; `held_total` is in seconds, instants are UNIX seconds."""
+    """What outlives a restart about an account; `held_total` is in seconds, instants are UNIX seconds.
+
+    `trusting`: a hold for `refusing` ended without an answer, so refusals are believed until there is one.
+    """
 
     name: str
     held_reason: HoldReason | None = None
@@ -64,6 +67,7 @@ class AccountState(msgspec.Struct, frozen=True):
     currency: str | None = None
     credit_low: bool = False
     credit_at: float | None = None
+    trusting: bool = False
 
 
 class CreditState(msgspec.Struct, frozen=True):
@@ -91,6 +95,8 @@ class RequestKind(StrEnum):
     POLL = "poll"
     RETRY = "retry"
     RETRY_ALL = "retry_all"
+    RESUME = "resume"
+    """End the hold for `refusing` of an account (`argument`)."""
     FORGET = "forget"
     """What the backoff learned about one network (`argument`), or about all."""
 

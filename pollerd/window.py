@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Container, Hashable
 from typing import Final, Protocol
 
 from pollerd.model import Message, State
@@ -135,6 +135,19 @@ class Window:
         if message is not None:
             self._away.add(message.id)
         return message
+
+    def take(self, message_id: int) -> Message | None:
+        """This message, whenever it is due, now under way; None when it is not in memory or under way already."""
+        message = self._known.get(message_id)
+        if message is None or message_id in self._away:
+            return None
+        self._away.add(message_id)
+        return message
+
+    def newest(self, passed: Container[int]) -> Message | None:
+        """The message in memory that was sent last, one asked for before all others; none of those in `passed`."""
+        waiting = (m for key, m in self._known.items() if key not in self._away and key not in passed)
+        return max(waiting, key=lambda message: (message.forced, message.sent_at, message.id), default=None)
 
     def next_due(self) -> float:
         """When the next message in memory is due, UNIX seconds; infinite when there is none."""

@@ -15,7 +15,7 @@ from pollerd.judge import Judge
 from pollerd.limits import AccountLimiter
 from pollerd.metrics import Meter
 from pollerd.policies import make_settings
-from pollerd.poller import PolicyRanker, Poller
+from pollerd.poller import PolicyRanker, Poller, answered_note
 from pollerd.ports import AccountState
 from pollerd.status.statistics import Statistics
 from pollerd.store.lock import Ownership
@@ -45,8 +45,9 @@ class Core(msgspec.Struct, frozen=True):
     statistics: Statistics
 
 
-def make_lane(account: Account, known: AccountState | None, config: Config, core: Core) -> Lane:
+async def make_lane(account: Account, known: AccountState | None, config: Config, core: Core) -> Lane:
     """One account's client, limits and loop; `known` is what the store remembers of it."""
+    answered = await core.store.note(answered_note(account.name))
     limiter = AccountLimiter(account.name, account.limits, core.clock, random.Random(), known)
     dates = core.witness.gateway(account.base_url)
     gateway = GatewayClient(
@@ -63,5 +64,6 @@ def make_lane(account: Account, known: AccountState | None, config: Config, core
         clock=core.clock,
         connections=account.limits.max_connections,
         meter=core.meter.account(account.name),
+        answered=answered,
     )
     return Lane(gateway, limiter, poller)

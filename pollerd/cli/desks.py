@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, TypeVar
@@ -59,6 +60,10 @@ class Desk(Protocol):
 
     def hold(self, account: str) -> Held | None:
         """The hold that the account is on."""
+        ...
+
+    def resume(self, account: str) -> None:
+        """End the account's hold for `refusing`. Raises as `settle`."""
         ...
 
     def given_up(self) -> int:
@@ -116,6 +121,10 @@ class DatabaseDesk:
         except DatabaseMissingError:
             return None
         return None if found is None or not found.held_reason else Held(account, found.held_reason, found.held_until)
+
+    def resume(self, account: str) -> None:
+        """See `Desk`."""
+        self._settle(RequestKind.RESUME, [None], account)
 
     def given_up(self) -> int:
         """See `Desk`."""
@@ -220,6 +229,14 @@ class SocketDesk:
     def forget(self, network: str | None) -> None:
         """See `Desk`."""
         self._remote.forget(network)
+
+    def resume(self, account: str) -> None:
+        """See `Desk`."""
+        from pollerd.client.remote import OvertakenError
+
+        # It ended since it was looked at: the next look tells.
+        with suppress(OvertakenError):
+            self._remote.resume(account)
 
     def given_up(self) -> int:
         """See `Desk`."""

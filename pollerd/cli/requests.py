@@ -102,16 +102,33 @@ def poll(*, ids: tuple[str, ...], as_json: bool, config_path: Path | None) -> in
 @_ids
 @click.option("--all", "everything", is_flag=True, help="Everything that was given up.")
 @click.option("--webhook", is_flag=True, help="Post again the events that no receiver took in the last attempt.")
+@click.option("--resume", "account", metavar="ACCOUNT", help='End the account\'s hold for "refusing".')
 @json_option
 @config_option
-def retry(*, ids: tuple[str, ...], everything: bool, webhook: bool, as_json: bool, config_path: Path | None) -> int:
+def retry(
+    *,
+    ids: tuple[str, ...],
+    everything: bool,
+    webhook: bool,
+    account: str | None,
+    as_json: bool,
+    config_path: Path | None,
+) -> int:
     """Take up again what was given up: messages, or with --webhook events.
+
+    With --resume it is the polling of an account that is held because the gateway refuses messages which it answered
+    before. Say so when they really are gone there: what is refused from then on is believed, and ends after the usual
+    tries, until the gateway answers something again.
 
     A user who may not write the database asks the daemon, through its control socket.
     """
-    if everything + webhook + bool(ids) != 1:
-        raise click.UsageError("Give ids, or --all, or --webhook.", click.get_current_context())
+    if everything + webhook + bool(ids) + (account is not None) != 1:
+        raise click.UsageError("Give ids, or --all, or --webhook, or --resume ACCOUNT.", click.get_current_context())
     config = load_config(config_path)
+    if account is not None:
+        from pollerd.cli.resume import resume
+
+        return resume(config, account, as_json=as_json)
     if webhook:
         from pollerd.cli.undelivered import retry_webhook
 

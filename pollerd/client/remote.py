@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -26,7 +26,7 @@ _ASKED: Final = {
     RequestKind.POLL: ("POST", "/messages/{id}/poll"),
     RequestKind.RETRY: ("POST", "/messages/{id}/retry"),
 }
-_OVERTAKEN: Final = frozenset({"already_ended", "account_not_configured"})
+_OVERTAKEN: Final = frozenset({"already_ended", "account_not_configured", "not_refusing"})
 
 
 class OvertakenError(PollerdError):
@@ -135,6 +135,10 @@ class Remote:
             self._ask(method, path.format(id=message_id))
         except NotFollowedError as error:
             raise OvertakenError(str(error)) from error
+
+    def resume(self, account: str) -> None:
+        """End an account's hold for `refusing`. Raises OvertakenError when it is on none, UnavailableError."""
+        self._ask("POST", f"/accounts/{quote(account, safe='')}/resume")
 
     def retry_undelivered(self) -> int:
         """Post again the webhook's events that are parked; how many. Raises UnavailableError, PollerdError."""

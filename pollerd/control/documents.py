@@ -69,6 +69,12 @@ class RetriedDocument(msgspec.Struct, frozen=True, kw_only=True):
     taken_up: int
 
 
+class ResumedDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The account is polled again; what the gateway refuses from now on is believed."""
+
+    account: str
+
+
 class HealthDocument(msgspec.Struct, frozen=True, kw_only=True):
     """All is well."""
 

@@ -12,11 +12,17 @@ import msgspec
 from aiohttp import web
 
 from pollerd.control import query
-from pollerd.control.documents import ForgottenDocument, MessagesDocument, RetriedDocument, TrackedDocument
+from pollerd.control.documents import (
+    ForgottenDocument,
+    MessagesDocument,
+    ResumedDocument,
+    RetriedDocument,
+    TrackedDocument,
+)
 from pollerd.control.handover import BodyError, Handed, Reader
 from pollerd.control.refusals import RefusedError, answer
 from pollerd.documents import message_document
-from pollerd.model import Message, State
+from pollerd.model import HoldReason, Message, State
 from pollerd.ports import Clock, RequestKind
 from pollerd.store.offer import offer
 from pollerd.store.pages import PlaceError
@@ -126,6 +132,22 @@ class MessageRoutes:
         """`POST /messages/ID/retry`: follow again what was given up; what is followed is left as it is."""
         ended = {State.FINISHED: "has reached its final state already"}
         return await self._ask(request, RequestKind.RETRY, {State.GAVE_UP, *_OPEN}, ended)
+
+    async def resume(self, request: web.Request) -> web.Response:
+        """`POST /accounts/NAME/resume`: end a hold for `refusing`; what is refused from then on is believed."""
+        query.only(request)
+        name = request.match_info["name"]
+        if name not in self._room.accounts:
+            raise RefusedError(404, "account_not_configured", f"the configuration has no account {name!r}")
+        if (held := await self._hold(name)) != HoldReason.REFUSING:
+            text = f"{name} is held ({held}), which only the gateway ends" if held else f"{name} is not on hold"
+            raise RefusedError(409, "not_refusing", text)
+        await self._done(RequestKind.RESUME, None, name)
+        return answer(ResumedDocument(account=name))
+
+    async def _hold(self, account: str) -> str | None:
+        found = await self._room.reading.read(lambda pages: pages.hold(account))
+        return None if found is None else found.held_reason
 
     async def retry_undelivered(self, request: web.Request) -> web.Response:
         """`POST /undelivered/retry`: post again the events that no receiver of the webhook took in any attempt."""

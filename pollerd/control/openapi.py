@@ -13,6 +13,7 @@ from pollerd.control.documents import (
     GapDocument,
     HealthDocument,
     MessagesDocument,
+    ResumedDocument,
     RetriedDocument,
     TrackedDocument,
 )
@@ -28,6 +29,7 @@ _DOCUMENTS: Final = (
     TrackedDocument,
     MessagesDocument,
     MessageDocument,
+    ResumedDocument,
     RetriedDocument,
     ForgottenDocument,
     StatusDocument,
@@ -37,8 +39,8 @@ _DOCUMENTS: Final = (
 )
 _ERRORS: Final = {
     400: "The path, the query or the body cannot be understood.",
-    404: "The message is not followed.",
-    409: "The message has ended already, or its account is not configured.",
+    404: "The message is not followed, or the account not configured.",
+    409: "The message has ended already, its account is not configured, or the account is not held for `refusing`.",
     413: "The body is larger than 4 MiB.",
     503: "The daemon does not move, or the database cannot be used for now.",
 }
@@ -108,6 +110,28 @@ def _paths() -> dict[str, Any]:
             "post": {
                 **_operation("retry", "Take up again what was given up.", "MessageDocument", 400, 404, 409, 503),
                 "parameters": one,
+            }
+        },
+        "/accounts/{name}/resume": {
+            "post": {
+                **_operation(
+                    "resume",
+                    "End a hold for `refusing`: what is refused from then on is believed.",
+                    "ResumedDocument",
+                    400,
+                    404,
+                    409,
+                    503,
+                ),
+                "parameters": [
+                    {
+                        "name": "name",
+                        "in": "path",
+                        "required": True,
+                        "schema": {"type": "string"},
+                        "description": "The account's name.",
+                    }
+                ],
             }
         },
         "/undelivered/retry": {

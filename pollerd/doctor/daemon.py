@@ -80,7 +80,8 @@ def _complaints(document: dict[str, Any]) -> list[Check]:
         if isinstance(hold, dict):
             told = f"polling is on hold since {hold.get('since')}: {hold.get('reason')} ({hold.get('detail')})"
             until = f"; tried again at {hold['until']}" if hold.get("until") else ""
-            found.append(warning(f"{account.get('name')}: polling", told + until, _LOOK))
+            step = words.ADVICE.get(str(hold.get("reason")), _LOOK).format(account=account.get("name"))
+            found.append(warning(f"{account.get('name')}: polling", told + until, step))
         elif account.get("connections_kept") is False:
             told = f"{words.FORGETFUL}; {account.get('repeated_requests')} requests were made again since the start"
             found.append(warning(f"{account.get('name')}: polling", told, words.FORGETFUL_ADVICE))

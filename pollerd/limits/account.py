@@ -11,10 +11,10 @@ import msgspec
 
 from pollerd import event as events
 from pollerd.config import Limits
-from pollerd.limits.hold import SPACING, Hold
+from pollerd.limits.hold import LONGEST_REFUSING, SPACING, Hold
 from pollerd.limits.keeping import Keeping
 from pollerd.limits.pace import Pace
-from pollerd.model import HoldReason, Outcome, Rejected, Trouble
+from pollerd.model import Answer, HoldReason, Outcome, Rejected, Trouble
 from pollerd.ports import AccountState, Clock, Transition
 from pollerd.terminal.text import duration
 
@@ -28,8 +28,10 @@ lies between the configured rate and its floor."""
 
 _AT_ONCE: Final = frozenset({HoldReason.UNAUTHORIZED, HoldReason.FORBIDDEN})
 _BY_COUNT: Final = frozenset({HoldReason.UNREACHABLE, HoldReason.SERVER_ERRORS})
-_OUTAGE: Final = _BY_COUNT | {HoldReason.THROTTLED}
+_OUTAGE: Final = _BY_COUNT | {HoldReason.THROTTLED, HoldReason.REFUSING}
 """One outage shows itself in all these ways by turns; each turn for itself would begin the probes' spacing anew."""
+
+_BY_WORD: Final = "ended by a command; what is refused from now on is believed"
 
 
 class AccountLimiter:
@@ -132,11 +134,15 @@ class AccountLimiter:
         """
         trouble = _trouble_in(outcome)
         probe = self._settle()
+        answered = type(outcome) is Answer
         if self._hold is not None:
-            return self._report_held(self._hold, trouble, probe)
+            return self._report_held(self._hold, trouble, probe, answered)
         if trouble is None:
             if self._troubles or self._throttles:
                 self._troubles = self._throttles = 0
+            if answered and self._state.trusting:
+                self._state = msgspec.structs.replace(self._state, trusting=False)
+                return Transition(self._state, ())
             return None
         if trouble.reason in _AT_ONCE:
             return self._begin(trouble)
@@ -144,6 +150,26 @@ class AccountLimiter:
             return self._throttled(trouble)
         self._troubles += 1
         return self._begin(trouble) if self._troubles >= TROUBLES_BEFORE_HOLD else None
+
+    def refuse(self, detail: str) -> Transition | None:
+        """The gateway refuses what it has answered before: the hold that begins, None where one is in force."""
+        if self._hold is not None:
+            return None
+        return self._begin(Trouble(HoldReason.REFUSING, "refusing", detail))
+
+    def resume(self, why: str = _BY_WORD) -> Transition | None:
+        """End a hold for `refusing`: what is refused from now on is believed, until something is answered again."""
+        hold = self._hold
+        if hold is None or hold.reason is not HoldReason.REFUSING:
+            return None
+        self._state = msgspec.structs.replace(self._state, trusting=True)
+        return self._end(hold, self._clock.now(), why)
+
+    def overdue(self) -> Transition | None:
+        """The end of a hold for `refusing` that has lasted for a week; None in all other cases."""
+        if self._hold is None or self._clock.now() - self._hold_began < LONGEST_REFUSING:
+            return None
+        return self.resume("the longest; what is refused from now on is believed")
 
     def credentials_changed(self) -> None:
         """The account's secret was replaced: a hold for want of rights is probed at once."""
@@ -158,6 +184,16 @@ class AccountLimiter:
     def held(self) -> AccountState | None:
         """The hold in force, None when polling goes on."""
         return self._state if self._hold is not None else None
+
+    @property
+    def refusing(self) -> bool:
+        """Whether the account is held because the gateway refuses what it has answered before."""
+        return self._hold is not None and self._hold.reason is HoldReason.REFUSING
+
+    @property
+    def trusting(self) -> bool:
+        """Whether refusals are believed as they come: see `resume`."""
+        return self._state.trusting
 
     @property
     def held_total(self) -> float:
@@ -215,9 +251,18 @@ class AccountLimiter:
         hold.probe_sent = None
         return True
 
-    def _report_held(self, hold: Hold, trouble: Trouble | None, probe: bool) -> Transition | None:
+    def _report_held(self, hold: Hold, trouble: Trouble | None, probe: bool, answered: bool) -> Transition | None:
         now = self._clock.now()
-        if trouble is None:
+        if hold.reason is HoldReason.REFUSING:
+            # One refusal more says nothing new, whoever meets it.
+            if answered:
+                return self._end(hold, now)
+            if trouble is None:
+                if probe:
+                    hold.prolong(now, hold.detail, None)
+                    return self._held_transition(hold, tell=False)
+                return None
+        elif trouble is None:
             # A proper answer proves that the gateway is there, whoever asked; rights and patience only a probe proves.
             return self._end(hold, now) if probe or hold.reason in _BY_COUNT else None
         wait = trouble.retry_after
@@ -226,7 +271,7 @@ class AccountLimiter:
                 return self._held_transition(hold, tell=False)
             return None
         if trouble.reason is hold.reason or {trouble.reason, hold.reason} <= _OUTAGE:
-            hold.prolong(now, trouble.detail, wait)
+            hold.prolong(now, hold.detail if hold.reason is HoldReason.REFUSING else trouble.detail, wait)
             return self._held_transition(hold, tell=False)
         hold.turn(trouble.reason, trouble.detail, now, wait)
         return self._held_transition(hold, tell=True)
@@ -267,7 +312,7 @@ class AccountLimiter:
         )
         return Transition(self._state, (body,))
 
-    def _end(self, hold: Hold, now: float) -> Transition:
+    def _end(self, hold: Hold, now: float, why: str = "") -> Transition:
         held = max(0.0, now - self._hold_began)
         self._hold = None
         self._pace.restart(self._clock.monotonic(), throttled=hold.reason is HoldReason.THROTTLED)
@@ -283,7 +328,7 @@ class AccountLimiter:
         body = events.Recovered(
             account=self._state.name,
             reason=hold.reason.value,
-            detail=f"held for {held:.0f} s",
+            detail=f"held for {held:.0f} s{', ' if why else ''}{why}",
             until=None,
             observed_at=events.instant(self._clock.told(now)),
         )

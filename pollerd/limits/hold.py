@@ -28,7 +28,10 @@ SPACING: Final = {
     HoldReason.THROTTLED: Spacing(10.0, 300.0),
     HoldReason.UNREACHABLE: Spacing(2.0, 60.0),
     HoldReason.SERVER_ERRORS: Spacing(2.0, 60.0),
+    HoldReason.REFUSING: Spacing(10.0, 300.0),
 }
+LONGEST_REFUSING: Final = 7 * 86400.0
+"""Seconds after which a gateway that refuses everything is believed: nobody has said otherwise for a week."""
 MAX_RETRY_AFTER: Final = 3600.0
 _LATENESS: Final = 0.1
 _MOST_LATENESS: Final = 5.0

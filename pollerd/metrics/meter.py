@@ -18,8 +18,13 @@ DELAY_BOUNDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.
 COMMIT_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
 """Seconds."""
 
-OUTCOMES: Final = ("answered", "not_found", "rejected", *(reason.value for reason in HoldReason))
-"""What a poll can meet: a state, a 404, a refusal of this message alone, or trouble of the account by its reason."""
+OUTCOMES: Final = (
+    "answered",
+    "not_found",
+    "rejected",
+    *(reason.value for reason in HoldReason if reason is not HoldReason.REFUSING),
+)
+"""What a poll can meet: a state, a 404, another refusal, or trouble of the account by its reason."""
 
 
 News = Callable[[Result, float, float], None]

@@ -28,6 +28,7 @@ _FAILURES: Final = {
     HoldReason.THROTTLED: "refused: too many requests",
     HoldReason.UNREACHABLE: "no answer: the gateway could not be reached",
     HoldReason.SERVER_ERRORS: "no answer: the gateway had trouble",
+    HoldReason.REFUSING: "refused, as all other messages: it is not counted",
 }
 
 

@@ -30,6 +30,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "throttled": "lower requests_per_second, or find out who else uses the account; polling goes on by itself",
     "unreachable": "look at network, DNS and proxy with pollerd doctor; polling goes on by itself",
     "server_errors": "nothing to do here: the gateway has trouble, polling goes on by itself",
+    "refusing": "the gateway refuses messages that it answered before: nothing is given up, polling goes on with the "
+    "next answer; ask the vendor. If they really are gone there: pollerd retry --resume {account}",
 }
 
 FORGETFUL: Final = "polling, each request on a connection of its own: the other side forgets those that are kept"
@@ -77,7 +79,7 @@ def hold(account: AccountDocument, now: float) -> Sentence | None:
 def advice(account: AccountDocument) -> str | None:
     """What to do about it."""
     if account.hold is not None:
-        return ADVICE.get(account.hold.reason)
+        return ADVICE.get(account.hold.reason, "").format(account=account.name) or None
     if not account.connections_kept:
         return FORGETFUL_ADVICE
     if account.state == "unconfigured":

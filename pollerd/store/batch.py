@@ -10,8 +10,8 @@ import msgspec
 
 from pollerd.diff import Result
 from pollerd.event import Event
-from pollerd.model import Message, State
-from pollerd.ports import Batch
+from pollerd.model import HoldReason, Message, State
+from pollerd.ports import AccountState, Batch
 from pollerd.store import rows
 
 
@@ -21,7 +21,7 @@ def planned(batch: Batch, told: Sequence[tuple[Event, float]]) -> list[tuple[str
         ("touch", [_schedule(r.message) for r in batch.results if not r.full]),
         ("settle", [_whole(r.message) for r in batch.results if r.full]),
         ("tell", [(e.seq, e.type, e.message_id, at, e.body) for e, at in told]),
-        ("save_account", [msgspec.structs.astuple(account) for account in batch.accounts]),
+        ("save_account", [_account(account) for account in batch.accounts]),
         ("save_credit", [msgspec.structs.astuple(credit) for credit in batch.credits]),
         ("save_cursor", [(c.name, c.seq, c.detail, batch.at) for c in batch.cursors]),
         ("request_done", [(request,) for request in batch.done]),
@@ -54,6 +54,13 @@ def _aged(results: Iterable[Result]) -> Counter[int]:
     return slots
 
 
+def _account(account: AccountState) -> tuple[Any, ...]:
+    refusing = account.held_reason is HoldReason.REFUSING
+    # An older version, should one read this, knows no such reason.
+    known = msgspec.structs.replace(account, held_reason=HoldReason.SERVER_ERRORS) if refusing else account
+    return (*msgspec.structs.astuple(known), refusing)
+
+
 def _schedule(message: Message) -> tuple[Any, ...]:
     return (
         message.next_poll_at,
@@ -67,6 +74,7 @@ def _schedule(message: Message) -> tuple[Any, ...]:
         message.last_answer,
         message.seen_at,
         message.trail or None,
+        message.refused_since,
         message.id,
     )
 

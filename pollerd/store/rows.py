@@ -37,6 +37,7 @@ COLUMNS: Final = (
     "trail",
     "origin",
     "taken_at",
+    "refused_since",
 )
 """The columns of a row in the order that the functions here take and give them."""
 
@@ -86,6 +87,7 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         known,
         origin,
         taken_at,
+        refused_since,
     ) = row
     # What this program wrote itself, nearly every row, needs no reading between the lines.
     if type(sent_at) is not float or not 0.0 < sent_at < _LATEST:
@@ -114,6 +116,7 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         trail=known or b"",
         origin=origin,
         taken_at=taken_at,
+        refused_since=refused_since,
     )
 
 
@@ -143,6 +146,7 @@ def row_from_message(message: Message) -> tuple[Any, ...]:
         message.trail or None,
         message.origin,
         message.taken_at,
+        message.refused_since,
     )
 
 

@@ -348,7 +348,10 @@ class Store:
 
 def _account(row: Any) -> AccountState:
     reason = HoldReason(row[1]) if row[1] else None
-    return AccountState(row[0], reason, row[2] or "", row[3], row[4], row[5], row[6], row[7], bool(row[8]), row[9])
+    name, _, detail, since, until, total, credit, currency, low, credit_at, trusting = row
+    return AccountState(
+        name, reason, detail or "", since, until, total, credit, currency, bool(low), credit_at, bool(trusting)
+    )
 
 
 def _prepare(path: Path) -> None:

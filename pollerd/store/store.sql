@@ -1,13 +1,14 @@
 -- name: touch
 UPDATE messages SET next_poll_at = ?, next_reason = ?, polls = ?, misses = ?, strikes = ?, base = ?,
-    first_poll_at = ?, last_poll_at = ?, last_answer = ?, seen_at = ?, trail = ?
+    first_poll_at = ?, last_poll_at = ?, last_answer = ?, seen_at = ?, trail = ?,
+    refused_since = ?
 WHERE id = ?;
 
 -- name: settle
 UPDATE messages SET account = ?, userref = ?, sent_at = ?, state = ?, next_poll_at = ?, next_reason = ?, polls = ?,
     misses = ?, strikes = ?, base = ?, frozen_at = ?, first_poll_at = ?, last_poll_at = ?, last_answer = ?,
     seen_at = ?, sendtime = ?, validity = ?, finished_at = ?, recipients = ?, trail = ?,
-    origin = ?, taken_at = ?
+    origin = ?, taken_at = ?, refused_since = ?
 WHERE id = ?;
 
 -- name: count_age
@@ -23,9 +24,10 @@ INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SE
 -- The credit has its own statement: whoever saves a hold knows only an old one.
 -- name: save_account
 INSERT INTO accounts (name, held_reason, held_detail, held_since, held_until, held_total, credit, currency,
-    credit_low, credit_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    credit_low, credit_at, trusting, refusing) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET held_reason = excluded.held_reason, held_detail = excluded.held_detail,
-    held_since = excluded.held_since, held_until = excluded.held_until, held_total = excluded.held_total;
+    held_since = excluded.held_since, held_until = excluded.held_until, held_total = excluded.held_total,
+    trusting = excluded.trusting, refusing = excluded.refusing;
 
 -- name: save_credit
 INSERT INTO accounts (name, credit, currency, credit_low, credit_at) VALUES (?, ?, ?, ?, ?)
@@ -45,7 +47,8 @@ SELECT id, kind, message_id FROM requests ORDER BY id LIMIT ?;
 SELECT name, seq, detail FROM outputs WHERE name = ?;
 
 -- name: accounts
-SELECT name, held_reason, held_detail, held_since, held_until, held_total, credit, currency, credit_low, credit_at
+SELECT name, CASE WHEN refusing AND held_reason IS NOT NULL THEN 'refusing' ELSE held_reason END, held_detail, held_since,
+    held_until, held_total, credit, currency, credit_low, credit_at, trusting
 FROM accounts;
 
 -- name: last_seq

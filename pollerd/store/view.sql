@@ -68,11 +68,13 @@ SELECT min(sent_at) FROM messages INDEXED BY messages_due WHERE state = 1;
 SELECT slot * 15.0, count FROM pending_by_age WHERE count > 0 ORDER BY slot;
 
 -- name: accounts
-SELECT name, held_reason, held_detail, held_since, held_until, credit, currency, credit_low
+SELECT name, CASE WHEN refusing AND held_reason IS NOT NULL THEN 'refusing' ELSE held_reason END, held_detail, held_since,
+    held_until, credit, currency, credit_low
 FROM accounts ORDER BY name;
 
 -- name: account
-SELECT name, held_reason, held_detail, held_since, held_until, credit, currency, credit_low
+SELECT name, CASE WHEN refusing AND held_reason IS NOT NULL THEN 'refusing' ELSE held_reason END, held_detail, held_since,
+    held_until, credit, currency, credit_low
 FROM accounts WHERE name = ?;
 
 -- name: count_gave_up

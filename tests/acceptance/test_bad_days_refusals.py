@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from pollerd.client.remote import Remote
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, Shim, account_events, asked, blamed
 from tests.acceptance.conftest import Row
 from tests.acceptance.deployment import Deployment, finals, until
+from tests.sqlite_kit import transaction
 
 SPEED = 120.0
 FOREVER = [Step(0.0, "ENROUTE")]
@@ -69,3 +72,254 @@ async def test_what_the_gateway_did_not_write_ends_nothing(
         assert "not written by the gateway" in account_events(deployment)[0]["detail"] or "418" in fault
         assert requests < 60
         row(f"{fault}, {count} messages, 18 min: {requests} requests, 0 given up")
+
+
+@pytest.mark.parametrize(("fault", "count"), [("404", 20), ("410", 20), ("404", 2), ("422", 1), ("wrong_json", 1)])
+async def test_one_refusal_for_all_is_no_verdict_on_any(
+    fault: str, count: int, tmp_path: Path, shim: Shim, row: Row
+) -> None:
+    """The vendor's own refusal, to all for 18 minutes: what was answered before is asked again; the account is held."""
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
+    ):
+        ids = [simulator.truth.add(steps=FOREVER) for _ in range(count)]
+        done = simulator.truth.add(steps=[Step(0.0, "DELIVERED")])
+        await deployment.start(environment=shim.environment(speed=SPEED))
+        deployment.insert([*ids, done])
+        await all_seen(simulator, deployment, [*ids, done])
+        simulator.faults.set(f"{fault}:on=read")
+        began = simulator.now()
+        await until(lambda: account_events(deployment), "the account is held")
+        held = (simulator.now() - began) * SPEED
+        before = len(asked(simulator, began))
+        await pass_time(simulator, 18 * 60)
+        requests = len(asked(simulator, began))
+        assert gave_up(deployment) == {}
+        deliver(simulator, ids)
+        simulator.faults.set()
+        await until(lambda: len(finals(deployment.events())) == count + 1, "everything is told")
+        assert await deployment.stop() == 0
+        assert gave_up(deployment) == {}
+        first, last = account_events(deployment)
+        assert (first["type"], first["reason"]) == ("account.held", "refusing")
+        assert (last["type"], last["reason"]) == ("account.recovered", "refusing")
+        row(f"{fault}, {count}: held after {held:.0f} s, {before} requests; {requests} in 18 min, 0 given up")
+
+
+def steps_of(simulator: Simulator, number: int, since: float) -> list[str]:
+    """What a message was answered since then."""
+    return [answer for at, answer in simulator.record(number).poll_log if at >= since]
+
+
+async def test_one_message_alone_ends_by_a_refusal(tmp_path: Path, shim: Shim, row: Row) -> None:
+    """Seen before, and refused from now on while all others are answered: it ends, and nothing else happens."""
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
+    ):
+        good = [simulator.truth.add(steps=FOREVER) for _ in range(3)]
+        bad = [simulator.truth.add(steps=FOREVER) for _ in range(2)]
+        await deployment.start(environment=shim.environment(speed=SPEED))
+        deployment.insert([*good, *bad])
+        await all_seen(simulator, deployment, [*good, *bad])
+        began = simulator.now()
+        simulator.faults.set(f"404:ids={bad[0]}", f"410:ids={bad[1]}")
+        await until(lambda: len(gave_up(deployment)) == 2, "both are given up")
+        took = (simulator.now() - began) * SPEED
+        assert await deployment.stop() == 0
+        assert gave_up(deployment) == {bad[0]: "not_found", bad[1]: "rejected_request"}
+        assert account_events(deployment) == []
+        assert took >= 15 * 60, "not before the grace"
+        tries = [len(steps_of(simulator, number, began)) for number in bad]
+        assert tries[1] <= 8
+        row(f"tries until given up: 404 {tries[0]}, 410 {tries[1]}; {len(good)} others polled on, 0 holds")
+
+
+async def test_a_hold_for_refusing_outlives_restart_and_kill(tmp_path: Path, shim: Shim, row: Row) -> None:
+    """Told once; after SIGTERM and kill -9 the probes go on, to what was answered before and to the newest by turns."""
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
+    ):
+        ids = [simulator.truth.add(steps=FOREVER) for _ in range(20)]
+        done = simulator.truth.add(steps=[Step(0.0, "DELIVERED")])
+        await deployment.start(environment=shim.environment(speed=SPEED))
+        deployment.insert(ids)
+        await all_seen(simulator, deployment, ids)
+        deployment.insert([done])
+        await until(lambda: finals(deployment.events()), "one is delivered")
+        simulator.faults.set("404:on=read")
+        await until(lambda: account_events(deployment), "the account is held")
+        counts = []
+        for end in (deployment.stop, deployment.kill):
+            await pass_time(simulator, 2 * 60)
+            await end()
+            began = simulator.now()
+            await deployment.start(environment=shim.environment(speed=SPEED))
+            await pass_time(simulator, 10 * 60)
+            counts.append(len(asked(simulator, began)))
+        newest = simulator.truth.add(steps=FOREVER)
+        deployment.insert([newest])
+        await until(lambda: simulator.truth.polls(newest) > 0, "the newest is a probe", patience=30)
+        await until(lambda: simulator.truth.polls(done) > 1, "what has ended here too", patience=60)
+        assert len(account_events(deployment)) == 1
+        assert gave_up(deployment) == {}
+        status = (await deployment.command("status"))[1]
+        doctor = (await deployment.command("doctor"))[1]
+        for said in (status, doctor):
+            assert "pollerd retry --resume default" in " ".join(said.split())
+        deliver(simulator, [*ids, newest])
+        simulator.faults.set()
+        await until(lambda: len(finals(deployment.events())) == 22, "everything is told")
+        assert await deployment.stop() == 0
+        assert gave_up(deployment) == {}
+        assert [event["type"] for event in account_events(deployment)] == ["account.held", "account.recovered"]
+        assert max(counts) <= 12
+        row(f"probes in 10 min after a restart {counts[0]}, after a kill {counts[1]}; 1 held, 1 recovered, 0 given up")
+
+
+@pytest.mark.parametrize("way", ["command", "command without a daemon", "socket"])
+async def test_somebody_may_say_that_the_messages_are_gone(way: str, tmp_path: Path, shim: Shim, row: Row) -> None:
+    """`retry --resume`: the hold ends with its event, what is refused ends by the usual rules, without a new hold."""
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
+    ):
+        ids = [simulator.truth.add(steps=FOREVER) for _ in range(6)]
+        await deployment.start(environment=shim.environment(speed=SPEED))
+        deployment.insert(ids)
+        await all_seen(simulator, deployment, ids)
+        assert (await deployment.command("retry", "--resume", "default"))[:2] == (0, "default is not on hold.\n")
+        simulator.faults.set("404:on=read")
+        await until(lambda: account_events(deployment), "the account is held")
+        if way == "command without a daemon":
+            await deployment.stop()
+        if way == "socket":
+            await asyncio.to_thread(Remote(deployment.folder / "control.sock").resume, "default")
+        else:
+            code, out, _ = await deployment.command("retry", "--resume", "default")
+            assert (code, "is polled again" in out) == (0, True)
+        if way == "command without a daemon":
+            await deployment.start(environment=shim.environment(speed=SPEED))
+        began = simulator.now()
+        await until(lambda: len(gave_up(deployment)) == 6, "they end by the usual rules")
+        took = (simulator.now() - began) * SPEED
+        assert took >= 14 * 60, "the grace begins when the hold ends"
+        simulator.faults.set()
+        fresh = simulator.truth.add(steps=FOREVER)
+        deployment.insert([fresh])
+        await all_seen(simulator, deployment, [fresh])
+        assert deployment.query("SELECT trusting FROM accounts") == [(0,)]
+        assert await deployment.stop() == 0
+        held, recovered = account_events(deployment)
+        assert (held["reason"], recovered["reason"]) == ("refusing", "refusing")
+        assert "ended by a command" in recovered["detail"]
+        assert set(gave_up(deployment).values()) == {"not_found"}
+        row(f"given up {took / 60:.0f} min after the word, 1 hold")
+
+
+async def test_a_week_of_refusals_is_believed(tmp_path: Path, shim: Shim) -> None:
+    """The hold's beginning is on disk: eight days later it ends by itself, with its event, also after a restart."""
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
+    ):
+        ids = [simulator.truth.add(steps=FOREVER) for _ in range(6)]
+        await deployment.start(environment=shim.environment(speed=SPEED))
+        deployment.insert(ids)
+        await all_seen(simulator, deployment, ids)
+        simulator.faults.set("404:on=read")
+        await until(lambda: account_events(deployment), "the account is held")
+        await deployment.stop()
+        with transaction(deployment.database) as database:
+            database.execute("UPDATE accounts SET held_since = held_since - 8 * 86400")
+        await deployment.start(environment=shim.environment(speed=SPEED))
+        await until(lambda: len(account_events(deployment)) == 2, "the hold ends")
+        assert "believed" in account_events(deployment)[1]["detail"]
+        assert gave_up(deployment) == {}, "a grace begins only now"
+        await until(lambda: len(gave_up(deployment)) == 6, "then they end by the usual rules")
+        assert len(account_events(deployment)) == 2
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        ("404:0.5:on=read",),
+        ("410:0.5:on=read:by=connection", "404:0.5:on=read:by=connection:form=text"),
+        ("404:0.5:on=read:by=1.5",),
+        ("422:0.7:on=read:by=0.2", "404:0.2:on=read", "500:0.2:on=read"),
+    ],
+    ids=["by request", "by connection", "by period", "by turns"],
+)
+async def test_a_balancer_that_flaps_ends_nothing(
+    faults: tuple[str, ...], tmp_path: Path, shim: Shim, row: Row
+) -> None:
+    """Refusals that come and go, with a grace that is much shorter than they last: nothing is given up."""
+    backoff = 'policy = "exponential"\nmin_interval = "2s"\nmax_interval = "30s"\nnot_found_grace = "20s"'
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        Deployment(tmp_path, simulator, backoff=backoff, limits=LIMITS) as deployment,
+    ):
+        ids = [simulator.truth.add(steps=FOREVER) for _ in range(12)]
+        await deployment.start(environment=shim.environment(speed=SPEED))
+        deployment.insert(ids)
+        await all_seen(simulator, deployment, ids)
+        simulator.faults.set(*faults)
+        began = simulator.now()
+        await pass_time(simulator, 15 * 60)
+        requests = len(asked(simulator, began))
+        holds = [event for event in account_events(deployment) if event["type"] == "account.held"]
+        deliver(simulator, ids)
+        simulator.faults.set()
+        await until(lambda: len(finals(deployment.events())) == len(ids), "everything is told")
+        assert await deployment.stop() == 0
+        assert gave_up(deployment) == {}
+        row(f"{faults}: {requests} requests in 15 min, {len(holds)} holds, 0 given up")
+
+
+async def test_what_is_gone_after_the_gateways_retention_ends_while_new_ones_work(
+    tmp_path: Path, shim: Shim, row: Row
+) -> None:
+    """Old messages, those answered last among them, are refused from now on; new ones are answered."""
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
+    ):
+        old = [simulator.truth.add(steps=FOREVER) for _ in range(30)]
+        await deployment.start(environment=shim.environment(speed=SPEED))
+        deployment.insert(old)
+        await all_seen(simulator, deployment, old)
+        simulator.faults.set(f"404:on=read:ids={'+'.join(map(str, old))}")
+        new = [simulator.truth.add(steps=FOREVER) for _ in range(3)]
+        deployment.insert(new)
+        await until(lambda: len(gave_up(deployment)) == len(old), "the old ones end")
+        assert await deployment.stop() == 0
+        assert set(gave_up(deployment)) == set(old)
+        holds = [event for event in account_events(deployment) if event["type"] == "account.held"]
+        assert len(holds) <= 1
+        row(f"{len(old)} old ones end, {len(new)} new ones go on, {len(holds)} holds")
+
+
+async def test_a_fresh_installation_gives_nothing_up_within_a_day(tmp_path: Path, shim: Shim, row: Row) -> None:
+    """Nothing was ever answered: nobody can tell whose fault a refusal is. A warning, no hold, few requests."""
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
+    ):
+        simulator.faults.set("410:on=read")
+        ids = [simulator.truth.add(steps=FOREVER) for _ in range(5)]
+        await deployment.start(environment=shim.environment(speed=SPEED))
+        deployment.insert(ids)
+        began = simulator.now()
+        await until(lambda: any(line.get("event") == "refusal_alone" for line in deployment.log()), "a warning")
+        await pass_time(simulator, 30 * 60)
+        requests = len(asked(simulator, began))
+        assert (gave_up(deployment), account_events(deployment)) == ({}, [])
+        deliver(simulator, ids)
+        simulator.faults.set()
+        await until(lambda: len(finals(deployment.events())) == 5, "everything is told", patience=90)
+        assert await deployment.stop() == 0
+        assert len([line for line in deployment.log() if line.get("event") == "refusal_alone"]) == 1
+        assert requests < 5 * 20
+        row(f"{requests} requests for 5 messages in half an hour, 0 given up, 1 warning")

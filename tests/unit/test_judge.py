@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from pollerd.backoff import Exponential, Settings
+from pollerd.doubt import ALONE, NO_EVIDENCE, Evidence
 from pollerd.event import Completed, GaveUp, Status, instant
 from pollerd.judge import MAX_FAILURES, MAX_STRIKES, Judge, key, untracked
 from pollerd.model import Answer, HoldReason, Message, NotFound, Outcome, Recipient, Rejected, State, Trouble
@@ -57,8 +58,6 @@ ENDS: list[tuple[str, Message, Outcome, float, float, int, State, str | None]] =
     ("a later sendtime moves the deadline", message(), Answer(ENROUTE.recipients, sendtime=SENT + 900), 1500, 0, 0,
      State.PENDING, None),
     ("an answer against the message counts", message(), Rejected("bad", "http_400"), 5, 0, 0, State.PENDING, None),
-    ("too many answers against it end it", message(strikes=MAX_STRIKES - 1), Rejected("bad", "http_400"), 5, 0, 0,
-     State.GAVE_UP, "rejected_request"),
     ("the gateway's trouble never ends a message", message(strikes=4), TROUBLE, 5, 0, 5, State.PENDING, None),
     ("not even past its deadline", message(), TROUBLE, 5000, 0, 3, State.PENDING, None),
     ("unless all others are answered for long", message(), TROUBLE, 5000, 0, MAX_FAILURES, State.GAVE_UP, "deadline"),
@@ -130,6 +129,72 @@ def test_an_older_state_from_a_copy_that_lags_is_written_behind() -> None:
     lagging = judge().settle(first.message, Answer((Recipient(4512345678, "BUFFERED", SENT + 1),)), SENT + 9, 0)
     assert (lagging.bodies, lagging.full) == ((), False)
     assert lagging.message.recipients == shown.recipients
+
+
+BELIEVED, BY_ITSELF = Evidence(believed=True), Evidence(alone=True)
+SEEN: dict[str, object] = {"seen_at": SENT, "polls": 4, "first_poll_at": SENT}
+MISSING: dict[str, object] = {**SEEN, "misses": 2, "refused_since": SENT + 10}
+STRUCK: dict[str, object] = {"strikes": MAX_STRIKES - 1, "refused_since": SENT + 10}
+GONE, BAD = NotFound(), Rejected("bad", "http_400")
+REFUSALS: list[tuple[str, Message, Outcome, float, float, Evidence, str | None, bool]] = [
+    ("seen, 404 for the grace, others answered", message(**MISSING), GONE, 70, 0, BELIEVED, "not_found", False),
+    ("the same, but nobody was asked", message(**MISSING), GONE, 70, 0, NO_EVIDENCE, None, True),
+    ("for days", message(**MISSING), GONE, 500_000, 0, NO_EVIDENCE, None, True),
+    ("within the grace", message(**MISSING), GONE, 69, 0, BELIEVED, None, False),
+    ("two 404s are few", message(**{**MISSING, "misses": 1}), GONE, 70, 0, BELIEVED, None, False),
+    ("held time does not use up the grace", message(**{**MISSING, "refused_since": SENT - 40}), GONE, 60, 50, BELIEVED,
+     None, False),
+    ("nobody else was ever answered: not before a day", message(**MISSING), GONE, ALONE, 0, BY_ITSELF, None, True),
+    ("but then", message(**MISSING), GONE, ALONE + 10, 0, BY_ITSELF, "not_found", False),
+    ("past its deadline the grace need not be over", message(**{**MISSING, "refused_since": SENT + 1000}), GONE, 1010,
+     0, BELIEVED, "not_found", False),
+    ("a refusal taken back since: counted anew", message(**MISSING), GONE, 75, 0, Evidence(True, False, SENT + 20),
+     None, False),
+    ("taken back before: counted on", message(**MISSING), GONE, 75, 0, Evidence(True, False, SENT + 5), "not_found",
+     False),
+    ("five answers against it, others answered", message(**STRUCK), BAD, 15, 0, BELIEVED, "rejected_request", False),
+    ("the same, but nobody was asked", message(**STRUCK), BAD, 500_000, 0, NO_EVIDENCE, None, True),
+    ("four are few", message(**{**STRUCK, "strikes": 3}), BAD, 15, 0, BELIEVED, None, False),
+    ("the same, nobody else was ever answered: not before a day", message(**STRUCK), BAD, ALONE, 0, BY_ITSELF, None,
+     True),
+    ("but then", message(**STRUCK), BAD, ALONE + 10, 0, BY_ITSELF, "rejected_request", False),
+    ("a refusal taken back since: struck anew", message(**STRUCK), BAD, 15, 0, Evidence(True, False, SENT + 12), None,
+     False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sentence", "before", "outcome", "age", "held", "evidence", "reason", "doubted"), REFUSALS)
+def test_when_a_refusal_ends_a_message(
+    sentence: str,
+    before: Message,
+    outcome: Outcome,
+    age: float,
+    held: float,
+    evidence: Evidence,
+    reason: str | None,
+    doubted: bool,
+) -> None:
+    result = judge().settle(before, outcome, SENT + age, held, evidence=evidence)
+    assert [body.reason for body in result.bodies if isinstance(body, GaveUp)] == ([reason] if reason else []), sentence
+    assert result.doubted is doubted
+    assert (result.message.state is State.PENDING) is (reason is None)
+
+
+def test_what_is_not_believed_is_looked_at_more_and_more_seldom() -> None:
+    row, now, gaps = message(**MISSING), SENT + 70, []
+    for _ in range(30):
+        row = judge().settle(row, GONE, now, 0.0).message
+        gaps.append(row.next_poll_at - now)
+        now = row.next_poll_at
+    assert min(gaps) >= 22
+    assert 2700 <= gaps[-1] <= 4500
+
+
+def test_an_answer_ends_a_run_of_refusals() -> None:
+    answered = judge().settle(message(**MISSING), ENROUTE, SENT + 30, 0.0).message
+    assert (answered.misses, answered.refused_since) == (0, None)
+    missed = judge().settle(answered, GONE, SENT + 400, 100.0).message
+    assert missed.refused_since == SENT + 300, "held time is taken off"
 
 
 def test_the_last_final_state_is_told_with_the_completion() -> None:

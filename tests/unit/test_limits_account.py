@@ -149,3 +149,86 @@ def test_no_storm_when_a_hold_ends() -> None:
         bench.ask(GOOD)
         requests += 1
     assert requests <= 12
+
+
+REFUSED = Rejected("410: gone", "http_410")
+
+
+def refusing(restored: bool = False) -> Bench:
+    bench = Bench()
+    transition = bench.limiter.refuse("410 for all")
+    assert transition is not None
+    bench.told += transition.bodies
+    bench.states.append(transition.state)
+    if not restored:
+        return bench
+    bench.clock.move(3600.0)
+    return Bench(restored=bench.states[-1], clock=bench.clock)
+
+
+def test_a_gateway_that_refuses_everything_is_asked_one_by_one_at_growing_intervals() -> None:
+    bench = refusing()
+    expected = 10.0
+    for outcome in (REFUSED, NotFound(), UNREADABLE, UNREACHABLE, SERVER_ERRORS, REFUSED, NotFound(), REFUSED):
+        wait = bench.ask(outcome)
+        assert 0.75 * expected <= wait <= expected, "one hold, whatever shows itself in it"
+        expected = min(300.0, 2 * expected)
+    assert bench.types == [events.ACCOUNT_HELD]
+    held = bench.limiter.held
+    assert held is not None
+    assert held.held_detail == "410 for all"
+    bench.ask(GOOD)
+    assert bench.types == [events.ACCOUNT_HELD, events.ACCOUNT_RECOVERED]
+    assert not bench.limiter.trusting
+
+
+def test_an_answer_to_an_older_request_ends_it_too_and_no_refusal_does() -> None:
+    bench = Bench()
+    bench.send(3)
+    bench.limiter.refuse("410 for all")
+    bench.report(REFUSED)
+    bench.report(NotFound())
+    assert bench.limiter.refusing
+    bench.report(GOOD)
+    assert not bench.limiter.refusing
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_after_a_week_it_is_believed_until_something_is_answered(restored: bool) -> None:
+    bench = refusing(restored)
+    for _ in range(7 * 24):
+        assert bench.limiter.overdue() is None
+        bench.clock.move(3590.0)
+    bench.clock.move(7 * 24 * 10.0)
+    transition = bench.limiter.overdue()
+    assert transition is not None
+    (body,) = transition.bodies
+    assert isinstance(body, events.Recovered)
+    assert "believed" in body.detail
+    assert transition.state.trusting
+    again = Bench(restored=transition.state, clock=bench.clock)
+    assert again.limiter.trusting
+    again.ask(REFUSED)
+    assert again.limiter.trusting
+    again.ask(GOOD)
+    assert not again.limiter.trusting
+    assert not again.states[-1].trusting, "and that is to be committed"
+
+
+def test_a_command_ends_it_and_no_other_hold() -> None:
+    bench = refusing()
+    transition = bench.limiter.resume()
+    assert transition is not None
+    assert bench.limiter.held is None
+    assert bench.limiter.trusting
+    assert bench.limiter.resume() is None
+    bench.ask(UNAUTHORIZED)
+    assert bench.limiter.resume() is None
+    assert bench.limiter.refuse("410 for all") is None, "one hold at a time"
+
+
+def test_want_of_rights_is_told_even_then() -> None:
+    bench = refusing()
+    bench.ask(UNAUTHORIZED)
+    assert bench.types == [events.ACCOUNT_HELD, events.ACCOUNT_HELD]
+    assert not bench.limiter.refusing

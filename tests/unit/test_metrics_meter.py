@@ -14,7 +14,7 @@ OUTCOMES: list[tuple[str, Outcome]] = [
     ("answered", Answer(())),
     ("not_found", NotFound()),
     ("rejected", Rejected("no", "http_422")),
-    *((reason.value, Trouble(reason, "kind", "detail")) for reason in HoldReason),
+    *((r.value, Trouble(r, "kind", "detail")) for r in HoldReason if r is not HoldReason.REFUSING),
 ]
 
 
