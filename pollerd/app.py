@@ -14,7 +14,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
-from pollerd import logs
+from pollerd import failpoints, logs
 from pollerd.anchor import NOTE as NOTE_OF_TIME
 from pollerd.anchor import Anchor
 from pollerd.clock import SystemClock
@@ -23,13 +23,14 @@ from pollerd.config import Config
 from pollerd.control import ControlServer, WarnLog
 from pollerd.control_wiring import make_control, make_progress, make_warnings
 from pollerd.errors import PollerdError
-from pollerd.fittings import make_balance_jobs, make_outputs, make_sources
+from pollerd.fittings import make_balance_jobs, make_outputs, make_places, make_sources
 from pollerd.guard import Guard
 from pollerd.housekeeping import House, Housekeeping, Job, Snapshot, standard_jobs
 from pollerd.intake import Intake, OfflineDesk
 from pollerd.judge import Judge
 from pollerd.limits import AccountLimiter
 from pollerd.metrics import Meter
+from pollerd.outputs.acceptor import Acceptor
 from pollerd.policies import MODEL, Learner, make_policy, make_settings
 from pollerd.poller import Poller
 from pollerd.ports import Batch, Opening, Output, Preparing
@@ -121,7 +122,8 @@ class App:
             warnings = stack.enter_context(make_warnings(self.config, self._vault.secrets).listening())
             start = Start(self._notifier, self._stop)
             core = await self._open(stack, start)
-            outputs = make_outputs(self.config, core.store, core.clock, self._vault.secrets.protect)
+            places = make_places(self.config)
+            outputs = make_outputs(self.config, core.store, core.clock, self._vault.secrets.protect, places)
             for output in outputs:
                 if isinstance(output, Preparing):
                     await start.insist(partial(output.prepare, core.store))
@@ -132,7 +134,7 @@ class App:
                 self.lanes[name] = lane
             self._relay = Relay(outputs)
             try:
-                await self._serve(core, self._relay, outputs, warnings)
+                await self._serve(core, self._relay, outputs, warnings, places, stack)
             except BaseExceptionGroup as group:
                 raise _first(group) from group
 
@@ -153,7 +155,15 @@ class App:
         meter = Meter(statistics.told)
         return Core(lock, clock, witness, store, Committer(store, clock, meter.commits), policy, meter, statistics)
 
-    async def _serve(self, core: Core, relay: Relay, outputs: Sequence[Output], warnings: WarnLog) -> None:
+    async def _serve(
+        self,
+        core: Core,
+        relay: Relay,
+        outputs: Sequence[Output],
+        warnings: WarnLog,
+        places: Mapping[str, Acceptor],
+        stack: AsyncExitStack,
+    ) -> None:
         pollers = {name: lane.poller for name, lane in self.lanes.items()}
         intake = Intake(
             core.store,
@@ -165,9 +175,19 @@ class App:
         )
         sources = make_sources(self.config, core.store, core.clock, intake.poke)
         control = self._control = make_control(
-            self.config, core, pollers, intake, health=lambda: relay.health, sources=sources, warnings=warnings
+            self.config,
+            core,
+            pollers,
+            intake,
+            health=lambda: relay.health,
+            sources=sources,
+            warnings=warnings,
+            places=places,
         )
+        # Whatever happens before it runs: a socket that was bound is not left behind.
+        stack.push_async_callback(control.close)
         await control.start()
+        failpoints.hit("app.before_serving")
         balances = make_balance_jobs(self.config, self.lanes, await core.store.accounts(), core)
         counted = Job("statistics", 10.0, Snapshot(core.statistics, core.committer, NOTE))
         housekeeping = Housekeeping((*standard_jobs(self._house(core, relay, pollers)), *balances, counted))

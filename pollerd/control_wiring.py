@@ -21,13 +21,14 @@ from pollerd.control import (
 from pollerd.control.documents import status_document
 from pollerd.intake import Intake
 from pollerd.logs import Cleaner, Secrets
+from pollerd.outputs.acceptor import Acceptor
 from pollerd.poller import Poller
 from pollerd.ports import OutputHealth, SourceHealth
 from pollerd.progress import Progress
 from pollerd.sources import SqliteSource
 from pollerd.status.document import StatusDocument
 from pollerd.store.reading import Reading
-from pollerd.web import WebRoom, application
+from pollerd.web import PAGE, WebRoom, application, paint
 from pollerd.wiring import Core
 
 
@@ -51,6 +52,7 @@ def make_control(
     health: Callable[[], Sequence[OutputHealth]],
     sources: Sequence[SqliteSource],
     warnings: WarnLog,
+    places: Mapping[str, Acceptor],
 ) -> ControlServer:
     """The control socket and, where configured, the metrics' own port. To be made in the running loop."""
     reading = Reading(core.store.path)
@@ -80,11 +82,14 @@ def make_control(
         room,
         None if socket is None else SocketDoor(socket, MODE),
         listen,
-        None if config.web is None else _pages(config, config.web, room, core, reading),
+        None if config.web is None else _pages(config, config.web, room, core, reading, places[PAGE]),
+        places=places,
     )
 
 
-def _pages(config: Config, listen: Listen, room: ControlRoom, core: Core, reading: Reading) -> HttpServer:
+def _pages(
+    config: Config, listen: Listen, room: ControlRoom, core: Core, reading: Reading, place: Acceptor
+) -> HttpServer:
     """The status page for browsers."""
 
     async def look() -> StatusDocument:
@@ -99,4 +104,4 @@ def _pages(config: Config, listen: Listen, room: ControlRoom, core: Core, readin
         show_msisdn=config.log.show_msisdn,
         give_up_after=config.backoff.give_up_after,
     )
-    return HttpServer(application(pages), PortDoor(listen), "status page")
+    return HttpServer(application(pages), PortDoor(listen), place, paint)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
-import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from pollerd.client.unixhttp import UnixConnection
 from pollerd.client.values import AnyEvent, Gap, NotFollowedError, Tracked, event_from_line
 from pollerd.documents import MessageDocument
 from pollerd.errors import PollerdError, UnavailableError
@@ -87,19 +86,6 @@ class _Status(msgspec.Struct):
 
     messages: _Counts
     accounts: list[_Account]
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(os.fspath(self._path))
 
 
 class Remote:
@@ -188,7 +174,7 @@ class Remote:
     def _ask(
         self, method: str, path: str, body: bytes | None = None, also: int = 200
     ) -> tuple[bytes, http.client.HTTPMessage]:
-        connection = _UnixConnection(self._path)
+        connection = UnixConnection(self._path, _TIMEOUT)
         try:
             connection.request(method, path, body)
             response = connection.getresponse()

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 from aiohttp import web
 
 from pollerd.config import Listen
+from pollerd.control.connection import ClientConnection, Painter, noting, whole_answer
+from pollerd.control.refusals import in_words
 from pollerd.errors import OutputError
-from pollerd.outputs.listener import Listener
+from pollerd.outputs.acceptor import Acceptor
+from pollerd.outputs.listener import BACKLOG, Listener
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +31,7 @@ _LOOK: Final = 1.0
 class Door(Protocol):
     """Where requests come in."""
 
-    async def open(self, runner: web.BaseRunner) -> None:
+    async def open(self) -> Sequence[socket.socket]:
         """Listen. Raises OutputError when that is not possible."""
         ...
 
@@ -36,7 +41,7 @@ class Door(Protocol):
         ...
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Listen no more, and leave nothing behind. May be called twice."""
         ...
 
 
@@ -51,10 +56,10 @@ class SocketDoor:
     def __str__(self) -> str:
         return str(self._path)
 
-    async def open(self, runner: web.BaseRunner) -> None:
+    async def open(self) -> Sequence[socket.socket]:
         """Listen; a stale socket is replaced, a live one of another process is not."""
         self._listener = Listener.bind(self._path, self._mode)
-        await web.SockSite(runner, self._listener.socket).start()
+        return [self._listener.socket]
 
     @property
     def in_place(self) -> bool:
@@ -73,22 +78,29 @@ class PortDoor:
 
     def __init__(self, listen: Listen) -> None:
         self._listen = listen
+        self._sockets: list[socket.socket] = []
         self.address: Listen | None = None
 
     def __str__(self) -> str:
         return str(self.address or self._listen)
 
-    async def open(self, runner: web.BaseRunner) -> None:
-        """Listen."""
-        site = web.TCPSite(runner, self._listen.host, self._listen.port)
+    async def open(self) -> Sequence[socket.socket]:
+        """Listen, at every address that the host's name stands for."""
+        host, port = self._listen.host, self._listen.port
         try:
-            await site.start()
+            found = await asyncio.get_running_loop().getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):
+                self._sockets.append(_listening(family, address))
         except OSError as error:
+            self.close()
             raise OutputError(
                 f"cannot listen at {self._listen}: {error.strerror or error}. "
                 "Stop the program that uses it, or name another port"
             ) from error
-        self.address = Listen(self._listen.host, int(runner.addresses[0][1]))
+        self.address = Listen(host, int(self._sockets[0].getsockname()[1]))
+        return self._sockets
 
     @property
     def in_place(self) -> bool:
@@ -96,28 +108,56 @@ class PortDoor:
         return True
 
     def close(self) -> None:
-        """The runner closes the port."""
+        """Give the port back."""
+        for each in self._sockets:
+            each.close()
+        self._sockets = []
         self.address = None
 
 
-class HttpServer:
-    """Serves an application at a door until cancelled. A door that cannot be opened is tried again for ever."""
+def _listening(family: int, address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # The same port for IPv4 is a socket of its own.
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+        made.listen(BACKLOG)
+    except BaseException:
+        made.close()
+        raise
+    return made
 
-    def __init__(self, application: web.Application, door: Door, what: str) -> None:
+
+class HttpServer:
+    """Serves an application at a door until cancelled. A door that cannot be opened is tried again for ever.
+
+    `acceptor` bounds the number of connections, and none may keep the server waiting for long (see `connection`).
+    `painter` says so to whom it concerns.
+    """
+
+    def __init__(
+        self, application: web.Application, door: Door, acceptor: Acceptor, painter: Painter = in_words
+    ) -> None:
         self._door = door
-        self._what = what
+        self._what = acceptor.what
+        self._acceptor = acceptor
+        self._painter = painter
+        application.middlewares.insert(0, noting())
         self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=_GOODBYE)
-        self._open = False
+        self._sockets: Sequence[socket.socket] = ()
         self._again = asyncio.Event()
         self.trouble = ""
         """Why nobody is heard; empty while the door is open."""
 
     async def start(self) -> None:
-        """Open the door if that is possible now; `run` goes on trying otherwise."""
+        """Open the door if that is possible now; `run` goes on trying otherwise, and takes connections."""
         if self._runner.server is None:
             await self._runner.setup()
         try:
-            await self._door.open(self._runner)
+            self._sockets = await self._door.open()
         except OutputError as error:
             if str(error) != self.trouble:
                 log.error("%s: %s", self._what, error, extra={"event": "control_closed"})
@@ -126,14 +166,14 @@ class HttpServer:
         if self.trouble:
             log.info("%s: works again", self._what, extra={"event": "control_open"})
             self.trouble = ""
-        self._open = True
 
     async def run(self) -> None:
         """Serve; `start` may have been called before."""
         delay = RETRY_FIRST
+        sweeping = asyncio.create_task(self._shed_overdue(), name=f"silence {self._what}")
         try:
             while True:
-                if self._open:
+                if self._sockets:
                     delay = RETRY_FIRST
                     await self._until_removed()
                     log.warning(
@@ -147,21 +187,50 @@ class HttpServer:
                     delay = min(2 * delay, RETRY_MAX)
                 await self.start()
         finally:
+            sweeping.cancel()
+            await self.close()
+
+    async def close(self) -> None:
+        """Let everybody go and listen no more. May be called twice, and instead of `run`."""
+        self._sockets = ()
+        self._door.close()
+        if self._runner.server is not None:
             await self._runner.cleanup()
-            self._door.close()
 
     def reopen(self) -> None:
         """SIGHUP: look at once whether the door is still there."""
         self._again.set()
 
     async def _until_removed(self) -> None:
-        while self._door.in_place:
-            await self._pause(_LOOK)
-        # Who is connected stays so: only the place where nobody finds us any more is given up.
-        self._open = False
-        for site in list(self._runner.sites):
-            await site.stop()
-        self._door.close()
+        full = f"{self._acceptor.most} connections are open here, as many as there may be: close some, or ask later"
+        refusal = whole_answer(self._painter, 503, "too_many_connections", full)
+        try:
+            async with asyncio.TaskGroup() as group:
+                accepting = [
+                    group.create_task(self._acceptor.serve(each, self._connection, refusal)) for each in self._sockets
+                ]
+                while self._door.in_place:
+                    await self._pause(_LOOK)
+                for task in accepting:
+                    task.cancel()
+        finally:
+            # Who is connected stays so: only the place where nobody finds us any more is given up.
+            self._sockets = ()
+            self._door.close()
+
+    def _connection(self) -> ClientConnection:
+        server = self._runner.server
+        assert server is not None
+        return ClientConnection(server, self._acceptor, self._painter)
+
+    async def _shed_overdue(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_LOOK)
+            now = loop.time()
+            for connection in self._acceptor.silent_ones:
+                if isinstance(connection, ClientConnection) and connection.overdue(now):
+                    connection.shed()
 
     async def _pause(self, seconds: float) -> None:
         self._again.clear()

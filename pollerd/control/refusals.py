@@ -57,6 +57,11 @@ def refusal(status: int, reason: str, message: str) -> web.Response:
     return answer(ErrorDocument(ErrorBody(reason, message)), status)
 
 
+def in_words(_status: int, reason: str, message: str) -> tuple[str, bytes]:
+    """Content type and body of a refusal, for those whose request reaches no handler."""
+    return JSON, msgspec.json.encode(ErrorDocument(ErrorBody(reason, message))) + b"\n"
+
+
 def explaining(fatal: Callable[[DurabilityError], None], served: str = _ALL_ROUTES) -> Middleware:
     """A middleware that turns every error into such an answer. `fatal` is told when the disk cannot be trusted;
     `served` says what there is instead of a path that there is not.

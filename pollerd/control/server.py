@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -21,8 +22,12 @@ from pollerd.control.refusals import answer, explaining, refusal
 from pollerd.control.stream import EventStream, Feed, Log
 from pollerd.control.warnlog import WarnLog
 from pollerd.errors import DurabilityError
-from pollerd.metrics import Collector, Exposed, Meter, registry
+from pollerd.metrics import Collector, Crowding, Exposed, Meter, registry
+from pollerd.outputs.acceptor import Acceptor
 
+CONTROL: Final = "control socket"
+METRICS: Final = "metrics"
+"""Places where others connect, as they are called in the log."""
 MODE: Final = 0o660
 """Rights of the socket: the daemon's user and its group."""
 BODY: Final = 4 * 1024 * 1024
@@ -44,8 +49,9 @@ class ControlRoom(msgspec.Struct, frozen=True):
 class Scrapes:
     """Renders the metrics, one scrape at a time."""
 
-    def __init__(self, room: ControlRoom, stream: EventStream) -> None:
+    def __init__(self, room: ControlRoom, stream: EventStream, places: Sequence[Acceptor]) -> None:
         self._room = room
+        self._places = places
         self._stream = stream
         self._collector = Collector(room.meter)
         self._registry: CollectorRegistry = registry(self._collector)
@@ -57,7 +63,11 @@ class Scrapes:
         async with self._turn:
             sight = await self._room.census.take(oldest=False)
             self._collector.exposed = Exposed(
-                sight, self._room.about.version, self._stream.followers, dict(self._room.warnings.counts)
+                sight,
+                self._room.about.version,
+                self._stream.followers,
+                dict(self._room.warnings.counts),
+                [Crowding(place.what, place.open, place.most, place.turned_away) for place in self._places],
             )
             text = await asyncio.to_thread(generate_latest, self._registry)
         return web.Response(body=text, headers={"Content-Type": _TEXT})
@@ -67,18 +77,27 @@ class ControlServer:
     """The control socket at `control`, and the metrics alone at the address `metrics`; either may be None."""
 
     def __init__(
-        self, room: ControlRoom, control: Door | None, metrics: Listen | None = None, pages: HttpServer | None = None
+        self,
+        room: ControlRoom,
+        control: Door | None,
+        metrics: Listen | None = None,
+        pages: HttpServer | None = None,
+        *,
+        places: Mapping[str, Acceptor],
     ) -> None:
+        """`places` bound the connections, by their names."""
         self._room = room
         self._feed = Feed(room.log)
-        self._stream = EventStream(self._feed, room.messages.reading)
-        self._scrapes = Scrapes(room, self._stream)
+        # The rest is for commands.
+        followers = places[CONTROL].most * 3 // 4 if control is not None else 0
+        self._stream = EventStream(self._feed, room.messages.reading, most=followers)
+        self._scrapes = Scrapes(room, self._stream, tuple(places.values()))
         self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._servers: list[HttpServer] = []
         if control is not None:
-            self._servers.append(HttpServer(self._control(), control, "control socket"))
+            self._servers.append(HttpServer(self._control(), control, places[CONTROL]))
         if metrics is not None:
-            self._servers.append(HttpServer(self._metrics(metrics), PortDoor(metrics), "metrics"))
+            self._servers.append(HttpServer(self._metrics(metrics), PortDoor(metrics), places[METRICS]))
         if pages is not None:
             self._servers.append(pages)
 
@@ -99,7 +118,14 @@ class ControlServer:
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from failed
         finally:
-            self._room.messages.reading.close()
+            await self.close()
+
+    async def close(self) -> None:
+        """Listen no more and let everybody go. May be called twice, and instead of `run`."""
+        self._feed.stop()
+        for server in self._servers:
+            await server.close()
+        self._room.messages.reading.close()
 
     def reopen(self) -> None:
         """SIGHUP: listen again where somebody has removed the socket, or where it was not possible before."""

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from pollerd.control import query
 from pollerd.control.documents import GapDocument
+from pollerd.control.refusals import RefusedError
 from pollerd.errors import StoreError
 from pollerd.event import TYPES, Event
 from pollerd.store.pages import Pages
@@ -98,8 +99,11 @@ class Feed:
 class EventStream:
     """Answers `GET /events`."""
 
-    def __init__(self, feed: Feed, archive: Archive) -> None:
+    def __init__(self, feed: Feed, archive: Archive, *, most: int) -> None:
+        """At most `most` answers are under way at a time: a reader may take for ever, and others want to be heard."""
         self._feed = feed
+        self._most = most
+        self._readers = 0
         self._log = feed.log
         self._archive = archive
         self.followers = 0
@@ -115,6 +119,20 @@ class EventStream:
         )
         after = self._after(request)
         left = query.number(request, "limit", ENDLESS, 1, ENDLESS)
+        if self._readers >= self._most:
+            text = (
+                f"{self._most} readers of events are connected, as many as there may be: end some, or ask again later"
+            )
+            raise RefusedError(503, "too_many_readers", text)
+        self._readers += 1
+        try:
+            return await self._answer(request, after, wanted, left, follow=follow)
+        finally:
+            self._readers -= 1
+
+    async def _answer(
+        self, request: web.Request, after: int | None, wanted: Wanted, left: int, *, follow: bool
+    ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Cache-Control": "no-store", LAST: str(self._log.last)})
         response.content_type = NDJSON
         response.enable_chunked_encoding()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -50,13 +51,22 @@ async def examine(path: Path | None, env: Mapping[str, str], cwd: Path, *, regio
     others, and nowhere else.
     """
     begun = time.monotonic()
-    sight = await in_thread(lambda: configuration.look(path, env, cwd, unit=Unit.find(folders_of(env))), LOCAL)
-    found = list(configuration.checks(sight))
-    if sight.config is not None:
-        for checks in await asyncio.gather(*_parts(sight, regions)):
-            found += checks
+    sights: list[Sight] = []
+
+    def look() -> Iterator[Check]:
+        sight = configuration.look(path, env, cwd, unit=Unit.find(folders_of(env)))
+        yield from configuration.checks(sight)
+        sights.append(sight)
+
+    found = await _threaded("configuration", look)
+    bad = False
+    for sight in sights:
+        bad = bool(sight.problems)
+        if sight.config is not None:
+            for checks in await asyncio.gather(*_parts(sight, regions)):
+                found += checks
     found.sort(key=lambda check: _ORDER[check.level])
-    return Report(tuple(found), bool(sight.problems), time.monotonic() - begun)
+    return Report(tuple(found), bad, time.monotonic() - begun)
 
 
 def _parts(sight: Sight, regions: Sequence[str]) -> list[asyncio.Task[list[Check]]]:
@@ -96,6 +106,8 @@ async def _threaded(name: str, work: Callable[[], Iterable[Check]]) -> list[Chec
         return [failure(name, f"did not finish within {LOCAL:g} s", "look at the disk, or the network file system")]
     except (PollerdError, OSError) as error:
         return [failure(name, str(error), "run the doctor as root, or as the user of the service")]
+    except Exception as error:  # noqa: BLE001 - one check that cannot cope must not hide what the others found
+        return [_defect(name, error)]
 
 
 async def _awaited(name: str, work: asyncio.Task[list[Check]]) -> list[Check]:
@@ -104,3 +116,12 @@ async def _awaited(name: str, work: asyncio.Task[list[Check]]) -> list[Check]:
             return await work
     except TimeoutError:
         return [failure(name, f"did not finish within {NETWORK:g} s", "look at the network and try again")]
+    except Exception as error:  # noqa: BLE001 - one check that cannot cope must not hide what the others found
+        return [_defect(name, error)]
+
+
+def _defect(name: str, error: Exception) -> Check:
+    """A check that ended in a way nobody thought of. Its message is not shown: it may hold a secret."""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    told = f"the check itself failed: {type(error).__name__} in {Path(at.filename).name}, line {at.lineno}"
+    return failure(name, told, "look at this part yourself, and report the defect with this line")

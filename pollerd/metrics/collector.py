@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -30,6 +30,15 @@ _ACCOUNT_GAUGES: Final[tuple[tuple[str, str, Callable[[AccountSight], float]], .
 )
 
 
+class Crowding(msgspec.Struct, frozen=True):
+    """A place where others connect: connections open and allowed, and how many were turned away since the start."""
+
+    place: str
+    open: int
+    most: int
+    turned_away: int
+
+
 class Exposed(msgspec.Struct, frozen=True):
     """What one scrape shows. `followers` read the event log over the control socket, `warnings` counts by log level."""
 
@@ -37,6 +46,7 @@ class Exposed(msgspec.Struct, frozen=True):
     version: str
     followers: int
     warnings: Mapping[str, int]
+    places: Sequence[Crowding] = ()
 
 
 class Collector:
@@ -117,6 +127,23 @@ def _daemon(exposed: Exposed) -> Iterator[Metric]:
     for level, count in exposed.warnings.items():
         logged.add_metric((level,), count)
     yield logged
+    yield from _places(exposed.places)
+
+
+def _places(places: Sequence[Crowding]) -> Iterator[Metric]:
+    label = ("place",)
+    there = GaugeMetricFamily(f"{_PREFIX}connections", "Connections that others have open.", labels=label)
+    most = GaugeMetricFamily(f"{_PREFIX}connections_limit", "Connections that others may have open.", labels=label)
+    away = CounterMetricFamily(
+        f"{_PREFIX}connections_turned_away",
+        "Connections refused, or closed because they were silent, when there were as many as there may be.",
+        labels=label,
+    )
+    for place in places:
+        there.add_metric((place.place,), place.open)
+        most.add_metric((place.place,), place.most)
+        away.add_metric((place.place,), place.turned_away)
+    yield from (there, most, away)
 
 
 def _messages(sight: Sight) -> Iterator[Metric]:

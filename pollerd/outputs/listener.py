@@ -12,7 +12,8 @@ from typing import Final, Self
 from pollerd.errors import OutputError
 from pollerd.outputs.filepath import make_parents
 
-_BACKLOG: Final = 128
+BACKLOG: Final = 1024
+"""Connections that may wait to be taken. They cost this process nothing, and one more would be refused."""
 _PROBE_TIMEOUT: Final = 1.0
 _PATH_LIMIT: Final = 107
 
@@ -66,7 +67,7 @@ def _listen(path: Path, mode: int) -> socket.socket:
         os.fchmod(listening.fileno(), 0o600 & mode)
         listening.bind(str(path))
         path.chmod(mode)
-        listening.listen(_BACKLOG)
+        listening.listen(BACKLOG)
     except BaseException:
         listening.close()
         raise

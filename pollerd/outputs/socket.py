@@ -1,11 +1,11 @@
 """Events to whoever connects to a Unix socket, NDJSON: each reader at its own place and its own pace.
 
 A reader gets every event from its connection on. A line `after N` from it, at any time, moves it to the events after
-`N`; other lines are ignored. When retention has deleted some of what it asks for, it gets one line
-`{"type":"gap","after":N,"first":F}` first: the events after `N` and before `F` exist no more.
+`N`; any other line is answered by one that begins `{"type":"error"`. When retention has deleted some of what it asks
+for, it gets one line `{"type":"gap","after":N,"first":F}` first: the events after `N` and before `F` exist no more.
 
 A reader that does not read costs its kernel buffer and about half a MiB here, and delays nobody: events are read from
-the log only as its socket drains.
+the log only as its socket drains. Readers may be silent for as long as they like; only their number is bounded.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from pollerd.event import Event
+from pollerd.outputs.acceptor import Acceptor
 from pollerd.outputs.listener import Listener
 from pollerd.ports import EventLog, OutputHealth
+from pollerd.terminal.text import shortened
 
 logger = logging.getLogger(__name__)
 
@@ -39,17 +43,27 @@ _GOODBYE: Final = 1.0
 _HANGUP_EVERY: Final = 1.0
 _HELLO: Final = 0.05
 """Seconds that a new reader has for its first line before events are sent to it."""
+EVENTS: Final = "event socket"
+"""The place as it is called in the log."""
+MOST: Final = 1024
+"""Readers that may be connected where file descriptors allow it: each may cost half a MiB."""
+_UNDERSTOOD: Final = (
+    "say `after N` to get the events after number N, or nothing to get those that come; "
+    "HTTP is spoken at the control socket"
+)
 _AFTER: Final = re.compile(rb"\s*after\s+(\d{1,18})\s*")
 
 
 class SocketOutput:
     """Serves events on a Unix stream socket at `path`, created with exactly `mode`. Fulfils `ports.Output`."""
 
-    def __init__(self, path: Path, mode: int = 0o660, *, name: str = "socket") -> None:
+    def __init__(self, path: Path, mode: int = 0o660, *, name: str = "socket", readers: Acceptor | None = None) -> None:
+        """`readers` bounds how many are connected at a time."""
         self._path = path
         self._mode = mode
         self._name = name
         self._readers: set[_Reader] = set()
+        self._acceptor = readers or Acceptor(EVENTS, MOST)
         self._opened = asyncio.Event()
         self._reopen = asyncio.Event()
         self._last = 0
@@ -80,7 +94,13 @@ class SocketOutput:
             async with asyncio.TaskGroup() as tasks:
 
                 def greet(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                    tasks.create_task(self._serve(_Reader(window, writer, log.last), stream))
+                    serving = self._serve(_Reader(window, writer, log.last), stream)
+                    try:
+                        tasks.create_task(serving)
+                    except RuntimeError:
+                        # The output ends in this very moment.
+                        serving.close()
+                        writer.transport.abort()
 
                 tasks.create_task(self._watch(log))
                 while True:
@@ -92,21 +112,25 @@ class SocketOutput:
         """Listen until the path has to be bound again."""
         listener = Listener.bind(self._path, self._mode)
         try:
-            server = await asyncio.start_unix_server(greet, sock=listener.socket, limit=_COMMAND_LIMIT)
-            self._opened.set()
-            try:
-                while True:
+            async with asyncio.TaskGroup() as group:
+                full = f"{self._acceptor.most} readers are connected, as many as there may be: end some, or try later"
+                accepting = group.create_task(
+                    self._acceptor.serve(
+                        listener.socket,
+                        lambda: _Connection(greet, self._acceptor),
+                        _error("too_many_readers", full),
+                    )
+                )
+                self._opened.set()
+                while listener.in_place:
                     await self._reopen.wait()
                     self._reopen.clear()
-                    if not listener.in_place:
-                        logger.warning(
-                            "%s was removed while it was in use: bound again",
-                            self._path,
-                            extra={"event": "socket_rebound"},
-                        )
-                        return
-            finally:
-                server.close()
+                logger.warning(
+                    "%s was removed while it was in use: bound again",
+                    self._path,
+                    extra={"event": "socket_rebound"},
+                )
+                accepting.cancel()
         finally:
             listener.close()
 
@@ -124,6 +148,32 @@ class SocketOutput:
         finally:
             self._readers.discard(reader)
             await reader.close()
+
+
+class _Connection(asyncio.StreamReaderProtocol):
+    """A stream for a reader, counted by the acceptor."""
+
+    def __init__(self, greet: Callable[[asyncio.StreamReader, asyncio.StreamWriter], None], among: Acceptor) -> None:
+        super().__init__(asyncio.StreamReader(limit=_COMMAND_LIMIT), greet)
+        self._among = among
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._among.opened(self)
+        # A reader that only reads is what this place is for.
+        self._among.busy(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._among.closed(self)
+
+    def shed(self) -> None:
+        """Never called: nobody here is silent."""
+
+
+def _error(reason: str, message: str) -> bytes:
+    """A line that is no event: why something was not done, as a word for programs and a sentence for people."""
+    return msgspec.json.encode({"type": "error", "reason": reason, "message": message}) + b"\n"
 
 
 class _Window:
@@ -204,7 +254,7 @@ class _Reader:
             try:
                 line = await stream.readline()
             except ValueError:
-                logger.debug("a reader sent a line above %d bytes: disconnected", _COMMAND_LIMIT)
+                await self._answer("too_long", f"a line has at most {_COMMAND_LIMIT} bytes; {_UNDERSTOOD}")
                 return None
             if not line:
                 await self._hung_up()
@@ -212,7 +262,16 @@ class _Reader:
             match = _AFTER.fullmatch(line)
             if match:
                 return int(match[1])
-            logger.debug("a reader sent a line that is not `after N`: ignored")
+            if line.strip():
+                said = shortened(line.decode("utf-8", "replace").strip())
+                await self._answer("not_understood", f"not understood: {said!r}; {_UNDERSTOOD}")
+
+    async def _answer(self, reason: str, message: str) -> None:
+        """Tell the reader what was wrong. Pieces are whole lines, so that this one fits between any two of them."""
+        if not self._writer.transport.is_closing():
+            self._writer.write(_error(reason, message))
+            # Who asks on and on without reading is not answered without end.
+            await self._writer.drain()
 
     async def _hung_up(self) -> None:
         """Return when the connection is closed, and not only its sending half (as with `echo after 5 | nc -U`)."""

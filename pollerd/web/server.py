@@ -29,10 +29,12 @@ from pollerd.web.frame import frame, problem
 from pollerd.web.guard import guarding
 from pollerd.web.html import Html
 
+PAGE: Final = "status page"
+"""The place as it is called in the log."""
 STATES: Final = {"pending": State.PENDING, "finished": State.FINISHED, "gave_up": State.GAVE_UP}
 FRESH: Final = 1.0
 """Seconds that one look serves whoever asks."""
-PAGE: Final = 50
+SHOWN: Final = 50
 LONGEST: Final = 200
 """Characters of a search."""
 _EVENTS: Final = 2000
@@ -107,8 +109,8 @@ class Pages:
 
     async def _found(self, wanted: str, state: State | None, after: str | None) -> Found:
         if wanted:
-            return await self._room.reading.read(lambda pages: pages.find(wanted, state, after, PAGE))
-        page = await self._room.reading.read(lambda pages: pages.page(state, after, PAGE))
+            return await self._room.reading.read(lambda pages: pages.find(wanted, state, after, SHOWN))
+        page = await self._room.reading.read(lambda pages: pages.page(state, after, SHOWN))
         return Found(page.messages, 0, page.next)
 
     async def message(self, request: web.Request) -> web.Response:
@@ -147,6 +149,11 @@ class Pages:
 
     def _number(self, msisdn: int) -> str:
         return str(msisdn) if self._room.show_msisdn else mask_msisdn(msisdn)
+
+
+def paint(status: int, _reason: str, message: str) -> tuple[str, bytes]:
+    """Content type and body of a refusal, for those whose request reaches no handler."""
+    return "text/html; charset=utf-8", problem(status, f"{message}.").encode()
 
 
 def _html(content: Html) -> web.Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Iterable
@@ -43,6 +44,8 @@ class Deployment:
         self.socket = folder / "events.sock"
         self.config = folder / "pollerd.toml"
         self.process: Running | None = None
+        self.files: int | None = None
+        """How many files the daemon may have open."""
         url = gateway if isinstance(gateway, str) else gateway.url
         token = "token" if isinstance(gateway, str) else next(iter(gateway.config.credentials.tokens))
         self.configure(url, token, **settings)
@@ -95,8 +98,13 @@ format = "json"
                 stdout=PIPE,
                 stderr=log,
                 env={**os.environ, **NO_CERTIFICATES, **(environment or {})},
+                preexec_fn=None if self.files is None else self._limit,
             )
         return self.process
+
+    def _limit(self) -> None:
+        if self.files is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self.files, self.files))
 
     async def start(self, *, environment: dict[str, str] | None = None) -> Running:
         """Start `pollerd run` and return once it says that it has started."""

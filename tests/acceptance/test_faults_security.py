@@ -103,3 +103,13 @@ async def test_escapes_stay_in_their_field(where: str, tmp_path: Path, row: Row)
             assert not bad, f"{name}: {bad!r}"
             assert "\nforged" not in text
         row(f"{where}: {len(ESCAPES)} hostile characters, {len(raw.splitlines())} lines in the file, 4 screens clean")
+
+
+@pytest.mark.parametrize("error", ["eio", "enospc"])
+async def test_a_start_that_fails_leaves_no_socket_behind(error: str, tmp_path: Path) -> None:
+    """An error after the control socket was bound and before anything runs: who looks for it finds no dead end."""
+    async with Simulator() as simulator, Deployment(tmp_path, simulator) as deployment:
+        process = await deployment.launch(environment={"POLLERD_FAILPOINTS": f"app.before_serving={error}"})
+        assert await process.wait() == 1
+        assert not (tmp_path / "control.sock").exists()
+        assert "Traceback" not in deployment.text_log()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import errno
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, aclosing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ import pytest
 
 import pollerd
 from pollerd import AsyncClient, Client, CompletedEvent, Gap, NotFollowedError, StatusEvent
+from pollerd.client.unixhttp import UnixConnection
 from pollerd.errors import PollerdError, UnavailableError
 from pollerd.simulator import Step
 from pollerd.store.view import View
@@ -119,6 +123,27 @@ def test_where_there_is_nothing(tmp_path: Path) -> None:
         Client(database=tmp_path / "none.db").wait(1, 0.1)
     with pytest.raises(UnavailableError, match="no daemon answers"):
         Client(socket=tmp_path / "none.sock").track(1)
+
+
+def test_a_command_waits_where_many_others_wait_to_be_taken(tmp_path: Path) -> None:
+    """A Unix socket with as many in line as there may be refuses at once; the connection is made all the same."""
+    path = tmp_path / "busy.sock"
+    with socket.socket(socket.AF_UNIX) as server, ExitStack() as stack, ThreadPoolExecutor(1) as threads:
+        server.bind(str(path))
+        server.listen(0)
+        full = 0
+        while full != errno.EAGAIN:
+            knock = stack.enter_context(socket.socket(socket.AF_UNIX))
+            knock.setblocking(False)
+            full = knock.connect_ex(str(path))
+        connection = UnixConnection(path, 30.0)
+        connected = threads.submit(connection.connect)
+        while not connected.done():
+            server.settimeout(0.05)
+            with suppress(TimeoutError):
+                server.accept()[0].close()
+        connected.result()
+        connection.close()
 
 
 def test_the_configuration_names_the_place(tmp_path: Path) -> None:

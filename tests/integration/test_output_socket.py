@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from pollerd.outputs.acceptor import Acceptor
+from pollerd.outputs.socket import _COMMAND_LIMIT, _UNDERSTOOD, _error
+from tests.acceptance.waiting import Rest
 from tests.integration.output_kit import commit, exactly, opened, prune, until
 from tests.integration.output_socket_kit import Reader, connected, readers, serving
 
@@ -83,21 +88,97 @@ async def test_a_place_in_the_future_waits_for_it(path: Path, database: Path) ->
 
 
 @pytest.mark.parametrize(
-    "said", [b"hello\n", b"after\n", b"after -1\n", b"after x\n", b"\n", b"\xff\xfe\n", b"after 99999999999999999999\n"]
+    ("said", "quoted"),
+    [
+        (b"hello\n", "'hello'"),
+        (b"after\n", "'after'"),
+        (b"after -1\n", "'after -1'"),
+        (b"after x\n", "'after x'"),
+        (b"AFTER 1\n", "'AFTER 1'"),
+        (b"\xff\xfe\n", "'\ufffd\ufffd'"),
+        (b"\x1b[2J\n", r"\\x1b[2J"),
+        (b"after 99999999999999999999\n", "'after 99999999999999999999'"),
+    ],
 )
-async def test_what_is_no_place_is_ignored(path: Path, database: Path, said: bytes) -> None:
+async def test_a_word_that_is_not_understood_is_answered(path: Path, database: Path, said: bytes, quoted: str) -> None:
+    """By a line that says what would be, and the reader goes on."""
     async with opened(database) as store, serving(path, store):
         await commit(store, 3)
         async with connected(path) as reader:
-            await reader.say(said + b"  after   1 \r\n")
+            await reader.say(b"\n" + said + b"  after   1 \r\n")
+            line = await reader.line()
+            assert (line["type"], line["reason"]) == ("error", "not_understood")
+            assert quoted in line["message"]
+            assert "after N" in line["message"]
             assert await reader.numbers(2) == [2, 3]
+
+
+async def test_a_wrong_word_between_events_breaks_no_line(path: Path, database: Path) -> None:
+    async with opened(database) as store, serving(path, store):
+        await commit(store, 2000)
+        async with connected(path) as reader:
+            await reader.say(b"after 0\n")
+            for _ in range(50):
+                await reader.say(b"nonsense\n")
+            lines = [await reader.line() for _ in range(2050)]
+            assert [line["seq"] for line in lines if line["type"] != "error"] == exactly(2000)
+
+
+async def test_who_sends_nonsense_without_reading_is_not_answered_without_end(path: Path, database: Path) -> None:
+    """It is not listened to any more, until it reads."""
+    async with opened(database) as store, serving(path, store) as output:
+        with socket.socket(socket.AF_UNIX) as reader:
+            reader.connect(str(path))
+            reader.setblocking(False)
+            sent = 0
+
+            def push() -> int:
+                nonlocal sent
+                with suppress(BlockingIOError):
+                    sent += reader.send(b"nonsense\n" * 1000)
+                return sent
+
+            await until(Rest(push, 50), "the other side listens no more")
+            assert sent < 2_000_000
+            await readers(output, 1)
+
+
+async def test_a_line_that_is_too_long_is_answered(path: Path, database: Path) -> None:
+    async with opened(database) as store, serving(path, store), connected(path) as reader:
+        await reader.say(b"x" * 2000)
+        assert (await reader.line())["reason"] == "too_long"
+        assert await reader.rest() == b""
 
 
 async def test_a_reader_that_sends_a_line_without_end_is_disconnected(path: Path, database: Path) -> None:
     async with opened(database) as store, serving(path, store), connected(path) as reader:
         with_end = b"x" * 1_000_000
         reader.writer.write(with_end)
-        assert await rest_or_reset(reader) == b""
+        assert await rest_or_reset(reader) in (b"", _too_long())
+
+
+def _too_long() -> bytes:
+    return _error("too_long", f"a line has at most {_COMMAND_LIMIT} bytes; {_UNDERSTOOD}")
+
+
+async def test_more_readers_than_there_may_be_are_told_so(
+    path: Path, database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those who have a place keep it, however silent; the log tells once."""
+    place = Acceptor("event socket", 3)
+    async with opened(database) as store, serving(path, store, readers=place) as output, AsyncExitStack() as stack:
+        await readers(output, 0)
+        first = [await stack.enter_async_context(connected(path)) for _ in range(3)]
+        await readers(output, 3)
+        for _ in range(20):
+            async with connected(path) as surplus:
+                line = await surplus.line()
+                assert (line["type"], line["reason"]) == ("error", "too_many_readers")
+                assert await surplus.rest() == b""
+        await commit(store, 2)
+        for reader in first:
+            assert await reader.numbers(2) == [1, 2]
+    assert [record.__dict__["event"] for record in caplog.records].count("connections_full") == 1
 
 
 async def rest_or_reset(reader: Reader) -> bytes:
