@@ -35,6 +35,10 @@ DECISIONS_YOUNG = 8
 
 FADE_EVERY = 3600.0
 
+MOST_KEYS = 500
+"""Networks known at a time: more than anybody sends to, some 25 KB each. A gateway may invent any number; the least
+known one is dropped."""
+
 
 @dataclass(slots=True)
 class Group:
@@ -200,6 +204,8 @@ class Learned:
     def _both(self, key: Key) -> tuple[Operator, Operator]:
         operator = self.operators.get(key)
         if operator is None:
+            if len(self.operators) >= MOST_KEYS:
+                del self.operators[min(self.operators, key=lambda each: self.operators[each].history.total)]
             operator = self.operators[key] = Operator()
         return operator, self.world
 

@@ -33,6 +33,9 @@ CONCERNED = 21600.0
 YOUNG = 60.0
 """Below this age (seconds) a message needs no new clock, and probes at its normal pace."""
 
+MOST_SCOPES = 500
+"""Networks whose outages are watched at a time; the one that was heard of longest ago is dropped."""
+
 SETTLED = 120.0
 """A clock moved less than this ago is not moved again."""
 
@@ -119,6 +122,8 @@ class Outages:
         """A look at a young message: its chance to find a change, and whether it did. True at an outage's end."""
         scope = self._scopes.get(key)
         if scope is None:
+            if len(self._scopes) >= MOST_SCOPES:
+                del self._scopes[min(self._scopes, key=lambda each: self._scopes[each].stamp)]
             scope = self._scopes[key] = _Scope(stamp=now)
         before = scope.down_since
         ended = scope.note(now, promised, hit)

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from pollerd.backoff import Adaptive, Settings, rails
 from pollerd.backoff.budget import IDLE_MOST
+from pollerd.backoff.learned import MOST_KEYS
 from pollerd.status import schedule
 from tests.unit.policy_kit import KEY, NOW, follow, known
 
@@ -190,6 +191,15 @@ def test_a_network_starts_anew_when_it_is_forgotten_and_the_others_stay() -> Non
     assert known(policy) == []
     assert policy.explain().events == 0.0
     assert policy.first(NOW).delay <= MINUTE
+
+
+def test_a_gateway_that_invents_networks_fills_no_memory() -> None:
+    policy = Adaptive(5, 1, settings=BOUNDS)
+    follow(policy, 300)
+    for i in range(2000):
+        policy.observe(NOW + i, f"999/{i}", 0.0, 5.0, True, 4.0, "DELIVERED", NOW + i - 5.0, NOW + i - 5.0)
+    assert len(known(policy)) == MOST_KEYS
+    assert known(policy)[0].key == KEY
 
 
 IDLE = Settings(idle_polls_per_second=0.1)
