@@ -19,7 +19,8 @@ from pollerd.ports import RequestKind
 from pollerd.status import words
 from pollerd.store.handover import Asked, Handover
 from pollerd.store.lock import check_ownable, owner_pid
-from pollerd.store.view import DatabaseMissingError, Standing, View
+from pollerd.store.readonly import DatabaseMissingError
+from pollerd.store.view import Standing, View
 
 if TYPE_CHECKING:
     from pollerd.client.remote import Remote

@@ -37,6 +37,7 @@ COMMANDS: Final[Mapping[str, Entry]] = MappingProxyType(
         "plan": Entry("plan:plan", "Explain when a message would be polled."),
         "doctor": Entry("doctor:doctor", "Try everything a deployment needs; say what is wrong and what to do."),
         "check": Entry("config:check", "Validate the configuration."),
+        "backup": Entry("backup:backup", "Copy the database while the daemon works on it."),
         "config": Entry("config:config", "Write a configuration, or print the effective one."),
         "service": Entry("service:service", "Put the systemd service in place, or take it away."),
         "schema": Entry("config:schema", "Print the JSON Schema of the events."),

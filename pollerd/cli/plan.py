@@ -12,7 +12,8 @@ from msgspec.structs import asdict
 from pollerd.cli import carried
 from pollerd.cli.options import config_option, counting_number, json_option, load_config
 from pollerd.status import schedule
-from pollerd.store.view import DatabaseMissingError, View
+from pollerd.store.readonly import DatabaseMissingError
+from pollerd.store.view import View
 from pollerd.terminal import screen
 from pollerd.terminal.plot import Axis, area, marks
 from pollerd.terminal.text import counted, duration

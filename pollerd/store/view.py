@@ -13,20 +13,18 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
-from urllib.parse import quote
 
 import msgspec
 
 from pollerd import anchor
-from pollerd.errors import StoreError, StoreForbiddenError, UnavailableError
+from pollerd.errors import StoreError
 from pollerd.event import Event
 from pollerd.model import Message, State
 from pollerd.ports import Delivery
-from pollerd.store import lock, rows, schema
+from pollerd.store import lock, readonly, rows, schema
 from pollerd.store.statements import statements
 from pollerd.store.undelivered import read_undelivered
 
@@ -36,10 +34,6 @@ LATE_AFTER: Final = 60.0
 """Seconds past its time from which a poll is late."""
 _PATIENCE: Final = 0.1
 """Seconds that a look which no index answers may take."""
-
-
-class DatabaseMissingError(UnavailableError):
-    """There is no database yet."""
 
 
 class Standing(NamedTuple):
@@ -115,19 +109,7 @@ class View:
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
         """Open the database. Raises DatabaseMissingError when there is none, StoreError when it cannot be read."""
-        database = Path(os.path.realpath(path))
-        try:
-            empty = database.stat().st_size == 0
-        except FileNotFoundError:
-            empty = True
-        except OSError as error:
-            raise _unreadable(database, error.strerror or "", error) from error
-        if empty:
-            raise DatabaseMissingError(
-                f"nothing is tracked yet: there is no database {database}. "
-                "Start the daemon (pollerd run) or hand over a message (pollerd track ID).",
-            )
-        view = cls(database, _connect(database))
+        view = cls(*readonly.connect(path))
         try:
             view._check()
         except BaseException:
@@ -199,7 +181,7 @@ class View:
 
     def undelivered(self, after: int, limit: int) -> list[Delivery]:
         """Events with `seq > after` that a webhook's receiver has not taken yet, ascending."""
-        with _explained(self._path):
+        with readonly.explained(self._path):
             found = read_undelivered(self._connection, after, limit)
         ahead = self.ahead()
         return [msgspec.structs.replace(delivery, next_at=rows.later(delivery.next_at, ahead)) for delivery in found]
@@ -229,7 +211,7 @@ class View:
 
     def changed(self) -> bool:
         """Whether anything was committed since the last call (true the first time)."""
-        with _explained(self._path):
+        with readonly.explained(self._path):
             version = int(self._connection.execute("PRAGMA data_version").fetchone()[0])
         changed = version != self._version
         self._version = version
@@ -299,7 +281,7 @@ class View:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
                 return None
-            raise _explanation(self._path, error) from error
+            raise readonly.explanation(self._path, error) from error
         finally:
             self._connection.set_progress_handler(None, 0)
         return None if found is None else rows.instant(found, now)
@@ -318,11 +300,11 @@ class View:
         return [rows.message_from_row(row, now) for row in self._fetch(name, *values)]
 
     def _fetch(self, name: str, *values: Any) -> Sequence[Any]:
-        with _explained(self._path):
+        with readonly.explained(self._path):
             return self._connection.execute(self._sql[name], values).fetchall()
 
     def _check(self) -> None:
-        with _explained(self._path):
+        with readonly.explained(self._path):
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             owner = self._connection.execute("PRAGMA application_id").fetchone()[0]
         newest = schema.migrations()[-1].version
@@ -347,60 +329,6 @@ def _account(row: Sequence[Any], ahead: float) -> AccountView:
         credit=credit,
         currency=currency,
         credit_low=bool(credit_low),
-    )
-
-
-def _connect(database: Path) -> sqlite3.Connection:
-    uri = f"file:{quote(str(database))}?mode=ro"
-    try:
-        return _tried(uri)
-    except sqlite3.Error as error:
-        if not _may_be_frozen(database, error):
-            raise _explanation(database, error) from error
-    with _explained(database):
-        return _tried(f"{uri}&immutable=1")
-
-
-def _tried(uri: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, timeout=schema.BUSY_TIMEOUT, isolation_level=None)
-    try:
-        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _may_be_frozen(database: Path, error: sqlite3.Error) -> bool:
-    # A reader without the right to write the folder cannot make the -shm file that WAL needs. With no daemon and no
-    # -wal file the database alone is the whole truth.
-    code = error.sqlite_errorcode & 0xFF
-    if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) or not os.access(
-        database, os.R_OK, effective_ids=True
-    ):
-        return False
-    return not Path(f"{database}-wal").exists() and lock.owner_pid(database) is None
-
-
-@contextmanager
-def _explained(database: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _explanation(database, error) from error
-
-
-def _explanation(database: Path, error: sqlite3.Error) -> StoreError:
-    if schema.forbidden(error):
-        return _unreadable(database, str(error), error)
-    return StoreError(schema.explanation(database, error))
-
-
-def _unreadable(database: Path, reason: str, error: sqlite3.Error | OSError) -> StoreError:
-    kind = StoreForbiddenError if schema.forbidden(error) else StoreError
-    return kind(
-        f"the database {database} cannot be read ({reason}). "
-        "Run as a user who may read it and its folder (the group of the service), or check [store] path.",
     )
 
 

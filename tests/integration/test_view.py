@@ -16,7 +16,8 @@ from pollerd.errors import StoreError
 from pollerd.model import GiveUpReason, Message, State
 from pollerd.store import rows, schema
 from pollerd.store.lock import Ownership
-from pollerd.store.view import CAP, DatabaseMissingError, Standing, View
+from pollerd.store.readonly import DatabaseMissingError
+from pollerd.store.view import CAP, Standing, View
 from tests.sqlite_kit import autocommit
 
 NOW = 1_764_000_000.0

@@ -1,0 +1,47 @@
+"""`pollerd backup`: a copy of the database, while the daemon runs or without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pollerd.cli.options import config_option, json_option, load_config
+from pollerd.terminal import screen
+from pollerd.terminal.text import counted, duration, printable, size
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path, readable=False))
+@json_option
+@config_option
+def backup(*, path: Path, as_json: bool, config_path: Path | None) -> int:
+    """Copy the database to PATH, as it is at this moment, while the daemon goes on.
+
+    Nothing is replaced: PATH must not be there yet. The copy is checked, is on disk, and has the rights of the
+    database; it holds telephone numbers. To use it, stop the daemon, remove the database with its -wal and -shm, and
+    put the copy in its place.
+    """
+    from pollerd.store.backup import back_up
+
+    config = load_config(config_path)
+    made = back_up(config.store.path, path)
+    if as_json:
+        screen.write_json(
+            {
+                "path": str(made.path.absolute()),
+                "database": str(config.store.path),
+                "bytes": made.bytes,
+                "seconds": round(made.seconds, 3),
+                "schema": made.schema,
+                "messages": {"pending": made.pending, "finished": made.finished, "gave_up": made.gave_up},
+                "last_seq": made.last_seq,
+            }
+        )
+        return 0
+    click.echo(
+        f"Wrote {printable(str(path))}: {size(made.bytes)} in {duration(made.seconds)}, checked and whole. It has "
+        f"{counted(made.pending, 'pending message')}, {made.finished + made.gave_up:,} that ended, "
+        f"and events up to {made.last_seq:,}."
+    )
+    return 0
