@@ -22,7 +22,6 @@ _WORDS: Final = {
     "refusing": "the gateway refuses every message, also those that it answered before",
 }
 _STEPS: Final = {
-    "unauthorized": "replace the token file, it is noticed at once; see pollerd doctor",
     "forbidden": "ask the vendor to allow this address; see pollerd doctor",
     "unreachable": "if it lasts, see pollerd doctor",
     "refusing": "nothing is given up meanwhile; ask the vendor. If the messages really are gone there, end the hold "
@@ -35,10 +34,15 @@ MOST_UNKNOWN: Final = 50
 
 
 class Announcer:
-    """Logs one account's holds, each unknown state once (MOST_UNKNOWN of them), and what is given up."""
+    """Logs one account's holds, each unknown state once (MOST_UNKNOWN of them), and what is given up.
 
-    def __init__(self, account: str) -> None:
+    `renewal`: what a person does so that another secret is taken up.
+    """
+
+    def __init__(self, account: str, renewal: str = "") -> None:
         self._account = account
+        self._steps = {reason: step.format(account=account) for reason, step in _STEPS.items()}
+        self._steps["unauthorized"] = f"{renewal}; see pollerd doctor"
         self._unknown: set[str] = set()
         self._alone = False
 
@@ -46,7 +50,7 @@ class Announcer:
         """A hold begins or ends; `due` messages wait."""
         for body in bodies:
             if isinstance(body, Held):
-                step = _STEPS.get(body.reason, "it is tried again by itself").format(account=self._account)
+                step = self._steps.get(body.reason, "it is tried again by itself")
                 log.warning(
                     "account %s: %s (%s); polling is held, next try %s; %s",
                     self._account,

@@ -20,6 +20,7 @@ from pollerd.anchor import Anchor
 from pollerd.clock import SystemClock
 from pollerd.committer import Committer
 from pollerd.config import Config
+from pollerd.config.secret import RESTART
 from pollerd.control import ControlServer, WarnLog
 from pollerd.control_wiring import make_control, make_progress, make_warnings
 from pollerd.errors import PollerdError
@@ -102,7 +103,9 @@ class App:
             self._control.reopen()
         for lane in self.lanes.values():
             _refresh(lane)
-        log.info("reloaded: outputs reopened, secrets read again", extra={"event": "reloaded"})
+        fixed = ", ".join(source.origin.key for source in self.config.secret_sources() if not source.watched)
+        also = f"; for another {fixed}: {RESTART}" if fixed else ""
+        log.info("reloaded: outputs reopened, secrets in files read again%s", also, extra={"event": "reloaded"})
         self._notifier.ready()
 
     async def run(self) -> None:

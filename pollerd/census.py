@@ -82,10 +82,12 @@ class Log(Protocol):
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """What an account is allowed: requests a second, and connections at a time."""
+    """What an account is allowed: requests a second, and connections at a time. `renewal`: what a person does when its
+    secret is refused."""
 
     rate: float
     connections: int
+    renewal: str = ""
 
 
 class AccountSight(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 
 from pollerd.census import Bounds, Census, Parts
-from pollerd.config import Config, Listen
+from pollerd.config import Account, Config, Listen
 from pollerd.control import (
     MODE,
     About,
@@ -56,14 +56,13 @@ def make_control(
 ) -> ControlServer:
     """The control socket and, where configured, the metrics' own port. To be made in the running loop."""
     reading = Reading(core.store.path)
-    limits = {name: config.accounts[name].limits for name in pollers}
     parts = Parts(
         clock=core.clock,
         log=core.store,
         committer=core.committer,
         policy=core.policy,
         pollers=pollers,
-        bounds={name: Bounds(found.requests_per_second, found.max_connections) for name, found in limits.items()},
+        bounds={name: _bounds(config.accounts[name]) for name in pollers},
         statistics=core.statistics,
         outputs=health,
         sources=lambda: [SourceHealth(source.name, source.trouble) for source in sources],
@@ -85,6 +84,10 @@ def make_control(
         None if config.web is None else _pages(config, config.web, room, core, reading, places[PAGE]),
         places=places,
     )
+
+
+def _bounds(account: Account) -> Bounds:
+    return Bounds(account.limits.requests_per_second, account.limits.max_connections, account.renewal)
 
 
 def _pages(

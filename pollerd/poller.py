@@ -73,7 +73,10 @@ class PolicyRanker:
 
 
 class Poller:
-    """The loop of one account: `connections` polls at a time at most, none before the limiter says so."""
+    """The loop of one account: `connections` polls at a time at most, none before the limiter says so.
+
+    `renewal`: what a person does when the gateway refuses the account's secret.
+    """
 
     def __init__(
         self,
@@ -87,6 +90,7 @@ class Poller:
         committer: Committer,
         clock: Clock,
         connections: int,
+        renewal: str = "put the right credentials in place",
         meter: PollMeter | None = None,
         answered: bytes | None = None,
     ) -> None:
@@ -106,7 +110,7 @@ class Poller:
         self._clock = clock
         self._connections = connections
         self._meter = meter or Unmetered()
-        self._announcer = Announcer(account)
+        self._announcer = Announcer(account, renewal)
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._stopping = False

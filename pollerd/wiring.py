@@ -63,6 +63,7 @@ async def make_lane(account: Account, known: AccountState | None, config: Config
         committer=core.committer,
         clock=core.clock,
         connections=account.limits.max_connections,
+        renewal=account.renewal,
         meter=core.meter.account(account.name),
         answered=answered,
     )

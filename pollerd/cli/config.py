@@ -31,7 +31,7 @@ def check(*, as_json: bool, config_path: Path | None) -> int:
     from pollerd.config import ConfigError, load
 
     try:
-        config = load(config_path, secrets=True, service=_service)
+        config = load(config_path, secrets=True, service=installed_service)
     except ConfigError as error:
         if not as_json:
             raise
@@ -50,7 +50,8 @@ def check(*, as_json: bool, config_path: Path | None) -> int:
     return 0
 
 
-def _service(configuration: Path) -> Service | None:
+def installed_service(configuration: Path) -> Service | None:
+    """The service that uses this configuration, None when none does."""
     from pollerd.doctor.unit import Unit, folders_of
 
     unit = Unit.find(folders_of(os.environ))

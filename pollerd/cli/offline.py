@@ -112,6 +112,7 @@ def _account(account: AccountView, config: Config, overview: Overview) -> Accoun
         rate=rate,
         rate_limit=rate,
         connections=configured.limits.max_connections if configured is not None else 0,
+        renewal=configured.renewal if configured is not None else "",
         asking=0,
         polls=0,
         polls_per_second_10s=0.0,

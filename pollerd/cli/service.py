@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pollerd.cli.config import installed_service
 from pollerd.errors import PollerdError
 
 if TYPE_CHECKING:
     from pollerd.service import Plan
+    from pollerd.service.layout import Layout
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,7 +65,7 @@ def install(*, root: Path, dry_run: bool, yes: bool, program: Path | None) -> in
         raise click.UsageError(f"--program {chosen} must be an absolute path: a unit knows no other.")
     if layout.live and not dry_run:
         refuse_hidden(chosen)
-    plan = install_plan(layout, chosen)
+    plan = install_plan(layout, chosen, _lacks(layout))
     done = _done(plan, "The service is in place already.", dry_run=dry_run, yes=yes)
     if layout.live and dry_run:
         refuse_hidden(chosen)
@@ -73,6 +75,24 @@ def install(*, root: Path, dry_run: bool, yes: bool, program: Path | None) -> in
     for number, step in enumerate(plan.next_steps, 1):
         click.echo(f"  {number}. {step}")
     return 0
+
+
+def _lacks(layout: Layout) -> str | None:
+    """What keeps the service from starting with the configuration that is there, as `pollerd check` says it."""
+    from pollerd.config import ConfigError, Service, load
+
+    files = {name: layout.settings / name for name in ("token", "password", "secret")}
+    loaded = installed_service(layout.configuration) if layout.live else None
+    try:
+        load(
+            layout.configuration,
+            env={},
+            secrets=True,
+            service=lambda _: loaded or Service(layout.unit, files),
+        )
+    except ConfigError as error:
+        return str(error.problems[0])
+    return None
 
 
 @service.command()

@@ -11,6 +11,7 @@ from pollerd.config.kinds import Choice, base_url, duration, is_loopback, number
 from pollerd.config.place import Place
 from pollerd.config.reader import Report, Table, Wrong, key_part
 from pollerd.config.secret import (
+    RESTART,
     AbsentSecret,
     EnvSecret,
     FileSecret,
@@ -149,13 +150,13 @@ class _Reader(msgspec.Struct, frozen=True):
     def _credential(self, name: str, kind: SecretKind, origin: Origin) -> SecretSource | None:
         path, service = self.place.credential(name), self.place.service
         if path is not None:
-            return FileSecret(path, kind, origin)
+            return FileSecret(path, kind, origin, credential=name)
         if service is None or name not in service.credentials:
             return None
         loaded = service.credentials[name]
         if loaded is None:
             return SealedSecret(name, service.unit, kind, origin)
-        return FileSecret(loaded, kind, origin, service.unit)
+        return FileSecret(loaded, kind, origin, service.unit, name)
 
     def _ways(self, scheme: _Scheme) -> str:
         what = scheme.secret
@@ -165,10 +166,13 @@ class _Reader(msgspec.Struct, frozen=True):
                 "or write a configuration with token_file in it (pollerd config init), or give a systemd "
                 'credential named "token"'
             )
-        return (
-            f'no {what} is given; set {what}_file = "/etc/pollerd/{what}", or {what}_env to the name of an '
-            f'environment variable, or give a systemd credential named "{what}"'
+        ways = (
+            f'set {what}_file = "/etc/pollerd/{what}", or {what}_env to the name of an environment variable, or give a '
+            f'systemd credential named "{what}"'
         )
+        if self.place.credentials is None:
+            return f"no {what} is given; {ways}"
+        return f"no {what} is given; put it into /etc/pollerd/{what}, if the unit loads that, and {RESTART}; or {ways}"
 
 
 def _username(value: object) -> str:
@@ -205,7 +209,8 @@ def read_secret(table: Table, name: str, kind: SecretKind, place: Place) -> Secr
     if secret is not None:
         return InlineSecret(secret, kind, Origin(place.file, table.path(forms[0])))
     if path is not None:
-        return FileSecret(path, kind, Origin(place.file, table.path(forms[1])))
+        origin = Origin(place.file, table.path(forms[1]))
+        return FileSecret(path, kind, origin, credential=place.credential_at(path))
     if variable is not None:
         found = place.env.get(variable)
         value = None if found is None else Secret(found)

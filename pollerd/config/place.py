@@ -20,6 +20,12 @@ class Service(msgspec.Struct, frozen=True):
     credentials: Mapping[str, Path | None]
 
 
+SYSTEM_CREDENTIALS = Path("/run/credentials")
+"""Below it each service has its credentials, as systemd.exec(5) says."""
+
+_LONGEST_BLANK = 64
+"""Bytes that are looked at: more white space than this is no empty file, but a broken one."""
+
 FindService = Callable[[Path], Service | None]
 """The service that uses the configuration at this path, if any."""
 
@@ -55,18 +61,34 @@ class Place(msgspec.Struct, frozen=True):
         given = self._folder("RUNTIME_DIRECTORY")
         return given if given is not None else store.parent
 
-    def credential(self, name: str) -> Path | None:
-        """The systemd credential of this name, when there is one."""
+    @property
+    def credentials(self) -> Path | None:
+        """Where systemd gives this process its credentials."""
         folder = self.env.get("CREDENTIALS_DIRECTORY")
-        if not folder:
+        return self.base / folder if folder else None
+
+    def credential(self, name: str) -> Path | None:
+        """The systemd credential of this name, when there is one. An empty one is none: the unit gives that instead of
+        a file that is not there."""
+        if self.credentials is None:
             return None
-        found = self.base / folder / name
+        found = self.credentials / name
         try:
-            return found if found.is_file() else None
+            return found if found.is_file() and not _blank(found) else None
         except OSError:
             return None
+
+    def credential_at(self, path: Path) -> str | None:
+        """The credential's name, when the path is where systemd puts one."""
+        folders = (SYSTEM_CREDENTIALS, *([self.credentials] if self.credentials is not None else []))
+        return path.name if any(path.is_relative_to(folder) for folder in folders) else None
 
     def _folder(self, variable: str) -> Path | None:
         # systemd separates several folders by colons; the first is the main one.
         first = self.env.get(variable, "").split(":")[0]
         return self.base / first if first else None
+
+
+def _blank(path: Path) -> bool:
+    with path.open("rb") as file:
+        return not file.read(_LONGEST_BLANK).strip()

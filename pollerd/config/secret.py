@@ -15,6 +15,7 @@ from pollerd.config.problem import MASK, ConfigError, Problem
 _LARGEST_SECRET_BYTES = 64 * 1024
 _SHORTEST_HS256_KEY = 32
 """Bytes that a key for HS256 has at least, as many as its hash (RFC 7518, 3.2)."""
+RESTART = "restart the daemon (systemctl restart pollerd)"
 _ASK_THE_DAEMON = "whether the gateway takes it: pollerd status, once the service runs"
 
 _QUOTES = ('""', "''", "``", "\u201c\u201d", "\u2018\u2019")
@@ -86,6 +87,11 @@ class SecretKind(Enum):
     PASSWORD = auto()
     SIGNING = auto()
 
+    @property
+    def word(self) -> str:
+        """What people call it."""
+        return "secret" if self is SecretKind.SIGNING else self.name.lower()
+
     def fault(self, text: str, *, literal: bool = False) -> str | None:
         """What is wrong with the text as such a secret, without repeating any of it.
 
@@ -152,8 +158,32 @@ class SecretSource(Protocol):
         """What is unwise about the place, or None."""
         ...
 
+    @property
+    def renewal(self) -> str:
+        """What a person does so that the daemon takes up another secret."""
+        ...
 
-class InlineSecret(msgspec.Struct, frozen=True):
+    @property
+    def watched(self) -> bool:
+        """Whether a running daemon notices another secret by itself."""
+        ...
+
+
+class _Fixed(msgspec.Struct, frozen=True):
+    """In no file of its own, and the same as long as the daemon runs."""
+
+    def fingerprint(self) -> Fingerprint | None:
+        return None
+
+    def warning(self) -> str | None:
+        return None
+
+    @property
+    def watched(self) -> bool:
+        return False
+
+
+class InlineSecret(_Fixed, frozen=True):
     """Written in the configuration itself."""
 
     secret: Secret
@@ -163,14 +193,12 @@ class InlineSecret(msgspec.Struct, frozen=True):
     def read(self) -> Secret:
         return _checked(self.secret.reveal(), self.kind, self.origin, "the value", MASK, literal=True)
 
-    def fingerprint(self) -> Fingerprint | None:
-        return None
-
-    def warning(self) -> str | None:
-        return None
+    @property
+    def renewal(self) -> str:
+        return f"put the right {self.kind.word} into {self.origin.file} ({self.origin.key}), then {RESTART}"
 
 
-class EnvSecret(msgspec.Struct, frozen=True):
+class EnvSecret(_Fixed, frozen=True):
     """Taken from an environment variable when the configuration was loaded."""
 
     variable: str
@@ -179,30 +207,33 @@ class EnvSecret(msgspec.Struct, frozen=True):
     origin: Origin
 
     def read(self) -> Secret:
-        # A token pasted in place of the variable's name must not be repeated by the message.
-        name = self.variable if self.variable.isupper() else "that is named here"
         if self.secret is None:
-            raise self.origin.error(f"the environment variable {name} is not set; set it, or name another")
-        return _checked(_bare(self.secret.reveal()), self.kind, self.origin, f"the environment variable {name}")
+            raise self.origin.error(f"{self._place} is not set; set it, or name another")
+        return _checked(_bare(self.secret.reveal()), self.kind, self.origin, self._place)
 
-    def fingerprint(self) -> Fingerprint | None:
-        return None
+    @property
+    def renewal(self) -> str:
+        return f"put the right {self.kind.word} into {self._place}, then {RESTART}"
 
-    def warning(self) -> str | None:
-        return None
+    @property
+    def _place(self) -> str:
+        # A token pasted in place of the variable's name must not be repeated by the message.
+        return f"the environment variable {self.variable if self.variable.isupper() else 'that is named here'}"
 
 
 class FileSecret(msgspec.Struct, frozen=True):
     """Read from a file, which may be replaced while the daemon runs.
 
-    `unit`: the systemd unit that loads it as a credential, when this process is not the service. systemd reads the
-    file as root, so that it need not be readable here.
+    `credential`: the name under which systemd gives it to the service, as it was when that started. `unit`: the unit
+    that loads it, when this process is not the service; `path` is then what systemd reads, as root, so that it need not
+    be readable here.
     """
 
     path: Path
     kind: SecretKind
     origin: Origin
     unit: Path | None = None
+    credential: str | None = None
 
     def read(self) -> Secret:
         try:
@@ -255,8 +286,24 @@ class FileSecret(msgspec.Struct, frozen=True):
             return None
         return f"{self.path} can be read by every user of this machine; run: chmod o= {self.path}"
 
+    @property
+    def renewal(self) -> str:
+        right = f"put the right {self.kind.word} into"
+        if self.credential is None:
+            return f"{right} {self.path}, it is noticed at once"
+        if self.unit is not None:
+            return f"{right} {self.path}, then {RESTART}"
+        return (
+            f'{right} the file that the unit loads as the credential "{self.credential}" '
+            f"(/etc/pollerd/{self.credential} unless it was changed), then {RESTART}"
+        )
 
-class SealedSecret(msgspec.Struct, frozen=True):
+    @property
+    def watched(self) -> bool:
+        return self.credential is None
+
+
+class SealedSecret(_Fixed, frozen=True):
     """A credential that systemd gives to the service alone: encrypted, or kept in a store of its own."""
 
     credential: str
@@ -268,14 +315,12 @@ class SealedSecret(msgspec.Struct, frozen=True):
         told = f'the credential "{self.credential}" was not looked at: {self.unit} gives it to the service alone'
         raise self.origin.unseen(told, _ASK_THE_DAEMON)
 
-    def fingerprint(self) -> Fingerprint | None:
-        return None
-
-    def warning(self) -> str | None:
-        return None
+    @property
+    def renewal(self) -> str:
+        return f'give systemd the right {self.kind.word} as the credential "{self.credential}", then {RESTART}'
 
 
-class AbsentSecret(msgspec.Struct, frozen=True):
+class AbsentSecret(_Fixed, frozen=True):
     """Named nowhere. Loading goes on, so that commands which need no gateway work; reading is the error."""
 
     kind: SecretKind
@@ -285,11 +330,9 @@ class AbsentSecret(msgspec.Struct, frozen=True):
     def read(self) -> Secret:
         raise self.origin.error(self.ways)
 
-    def fingerprint(self) -> Fingerprint | None:
-        return None
-
-    def warning(self) -> str | None:
-        return None
+    @property
+    def renewal(self) -> str:
+        return f"put the right {self.kind.word} in place; pollerd doctor says where it is read from"
 
 
 def _bare(text: str) -> str:

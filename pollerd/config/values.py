@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from pollerd.config.problem import ConfigError, Problem, mask_userinfo
-from pollerd.config.secret import FileSecret, SecretSource, UnseenError
+from pollerd.config.secret import SecretSource, UnseenError
 
 BUILT_IN = "built-in defaults"
 """``Config.source`` when no file was found."""
@@ -87,10 +87,9 @@ class Account(msgspec.Struct, frozen=True):
     ca_file: Path | None = None
 
     @property
-    def secret_file(self) -> Path | None:
-        """The file that the secret is read from, if it comes from one."""
-        source = self.auth.source
-        return source.path if isinstance(source, FileSecret) else None
+    def renewal(self) -> str:
+        """What a person does so that the daemon takes up another secret."""
+        return self.auth.source.renewal
 
 
 class Backoff(msgspec.Struct, frozen=True):

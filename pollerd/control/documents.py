@@ -197,6 +197,7 @@ def _account(account: AccountSight, sight: Sight) -> AccountDocument:
         forecast=_forecast(account, sight),
         connections_kept=account.keeps_connections,
         repeated_requests=account.repeats,
+        renewal=account.bounds.renewal,
     )
 
 

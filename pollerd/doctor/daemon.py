@@ -76,12 +76,12 @@ def _complaints(document: dict[str, Any]) -> list[Check]:
     """What `GET /status` says is wrong; fields that are not there say nothing."""
     found = []
     for account in _dicts(document, "accounts"):
-        hold = account.get("hold")
+        hold, name = account.get("hold"), str(account.get("name"))
         if isinstance(hold, dict):
             told = f"polling is on hold since {hold.get('since')}: {hold.get('reason')} ({hold.get('detail')})"
             until = f"; tried again at {hold['until']}" if hold.get("until") else ""
-            step = words.ADVICE.get(str(hold.get("reason")), _LOOK).format(account=account.get("name"))
-            found.append(warning(f"{account.get('name')}: polling", told + until, step))
+            step = words.hold_advice(str(hold.get("reason")), name, str(account.get("renewal", "")))
+            found.append(warning(f"{name}: polling", told + until, step or _LOOK))
         elif account.get("connections_kept") is False:
             told = f"{words.FORGETFUL}; {account.get('repeated_requests')} requests were made again since the start"
             found.append(warning(f"{account.get('name')}: polling", told, words.FORGETFUL_ADVICE))

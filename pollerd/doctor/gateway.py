@@ -176,11 +176,9 @@ async def _unauthorized(
             )
         tried.append(f"{host} {'refuses it too' if accepted is False else 'could not be asked'}")
     also = f". {', '.join(tried)}" if tried else ""
-    place = account.secret_file
-    where = f" in {place}" if place is not None else ""
-    return failure(
-        name, told + also, f"copy the token from the gateway's dashboard again and put it{where or ' into place'}"
-    )
+    what = account.auth.source.kind.word
+    step = f"copy the {what} from the gateway's dashboard again, and {account.renewal}"
+    return failure(name, told + also, step)
 
 
 async def _accepted(account: Account, target: Target, credentials: Credentials, region: str) -> bool | None:

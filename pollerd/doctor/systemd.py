@@ -24,6 +24,7 @@ _CODES: Final = {
     "75": "another daemon holds the database",
     "78": "bad configuration",
     "203": "the program is not there",
+    "243": "a credential cannot be loaded: LoadCredential= names a file that is not there",
 }
 
 

@@ -12,11 +12,18 @@ from pollerd.service.layout import NOTIFY_RELOAD, Layout, packaged, systemd_vers
 from pollerd.service.plan import Action, Plan, Step, folder, found, run, says_yes, write
 from pollerd.service.starter import first_configuration
 
+_TOKENLESS: Final = "it has no token"
 _EXEC: Final = re.compile(r"^ExecStart=.*$", re.MULTILINE)
 
 
-def install_plan(layout: Layout, program: Path) -> Plan:
-    """All that is to be done so that `program` runs as a service. Looks, changes nothing."""
+def install_plan(layout: Layout, program: Path, lacks: str | None) -> Plan:
+    """All that is to be done so that `program` runs as a service. Looks, changes nothing.
+
+    `lacks`: what the configuration that is there needs before the service can start; None: nothing.
+    """
+    # What another root's configuration names cannot be looked at from here.
+    if not layout.live or not layout.configuration.exists():
+        lacks = None if _filled(layout.token) else _TOKENLESS
     planner = _Planner(layout)
     unit = _EXEC.sub(lambda _: f"ExecStart={program} run -c /etc/pollerd/config.toml", packaged("pollerd.service"))
     changed = planner.file(layout.unit, unit, "the unit")
@@ -29,10 +36,9 @@ def install_plan(layout: Layout, program: Path) -> Plan:
     planner.new(layout.token, "", 0o600, "an empty file for the token, for root's eyes only")
     if planner.actions or not layout.has_user() or not layout.state.is_dir():
         planner.tools()
-    ready = _filled(layout.token)
     if layout.booted:
-        planner.service(changed=changed, ready=ready)
-    return Plan(tuple(planner.actions), tuple(planner.stays), tuple(_next_steps(layout, program, ready=ready)))
+        planner.service(changed=changed, lacks=lacks)
+    return Plan(tuple(planner.actions), tuple(planner.stays), tuple(_next_steps(layout, program, lacks)))
 
 
 class _Planner:
@@ -71,13 +77,13 @@ class _Planner:
         self._tool(["systemd-sysusers", *root, "pollerd.conf"], "make the user and the group pollerd")
         self._tool(["systemd-tmpfiles", *root, "--create", "pollerd.conf"], "make the folders, set owners and modes")
 
-    def service(self, *, changed: bool, ready: bool) -> None:
+    def service(self, *, changed: bool, lacks: str | None) -> None:
         if changed:
             self._command(["systemctl", "daemon-reload"])
-        if not ready:
+        if lacks is not None:
             if not says_yes(["systemctl", "is-enabled", "pollerd.service"]):
                 self._command(["systemctl", "enable", "pollerd.service"])
-            self.stays.append(Step("the service is not started yet: it has no token"))
+            self.stays.append(Step(f"the service is not started yet: {lacks}"))
             return
         running = says_yes(["systemctl", "is-active", "pollerd.service"])
         if running and says_yes(["systemctl", "is-enabled", "pollerd.service"]):
@@ -117,16 +123,17 @@ def _filled(token: Path) -> bool:
     return bool((_text(token) or "").strip())
 
 
-def _next_steps(layout: Layout, program: Path, *, ready: bool) -> Iterator[str]:
+def _next_steps(layout: Layout, program: Path, lacks: str | None) -> Iterator[str]:
     # Files are named as whoever types finds them here; commands run on the system that is installed.
     def there(text: str) -> str:
         return text if layout.live else f"On the target, {text[0].lower()}{text[1:]}"
 
-    if not ready:
-        yield f"Put the token into {layout.token} (one line, and nothing else)."
+    if lacks is not None:
+        token = lacks == _TOKENLESS or str(layout.token) in lacks
+        yield f"Put the token into {layout.token} (one line, and nothing else)." if token else f"Put right: {lacks}"
     yield f"Look at {layout.configuration}: base_url, and behind a proxy proxy and ca_file."
     yield there(f"Let it try everything the deployment needs: sudo {program} doctor")
-    if not ready or not layout.booted:
+    if lacks is not None or not layout.booted:
         yield there(f"Start it: sudo systemctl {'start' if layout.booted else 'enable --now'} pollerd")
-    if ready:
+    if lacks is None:
         yield there("Let others read events: sudo usermod -aG pollerd NAME")

@@ -32,5 +32,6 @@ def first_configuration() -> str:
     text = "\n".join(lines) + "\n"
     note = (
         "# The service finds its token in /etc/pollerd/token by itself (LoadCredential= in its unit): nothing to set.\n"
+        "# Also /etc/pollerd/password and /etc/pollerd/secret, by auth. After a change: systemctl restart pollerd.\n"
     )
     return text.replace("[accounts.default]\n", "[accounts.default]\n" + note, 1)

@@ -29,6 +29,7 @@ class AccountDocument(msgspec.Struct, frozen=True, kw_only=True):
     `late` (by a minute) count in the database, up to 100,000. `arrivals_per_second` is messages handed over, over five
     minutes; `forecast` is null while no daemon runs. `repeated_requests` were made a second time since the start:
     the other side had forgotten a kept connection; `connections_kept` is false where that happened too often.
+    `renewal` says what a person does so that another secret is taken up.
     """
 
     name: str
@@ -54,6 +55,7 @@ class AccountDocument(msgspec.Struct, frozen=True, kw_only=True):
     forecast: Forecast | None = None
     connections_kept: bool = True
     repeated_requests: int = 0
+    renewal: str = ""
 
 
 class OutputDocument(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,7 +25,6 @@ CAP: Final = 100_000
 """Counts of the database stop here."""
 
 ADVICE: Final[Mapping[str, str]] = {
-    "unauthorized": "put a valid token in place, polling goes on by itself; pollerd doctor names what is wrong with it",
     "forbidden": "give the key its rights, or this machine's address its place in the account's list of allowed ones",
     "throttled": "lower requests_per_second, or find out who else uses the account; polling goes on by itself",
     "unreachable": "look at network, DNS and proxy with pollerd doctor; polling goes on by itself",
@@ -76,10 +75,17 @@ def hold(account: AccountDocument, now: float) -> Sentence | None:
     return Sentence(f"on hold: {text}", "bad")
 
 
+def hold_advice(reason: str, account: str, renewal: str) -> str | None:
+    """What to do about a hold. `renewal`: what a person does so that another secret is taken up."""
+    if reason == "unauthorized" and renewal:
+        return f"{renewal}; polling goes on by itself. pollerd doctor names what is wrong"
+    return ADVICE.get(reason, "").format(account=account) or None
+
+
 def advice(account: AccountDocument) -> str | None:
     """What to do about it."""
     if account.hold is not None:
-        return ADVICE.get(account.hold.reason, "").format(account=account.name) or None
+        return hold_advice(account.hold.reason, account.name, account.renewal)
     if not account.connections_kept:
         return FORGETFUL_ADVICE
     if account.state == "unconfigured":

@@ -63,11 +63,22 @@ def test_exposure_is_at_most_1_2() -> None:
         "ConfigurationDirectory=pollerd",
         "UMask=0027",
         "LoadCredential=token:/etc/pollerd/token",
+        "LimitCORE=0",
         "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
     ],
 )
 def test_the_unit_says(line: str) -> None:
     assert line in UNIT.read_text().splitlines()
+
+
+def test_the_unit_starts_without_any_file_that_it_loads() -> None:
+    """A missing file ends the start with 243, unless SetCredential= has the same name, with something in it: an empty
+    value is a syntax error, which `verify` tells."""
+    lines = UNIT.read_text().splitlines()
+    loaded = [line.removeprefix("LoadCredential=").partition(":")[0] for line in lines if line.startswith("LoadCred")]
+    assert loaded == ["token", "password", "secret"]
+    for name in loaded:
+        assert f"SetCredential={name}:\\n" in lines
 
 
 def test_the_drop_in_is_understood_or_unknown_for_its_age_alone(tmp_path: Path) -> None:
