@@ -116,7 +116,10 @@ class AccountSight(msgspec.Struct, frozen=True):
 
 
 class OutputSight(msgspec.Struct, frozen=True):
-    """One output: `seq` is its place (of its reader furthest behind), `lag` how many events are committed behind it."""
+    """One output: `seq` is its place (of its reader furthest behind), `lag` how many events are committed behind it.
+
+    `waiting` and `parked` ones are kept beside its place, by an output that `keeps` any.
+    """
 
     name: str
     seq: int
@@ -124,6 +127,9 @@ class OutputSight(msgspec.Struct, frozen=True):
     trouble: str
     readers: int | None
     behind_since: float | None
+    keeps: bool
+    waiting: int = 0
+    parked: int = 0
 
 
 class Sight(msgspec.Struct, frozen=True):
@@ -263,12 +269,15 @@ class Census:
 
     def _outputs(self, overview: Overview) -> list[OutputSight]:
         last = self._parts.log.last
-        since = {output.name: output.behind_since for output in overview.outputs}
+        stored = {output.name: output for output in overview.outputs}
         found = []
         for health in self._parts.outputs():
             lag = max(0, last - health.seq)
-            behind = since.get(health.name) if lag else None
-            found.append(OutputSight(health.name, health.seq, lag, health.trouble, health.readers, behind))
+            sight = OutputSight(health.name, health.seq, lag, health.trouble, health.readers, None, health.keeps)
+            if (known := stored.get(health.name)) is not None:
+                behind = known.behind_since if lag else None
+                sight = msgspec.structs.replace(sight, behind_since=behind, waiting=known.waiting, parked=known.parked)
+            found.append(sight)
         return found
 
     def _mark(self) -> None:

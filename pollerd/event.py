@@ -160,6 +160,11 @@ class _About(msgspec.Struct, frozen=True):
 _about = msgspec.json.Decoder(_About)
 
 
+def recipient(body: bytes) -> int:
+    """The number of the recipient that an event with the JSON `body` is about; 0 when it is about no single one."""
+    return _about.decode(body).msisdn or 0
+
+
 def subject(kind: str, body: bytes, *, each_recipient: bool = True) -> str | None:
     """What an event of type `kind` with the JSON `body` is news of: a later one with the same subject supersedes it.
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Final
 from zlib import crc32
 
 from pollerd import descriptors
 from pollerd.config import Config, EnvSecret
+from pollerd.config.values import SqliteSource as Source
 from pollerd.control import CONTROL, METRICS
 from pollerd.credit import CreditWatch
 from pollerd.housekeeping import Job
@@ -18,12 +20,12 @@ from pollerd.outputs.acceptor import Acceptor
 from pollerd.outputs.exec import ExecOutput, clean_environment
 from pollerd.outputs.file import FileOutput
 from pollerd.outputs.socket import EVENTS, MOST, SocketOutput
-from pollerd.outputs.sqlite import SqliteOutput
 from pollerd.ports import AccountState, Clock, Output
 from pollerd.sources import SqliteSource
 from pollerd.store.deliveries import Deliveries
 from pollerd.store.inlet import Given, Inlet
 from pollerd.store.store import Store
+from pollerd.store.unwritten import UnwrittenEvents
 from pollerd.web import PAGE
 from pollerd.wiring import Core, Lane
 
@@ -95,11 +97,35 @@ def make_outputs(
         outputs.append(WebhookOutput(wanted.webhook, book, clock, keep_parked=kept, protect=protect))
     if wanted.exec is not None:
         outputs.append(ExecOutput(wanted.exec.command, _environment(config)))
-    names: Counter[str] = Counter()
-    for output in wanted.sqlite:
-        name = _numbered(names, f"sqlite {output.path}")
-        outputs.append(SqliteOutput(output.path, output.statement, name=name))
+    outputs += _targets(config, store, clock)
     return outputs
+
+
+def _targets(config: Config, store: Store, clock: Clock) -> Iterator[Output]:
+    """The outputs into databases."""
+    if not config.outputs.sqlite:
+        return
+    # Few configurations have one, and the others need not wait for it.
+    from pollerd.outputs.sqlite import SqliteTarget
+    from pollerd.outputs.target import TargetOutput
+
+    names: Counter[str] = Counter()
+    for output in config.outputs.sqlite:
+        name = _numbered(names, f"sqlite {output.path}")
+        sources = [_key(source) for source in config.sources if _same(source.path, output.path)]
+        target = SqliteTarget(output.path, output.statement)
+        book = UnwrittenEvents(store, name, sources)
+        yield TargetOutput(name, target, output.statement, output.rules, book, clock)
+
+
+def _key(source: Source) -> str:
+    """What a source's ids are remembered under: the same whatever stands before it in the file."""
+    return f"{source.path} {crc32(source.query.encode()):08x}"
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to the same file, which may not be there yet."""
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _numbered(names: Counter[str], name: str) -> str:
@@ -119,8 +145,7 @@ def make_sources(config: Config, store: Store, clock: Clock, poke: Callable[[], 
     """The sources of ids that the configuration names; `poke` makes the intake look."""
     sources = []
     names: Counter[str] = Counter()
-    # The same whatever stands before it in the file.
-    keys = [f"{source.path} {crc32(source.query.encode()):08x}" for source in config.sources]
+    keys = [_key(source) for source in config.sources]
     given = Given(keys)
     for source, key in zip(config.sources, keys, strict=True):
         name = _numbered(names, f"sqlite {source.path}")

@@ -159,12 +159,15 @@ class EventLog(Protocol):
 
 
 class OutputHealth(msgspec.Struct, frozen=True):
-    """One output at a glance, for `status`: its place, and the trouble it is in (empty when well)."""
+    """One output at a glance, for `status`: its place, and the trouble it is in (empty when well). `keeps`: it may keep
+    events beside its place for another attempt.
+    """
 
     name: str
     seq: int
     trouble: str = ""
     readers: int | None = None
+    keeps: bool = False
 
 
 class SourceHealth(msgspec.Struct, frozen=True):
@@ -222,8 +225,8 @@ class DeliveryState(IntEnum):
 class Delivery(msgspec.Struct, frozen=True):
     """An event kept for its receiver beside the output's place.
 
-    `message_id` is 0 for an event about an account, `lane` names the receiver, `next_at` (UNIX seconds) is when it is
-    posted; None: not before the earlier events of its message are done.
+    `message_id` is 0 for an event about an account, `lane` names the webhook's receiver, `next_at` (UNIX seconds) is
+    when it is tried; None: not before the earlier events of its message are done.
     """
 
     seq: int
@@ -235,6 +238,7 @@ class Delivery(msgspec.Struct, frozen=True):
     attempts: int = 0
     next_at: float | None = None
     error: str = ""
+    output: str = "webhook"
 
 
 class DeliveryChange(msgspec.Struct, frozen=True):

@@ -238,7 +238,7 @@ def _polling(account: AccountDocument, look: Look) -> Text:
 
 def _outputs(look: Look) -> list[Text]:
     seen = look.document
-    told = [(output, words.told(output, seen.undelivered, look.now)) for output in seen.outputs]
+    told = [(output, words.told(output, look.now)) for output in seen.outputs]
     well = [output.name for output, sentence in told if sentence.tone == "good" and not output.trouble]
     found = [_fact("outputs", f"{', '.join(well)}: ", screen.plain("everything is told", "green"))] if well else []
     for output, sentence in told:

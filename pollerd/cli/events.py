@@ -50,7 +50,7 @@ def after_value(context: click.Context, parameter: click.Parameter, value: str |
 @click.option("--follow", "-f", is_flag=True, help="Wait for more.")
 @click.option("--id", "message_id", callback=id_value, metavar="ID", help="Only events of this message.")
 @click.option("--type", "kind", type=click.Choice(kinds.TYPES), metavar="TYPE", help="Only events of this type.")
-@click.option("--undelivered", is_flag=True, help="Only events that the webhook's receiver has not taken yet.")
+@click.option("--undelivered", is_flag=True, help="Only events that an output could not deliver yet.")
 @json_option
 @config_option
 def events(
@@ -66,8 +66,9 @@ def events(
     """Print the event log, or follow it.
 
     NDJSON when standard output is not a terminal, or with --json: all events that are kept, or those after SEQ. At a
-    terminal without --after: the latest ones. With --undelivered each event says where its delivery stands; "parked"
-    are those whose last attempt failed (post them again: pollerd retry --webhook).
+    terminal without --after: the latest ones. With --undelivered each event says which output has it still to take (the
+    webhook or a database) and where its delivery stands; "parked" are those whose last attempt failed (deliver them
+    again: pollerd retry --undelivered).
     """
     config = load_config(config_path)
     for_people = sys.stdout.isatty() and not as_json

@@ -57,6 +57,8 @@ def look(config: Config, now: float) -> StatusDocument:
                 behind_since=moment(output.behind_since),
                 readers=None,
                 trouble=None,
+                waiting=output.waiting,
+                parked=output.parked,
             )
             for output in overview.outputs
         ],

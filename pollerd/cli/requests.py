@@ -101,7 +101,13 @@ def poll(*, ids: tuple[str, ...], as_json: bool, config_path: Path | None) -> in
 @click.command(context_settings=IDS_MAY_BE_NEGATIVE)
 @_ids
 @click.option("--all", "everything", is_flag=True, help="Everything that was given up.")
-@click.option("--webhook", is_flag=True, help="Post again the events that no receiver took in the last attempt.")
+@click.option(
+    "--undelivered",
+    "--webhook",
+    "undelivered",
+    is_flag=True,
+    help="Every event that is parked, by the webhook and by outputs into databases.",
+)
 @click.option("--resume", "account", metavar="ACCOUNT", help='End the account\'s hold for "refusing".')
 @json_option
 @config_option
@@ -109,12 +115,14 @@ def retry(
     *,
     ids: tuple[str, ...],
     everything: bool,
-    webhook: bool,
+    undelivered: bool,
     account: str | None,
     as_json: bool,
     config_path: Path | None,
 ) -> int:
-    """Take up again what was given up: messages, or with --webhook events.
+    """Take up again what was given up: messages, or with --undelivered events.
+
+    An event that a later state of the same recipient has overtaken is never delivered again.
 
     With --resume it is the polling of an account that is held because the gateway refuses messages which it answered
     before. Say so when they really are gone there: what is refused from then on is believed, and ends after the usual
@@ -122,17 +130,19 @@ def retry(
 
     A user who may not write the database asks the daemon, through its control socket.
     """
-    if everything + webhook + bool(ids) + (account is not None) != 1:
-        raise click.UsageError("Give ids, or --all, or --webhook, or --resume ACCOUNT.", click.get_current_context())
+    if everything + undelivered + bool(ids) + (account is not None) != 1:
+        raise click.UsageError(
+            "Give ids, or --all, or --undelivered, or --resume ACCOUNT.", click.get_current_context()
+        )
     config = load_config(config_path)
     if account is not None:
         from pollerd.cli.resume import resume
 
         return resume(config, account, as_json=as_json)
-    if webhook:
-        from pollerd.cli.undelivered import retry_webhook
+    if undelivered:
+        from pollerd.cli.undelivered import retry_undelivered
 
-        return retry_webhook(config, as_json=as_json)
+        return retry_undelivered(config, as_json=as_json)
     return _retry_all(config, as_json=as_json) if everything else _ask(RETRY, ids, config, as_json=as_json)
 
 

@@ -213,4 +213,6 @@ def _output_document(output: OutputDocument, now: float) -> dict[str, object]:
         "lag_seconds": behind,
         "readers": output.readers,
         "trouble": output.trouble,
+        "waiting": output.waiting,
+        "parked": output.parked,
     }

@@ -1,4 +1,4 @@
-"""`pollerd events --undelivered` and `pollerd retry --webhook`: what a webhook's receiver has not taken."""
+"""`pollerd events --undelivered` and `pollerd retry --undelivered`: events that outputs could not deliver."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pollerd.config import Config
 
 _BATCH: Final = 500
+_LAST: Final = "\U0010ffff"
+"""Comes after the name of every output."""
 
 
 def show_undelivered(path: Path, *, after: int, message_id: int | None, for_people: bool) -> None:
@@ -32,7 +34,9 @@ def show_undelivered(path: Path, *, after: int, message_id: int | None, for_peop
         for delivery in found:
             screen.write_lines([document(delivery)])
         return
-    made = screen.table("seq", "message", "event", "attempts", "next", "last attempt", right=("seq", "attempts"))
+    made = screen.table(
+        "seq", "message", "event", "output", "attempts", "next", "last attempt", right=("seq", "attempts")
+    )
     rows = 0
     for delivery in found:
         rows += 1
@@ -41,19 +45,21 @@ def show_undelivered(path: Path, *, after: int, message_id: int | None, for_peop
             delivery.seq,
             delivery.message_id or "",
             _what(delivery),
+            shortened(delivery.output, 40),
             delivery.attempts,
             _next(delivery, time.time()),
             shortened(delivery.error, 80),
         )
     if not rows:
-        click.echo("Every event was taken, or has still to be posted for the first time.")
+        click.echo("Every event was taken, or has still to be delivered for the first time.")
         return
     screen.console().print(made)
 
 
 def document(delivery: Delivery) -> bytes:
-    """The event's line, with where its delivery stands under `delivery`."""
+    """The event's line, with the output that it is for and where its delivery stands under `delivery`."""
     event = msgspec.json.decode(Event(delivery.seq, delivery.type, None, delivery.body).line)
+    event["output"] = delivery.output
     event["delivery"] = {
         "state": delivery.state.name.lower(),
         "attempts": delivery.attempts,
@@ -63,19 +69,21 @@ def document(delivery: Delivery) -> bytes:
     return msgspec.json.encode(event) + b"\n"
 
 
-def retry_webhook(config: Config, *, as_json: bool) -> int:
-    """Post again what was parked; the exit code."""
+def retry_undelivered(config: Config, *, as_json: bool) -> int:
+    """Take up again what was parked; the exit code."""
     try:
         taken_up = 0 if _missing(config.store.path) else retry_parked(config.store.path)
     except StoreForbiddenError as error:
         taken_up = through_daemon(config, error, lambda remote: remote.retry_undelivered())
+    databases = bool(config.outputs.sqlite)
     if as_json:
         screen.write_json({"taken_up": taken_up})
     elif taken_up:
-        click.echo(f"{counted(taken_up, 'event is', 'events are')} posted again while the daemon runs.")
+        again = "tried" if databases else "posted"
+        click.echo(f"{counted(taken_up, 'event is', 'events are')} {again} again while the daemon runs.")
     else:
-        click.echo("No event was given up by the webhook.")
-    if taken_up and config.outputs.webhook is None:
+        click.echo("No event is parked." if databases else "No event was given up by the webhook.")
+    if taken_up and config.outputs.webhook is None and not databases:
         screen.note("the configuration has no [outputs.webhook]; they wait until it has.")
     return 0
 
@@ -90,10 +98,12 @@ def _missing(path: Path) -> bool:
 
 
 def _all(path: Path, after: int) -> Iterator[Delivery]:
+    # The same event may be kept for several outputs.
+    output = _LAST
     with View.open(path) as view:
-        while batch := view.undelivered(after, _BATCH):
+        while batch := view.undelivered(after, output, _BATCH):
             yield from batch
-            after = batch[-1].seq
+            after, output = batch[-1].seq, batch[-1].output
 
 
 def _what(delivery: Delivery) -> str:

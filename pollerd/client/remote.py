@@ -127,7 +127,7 @@ class Remote:
         self._ask("POST", f"/accounts/{quote(account, safe='')}/resume")
 
     def retry_undelivered(self) -> int:
-        """Post again the webhook's events that are parked; how many. Raises UnavailableError, PollerdError."""
+        """Take up again the events that outputs have parked; how many. Raises UnavailableError, PollerdError."""
         return msgspec.json.decode(self._ask("POST", "/undelivered/retry")[0], type=_Retried).taken_up
 
     def forget(self, network: str | None) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
 from pollerd.config.accounts import read_secret
 from pollerd.config.kinds import (
+    Choice,
     command,
     duration,
     durations,
@@ -25,6 +27,7 @@ from pollerd.config.secret import SecretKind
 from pollerd.config.values import (
     DEFAULT_EVERY,
     DEFAULT_RETRY_AFTER,
+    DEFAULT_ROW_RETRY_AFTER,
     DEFAULT_SOCKET_MODE,
     ExecOutput,
     FileOutput,
@@ -32,9 +35,12 @@ from pollerd.config.values import (
     SocketOutput,
     SqliteOutput,
     SqliteSource,
+    TargetRules,
     WebhookOutput,
     WebhookRoute,
 )
+
+_NO_ROW: Final = Choice[Literal["retry", "ignore"]]({"retry": "retry", "ignore": "ignore"})
 
 
 def _event_statement(value: object) -> str:
@@ -42,6 +48,13 @@ def _event_statement(value: object) -> str:
     from pollerd.config.sql import event_statement
 
     return event_statement(value)
+
+
+def _no_row(statement: str) -> Literal["retry", "ignore"]:
+    """What an event that changes no row most likely means for a statement."""
+    from pollerd.config.sql import analysed
+
+    return "retry" if analysed(statement).plain else "ignore"
 
 
 def _query(value: object) -> str:
@@ -129,8 +142,7 @@ class OutputReader(msgspec.Struct, frozen=True):
             account=table.take("account", text),
             secret=read_secret(table, "secret", SecretKind.SIGNING, self.place),
         )
-        if route.account is not None and route.account not in self.accounts:
-            table.refuse("account", "is not the name of an account in this configuration")
+        self._check_account(table, route.account)
         if "userref_prefix" not in table and "account" not in table:
             table.report.add(table.key, None, "must say which events it takes: userref_prefix, account or both")
         table.close()
@@ -146,8 +158,24 @@ class OutputReader(msgspec.Struct, frozen=True):
     def _sqlite(self, table: Table) -> SqliteOutput | None:
         path = table.require("path", self.place.path)
         sql = table.require("statement", _event_statement)
+        rules = self._rules(table, sql or "")
         table.close()
-        return None if path is None or sql is None else SqliteOutput(path, sql)
+        return None if path is None or sql is None else SqliteOutput(path, sql, rules)
+
+    def _rules(self, table: Table, statement: str) -> TargetRules:
+        """The keys that outputs into databases have in common."""
+        rules = TargetRules(
+            no_row=table.take("no_row", _NO_ROW) or _no_row(statement),
+            retry_after=table.take("retry_after", durations(0.01, 30 * 86400, 20), DEFAULT_ROW_RETRY_AFTER),
+            userref_prefix=table.take("userref_prefix", text),
+            account=table.take("account", text),
+        )
+        self._check_account(table, rules.account)
+        return rules
+
+    def _check_account(self, table: Table, account: str | None) -> None:
+        if account is not None and account not in self.accounts:
+            table.refuse("account", "is not the name of an account in this configuration")
 
     def _source(self, table: Table) -> SqliteSource | None:
         path = table.require("path", self.place.path)

@@ -19,6 +19,7 @@ from pollerd.config.values import (
     OAuth1,
     Outputs,
     SocketOutput,
+    TargetRules,
     WebhookOutput,
     WebhookRoute,
 )
@@ -132,7 +133,9 @@ def _backoff(backoff: Backoff) -> dict[str, object]:
 
 
 def _outputs(outputs: Outputs) -> dict[str, object]:
-    sqlite = [{"path": str(output.path), "statement": output.statement} for output in outputs.sqlite]
+    sqlite = [
+        {"path": str(output.path), "statement": output.statement, **_rules(output.rules)} for output in outputs.sqlite
+    ]
     return _given(
         {
             "file": outputs.file and {"path": str(outputs.file.path)},
@@ -140,6 +143,17 @@ def _outputs(outputs: Outputs) -> dict[str, object]:
             "webhook": outputs.webhook and _webhook(outputs.webhook),
             "exec": outputs.exec and {"command": list(outputs.exec.command)},
             "sqlite": sqlite or None,
+        }
+    )
+
+
+def _rules(rules: TargetRules) -> dict[str, object]:
+    return _given(
+        {
+            "no_row": rules.no_row,
+            "retry_after": [_duration(seconds) for seconds in rules.retry_after],
+            "userref_prefix": rules.userref_prefix,
+            "account": rules.account,
         }
     )
 

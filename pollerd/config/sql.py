@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 from pollerd import event
 from pollerd.config.kinds import statement
@@ -12,10 +13,19 @@ from pollerd.config.reader import Wrong
 
 _COMMENT: Final = r"--[^\n]*|/\*.*?(?:\*/|\Z)"
 _COMMENTS: Final = re.compile(_COMMENT, re.DOTALL)
-_PARAMETER: Final = re.compile(
-    rf"{_COMMENT}|'[^']*'|\"[^\"]*\"|`[^`]*`|\[[^\]]*\]|\w[\w$]*|(?P<number>\?)|[:@$](?P<name>\w+)", re.DOTALL
+_TOKEN: Final = re.compile(
+    rf"{_COMMENT}|'[^']*'|\"[^\"]*\"|`[^`]*`|\[[^\]]*\]"
+    r"|(?P<word>\w[\w$]*)|(?P<number>\?)|[:@$](?P<name>\w+)|(?P<paren>[()])",
+    re.DOTALL,
 )
-"""A parameter, or something whose inside is none: a comment, a text, a name. A doubled quote makes two texts of one."""
+"""A word or a parameter, or something whose inside is none: a comment, a text, a name. A doubled quote makes two texts
+of one."""
+SOURCE_ID: Final = "source_id"
+"""The parameter for the id as its source gave it: no field of the event, since outputs without a source have none."""
+KEYS: Final = frozenset({"id", SOURCE_ID, "msisdn", "account", "userref"})
+"""Parameters that say which row is meant; all others say what to write, or guard against going back."""
+_VERBS: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "VALUES", "MERGE"})
+_AFTER_WHERE: Final = frozenset({"RETURNING", "ORDER", "LIMIT"})
 _READING: Final = ("SELECT", "WITH", "VALUES")
 
 
@@ -31,13 +41,79 @@ def query(value: object) -> str:
 def event_statement(value: object) -> str:
     """One statement whose parameters are fields of events."""
     found = _single(value)
-    fields = event.field_names()
-    for match in _PARAMETER.finditer(found):
-        if match["number"]:
+    fields = parameter_names()
+    for token in _TOKEN.finditer(found):
+        if token["number"]:
             raise Wrong("must have named parameters only (:id, :status ...), not ?")
-        if match["name"] and match["name"] not in fields:
-            raise Wrong(f"names :{match['name']}, which no event has; fields are {', '.join(sorted(fields))}")
+        if token["name"] and token["name"] not in fields:
+            raise Wrong(f"names :{token['name']}, which no event has; fields are {', '.join(sorted(fields))}")
     return found
+
+
+def parameter_names() -> frozenset[str]:
+    """What a statement may name: every field that an event of any type may have, and `source_id`."""
+    return event.field_names() | {SOURCE_ID}
+
+
+class Statement(NamedTuple):
+    """What is known of a statement without its database.
+
+    `names` are its parameters, `keys` those of them that say which row is meant. `plain`: an UPDATE of the rows with
+    these keys, whatever is in them, which changes no row only when there is none.
+    """
+
+    names: frozenset[str]
+    keys: frozenset[str]
+    plain: bool
+
+
+def analysed(statement: str) -> Statement:
+    """Look at a statement that `event_statement` took.
+
+    An UPDATE is plain when every comparison of its WHERE, between one AND or OR and the next, names a parameter of
+    `KEYS` and no other one.
+    """
+    tokens = [token for token in _TOKEN.finditer(statement) if token.lastgroup]
+    names = frozenset(token["name"] for token in tokens if token["name"])
+    verb = next((place for place, depth, word in _words(tokens) if depth == 0 and word in _VERBS), len(tokens))
+    # The statement's own, else that of a SELECT in it.
+    wheres = [(depth, place) for place, depth, word in _words(tokens) if place > verb and word == "WHERE"]
+    where = min(wheres, default=(0, len(tokens)))[1]
+    keys = KEYS & {token["name"] for token in tokens[where:] if token["name"]}
+    update = [word for _, _, word in _words(tokens[verb : verb + 3])]
+    plain = update[:1] == ["UPDATE"] and update[1:3] != ["OR", "IGNORE"]
+    return Statement(names, keys, plain and all(map(_of_key, _comparisons(tokens[where + 1 :]))))
+
+
+def _words(tokens: Sequence[re.Match[str]]) -> Iterator[tuple[int, int, str]]:
+    """Every word in capitals, with its place and how many parentheses it is in."""
+    depth = 0
+    for place, token in enumerate(tokens):
+        if token["paren"]:
+            depth += 1 if token["paren"] == "(" else -1
+        elif token["word"]:
+            yield place, depth, token["word"].upper()
+
+
+def _comparisons(tokens: Sequence[re.Match[str]]) -> Iterator[set[str]]:
+    """The parameters of each comparison of a WHERE."""
+    words = {place: (depth, word) for place, depth, word in _words(tokens)}
+    found: set[str] = set()
+    for place, token in enumerate(tokens):
+        depth, word = words.get(place, (0, ""))
+        if depth == 0 and word in _AFTER_WHERE:
+            break
+        if word in ("AND", "OR"):
+            yield found
+            found = set()
+        elif token["name"]:
+            found.add(token["name"])
+    if tokens:
+        yield found
+
+
+def _of_key(parameters: set[str]) -> bool:
+    return bool(parameters) and parameters <= KEYS
 
 
 def _single(value: object) -> str:

@@ -19,6 +19,10 @@ DEFAULT_SOCKET_MODE = 0o660
 DEFAULT_EVERY = 5.0
 DEFAULT_RETRY_AFTER = (60.0, 120.0, 360.0, 1440.0, 7200.0, 43200.0)
 """The vendor's own schedule: seconds to wait after each failed attempt."""
+DEFAULT_ROW_RETRY_AFTER = (1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0)
+"""Seconds to wait for a row after each failed attempt: an application writes it a moment after sending, or when a batch
+is through; half a day later most likely never.
+"""
 
 
 class MaskedUrl:
@@ -147,11 +151,25 @@ class ExecOutput(msgspec.Struct, frozen=True):
     command: tuple[str, ...]
 
 
+class TargetRules(msgspec.Struct, frozen=True):
+    """Which events an output into a database takes, and what becomes of one that changes no row.
+
+    ``no_row``: it is tried again, or is told all the same. ``retry_after``: seconds to wait after each failed attempt;
+    after one more the event is parked. ``userref_prefix`` and ``account`` both given: both must hold.
+    """
+
+    no_row: Literal["retry", "ignore"]
+    retry_after: tuple[float, ...] = DEFAULT_ROW_RETRY_AFTER
+    userref_prefix: str | None = None
+    account: str | None = None
+
+
 class SqliteOutput(msgspec.Struct, frozen=True):
     """``statement`` is run for each event; its named parameters are event fields."""
 
     path: Path
     statement: str
+    rules: TargetRules
 
 
 class Outputs(msgspec.Struct, frozen=True):

@@ -238,4 +238,6 @@ def _output(output: OutputSight) -> OutputDocument:
         behind_since=moment(output.behind_since),
         readers=output.readers,
         trouble=output.trouble or None,
+        waiting=output.waiting,
+        parked=output.parked,
     )

@@ -150,7 +150,7 @@ class MessageRoutes:
         return None if found is None else found.held_reason
 
     async def retry_undelivered(self, request: web.Request) -> web.Response:
-        """`POST /undelivered/retry`: post again the events that no receiver of the webhook took in any attempt."""
+        """`POST /undelivered/retry`: take up again the events that outputs have parked."""
         query.only(request)
         now = self._room.clock.now()
         return answer(RetriedDocument(taken_up=await self._room.store.write(lambda db: unpark(db, now))))

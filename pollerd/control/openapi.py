@@ -137,7 +137,7 @@ def _paths() -> dict[str, Any]:
         "/undelivered/retry": {
             "post": _operation(
                 "retryUndelivered",
-                "Post again the events that no receiver of the webhook took.",
+                "Take up again the events that outputs have parked.",
                 "RetriedDocument",
                 400,
                 503,

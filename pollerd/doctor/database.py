@@ -14,12 +14,15 @@ from urllib.parse import quote
 from pollerd.doctor.check import Check, failure, ok, warning
 from pollerd.store import schema
 from pollerd.store.lock import owner_pid
-from pollerd.terminal.text import size
+from pollerd.store.undelivered import count_undelivered
+from pollerd.terminal.text import counted, size
 
 NAME: Final = "database"
 PATIENCE: Final = 5.0
 """Seconds for the integrity check; a large database is not read to its end."""
 LARGE_WAL: Final = 256 * 1024 * 1024
+_MOST: Final = 100_000
+"""Parked events that are counted."""
 _RESTORE: Final = "stop the daemon, keep the damaged file, and restore a backup (or start with an empty database)"
 _MAKE_OWN: Final = "name a file of its own in [store] path"
 
@@ -52,6 +55,7 @@ def checks(path: Path) -> Iterator[Check]:
         yield _broken(database, error)
         return
     yield from _wal(database)
+    yield from _undelivered(database)
 
 
 def _content(database: Path, bytes_: int) -> Check:
@@ -72,6 +76,21 @@ def _content(database: Path, bytes_: int) -> Check:
     whole = f"not read to its end within {PATIENCE:g} s, no damage so far" if finding is None else "whole"
     older = "" if version == newest else f", brought to {newest} at the next start"
     return ok(NAME, f"{database}: {size(bytes_)}, schema {version}{older}, {whole}")
+
+
+def _undelivered(database: Path) -> Iterator[Check]:
+    """What outputs keep beside their places and cannot get rid of."""
+    try:
+        with closing(open_untouched(database)) as connection:
+            kept = count_undelivered(connection, _MOST)
+    except sqlite3.Error:
+        # Of an older schema, or said already why it cannot be read.
+        return
+    for output, count in kept.items():
+        if count.parked:
+            told = f"output {output}: {counted(count.parked, 'event is', 'events are')} parked, no attempt is left"
+            step = "see why: pollerd events --undelivered; then deliver again: pollerd retry --undelivered"
+            yield warning("undelivered", told, step)
 
 
 _HEADER: Final = ("application_id", "user_version")

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from pollerd.config import Config, WebhookOutput
 from pollerd.config.kinds import is_private
+from pollerd.doctor import databases
 from pollerd.doctor.bounded import in_thread
 from pollerd.doctor.check import Check, failure, ok, warning
 from pollerd.doctor.rights import existing, may_write
@@ -41,10 +42,7 @@ def checks(config: Config, unit: Unit | None) -> Iterator[Check]:
         yield socket_file("control socket", config.control.socket, made, running=running)
     if outputs.exec is not None:
         yield _program(outputs.exec.command[0])
-    for output in outputs.sqlite:
-        yield _other_database("output sqlite", output.path, os.R_OK | os.W_OK)
-    for source in config.sources:
-        yield _other_database("source sqlite", source.path, os.R_OK)
+    yield from databases.checks(config)
 
 
 def _running(database: Path) -> bool:
@@ -162,17 +160,6 @@ def _program(program: str) -> Check:
     if found is None:
         return failure("output exec", f"{program} is not a program that can be run", "correct [outputs.exec] command")
     return ok("output exec", f"{found} can be run")
-
-
-def _other_database(name: str, path: Path, rights: int) -> Check:
-    what = "written" if rights & os.W_OK else "read"
-    if not os.path.exists(path):
-        return failure(
-            name, f"{path} does not exist (or its folder may not be read)", "correct its path in the configuration"
-        )
-    if not os.access(path, rights, effective_ids=os.access in os.supports_effective_ids):
-        return failure(name, f"{path} cannot be {what} by {user(os.geteuid())}", "give this user the right to it")
-    return ok(name, f"{path} can be {what}")
 
 
 async def webhook_checks(webhook: WebhookOutput) -> list[Check]:

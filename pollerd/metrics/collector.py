@@ -219,12 +219,20 @@ def _outputs(exposed: Exposed) -> Iterator[Metric]:
     yield from (lag, waited, working, readers)
     undelivered = GaugeMetricFamily(
         f"{_PREFIX}undelivered_events",
-        "Events that the webhook's receivers have not taken: waiting for another attempt, or parked after the last.",
+        "Events that outputs could not deliver: waiting for another attempt, or parked after the last.",
         labels=("state",),
     )
-    if any(output.name == "webhook" for output in sight.outputs):
-        for state in ("waiting", "parked"):
-            undelivered.add_metric((state,), getattr(sight.overview, state))
+    kept = GaugeMetricFamily(
+        f"{_PREFIX}output_undelivered_events",
+        "Events that this output could not deliver: waiting for another attempt, or parked after the last.",
+        labels=("output", "state"),
+    )
+    keeping = [output for output in sight.outputs if output.keeps]
+    for state in ("waiting", "parked") if keeping else ():
+        undelivered.add_metric((state,), getattr(sight.overview, state))
+        for output in keeping:
+            kept.add_metric((output.name, state), getattr(output, state))
+    yield kept
     yield undelivered
 
 

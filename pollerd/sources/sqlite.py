@@ -48,12 +48,16 @@ _COLUMNS: Final = ("id", "account", "userref", "sent_at")
 
 
 class Row(NamedTuple):
-    """A message to follow, as the query gave it: only the id is certain to be right."""
+    """A message to follow, as the query gave it: only the id is certain to be right.
+
+    `written` is the id as it was given where that is another form than the number itself.
+    """
 
     id: int
     account: object = None
     userref: object = None
     sent_at: object = None
+    written: str | float | None = None
 
 
 class Inlet(Protocol):
@@ -150,7 +154,9 @@ class SqliteSource:
         rows: list[Row] = []
         for fields in chunk:
             try:
-                rows.append(Row(_id(fields[0]), *fields[1:]))
+                given = fields[0]
+                row = Row(_id(given), *fields[1:])
+                rows.append(row if isinstance(given, int) else row._replace(written=given))
             except IdError as error:
                 self._refuse(fields[0], str(error))
         return rows

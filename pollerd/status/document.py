@@ -59,7 +59,11 @@ class AccountDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OutputDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """One output: its place (of the reader furthest behind), and how many events lie behind it, since when."""
+    """One output: its place (of the reader furthest behind), and how many events lie behind it, since when.
+
+    Beside its place it keeps events that are `waiting` for another attempt, and `parked` ones whose attempts are used
+    up (both counted up to 100,000).
+    """
 
     name: str
     seq: int
@@ -67,6 +71,8 @@ class OutputDocument(msgspec.Struct, frozen=True, kw_only=True):
     behind_since: str | None
     readers: int | None
     trouble: str | None
+    waiting: int = 0
+    parked: int = 0
 
 
 class MessageCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,7 +169,7 @@ class SourceDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UndeliveredDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """What the webhook's receivers have not taken, counted up to 100,000: events `waiting` for another attempt, and
+    """What all outputs together could not deliver, counted up to 100,000: events `waiting` for another attempt, and
     `parked` ones whose attempts are used up.
     """
 

@@ -13,7 +13,6 @@ from pollerd.status.document import (
     MessageCounts,
     OutputDocument,
     StatusDocument,
-    UndeliveredDocument,
 )
 from pollerd.status.forecast import Forecast
 from pollerd.terminal.text import ago, brief, counted, duration
@@ -176,21 +175,23 @@ def pending(counts: MessageCounts) -> str:
     return f"at least {total}" if counts.new >= CAP else total
 
 
-def told(output: OutputDocument, undelivered: UndeliveredDocument | None, now: float) -> Sentence:
-    """How far an output has told the events. What the webhook took over counts as told only once it is delivered."""
+def told(output: OutputDocument, now: float) -> Sentence:
+    """How far an output has told the events. What it keeps for another attempt counts as told only once it is taken."""
     parts: list[str] = []
     if output.lag:
         since = at(output.behind_since)
         waited = "" if since is None else f", for {duration(max(0.0, now - since))}"
         parts.append(f"{counted(output.lag, 'event')} behind{waited}")
-    waiting, parked = (undelivered.waiting, undelivered.parked) if undelivered and output.name == "webhook" else (0, 0)
-    if waiting:
-        parts.append(f"{count(waiting)} {'waits' if waiting == 1 else 'wait'} to be delivered")
-    if parked:
-        parts.append(f"{count(parked)} parked, no attempt is left: post again with pollerd retry --webhook")
+    done, again = ("delivered", "post again with pollerd retry --webhook")
+    if output.name != "webhook":
+        done, again = ("written", "see pollerd events --undelivered, write again with pollerd retry --undelivered")
+    if output.waiting:
+        parts.append(f"{count(output.waiting)} {'waits' if output.waiting == 1 else 'wait'} to be {done}")
+    if output.parked:
+        parts.append(f"{count(output.parked)} parked, no attempt is left: {again}")
     if not parts:
         return Sentence("everything is told", "good")
-    return Sentence("; ".join(parts), "bad" if parked else "warn")
+    return Sentence("; ".join(parts), "bad" if output.parked else "warn")
 
 
 def age(group: AgeDocument, before: float | None) -> str:

@@ -96,7 +96,18 @@ class Deliveries:
 
 
 def _row(delivery: Delivery, at: float) -> tuple[Any, ...]:
-    return (*msgspec.structs.astuple(delivery), at)
+    return (
+        delivery.seq,
+        delivery.type,
+        delivery.message_id,
+        delivery.body,
+        delivery.lane,
+        delivery.state,
+        delivery.attempts,
+        delivery.next_at,
+        delivery.error,
+        at,
+    )
 
 
 def _json(values: Sequence[int]) -> str:

@@ -48,9 +48,6 @@ SELECT min(next_at) FROM deliveries WHERE state = 0 AND next_at IS NOT NULL AND 
 SELECT seq, type, message_id, body, lane, state, attempts, next_at, error FROM deliveries
 WHERE state <> 2 AND seq > ? ORDER BY seq LIMIT ?;
 
--- name: count
-SELECT state, count(*) FROM deliveries WHERE state <> 2 GROUP BY state;
-
 -- name: relabel
 UPDATE deliveries SET lane = ? WHERE seq = ?;
 

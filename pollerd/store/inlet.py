@@ -15,6 +15,7 @@ import msgspec
 
 from pollerd.store import rows
 from pollerd.store.offer import Offered, offer
+from pollerd.store.source_ids import SourceForms
 from pollerd.store.statements import statements
 
 T = TypeVar("T")
@@ -48,8 +49,26 @@ class Given:
         return True
 
 
+class Found(Protocol):
+    """A row that a source gave: all but the id may be missing or of any kind.
+
+    `written` is the id as it was given where that is another form than the number itself, else None.
+    """
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def account(self) -> object: ...
+    @property
+    def userref(self) -> object: ...
+    @property
+    def sent_at(self) -> object: ...
+    @property
+    def written(self) -> object: ...
+
+
 class Inlet:
-    """Follows rows `(id, account, userref, sent_at)`; all but the id may be missing or of any kind.
+    """Follows the rows that a source gives.
 
     `source` is its name, the same over restarts, and one of those in `given`; `now` gives UNIX seconds, `poke`
     makes the intake look.
@@ -64,17 +83,20 @@ class Inlet:
         self._now = now
         self._poke = poke
         self._sql = statements("inlet")
+        self._forms = SourceForms(store, source)
 
-    async def take(self, found: Sequence[tuple[int, object, object, object]]) -> int:
+    async def take(self, found: Sequence[Found]) -> int:
         """Follow what this source did not give before and what is not followed yet; on disk when this returns.
 
         Returns how many are new. Raises as `Store.commit`.
         """
-        ids = msgspec.json.encode([row[0] for row in found]).decode()
-        fresh = {row[0] for row in await self._store.query(self._sql["fresh"], (ids, self._source))}
+        fresh = await self._query_ids("fresh", [row.id for row in found], self._source)
+        unknown = await self._query_ids("unknown", sorted(fresh)) if fresh else set()
+        # Before anything of a new message can be told to an output that needs it.
+        await self._forms.remember({row.id: row.written for row in found}, unknown)
         if not fresh:
             return 0
-        new = await self._offer([row for row in found if row[0] in fresh])
+        new = await self._offer([row for row in found if row.id in unknown])
         # Only now: after a crash between the two they are found again, and are followed already.
         await self._write("give", sorted(fresh))
         return new
@@ -97,21 +119,27 @@ class Inlet:
         while page := await self._store.query(self._sql["strangers"], (names, _PAGE)):
             await self._store.write(partial(_all, self._sql["leave"], page))
 
-    async def _offer(self, fresh: Sequence[tuple[int, object, object, object]]) -> int:
-        ids = msgspec.json.encode([row[0] for row in fresh]).decode()
-        unknown = {row[0] for row in await self._store.query(self._sql["unknown"], (ids,))}
-        if not unknown:
+    async def _offer(self, found: Sequence[Found]) -> int:
+        if not found:
             return 0
         now = self._now()
         new = [
-            Offered(number, rows.text(account) or rows.DEFAULT_ACCOUNT, rows.text(userref), rows.instant(sent_at, now))
-            for number, account, userref, sent_at in fresh
-            if number in unknown
+            Offered(
+                row.id,
+                rows.text(row.account) or rows.DEFAULT_ACCOUNT,
+                rows.text(row.userref),
+                rows.instant(row.sent_at, now),
+            )
+            for row in found
         ]
         tracked = await offer(self._store, new)
         if tracked.new:
             self._poke()
         return tracked.new
+
+    async def _query_ids(self, statement: str, ids: Sequence[int], *more: str) -> set[int]:
+        given = msgspec.json.encode(ids).decode()
+        return {row[0] for row in await self._store.query(self._sql[statement], (given, *more))}
 
     async def _write(self, statement: str, ids: Sequence[int]) -> None:
         if not ids:

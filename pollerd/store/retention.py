@@ -16,6 +16,8 @@ from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from pollerd.model import State
+from pollerd.store import unwritten
+from pollerd.store.source_ids import drop_unused
 from pollerd.store.statements import statements
 
 log = logging.getLogger(__name__)
@@ -90,10 +92,28 @@ class Retention:
         write, prune = self._store.write, self._store.prune
         messages = await self._in_chunks(lambda size: write(partial(self._drop_messages, before=before, size=size)))
         events = await self._in_chunks(lambda size: prune(partial(self._drop_events, before=before, size=size)))
+        await self._forget_unwritten(before)
         self._name_behind(await self._store.write(lambda db: self._late(db, now)))
         if messages or events:
             log.debug("deleted %d messages and %d events", messages, events, extra={"event": "pruned"})
         return Pruned(messages, events)
+
+    async def _forget_unwritten(self, before: float) -> None:
+        forgotten: Counter[str] = Counter()
+
+        async def drop(size: int) -> tuple[int, bool]:
+            found = await self._store.write(lambda db: unwritten.forget(db, before, self._outputs, size))
+            forgotten.update(found)
+            return len(found), len(found) == size
+
+        await self._in_chunks(drop)
+        for output, count in forgotten.items():
+            log.error(
+                "output %s: %d events that could not be written were kept for long enough and are forgotten",
+                output,
+                count,
+                extra={"event": "unwritten_forgotten", "output": output, "count": count},
+            )
 
     async def _in_chunks(self, drop: _Drop) -> int:
         """Repeat `drop` until it says that no more may go."""
@@ -114,6 +134,7 @@ class Retention:
         found = list(db.execute(self._sql["ended"], (before, size)))
         if found:
             db.executemany(self._sql["drop_message"], [(row[0],) for row in found])
+            drop_unused(db, {row[0] for row in found})
             gone = Counter(_NAMES[State(row[1])] for row in found)
             db.executemany(self._sql["uncount"], [(count, name) for name, count in gone.items()])
         return len(found), len(found) == size
@@ -125,6 +146,7 @@ class Retention:
         old = next((n for n in range(len(found), 0, -1) if found[n - 1][1] < before), 0)
         seq = int(found[old - 1][0]) if old else 0
         db.execute(self._sql["drop_events"], (seq,))
+        drop_unused(db, {message for _, _, message in found[:old] if message is not None})
         return seq, (old, old == size)
 
     def _drop_outputs(self, db: sqlite3.Connection, before: float) -> list[Place]:

@@ -10,7 +10,7 @@ DELETE FROM messages WHERE id = ? AND state >= 2;
 UPDATE counters SET value = value - ? WHERE name = ?;
 
 -- name: oldest_events
-SELECT seq, at FROM events WHERE seq <= ? ORDER BY seq LIMIT ?;
+SELECT seq, at, message_id FROM events WHERE seq <= ? ORDER BY seq LIMIT ?;
 
 -- name: drop_events
 DELETE FROM events WHERE seq <= ?;

@@ -12,7 +12,7 @@ import heapq
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -26,7 +26,7 @@ from pollerd.model import Message, State
 from pollerd.ports import Delivery
 from pollerd.store import lock, readonly, rows, schema
 from pollerd.store.statements import statements
-from pollerd.store.undelivered import read_undelivered
+from pollerd.store.undelivered import Undelivered, count_undelivered, read_undelivered
 
 CAP: Final = 100_000
 """Counts stop here: what is larger is told as "more than"."""
@@ -60,13 +60,18 @@ class AccountView(msgspec.Struct, frozen=True):
 
 
 class OutputView(msgspec.Struct, frozen=True):
-    """An output at a glance: `lag` events are not told yet, the first of them committed at `behind_since`."""
+    """An output at a glance: `lag` events are not told yet, the first of them committed at `behind_since`.
+
+    `waiting` and `parked` ones are kept beside its place.
+    """
 
     name: str
     seq: int
     lag: int
     behind_since: float | None
     updated_at: float
+    waiting: int = 0
+    parked: int = 0
 
 
 class Overview(msgspec.Struct, frozen=True):
@@ -74,8 +79,8 @@ class Overview(msgspec.Struct, frozen=True):
 
     `new` counts rows that nobody has planned yet, up to `CAP`. `oldest_sent_at` is None when nothing is pending; with
     more than `CAP` pending it is the beginning of its slot. Sizes are bytes. `ages` are slots of 15 s: from when (UNIX
-    seconds), and how many messages sent in it are pending. `waiting` and `parked` events were not taken by the
-    webhook's receivers, up to `CAP`.
+    seconds), and how many messages sent in it are pending. `waiting` and `parked` events could not be delivered by all
+    outputs together, up to `CAP`.
     """
 
     daemon: int | None
@@ -179,12 +184,17 @@ class View:
         found = self._fetch(name, *wanted, limit)
         return [Event(row[0], row[1], row[2], bytes(row[3])) for row in found]
 
-    def undelivered(self, after: int, limit: int) -> list[Delivery]:
-        """Events with `seq > after` that a webhook's receiver has not taken yet, ascending."""
+    def undelivered(self, after: int, after_output: str, limit: int) -> list[Delivery]:
+        """Events that outputs keep for another attempt or have parked; see `read_undelivered`."""
         with readonly.explained(self._path):
-            found = read_undelivered(self._connection, after, limit)
+            found = read_undelivered(self._connection, after, limit, after_output=after_output)
         ahead = self.ahead()
         return [msgspec.structs.replace(delivery, next_at=rows.later(delivery.next_at, ahead)) for delivery in found]
+
+    def count_undelivered(self) -> dict[str, Undelivered]:
+        """How much each output keeps for another attempt or has parked, up to `CAP`."""
+        with readonly.explained(self._path):
+            return count_undelivered(self._connection, CAP)
 
     @property
     def daemon(self) -> int | None:
@@ -231,6 +241,7 @@ class View:
         """Everything at one glance; `now` is UNIX seconds. `oldest` is dear: up to `_PATIENCE` seconds."""
         ahead = self.ahead()
         last = self.last_seq
+        undelivered = self.count_undelivered()
         counters = {str(name): int(value) for name, value in self._fetch("counters")}
         ages = tuple((float(since) + ahead, int(count)) for since, count in self._fetch("ages"))
         pending = counters.get("pending", 0)
@@ -250,10 +261,10 @@ class View:
             requests=self._fetch("count_requests")[0][0],
             size=_size(self._path),
             accounts=tuple(self._accounts(now, ahead)),
-            outputs=tuple(self._outputs(last, ahead)),
+            outputs=tuple(self._outputs(last, ahead, undelivered)),
             ages=ages,
-            waiting=self._fetch("count_deliveries_waiting", CAP)[0][0],
-            parked=self._fetch("count_deliveries_parked", CAP)[0][0],
+            waiting=sum(found.waiting for found in undelivered.values()),
+            parked=sum(found.parked for found in undelivered.values()),
         )
 
     def _accounts(self, now: float, ahead: float) -> Iterator[AccountView]:
@@ -267,11 +278,12 @@ class View:
                 next_poll_at=rows.later(self._fetch("next_poll", name)[0][0], ahead),
             )
 
-    def _outputs(self, last: int, ahead: float) -> Iterator[OutputView]:
+    def _outputs(self, last: int, ahead: float, undelivered: Mapping[str, Undelivered]) -> Iterator[OutputView]:
         for name, seq, updated_at in self._fetch("outputs"):
             behind = self._fetch("event_time", seq) if seq < last else []
             since = behind[0][0] + ahead if behind else None
-            yield OutputView(name, seq, max(0, last - seq), since, updated_at + ahead)
+            kept = undelivered.get(name, Undelivered())
+            yield OutputView(name, seq, max(0, last - seq), since, updated_at + ahead, *kept)
 
     def _oldest(self, now: float) -> float | None:
         deadline = time.monotonic() + _PATIENCE

@@ -91,9 +91,3 @@ SELECT count(*) FROM requests;
 
 -- name: note
 SELECT CAST(value AS BLOB) FROM meta WHERE name = ?;
-
--- name: count_deliveries_waiting
-SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE state = 0 LIMIT ?);
-
--- name: count_deliveries_parked
-SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE state = 1 LIMIT ?);

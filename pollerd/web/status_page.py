@@ -224,7 +224,7 @@ def _outputs(look: Look) -> Html:
 
 
 def _output(output: OutputDocument, look: Look) -> tuple[Part, ...]:
-    told = words.told(output, look.document.undelivered, look.now)
+    told = words.told(output, look.now)
     trouble = tag("p", output.trouble, class_="bad") if output.trouble else None
     readers = "" if output.readers is None else f"{output.readers:,}"
     return output.name, [said(told), trouble], f"{output.seq:,}", readers

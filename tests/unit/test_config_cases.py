@@ -144,6 +144,33 @@ def test_sql_that_can_be_right_is_taken(read: Load, table: str, key: str, sql: s
     assert taken == sql
 
 
+@pytest.mark.parametrize(
+    ("sql", "no_row"),
+    [
+        ("UPDATE sms SET a = :status WHERE id = :id", "retry"),
+        ("update sms set a = :status where :source_id = id and [msisdn] = :msisdn; -- AND seq", "retry"),
+        ("UPDATE sms SET a = :status WHERE CAST(trim(id) AS INTEGER) = :id RETURNING a = 1", "retry"),
+        ("UPDATE sms SET a = (SELECT b FROM c WHERE d > :seq) WHERE id = :id OR ref = :userref", "retry"),
+        ("UPDATE sms SET a = CASE WHEN :seq > seq AND 1 THEN :status ELSE a END WHERE id = :id", "retry"),
+        ("WITH c AS (SELECT 1 WHERE 0 = 1) UPDATE sms SET a = :status WHERE id IN (:id, :source_id)", "retry"),
+        ("UPDATE sms SET a = :status", "retry"),
+        ("UPDATE sms SET a = :status WHERE id = :id AND seq < :seq", "ignore"),
+        ("UPDATE sms SET a = :status WHERE id = :id AND final = 0", "ignore"),
+        ("UPDATE sms SET a = :status WHERE (id = :id AND final = 0)", "ignore"),
+        ("UPDATE sms SET a = :status WHERE id = :id AND a IS NOT 'DELIVERED'", "ignore"),
+        ("UPDATE OR IGNORE sms SET a = :status WHERE id = :id", "ignore"),
+        ("INSERT OR IGNORE INTO sms VALUES (:id)", "ignore"),
+        ("INSERT INTO sms VALUES (:id) ON CONFLICT DO UPDATE SET a = 1 WHERE id = :id", "ignore"),
+        ("DELETE FROM sms WHERE id = :id", "ignore"),
+    ],
+)
+def test_what_an_event_that_changes_no_row_means_where_nothing_is_said(read: Load, sql: str, no_row: str) -> None:
+    table = f'[[outputs.sqlite]]\npath = "x.db"\nstatement = """{sql}"""\n'
+    assert read(table).outputs.sqlite[0].rules.no_row == no_row
+    other = "ignore" if no_row == "retry" else "retry"
+    assert read(f'{table}no_row = "{other}"').outputs.sqlite[0].rules.no_row == other
+
+
 def test_a_folder_that_may_not_be_looked_into_is_left_to_its_owner(read: Load) -> None:
     """A name too long for the file system fails for root, too, as a closed folder does for others."""
     assert read(f'[store]\npath = "/tmp/{"x" * 300}"').store.path.name == "x" * 300

@@ -199,6 +199,7 @@ def test_every_key_of_the_loader_is_in_the_example() -> None:
 STANDING = {
     "[accounts.default]": "",
     "[outputs.webhook]": 'url = "http://localhost/"\n',
+    "[[outputs.sqlite]]": 'path = "x"\nstatement = "UPDATE a"\n',
     "[[sources.sqlite]]": 'path = "x"\nquery = "SELECT 1"\n',
 }
 

@@ -10,16 +10,10 @@ import msgspec
 
 from pollerd import event as events
 from pollerd.config import WebhookOutput, WebhookRoute
+from pollerd.outputs.route import fits, told_of
 
 NAMED: Final = "default"
 """The name of the lane to the default URL; routes are named by their number."""
-
-
-class Told(msgspec.Struct, frozen=True):
-    """What decides where an event goes."""
-
-    account: str = ""
-    userref: str | None = None
 
 
 class _Vendor(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,7 +34,6 @@ class _Vendor(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _vendor: Final = msgspec.json.Decoder(_Vendor)
-_told: Final = msgspec.json.Decoder(Told)
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -83,19 +76,13 @@ class Routes:
         """The name of the lane for the event with this JSON."""
         if not self._routes:
             return NAMED
-        told = _told.decode(body)
-        return next((str(n) for n, route in enumerate(self._routes, 1) if _fits(route, told)), NAMED)
+        told = told_of(body)
+        return next((str(n) for n, route in enumerate(self._routes, 1) if fits(route, told)), NAMED)
 
     @property
     def note(self) -> str:
         """The same as long as every event goes to the same lane; kept with the output's place."""
         return _encoder.encode([(route.userref_prefix, route.account) for route in self._routes]).decode()
-
-
-def _fits(route: WebhookRoute, told: Told) -> bool:
-    if route.account is not None and route.account != told.account:
-        return False
-    return route.userref_prefix is None or (told.userref or "").startswith(route.userref_prefix)
 
 
 def lanes(config: WebhookOutput) -> Sequence[tuple[str, WebhookRoute]]:

@@ -75,8 +75,8 @@ class WebhookOutput:
     def health(self) -> OutputHealth:
         """`seq` is its place: all up to there is taken, or waits in the book for another attempt."""
         if self._run is None:
-            return OutputHealth(self._name, self._seq)
-        return OutputHealth(self._name, self._run.desk.place, self._run.trouble)
+            return OutputHealth(self._name, self._seq, keeps=True)
+        return OutputHealth(self._name, self._run.desk.place, self._run.trouble, keeps=True)
 
     def reopen(self) -> None:
         """Look at the secrets at once."""

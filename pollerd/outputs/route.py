@@ -1,0 +1,38 @@
+"""Which events an output, or a part of it, takes: by account and by the beginning of the userref. Pure."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+import msgspec
+
+
+class Rule(Protocol):
+    """What is asked for; None: any. Both given: both must hold."""
+
+    @property
+    def userref_prefix(self) -> str | None: ...
+    @property
+    def account(self) -> str | None: ...
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What decides where an event goes."""
+
+    account: str = ""
+    userref: str | None = None
+
+
+_told: Final = msgspec.json.Decoder(Told)
+
+
+def told_of(body: bytes) -> Told:
+    """What decides in an event's JSON."""
+    return _told.decode(body)
+
+
+def fits(rule: Rule, told: Told) -> bool:
+    """Whether the rule takes the event. One without a userref has no prefix."""
+    if rule.account is not None and rule.account != told.account:
+        return False
+    return rule.userref_prefix is None or (told.userref or "").startswith(rule.userref_prefix)

@@ -1,0 +1,269 @@
+"""Events into a database by a statement of the user's: in order per message, at least once, and none without effect.
+
+An event that changes no row, where it should, or that the database refuses goes to the book (`targets.UnwrittenBook`)
+with the time of its next attempt, so that the output's place moves on and a restart forgets nothing. A database that
+cannot be used holds up this output alone. It is open only while there is something to write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+import msgspec
+
+from pollerd import event, failpoints
+from pollerd.config.sql import SOURCE_ID, analysed
+from pollerd.config.values import TargetRules
+from pollerd.event import Event
+from pollerd.outputs.batches import MOST_EVENTS, PatientOutput
+from pollerd.outputs.route import fits, told_of
+from pollerd.outputs.target.engine import Execute, LostError, RefusedError, Target, TargetError
+from pollerd.outputs.target.turn import Job, Turn, Waiting
+from pollerd.outputs.target.values import parameters
+from pollerd.outputs.undelivered import named, tell_superseded
+from pollerd.ports import Clock, Cursor, DeliveryState, EventLog, OutputHealth
+from pollerd.targets import Unwritten, UnwrittenBook, UnwrittenChange
+from pollerd.terminal.text import counted
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+REFUSALS: Final = 4
+"""Attempts of an event that the database refuses: a row that another one depends on may come a moment later, a rule of
+the table stays, and later events of the message wait.
+"""
+_RETRY_FIRST: Final = 0.5
+_RETRY_MAX: Final = 30.0
+_LOOK: Final = 1.0
+"""Seconds between two looks for what a command took up again."""
+
+
+class TargetOutput(PatientOutput):
+    """Runs `statement` on `target` for each event. Fulfils `ports.Output`.
+
+    Only `message.status` events, unless the statement names `:type`: then all. A statement that names `:msisdn` is
+    about a recipient's row, any other about a message's. `name` must stay the same over restarts.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        target: Target,
+        statement: str,
+        rules: TargetRules,
+        book: UnwrittenBook,
+        clock: Clock,
+        *,
+        retry_first: float = _RETRY_FIRST,
+        retry_max: float = _RETRY_MAX,
+    ) -> None:
+        super().__init__(name, retry_first, retry_max)
+        self._target = target
+        self._statement = analysed(statement)
+        self._rules = rules
+        self._book = book
+        self._clock = clock
+        self._left = False
+        self._news: set[int] = set()
+        """Messages with an event that waits behind others since they were tried last."""
+
+    @property
+    def health(self) -> OutputHealth:
+        """`seq` is its place: all up to there is written, or waits in the book for another attempt."""
+        return msgspec.structs.replace(super().health, keeps=True)
+
+    async def run(self, log: EventLog) -> None:
+        """Write events until cancelled. Raises StoreError."""
+        cursor = await log.cursor(self._name)
+        self._seq = 0 if cursor is None else cursor.seq
+        self._left = await self._book.left()
+        with ThreadPoolExecutor(1, thread_name_prefix=f"pollerd-{self._name}") as executor:
+            while True:
+                last = log.last
+                events = await log.read(self._seq, MOST_EVENTS)
+                if events and cursor is not None:
+                    self.warn_of_gap(log, events[0].seq)
+                jobs = [*await self._kept(), *await self._fresh(events)]
+                if not jobs and not events:
+                    await self._wait(log, max(last, self._seq))
+                elif await self._round(jobs, events, executor):
+                    cursor = Cursor(self._name, self._seq)
+
+    # -- what there is to do
+
+    async def _kept(self) -> list[Job]:
+        """What is due in the book, with the later events about the same things."""
+        if not self._left:
+            return []
+        now = self._clock.now()
+        heads = await self._book.due(now, self._news, MOST_EVENTS)
+        if not heads:
+            return []
+        jobs = [Job(head, stored=True, early=_is_early(head, now) and head.message_id in self._news) for head in heads]
+        jobs += [Job(later, stored=True) for later in await self._book.following(heads, MOST_EVENTS)]
+        return sorted(jobs, key=lambda job: job.event.seq)
+
+    async def _fresh(self, events: Sequence[Event]) -> list[Job]:
+        fresh = [self._unwritten(found) for found in events if self._wants(found)]
+        held_up = await self._book.held_up(fresh) if fresh and self._left else ()
+        return [Job(found, held_up=found.seq in held_up) for found in fresh]
+
+    def _wants(self, found: Event) -> bool:
+        if found.type != event.MESSAGE_STATUS and "type" not in self._statement.names:
+            return False
+        return fits(self._rules, told_of(found.body))
+
+    def _unwritten(self, found: Event) -> Unwritten:
+        each_recipient = "msisdn" in self._statement.names
+        return Unwritten(
+            found.seq,
+            found.type,
+            found.message_id or 0,
+            found.body,
+            lane="",
+            output=self._name,
+            recipient=event.recipient(found.body) if each_recipient else 0,
+            subject=event.subject(found.type, found.body, each_recipient=each_recipient),
+        )
+
+    # -- a round
+
+    async def _round(self, jobs: Sequence[Job], events: Sequence[Event], executor: ThreadPoolExecutor) -> bool:
+        """Try the jobs and save what came of it; False when the database could not be used."""
+        place = events[-1].seq if events else self._seq
+        forms: Mapping[int, str | float] = {}
+        turn = Turn()
+        if jobs:
+            forms = await self._book.source_ids({job.event.message_id for job in jobs})
+            work = asyncio.get_running_loop().run_in_executor(executor, self._write, jobs, forms)
+            trouble, turn = await _finished(work)
+            if not await self.went(trouble, jobs[0].event.seq):
+                return False
+        failpoints.hit("target.written")
+        await self._save(turn, forms, place)
+        self._seq = place
+        return True
+
+    async def _save(self, turn: Turn, forms: Mapping[int, str | float], place: int) -> None:
+        now = self._clock.now()
+        planned = (self._planned(waiting, forms.get(waiting.job.event.message_id), now) for waiting in turn.waiting)
+        kept = [found for found in planned if found is not None]
+        # Where nothing is kept there is nothing to supersede.
+        written = turn.written if self._left or kept else ()
+        saved = await self._book.save(UnwrittenChange(Cursor(self._name, place), kept, written, now))
+        failpoints.hit("target.saved")
+        self._left = saved.left
+        self._news = {waiting.job.event.message_id for waiting in turn.waiting if waiting.job.held_up}
+        tell_superseded(self._name, [*turn.superseded, *saved.superseded])
+        self._tell_parked([found for found in kept if found.state is DeliveryState.PARKED])
+
+    def _planned(self, waiting: Waiting, form: str | float | None, now: float) -> Unwritten | None:
+        """How an event that is not written is kept from now on; None: as it was."""
+        found = waiting.job.event
+        if not waiting.failed:
+            return None if waiting.job.stored else found
+        if waiting.job.early:
+            # Tried because there was news of its message: that spends no attempt.
+            return None
+        delays = self._rules.retry_after[: REFUSALS - 1] if waiting.refusal else self._rules.retry_after
+        error = waiting.refusal or self._no_row(form)
+        failed = msgspec.structs.replace(found, attempts=found.attempts + 1, error=error)
+        if found.attempts >= len(delays):
+            return msgspec.structs.replace(failed, state=DeliveryState.PARKED, next_at=None)
+        return msgspec.structs.replace(failed, next_at=now + delays[found.attempts])
+
+    def _no_row(self, form: str | float | None) -> str:
+        if form is None or SOURCE_ID in self._statement.names:
+            return "no row was changed"
+        return f"no row was changed; the source gave this id as {form!r}: compare with :{SOURCE_ID}"
+
+    def _tell_parked(self, parked: Sequence[Unwritten]) -> None:
+        for error in dict.fromkeys(found.error for found in parked):
+            those = [found for found in parked if found.error == error]
+            logger.error(
+                "output %s: %s: not written in %s, parked: %s. See: pollerd events --undelivered, and write again "
+                "with: pollerd retry --undelivered",
+                self._name,
+                named(those),
+                counted(those[0].attempts, "attempt"),
+                error,
+                extra={"event": "output_parked", "output": self._name, "parked": len(those)},
+            )
+
+    async def _wait(self, log: EventLog, after: int) -> None:
+        """Until there is a new event, or an attempt is due."""
+        timeout = None
+        if self._left:
+            next_at = await self._book.next_at()
+            timeout = _LOOK if next_at is None else min(_LOOK, max(0.0, next_at - self._clock.now()))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await log.wait(after)
+
+    # -- in the thread
+
+    def _write(self, jobs: Sequence[Job], forms: Mapping[int, str | float]) -> tuple[str, Turn]:
+        """Try the jobs, all in one transaction; what went wrong, in words, and what came of them."""
+        try:
+            try:
+                return "", self._together(jobs, forms)
+            except LostError:
+                return "", self._one_by_one(jobs, forms)
+        except TargetError as error:
+            return str(error), Turn()
+
+    def _together(self, jobs: Sequence[Job], forms: Mapping[int, str | float]) -> Turn:
+        turn = Turn()
+
+        def work(execute: Execute) -> None:
+            for job in jobs:
+                turn.take(job, lambda job: self._attempt(job, forms, execute))
+
+        self._target.transact(work)
+        return turn
+
+    def _one_by_one(self, jobs: Sequence[Job], forms: Mapping[int, str | float]) -> Turn:
+        """Each in a transaction of its own: one of them takes the others with it."""
+        turn = Turn()
+        for job in jobs:
+            turn.take(job, lambda job: self._alone(job, forms))
+        return turn
+
+    def _alone(self, job: Job, forms: Mapping[int, str | float]) -> bool:
+        found = False
+
+        def work(execute: Execute) -> None:
+            nonlocal found
+            found = self._attempt(job, forms, execute)
+
+        try:
+            self._target.transact(work)
+        except LostError as lost:
+            raise RefusedError(str(lost)) from lost
+        return found
+
+    def _attempt(self, job: Job, forms: Mapping[int, str | float], execute: Execute) -> bool:
+        """Run the statement; whether it had the effect that it should. Raises RefusedError."""
+        values = parameters(job.event.seq, job.event.body, forms.get(job.event.message_id))
+        if execute(values) > 0 or self._rules.no_row == "ignore":
+            return True
+        # An event that lacks what rows are looked for by rightly finds none: nothing equals NULL.
+        return any(values[key] is None for key in self._statement.keys)
+
+
+def _is_early(kept: Unwritten, now: float) -> bool:
+    return kept.next_at is not None and kept.next_at > now
+
+
+async def _finished(work: asyncio.Future[T]) -> T:
+    """Await a thread's work; a cancellation waits for its end, so that no write is under way unseen."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait({work})
+        raise

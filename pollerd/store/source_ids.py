@@ -1,0 +1,79 @@
+"""The form in which sources gave the ids of messages, for the statements of outputs that look for the same rows.
+
+Only a form that is not the whole number itself is kept, for as long as its message or an event of it is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from pollerd.store.statements import statements
+
+T = TypeVar("T")
+
+
+class Database(Protocol):
+    """The store as seen from here."""
+
+    async def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]: ...
+    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T: ...
+
+
+class SourceForms:
+    """Remembers the forms that one source gives. Both raise as `Store.commit`."""
+
+    def __init__(self, store: Database, source: str) -> None:
+        self._store = store
+        self._source = source
+        self._sql = statements("source_ids")
+        self._any: bool | None = None
+
+    async def remember(self, forms: Mapping[int, object], new: Collection[int]) -> None:
+        """Keep how ids were given (None: as the number itself); on disk when this returns.
+
+        `new` ones are about to be followed; of the others those are kept that are.
+        """
+        if self._any is None:
+            self._any = bool((await self._store.query(self._sql["any"], (self._source,)))[0][0])
+        if not self._any and not any(form is not None for form in forms.values()):
+            return
+        rows = msgspec.json.encode([(number, form, number in new) for number, form in forms.items()]).decode()
+        changed = [row[0] for row in await self._store.query(self._sql["changed"], (rows, self._source))]
+        if not changed:
+            return
+        self._any = True
+        kept = [(self._source, number, forms[number]) for number in changed if forms[number] is not None]
+        gone = [(self._source, number) for number in changed if forms[number] is None]
+
+        def write(db: sqlite3.Connection) -> None:
+            db.executemany(self._sql["remember"], kept)
+            db.executemany(self._sql["forget"], gone)
+
+        await self._store.write(write)
+
+
+class SourceIds:
+    """How ids were given by `sources`, those that read the database which an output writes; none: by any source."""
+
+    def __init__(self, store: Database, sources: Collection[str]) -> None:
+        self._store = store
+        self._sources = frozenset(sources)
+        self._sql = statements("source_ids")
+
+    async def find(self, messages: Iterable[int]) -> dict[int, str | float]:
+        """The forms of those ids that were not given as the number itself. Raises as `Store.commit`."""
+        wanted = msgspec.json.encode(sorted(messages)).decode()
+        return {
+            number: form
+            for source, number, form in await self._store.query(self._sql["find"], (wanted,))
+            if not self._sources or source in self._sources
+        }
+
+
+def drop_unused(db: sqlite3.Connection, messages: Iterable[int]) -> None:
+    """Forget the forms of those messages that are gone with all their events. Raises sqlite3.Error."""
+    db.executemany(statements("source_ids")["drop_unused"], [(message,) for message in messages])

@@ -1,0 +1,153 @@
+"""What one output into a database has not written yet, on disk, as the daemon reads and writes it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
+
+from pollerd.ports import DeliveryState
+from pollerd.store.source_ids import SourceIds, drop_unused
+from pollerd.store.statements import statements
+from pollerd.targets import Saved, Unwritten, UnwrittenChange
+
+T = TypeVar("T")
+_COLUMNS: Final = (
+    "output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error"  # as `_row` gives them
+)
+
+
+class Database(Protocol):
+    """The store as seen from here."""
+
+    async def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]: ...
+    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T: ...
+
+
+class UnwrittenEvents:
+    """Fulfils `targets.UnwrittenBook` for the output of that name. Every call raises as `Store.commit`."""
+
+    def __init__(self, store: Database, output: str, sources: Collection[str] = ()) -> None:
+        """`sources` are the names of those that read the database which the output writes."""
+        self._store = store
+        self._output = output
+        self._source_ids = SourceIds(store, sources)
+        self._sql = {name: sql.replace("{columns}", _COLUMNS) for name, sql in statements("unwritten").items()}
+
+    async def left(self) -> bool:
+        """See `UnwrittenBook`."""
+        return bool((await self._query("left"))[0][0])
+
+    async def next_at(self) -> float | None:
+        """See `UnwrittenBook`."""
+        found: float | None = (await self._query("next_at"))[0][0]
+        return found
+
+    async def due(self, now: float, hurried: Collection[int], limit: int) -> list[Unwritten]:
+        """See `UnwrittenBook`."""
+        return [_event(row) for row in await self._query("due", now, _json(sorted(hurried)), limit)]
+
+    async def following(self, heads: Iterable[Unwritten], limit: int) -> list[Unwritten]:
+        """See `UnwrittenBook`."""
+        wanted = _json([(head.message_id, head.recipient, head.seq) for head in heads])
+        return [_event(row) for row in await self._query("following", wanted, limit)]
+
+    async def held_up(self, events: Iterable[Unwritten]) -> set[int]:
+        """See `UnwrittenBook`."""
+        wanted = _json([(event.seq, event.message_id, event.recipient) for event in events])
+        return {row[0] for row in await self._query("held_up", wanted)}
+
+    async def save(self, change: UnwrittenChange) -> Saved:
+        """See `UnwrittenBook`."""
+        output, cursor = self._output, change.cursor
+
+        def write(db: sqlite3.Connection) -> Saved:
+            db.executemany(self._sql["keep"], [_row(event, change.at) for event in change.kept])
+            superseded: list[Unwritten] = []
+            for event in change.written:
+                found = db.execute(self._sql["superseded"], (output, event.message_id, event.subject, event.seq))
+                superseded += map(_event, found.fetchall())
+            gone = [*change.written, *superseded]
+            db.executemany(self._sql["drop"], [(output, event.seq) for event in gone])
+            arrange(db, [(output, event.message_id) for event in (*change.kept, *gone)], change.at)
+            drop_unused(db, {event.message_id for event in gone})
+            db.execute(statements("deliveries")["save_cursor"], (cursor.name, cursor.seq, cursor.detail, change.at))
+            return Saved(superseded, bool(db.execute(self._sql["left"], (output,)).fetchone()[0]))
+
+        return await self._store.write(write)
+
+    async def source_ids(self, messages: Iterable[int]) -> Mapping[int, str | float]:
+        """See `UnwrittenBook`."""
+        return await self._source_ids.find(messages)
+
+    async def _query(self, name: str, *values: Any) -> list[Any]:
+        return await self._store.query(self._sql[name], (self._output, *values))
+
+
+def arrange(db: sqlite3.Connection, messages: Iterable[tuple[str, int]], now: float) -> None:
+    """Of messages, by output: what is held up has no time any more, what no longer is is due at `now`."""
+    for output, message in dict.fromkeys(messages):
+        db.execute(statements("unwritten")["rest"], (output, message))
+        db.execute(statements("unwritten")["free"], (output, message, now))
+
+
+def unpark(db: sqlite3.Connection, now: float) -> int:
+    """Take up again every parked event, with all its attempts; how many. Raises sqlite3.Error."""
+    sql = statements("unwritten")
+    messages = db.execute(sql["parked_messages"]).fetchall()
+    taken_up = db.execute(sql["unpark"], (now,)).rowcount
+    arrange(db, messages, now)
+    return taken_up
+
+
+def forget(db: sqlite3.Connection, before: float, configured: Collection[str], size: int) -> list[str]:
+    """Delete at most `size` events that were parked before that instant, or left by outputs that are not `configured`
+    any more; the outputs that they were for. Raises sqlite3.Error.
+    """
+    sql = statements("unwritten")
+    found = db.execute(sql["forgotten"], (before, _json(sorted(configured)), size)).fetchall()
+    db.executemany(sql["drop"], [(output, seq) for output, seq, _ in found])
+    arrange(db, [(output, message) for output, _, message in found], before)
+    drop_unused(db, {message for _, _, message in found})
+    return [output for output, _, _ in found]
+
+
+def _event(row: Sequence[Any]) -> Unwritten:
+    output, seq, kind, message, recipient, subject, body, state, attempts, next_at, error = row
+    return Unwritten(
+        seq,
+        kind,
+        message,
+        bytes(body),
+        lane="",
+        state=DeliveryState(state),
+        attempts=attempts,
+        next_at=next_at,
+        error=error,
+        output=output,
+        recipient=recipient,
+        subject=subject,
+    )
+
+
+def _row(event: Unwritten, at: float) -> tuple[Any, ...]:
+    return (
+        event.output,
+        event.seq,
+        event.type,
+        event.message_id,
+        event.recipient,
+        event.subject,
+        event.body,
+        event.state,
+        event.attempts,
+        event.next_at,
+        event.error,
+        at,
+    )
+
+
+def _json(values: Sequence[object]) -> str:
+    return msgspec.json.encode(values).decode()

@@ -1,0 +1,60 @@
+"""An application's database as the target of a real output, its rules and its book included."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from pollerd.clock import SystemClock
+from pollerd.config.outputs import _no_row
+from pollerd.config.values import TargetRules
+from pollerd.outputs.sqlite import SqliteTarget
+from pollerd.outputs.target import TargetOutput
+from pollerd.ports import Delivery, DeliveryState
+from pollerd.store.store import Store
+from pollerd.store.undelivered import read_undelivered
+from pollerd.store.unwritten import UnwrittenEvents
+from tests.sqlite_kit import autocommit
+
+NAME = "sqlite"
+PLAIN = "UPDATE sms SET status = :status WHERE id = :id"
+GUARDED = "UPDATE sms SET status = :status, seq = :seq WHERE id = :id AND coalesce(seq, 0) <= :seq"
+
+
+def target(
+    store: Store, path: Path, statement: str = PLAIN, *, name: str = NAME, sources: Collection[str] = (), **rules: Any
+) -> TargetOutput:
+    """As the daemon makes it, but in a hurry."""
+    made = TargetRules(**{"no_row": _no_row(statement), "retry_after": (0.05,) * 200, **rules})
+    book = UnwrittenEvents(store, name, sources)
+    engine = SqliteTarget(path, statement)
+    return TargetOutput(name, engine, statement, made, book, SystemClock(), retry_first=0.02, retry_max=0.1)
+
+
+def undelivered(store: Store) -> list[Delivery]:
+    """All that is waiting or parked, as commands see it."""
+    with autocommit(store.path) as database:
+        return read_undelivered(database, 0, 1000)
+
+
+def states(store: Store) -> dict[int, str]:
+    return {kept.seq: kept.state.name.lower() for kept in undelivered(store)}
+
+
+async def parked(store: Store, seqs: Sequence[int]) -> None:
+    """Wait until just these events are parked."""
+    async with asyncio.timeout(30):
+        while [kept.seq for kept in undelivered(store) if kept.state is DeliveryState.PARKED] != list(seqs):
+            await asyncio.sleep(0.01)
+
+
+async def settled(store: Store, name: str = NAME) -> None:
+    """Wait until nothing waits any more."""
+    async with asyncio.timeout(60):
+        while True:
+            cursor = await store.cursor(name)
+            if cursor is not None and cursor.seq == store.last and "waiting" not in states(store).values():
+                return
+            await asyncio.sleep(0.01)
