@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         HeldEvent,
         NotFollowedError,
         RecoveredEvent,
+        ResumedEvent,
         StatusEvent,
         Tracked,
     )
@@ -51,6 +52,7 @@ __all__ = [
     "NotFollowedError",
     "PollerdError",
     "RecoveredEvent",
+    "ResumedEvent",
     "StatusEvent",
     "Tracked",
     "events",

@@ -83,6 +83,16 @@ class Announcer:
                 extra={"event": "refusal_alone", "account": self._account, "message_id": message.id},
             )
 
+    def resumed(self, count: int) -> None:
+        """Messages that were given up are taken up again."""
+        if count:
+            log.warning(
+                "account %s: %s by the same refusal in the hour before, polled again when the hold ends",
+                self._account,
+                counted(count, "message was given up", "messages were given up"),
+                extra={"event": "messages_resumed", "account": self._account, "count": count},
+            )
+
     def told(self, bodies: Iterable[Body]) -> None:
         """Name a state that the vendor's table does not have, once; and every message that is given up."""
         for body in bodies:

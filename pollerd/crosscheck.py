@@ -30,6 +30,11 @@ Read = Callable[[int], Awaitable[Outcome | None]]
 _ids = msgspec.json.Decoder(list[int])
 
 
+def answered_note(account: str) -> str:
+    """The name of the note that keeps which messages were answered last."""
+    return f"answered {account}"
+
+
 class Verdict(Enum):
     """What the others say."""
 
@@ -163,6 +168,11 @@ def takes_back(message: Message) -> bool:
 def alike(outcome: Outcome) -> Trouble:
     """A refusal that is nobody's fault but the gateway's."""
     return Trouble(HoldReason.REFUSING, outcome.kind if isinstance(outcome, Rejected) else "http_404", "")
+
+
+def refusal(outcome: Outcome) -> str:
+    """A refusal as `Message.last_answer` names it."""
+    return outcome.kind if isinstance(outcome, Rejected) else "404"
 
 
 def said(outcome: Outcome) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from pollerd import event as events
 from pollerd import lifecycle
-from pollerd.model import UNIDENTIFIED, GiveUpReason, Message, Recipient, State
+from pollerd.model import UNIDENTIFIED, GiveUpReason, HoldReason, Message, Recipient, State
 
 _Key = tuple[int, int]
 """A recipient within its message: its number, and which of those with that number."""
@@ -279,6 +279,19 @@ def gave_up(message: Message, reason: GiveUpReason, now: float) -> events.Body:
         pending=pending(message.recipients),
         polls=message.polls,
         observed_at=events.instant(now),
+    )
+
+
+def resumed(message: Message, reason: HoldReason, wall: float) -> events.Body:
+    """The event that takes a message up again because of its account's hold, at `wall` by the wall clock."""
+    return events.Resumed(
+        id=message.id,
+        account=message.account,
+        userref=message.userref,
+        reason=reason.value,
+        pending=pending(message.recipients),
+        polls=message.polls,
+        observed_at=events.instant(wall),
     )
 
 

@@ -18,6 +18,7 @@ from pollerd.terminal.text import harmless
 MESSAGE_STATUS: Final = "message.status"
 MESSAGE_COMPLETED: Final = "message.completed"
 MESSAGE_GAVE_UP: Final = "message.gave_up"
+MESSAGE_RESUMED: Final = "message.resumed"
 ACCOUNT_HELD: Final = "account.held"
 ACCOUNT_RECOVERED: Final = "account.recovered"
 CREDIT_LOW: Final = "account.credit_low"
@@ -69,6 +70,18 @@ class GaveUp(msgspec.Struct, frozen=True, tag=MESSAGE_GAVE_UP, tag_field="type",
     observed_at: str
 
 
+class Resumed(msgspec.Struct, frozen=True, tag=MESSAGE_RESUMED, tag_field="type", kw_only=True):
+    """A message that was given up is polled again; `reason` is that of its account's hold, found out only after it."""
+
+    id: int
+    account: str
+    userref: str | None
+    reason: str
+    pending: int
+    polls: int
+    observed_at: str
+
+
 class Held(msgspec.Struct, frozen=True, tag=ACCOUNT_HELD, tag_field="type", kw_only=True):
     """Polling of the account is paused; `until` is when it is tried again (RFC 3339, UTC)."""
 
@@ -107,11 +120,12 @@ class CreditOk(msgspec.Struct, frozen=True, tag=CREDIT_OK, tag_field="type", kw_
     observed_at: str
 
 
-Body = Status | Completed | GaveUp | Held | Recovered | CreditLow | CreditOk
+Body = Status | Completed | GaveUp | Resumed | Held | Recovered | CreditLow | CreditOk
 TYPES: Final = (
     MESSAGE_STATUS,
     MESSAGE_COMPLETED,
     MESSAGE_GAVE_UP,
+    MESSAGE_RESUMED,
     ACCOUNT_HELD,
     ACCOUNT_RECOVERED,
     CREDIT_LOW,
@@ -175,7 +189,7 @@ def subject(kind: str, body: bytes, *, each_recipient: bool = True) -> str | Non
         case "message.status":
             about = _about.decode(body)
             return f"status {about.id} {about.msisdn}" if each_recipient else f"status {about.id}"
-        case "message.completed" | "message.gave_up" | "message.overdue":
+        case "message.completed" | "message.gave_up" | "message.resumed" | "message.overdue":
             return f"end {_about.decode(body).id}"
         case "account.held" | "account.recovered":
             return f"hold {_about.decode(body).account}"
@@ -201,7 +215,7 @@ def country_prefix(country: str) -> int | None:
 
 def field_names() -> frozenset[str]:
     """Every field that an event of any type may have."""
-    kinds = (Status, Completed, GaveUp, Held, Recovered, CreditLow, CreditOk)
+    kinds = (Status, Completed, GaveUp, Resumed, Held, Recovered, CreditLow, CreditOk)
     return frozenset({"seq", "type"}).union(*(kind.__struct_fields__ for kind in kinds))
 
 

@@ -157,8 +157,24 @@ class Judge:
             strikes=0,
             refused_since=None,
             finished_at=None,
+            gave_up_for=None,
         )
         return _planned(fresh, now, Decision(0.0, "taken up again"))
+
+    def resumed(self, message: Message, now: float) -> Result:
+        """Go on with a message that was given up by a refusal which turned out to be everybody's."""
+        fresh = msgspec.structs.replace(
+            message,
+            state=State.PENDING,
+            misses=0,
+            strikes=0,
+            refused_since=None,
+            finished_at=None,
+            gave_up_for=None,
+            resumed_at=now,
+        )
+        body = diff.resumed(message, HoldReason.REFUSING, self._reckoning.told(now))
+        return Result(_planned(fresh, now, Decision(0.0, "taken up again")), (body,), was=State.GAVE_UP)
 
     # -- outcomes
 
@@ -304,7 +320,7 @@ class Judge:
 
     def _given_up(self, message: Message, reason: GiveUpReason, now: float, bodies: tuple[Body, ...] = ()) -> Result:
         body = diff.gave_up(message, reason, self._reckoning.told(now))
-        return Result(_ended(message, State.GAVE_UP, now), (*bodies, body), polls=1)
+        return Result(_ended(message, State.GAVE_UP, now, reason), (*bodies, body), polls=1)
 
     def _spread(self, seconds: float) -> float:
         return max(self._settings.min_interval, seconds * self._rng.uniform(0.75, 1.25))
@@ -319,7 +335,7 @@ def _failure(trouble: Trouble) -> str:
 def untracked(message: Message, now: float, wall: float) -> Result:
     """Stop following a message on request, at the instant `now`, which is `wall` by the wall clock."""
     body = diff.gave_up(message, GiveUpReason.UNTRACKED, wall)
-    return Result(_ended(message, State.GAVE_UP, now), (body,), was=message.state)
+    return Result(_ended(message, State.GAVE_UP, now, GiveUpReason.UNTRACKED), (body,), was=message.state)
 
 
 def operator(recipient: Recipient) -> str | None:
@@ -396,8 +412,10 @@ def _planned(message: Message, now: float, decision: Decision, latest: float | N
     return msgspec.structs.replace(message, next_poll_at=due, next_reason=decision.reason, forced=False)
 
 
-def _ended(message: Message, state: State, now: float) -> Message:
-    return msgspec.structs.replace(message, state=state, finished_at=now, next_reason="", forced=False)
+def _ended(message: Message, state: State, now: float, reason: GiveUpReason | None = None) -> Message:
+    return msgspec.structs.replace(
+        message, state=state, finished_at=now, gave_up_for=reason and reason.value, next_reason="", forced=False
+    )
 
 
 def _same_frame(before: Message, after: Message) -> bool:

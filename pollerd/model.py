@@ -164,6 +164,10 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     taken_at: float | None = None
     """When the daemon took it in, which may be long before or after it was sent."""
     refused_since: float | None = None
+    gave_up_for: str | None = None
+    """Why polling ended without a final state (`GiveUpReason`)."""
+    resumed_at: float | None = None
+    """When it was taken up again because the gateway was found to refuse everything."""
 
     @property
     def sending(self) -> float:

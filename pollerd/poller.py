@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from typing import Final, Protocol
 
 import msgspec
 
-from pollerd import judge
 from pollerd.announce import Announcer
-from pollerd.backoff import Policy
 from pollerd.committer import Committer
-from pollerd.crosscheck import ROUNDS, CrossCheck, Verdict, alike, said, speaks_against, takes_back
+from pollerd.crosscheck import (
+    ROUNDS,
+    CrossCheck,
+    Verdict,
+    alike,
+    answered_note,
+    refusal,
+    said,
+    speaks_against,
+    takes_back,
+)
 from pollerd.doubt import Evidence
 from pollerd.errors import StoreUnavailableError
 from pollerd.event import Recovered
@@ -22,29 +29,24 @@ from pollerd.judge import Judge
 from pollerd.model import Answer, HoldReason, Message, Outcome, Rejected, State, Trouble
 from pollerd.ports import Clock, Gateway, Limiter, PollMeter, Transition, Unmetered
 from pollerd.probes import Probes
-from pollerd.window import Bucket, Schedule, Window
+from pollerd.unreadable import Unreadable
+from pollerd.window import Schedule, Window
 
 log = logging.getLogger(__name__)
 
 TICK: Final = 0.25
 """Seconds between two looks at what the scan of the store should do."""
 LONGEST: Final = 60.0
-RECENT: Final = 16
-"""Bodies judged last; when UNREADABLE of them, of DISTINCT messages at least, say nothing, the gateway is at fault."""
-UNREADABLE: Final = 5
-DISTINCT: Final = 3
-
-
-def answered_note(account: str) -> str:
-    """The name of the note that keeps which messages were answered last."""
-    return f"answered {account}"
+RESUMED: Final = 3600.0
+"""Seconds before a hold for `refusing` whose endings by the same refusal are taken back."""
+CHUNK: Final = 500
 
 
 class Brakes(Limiter, Protocol):
     """A limiter as the loop needs it: see `AccountLimiter`."""
 
     def abandon(self) -> None: ...
-    def refuse(self, detail: str) -> Transition | None: ...
+    def refuse(self, refusal: str, detail: str) -> Transition | None: ...
     def resume(self) -> Transition | None: ...
     def overdue(self) -> Transition | None: ...
     @property
@@ -53,23 +55,10 @@ class Brakes(Limiter, Protocol):
     def trusting(self) -> bool: ...
 
 
-class PolicyRanker:
-    """Buckets by operator and octave of the age at the last poll; ranked by what the policy expects of a poll now."""
+class Shelves(Schedule, Protocol):
+    """What the loop needs of the store."""
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-
-    def bucket(self, message: Message) -> Bucket:
-        """Never polled messages go by the minute of their sending."""
-        if message.last_poll_at is None:
-            return (None, int(message.sent_at // 60))
-        age = message.last_poll_at - message.base
-        return (judge.key(message), math.frexp(age)[1] if age > 1.0 else 0)
-
-    def rank(self, message: Message, now: float) -> float:
-        """Weighted staleness gathered since the last poll."""
-        last = 0.0 if message.last_poll_at is None else max(0.0, message.last_poll_at - message.base)
-        return self._policy.index(judge.key(message), last, max(last, now - message.base))
+    async def refused(self, account: str, refusal: str, after: tuple[float, int], limit: int) -> list[Message]: ...
 
 
 class Poller:
@@ -86,7 +75,7 @@ class Poller:
         limiter: Brakes,
         verdicts: Judge,
         window: Window,
-        schedule: Schedule,
+        schedule: Shelves,
         committer: Committer,
         clock: Clock,
         connections: int,
@@ -115,11 +104,13 @@ class Poller:
         self._wake = asyncio.Event()
         self._stopping = False
         self._failures: OrderedDict[int, int] = OrderedDict()
-        self._bodies: deque[tuple[int, bool]] = deque(maxlen=RECENT)
+        self._unreadable = Unreadable()
         active = lambda: verdicts.active(clock.now(), limiter.held_total)  # noqa: E731
         self._check = CrossCheck(clock.monotonic, active, verdicts.suspect_for)
         self._check.load(answered)
         self._probes = Probes()
+        self._resumed: float | None = None
+        """The beginning of the last hold for which messages were taken up again."""
 
     async def run(self) -> None:
         """Poll until `stop`, then end when the polls under way are answered."""
@@ -244,10 +235,10 @@ class Poller:
             self.asking.pop(key, None)
         self._meter.polled(outcome, lag, self._clock.monotonic() - asked)
         self.polls += 1
-        outcome = self._blamed(message_id, outcome)
+        held = self.limiter.held is not None
+        outcome = self._unreadable.blamed(message_id, outcome, held=held)
         if type(outcome) is Answer:
             self._check.answered(message_id, asked)
-        held = self.limiter.held is not None
         self._tell(self.limiter.report(outcome if held else _proper(outcome)))
         if held:
             self._wake.set()
@@ -278,23 +269,6 @@ class Poller:
             self._meter.told(result, self._clock.wall(), outcome.ahead if type(outcome) is Answer else 0.0)
         self.offer(result.message)
 
-    def _blamed(self, message_id: int, outcome: Outcome) -> Outcome:
-        """An unreadable answer is the message's own fault, unless one message after another gets such ones."""
-        if type(outcome) is Answer:
-            self._bodies.append((message_id, False))
-            return outcome
-        # A 404 proves little: an empty list passes for one.
-        if type(outcome) is not Rejected:
-            return outcome
-        self._bodies.append((message_id, not outcome.decoded))
-        if outcome.decoded:
-            return outcome
-        suspects = [number for number, bad in self._bodies if bad]
-        widespread = len(suspects) >= UNREADABLE and len(set(suspects)) >= DISTINCT
-        if widespread or self.limiter.held is not None:
-            return Trouble(HoldReason.SERVER_ERRORS, outcome.kind, outcome.detail)
-        return outcome
-
     def _failed(self, message_id: int, outcome: Outcome) -> int:
         """Failures in a row of this message while others were answered; bounded in memory."""
         if type(outcome) is not Trouble or self.limiter.held is not None:
@@ -322,7 +296,8 @@ class Poller:
             return outcome, self._evidence()
         verdict = await self._check.ask(message.id, self._control)
         if verdict is Verdict.REFUSED:
-            self._tell(self.limiter.refuse(f"{said(outcome)}, to messages that it answered before as well"))
+            detail = f"{said(outcome)}, to messages that it answered before as well"
+            self._tell(self.limiter.refuse(refusal(outcome), detail))
         if verdict is Verdict.ANSWERED and ends:
             return await self._confirm(message, outcome)
         alone = verdict is Verdict.ALONE and ends and not self.limiter.refusing
@@ -382,9 +357,30 @@ class Poller:
                 await self.window.fill_latest(self._schedule, now, self._committer.unsaved)
                 self._wake.set()
             self._tell(self.limiter.overdue())
+            await self._resume_refused()
             if (answered := self._check.dump()) is not None:
                 self._committer.record_note(answered_note(self.account), answered)
             await asyncio.sleep(TICK)
+
+    async def _resume_refused(self) -> None:
+        """Once a hold for `refusing`: take up what was given up by the same refusal shortly before it."""
+        held = self.limiter.held
+        if not self.limiter.refusing or held is None or held.held_since == self._resumed:
+            return
+        # The hold is told first, and what it is about is on disk.
+        await self._committer.flush()
+        place, count = ((held.held_since or 0.0) - RESUMED, 0), 0
+        while ended := await self._schedule.refused(self.account, held.refusal, place, CHUNK):
+            for message in ended:
+                if self._committer.unsaved(message.id) is None:
+                    result = self._judge.resumed(message, self._clock.now())
+                    self._committer.record(result)
+                    self.offer(result.message)
+                    count += 1
+            await self._committer.flush()
+            place = (ended[-1].finished_at or 0.0, ended[-1].id)
+        self._resumed = held.held_since
+        self._announcer.resumed(count)
 
     async def _watch_limiter(self) -> None:
         while True:

@@ -54,7 +54,8 @@ class GatewayTime(Protocol):
 class AccountState(msgspec.Struct, frozen=True):
     """What outlives a restart about an account; `held_total` is in seconds, instants are UNIX seconds.
 
-    `trusting`: a hold for `refusing` ended without an answer, so refusals are believed until there is one.
+    `trusting`: a hold for `refusing` ended without an answer, so refusals are believed until there is one. `refusal`
+    is the one that began such a hold, as in `Message.last_answer`.
     """
 
     name: str
@@ -68,6 +69,7 @@ class AccountState(msgspec.Struct, frozen=True):
     credit_low: bool = False
     credit_at: float | None = None
     trusting: bool = False
+    refusal: str = ""
 
 
 class CreditState(msgspec.Struct, frozen=True):

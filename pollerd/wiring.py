@@ -10,13 +10,15 @@ from pollerd.backoff import Policy
 from pollerd.clock import SystemClock
 from pollerd.committer import Committer
 from pollerd.config import Account, Config
+from pollerd.crosscheck import answered_note
 from pollerd.gateway import GatewayClient
 from pollerd.judge import Judge
 from pollerd.limits import AccountLimiter
 from pollerd.metrics import Meter
 from pollerd.policies import make_settings
-from pollerd.poller import PolicyRanker, Poller, answered_note
+from pollerd.poller import Poller
 from pollerd.ports import AccountState
+from pollerd.ranking import PolicyRanker
 from pollerd.status.statistics import Statistics
 from pollerd.store.lock import Ownership
 from pollerd.store.store import Store

@@ -68,6 +68,8 @@ def _words(body: events.Body) -> Text:
         case events.GaveUp():
             left = f"{counted(body.pending, 'recipient')} without a final state" if body.pending else "never seen"
             return screen.plain(f"gave up: {body.reason.replace('_', ' ')}, {left}", "red")
+        case events.Resumed():
+            return screen.plain(f"taken up again: the account was {body.reason} when it was given up", "yellow")
         case events.Held():
             until = f", until {body.until}" if body.until else ""
             return screen.plain(f"account {body.account} on hold: {body.reason} ({body.detail}){until}", "red")

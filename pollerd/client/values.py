@@ -64,6 +64,12 @@ class GaveUpEvent(events.GaveUp, frozen=True, tag=events.MESSAGE_GAVE_UP, tag_fi
     seq: int
 
 
+class ResumedEvent(events.Resumed, frozen=True, tag=events.MESSAGE_RESUMED, tag_field="type", kw_only=True):
+    """A message that was given up is polled again."""
+
+    seq: int
+
+
 class HeldEvent(events.Held, frozen=True, tag=events.ACCOUNT_HELD, tag_field="type", kw_only=True):
     """Polling of an account is paused."""
 
@@ -96,7 +102,15 @@ class Gap(msgspec.Struct, frozen=True, tag="gap", tag_field="type", kw_only=True
 
 
 AnyEvent = (
-    StatusEvent | CompletedEvent | GaveUpEvent | HeldEvent | RecoveredEvent | CreditLowEvent | CreditOkEvent | Gap
+    StatusEvent
+    | CompletedEvent
+    | GaveUpEvent
+    | ResumedEvent
+    | HeldEvent
+    | RecoveredEvent
+    | CreditLowEvent
+    | CreditOkEvent
+    | Gap
 )
 _decoder = msgspec.json.Decoder(AnyEvent)
 

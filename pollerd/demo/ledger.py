@@ -67,6 +67,8 @@ class Ledger:
                     self.completed[body.id] = body.polls
                 case events.GaveUp():
                     self.gave_up += 1
+                case events.Resumed():
+                    self.gave_up -= 1
                 case _:
                     continue
         return news

@@ -151,10 +151,14 @@ class AccountLimiter:
         self._troubles += 1
         return self._begin(trouble) if self._troubles >= TROUBLES_BEFORE_HOLD else None
 
-    def refuse(self, detail: str) -> Transition | None:
-        """The gateway refuses what it has answered before: the hold that begins, None where one is in force."""
+    def refuse(self, refusal: str, detail: str) -> Transition | None:
+        """The gateway refuses what it has answered before: the hold that begins, None where one is in force.
+
+        `refusal` is as in `Message.last_answer`.
+        """
         if self._hold is not None:
             return None
+        self._state = msgspec.structs.replace(self._state, refusal=refusal)
         return self._begin(Trouble(HoldReason.REFUSING, "refusing", detail))
 
     def resume(self, why: str = _BY_WORD) -> Transition | None:
@@ -320,6 +324,7 @@ class AccountLimiter:
             self._state,
             held_reason=None,
             held_detail="",
+            refusal="",
             held_since=None,
             held_until=None,
             held_total=self._state.held_total + held,

@@ -102,6 +102,8 @@ def _told(log: Iterable[events.Event], message: Message, number: Callable[[int],
                 found.append(Entry(_at(body.observed_at), "end", _completed(body, message), "good"))
             case events.GaveUp():
                 found.append(Entry(_at(body.observed_at), "end", _gave_up(body), "bad"))
+            case events.Resumed():
+                found.append(Entry(_at(body.observed_at), "poll", _resumed(body), "warn"))
             case _:
                 continue
     for bodies in together.values():
@@ -118,6 +120,10 @@ def _completed(body: events.Completed, message: Message) -> str:
 def _gave_up(body: events.GaveUp) -> str:
     left = f"{counted(body.pending, 'recipient')} without a final state" if body.pending else "never seen"
     return f"gave up: {body.reason.replace('_', ' ')}, {left}"
+
+
+def _resumed(body: events.Resumed) -> str:
+    return f"taken up again by itself: the gateway was {body.reason} all messages alike"
 
 
 def _status(body: events.Status, number: Callable[[int], str]) -> Entry:

@@ -38,6 +38,8 @@ COLUMNS: Final = (
     "origin",
     "taken_at",
     "refused_since",
+    "gave_up_for",
+    "resumed_at",
 )
 """The columns of a row in the order that the functions here take and give them."""
 
@@ -88,6 +90,8 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         origin,
         taken_at,
         refused_since,
+        gave_up_for,
+        resumed_at,
     ) = row
     # What this program wrote itself, nearly every row, needs no reading between the lines.
     if type(sent_at) is not float or not 0.0 < sent_at < _LATEST:
@@ -117,6 +121,8 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         origin=origin,
         taken_at=taken_at,
         refused_since=refused_since,
+        gave_up_for=gave_up_for,
+        resumed_at=resumed_at,
     )
 
 
@@ -147,6 +153,8 @@ def row_from_message(message: Message) -> tuple[Any, ...]:
         message.origin,
         message.taken_at,
         message.refused_since,
+        message.gave_up_for,
+        message.resumed_at,
     )
 
 

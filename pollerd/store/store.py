@@ -270,6 +270,12 @@ class Store:
         """How many messages are `pending`, `finished` and `gave_up`, and how many `polls` were made so far."""
         return {str(name): int(value) for name, value in await self._fetch(self._reader, "counters")}
 
+    async def refused(self, account: str, refusal: str, after: tuple[float, int], limit: int) -> list[Message]:
+        """Messages of `account` given up because of `refusal` (as in `last_answer`), seen before and not taken up again
+        yet, behind the place `after` (when they ended, id), in that order.
+        """
+        return await self._messages("refused", (account, refusal, after[0], after[0], after[1], limit))
+
     async def given_up(self, after: int, limit: int = 1000) -> list[int]:
         """Ids of messages whose polling ended without a final state, ascending, greater than `after`."""
         return [row[0] for row in await self._fetch(self._writer, "gave_up", (after, limit))]
@@ -348,9 +354,9 @@ class Store:
 
 def _account(row: Any) -> AccountState:
     reason = HoldReason(row[1]) if row[1] else None
-    name, _, detail, since, until, total, credit, currency, low, credit_at, trusting = row
+    name, _, detail, since, until, total, credit, currency, low, credit_at, trusting, refusal = row
     return AccountState(
-        name, reason, detail or "", since, until, total, credit, currency, bool(low), credit_at, bool(trusting)
+        name, reason, detail or "", since, until, total, credit, currency, bool(low), credit_at, bool(trusting), refusal
     )
 
 

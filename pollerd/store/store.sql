@@ -8,7 +8,7 @@ WHERE id = ?;
 UPDATE messages SET account = ?, userref = ?, sent_at = ?, state = ?, next_poll_at = ?, next_reason = ?, polls = ?,
     misses = ?, strikes = ?, base = ?, frozen_at = ?, first_poll_at = ?, last_poll_at = ?, last_answer = ?,
     seen_at = ?, sendtime = ?, validity = ?, finished_at = ?, recipients = ?, trail = ?,
-    origin = ?, taken_at = ?, refused_since = ?
+    origin = ?, taken_at = ?, refused_since = ?, gave_up_for = ?, resumed_at = ?
 WHERE id = ?;
 
 -- name: count_age
@@ -24,10 +24,10 @@ INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SE
 -- The credit has its own statement: whoever saves a hold knows only an old one.
 -- name: save_account
 INSERT INTO accounts (name, held_reason, held_detail, held_since, held_until, held_total, credit, currency,
-    credit_low, credit_at, trusting, refusing) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    credit_low, credit_at, trusting, refusal, refusing) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET held_reason = excluded.held_reason, held_detail = excluded.held_detail,
     held_since = excluded.held_since, held_until = excluded.held_until, held_total = excluded.held_total,
-    trusting = excluded.trusting, refusing = excluded.refusing;
+    trusting = excluded.trusting, refusal = excluded.refusal, refusing = excluded.refusing;
 
 -- name: save_credit
 INSERT INTO accounts (name, credit, currency, credit_low, credit_at) VALUES (?, ?, ?, ?, ?)
@@ -48,7 +48,7 @@ SELECT name, seq, detail FROM outputs WHERE name = ?;
 
 -- name: accounts
 SELECT name, CASE WHEN refusing AND held_reason IS NOT NULL THEN 'refusing' ELSE held_reason END, held_detail, held_since,
-    held_until, held_total, credit, currency, credit_low, credit_at, trusting
+    held_until, held_total, credit, currency, credit_low, credit_at, trusting, refusal
 FROM accounts;
 
 -- name: last_seq
@@ -80,6 +80,13 @@ SELECT {columns} FROM messages WHERE state = 0 ORDER BY id LIMIT ?;
 
 -- name: message
 SELECT {columns} FROM messages WHERE id = ?;
+
+-- What was seen and then refused in the same way, and was not taken up again for that reason before.
+-- name: refused
+SELECT {columns} FROM messages
+WHERE state >= 2 AND state = 3 AND account = ? AND last_answer = ? AND gave_up_for IN ('not_found', 'rejected_request')
+    AND seen_at IS NOT NULL AND resumed_at IS NULL AND finished_at >= ? AND (finished_at > ? OR id > ?)
+ORDER BY finished_at, id LIMIT ?;
 
 -- name: gave_up
 SELECT id FROM messages WHERE state = 3 AND id > ? ORDER BY id LIMIT ?;

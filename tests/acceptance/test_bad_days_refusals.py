@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -323,3 +324,68 @@ async def test_a_fresh_installation_gives_nothing_up_within_a_day(tmp_path: Path
         assert len([line for line in deployment.log() if line.get("event") == "refusal_alone"]) == 1
         assert requests < 5 * 20
         row(f"{requests} requests for 5 messages in half an hour, 0 given up, 1 warning")
+
+
+async def test_what_the_same_refusal_ended_before_the_hold_is_taken_up_again_once(
+    tmp_path: Path, shim: Shim, row: Row
+) -> None:
+    """At first only some are refused, and end alone; then all are. The daemon is killed as it takes them up again."""
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
+    ):
+        first = [simulator.truth.add(steps=FOREVER) for _ in range(3)]
+        other, mine = simulator.truth.add(steps=FOREVER), simulator.truth.add(steps=FOREVER)
+        rest = [simulator.truth.add(steps=FOREVER) for _ in range(5)]
+        unseen = 4_000_000_000
+        await deployment.start(environment=shim.environment(speed=SPEED))
+        deployment.insert([*first, other, *rest, mine])
+        await all_seen(simulator, deployment, [*first, other, *rest, mine])
+        simulator.faults.set(f"410:on=read:ids={'+'.join(map(str, [*first, unseen]))}", f"422:on=read:ids={other}")
+        deployment.insert([unseen])
+        await until(lambda: len(gave_up(deployment)) == 5, "they end alone")
+        await deployment.command("untrack", str(mine))
+        simulator.faults.set("410:on=read")
+        await until(lambda: account_events(deployment), "the account is held")
+        await deployment.kill()
+        await deployment.start(environment=shim.environment(speed=SPEED))
+
+        def resumed() -> list[int]:
+            return [event["id"] for event in deployment.events() if event["type"] == "message.resumed"]
+
+        await until(lambda: len(resumed()) == 3, "those that the same refusal ended are taken up again")
+        assert "taken up again by itself" in (await deployment.command("show", str(first[0])))[1]
+        deliver(simulator, [*first, *rest])
+        simulator.faults.set()
+        await until(lambda: len(finals(deployment.events())) == 3 + len(rest), "everything is told")
+        assert sorted(resumed()) == sorted(first), "not the other refusal, not the never seen, not the untracked"
+        assert await deployment.stop() == 0
+        counted = dict(deployment.query("SELECT name, value FROM counters"))
+        assert (counted["gave_up"], counted["pending"]) == (3, 0)
+        row(f"{len(first)} of 6 ended before the hold taken up again, once each, over a kill; told by message.resumed")
+
+
+async def test_what_was_taken_up_again_once_is_not_a_second_time(tmp_path: Path, shim: Shim) -> None:
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
+    ):
+        gone = simulator.truth.add(steps=FOREVER)
+        rest = [simulator.truth.add(steps=FOREVER) for _ in range(6)]
+        await deployment.start(environment=shim.environment(speed=SPEED))
+        deployment.insert([gone, *rest])
+        await all_seen(simulator, deployment, [gone, *rest])
+        for turn in (1, 2):
+            simulator.faults.set(f"410:on=read:ids={gone}")
+            await until(lambda n=turn: counts(deployment)["message.gave_up"] == n, "it ends alone")
+            simulator.faults.set("410:on=read")
+            await until(lambda n=turn: counts(deployment)["account.held"] == n, "the account is held")
+            simulator.faults.set(f"410:on=read:ids={gone}")
+            await until(lambda n=turn: counts(deployment)["account.recovered"] == n, "and goes on")
+        assert await deployment.stop() == 0
+        assert counts(deployment)["message.resumed"] == 1
+
+
+def counts(deployment: Deployment) -> Counter[str]:
+    """The events so far by type."""
+    return Counter(event["type"] for event in deployment.events())

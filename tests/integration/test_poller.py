@@ -20,8 +20,9 @@ from pollerd.config import Limits
 from pollerd.judge import Judge
 from pollerd.limits import AccountLimiter
 from pollerd.model import Answer, Message, Outcome, Recipient, Trouble
-from pollerd.poller import PolicyRanker, Poller
+from pollerd.poller import Poller
 from pollerd.ports import Balance
+from pollerd.ranking import PolicyRanker
 from pollerd.steps import ClockWatch
 from pollerd.store.store import Store
 from pollerd.window import Window

@@ -15,9 +15,10 @@ from pollerd.config.values import Limits
 from pollerd.judge import Judge
 from pollerd.limits import AccountLimiter
 from pollerd.model import HoldReason, Message, NotFound, Outcome, Trouble
-from pollerd.poller import PolicyRanker, Poller
+from pollerd.poller import Poller
 from pollerd.ports import Balance
 from pollerd.progress import GRACE, WRITING, Progress
+from pollerd.ranking import PolicyRanker
 from pollerd.statusline import StatusLine
 from pollerd.store.store import Store
 from pollerd.window import Window

@@ -156,7 +156,7 @@ REFUSED = Rejected("410: gone", "http_410")
 
 def refusing(restored: bool = False) -> Bench:
     bench = Bench()
-    transition = bench.limiter.refuse("410 for all")
+    transition = bench.limiter.refuse("http_410", "410 for all")
     assert transition is not None
     bench.told += transition.bodies
     bench.states.append(transition.state)
@@ -185,7 +185,7 @@ def test_a_gateway_that_refuses_everything_is_asked_one_by_one_at_growing_interv
 def test_an_answer_to_an_older_request_ends_it_too_and_no_refusal_does() -> None:
     bench = Bench()
     bench.send(3)
-    bench.limiter.refuse("410 for all")
+    bench.limiter.refuse("http_410", "410 for all")
     bench.report(REFUSED)
     bench.report(NotFound())
     assert bench.limiter.refusing
@@ -224,7 +224,7 @@ def test_a_command_ends_it_and_no_other_hold() -> None:
     assert bench.limiter.resume() is None
     bench.ask(UNAUTHORIZED)
     assert bench.limiter.resume() is None
-    assert bench.limiter.refuse("410 for all") is None, "one hold at a time"
+    assert bench.limiter.refuse("http_410", "410 for all") is None, "one hold at a time"
 
 
 def test_want_of_rights_is_told_even_then() -> None:
