@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -18,6 +20,7 @@ NAMED: Final = 100
 """What is refused is named up to this number, and counted beyond: the answer must not outgrow the request."""
 _LONGEST_USERREF: Final = 1024
 _SHOWN: Final = 64
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _NO_ID: Final = 'has no id; give a number, {"id": ...} or {"ids": [...]}'
 
 
@@ -59,7 +62,9 @@ class Reader:
         try:
             value = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BodyError(f"the body is not JSON: {error}") from None
+            value = _with_lone_surrogates(body)
+            if value is None:
+                raise BodyError(f"the body is not JSON: {error}") from None
         if not isinstance(value, dict | list):
             raise BodyError("the body must be a JSON object or a list of them")
         for item in value if isinstance(value, list) else [value]:
@@ -126,6 +131,27 @@ class Reader:
         return seconds
 
 
+def _with_lone_surrogates(body: bytes) -> Any:
+    """The value of JSON that is right but for halves of surrogate pairs in its texts; None for anything else.
+
+    A program that cuts a text in the middle of an emoji leaves one. Only a field that is used must not hold it.
+    """
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is no JSON")
+
+    try:
+        return json.loads(body.decode("utf-8", "surrogatepass"), parse_constant=refuse)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _half(text: str) -> str | None:
+    """The first half of a surrogate pair in a text, as it is written in JSON."""
+    found = _SURROGATE.search(text)
+    return None if found is None else f"\\u{ord(found[0]):04x}"
+
+
 def _ids(item: dict[str, Any]) -> Iterator[Any]:
     """The ids in an object. `msg_id` is how the newer Mobile Message API calls its own, which cannot be followed."""
     if isinstance(item.get("ids"), list):
@@ -143,6 +169,10 @@ def _userref(fields: dict[str, Any]) -> str | None:
         raise _FieldError("userref must be a text")
     if len(value) > _LONGEST_USERREF:
         raise _FieldError(f"userref is longer than {_LONGEST_USERREF} characters")
+    if (half := _half(value)) is not None:
+        raise _FieldError(
+            f"userref holds a lone surrogate, {half}: half of a character, such as an emoji; cut it between characters"
+        )
     return value
 
 
@@ -157,5 +187,6 @@ def _checked(value: Any) -> int:
 def _shown(value: Any) -> int | str | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63):
         return value
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -14,7 +14,7 @@ import aiohttp
 
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.deployment import Deployment, until
-from tests.acceptance.waiting import listening
+from tests.acceptance.waiting import PATIENCE, listening
 
 QUICK = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"'
 MESSAGES = 400
@@ -119,3 +119,21 @@ async def test_ten_readers_coming_and_going_miss_nothing(tmp_path: Path) -> None
 
 def _finished(deployment: Deployment, least: int) -> bool:
     return int(deployment.query("SELECT count(*) FROM messages WHERE state = 2")[0][0]) >= least
+
+
+async def test_a_wrong_word_at_the_event_socket_is_answered(tmp_path: Path) -> None:
+    """As with `nc -U`: the line says what was not understood and what would be, and events come all the same."""
+    async with Simulator() as simulator, Deployment(tmp_path, simulator) as deployment:
+        await deployment.start()
+        reader, writer = await asyncio.open_unix_connection(deployment.socket)
+        writer.write(b"since 0\n")
+        async with asyncio.timeout(PATIENCE):
+            line = json.loads(await reader.readline())
+        assert (line["type"], line["reason"]) == ("error", "not_understood")
+        assert "since 0" in line["message"]
+        assert "after N" in line["message"]
+        deployment.insert([simulator.truth.add(steps=[Step(0.0, "DELIVERED")])])
+        async with asyncio.timeout(PATIENCE):
+            assert json.loads(await reader.readline())["seq"] == 1
+        writer.close()
+        assert await deployment.stop() == 0

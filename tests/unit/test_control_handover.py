@@ -56,6 +56,16 @@ REFUSED = [
     ("no time", {"id": 1, "sent_at": "yesterday"}, 1, "is no time"),
     ("a time before 1970", {"id": 1, "sent_at": -1}, 1, "is no time"),
     ("a userref that is no text", {"id": 1, "userref": 5}, 1, "userref must be a text"),
+    (
+        "half an emoji in the userref",
+        {"id": 1, "userref": "a\ud83d"},
+        1,
+        r"a lone surrogate, \ud83d: half of a character",
+    ),
+    ("the other half", {"id": 1, "userref": "x\ude00y"}, 1, r"a lone surrogate, \ude00"),
+    ("half an emoji as an id", {"ids": ["\ud83d"]}, r"\ud83d", "is not a message id"),
+    ("half an emoji as an account", {"id": 1, "account": "\ud83d"}, 1, "is not in the configuration"),
+    ("an object without an id, with half an emoji", {"to": "\ud83d"}, r'{"to":"\ud83d"}', "has no id"),
     ("a userref without end", {"id": 1, "userref": "x" * 1025}, 1, "userref is longer"),
 ]
 
@@ -66,6 +76,23 @@ def test_refused_by_name_while_the_rest_is_taken(why: str, body: Any, shown: Any
     (refused,) = handed.refused
     assert (refused.id, reason in refused.reason) == (shown, True), (why, refused)
     assert [row.id for row in handed.rows] == [99]
+
+
+@pytest.mark.parametrize(
+    "text", [rb"\ud83d", rb"\ud83d and more", rb"\ude00\ud83d", b"\xed\xa0\xbd", rb"\ud83d\ud83d\ude00"]
+)
+def test_half_an_emoji_costs_nothing_but_where_it_stands(text: bytes) -> None:
+    """In a field that nobody reads it costs nothing; in the userref, its message."""
+    assert [row.id for row in read(b'{"ids": [1, 2], "message": "%s"}' % text).rows] == [1, 2]
+    handed = read(b'[{"id": 1, "userref": "%s"}, {"id": 2, "userref": "whole \xf0\x9f\x98\x80"}]' % text)
+    assert [row.userref for row in handed.rows] == ["whole \U0001f600"]
+    assert "lone surrogate" in handed.refused[0].reason
+
+
+@pytest.mark.parametrize("body", [b'{"ids": [1], "x": NaN, "y": "\\ud83d"}', b'{"ids": [1], "x": "\\ud83d",}'])
+def test_half_an_emoji_excuses_nothing_else(body: bytes) -> None:
+    with pytest.raises(BodyError):
+        read(body)
 
 
 REFUSED_BY_THE_THOUSAND = [
