@@ -106,8 +106,11 @@ class Receiver:
         try:
             try:
                 return await self._post(body, headers)
-            except (ServerDisconnectedError, ConnectionResetError):
-                # Most often a kept connection that the receiver was just closing; this one attempt deserves a new one.
+            except ClientConnectorError:
+                raise
+            except (ServerDisconnectedError, ClientOSError, ConnectionResetError):
+                # Most often a kept connection that the receiver was just closing, or has forgotten; this one attempt
+                # deserves a new one.
                 return await self._post(body, headers)
         except TimeoutError:
             return Reply(taken=False, down=True, detail=f"no answer within {self._patience:g} s")
