@@ -160,6 +160,7 @@ class HouseStore(Protocol):
 
     @property
     def path(self) -> Path: ...
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T: ...
     async def write(self, change: Callable[[sqlite3.Connection], T]) -> T: ...
     async def prune(self, delete: Callable[[sqlite3.Connection], tuple[int, T]]) -> T: ...
     async def counters(self) -> Mapping[str, int]: ...
@@ -193,10 +194,10 @@ class House(msgspec.Struct, frozen=True):
 def standard_jobs(house: House) -> tuple[Job, ...]:
     """Retention, checkpoint, statistics, learning, the model's snapshot, and the status line where systemd listens."""
     retention = Retention(house.store, house.outputs, house.keep_finished)
-    wal = WalWatch(house.store.path)
+    wal = WalWatch(house.store)
     jobs = [
         Job("retention", 600.0, lambda: retention.run(house.clock.now()), first=60.0),
-        Job("checkpoint", 60.0, lambda: asyncio.to_thread(wal.tend)),
+        Job("checkpoint", 60.0, wal.tend),
         Job("optimize", DAY, lambda: house.store.write(_optimize), first=3600.0),
         Job("learning", 1.0, lambda: _learn(house.policy, house.clock)),
         Job("model snapshot", 30.0, Snapshot(house.policy, house.committer, house.model)),

@@ -28,7 +28,8 @@ _MAKE_OWN: Final = "name a file of its own in [store] path"
 
 
 def checks(path: Path) -> Iterator[Check]:
-    """Everything about the file at `path`."""
+    """Everything about the file at `path`, and about the SQLite that reads it."""
+    yield sqlite(sqlite3.sqlite_version_info)
     database = Path(os.path.realpath(path))
     try:
         found = database.stat()
@@ -56,6 +57,27 @@ def checks(path: Path) -> Iterator[Check]:
         return
     yield from _wal(database)
     yield from _undelivered(database)
+
+
+def sqlite(version: tuple[int, int, int]) -> Check:
+    """Whether this SQLite has the WAL-reset defect (https://sqlite.org/wal.html#walresetbug)."""
+    shown = ".".join(map(str, version))
+    if version >= _SOUND or any(fixed <= version < (*fixed[:2], _NEXT) for fixed in _BACKPORTS):
+        return ok("SQLite", f"{shown}, without the WAL-reset defect")
+    return warning(
+        "SQLite",
+        f"{shown} has the WAL-reset defect (mended in 3.51.3, 3.50.7, 3.44.6): where one connection checkpoints while "
+        "another writes, the database may be damaged. The daemon does both on one connection, and its commands leave "
+        "checkpoints to it; other programs that write do not",
+        "use a Python with a newer SQLite (python3 -c 'import sqlite3; print(sqlite3.sqlite_version)'); until then let "
+        "other programs that write to the database begin with PRAGMA wal_autocheckpoint = 0",
+    )
+
+
+_SOUND: Final = (3, 51, 3)
+_BACKPORTS: Final = ((3, 50, 7), (3, 44, 6))
+_NEXT: Final = 1000
+"""No release of a branch has a higher number."""
 
 
 def _content(database: Path, bytes_: int) -> Check:

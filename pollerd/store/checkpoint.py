@@ -1,22 +1,26 @@
 """Keeps the write-ahead log short: what is in it goes into the database, and an overgrown file is cut.
 
 SQLite checkpoints by itself after every thousand pages, but never past the oldest reader; a foreign read transaction
-that stays open lets the log grow. Blocking calls, for a thread.
+that stays open lets the log grow. It is the writer's connection that checkpoints, whichever way: before 3.51.3 SQLite
+may damage a database when one connection checkpoints while another begins the log anew
+(https://sqlite.org/wal.html#walresetbug).
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from pollerd.errors import StoreError
 from pollerd.store import schema
 from pollerd.store.store import translated
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CUT_ABOVE: Final = 16 * 1024 * 1024
 WARN_ABOVE: Final = 256 * 1024 * 1024
@@ -32,20 +36,21 @@ class Wal(NamedTuple):
     behind: int
 
 
-def checkpoint(database: Path, cut_above: int = CUT_ABOVE) -> Wal:
+def checkpoint(connection: sqlite3.Connection, database: Path, cut_above: int = CUT_ABOVE) -> Wal:
     """Bring the log's pages into the database as far as readers let it, and cut the file when it is too large.
 
-    Writers are not held up by the first part, and for `PATIENCE_MS` at most by the second. Raises DurabilityError
-    when the disk did not confirm, StoreError otherwise.
+    Other programs are not held up by the first part, and for `PATIENCE_MS` at most by the second. Raises
+    DurabilityError when the disk did not confirm, StoreError otherwise.
     """
     try:
-        # A connection of its own: a long copy on the writer's would hold up every commit.
-        with closing(sqlite3.connect(database, timeout=0.0, isolation_level=None)) as connection:
-            connection.execute("PRAGMA synchronous = FULL")
-            busy, pages, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            if not busy and pages == done and _size(database) > cut_above:
-                connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
+        patience = connection.execute("PRAGMA busy_timeout").fetchone()[0]
+        busy, pages, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if not busy and pages == done and _size(database) > cut_above:
+            connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
+            try:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {patience}")
     except sqlite3.Error as error:
         if (error.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_BUSY:
             raise translated(error, database) from error
@@ -53,18 +58,27 @@ def checkpoint(database: Path, cut_above: int = CUT_ABOVE) -> Wal:
     return Wal(_size(database), max(0, pages - done))
 
 
+class Writing(Protocol):
+    """The store as seen from here."""
+
+    @property
+    def path(self) -> Path: ...
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T: ...
+
+
 class WalWatch:
     """Checkpoints, and names a log that grows out of hand once, and once its end."""
 
-    def __init__(self, database: Path, *, cut_above: int = CUT_ABOVE, warn_above: int = WARN_ABOVE) -> None:
-        self._database = database
+    def __init__(self, store: Writing, *, cut_above: int = CUT_ABOVE, warn_above: int = WARN_ABOVE) -> None:
+        self._store = store
+        self._database = store.path
         self._cut_above = cut_above
         self._warn_above = warn_above
         self._named = False
 
-    def tend(self) -> Wal:
+    async def tend(self) -> Wal:
         """One round. Raises as `checkpoint`."""
-        wal = checkpoint(self._database, self._cut_above)
+        wal = await self._store.run(lambda writer: checkpoint(writer, self._database, self._cut_above))
         if wal.size > self._warn_above and not self._named:
             self._named = True
             log.warning(
@@ -87,7 +101,7 @@ class WalWatch:
 
 
 def _size(database: Path) -> int:
-    # stat() only: opening and closing the file here would drop the process's locks on it.
+    # stat() only, see `pollerd.kept`.
     try:
         return Path(f"{database}-wal").stat().st_size
     except FileNotFoundError:

@@ -16,7 +16,7 @@ import msgspec
 from pollerd.ports import RequestKind
 from pollerd.store import schema
 from pollerd.store.files import Files
-from pollerd.store.lock import check_same_file
+from pollerd.store.lock import check_same_file, owner_pid
 from pollerd.store.rows import DEFAULT_ACCOUNT
 from pollerd.store.statements import statements
 
@@ -52,7 +52,11 @@ class Handover:
     def open(cls, path: str | os.PathLike[str]) -> Self:
         """Open the database, create it where there is none yet. Raises StoreError."""
         check_same_file(path)
-        return cls(Path(path), schema.prepare(path))
+        connection = schema.prepare(path)
+        if owner_pid(path) is not None:
+            # The daemon sees to it, see `pollerd.store.checkpoint`.
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+        return cls(Path(path), connection)
 
     def close(self) -> None:
         self._connection.close()

@@ -107,7 +107,7 @@ class Store:
 
     async def rescue(self) -> str:
         """After the loss: see `Files.rescue`. No transaction succeeds any more."""
-        return await self._shielded(self._writer.run(self._files.rescue))
+        return await self.run(self._files.rescue)
 
     # -- writing
 
@@ -178,6 +178,15 @@ class Store:
             if self._pruned == self._last:
                 self._pruned = seq
             self._last = seq
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on the writer's connection between two transactions. Raises what it raises."""
+
+        async def between() -> T:
+            async with self._writing:
+                return await self._writer.run(work)
+
+        return await self._shielded(between())
 
     async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
         """Run `change` on the writer's thread in a transaction of its own, whole or not at all, even when cancelled.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pollerd.ports import Batch
-from pollerd.store.checkpoint import Wal, WalWatch, checkpoint
+from pollerd.store.checkpoint import CUT_ABOVE, Wal, WalWatch, checkpoint
 from pollerd.store.store import Store
 from tests.sqlite_kit import autocommit
 
@@ -29,6 +29,10 @@ async def write(store: Store, mib: int) -> None:
         await store.commit(Batch(notes=[(f"note {n}", bytes(MIB))]))
 
 
+async def tended(store: Store, *, cut_above: int = CUT_ABOVE) -> Wal:
+    return await store.run(lambda writer: checkpoint(writer, store.path, cut_above))
+
+
 def size(store: Store) -> int:
     return Path(f"{store.path}-wal").stat().st_size
 
@@ -37,18 +41,18 @@ async def test_the_log_grows_under_a_long_reader_and_shrinks_afterwards(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    watch = WalWatch(store.path, cut_above=MIB, warn_above=4 * MIB)
+    watch = WalWatch(store, cut_above=MIB, warn_above=4 * MIB)
     with autocommit(store.path) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM meta").fetchone()
         await write(store, 8)
-        assert watch.tend().behind > 0
-        assert watch.tend().size > 8 * MIB
+        assert (await watch.tend()).behind > 0
+        assert (await watch.tend()).size > 8 * MIB
         assert [record.__dict__["event"] for record in caplog.records] == ["wal_grown"]
         reader.execute("COMMIT")
-    assert watch.tend() == Wal(0, 0)
+    assert await watch.tend() == Wal(0, 0)
     assert size(store) == 0
-    assert watch.tend().size == 0
+    assert (await watch.tend()).size == 0
     assert [record.__dict__["event"] for record in caplog.records] == ["wal_grown", "wal_shrunk"]
     await write(store, 1)
 
@@ -56,7 +60,7 @@ async def test_the_log_grows_under_a_long_reader_and_shrinks_afterwards(
 async def test_a_log_of_ordinary_size_is_not_cut(store: Store) -> None:
     await write(store, 2)
     before = size(store)
-    assert checkpoint(store.path).behind == 0
+    assert (await tended(store)).behind == 0
     assert size(store) == before > 0
 
 
@@ -65,12 +69,13 @@ async def test_a_foreign_writer_is_waited_for_no_longer_than_allowed(store: Stor
     with autocommit(store.path) as other:
         other.execute("BEGIN IMMEDIATE")
         other.execute("INSERT INTO messages (id) VALUES (1)")
-        assert checkpoint(store.path, cut_above=0).size > 0
+        assert (await tended(store, cut_above=0)).size > 0
         other.execute("COMMIT")
-    assert checkpoint(store.path, cut_above=0).size == 0
+    assert (await tended(store, cut_above=0)).size == 0
+    assert await store.run(lambda writer: writer.execute("PRAGMA busy_timeout").fetchone()[0]) == 2000
 
 
 def test_no_log_is_no_trouble(tmp_path: Path) -> None:
     with autocommit(tmp_path / "p.db") as connection:
         connection.execute("CREATE TABLE t (x)")
-    assert checkpoint(tmp_path / "p.db") == Wal(0, 0)
+        assert checkpoint(connection, tmp_path / "p.db") == Wal(0, 0)

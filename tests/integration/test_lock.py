@@ -203,6 +203,14 @@ def test_our_locks_do_not_meet_those_of_sqlite(tmp_path: Path) -> None:
             other.execute("BEGIN EXCLUSIVE")
 
 
+def test_a_command_leaves_checkpoints_to_the_daemon(tmp_path: Path) -> None:
+    database = tmp_path / "p.db"
+    with Handover.open(database) as alone:
+        assert alone._connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (1000,)
+    with Ownership.acquire(database, daemon=True), Handover.open(database) as beside:
+        assert beside._connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
+
+
 def opened() -> set[str]:
     """What this process has open."""
     descriptors = Path("/proc/self/fd").iterdir()

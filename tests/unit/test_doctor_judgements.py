@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from pollerd.config import Config, Control, FileOutput, Outputs, Store
-from pollerd.doctor import certificate, disk, rotation, systemd
+from pollerd.doctor import certificate, database, disk, rotation, systemd
 from pollerd.doctor.check import Level
 from pollerd.doctor.unit import Unit
 
@@ -179,6 +179,33 @@ def test_our_own_snippet_is_found_and_good(tmp_path: Path) -> None:
     (rule,) = rotation.rules_for(EVENTS, [tmp_path / "pollerd"])
     assert {"create", "su", "compress"} <= rule.words
     assert "copytruncate" not in rule.words
+
+
+# -- SQLite
+
+
+@pytest.mark.parametrize(
+    ("version", "level"),
+    [
+        ("3.7.17", "warning"),
+        ("3.40.1", "warning"),
+        ("3.44.5", "warning"),
+        ("3.44.6", "ok"),
+        ("3.45.0", "warning"),
+        ("3.50.6", "warning"),
+        ("3.50.7", "ok"),
+        ("3.51.2", "warning"),
+        ("3.51.3", "ok"),
+        ("3.52.0", "ok"),
+        ("4.0.0", "ok"),
+    ],
+)
+def test_a_sqlite_that_may_damage_a_database_is_named(version: str, level: str) -> None:
+    major, minor, patch = map(int, version.split("."))
+    found = database.sqlite((major, minor, patch))
+    assert found.level.value == level
+    assert version in found.evidence
+    assert level == "ok" or "wal_autocheckpoint" in found.next_step
 
 
 # -- disks
