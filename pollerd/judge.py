@@ -198,6 +198,7 @@ class Judge:
             recipients=found.recipients,
             userref=message.userref if message.userref is not None else answer.userref,
             validity=message.validity if answer.validity is None else answer.validity,
+            priority=message.priority if message.priority is not None else answer.priority,
         )
         bodies = tuple(diff.told(known, found, self._reckoning.told(now))) if found.changes or not waiting else ()
         if found.recipients and not waiting:
@@ -424,4 +425,5 @@ def _same_frame(before: Message, after: Message) -> bool:
         and before.validity == after.validity
         and before.userref == after.userref
         and before.origin == after.origin
+        and before.priority is after.priority
     )

@@ -45,6 +45,22 @@ class HoldReason(StrEnum):
     """One refusal for all messages, those that were answered lately included."""
 
 
+class Priority(IntEnum):
+    """How urgent a message is, in the vendor's words of the sending call. A larger number goes first."""
+
+    BULK = 0
+    NORMAL = 1
+    URGENT = 2
+    VERY_URGENT = 3
+
+    @classmethod
+    def named(cls, value: object) -> Priority | None:
+        """The one with that name, in whatever spelling of its letters and gaps; None when there is none."""
+        if not isinstance(value, str):
+            return None
+        return cls.__members__.get(value.strip().upper().replace("-", "_").replace(" ", "_"))
+
+
 UNIDENTIFIED = 0
 """The `msisdn` of a recipient whose number cannot be used. An integer, so that a previous release can read the row."""
 
@@ -90,6 +106,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     validity: float | None = None
     unusable: tuple[tuple[str, int], ...] = ()
     ahead: float = 0.0
+    priority: Priority | None = None
 
 
 class NotFound(msgspec.Struct, frozen=True):
@@ -168,6 +185,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """Why polling ended without a final state (`GiveUpReason`)."""
     resumed_at: float | None = None
     """When it was taken up again because the gateway was found to refuse everything."""
+    priority: Priority | None = None
+    """As handed over, else as the gateway tells it. None counts as NORMAL."""
 
     @property
     def sending(self) -> float:

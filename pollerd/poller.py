@@ -352,9 +352,11 @@ class Poller:
                 if more and self.window.wants(now):
                     await asyncio.sleep(0)
                     continue
-            elif self.window.behind(now) and self._clock.monotonic() - looked >= 1.0:
-                looked = self._clock.monotonic()
-                await self.window.fill_latest(self._schedule, now, self._committer.unsaved)
+            elif self.window.behind(now):
+                await self.window.fill_urgent(self._schedule, now, self._committer.unsaved)
+                if self._clock.monotonic() - looked >= 1.0:
+                    looked = self._clock.monotonic()
+                    await self.window.fill_latest(self._schedule, now, self._committer.unsaved)
                 self._wake.set()
             self._tell(self.limiter.overdue())
             await self._resume_refused()

@@ -7,7 +7,7 @@ import math
 from pollerd import judge
 from pollerd.backoff import Policy
 from pollerd.model import Message
-from pollerd.window import Bucket
+from pollerd.ready import Bucket
 
 
 class PolicyRanker:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import deque
-from collections.abc import Callable, Container, Hashable
+from collections.abc import Callable, Container
 from typing import Final, Protocol
 
-from pollerd.model import Message, State
+from pollerd.model import Message, Priority, State
+from pollerd.ready import Ranker, Ready
 
 CAPACITY: Final = 25_000
 """Messages in memory at most, for each account."""
@@ -22,17 +22,10 @@ AHEAD: Final = 10.0
 """Seconds that the scan looks ahead."""
 LATEST: Final = 2000
 """Of a backlog that does not fit into memory: how many of the latest arrivals are looked at beside the oldest."""
-RANKING: Final = 0.25
-"""Seconds for which a ranking of the backlog is good enough."""
-LATE: Final = 60.0
-"""Seconds of delay from which every second poll goes to the youngest message that waits.
-
-The ranking weighs all that an old message may have been up to since its last poll; after a long stop that alone would
-keep everything new waiting until the whole backlog is worked off.
-"""
+URGENT: Final = (Priority.VERY_URGENT, Priority.URGENT)
+"""Of these a backlog that does not fit into memory is looked through whole, the first before the second."""
 
 Place = tuple[float, int]
-Bucket = Hashable
 
 
 class Schedule(Protocol):
@@ -40,18 +33,7 @@ class Schedule(Protocol):
 
     async def due(self, account: str, after: Place, until: float, limit: int) -> list[Message]: ...
     async def due_latest(self, account: str, until: float, limit: int) -> list[Message]: ...
-
-
-class Ranker(Protocol):
-    """Which due message gains most by a poll now."""
-
-    def bucket(self, message: Message) -> Bucket:
-        """Messages of one bucket are polled in order of arrival."""
-        ...
-
-    def rank(self, message: Message, now: float) -> float:
-        """The worth of polling the head of a bucket now; the highest goes first."""
-        ...
+    async def due_urgent(self, account: str, priority: Priority, until: float, limit: int) -> list[Message]: ...
 
 
 class Window:
@@ -59,16 +41,9 @@ class Window:
 
     def __init__(self, account: str, ranker: Ranker) -> None:
         self._account = account
-        self._ranker = ranker
         self._heap: list[tuple[float, int, Message]] = []
         self._pushed = 0
-        self._ready: dict[Bucket, deque[Message]] = {}
-        self._ready_count = 0
-        self._ranked: list[Bucket] = []
-        self._youngest: list[Bucket] = []
-        """The same by the age of their youngest; empty while nothing is late. The last one of each list goes first."""
-        self._ranked_at = -math.inf
-        self._picks = 0
+        self._ready = Ready(ranker)
         self._known: dict[int, Message] = {}
         """In memory or under way; the value is the form that counts, older entries of the heap are void."""
         self._away: set[int] = set()
@@ -83,7 +58,7 @@ class Window:
     @property
     def backlog(self) -> int:
         """Messages in memory that are due by now and wait for the limit."""
-        return self._ready_count
+        return len(self._ready)
 
     def holds(self, message_id: int) -> bool:
         """Whether the message is in memory or under way."""
@@ -131,10 +106,11 @@ class Window:
     def pop(self, now: float) -> Message | None:
         """The due message that is worth most, now under way; None when nothing is due."""
         self._ripen(now)
-        message = self._pick(now)
-        if message is not None:
-            self._away.add(message.id)
-        return message
+        while (message := self._ready.take(now)) is not None:
+            if self._current(message):
+                self._away.add(message.id)
+                return message
+        return None
 
     def take(self, message_id: int) -> Message | None:
         """This message, whenever it is due, now under way; None when it is not in memory or under way already."""
@@ -151,7 +127,7 @@ class Window:
 
     def next_due(self) -> float:
         """When the next message in memory is due, UNIX seconds; infinite when there is none."""
-        if self._ready_count:
+        if self._ready:
             return -math.inf
         while self._heap and not self._current(self._heap[0][2]):
             heapq.heappop(self._heap)
@@ -184,6 +160,12 @@ class Window:
         if room > 0:
             self._take_in(await schedule.due_latest(self._account, now, room), unsaved)
 
+    async def fill_urgent(self, schedule: Schedule, now: float, unsaved: Callable[[int], Message | None]) -> None:
+        """Of a backlog larger than memory, look at what is urgent, wherever it stands."""
+        for priority in URGENT:
+            if self._ready.waiting(priority) < CHUNK // 2:
+                self._take_in(await schedule.due_urgent(self._account, priority, now, CHUNK), unsaved)
+
     def behind(self, now: float) -> bool:
         """Whether the backlog is larger than what is in memory."""
         return self._more and self._place[0] < now
@@ -198,7 +180,7 @@ class Window:
             if message.id not in self._known and message.id not in self._dropped and unsaved(message.id) is None:
                 self._push(message)
 
-    # -- choosing
+    # -- the heap
 
     def _push(self, message: Message) -> None:
         self._known[message.id] = message
@@ -213,51 +195,5 @@ class Window:
         heap = self._heap
         while heap and heap[0][0] <= now:
             message = heapq.heappop(heap)[2]
-            if not self._current(message):
-                continue
-            bucket = None if message.forced else self._ranker.bucket(message)
-            queue = self._ready.get(bucket)
-            if queue is None:
-                queue = self._ready[bucket] = deque()
-                self._ranked_at = -math.inf
-            queue.append(message)
-            self._ready_count += 1
-
-    def _pick(self, now: float) -> Message | None:
-        while self._ready_count:
-            bucket, youngest = self._best(now)
-            queue = self._ready[bucket]
-            message = queue.pop() if youngest else queue.popleft()
-            self._ready_count -= 1
-            if not queue:
-                del self._ready[bucket]
             if self._current(message):
-                return message
-        return None
-
-    def _best(self, now: float) -> tuple[Bucket, bool]:
-        """The bucket to poll from, and whether it is its youngest message's turn."""
-        if None in self._ready:
-            return None, False
-        if not -RANKING < now - self._ranked_at < RANKING:
-            self._rank(now)
-        self._picks += 1
-        youngest = bool(self._youngest) and self._picks % 2 == 1
-        order = self._youngest if youngest else self._ranked
-        while order:
-            if order[-1] in self._ready:
-                return order[-1], youngest
-            order.pop()
-        self._ranked_at = -math.inf
-        return self._best(now)
-
-    def _rank(self, now: float) -> None:
-        ready = self._ready
-        if len(ready) > 1:
-            ranks = {bucket: self._ranker.rank(queue[0], now) for bucket, queue in ready.items()}
-            self._ranked = sorted(ranks, key=ranks.__getitem__)
-        else:
-            self._ranked = list(ready)
-        late = any(now - queue[0].next_poll_at > LATE for queue in ready.values())
-        self._youngest = sorted(ready, key=lambda bucket: ready[bucket][-1].sent_at) if late else []
-        self._ranked_at = now
+                self._ready.put(message)

@@ -54,12 +54,12 @@ _balance: Final = _Table(fields.BALANCE)
 def decode_answer(body: bytes, message_id: int) -> Answer:
     """What `body` says of `message_id`. Raises :class:`DecodeError` and nothing else."""
     unusable: list[str] = []
-    _, listed, userref, sendtime, validity = _ours(parse.messages(body), message_id, unusable)
+    _, listed, userref, sendtime, validity, priority = _ours(parse.messages(body), message_id, unusable)
     if listed is None:
         raise DecodeError("the answer has no list of recipients")
     recipients = tuple([_recipient(row, unusable) for row in parse.recipients(listed)])
     counts = tuple(Counter(unusable).items()) if unusable else ()
-    return Answer(recipients, userref, sendtime, validity, counts)
+    return Answer(recipients, userref, sendtime, validity, counts, priority=priority)
 
 
 def decode_balance(body: bytes) -> Balance:

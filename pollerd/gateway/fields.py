@@ -21,6 +21,7 @@ import msgspec
 
 from pollerd import lifecycle
 from pollerd.gateway.text import clean
+from pollerd.model import Priority
 
 LONGEST_STATUS: Final = 64
 LONGEST_ERROR: Final = 512
@@ -198,7 +199,8 @@ MESSAGE: Final[Fields] = {
     "userref": Field(Cost.FIELD, _text(LONGEST_USERREF)),
     "sendtime": Field(Cost.FIELD, _instant),
     "validity_period": Field(Cost.FIELD, _validity),
-    **dict.fromkeys(("class", "message", "payload", "label", "sender", "tags", "priority", "encoding"), Field()),
+    "priority": Field(Cost.FIELD, Priority.named),
+    **dict.fromkeys(("class", "message", "payload", "label", "sender", "tags", "encoding"), Field()),
     **dict.fromkeys(("destaddr", "udh", "callback_url", "actual_sender", "anonymized"), Field()),
 }
 """The fields of a message; any other one costs nothing."""

@@ -21,7 +21,7 @@ from pollerd.simulator.faults import FaultBoard
 from pollerd.simulator.records import MessageRecord, record_of
 from pollerd.simulator.stats import StatsRecord
 from pollerd.simulator.truth import Message, Truth
-from pollerd.simulator.wire import encode
+from pollerd.simulator.wire import PriorityName, encode
 
 PREFIX: Final = "/sim/"
 _ROWS_AT_ONCE = 200
@@ -40,6 +40,7 @@ class NewMessage(msgspec.Struct, forbid_unknown_fields=True):
     validity: float | None = None
     userref: str | None = None
     steps: list[tuple[float, str, int | None]] | None = None
+    priority: PriorityName = "NORMAL"
 
 
 class FaultList(msgspec.Struct, forbid_unknown_fields=True):
@@ -144,6 +145,7 @@ def _add(truth: Truth, new: NewMessage) -> int:
         validity=new.validity,
         userref=new.userref,
         steps=None if new.steps is None else [Step(*step) for step in new.steps],
+        priority=new.priority,
     )
 
 

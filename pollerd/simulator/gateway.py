@@ -196,6 +196,7 @@ class Gateway:
             userref=request.userref,
             text=request.message or None,
             sender=request.sender,
+            priority=request.priority,
         )
 
     def _json(self, status: int, body: bytes) -> web.Response:

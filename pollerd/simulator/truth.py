@@ -44,6 +44,7 @@ class Message:
         "log",
         "polls",
         "polls_after_final",
+        "priority",
         "recipients",
         "sender",
         "sendtime",
@@ -63,6 +64,7 @@ class Message:
         self.sendtime: float | None = None
         self.validity: float | None = None
         self.userref: str | None = None
+        self.priority = "NORMAL"
         self.sender = "pollerd"
         self.text = f"{TEXT_MARKER} {message_id}"
         self.steps: tuple[Step, ...] | None = None
@@ -108,6 +110,7 @@ class Truth:
         text: str | None = None,
         sender: str | None = None,
         steps: Sequence[Step] | None = None,
+        priority: str = "NORMAL",
     ) -> int:
         """Create a message and return its id; ValueError when the id is taken or out of range.
 
@@ -131,6 +134,7 @@ class Truth:
         message.sendtime, message.validity, message.userref = sendtime, validity, userref
         message.text = message.text if text is None else text
         message.sender = sender or message.sender
+        message.priority = priority
         message.steps = None if steps is None else tuple(steps)
         self._messages[message_id] = message
         return message_id

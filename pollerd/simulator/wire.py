@@ -1,6 +1,6 @@
 """Bodies on the wire: the reading answer, the sending request, errors."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -51,6 +51,9 @@ class MessageAnswer(msgspec.Struct):
     recipients: list[RecipientAnswer]
 
 
+PriorityName = Literal["BULK", "NORMAL", "URGENT", "VERY_URGENT"]
+
+
 class SendRecipient(msgspec.Struct):
     """A receiver in the sending request; numbers written as text are taken, too."""
 
@@ -67,6 +70,7 @@ class SendRequest(msgspec.Struct):
     sendtime: float | None = None
     validity_period: int | None = None
     payload: str | None = None
+    priority: PriorityName = "NORMAL"
 
 
 _encoder = msgspec.json.Encoder()
@@ -168,7 +172,7 @@ class Renderer:
             sendtime=message.sendtime or message.sent_at,
             tags=[],
             userref=message.userref,
-            priority="NORMAL",
+            priority=message.priority,
             validity_period=None if message.validity is None else int(message.validity),
             encoding="UTF8",
             destaddr="MOBILE",

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from pollerd import trail
-from pollerd.model import Message, Recipient, State
+from pollerd.model import Message, Priority, Recipient, State
 
 COLUMNS: Final = (
     "id",
@@ -40,6 +40,7 @@ COLUMNS: Final = (
     "refused_since",
     "gave_up_for",
     "resumed_at",
+    "priority",
 )
 """The columns of a row in the order that the functions here take and give them."""
 
@@ -92,6 +93,7 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         refused_since,
         gave_up_for,
         resumed_at,
+        priority,
     ) = row
     # What this program wrote itself, nearly every row, needs no reading between the lines.
     if type(sent_at) is not float or not 0.0 < sent_at < _LATEST:
@@ -123,6 +125,7 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         refused_since=refused_since,
         gave_up_for=gave_up_for,
         resumed_at=resumed_at,
+        priority=None if priority is None else Priority.named(priority),
     )
 
 
@@ -155,6 +158,7 @@ def row_from_message(message: Message) -> tuple[Any, ...]:
         message.refused_since,
         message.gave_up_for,
         message.resumed_at,
+        None if message.priority is None else message.priority.name,
     )
 
 

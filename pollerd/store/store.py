@@ -22,7 +22,7 @@ import aiosqlite
 from pollerd import event as events
 from pollerd.errors import DurabilityError, StoreBusyError, StoreError, StoreUnavailableError
 from pollerd.event import Body, Event
-from pollerd.model import HoldReason, Message
+from pollerd.model import HoldReason, Message, Priority
 from pollerd.ports import AccountState, Batch, Cursor, Request, RequestKind
 from pollerd.store import rows, schema
 from pollerd.store.batch import planned
@@ -232,6 +232,10 @@ class Store:
     async def due_latest(self, account: str, until: float, limit: int) -> list[Message]:
         """Of the pending messages due by `until`, those that became due last."""
         return await self._messages("due_latest", (account, until, limit))
+
+    async def due_urgent(self, account: str, priority: Priority, until: float, limit: int) -> list[Message]:
+        """Pending messages of an urgent `priority` due by `until`, longest due first."""
+        return await self._messages("due_urgent", (account, priority.name, until, limit))
 
     async def new(self, limit: int) -> list[Message]:
         """Rows that nobody has planned yet, in id order."""

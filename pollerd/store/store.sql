@@ -8,7 +8,7 @@ WHERE id = ?;
 UPDATE messages SET account = ?, userref = ?, sent_at = ?, state = ?, next_poll_at = ?, next_reason = ?, polls = ?,
     misses = ?, strikes = ?, base = ?, frozen_at = ?, first_poll_at = ?, last_poll_at = ?, last_answer = ?,
     seen_at = ?, sendtime = ?, validity = ?, finished_at = ?, recipients = ?, trail = ?,
-    origin = ?, taken_at = ?, refused_since = ?, gave_up_for = ?, resumed_at = ?
+    origin = ?, taken_at = ?, refused_since = ?, gave_up_for = ?, resumed_at = ?, priority = ?
 WHERE id = ?;
 
 -- name: count_age
@@ -74,6 +74,11 @@ ORDER BY next_poll_at, id LIMIT ?;
 -- name: due_latest
 SELECT {columns} FROM messages
 WHERE state = 1 AND account = ? AND next_poll_at <= ? ORDER BY next_poll_at DESC LIMIT ?;
+
+-- name: due_urgent
+SELECT {columns} FROM messages
+WHERE state = 1 AND account = ? AND priority IN ('URGENT', 'VERY_URGENT') AND priority = ? AND next_poll_at <= ?
+ORDER BY next_poll_at LIMIT ?;
 
 -- name: new
 SELECT {columns} FROM messages WHERE state = 0 ORDER BY id LIMIT ?;

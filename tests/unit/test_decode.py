@@ -20,7 +20,7 @@ from pollerd.gateway.decode import (
     decode_balance,
 )
 from pollerd.lifecycle import NO_STATE
-from pollerd.model import UNIDENTIFIED, Answer, Recipient
+from pollerd.model import UNIDENTIFIED, Answer, Priority, Recipient
 
 ID = 421332671
 
@@ -77,6 +77,7 @@ def test_a_full_answer_of_the_vendor() -> None:
         userref="order-17",
         sendtime=None,
         validity=None,
+        priority=Priority.NORMAL,
     )
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pollerd import window as module
-from pollerd.model import Message, State
+from pollerd.model import Message, Priority, State
 from pollerd.window import Place, Window
 
 NOW = 1000.0
@@ -43,6 +43,10 @@ class Rows:
     async def due_latest(self, account: str, until: float, limit: int) -> list[Message]:
         found = [m for m in self.rows.values() if m.next_poll_at <= until]
         return sorted(found, key=lambda m: -m.next_poll_at)[:limit]
+
+    async def due_urgent(self, account: str, priority: Priority, until: float, limit: int) -> list[Message]:
+        found = [m for m in self.rows.values() if m.priority is priority and m.next_poll_at <= until]
+        return sorted(found, key=lambda m: m.next_poll_at)[:limit]
 
 
 def at(message_id: int, due: float, **more: object) -> Message:
@@ -102,6 +106,37 @@ async def test_memory_is_bounded_and_what_was_left_out_is_found_later(monkeypatc
         window.offer(later)
         assert len(window) <= 110
     assert sorted(seen) == list(range(1, 1001))
+
+
+async def test_what_is_urgent_is_found_in_a_backlog_larger_than_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CAPACITY", 100)
+    monkeypatch.setattr(module, "CHUNK", 10)
+    monkeypatch.setattr(module, "LATEST", 5)
+    # In the middle: neither the oldest nor the latest.
+    alarms = {500: Priority.URGENT, 501: Priority.VERY_URGENT, 502: Priority.BULK}
+    rows = Rows(*(at(i, NOW - 1000 + i, priority=alarms.get(i)) for i in range(1, 1000)))
+    window = Window("default", FirstDue())
+    while window.wants(NOW):
+        await window.fill(rows, NOW, nothing)
+    assert window.behind(NOW)
+    await window.fill_latest(rows, NOW, nothing)
+    await window.fill_urgent(rows, NOW, nothing)
+    assert [window.pop(NOW).id for _ in range(2)] == [501, 500]  # type: ignore[union-attr]
+    assert not window.holds(502)
+
+
+async def test_an_alarm_that_a_full_window_leaves_out_is_found_when_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CAPACITY", 100)
+    rows = Rows(*(at(i, NOW) for i in range(1, 101)))
+    window = await filled(rows)
+    for message in (at(500, NOW + 1, priority=Priority.URGENT), at(501, NOW + 1)):
+        rows.rows[message.id] = message
+        window.offer(message)
+    assert not window.holds(500)
+    assert not window.behind(NOW)
+    assert window.behind(NOW + 2)
+    await window.fill_urgent(rows, NOW + 2, nothing)
+    assert drained(window, NOW + 2)[0] == 500
 
 
 async def test_a_message_under_way_is_not_handed_out_again() -> None:

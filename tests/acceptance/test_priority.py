@@ -1,0 +1,125 @@
+"""An alarm beside a mailing: it is polled ahead of the backlog, and a flood of alarms stops nobody."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from pollerd.simulator import Simulator, SimulatorConfig, Step
+from tests.acceptance.bad_days_kit import AT_ONCE, asked
+from tests.acceptance.conftest import Row
+from tests.acceptance.crash_kit import WarmDeployment
+from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.warm import Warm
+from tests.sqlite_kit import transaction
+
+RATE = 100
+CONNECTIONS = 5
+ON_THE_WAY = [Step(0.0, "ENROUTE")]
+BACKOFF = 'policy = "exponential"\nfirst_poll_after = "1s"\nmax_interval = "1h"'
+LIMITS = f"requests_per_second = {RATE}\nmax_connections = {CONNECTIONS}"
+
+
+def backlog(database: Path, ids: list[int]) -> None:
+    """Messages that were polled before, all due by now."""
+    now = time.time()
+    with transaction(database) as connection:
+        connection.executemany(
+            "INSERT INTO messages (id, sent_at, taken_at, state, base, polls, first_poll_at, last_poll_at,"
+            " next_poll_at) VALUES (?1, ?2, ?2, 1, ?2, 1, ?2 + 1, ?2 + 1, ?3)",
+            [(number, now - 60, now - 1 + n / len(ids)) for n, number in enumerate(ids)],
+        )
+        connection.execute("INSERT INTO counters (name, value) VALUES ('pending', ?)", (len(ids),))
+
+
+def hand_over(deployment: Deployment, number: int, priority: str | None) -> None:
+    with transaction(deployment.database) as connection:
+        connection.execute("INSERT INTO messages (id, priority) VALUES (?, ?)", (number, priority))
+
+
+async def due_at(deployment: Deployment, number: int) -> float:
+    """When its first poll is planned."""
+    sql = "SELECT next_poll_at FROM messages WHERE id = ? AND state = 1"
+    await until(lambda: deployment.query(sql, number), "it is planned")
+    return float(deployment.query(sql, number)[0][0])
+
+
+async def others(deployment: Deployment, simulator: Simulator, number: int) -> tuple[int, float]:
+    """Polls of other messages from its due time to its first poll, and that in seconds."""
+    due = await due_at(deployment, number)
+    await until(lambda: simulator.truth.polls(number), "it is polled", patience=120)
+    at = simulator.record(number).poll_log[0][0]
+    return sum(due < when < at for when, _ in asked(simulator)), at - due
+
+
+@pytest.mark.parametrize("count", [5000, 60_000], ids=["in memory", "larger than memory"])
+async def test_an_alarm_beside_a_mailing(count: int, tmp_path: Path, warm: Warm, row: Row) -> None:
+    """Without a priority it would be the last of all: 5,000 polls later."""
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        WarmDeployment(tmp_path, simulator, warm, limits=LIMITS, backoff=BACKOFF) as deployment,
+    ):
+        first, *rest = [simulator.truth.add(steps=ON_THE_WAY) for _ in range(count)]
+        assert (await deployment.command("track", str(first)))[0] == 0
+        backlog(deployment.database, rest)
+        await deployment.start()
+        await until(lambda: simulator.statistics().requests >= RATE, "the backlog is worked off")
+        plain = simulator.truth.add(steps=ON_THE_WAY)
+        hand_over(deployment, plain, None)
+        waited = await due_at(deployment, plain)
+        seen = {}
+        for priority in ("URGENT", "very urgent"):
+            number = simulator.truth.add(steps=ON_THE_WAY)
+            hand_over(deployment, number, priority)
+            seen[priority] = await others(deployment, simulator, number)
+        before = sum(when > waited for when, _ in asked(simulator))
+        row(f"beside {count}: " + ", ".join(f"{p}: {n} others, {s:.2f} s" for p, (n, s) in seen.items()))
+        if count == 5000:
+            assert all(polls <= 2 * CONNECTIONS for polls, _ in seen.values())
+        else:
+            # Looked for in the database several times a second.
+            assert all(polls <= 3 * RATE for polls, _ in seen.values())
+        assert simulator.truth.polls(plain) == 0, f"{before} others, and it still waits: that is what priority is for"
+        assert await deployment.stop() == 0
+
+
+async def test_a_flood_of_alarms_leaves_a_share_to_the_others(tmp_path: Path, warm: Warm, row: Row) -> None:
+    polls = 400
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        WarmDeployment(tmp_path, simulator, warm, limits=LIMITS, backoff=BACKOFF) as deployment,
+    ):
+        first, *rest = [simulator.truth.add(steps=ON_THE_WAY) for _ in range(4000)]
+        assert (await deployment.command("track", str(first)))[0] == 0
+        backlog(deployment.database, rest)
+        urgent = rest[::2]
+        with transaction(deployment.database) as connection:
+            connection.executemany("UPDATE messages SET priority = 'VERY_URGENT' WHERE id = ?", [(n,) for n in urgent])
+        await deployment.start()
+        await until(lambda: simulator.statistics().requests >= polls, "polling is at its rate")
+        assert await deployment.stop() == 0
+        asked_first = {record.id for record in simulator.records() if record.poll_log}
+        alarms = len(asked_first & set(urgent))
+        row(
+            f"{len(asked_first)} polls, {alarms} of the flood marked VERY_URGENT, {len(asked_first) - alarms} of others"
+        )
+        assert alarms > 0.7 * len(asked_first)
+        assert len(asked_first) - alarms > 0.1 * len(asked_first)
+
+
+async def test_the_gateway_s_own_word_counts_where_nobody_gave_a_priority(tmp_path: Path, warm: Warm) -> None:
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        WarmDeployment(tmp_path, simulator, warm, backoff=BACKOFF) as deployment,
+    ):
+        cases = [(None, "URGENT"), ("BULK", "VERY_URGENT"), (None, "NORMAL"), ("nonsense", "BULK")]
+        await deployment.start()
+        numbers = [simulator.truth.add(steps=ON_THE_WAY, priority=theirs) for _, theirs in cases]
+        for number, (ours, _) in zip(numbers, cases, strict=True):
+            hand_over(deployment, number, ours)
+        sql = "SELECT priority FROM messages WHERE polls > 0 ORDER BY id"
+        await until(lambda: len(deployment.query(sql)) == len(cases), "all are asked about")
+        assert [found for (found,) in deployment.query(sql)] == ["URGENT", "BULK", "NORMAL", "BULK"]
+        assert await deployment.stop() == 0
