@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 
@@ -26,6 +28,8 @@ RETRY_MAX: Final = 60.0
 _GOODBYE: Final = 0.5
 """Seconds that answers under way get when the server stops."""
 _LOOK: Final = 1.0
+_NO_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+"""Errors of a machine that has no IPv6, although a name such as localhost stands for an address of it too."""
 
 
 class Door(Protocol):
@@ -86,20 +90,14 @@ class PortDoor:
 
     async def open(self) -> Sequence[socket.socket]:
         """Listen, at every address that the host's name stands for."""
-        host, port = self._listen.host, self._listen.port
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(
-                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-            for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):
-                self._sockets.append(_listening(family, address))
+            self._sockets = await _listen_everywhere(self._listen)
         except OSError as error:
-            self.close()
             raise OutputError(
                 f"cannot listen at {self._listen}: {error.strerror or error}. "
                 "Stop the program that uses it, or name another port"
             ) from error
-        self.address = Listen(host, int(self._sockets[0].getsockname()[1]))
+        self.address = Listen(self._listen.host, int(self._sockets[0].getsockname()[1]))
         return self._sockets
 
     @property
@@ -115,7 +113,31 @@ class PortDoor:
         self.address = None
 
 
-def _listening(family: int, address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]) -> socket.socket:
+async def _listen_everywhere(listen: Listen) -> list[socket.socket]:
+    """A socket for each address that the host's name stands for and that this machine has, all at one port."""
+    found = await asyncio.get_running_loop().getaddrinfo(
+        listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    made: list[socket.socket] = []
+    missing = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    try:
+        for family, (name, port, *rest) in dict.fromkeys((entry[0], entry[4]) for entry in found):
+            try:
+                made.append(_listening(family, (name, made[0].getsockname()[1] if made else port, *rest)))
+            except OSError as error:
+                if error.errno not in _NO_FAMILY:
+                    raise
+                missing = error
+    except BaseException:
+        for each in made:
+            each.close()
+        raise
+    if not made:
+        raise missing
+    return made
+
+
+def _listening(family: int, address: tuple[Any, ...]) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setblocking(False)

@@ -19,6 +19,7 @@ from pollerd.control import HttpServer, PortDoor, SocketDoor
 from pollerd.control import connection as bounds
 from pollerd.control.connection import Wait
 from pollerd.descriptors import spare
+from pollerd.errors import OutputError
 from pollerd.outputs.acceptor import Acceptor
 from pollerd.web import paint
 from tests.integration.control_kit import daemon
@@ -236,6 +237,31 @@ async def test_a_port_is_bounded_too_and_speaks_in_pages() -> None:
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
+
+
+async def test_a_name_of_several_addresses_is_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one of them is no address of this machine, as without IPv6, the others are listened at."""
+    loop = asyncio.get_running_loop()
+    stream = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+    here, there = (*stream, ("127.0.0.1", 0)), (*stream, ("127.0.0.2", 0))
+    elsewhere = (*stream, ("192.0.2.1", 0))
+
+    async def resolve(*_: object, **__: object) -> list[object]:
+        return answers
+
+    monkeypatch.setattr(loop, "getaddrinfo", resolve)
+    answers: list[object] = [elsewhere, here, there, here]
+    door = PortDoor(Listen("several.test", 0))
+    sockets = await door.open()
+    assert door.address is not None
+    assert [each.getsockname() for each in sockets] == [
+        ("127.0.0.1", door.address.port),
+        ("127.0.0.2", door.address.port),
+    ]
+    door.close()
+    answers = [elsewhere]
+    with pytest.raises(OutputError, match="Cannot assign requested address"):
+        await door.open()
 
 
 async def test_without_descriptors_it_waits_and_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

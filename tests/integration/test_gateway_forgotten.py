@@ -137,6 +137,43 @@ async def test_a_408_that_waits_unread_is_no_answer() -> None:
         assert server.paths == [f"/rest/mtsms/{ID}"] * 2
 
 
+@pytest.mark.parametrize(
+    "answered",
+    [
+        GOOD.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        GOOD.replace(b"\r\n", b"\r\nConnection: close\r\n", 1),
+        GOOD.replace(b"\r\n", b"\r\nConnection: Close, TE\r\n", 1),
+        GOOD.replace(b"\r\n", b"\r\nKeep-Alive: timeout=0\r\n", 1),
+    ],
+)
+@pytest.mark.parametrize("closes", [True, False])
+async def test_a_server_that_keeps_no_connection_is_asked_once_on_each(answered: bytes, closes: bool) -> None:
+    """Whether or not it closes: it said so, and the connection is not used again."""
+
+    async def handler(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(answered)
+        if closes:
+            writer.close()
+
+    async with raw_server(handler) as server, client(account(server.url(), max_connections=1)) as gateway:
+        for _ in range(5):
+            assert isinstance(await gateway.read(ID), Answer)
+        assert (len(server.heads), server.accepted, server.peak) == (5, 5, 1)
+
+
+async def test_a_server_that_closes_without_a_word_costs_repeats_at_most(tmp_path: Path) -> None:
+    """HTTP/1.1 that promises to keep the connection, and closes it behind each answer."""
+
+    async def handler(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(GOOD)
+        writer.close()
+
+    async with raw_server(handler) as server, client(account(server.url(), max_connections=2)) as gateway:
+        outcomes = await asyncio.gather(*(gateway.read(ID) for _ in range(100)))
+        assert all(isinstance(outcome, Answer) for outcome in outcomes)
+        assert server.accepted == 100
+
+
 @pytest.mark.parametrize("abort", [False, True])
 async def test_over_tls(authority: trustme.CA, tmp_path: Path, abort: bool) -> None:
     async with tls_server(authority.issue_cert("localhost"), handler=Forgetful(close)) as server:
