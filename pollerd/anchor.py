@@ -45,7 +45,8 @@ class Anchor(msgspec.Struct, frozen=True):
     `ahead`: how far the wall clock was ahead of `now` when that was last known to be right. `gateways`: the same of
     each gateway's clock. `sure_since`: since this instant of the daemon's time its pace is beyond doubt. `doubted`: the
     sum of what passed by the word of one clock alone, which ages no message. `sure` is False after a restart of the
-    machine, until two clocks agree how long it was away.
+    machine, until two clocks agree how long it was away. `looked`: all that other programs had written by then was
+    taken in. `earlier`: how far the wall clock was ahead since, each with the instant until which it was.
     """
 
     now: float
@@ -55,6 +56,8 @@ class Anchor(msgspec.Struct, frozen=True):
     sure_since: float = 0.0
     doubted: float = 0.0
     sure: bool = True
+    looked: float = 0.0
+    earlier: list[tuple[float, float]] = []
 
     @classmethod
     def read(cls, note: bytes | None) -> Self | None:

@@ -31,22 +31,25 @@ class SystemClock:
     """
 
     def __init__(self, anchor: Anchor | None = None, machine: Machine | None = None) -> None:
-        """`anchor` is what was noted last; None begins with the wall's time."""
+        """`anchor` is what was noted last; None begins with the wall's time.
+
+        `looked`, to be kept up by whoever looks: all that other programs had written by then was taken in.
+        """
         self._machine = machine or Machine()
         seen = self._machine.clocks()
         self._earlier: deque[tuple[float, float]] = deque(maxlen=8)
         """How far the wall was ahead before it was stepped, and the instant until which it was."""
         if anchor is None:
             now = max(seen.wall, EARLIEST)
-            self.began = self.sure_since = now
+            self.looked = self.sure_since = now
             self.sure, self.doubted = True, 0.0
         else:
             passed = anchor.passed(seen)
             now = anchor.now + (passed or 0.0)
-            self.began = anchor.now
+            self.looked = anchor.looked
             self.sure, self.doubted = anchor.sure and passed is not None, anchor.doubted
             self.sure_since = now if passed is None else anchor.sure_since
-            self._earlier.append((anchor.clocks.wall - anchor.now, now))
+            self._earlier.extend((*anchor.earlier, (anchor.clocks.wall - anchor.now, now)))
         self._wall, self._monotonic = self._machine.wall, self._machine.monotonic
         self._offset = now - seen.monotonic
         self._asleep = seen.boottime - seen.monotonic
@@ -69,16 +72,16 @@ class SystemClock:
         """An instant of the daemon's time by the wall clock as it is set now."""
         return instant + self._wall() - self.now()
 
-    def taken(self, wall: float, since: float) -> float:
-        """The instant of a wall time that another program has written since the instant `since`.
+    def taken(self, wall: float) -> float:
+        """The instant of a wall time that another program has written since the instant `looked`.
 
         It may have been written before the wall clock was stepped: what was "now" by the time before, is now.
         """
         self._look()
         now = self.now()
-        for ahead in (self._ahead, *(ahead for ahead, until in reversed(self._earlier) if until >= since - SLACK)):
+        for ahead in (self._ahead, *(ahead for ahead, _ in reversed(self._recent()))):
             own = wall - _clear(ahead)
-            if since - SLACK <= own <= now + SLACK:
+            if self.looked - SLACK <= own <= now + SLACK:
                 return own
         return wall - _clear(self._ahead)
 
@@ -99,7 +102,11 @@ class SystemClock:
         """What is to be noted now."""
         seen = self._machine.clocks()
         now = seen.monotonic + self._offset
-        return Anchor(now, seen, ahead, gateways, self.sure_since, self.doubted, self.sure)
+        return Anchor(now, seen, ahead, gateways, self.sure_since, self.doubted, self.sure, self.looked, self._recent())
+
+    def _recent(self) -> list[tuple[float, float]]:
+        """What may have been the time for whoever wrote what was not looked at yet."""
+        return [(ahead, until) for ahead, until in self._earlier if until >= self.looked - SLACK]
 
     def _look(self) -> None:
         seen = self._machine.clocks()

@@ -84,9 +84,9 @@ class Learner(Protocol):
 class TakingClock(Clock, Protocol):
     """A clock that knows what other programs took for the time. See `pollerd.clock.SystemClock`."""
 
-    began: float
+    looked: float
 
-    def taken(self, wall: float, since: float) -> float: ...
+    def taken(self, wall: float) -> float: ...
 
 
 class OfflineDesk:
@@ -136,8 +136,6 @@ class Intake:
     ) -> None:
         """`undecided`: whether it may turn out in a moment that another time is right."""
         self._undecided = undecided
-        self._looked = clock.began
-        """All that is new was handed over since."""
         self._store = store
         self._learner = learner
         self._committer = committer
@@ -157,7 +155,7 @@ class Intake:
                 self._poked.clear()
                 changed = changed and not await self.take_in()
                 if not changed:
-                    self._looked = now
+                    self._clock.looked = now
             except StoreUnavailableError as error:
                 log.debug("intake waits: %s", error)
                 await asyncio.sleep(LOOK)
@@ -190,7 +188,7 @@ class Intake:
         """A row that nobody has planned yet carries its writer's time: from here on it is ours."""
         if message.state is not State.NEW:
             return message
-        sent_at = self._clock.taken(message.sent_at, self._looked)
+        sent_at = self._clock.taken(message.sent_at)
         return msgspec.structs.replace(message, sent_at=sent_at)
 
     def _plan(self, message: Message) -> None:

@@ -82,7 +82,10 @@ class Witness:
         self._heard: deque[Heard] = deque(maxlen=HEARD)
         self._deaf_until = self._ask_at = clock.now()
         self._asked = 0
-        self._open: float | None = None if clock.sure else clock.now()
+        self._open: float | None = None
+        """Since when clocks disagree."""
+        self._moved_at: float | None = None if clock.sure else clock.now()
+        """Since when it may be that time has passed unseen; a gateway alone is no reason for it."""
         self.news = True
         """Whether there is something to be noted that was not yet."""
 
@@ -110,18 +113,20 @@ class Witness:
         self._heard.clear()
         self._deaf_until = self._ask_at = now + SETTLE
         self._asked = 0
-        if self._open is not None:
-            self._open = now
+        self._open = None
+        self._moved_at = None if self._moved_at is None else now
 
     @property
     def undecided(self) -> bool:
         """Whether it may turn out in a moment that time has passed."""
-        return self._open is not None and self._clock.now() - self._open < WAITING
+        now, since = self._clock.now(), self._moved_at
+        # Asked between two looks as well: what is planned in the meantime cannot be taken back.
+        return self._moved(self._wall(now)) and (since is None or now - since < WAITING)
 
     def wants_date(self) -> bool:
         """Whether a gateway is to be asked for its date now; True counts as asked."""
         now, useful = self._clock.now(), len(self._moves())
-        if self._open is None or now < self._ask_at or useful >= ENOUGH:
+        if self._moved_at is None or now < self._ask_at or useful >= ENOUGH:
             return False
         self._asked += 1
         self._ask_at = now + (1.0 if useful or self._asked < ENOUGH else ASK_EVERY)
@@ -135,8 +140,13 @@ class Witness:
     def decide(self) -> Correction | None:
         """What the clocks agree upon, to be taken in by the clock."""
         now = self._clock.now()
-        wall, gateway = self._clock.wall() - now - self._ahead, _agreed(self._moves())
-        if self._clock.sure and abs(wall) <= TOLERANCE and abs(gateway or 0.0) <= TOLERANCE:
+        wall, gateway = self._wall(now), _agreed(self._moves())
+        moved = self._moved(wall)
+        if not moved:
+            self._moved_at = None
+        elif self._moved_at is None:
+            self._moved_at = now
+        if not moved and abs(gateway or 0.0) <= TOLERANCE:
             self._open = None
             self._learn(now)
             return None
@@ -167,6 +177,14 @@ class Witness:
         self._gateways.clear()
         self.news = True
         return correction
+
+    def _wall(self, now: float) -> float:
+        """By how much further than ours the wall clock has moved."""
+        return self._clock.wall() - now - self._ahead
+
+    def _moved(self, wall: float) -> bool:
+        """Whether that may mean that time has passed unseen."""
+        return abs(wall) > TOLERANCE or not self._clock.sure
 
     def _moves(self) -> list[float]:
         """By how much further than ours each credible gateway's clock has moved, by what was heard of it."""

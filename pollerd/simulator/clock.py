@@ -10,7 +10,7 @@ class SimClock:
     `dsntime`. Delays of the simulated networks are virtual seconds: `real` divides them by the speed.
     """
 
-    __slots__ = ("_monotonic_at_start", "_wall_at_start", "speed")
+    __slots__ = ("_monotonic_at_start", "_skipped", "_wall_at_start", "speed")
 
     def __init__(self, speed: float = 1.0) -> None:
         if not speed > 0:
@@ -18,10 +18,15 @@ class SimClock:
         self.speed = speed
         self._wall_at_start = time.time()
         self._monotonic_at_start = time.monotonic()
+        self._skipped = 0.0
 
     def now(self) -> float:
         """Real UNIX seconds; steps of the system clock after the start do not show."""
-        return self._wall_at_start + (time.monotonic() - self._monotonic_at_start)
+        return self._wall_at_start + self._skipped + (time.monotonic() - self._monotonic_at_start)
+
+    def skip(self, seconds: float) -> None:
+        """So many seconds pass at once."""
+        self._skipped += seconds
 
     def real(self, virtual: float) -> float:
         """Real seconds that a virtual delay takes."""

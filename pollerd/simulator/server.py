@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
+from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
@@ -106,6 +108,10 @@ class Simulator:
         """The simulator's clock: real UNIX seconds."""
         return self._clock.now()
 
+    def skip(self, seconds: float) -> None:
+        """So many seconds pass at once in this world, as they do for a client that was asleep."""
+        self._clock.skip(seconds)
+
     def send(self, request: SendRequest) -> int:
         """Send one message without HTTP; its id."""
         return self._gateway.send(request)
@@ -155,10 +161,18 @@ class Simulator:
         try:
             if request.raw_path.startswith(PREFIX):
                 return await answer_admin(self, request)
-            return await self._gateway.answer(request)
+            response = await self._gateway.answer(request)
         except ConnectionError:
             # The client, or a stop, ended the connection in the middle of a long answer.
             return web.Response(status=499)
+        if not response.prepared:
+            response.headers["Date"] = _http_date(int(self._clock.now()))
+        return response
+
+
+@lru_cache(maxsize=2)
+def _http_date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 async def serve(

@@ -39,6 +39,10 @@ class Shim:
         step = folder / "step"
         step.write_bytes(bytes(mmap.PAGESIZE))
         self._step = step.open("r+b")
+        self._boot = folder / "boot"
+        self._boots = 0
+        self.off = self.slept = 0.0
+        self.reboot()
 
     def environment(self, *, speed: float = 1.0) -> dict[str, str]:
         """All its clocks run `speed` times faster."""
@@ -46,13 +50,29 @@ class Shim:
             "LD_PRELOAD": str(self._library),
             "SHIM_SPEED": str(speed),
             "SHIM_STEP": self._step.name,
+            "SHIM_BOOT": str(self._boot),
             "SHIM_FSYNC": str(self._unsynced),
         }
 
     def step(self, seconds: float) -> None:
         """From now on the daemon's wall clock is so far off."""
+        self.off = seconds
+        self._write()
+
+    def sleep(self, seconds: float) -> None:
+        """The machine has slept for so long."""
+        self.slept += seconds
+        self._write()
+
+    def reboot(self) -> None:
+        """Whoever starts from now on runs on a machine that was restarted."""
+        self._boots += 1
+        self._boot.write_text(f"00000000-0000-0000-0000-{self._boots:012d}\n")
+
+    def _write(self) -> None:
+        # Both at once: nobody may see the one without the other.
         self._step.seek(0)
-        self._step.write(struct.pack("d", seconds))
+        self._step.write(struct.pack("dd", self.off, self.slept))
         self._step.flush()
 
     def break_sync(self, part: str) -> None:

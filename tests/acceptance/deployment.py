@@ -146,10 +146,19 @@ format = "json"
 
     # -- commands
 
-    async def command(self, *arguments: str, stdin: bytes | None = None) -> tuple[int, str, str]:
+    async def command(
+        self, *arguments: str, stdin: bytes | None = None, environment: dict[str, str] | None = None
+    ) -> tuple[int, str, str]:
         """Run one command to its end: exit code, standard output, standard error."""
         process = await asyncio.create_subprocess_exec(
-            COMMAND, *arguments, "-c", self.config, stdin=PIPE, stdout=PIPE, stderr=PIPE
+            COMMAND,
+            *arguments,
+            "-c",
+            self.config,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            env={**os.environ, **(environment or {})},
         )
         async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate(stdin or b"")

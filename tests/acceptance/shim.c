@@ -1,7 +1,9 @@
 /* Preloaded into a process to give it bad days that its operating system does not offer:
 
    SHIM_SPEED   all clocks run this many times faster, and waits end as much sooner
-   SHIM_STEP    a file that begins with a double: seconds by which the wall clock is stepped, read at each look
+   SHIM_STEP    a file that begins with two doubles, read at each look: seconds by which the wall clock is stepped, and
+                seconds that the machine has slept so far, which the monotonic clock does not count
+   SHIM_BOOT    a file that is read in place of the name of this boot
    SHIM_FSYNC   a file; while it exists, fsync and fdatasync of every file whose path holds its text fail with EIO
 */
 #define _GNU_SOURCE
@@ -9,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +24,8 @@
 
 static double speed = 1.0;
 static const double *step;
-static const char *broken;
-static double began_wall, began_mono;
+static const char *broken, *boot;
+static double began_wall, began_mono, began_boot;
 
 static double raw(clockid_t id)
 {
@@ -31,7 +34,8 @@ static double raw(clockid_t id)
     return (double)t.tv_sec + t.tv_nsec / 1e9;
 }
 
-__attribute__((constructor)) static void begin(void)
+/* Called once more by a process that was forked and lives in another environment. */
+__attribute__((constructor)) void shim_begin(void)
 {
     const char *text = getenv("SHIM_SPEED"), *path = getenv("SHIM_STEP");
     if (text && atof(text) > 0)
@@ -39,14 +43,16 @@ __attribute__((constructor)) static void begin(void)
     if (path) {
         int fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd >= 0) {
-            void *page = mmap(NULL, sizeof(double), PROT_READ, MAP_SHARED, fd, 0);
+            void *page = mmap(NULL, 2 * sizeof(double), PROT_READ, MAP_SHARED, fd, 0);
             step = page == MAP_FAILED ? NULL : page;
             close(fd);
         }
     }
     broken = getenv("SHIM_FSYNC");
+    boot = getenv("SHIM_BOOT");
     began_wall = raw(CLOCK_REALTIME);
     began_mono = raw(CLOCK_MONOTONIC);
+    began_boot = raw(CLOCK_BOOTTIME);
 }
 
 static int is_wall(clockid_t id) { return id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE; }
@@ -55,12 +61,15 @@ static int is_mono(clockid_t id) { return id == CLOCK_MONOTONIC || id == CLOCK_M
 static double seen(clockid_t id)
 {
     double passed = (raw(CLOCK_MONOTONIC) - began_mono) * speed;
-    return is_wall(id) ? began_wall + passed + (step ? *step : 0.0) : began_mono + passed;
+    double stepped = step ? step[0] : 0.0, slept = step ? step[1] : 0.0;
+    if (is_wall(id))
+        return began_wall + passed + stepped + slept;
+    return is_mono(id) ? began_mono + passed : began_boot + passed + slept;
 }
 
 int clock_gettime(clockid_t id, struct timespec *t)
 {
-    if ((speed == 1.0 && !step) || !(is_wall(id) || is_mono(id)))
+    if ((speed == 1.0 && !step) || !(is_wall(id) || is_mono(id) || id == CLOCK_BOOTTIME))
         return syscall(SYS_clock_gettime, id, t);
     double now = seen(id);
     t->tv_sec = (time_t)now;
@@ -99,6 +108,23 @@ int epoll_pwait(int fd, struct epoll_event *events, int most, int ms, const sigs
 {
     return syscall(SYS_epoll_pwait, fd, events, most, sooner(ms), mask, 8);
 }
+
+/* Only the name of the boot is read elsewhere; all other files as ever. */
+static const char *meant(const char *path)
+{
+    return boot && strcmp(path, "/proc/sys/kernel/random/boot_id") == 0 ? boot : path;
+}
+
+int open(const char *path, int flags, ...)
+{
+    va_list more;
+    va_start(more, flags);
+    mode_t mode = va_arg(more, mode_t);
+    va_end(more);
+    return syscall(SYS_openat, AT_FDCWD, meant(path), flags, mode);
+}
+
+int open64(const char *path, int flags, ...) __attribute__((alias("open")));
 
 static int fails(int fd)
 {

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import importlib
 import json
 import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -64,9 +66,10 @@ class Warm:
         self._turn = asyncio.Lock()
 
     @classmethod
-    async def start(cls) -> Self:
+    async def start(cls, more: Mapping[str, str] | None = None) -> Self:
+        """`more` is added to the environment."""
         # Reading the system's certificates would take most of every start.
-        environment = {**os.environ, "SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+        environment = {**os.environ, "SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull, **(more or {})}
         process = await asyncio.create_subprocess_exec(
             sys.executable, __file__, stdin=PIPE, stdout=PIPE, env=environment
         )
@@ -138,6 +141,8 @@ def _daemon(request: dict[str, Any]) -> NoReturn:
         for number, descriptor in enumerate((nothing, nothing, log)):
             os.dup2(descriptor, number)
         os.environ.update(request["environment"])
+        if "SHIM_STEP" in os.environ:
+            ctypes.CDLL(None).shim_begin()
         # Failpoints are armed when the module is loaded.
         importlib.reload(failpoints)
         code = cli.main(request["run"])

@@ -69,7 +69,7 @@ class Daemon:
         self.gateway = self.witness.gateway(HOST)
         self.looks: list[Look] = []
         self.corrections: list[Correction] = []
-        self.dates = True
+        self.dates = self.reachable = True
         self.ticks = 0
         self.save()
 
@@ -78,7 +78,9 @@ class Daemon:
         self.note = self.witness.anchor().written()
 
     def answer(self, **headers: str) -> None:
-        """The gateway answers."""
+        """The gateway answers, where it can be reached."""
+        if not self.reachable:
+            return
         date = {"Date": _date(START + self.world.time + self.world.gateway)} if self.dates else {}
         self.gateway.heard({**date, **headers})
 

@@ -1,0 +1,239 @@
+"""One daemon and a world in which time leaps: its machine sleeps, is stopped, restarted, and has its clock set."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+from pollerd.simulator import Simulator, SimulatorConfig, Step
+from tests.acceptance.bad_days_kit import AT_ONCE, Shim
+from tests.acceptance.crash_kit import WarmDeployment
+from tests.acceptance.deployment import until
+from tests.acceptance.warm import Warm
+from tests.sqlite_kit import transaction
+
+INTERVAL: Final = 600.0
+"""Seconds between two polls of a message, jittered by a quarter."""
+LIFE: Final = 20 * 3600.0
+"""Seconds after which a message is given up."""
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+BACKOFF: Final = f"""policy = "exponential"
+first_poll_after = "0s"
+min_interval = "{INTERVAL}s"
+max_interval = "{INTERVAL}s"
+give_up_after = "{LIFE}s"
+"""
+UNSAVED: Final = 3.0
+"""Seconds before a kill of which polls may be forgotten, and made again."""
+UNDECIDED: Final = 15.0
+"""Seconds after a stop in which the daemon may not know of it yet."""
+
+
+class Moment(NamedTuple):
+    """Something that happened, by real time and by the world's."""
+
+    what: str
+    awake: float
+    world: float
+
+
+class Life:
+    """A deployment, its gateway, and the machine that it runs on."""
+
+    def __init__(self, folder: Path, library: Path, warm: Warm, messages: int = 12) -> None:
+        folder.mkdir()
+        self.simulator = Simulator(SimulatorConfig(population=AT_ONCE, poll_log=1000))
+        self.shim = Shim(library, folder)
+        self._folder, self._warm, self._messages = folder, warm, messages
+        self._skipped = 0.0
+        self.ids: list[int] = []
+        self.told: list[Moment] = []
+
+    async def __aenter__(self) -> Self:
+        await self.simulator.__aenter__()
+        self.deployment = WarmDeployment(self._folder, self.simulator, self._warm, backoff=BACKOFF)
+        await self.start()
+        for _ in range(self._messages):
+            self.hand_over()
+        await self.polled()
+        # The gateway's dates are known from here on, and noted.
+        await until(lambda: self.note_of_time().count(b"http"), "the gateway is known")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.deployment.__aexit__(kind, error, trace)
+        await self.simulator.__aexit__(kind, error, trace)
+        self.shim.close()
+
+    def note_of_time(self) -> bytes:
+        return bytes(self.deployment.query("SELECT CAST(value AS BLOB) FROM meta WHERE name = 'time'")[0][0])
+
+    # -- the machine
+
+    def tell(self, what: str) -> None:
+        self.told.append(Moment(what, time.monotonic(), self.simulator.now()))
+
+    def sleep(self, seconds: float) -> None:
+        self.shim.sleep(seconds)
+        self.simulator.skip(seconds)
+        self.tell(f"asleep {seconds:.0f} s")
+
+    def stop_machine(self, seconds: float) -> None:
+        """As a paused virtual machine: the wall clock is put right at once, nothing else has counted."""
+        self.shim.step(self.shim.off + seconds)
+        self.simulator.skip(seconds)
+        self._skipped += seconds
+        self.tell(f"stopped {seconds:.0f} s")
+
+    def set_clock(self, seconds: float) -> None:
+        self.shim.step(self.shim.off + seconds)
+        self.tell(f"clock {seconds:+.0f} s")
+
+    @property
+    def wrong(self) -> float:
+        """Seconds by which the wall clock is wrong."""
+        return self.shim.off - self._skipped
+
+    def wall(self) -> float:
+        """What the machine's wall clock shows."""
+        return time.time() + self.shim.off + self.shim.slept
+
+    # -- the daemon
+
+    def environment(self) -> dict[str, str]:
+        return {**self.shim.environment(), "POLLERD_FAILPOINTS": ""}
+
+    async def start(self) -> None:
+        await self.deployment.start(environment=self.environment())
+
+    async def kill(self) -> None:
+        await self.deployment.kill()
+        self.tell("kill")
+
+    async def restart(self) -> None:
+        assert await self.deployment.stop() == 0
+        self.tell("stop")
+        await self.start()
+
+    def hand_over(self) -> int:
+        """A message that is sent now, by plain SQL of a program on the same machine."""
+        fresh = self.simulator.truth.add(steps=[Step(0.0, "ENROUTE")])
+        with transaction(self.deployment.database) as connection:
+            connection.execute("INSERT INTO messages (id, sent_at) VALUES (?, ?)", (fresh, self.wall()))
+        self.ids.append(fresh)
+        return fresh
+
+    # -- what the gateway saw
+
+    def polls(self, message_id: int) -> list[float]:
+        """When a message was asked for, by the world's time."""
+        return [at for at, _ in self.simulator.record(message_id).poll_log]
+
+    def late(self) -> list[int]:
+        """Messages that should have been polled by now."""
+        now = self.simulator.now()
+        return [one for one in self.ids if not (polls := self.polls(one)) or now - polls[-1] > 1.25 * INTERVAL + 5.0]
+
+    async def polled(self) -> None:
+        """Until all that is due was polled, and a message handed over now as well."""
+        fresh = self.hand_over()
+        await until(lambda: self.polls(fresh), f"what is new is polled, {self.told}")
+        await until(lambda: not self.late(), f"what is due is polled, {self.told}")
+
+    def early(self) -> list[tuple[int, float]]:
+        """Polls that came before their time, and are not explained by a kill or an unnoticed stop."""
+        kills = [moment.world for moment in self.told if moment.what == "kill"]
+        stops = [moment.world for moment in self.told if moment.what.startswith("stopped")]
+        found = []
+        for one in self.ids:
+            polls = self.polls(one)
+            for before, after in pairwise(polls):
+                unsaved = any(before <= kill <= before + UNSAVED for kill in kills)
+                unknown = any(stop <= before <= stop + UNDECIDED for stop in stops)
+                if after - before < 0.75 * INTERVAL - 1.0 and not unsaved and not unknown:
+                    found.append((one, after - before))
+        return found
+
+    def given_up(self) -> int:
+        return int(self.deployment.query("SELECT count(*) FROM messages WHERE state = 3")[0][0])
+
+    def check(self) -> None:
+        """Nobody is given up, nobody was polled before his time."""
+        assert self.given_up() == 0, self.told
+        assert self.early() == [], self.told
+
+
+async def happens(life: Life, rng: random.Random) -> None:
+    """One thing, and sometimes the next one before anybody has looked."""
+    seconds = rng.choice([10.0, 5 * MINUTE, HOUR])
+    match rng.randrange(9):
+        case 0 | 1:
+            life.set_clock(rng.choice([seconds, 5 * DAY]))
+        case 2 | 3:
+            life.set_clock(-rng.choice([seconds, 5 * DAY]))
+        case 4:
+            life.sleep(seconds)
+        case 5:
+            if abs(life.wrong) < 1.0:
+                life.stop_machine(seconds)
+        case 6:
+            life.hand_over()
+            life.set_clock(rng.choice([5 * DAY, -5 * DAY]))
+        case 7:
+            await life.kill()
+            if rng.random() < 0.5:
+                life.hand_over()
+            if rng.random() < 0.5:
+                life.set_clock(rng.choice([5 * DAY, -5 * DAY, HOUR]))
+            await life.start()
+        case _:
+            await life.restart()
+    if rng.random() < 0.5:
+        await life.polled()
+    else:
+        # Somewhere between two looks of the daemon.
+        await asyncio.sleep(rng.uniform(0.0, 2.0))
+
+
+async def random_life(life: Life, rng: random.Random, steps: int) -> None:
+    """A sequence of such things, and what must be true after it."""
+    for _ in range(steps):
+        await happens(life, rng)
+        life.check()
+    await life.polled()
+    life.check()
+
+
+async def to_the_end(life: Life) -> None:
+    """Every message is given up when it really is as old as it must be, neither sooner nor later."""
+    began = min(life.polls(one)[0] for one in life.ids)
+    life.sleep(began + LIFE - life.simulator.now() - 5 * MINUTE)
+    await life.polled()
+    life.check()
+    first = life.ids[:3]
+    ended = f"SELECT count(*) FROM messages WHERE state = 3 AND id IN ({', '.join(map(str, first))})"
+    for _ in range(6):
+        life.sleep(1.3 * INTERVAL)
+        fresh = life.hand_over()
+        await until(lambda fresh=fresh: life.polls(fresh), "polling goes on")  # type: ignore[misc]
+    await until(lambda: life.deployment.query(ended)[0][0] == len(first), "all are given up")
+
+
+def wall_time(text: str) -> float:
+    """An instant as programs read it."""
+    from datetime import datetime
+
+    return datetime.fromisoformat(text).timestamp()
+
+
+def shown(document: dict[str, Any]) -> dict[str, float]:
+    """The instants of a message's document."""
+    names = ("sent_at", "first_poll_at", "last_poll_at", "next_poll_at")
+    return {name: wall_time(document[name]) for name in names}

@@ -1,0 +1,196 @@
+"""Whatever is done to the machine's clocks: ages, due times and deadlines are those of the time that really passed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.clock_kit import DAY, HOUR, INTERVAL, MINUTE, Life, random_life, shown, to_the_end, wall_time
+from tests.acceptance.conftest import Row
+from tests.acceptance.deployment import until
+from tests.acceptance.warm import Warm
+
+SEEDS = 30
+LONG_SEEDS = 200
+AT_A_TIME = 30
+
+
+@pytest.fixture
+async def warm(library: Path) -> AsyncIterator[Warm]:
+    async with await Warm.start({"LD_PRELOAD": str(library)}) as server:
+        yield server
+
+
+@pytest.fixture
+async def life(tmp_path: Path, library: Path, warm: Warm) -> AsyncIterator[Life]:
+    async with Life(tmp_path / "life", library, warm, messages=50) as life:
+        yield life
+
+
+async def test_sequences_at_random(tmp_path: Path, library: Path, warm: Warm, row: Row, long: bool) -> None:
+    """The long form: POLLERD_LONG=1 pytest tests/acceptance/test_bad_days_time.py -k random."""
+    turn, things, polls = asyncio.Semaphore(AT_A_TIME), [], []
+
+    async def one(seed: int) -> None:
+        async with turn, Life(tmp_path / str(seed), library, warm) as life:
+            rng = random.Random(seed)
+            await random_life(life, rng, rng.randint(3, 25 if long else 7))
+            if seed % 5 == 0:
+                await to_the_end(life)
+            things.append(len(life.told))
+            polls.append(sum(len(life.polls(message)) for message in life.ids))
+            assert await life.deployment.stop() == 0
+
+    async with asyncio.TaskGroup() as group:
+        for seed in range(LONG_SEEDS if long else SEEDS):
+            group.create_task(one(seed))
+    row(f"{len(things)} sequences, {sum(things)} things done to the clocks, {sum(polls)} polls, 0 early, 0 given up")
+
+
+async def five_minutes_back_five_days_forward(life: Life) -> None:
+    life.set_clock(-5 * MINUTE)
+    await asyncio.sleep(3.0)
+    life.set_clock(5 * DAY)
+
+
+async def an_hour_back_an_hour_forward(life: Life) -> None:
+    life.set_clock(-HOUR)
+    await life.polled()
+    life.set_clock(HOUR)
+
+
+async def back_with_the_daemon_and_forward_without(life: Life) -> None:
+    life.set_clock(-HOUR)
+    await life.polled()
+    await life.kill()
+    life.set_clock(5 * DAY)
+    await life.start()
+
+
+async def killed_at_the_step(life: Life) -> None:
+    life.set_clock(-HOUR)
+    await until(lambda: "clock_stepped" in life.deployment.text_log(), "it is noticed")
+    await life.kill()
+    await life.start()
+    await life.kill()
+    await life.start()
+
+
+async def set_to_1970_and_right_again(life: Life) -> None:
+    life.set_clock(-life.wall() + 5000.0)
+    await life.polled()
+    await life.restart()
+    life.set_clock(-life.wrong)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        five_minutes_back_five_days_forward,
+        an_hour_back_an_hour_forward,
+        back_with_the_daemon_and_forward_without,
+        killed_at_the_step,
+        set_to_1970_and_right_again,
+    ],
+    ids=lambda case: case.__name__,
+)
+async def test_steps(case: Callable[[Life], Awaitable[None]], life: Life, row: Row) -> None:
+    before = sum(len(life.polls(one)) for one in life.ids)
+    handed_over = len(life.ids)
+    await case(life)
+    await life.polled()
+    life.check()
+    polls = sum(len(life.polls(one)) for one in life.ids) - before - (len(life.ids) - handed_over)
+    assert polls == 0, "nobody was due"
+    assert await life.deployment.stop() == 0
+    row(f"50 messages, {polls} polls, 0 given up")
+
+
+@pytest.mark.parametrize("step", [5 * DAY, -5 * DAY])
+async def test_handed_over_in_the_second_before_the_step_is_noticed(step: float, life: Life) -> None:
+    young = [life.hand_over() for _ in range(20)]
+    life.set_clock(step)
+    young += [life.hand_over() for _ in range(20)]
+    await until(lambda: all(life.polls(one) for one in young), "they are polled")
+    await life.polled()
+    life.check()
+    await life.deployment.stop()
+    # They are as old as they are: what was sent by the other time, too.
+    oldest, newest = life.deployment.query(f"SELECT min(base), max(base) FROM messages WHERE id >= {young[0]}")[0]
+    assert newest - oldest < 60.0
+
+
+async def test_a_sleep_puts_nothing_off(life: Life) -> None:
+    life.sleep(1.3 * INTERVAL)
+    await life.polled()
+    life.check()
+    log = life.deployment.text_log()
+    assert "machine_slept" in log
+    assert "clock_stepped" not in log
+    assert all(len(life.polls(one)) == 2 for one in life.ids[:50]), "once each, however much fell due"
+
+
+async def test_a_stopped_machine_is_no_step(life: Life) -> None:
+    life.stop_machine(1.3 * INTERVAL)
+    await life.polled()
+    life.check()
+    assert '"machine_stopped"' in life.deployment.text_log()
+    assert all(len(life.polls(one)) == 2 for one in life.ids[:50])
+    # And it has passed for good: a kill does not take it back.
+    await life.kill()
+    await life.start()
+    await life.polled()
+    life.check()
+
+
+@pytest.mark.parametrize("wrong", [0.0, 5 * DAY])
+async def test_a_restart_of_the_machine(wrong: float, life: Life) -> None:
+    """What passed meanwhile is what gateway and wall clock agree upon; a wall clock alone makes nobody old."""
+    await life.deployment.stop()
+    life.shim.reboot()
+    life.stop_machine(1.3 * INTERVAL)
+    if wrong:
+        life.set_clock(wrong)
+    await life.start()
+    await life.polled()
+    life.check()
+    assert all(len(life.polls(one)) == 2 for one in life.ids[:50])
+    assert '"doubted": false' in life.deployment.text_log().replace('":', '": ').replace("  ", " ")
+
+
+@pytest.mark.parametrize("step", [-5 * DAY, 5 * DAY])
+async def test_what_is_told_and_shown_is_the_wall_clocks(step: float, life: Life) -> None:
+    """While the daemon runs, after it, and before the next one: the times are those of the clock on the wall."""
+    life.set_clock(step)
+    await life.polled()
+    one, now = life.ids[-1], life.wall()
+
+    async def documents() -> list[dict[str, float]]:
+        environment = life.shim.environment()
+        found = []
+        for command in (["show", str(one), "--json"], ["list", "--json", "--limit", "1000"]):
+            code, out, err = await life.deployment.command(*command, environment=environment)
+            assert code == 0, err
+            lines = [json.loads(line) for line in out.splitlines()]
+            found += [shown(line) for line in lines if line["id"] == one]
+        code, out, err = await life.deployment.command("status", "--json", environment=environment)
+        assert code == 0, err
+        status = json.loads(out)
+        assert abs(wall_time(status["messages"]["oldest_pending_sent_at"]) - now) < 120.0
+        assert status["late"] == []
+        return found
+
+    for running in (True, False):
+        if not running:
+            assert await life.deployment.stop() == 0
+        for times in await documents():
+            assert abs(times["sent_at"] - now) < 60.0
+            assert abs(times["last_poll_at"] - now) < 60.0
+            assert 0.5 * INTERVAL < times["next_poll_at"] - now < 1.5 * INTERVAL
+    told = [event for event in life.deployment.events() if event.get("id") == one]
+    assert abs(wall_time(told[0]["observed_at"]) - now) < 60.0
