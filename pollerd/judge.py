@@ -48,8 +48,6 @@ RETRY_MOST: Final = 60.0
 STRIKE_FIRST: Final = 5.0
 ANSWERS: Final = 3
 """Answers at least, spread over the grace, before a message ends by its age."""
-AT_ONCE: Final = 60.0
-"""Seconds from sending to the first poll within which a message was handed over when it was sent."""
 OBSERVED_MOST: Final = 32
 """Recipients of one message that the backoff learns from at most: a mailing teaches no more than a sample of it."""
 
@@ -308,16 +306,13 @@ class Judge:
         """
         if now < deadline:
             return deadline
-        since, spread = self._reckoning.sure_since, self._spread_over
-        if message.first_poll_at is not None and message.first_poll_at >= since:
-            first, answers = message.first_poll_at, message.polls
-            if first - message.sent_at < AT_ONCE:
-                first = max(since, message.sent_at)
-        else:
+        since, spread, answers = self._reckoning.sure_since, self._spread_over, message.polls
+        if (message.first_poll_at or 0.0) < since:
             # Its entries are whole tenths of a second.
-            met = [poll.at for poll in trail.polls(message.trail) if not poll.failed and poll.at >= since - 0.1]
-            first, answers = since if len(met) == trail.KEPT else met[0] if met else now, len(met)
-        return max(deadline, first + spread if answers >= ANSWERS else now + spread / 2)
+            answers = sum(1 for poll in trail.polls(message.trail) if not poll.failed and poll.at >= since - 0.1)
+        if answers < ANSWERS:
+            return max(deadline, now + spread / 2)
+        return max(deadline, max(since, message.taken_at or 0.0) + spread)
 
     def _given_up(self, message: Message, reason: GiveUpReason, now: float, bodies: tuple[Body, ...] = ()) -> Result:
         body = diff.gave_up(message, reason, self._reckoning.told(now))

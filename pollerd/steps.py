@@ -24,7 +24,6 @@ class Committing(Protocol):
     """A committer as seen from here."""
 
     def record_note(self, name: str, value: bytes) -> None: ...
-    async def flush(self) -> None: ...
 
 
 class Pace(Protocol):
@@ -76,7 +75,7 @@ class ClockWatch:
             while True:
                 await asyncio.sleep(TICK)
                 self._look()
-                await self._decide()
+                self._decide()
                 if (self._asking is None or self._asking.done()) and self._witness.wants_date():
                     self._asking = group.create_task(self._ask(), name="ask for the date")
                 if self._witness.news or self._clock.monotonic() - self._noted_at >= NOTED_EVERY:
@@ -100,7 +99,7 @@ class ClockWatch:
             self._witness.jumped()
             self._go_on(stepped)
 
-    async def _decide(self) -> None:
+    def _decide(self) -> None:
         correction = self._witness.decide()
         if correction is None:
             return
@@ -117,10 +116,9 @@ class ClockWatch:
                 "doubted": correction.doubted,
             },
         )
-        await self._committer.flush()
 
     def _go_on(self, stepped: float) -> None:
-        # In the same breath as the jump: no instant after it is on disk before this note.
+        # In the same breath as the jump: what is polled after it is not on disk before this note.
         self._note()
         self._moved(stepped)
         for account in self._accounts:

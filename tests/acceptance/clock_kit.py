@@ -122,11 +122,12 @@ class Life:
         self.tell("stop")
         await self.start()
 
-    def hand_over(self) -> int:
-        """A message that is sent now, by plain SQL of a program on the same machine."""
-        fresh = self.simulator.truth.add(steps=[Step(0.0, "ENROUTE")])
+    def hand_over(self, sent_before: float = 0.0) -> int:
+        """A message that is sent now, or was, by plain SQL of a program on the same machine."""
+        sent_at = self.simulator.now() - sent_before
+        fresh = self.simulator.truth.add(steps=[Step(0.0, "ENROUTE")], sent_at=sent_at)
         with transaction(self.deployment.database) as connection:
-            connection.execute("INSERT INTO messages (id, sent_at) VALUES (?, ?)", (fresh, self.wall()))
+            connection.execute("INSERT INTO messages (id, sent_at) VALUES (?, ?)", (fresh, self.wall() - sent_before))
         self.ids.append(fresh)
         return fresh
 

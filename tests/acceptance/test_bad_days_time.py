@@ -120,9 +120,28 @@ async def test_handed_over_in_the_second_before_the_step_is_noticed(step: float,
     await life.polled()
     life.check()
     await life.deployment.stop()
-    # They are as old as they are: what was sent by the other time, too.
-    oldest, newest = life.deployment.query(f"SELECT min(base), max(base) FROM messages WHERE id >= {young[0]}")[0]
-    assert newest - oldest < 60.0
+    assert span(life, young) < 60.0, "by whichever time they were sent"
+
+
+def span(life: Life, ids: list[int]) -> float:
+    """Seconds between the times of sending of the first and the last."""
+    oldest, newest = life.deployment.query(
+        f"SELECT min(base), max(base) FROM messages WHERE id IN ({', '.join(map(str, ids))})"
+    )[0]
+    return float(newest - oldest)
+
+
+async def test_an_age_that_is_only_told_ends_nobody_at_once(life: Life) -> None:
+    """Handed over as five days old: three answers, spread over the grace of a quarter of an hour, and not before."""
+    old = life.hand_over(sent_before=5 * DAY)
+    handed_over = life.simulator.now()
+    for polls in (1, 2):
+        await until(lambda polls=polls: len(life.polls(old)) == polls, "it is polled")  # type: ignore[misc]
+        life.check()
+        life.sleep(8 * MINUTE)
+    await until(lambda: life.given_up() == 1, "then it ends")
+    assert life.simulator.now() - handed_over >= 15 * MINUTE
+    assert len(life.polls(old)) == 3
 
 
 async def test_a_sleep_puts_nothing_off(life: Life) -> None:
@@ -137,7 +156,11 @@ async def test_a_sleep_puts_nothing_off(life: Life) -> None:
 
 async def test_a_stopped_machine_is_no_step(life: Life) -> None:
     life.stop_machine(1.3 * INTERVAL)
+    young = [life.hand_over()]
     await life.polled()
+    young.append(life.hand_over())
+    await life.polled()
+    assert span(life, young) < 60.0, "what is handed over before anybody knows has not waited for so long"
     life.check()
     assert '"machine_stopped"' in life.deployment.text_log()
     assert all(len(life.polls(one)) == 2 for one in life.ids[:50])

@@ -125,9 +125,12 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-@pytest.mark.parametrize("step", [-3600.0, 3600.0])
-async def test_a_stepped_clock_moves_what_is_planned_with_it(step: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """APScheduler's view of the wall clock is stepped for real; a job due in 0.3 s must stay due in about that."""
+Step = Callable[[float], None]
+
+
+@pytest.fixture
+def step(monkeypatch: pytest.MonkeyPatch) -> Step:
+    """Steps APScheduler's view of the wall clock for real; its timer goes on as before."""
     shift = [timedelta(0)]
 
     class Stepped:
@@ -135,14 +138,32 @@ async def test_a_stepped_clock_moves_what_is_planned_with_it(step: float, monkey
         def now(_zone: tzinfo) -> datetime:
             return datetime.now(UTC) + shift[0]
 
+    def stepped(seconds: float) -> None:
+        shift[0] = timedelta(seconds=seconds)
+
     monkeypatch.setattr("apscheduler.schedulers.base.datetime", Stepped)
     monkeypatch.setattr("pollerd.housekeeping.datetime", Stepped)
+    return stepped
+
+
+@pytest.mark.parametrize("seconds", [-3600.0, 3600.0])
+async def test_a_stepped_clock_moves_what_is_planned_with_it(seconds: float, step: Step) -> None:
+    """A job due in 0.3 s must stay due in about that."""
     job = Counting()
     async with running(Job("job", 0.3, job)) as housekeeping:
         await job.times(1)
-        shift[0] = timedelta(seconds=step)
-        housekeeping.clock_stepped(step)
+        step(seconds)
+        housekeeping.clock_stepped(seconds)
         await job.times(3)
+
+
+async def test_what_fell_due_while_the_machine_slept_is_done_at_once(step: Step) -> None:
+    job, quick = Counting(), Counting()
+    async with running(Job("job", 3600.0, job), Job("at the start", 3600.0, quick, first=0.0)) as housekeeping:
+        await quick.times(1)
+        step(5 * 3600.0)
+        housekeeping.clock_stepped(0.0)
+        await job.times(1)
 
 
 async def test_a_step_before_the_start_moves_no_job() -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from pollerd import event as events
+from pollerd.anchor import NOTE, Anchor, Machine
 from pollerd.clock import SystemClock
 from pollerd.config import WebhookOutput as Settings
 from pollerd.config import WebhookRoute
 from pollerd.config.secret import FileSecret, Origin, SecretKind
-from pollerd.ports import Delivery, DeliveryChange, DeliveryState
+from pollerd.ports import Batch, Delivery, DeliveryChange, DeliveryState
 from pollerd.store.deliveries import Deliveries
 from pollerd.store.store import Store
 from pollerd.store.undelivered import retry_parked
@@ -153,3 +154,14 @@ async def test_every_secret_is_protected_before_it_signs(store: Store, tmp_path:
             path.write_text("another one altogether")
             output.reopen()
             assert known == [SECRET, "another one altogether"]
+
+
+async def test_taken_up_again_by_a_command_after_the_clock_was_set_it_is_due_at_once(store: Store) -> None:
+    """The daemon's time is five days behind the wall clock's here, and the command has only that."""
+    book, machine = Deliveries(store), Machine()
+    await book.save(DeliveryChange(kept=[Delivery(1, "message.status", 1, b"{}", "default", DeliveryState.PARKED)]))
+    own = machine.wall() - 5 * 86400.0
+    await store.commit(Batch(notes=[(NOTE, Anchor(own, machine.clocks()).written())]))
+    assert await asyncio.to_thread(retry_parked, store.path) == 1
+    (waiting,) = await book.undelivered(0, 10)
+    assert waiting.next_at == pytest.approx(own, abs=30.0)

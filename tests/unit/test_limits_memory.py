@@ -69,6 +69,14 @@ def test_a_step_of_the_wall_clock_moves_nothing(step: float) -> None:
     assert bench.limiter.held_total == pytest.approx(wait)
 
 
+def test_a_hold_goes_on_while_the_machine_sleeps() -> None:
+    bench = Bench()
+    bench.ask(trouble(HoldReason.THROTTLED, 3000.0))
+    bench.clock.instant += 4000.0
+    assert bench.limiter.delay() == 0.0
+    assert bench.limiter.held_total == pytest.approx(4000.0)
+
+
 @pytest.mark.parametrize(
     "change",
     [
