@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-from math import inf, sqrt
+from math import sqrt
 from random import Random
 
 import msgspec
 from msgspec.structs import replace
 
-from pollerd.backoff import budget, dates, explain, guards, plan, rails
-from pollerd.backoff.learned import Learned, LearnedState, Operator, key_of
+from pollerd.backoff import budget, dates, explain, guards, rails
+from pollerd.backoff.learned import Learned, LearnedState, key_of
 from pollerd.backoff.outage import Outages
+from pollerd.backoff.planner import Planner
 from pollerd.backoff.protocol import EVERYWHERE, Decision, Key, KeyInfo, Metrics, Plan, Settings
 
 BARE = Settings(min_interval=0.5, max_interval=86400.0)
 """Bounds without settings: wide, since an hourly look at what will never come eats a third of a usual budget."""
-
-STEER_AFTER = 30.0
-STEER_YOUNG = 2.0
-STEER_QUOTA = 300
-STEER_QUOTA_YOUNG = 10
-ASTRAY = 0.1
-"""Off the budget by more than this share, or young: the price is moved more often."""
-
-MIXTURE = 16
-GROUPS_FADE = 0.9
-GROUPS_LEAST = 0.002
-DUE_AGAIN = 10
-START_STEPS = 8
-START_CLOSE = 0.05
-START_STRIDE = 8.0
-"""At the start the price may move by so much at once: nothing depends on it yet."""
-
-BREATH = 0.025
-"""Decisions this close together (seconds) make one plan at most, so that a crowd of them does not stop the daemon."""
-
-EVENTS_TO_DOUBLE = 8.0
-"""With each so many events the price may rise by its first value: too few have come to believe in a long tail."""
 
 OUTAGE_AGE = 1800.0
 OUTAGE_EVENTS = 200.0
@@ -73,43 +52,26 @@ class Adaptive:
 
     def _fresh(self) -> None:
         self._learned = Learned(self._settings)
+        self._planner = Planner(self._settings, self._learned)
         self._outages = Outages()
-        self._planned_at = -1e18
-        self._begin()
-        self._steered_at = -1e18
-        self._astray = True
-        self._quota = 0
-        self._groups: dict[int, float] = {}
         self._woken_at = -1e18
         self._dated_keys: set[Key] = set()
-        self._arrivals = budget.Arrivals(self._settings)
         self._judged: tuple[float, float] | None = None
         self._messages = 0.0
         self._looks = 0.0
-        self._predicted = 0.0
-        self._group_firsts: dict[int, float] = {}
-        self._least = min(budget.FIRST_LEAST, self._settings.min_interval)
-
-    def _begin(self) -> None:
-        """Seek the price and the first look from the start."""
-        self._price = 1.0
-        self._start_price = 0.0
-        self._start_steps = START_STEPS
-        fixed = self._settings.first_poll_after
-        self._first = budget.FIRST_START if fixed is None else fixed
 
     # ------------------------------------------------------------------ decisions
 
     def first(self, now: float, *, k: int = 1) -> Decision:
         """See `Policy.first`. The learned age of the first look, over the root of the recipients."""
-        self._count(now, k)
-        self._upkeep(now, self._learned.world)
+        self._messages = self._messages * COUNT_FADE + 1.0
+        self._looks = self._looks * COUNT_FADE + 1.0
+        self._planner.count(now, k)
+        self._planner.upkeep(now, self._learned.world)
         fixed = guards.first_fixed(self._settings)
         if fixed is not None:
             return fixed
-        delay = self._first
-        if k > 1:
-            delay = self._group_firsts.get(budget.octave_of(k), max(delay / sqrt(k), min(delay, self._least)))
+        delay = self._planner.first_for(k)
         return Decision(guards.jittered(delay, self._rng), "first look, over all operators")
 
     def next(
@@ -120,7 +82,7 @@ class Adaptive:
         if now - self._woken_at < REJOIN_WITHIN and (woken := self._rejoined(now, key, submit, base)):
             return woken
         operator = self._learned.known(key)
-        self._upkeep(now, operator)
+        self._planner.upkeep(now, operator)
         settings = self._settings
         age = max(now - base, 0.0)
         moved = base > submit + 1.0
@@ -128,7 +90,7 @@ class Adaptive:
         if k > 1:
             # As many as must have been sent together for k of them to be left by now.
             octave = budget.octave_of(k / max(table.alive(age), 1e-3))
-            table = self._group(operator, octave, now)
+            table = self._planner.group(operator, octave, now)
         rail = operator.rail if table.k == 1 else None
         due = table.next_age(age) if rail is None else age + rails.gap_at(settings, rail, age)
         if moved or validity is not None or due >= table.grid.begins:
@@ -137,11 +99,13 @@ class Adaptive:
                 return dated
         delay = due - age
         if rail is None:
-            delay = guards.bounded(settings, delay, age, self._first, guards.reach(age, table.limits[0], table.k))
+            delay = guards.bounded(
+                settings, delay, age, self._planner.first, guards.reach(age, table.limits[0], table.k)
+            )
         cut_short = moved or validity is not None or due > age + delay or rail is not None
         if age > PROBING and self._outages.down(key):
             # The young ones probe, and recovery wakes the old: until then they can wait.
-            delay = min(max(2 * delay, age * STALLED_SHARE), guards.longest(settings, age, self._first))
+            delay = min(max(2 * delay, age * STALLED_SHARE), guards.longest(settings, age, self._planner.first))
             reason = f"{key or 'everything'} seems to stall"
         else:
             reason = f"hazard of {key or 'all operators'} at age {age:.0f} s"
@@ -222,9 +186,9 @@ class Adaptive:
             if (now, submit) != self._judged:
                 self._judged = (now, submit)
                 if (operator := self._learned.known(key)).unplanned():
-                    self._build(operator, now)
+                    self._planner.build(operator, now)
                 if self._learned.judge(now, key, (a0, a1), age, submit):
-                    self._begin()
+                    self._planner.begin()
             self._learned.changed(key, a0, a1, age)
         else:
             self._learned.pending(key, a0, a1)
@@ -243,7 +207,11 @@ class Adaptive:
         """See `Policy.index`: the weighted staleness expected to have gathered since age `a0`."""
         operator = self._learned.known(key)
         learned = self._learned
-        table = operator.table or learned.world.table or learned.build(learned.world, 0.0, self._price, self._first)
+        table = (
+            operator.table
+            or learned.world.table
+            or learned.build(learned.world, 0.0, self._planner.price, self._planner.first)
+        )
         alive, w0, m0 = table.at(max(a0, 0.0))
         _, w1, m1 = table.at(max(a1, a0, 0.0))
         return (a1 * (w1 - w0) - (m1 - m0)) / max(alive, 1e-9)
@@ -256,136 +224,9 @@ class Adaptive:
         """See `Policy.take_wake`."""
         return self._outages.take_wake()
 
-    # ------------------------------------------------------------------ upkeep
-
-    def _count(self, now: float, k: int) -> None:
-        self._arrivals.add(now)
-        self._messages = self._messages * COUNT_FADE + 1.0
-        self._looks = self._looks * COUNT_FADE + 1.0
-        octave = budget.octave_of(k)
-        self._groups[octave] = self._groups.get(octave, 0.0) + 1.0
-
-    def _upkeep(self, now: float, operator: Operator) -> None:
-        """Make what is due anew, once its quota of decisions is used up: that bounds the cost of a decision."""
-        self._quota -= 1
-        operator.quota -= 1
-        if operator.quota < 0:
-            operator.quota = DUE_AGAIN
-            if 0 <= now - self._planned_at < BREATH:
-                operator.quota = 0
-            elif self._start_steps:
-                self._start(now)
-            elif operator.due(now, self._price):
-                self._build(operator, now)
-        if self._quota < 0:
-            self._quota = DUE_AGAIN
-            if not self._start_steps and self._steering_due(now):
-                self._steer(now)
-
-    def _build(self, operator: Operator, now: float) -> None:
-        self._learned.build(operator, now, self._price, self._first)
-        self._planned_at = now
-        if not self._start_steps:
-            self._rail(operator)
-
-    def _rail(self, operator: Operator) -> None:
-        """Hold the new plan against exponential backoff; the world's also decides about the first look."""
-        settings, table = self._settings, self._learned.table(operator)
-        shared = operator is not self._learned.world or settings.first_poll_after is not None
-
-        def better() -> rails.Growth | None:
-            found, operator.rail_step = rails.better(settings, table, self._first, operator.rail_step, shared=shared)
-            return found
-
-        operator.rail = better()
-        if operator.rail is None or shared:
-            return
-        # Often it is only the first look that has not followed yet.
-        self._first = budget.best_first(settings, [(1.0, table)], self._first, inf)
-        operator.rail = better()
-        if operator.rail is not None:
-            self._first = min(operator.rail.first, budget.FIRST_MOST)
-
-    def _group(self, operator: Operator, octave: int, now: float) -> plan.Table:
-        """The plan for some 2 ** `octave` recipients; a stale one, or the world's, while another was just made."""
-        busy = 0 <= now - self._planned_at < BREATH
-        table, made = self._learned.group(operator, octave, self._price, hold=busy)
-        if made:
-            self._planned_at = now
-        return table
-
-    def _start(self, now: float) -> None:
-        """One step towards the first plan at the price at which it meets the budget; a restart brings its price."""
-        self._build(self._learned.world, now)
-        self._start_steps -= 1
-        if not self._learned.world.young():
-            self._start_steps = 0
-            return
-        before = self._price
-        self._steer(now, START_STRIDE)
-        # The next decision of anybody takes the next step.
-        self._learned.world.quota = 0
-        if abs(self._price / before - 1.0) < START_CLOSE or not self._start_steps:
-            self._start_steps = 0
-            self._start_price = self._price
-
-    def _steering_due(self, now: float) -> bool:
-        return not 0 <= now - self._steered_at < (STEER_YOUNG if self._astray else STEER_AFTER)
-
-    def _mixture(self, octave: int, now: float) -> budget.Mixture:
-        """Shares and plans of the largest operators; the world stands in for the rest, and for plans not made yet."""
-        learned = self._learned
-        known = [o for o in learned.operators.values() if o.planned(octave) and o.history.total > 0]
-        known = sorted(known, key=lambda o: -o.history.total)[:MIXTURE]
-        whole = max(learned.world.history.total, sum(o.history.total for o in known)) + 1.0
-        shares = [(o.history.total / whole, o) for o in known]
-        shares.append((1.0 - sum(share for share, _ in shares), learned.world))
-        world = shares[-1][0], self._group(learned.world, octave, now)
-        return [(share, learned.group(o, octave, self._price, hold=True)[0]) for share, o in shares[:-1]] + [world]
-
-    def _steer(self, now: float, stride: float = budget.STEP) -> None:
-        """Choose the first looks anew, predict the looks a message, and move the price towards the budget."""
-        young = self._learned.world.young()
-        reach = budget.FIRST_REACH if young else budget.FIRST_REACH_LATER
-        whole = sum(self._groups.values())
-        groups = {o: c / whole for o, c in self._groups.items()} if whole else {0: 1.0}
-        self._predicted = forced = 0.0
-        for octave, share in groups.items():
-            mixture = self._mixture(octave, now)
-            before = self._first if octave == 0 else self._group_firsts.get(octave, self._first)
-            first = budget.best_first(self._settings, mixture, before, reach)
-            if octave == 0:
-                if self._learned.world.rail is None:
-                    self._first = first
-            else:
-                self._group_firsts[octave] = first
-            self._predicted += share * budget.expected_polls(mixture, first, self._price)
-            forced += share * budget.forced_polls(self._settings, mixture[-1][1], first)
-        self._groups = {o: c * GROUPS_FADE for o, c in self._groups.items() if c > GROUPS_LEAST * whole}
-        # What `max_interval` forces no price can save: to make up for it would take all looks from the young.
-        wanted = budget.wanted_polls(self._settings, self._arrivals.rate(now))
-        target = max(wanted, forced + min(budget.LEAST_LEFT, wanted))
-        self._price = budget.steered(self._price, self._predicted, target, stride)
-        self._astray = young or abs(self._predicted / target - 1.0) > ASTRAY
-        if young and self._start_price:
-            most = self._start_price * (1.0 + self._learned.world.seen / EVENTS_TO_DOUBLE)
-            self._price = min(self._price, max(most, budget.PRICE_LOW))
-        self._steered_at = now
-        self._quota = STEER_QUOTA_YOUNG if self._astray else STEER_QUOTA
-
     def maintain(self, now: float) -> bool:
-        """See `Policy.maintain`: makes at most one plan a call."""
-        learned = self._learned
-        if self._start_steps:
-            self._start(now)
-            return True
-        due = [o for o in (learned.world, *learned.operators.values()) if o.due(now, self._price)]
-        if due:
-            self._build(min(due, key=lambda o: o.built_at), now)
-            return len(due) > 1
-        if self._steering_due(now):
-            self._steer(now)
-        return False
+        """See `Policy.maintain`."""
+        return self._planner.maintain(now)
 
     # ------------------------------------------------------------------ state and explanation
 
@@ -393,8 +234,8 @@ class Adaptive:
         """See `Policy.snapshot`."""
         encode = msgspec.msgpack.encode
         ended = [(msgspec.Raw(encode(key)), began, origin) for key, began, origin in self._outages.dump()]
-        arrivals = self._arrivals
-        known = (self._learned.dump(), self._price, self._first, ended, arrivals.counts, arrivals.stamp)
+        arrivals = self._planner.arrivals
+        known = (self._learned.dump(), self._planner.price, self._planner.first, ended, arrivals.counts, arrivals.stamp)
         return encode(_Snapshot(SNAPSHOT_VERSION, *known))
 
     def restore(self, data: bytes) -> None:
@@ -406,36 +247,29 @@ class Adaptive:
                 return
             self._learned.load(state.learned)
             self._outages.load([(key_of(raw), began, origin) for raw, began, origin in state.ended])
-            self._arrivals.load(state.arrivals, state.arrived_at)
+            self._planner.arrivals.load(state.arrivals, state.arrived_at)
         except (msgspec.MsgspecError, ValueError, TypeError):
             self._fresh()
             return
-        self._price = min(max(state.price, budget.PRICE_LOW), budget.PRICE_HIGH)
-        if self._settings.first_poll_after is None:
-            self._first = min(max(state.first, self._least), budget.FIRST_MOST)
-        # The plans are made as they are needed; until then there is nothing to steer by.
-        self._quota = STEER_QUOTA
+        self._planner.go_on(state.price, state.first)
 
     def explain(self, key: Key = None, *, k: int = 1) -> Plan:
         """See `Policy.explain`."""
         operator = self._learned.known(key)
-        while self._start_steps:
-            self._start(0.0)
-        if operator.table is None:
-            self._build(operator, 0.0)
+        self._planner.settle(operator)
         octave = budget.octave_of(k)
-        table, _ = self._learned.group(operator, octave, self._price, hold=False)
-        first = self._group_firsts.get(octave, self._first / sqrt(2**octave))
-        wanted = budget.wanted_polls(self._settings, self._arrivals.latest())
+        table, _ = self._learned.group(operator, octave, self._planner.price, hold=False)
+        first = self._planner.group_firsts.get(octave, self._planner.first / sqrt(2**octave))
+        wanted = budget.wanted_polls(self._settings, self._planner.arrivals.latest())
         return explain.explained(self._settings, key, operator, table, first, wanted)
 
     def forget(self, key: Key | None) -> bool:
         """See `Policy.forget`. With all networks the budget's price and the first look start anew too."""
         if key is None:
             known = self._learned.world.history.total > 0.0
-            arrivals = self._arrivals
+            arrivals = self._planner.arrivals
             self._fresh()
-            self._arrivals = arrivals
+            self._planner.arrivals = arrivals
         else:
             known = self._learned.forget(key)
         if known:
@@ -452,4 +286,6 @@ class Adaptive:
         """See `Policy.metrics`."""
         measured = self._looks / self._messages if self._messages else None
         events = self._learned.world.history.total
-        return Metrics(self._predicted or None, measured, self._price, events, self._outages.down_keys())
+        return Metrics(
+            self._planner.predicted or None, measured, self._planner.price, events, self._outages.down_keys()
+        )

@@ -148,7 +148,7 @@ def test_a_plan_that_is_worse_is_replaced_by_exponential_backoff() -> None:
     policy = Adaptive(5, 1, settings=BOUNDS)
     follow(policy, 300)
     table = policy._learned.table(policy._learned.world)
-    good, _ = rails.better(BOUNDS, table, policy._first, 0.0, shared=False)
+    good, _ = rails.better(BOUNDS, table, policy._planner.first, 0.0, shared=False)
     # Every poll comes at three times the age of the one before: no plan that was solved is so late.
     following = [max(due, 3 * age + 40.0) for due, age in zip(table.following, table.grid.ages, strict=True)]
     late = structs.replace(table, following=tuple(following))

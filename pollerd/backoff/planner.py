@@ -1,0 +1,212 @@
+"""Keeps the plans up to date: makes what is due anew, seeks the price that meets the budget, and the first looks."""
+
+from __future__ import annotations
+
+from math import inf, sqrt
+
+from pollerd.backoff import budget, plan, rails
+from pollerd.backoff.learned import Learned, Operator
+from pollerd.backoff.protocol import Settings
+
+STEER_AFTER = 30.0
+STEER_YOUNG = 2.0
+STEER_QUOTA = 300
+STEER_QUOTA_YOUNG = 10
+ASTRAY = 0.1
+"""Off the budget by more than this share, or young: the price is moved more often."""
+
+MIXTURE = 16
+GROUPS_FADE = 0.9
+GROUPS_LEAST = 0.002
+DUE_AGAIN = 10
+START_STEPS = 8
+START_CLOSE = 0.05
+START_STRIDE = 8.0
+"""At the start the price may move by so much at once: nothing depends on it yet."""
+
+BREATH = 0.025
+"""Decisions this close together (seconds) make one plan at most, so that a crowd of them does not stop the daemon."""
+
+EVENTS_TO_DOUBLE = 8.0
+"""With each so many events the price may rise by its first value: too few have come to believe in a long tail."""
+
+
+class Planner:
+    """The plans for what `learned` knows.
+
+    `price` is that of a look, `first` the age of the first look at a message with one recipient, `predicted` the looks
+    a message that are expected, `arrivals` how many messages come.
+    """
+
+    def __init__(self, settings: Settings, learned: Learned) -> None:
+        self._settings = settings
+        self._learned = learned
+        self._planned_at = -1e18
+        self._steered_at = -1e18
+        self._astray = True
+        self._quota = 0
+        self._groups: dict[int, float] = {}
+        self._least = min(budget.FIRST_LEAST, settings.min_interval)
+        self.arrivals = budget.Arrivals(settings)
+        self.predicted = 0.0
+        self.group_firsts: dict[int, float] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """Seek the price and the first look from the start."""
+        self.price = 1.0
+        self._start_price = 0.0
+        self._start_steps = START_STEPS
+        fixed = self._settings.first_poll_after
+        self.first = budget.FIRST_START if fixed is None else fixed
+
+    def go_on(self, price: float, first: float) -> None:
+        """Go on from an earlier run's price and first look."""
+        self.price = min(max(price, budget.PRICE_LOW), budget.PRICE_HIGH)
+        if self._settings.first_poll_after is None:
+            self.first = min(max(first, self._least), budget.FIRST_MOST)
+        # The plans are made as they are needed; until then there is nothing to steer by.
+        self._quota = STEER_QUOTA
+
+    def first_for(self, k: int) -> float:
+        """The age of the first look at a message with `k` recipients."""
+        if k <= 1:
+            return self.first
+        spread = max(self.first / sqrt(k), min(self.first, self._least))
+        return self.group_firsts.get(budget.octave_of(k), spread)
+
+    def settle(self, operator: Operator) -> None:
+        """Have a plan for `operator`, whatever it takes."""
+        while self._start_steps:
+            self._start(0.0)
+        if operator.table is None:
+            self.build(operator, 0.0)
+
+    def count(self, now: float, k: int) -> None:
+        """A message with `k` recipients has come."""
+        self.arrivals.add(now)
+        octave = budget.octave_of(k)
+        self._groups[octave] = self._groups.get(octave, 0.0) + 1.0
+
+    def upkeep(self, now: float, operator: Operator) -> None:
+        """Make what is due anew, once its quota of decisions is used up: that bounds the cost of a decision."""
+        self._quota -= 1
+        operator.quota -= 1
+        if operator.quota < 0:
+            operator.quota = DUE_AGAIN
+            if 0 <= now - self._planned_at < BREATH:
+                operator.quota = 0
+            elif self._start_steps:
+                self._start(now)
+            elif operator.due(now, self.price):
+                self.build(operator, now)
+        if self._quota < 0:
+            self._quota = DUE_AGAIN
+            if not self._start_steps and self._steering_due(now):
+                self._steer(now)
+
+    def build(self, operator: Operator, now: float) -> None:
+        """Make the plan of `operator` anew."""
+        self._learned.build(operator, now, self.price, self.first)
+        self._planned_at = now
+        if not self._start_steps:
+            self._rail(operator)
+
+    def _rail(self, operator: Operator) -> None:
+        """Hold the new plan against exponential backoff; the world's also decides about the first look."""
+        settings, table = self._settings, self._learned.table(operator)
+        shared = operator is not self._learned.world or settings.first_poll_after is not None
+
+        def better() -> rails.Growth | None:
+            found, operator.rail_step = rails.better(settings, table, self.first, operator.rail_step, shared=shared)
+            return found
+
+        operator.rail = better()
+        if operator.rail is None or shared:
+            return
+        # Often it is only the first look that has not followed yet.
+        self.first = budget.best_first(settings, [(1.0, table)], self.first, inf)
+        operator.rail = better()
+        if operator.rail is not None:
+            self.first = min(operator.rail.first, budget.FIRST_MOST)
+
+    def group(self, operator: Operator, octave: int, now: float) -> plan.Table:
+        """The plan for some 2 ** `octave` recipients; a stale one, or the world's, while another was just made."""
+        busy = 0 <= now - self._planned_at < BREATH
+        table, made = self._learned.group(operator, octave, self.price, hold=busy)
+        if made:
+            self._planned_at = now
+        return table
+
+    def _start(self, now: float) -> None:
+        """One step towards the first plan at the price at which it meets the budget; a restart brings its price."""
+        self.build(self._learned.world, now)
+        self._start_steps -= 1
+        if not self._learned.world.young():
+            self._start_steps = 0
+            return
+        before = self.price
+        self._steer(now, START_STRIDE)
+        # The next decision of anybody takes the next step.
+        self._learned.world.quota = 0
+        if abs(self.price / before - 1.0) < START_CLOSE or not self._start_steps:
+            self._start_steps = 0
+            self._start_price = self.price
+
+    def _steering_due(self, now: float) -> bool:
+        return not 0 <= now - self._steered_at < (STEER_YOUNG if self._astray else STEER_AFTER)
+
+    def _mixture(self, octave: int, now: float) -> budget.Mixture:
+        """Shares and plans of the largest operators; the world stands in for the rest, and for plans not made yet."""
+        learned = self._learned
+        known = [o for o in learned.operators.values() if o.planned(octave) and o.history.total > 0]
+        known = sorted(known, key=lambda o: -o.history.total)[:MIXTURE]
+        whole = max(learned.world.history.total, sum(o.history.total for o in known)) + 1.0
+        shares = [(o.history.total / whole, o) for o in known]
+        shares.append((1.0 - sum(share for share, _ in shares), learned.world))
+        world = shares[-1][0], self.group(learned.world, octave, now)
+        return [(share, learned.group(o, octave, self.price, hold=True)[0]) for share, o in shares[:-1]] + [world]
+
+    def _steer(self, now: float, stride: float = budget.STEP) -> None:
+        """Choose the first looks anew, predict the looks a message, and move the price towards the budget."""
+        young = self._learned.world.young()
+        reach = budget.FIRST_REACH if young else budget.FIRST_REACH_LATER
+        whole = sum(self._groups.values())
+        groups = {o: c / whole for o, c in self._groups.items()} if whole else {0: 1.0}
+        self.predicted = forced = 0.0
+        for octave, share in groups.items():
+            mixture = self._mixture(octave, now)
+            before = self.first if octave == 0 else self.group_firsts.get(octave, self.first)
+            first = budget.best_first(self._settings, mixture, before, reach)
+            if octave == 0:
+                if self._learned.world.rail is None:
+                    self.first = first
+            else:
+                self.group_firsts[octave] = first
+            self.predicted += share * budget.expected_polls(mixture, first, self.price)
+            forced += share * budget.forced_polls(self._settings, mixture[-1][1], first)
+        self._groups = {o: c * GROUPS_FADE for o, c in self._groups.items() if c > GROUPS_LEAST * whole}
+        # What `max_interval` forces no price can save: to make up for it would take all looks from the young.
+        wanted = budget.wanted_polls(self._settings, self.arrivals.rate(now))
+        target = max(wanted, forced + min(budget.LEAST_LEFT, wanted))
+        self.price = budget.steered(self.price, self.predicted, target, stride)
+        self._astray = young or abs(self.predicted / target - 1.0) > ASTRAY
+        if young and self._start_price:
+            most = self._start_price * (1.0 + self._learned.world.seen / EVENTS_TO_DOUBLE)
+            self.price = min(self.price, max(most, budget.PRICE_LOW))
+        self._steered_at = now
+        self._quota = STEER_QUOTA_YOUNG if self._astray else STEER_QUOTA
+
+    def maintain(self, now: float) -> bool:
+        """Do one step of what is due, at most one plan; True while more remains."""
+        learned = self._learned
+        if self._start_steps:
+            self._start(now)
+            return True
+        due = [o for o in (learned.world, *learned.operators.values()) if o.due(now, self.price)]
+        if due:
+            self.build(min(due, key=lambda o: o.built_at), now)
+            return len(due) > 1
+        if self._steering_due(now):
+            self._steer(now)
+        return False
