@@ -17,16 +17,14 @@ from pollerd.errors import DatabaseBusyError, StoreError, StoreForbiddenError, U
 from pollerd.model import State
 from pollerd.ports import RequestKind
 from pollerd.status import words
-from pollerd.store.handover import Asked, Handover
+from pollerd.store.handover import Asked, Handover, Tracked
 from pollerd.store.lock import check_ownable, owner_pid
 from pollerd.store.readonly import DatabaseMissingError
 from pollerd.store.view import Standing, View
 
 if TYPE_CHECKING:
     from pollerd.client.remote import Remote
-    from pollerd.client.values import Tracked as TrackedRemotely
     from pollerd.config import Config
-    from pollerd.store.handover import Tracked
 
 T = TypeVar("T")
 
@@ -269,9 +267,7 @@ class Follower:
         """Whether the daemon took them, since this user may not write the database."""
         return self._why is not None
 
-    def track(
-        self, ids: Sequence[int], account: str, userref: str | None, sent_at: float | None
-    ) -> Tracked | TrackedRemotely:
+    def track(self, ids: Sequence[int], account: str, userref: str | None, sent_at: float | None) -> Tracked:
         """Follow `ids`; on disk when this returns. Raises StoreError, UnavailableError, PollerdError."""
         if self._why is None:
             try:
@@ -280,4 +276,5 @@ class Follower:
                 return self._handover.track(ids, account, userref, sent_at)
             except StoreForbiddenError as error:
                 self._why = error
-        return through_daemon(self._config, self._why, lambda remote: remote.track(ids, account, userref, sent_at))
+        done = through_daemon(self._config, self._why, lambda remote: remote.track(ids, account, userref, sent_at))
+        return Tracked(done.new, done.known, done.gave_up)

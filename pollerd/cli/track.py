@@ -20,7 +20,6 @@ from pollerd.terminal import screen
 from pollerd.terminal.text import counted, quoted, shortened
 
 if TYPE_CHECKING:
-    from pollerd.client.values import Tracked as TrackedRemotely
     from pollerd.store.handover import Tracked
 
 NAMED: Final = 20
@@ -67,7 +66,8 @@ class Report:
         self.refusals: list[Refusal] = []
         self._last: int | None = None
 
-    def take(self, ids: Sequence[int], done: Tracked | TrackedRemotely) -> None:
+    def take(self, ids: Sequence[int], done: Tracked) -> None:
+        self.refuse([Refusal(None, str(other.id), other.reason) for other in done.refused])
         self.tracked += done.new
         self.followed += done.known
         self.gave_up += done.gave_up
@@ -123,8 +123,8 @@ def track(
 
     IDs are the numbers that the send call answered. "-" reads them from standard input: one a line (blank lines and
     lines with # are skipped), or the send call's own JSON answers, {"ids": [...]}. An id that is followed already is
-    no error; one that cannot be an id is refused by name while the rest is taken, and the exit code is 1. Exit code 2
-    when "-" is all that is given and no id comes.
+    no error; one that cannot be an id, or is followed for another account, is refused by name while the rest is taken,
+    and the exit code is 1. Exit code 2 when "-" is all that is given and no id comes.
 
     A user who may not write the database hands them to the daemon, through its control socket. Messages that people
     send to you (MO) cannot be followed: the gateway only pushes those.

@@ -105,7 +105,8 @@ class Remote:
             if answer.refused:
                 first = answer.refused[0]
                 raise PollerdError(
-                    f"{first['id']}: {first['reason']} ({answer.refused_count or len(answer.refused)} refused in all)"
+                    f"{first['id']} {first['reason']} ({answer.refused_count or len(answer.refused)} refused in all; "
+                    "the others are followed)"
                 )
             new, known, gave_up = new + answer.tracked, known + answer.known, gave_up + answer.given_up
         return Tracked(new, known, gave_up)

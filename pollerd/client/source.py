@@ -77,9 +77,14 @@ def hand_over(
         name = account or (place.accounts[0] if len(place.accounts) == 1 else "default")
         try:
             with Handover.open(place.database) as handover:
-                return Tracked(*handover.track(ids, name, userref, sent_at))
+                done = handover.track(ids, name, userref, sent_at)
         except StoreError as error:
             trouble = error
+        else:
+            if done.refused:
+                first, count = done.refused[0], len(done.refused)
+                raise PollerdError(f"{first.id} {first.reason} ({count} refused in all; the others are followed)")
+            return Tracked(done.new, done.known, done.gave_up)
     if place.socket is not None and (place.database is None or os.path.exists(place.socket)):
         from pollerd.client.remote import Remote
 

@@ -61,7 +61,8 @@ class Client:
 
         `account` is needed only when several are configured; `sent_at` is UNIX seconds or a datetime, None: now.
         Raises ValueError when something is no message id (nothing is followed then), PollerdError for an account that
-        is not configured (a client given a `database` alone cannot know, and its messages wait for that account),
+        is not configured (a client given a `database` alone cannot know, and its messages wait for that account) and
+        for an id that is followed for another account (the others are followed then),
         StoreError or UnavailableError when neither the database nor the daemon can be reached.
         """
         seconds = sent_at.timestamp() if isinstance(sent_at, datetime) else sent_at

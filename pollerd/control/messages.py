@@ -19,7 +19,7 @@ from pollerd.control.documents import (
     RetriedDocument,
     TrackedDocument,
 )
-from pollerd.control.handover import BodyError, Handed, Reader
+from pollerd.control.handover import NAMED, BodyError, Handed, Reader, RefusedId
 from pollerd.control.refusals import RefusedError, answer
 from pollerd.documents import message_document
 from pollerd.model import HoldReason, Message, State
@@ -82,14 +82,15 @@ class MessageRoutes:
         tracked = await offer(self._room.store, handed.rows)
         if tracked.new:
             self._room.intake.poke()
+        refused = [*handed.refused, *(RefusedId(other.id, other.reason) for other in tracked.refused)]
         document = TrackedDocument(
             tracked=tracked.new,
             known=tracked.known,
             given_up=tracked.gave_up,
-            refused_count=handed.refused_count,
-            refused=handed.refused,
+            refused_count=handed.refused_count + len(tracked.refused),
+            refused=refused[:NAMED],
         )
-        return answer(document, 422 if handed.refused_count and not handed.rows else 200)
+        return answer(document, 422 if document.refused_count and not tracked.new + tracked.known else 200)
 
     async def _read(self, body: bytes) -> Handed:
         reader = Reader(self._room.accounts, self._room.clock.wall())

@@ -61,10 +61,14 @@ class Row(NamedTuple):
 
 
 class Inlet(Protocol):
-    """Where rows are handed in. Both raise StoreError."""
+    """Where rows are handed in. All of it raises StoreError."""
 
     async def take(self, found: Sequence[Row]) -> int:
         """Follow rows; how many of them are new."""
+        ...
+
+    async def refused(self, found: Sequence[Row]) -> list[tuple[int, str]]:
+        """Those of the rows taken that are not followed, each with a reason."""
         ...
 
     async def settle(self, given: Sequence[int]) -> None:
@@ -123,6 +127,8 @@ class SqliteSource:
                     rows = self._checked(chunk)
                     given.extend(row.id for row in rows)
                     new += await self._inlet.take(rows)
+                    for number, why in await self._inlet.refused(rows):
+                        self._refuse(number, why)
                 except StoreUnavailableError as error:
                     logger.debug("source %s waits: %s", self._path, error)
                     return True

@@ -14,9 +14,10 @@ from typing import Final, NamedTuple, Self
 import msgspec
 
 from pollerd.ports import RequestKind
-from pollerd.store import schema
+from pollerd.store import others, schema
 from pollerd.store.files import Files
 from pollerd.store.lock import check_same_file, owner_pid
+from pollerd.store.others import OtherAccount
 from pollerd.store.rows import DEFAULT_ACCOUNT
 from pollerd.store.statements import statements
 
@@ -25,11 +26,14 @@ CHUNK: Final = 50_000
 
 
 class Tracked(NamedTuple):
-    """What became of ids: newly followed, followed before, and how many of the latter had been given up."""
+    """What became of ids: newly followed, followed before, how many of the latter had been given up, and those that
+    are refused, since they are followed for another account.
+    """
 
     new: int
     known: int
     gave_up: int
+    refused: tuple[OtherAccount, ...] = ()
 
 
 class Asked(NamedTuple):
@@ -79,17 +83,20 @@ class Handover:
         `sent_at` is UNIX seconds, None: now. An id that is followed already keeps what is known of it.
         """
         new = known = gave_up = 0
+        refused: list[OtherAccount] = []
         for start in range(0, len(ids), CHUNK):
             some = ids[start : start + CHUNK]
             sent = time.time() if sent_at is None else sent_at
             with self._transaction():
                 # One statement for all: twice as fast as one for each id.
                 added = self._connection.execute(self._sql["track"], (_json(some), account, userref, sent)).rowcount
+                away = self._of_others(some, account) if added < len(some) else []
                 if added < len(some):
-                    gave_up += self._count_gave_up(some)
+                    gave_up += self._count_gave_up(sorted({*some} - {other.id for other in away}))
             new += added
-            known += len(some) - added
-        return Tracked(new, known, gave_up)
+            known += len(some) - added - len(away)
+            refused += away
+        return Tracked(new, known, gave_up, tuple(refused))
 
     def ask(self, kind: RequestKind, ids: Sequence[int | None], argument: str | None = None) -> Asked:
         """Leave a request for each id (None: it concerns no single message) to the database's owner.
@@ -109,6 +116,10 @@ class Handover:
         with schema.explained(self._path):
             found = self._connection.execute(self._sql["first_waiting"], asked).fetchone()[0]
         return found is not None
+
+    def _of_others(self, ids: Sequence[int], account: str) -> list[OtherAccount]:
+        asked = others.asked((number, account) for number in ids)
+        return [OtherAccount(*row) for row in self._connection.execute(others.FIND, (asked,))]
 
     def _count_gave_up(self, ids: Sequence[int]) -> int:
         found = self._connection.execute(self._sql["count_gave_up"], (_json(ids),))

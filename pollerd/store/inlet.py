@@ -13,8 +13,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from pollerd.store import rows
+from pollerd.store import others, rows
 from pollerd.store.offer import Offered, offer
+from pollerd.store.others import OtherAccount
 from pollerd.store.source_ids import SourceForms
 from pollerd.store.statements import statements
 
@@ -101,6 +102,11 @@ class Inlet:
         await self._write("give", sorted(fresh))
         return new
 
+    async def refused(self, found: Sequence[Found]) -> list[tuple[int, str]]:
+        """Those of the rows taken that are followed for another account than theirs, each with a reason."""
+        asked = others.asked((row.id, _account(row)) for row in found)
+        return [(row[0], OtherAccount(*row).reason) for row in await self._store.query(others.FIND, (asked,))]
+
     async def settle(self, given: Sequence[int]) -> None:
         """The look is over and gave these ids, all of them taken: others may come as new ones again."""
         known = (await self._store.query(self._sql["count"], (self._source,)))[0][0]
@@ -126,7 +132,7 @@ class Inlet:
         new = [
             Offered(
                 row.id,
-                rows.text(row.account) or rows.DEFAULT_ACCOUNT,
+                _account(row),
                 rows.text(row.userref),
                 rows.instant(row.sent_at, now),
             )
@@ -146,6 +152,10 @@ class Inlet:
             return
         values = [(self._source, number) for number in ids]
         await self._store.write(partial(_all, self._sql[statement], values))
+
+
+def _account(row: Found) -> str:
+    return rows.text(row.account) or rows.DEFAULT_ACCOUNT
 
 
 def _all(statement: str, values: Sequence[tuple[Any, ...]], database: sqlite3.Connection) -> None:

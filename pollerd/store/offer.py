@@ -8,7 +8,9 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from pollerd.store import others
 from pollerd.store.handover import Tracked
+from pollerd.store.others import OtherAccount
 from pollerd.store.statements import statements
 
 T = TypeVar("T")
@@ -34,29 +36,34 @@ class Writer(Protocol):
 
 
 async def offer(store: Writer, rows: Sequence[Offered]) -> Tracked:
-    """Follow `rows` from now on; on disk when this returns. What is followed already keeps what is known of it.
+    """Follow `rows` from now on; on disk when this returns. What is followed already keeps what is known of it; what
+    is followed for another account is refused.
 
     Raises StoreError; what was written before that stays.
     """
-    new = known = gave_up = 0
+    parts = []
     for start in range(0, len(rows), CHUNK):
         some = rows[start : start + CHUNK]
 
-        def insert(db: sqlite3.Connection, some: Sequence[Offered] = some) -> tuple[int, int]:
+        def insert(db: sqlite3.Connection, some: Sequence[Offered] = some) -> Tracked:
             return _insert(db, some)
 
-        added, given_up = await store.write(insert)
-        new += added
-        known += len(some) - added
-        gave_up += given_up
-    return Tracked(new, known, gave_up)
+        parts.append(await store.write(insert))
+    return Tracked(
+        sum(part.new for part in parts),
+        sum(part.known for part in parts),
+        sum(part.gave_up for part in parts),
+        tuple(other for part in parts for other in part.refused),
+    )
 
 
-def _insert(db: sqlite3.Connection, rows: Sequence[Offered]) -> tuple[int, int]:
+def _insert(db: sqlite3.Connection, rows: Sequence[Offered]) -> Tracked:
     sql = statements("offer")
     added = db.executemany(sql["offer"], rows).rowcount
     if added == len(rows):
-        return added, 0
-    ids = msgspec.json.encode([row.id for row in rows]).decode()
-    found = list(db.execute(sql["count_gave_up"], (ids,)))
-    return added, int(found[0][0])
+        return Tracked(added, 0, 0)
+    asked = others.asked((row.id, row.account) for row in rows)
+    refused = tuple(OtherAccount(*row) for row in db.execute(others.FIND, (asked,)))
+    ids = msgspec.json.encode(sorted({row.id for row in rows} - {other.id for other in refused})).decode()
+    gave_up = db.execute(sql["count_gave_up"], (ids,)).fetchone()[0]
+    return Tracked(added, len(rows) - added - len(refused), int(gave_up), refused)

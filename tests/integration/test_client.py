@@ -109,6 +109,14 @@ def test_an_account_that_is_not_configured_is_refused_where_that_can_be_known(tm
     assert Client(database=tmp_path / "pollerd.db").track(6, account="nope").new == 1
 
 
+def test_an_id_that_is_followed_for_another_account_is_refused_by_name(tmp_path: Path) -> None:
+    client = Client(database=tmp_path / "pollerd.db")
+    client.track(1, 2, account="eu")
+    with pytest.raises(PollerdError, match=r"2 is followed for the account 'eu'.*1 refused in all"):
+        client.track(2, 3)
+    assert client.track(3) == pollerd.Tracked(0, 1, 0)
+
+
 def test_wait_without_a_daemon_ends_in_time(tmp_path: Path) -> None:
     client = Client(database=tmp_path / "pollerd.db")
     client.track(1)

@@ -16,6 +16,7 @@ from pollerd.ports import RequestKind
 from pollerd.store import rows, schema
 from pollerd.store.handover import Handover, Tracked
 from pollerd.store.lock import Ownership, owner_pid
+from pollerd.store.others import OtherAccount
 from pollerd.store.schema import Migration
 from tests.sqlite_kit import autocommit
 
@@ -153,7 +154,10 @@ def test_tracking_counts_new_known_and_given_up(tmp_path: Path) -> None:
     with Handover.open(tmp_path / "p.db") as handover, autocommit(tmp_path / "p.db") as connection:
         assert handover.track([1, 2, 2**63 - 1]) == Tracked(3, 0, 0)
         connection.execute("UPDATE messages SET state = 3 WHERE id = 2")
-        assert handover.track([2, 3, 3, 2**63 - 1], "other", "order", 17.5) == Tracked(1, 3, 1)
+        assert handover.track([2, 3, 3, 2**63 - 1], "other", "order", 17.5) == Tracked(
+            1, 1, 0, (OtherAccount(2, "default"), OtherAccount(2**63 - 1, "default"))
+        )
+        assert handover.track([1, 2]) == Tracked(0, 2, 1)
         found = connection.execute("SELECT id, account, userref, sent_at, state FROM messages WHERE id = 3").fetchall()
         assert found == [(3, "other", "order", 17.5, 0)]
         assert connection.execute("SELECT max(id) FROM messages").fetchone() == (2**63 - 1,)
