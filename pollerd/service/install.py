@@ -33,7 +33,8 @@ def install_plan(layout: Layout, program: Path, lacks: str | None) -> Plan:
     planner.file(layout.tmpfiles, packaged("pollerd.tmpfiles.conf"), "the folders and their rights")
     planner.file(layout.logrotate, packaged("pollerd.logrotate"), "rotation of the event file", keep=True)
     planner.new(layout.configuration, first_configuration(), 0o640, "a first configuration")
-    planner.new(layout.token, "", 0o600, "an empty file for the token, for root's eyes only")
+    if lacks is not None:
+        planner.new(layout.token, "", 0o600, "an empty file for the token, for root's eyes only")
     if planner.actions or not layout.has_user() or not layout.state.is_dir():
         planner.tools()
     if layout.booted:
