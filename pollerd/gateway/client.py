@@ -8,7 +8,7 @@ import random
 from typing import Final, Protocol
 
 import msgspec
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientResponse, ClientTimeout
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
@@ -168,7 +168,18 @@ class GatewayClient:
         idle: float | None = None
         forgotten = False
         try:
-            body, response, whole = await self._exchange(session, url)
+            response = await session.get(url, headers=self._credentials.headers(url), allow_redirects=False)
+            whole = False
+            try:
+                if response.status == 200:
+                    body = await read_bounded(response, MAX_WIRE_BYTES)
+                    whole = True
+                else:
+                    body, whole = await _read_refusal(response)
+            finally:
+                # After a whole body the connection is back in its slot already.
+                if not whole:
+                    response.close()
         except TooLargeError as error:
             return Rejected(error.detail, error.kind, decoded=False), False
         except (ClientError, OSError) as error:
@@ -181,28 +192,13 @@ class GatewayClient:
                 idle = idle_limit(response.headers)
             # Source: RFC 9110, 15.5.9: what a server says that closes an idle connection, and a client may repeat.
             forgotten = response.status == 408 and idle is None and connection.reused
-            return (body, response), forgotten
         finally:
             if forgotten:
                 self._slots.forget(slot)
             self._slots.release(slot, idle)
-
-    async def _exchange(self, session: ClientSession, url: URL) -> tuple[bytes, ClientResponse, bool]:
-        """Send the request, read the answer. The last value: whether all of it could be read."""
-        whole = False
-        response = await session.get(url, headers=self._credentials.headers(url), allow_redirects=False)
-        try:
-            if response.status == 200:
-                body, whole = await read_bounded(response, MAX_WIRE_BYTES), True
-            else:
-                body, whole = await _read_refusal(response)
-        finally:
-            # After a whole body the connection is back in its slot already.
-            if not whole:
-                response.close()
         if self._time is not None:
             self._time.heard(response.headers)
-        return body, response, whole
+        return (body, response), forgotten
 
     async def _understand(self, body: bytes, response: ClientResponse, message_id: int) -> Outcome:
         at_once = _UNPACKED_AT_ONCE if "Content-Encoding" in response.headers else _DECODED_AT_ONCE

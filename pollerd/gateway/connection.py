@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -43,40 +44,34 @@ class OneConnection(TCPConnector):
         made: Callable[..., ResponseHandler] = _Hearing
         self._factory = partial(made, loop=asyncio.get_running_loop())
         self._current: ResponseHandler | None = None
-        self._reused = False
+        self.reused = False
+        """Whether the last request went over a connection that an earlier one had used."""
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
         """The kept connection where it can still be used, else a new one."""
-        self._reused = False
+        self.reused = False
         connection = await super().connect(req, traces, timeout)
-        if connection.protocol is self._current and self._spoken(connection.protocol):
+        protocol = connection.protocol
+        if protocol is self._current and protocol is not None and protocol.should_close:
+            # The server said something between two requests, such as a 408: nobody's answer.
             connection.close()
             connection = await super().connect(req, traces, timeout)
-        self._reused = connection.protocol is self._current
-        self._current = connection.protocol
-        if isinstance(self._current, _Hearing):
-            self._current.heard = False
+            protocol = connection.protocol
+        self.reused = protocol is self._current
+        self._current = protocol
+        if isinstance(protocol, _Hearing):
+            protocol.heard = False
         return connection
-
-    @property
-    def reused(self) -> bool:
-        """Whether the last request went over a connection that an earlier one had used."""
-        return self._reused
 
     @property
     def forgotten(self) -> bool:
         """Whether the last request went over a used connection and nothing came back: not a byte of an answer."""
-        return self._reused and isinstance(self._current, _Hearing) and not self._current.heard
+        return self.reused and isinstance(self._current, _Hearing) and not self._current.heard
 
     @property
     def kept(self) -> bool:
         """Whether the connection of the last request is still there."""
         return self._current is not None and self._current.is_connected()
-
-    @staticmethod
-    def _spoken(protocol: ResponseHandler | None) -> bool:
-        """Whether the server sent something between two requests (such as a 408): nobody's answer."""
-        return protocol is not None and protocol.should_close
 
 
 def idle_limit(headers: Mapping[str, str]) -> float:
@@ -84,8 +79,9 @@ def idle_limit(headers: Mapping[str, str]) -> float:
 
     Source: `Keep-Alive: timeout=5`, by which many servers and proxies announce when they close.
     """
-    found = _TIMEOUT.search(headers.get("Keep-Alive", ""))
+    text = headers.get("Keep-Alive")
+    found = _TIMEOUT.search(text) if text else None
     if found is None:
-        return float("inf")
+        return math.inf
     announced = float(found[1])
     return max(announced - _MARGIN, announced / 2)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Final, Self
 
 from aiohttp import ClientSession
@@ -33,10 +34,10 @@ class Slot:
     def __init__(self) -> None:
         self.session: ClientSession | None = None
         self.keeps = True
-        self.expires = float("-inf")
-        self.rested = float("-inf")
-        self.unused_since = float("inf")
-        self.idle_until = float("inf")
+        self.expires = -inf
+        self.rested = -inf
+        self.unused_since = inf
+        self.idle_until = inf
 
 
 class Slots:
@@ -58,7 +59,7 @@ class Slots:
         self._open = open_session
         self._now = now
         self._age = age
-        self._forgotten = float("-inf")
+        self._forgotten = -inf
         self._closed = False
 
     async def take(self, *, keep: bool = True, fresh: bool = False) -> tuple[Slot, ClientSession]:
@@ -82,11 +83,14 @@ class Slots:
         now = self._now()
         if idle is None:
             slot.rested = now + REST
-            slot.unused_since = slot.idle_until = float("inf")
+            slot.unused_since = slot.idle_until = inf
         else:
             slot.unused_since = now
             slot.idle_until = now + idle
-        self._pass_on(slot)
+        if self._waiting:
+            self._pass_on(slot)
+        else:
+            self._free.append(slot)
 
     def forget(self, slot: Slot) -> None:
         """The other side had forgotten the slot's connection. Those that are unused for longer are not trusted either.
@@ -127,7 +131,7 @@ class Slots:
     async def _renew(self, slot: Slot, now: float, *, keep: bool, fresh: bool) -> ClientSession:
         if self._closed:
             raise RuntimeError("the gateway client is closed")
-        used = slot.unused_since < float("inf")
+        used = slot.unused_since < inf
         if slot.session is not None and ((fresh and used) or not self._good(slot, now, keep)):
             old, slot.session = slot.session, None
             await old.close()
@@ -138,7 +142,7 @@ class Slots:
         if slot.session is None:
             slot.session, slot.keeps = self._open(keep), keep
             slot.expires = self._now() + self._age()
-            slot.unused_since = slot.idle_until = float("inf")
+            slot.unused_since = slot.idle_until = inf
         return slot.session
 
     async def __aenter__(self) -> Self:
