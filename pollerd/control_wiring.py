@@ -106,5 +106,6 @@ def _pages(
         look=look,
         show_msisdn=config.log.show_msisdn,
         give_up_after=config.backoff.give_up_after,
+        scheduled_horizon=config.backoff.scheduled_horizon,
     )
     return HttpServer(application(pages), PortDoor(listen), place, paint)

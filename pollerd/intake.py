@@ -189,7 +189,8 @@ class Intake:
         if message.state is not State.NEW:
             return message
         sent_at = self._clock.taken(message.sent_at)
-        return msgspec.structs.replace(message, sent_at=sent_at)
+        sendtime = None if message.sendtime is None else self._clock.taken(message.sendtime)
+        return msgspec.structs.replace(message, sent_at=sent_at, sendtime=sendtime)
 
     def _plan(self, message: Message) -> None:
         if self._committer.unsaved(message.id) is not None:

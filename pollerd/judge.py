@@ -7,8 +7,6 @@ again soon, jittered, and ages nothing.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -18,6 +16,7 @@ from pollerd.backoff import Decision, Policy, Settings
 from pollerd.diff import Result
 from pollerd.doubt import NO_EVIDENCE, Evidence
 from pollerd.event import Body
+from pollerd.learning import SOON, dated_by, learn, operator
 from pollerd.model import (
     Answer,
     GiveUpReason,
@@ -37,19 +36,11 @@ MISSES: Final = 3
 """404s in a row at least before a message counts as not found: one alone may be anybody's."""
 MAX_FAILURES: Final = 10
 """Failures in a row, the account not held, after which a message that cannot be asked about has a deadline again."""
-SOON: Final = 10.0
-"""Seconds ahead up to which `sent_at` is a clock's difference or a rounding, not a message to be sent later."""
-MOVED: Final = 1.0
-"""Seconds that the origin of an age clock lies behind the sending when an outage, or a retry, has moved it."""
-WHOLE_SECONDS: Final = 1.0
-"""The gateway's times may be cut to whole seconds: so much earlier something can have ended by its word."""
 RETRY_FIRST: Final = 2.0
 RETRY_MOST: Final = 60.0
 STRIKE_FIRST: Final = 5.0
 ANSWERS: Final = 3
 """Answers at least, spread over the grace, before a message ends by its age."""
-OBSERVED_MOST: Final = 32
-"""Recipients of one message that the backoff learns from at most: a mailing teaches no more than a sample of it."""
 
 _FAILURES: Final = {
     HoldReason.UNAUTHORIZED: "the credentials were not accepted",
@@ -94,13 +85,13 @@ class Judge:
         """Plan a row that nobody has planned yet. A message sent in the past is due by its age."""
         frozen_at = held_total + self._reckoning.doubted
         planned = msgspec.structs.replace(
-            message, state=State.PENDING, base=message.sent_at, frozen_at=frozen_at, taken_at=now
+            message, state=State.PENDING, base=message.sending, frozen_at=frozen_at, taken_at=now
         )
-        if message.sent_at > now + SOON:
-            decision = self._policy.scheduled(now, message.sent_at)
+        if message.sending > now + SOON:
+            decision = self._policy.scheduled(now, message.sending)
             return _planned(planned, now, decision)
         decision = self._policy.first(now)
-        due = max(now, message.sent_at + decision.delay)
+        due = max(now, message.sending + decision.delay)
         return _planned(planned, now, Decision(due - now, decision.reason))
 
     @property
@@ -179,8 +170,8 @@ class Judge:
     def _answered(self, message: Message, answer: Answer, now: float, idle: float) -> Result:
         found = diff.diff(message.recipients, answer.recipients, now + answer.ahead)
         waiting = diff.waiting(found.recipients)
-        dated = _dated(message, waiting or found.recipients, answer, now)
-        self._learn(dated, found, waiting, now, answer.ahead)
+        dated = dated_by(message, waiting or found.recipients, answer, now)
+        learn(self._policy, dated, found, waiting, now, answer.ahead)
         where = operator(waiting[0]) if waiting else None
         base = self._policy.base_for(where, dated.sending, dated.base)
         known = _polled(
@@ -209,10 +200,18 @@ class Judge:
         return Result(known, bodies, polls=1, full=not unchanged)
 
     def _never_seen(self, message: Message, now: float, idle: float) -> Result:
-        origin = max(message.sent_at + idle, message.sendtime or 0.0)
-        ends = self._ends(message, origin + self._settings.not_found_grace, now)
+        """It may be sent later, or be none of this account's: nothing but its age tells."""
+        sendtime = message.sendtime
+        if sendtime is not None and sendtime > now:
+            return Result(_planned(message, now, self._policy.scheduled(now, sendtime)), polls=1, full=False)
+        if sendtime is None:
+            ends = message.sent_at + self._settings.scheduled_horizon + idle
+        else:
+            ends = sendtime + self._settings.give_up_after + idle
+        ends = self._ends(message, ends, now)
         if now >= ends and message.misses >= MISSES:
             return self._given_up(message, GiveUpReason.NOT_FOUND, now)
+        origin = max(message.sent_at + idle, sendtime or 0.0)
         decision = self._policy.not_visible(now, origin, message.misses)
         return Result(_planned(message, now, decision, ends if ends > now else None), polls=1, full=False)
 
@@ -227,9 +226,13 @@ class Judge:
         deadline = self._ends(message, self._deadline(message, max(0.0, now - active - message.frozen_at)), now)
         if message.misses >= MISSES and (lasted >= self._settings.not_found_grace or now >= deadline):
             return self._refused(message, GiveUpReason.NOT_FOUND, now, lasted, evidence)
+        left = self._settings.not_found_grace - lasted
+        if left <= 0:
+            # Only too few 404s so far.
+            again = Decision(self._settings.min_interval, "not visible any more")
+            return Result(_planned(message, now, again), polls=1, full=False)
         decision = self._policy.not_visible(now, now - lasted, message.misses)
-        ends = now - lasted + self._settings.not_found_grace
-        return Result(_planned(message, now, decision, ends if ends > now else None), polls=1, full=False)
+        return Result(_planned(message, now, decision, now + left), polls=1, full=False)
 
     def _rejected(self, message: Message, now: float, held_total: float, evidence: Evidence) -> Result:
         message, lasted = doubt.run(message, self.active(now, held_total), evidence)
@@ -263,31 +266,6 @@ class Judge:
         if sendtime > now and all(r.status in lifecycle.UNSENT for r in message.recipients):
             return self._policy.scheduled(now, sendtime)
         return self._policy.next(now, where, message.sending, message.base, k=waiting or 1, validity=message.validity)
-
-    def _learn(self, message: Message, found: diff.Diff, waiting: list[Recipient], now: float, ahead: float) -> None:
-        """Feed the policy: what ended, and a sample of what is still pending.
-
-        What ended before the message was handed over, and what passed before it, teach nothing: nobody was asking.
-        """
-        taken = message.sent_at if message.taken_at is None else message.taken_at
-        # A 404 says nothing about the state: the interval begins at the last look that showed one.
-        previous = taken if message.seen_at is None else message.seen_at
-        ended = [change.recipient for change in found.changes if lifecycle.is_final(change.recipient.status)]
-        for recipient in ended[:OBSERVED_MOST]:
-            start, submit = _start(message, recipient, ahead, now)
-            a0, a1 = max(0.0, previous - start), max(0.0, now - start)
-            # READ has the time of the reading: when the message arrived is not known.
-            if recipient.time is not None and recipient.status != lifecycle.READ:
-                at = recipient.time - ahead
-                if at >= taken - WHOLE_SECONDS:
-                    age = max(0.0, at - start)
-                    self._policy.observe(now, operator(recipient), a0, a1, True, age, recipient.status, submit, start)
-            elif message.seen_at is not None or taken - start <= SOON:
-                self._policy.observe(now, operator(recipient), a0, a1, True, None, recipient.status, submit, start)
-        for recipient in waiting[:OBSERVED_MOST]:
-            start, submit = _start(message, recipient, ahead, now)
-            a0, a1 = max(0.0, previous - start), max(0.0, now - start)
-            self._policy.observe(now, operator(recipient), a0, a1, False, None, recipient.status, submit, start)
 
     def _deadline(self, message: Message, idle: float) -> float:
         """After sending, or after sendtime + validity_period when that is later; held time does not count."""
@@ -334,25 +312,6 @@ def untracked(message: Message, now: float, wall: float) -> Result:
     return Result(_ended(message, State.GAVE_UP, now, GiveUpReason.UNTRACKED), (body,), was=message.state)
 
 
-def operator(recipient: Recipient) -> str | None:
-    """The key of a recipient's operator for learning: "mcc/mnc", else the country, else None."""
-    return _operator(recipient.mcc, recipient.mnc, recipient.country)
-
-
-@lru_cache(maxsize=4096)
-def _operator(mcc: str | None, mnc: str | None, country: str | None) -> str | None:
-    # Asked for several times a poll, of a few hundred operators in all.
-    return f"{mcc}/{mnc.zfill(2)}" if mcc and mnc else country
-
-
-def key(message: Message) -> str | None:
-    """The operator that the next poll of `message` is about: that of its first recipient without a final state."""
-    for recipient in message.recipients:
-        if recipient.counted not in lifecycle.FINAL:
-            return _operator(recipient.mcc, recipient.mnc, recipient.country)
-    return None
-
-
 def _polled(message: Message, now: float, answer: str, **known: Any) -> Message:
     return msgspec.structs.replace(
         message,
@@ -368,37 +327,6 @@ def _polled(message: Message, now: float, answer: str, **known: Any) -> Message:
 def _seen(before: bytes, recipients: tuple[Recipient, ...], waiting: list[Recipient], now: float) -> bytes:
     first = waiting[0] if waiting else recipients[0] if recipients else None
     return trail.seen(before, now, lifecycle.name(first.counted) if first is not None else "no recipient", len(waiting))
-
-
-def _sent(recipient: Recipient, ahead: float, now: float) -> float | None:
-    """When a recipient's SMS was sent, in the daemon's time; None where the gateway names no time, or the future."""
-    if recipient.sent is None:
-        return None
-    sent = recipient.sent - ahead
-    return min(sent, now) if sent <= now + SOON else None
-
-
-def _start(message: Message, recipient: Recipient, ahead: float, now: float) -> tuple[float, float]:
-    """Where a recipient's age begins, and when it was sent: the same but where an outage moved the age clock."""
-    if message.base > message.sending + MOVED:
-        return message.base, message.sending
-    sent = _sent(recipient, ahead, now)
-    return (message.sending, message.sending) if sent is None else (sent, sent)
-
-
-def _dated(message: Message, recipients: Iterable[Recipient], answer: Answer, now: float) -> Message:
-    """The message with what the answer says of its sending; `recipients` are those that it still waits for.
-
-    Ten thousand are not sent in one second: the age of a message is that of the last one sent.
-    """
-    sent = [found for each in recipients if (found := _sent(each, answer.ahead, now)) is not None]
-    dated = msgspec.structs.replace(
-        message,
-        sendtime=message.sendtime if answer.sendtime is None else answer.sendtime - answer.ahead,
-        origin=max(sent) if sent else message.origin,
-    )
-    moved = message.base > message.sending + MOVED
-    return dated if moved else msgspec.structs.replace(dated, base=dated.sending)
 
 
 def _planned(message: Message, now: float, decision: Decision, latest: float | None = None) -> Message:

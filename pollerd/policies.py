@@ -30,6 +30,7 @@ def make_settings(config: Config) -> Settings:
         polls_per_message=wanted.polls_per_message,
         not_found_grace=wanted.not_found_grace,
         give_up_after=wanted.give_up_after,
+        scheduled_horizon=wanted.scheduled_horizon,
         idle_polls_per_second=IDLE_SHARE * rate,
     )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from pollerd import judge
 from pollerd.backoff import Policy
+from pollerd.learning import key
 from pollerd.model import Message
 from pollerd.ready import Bucket
 
@@ -21,9 +21,9 @@ class PolicyRanker:
         if message.last_poll_at is None:
             return (None, int(message.sent_at // 60))
         age = message.last_poll_at - message.base
-        return (judge.key(message), math.frexp(age)[1] if age > 1.0 else 0)
+        return (key(message), math.frexp(age)[1] if age > 1.0 else 0)
 
     def rank(self, message: Message, now: float) -> float:
         """Weighted staleness gathered since the last poll."""
         last = 0.0 if message.last_poll_at is None else max(0.0, message.last_poll_at - message.base)
-        return self._policy.index(judge.key(message), last, max(last, now - message.base))
+        return self._policy.index(key(message), last, max(last, now - message.base))

@@ -17,7 +17,7 @@ from pollerd.backoff import EVERYWHERE, Key, Policy
 from pollerd.committer import Committer
 from pollerd.diff import Result
 from pollerd.errors import StoreUnavailableError
-from pollerd.judge import key
+from pollerd.learning import key
 from pollerd.model import Message, State
 from pollerd.ports import Clock
 from pollerd.window import Window

@@ -17,8 +17,12 @@ JITTER = 0.1
 NOT_VISIBLE_FIRST = 2.0
 NOT_VISIBLE_CAP = 30.0
 NOT_VISIBLE_GROWTH = 1.5
-NOT_VISIBLE_LATE = 1.0
-"""Seconds between the looks that confirm a 404 after the grace, where `min_interval` is not longer."""
+UNKNOWN_SHARE = 0.25
+UNKNOWN_MOST = 3600.0
+UNKNOWN_LATER = 6 * 3600.0
+UNKNOWN_DAY = 86400.0
+"""After the grace a message is to be sent later, or is none of this account's: the next look is a quarter of the age
+away, at most an hour on the first day and six from then on."""
 HAIR = 0.05
 """Seconds past a deadline that make sure it has passed when the look happens."""
 
@@ -88,15 +92,19 @@ def bounded(settings: Settings, delay: float, age: float, first: float, reach: f
 def not_visible(settings: Settings, age: float, tries: int, rng: Random) -> Decision:
     """The wait after the `tries`-th 404 in a row of a message `age` seconds old.
 
-    Steps grow from 2 s to 30 s, within `min_interval` and `max_interval`, and end exactly where `not_found_grace` does,
-    so that giving up is not late: the look there alone may come sooner than `min_interval` after the one before. What
-    is still asked after it only confirms, and does not grow.
+    Within `not_found_grace` steps grow from 2 s to 30 s, within `min_interval` and `max_interval`, and end exactly
+    where it does: the look there alone may come sooner than `min_interval` after the one before. Then they grow on,
+    slowly.
     """
+    left = settings.not_found_grace - age
+    if left <= 0:
+        most = UNKNOWN_MOST if age < UNKNOWN_DAY else UNKNOWN_LATER
+        step = jittered(min(most, max(NOT_VISIBLE_CAP, age * UNKNOWN_SHARE)), rng)
+        return Decision(max(step, settings.min_interval), "not known to the gateway: to be sent later, or not ours?")
     # The exponent is bounded because a float power overflows long before a caller's counter does.
     grown = NOT_VISIBLE_FIRST * NOT_VISIBLE_GROWTH ** min(max(tries - 1, 0), 20)
-    left = settings.not_found_grace - age
-    step = varied(settings, min(grown, NOT_VISIBLE_CAP) if left > 0 else NOT_VISIBLE_LATE, rng)
-    if 0 < left < step + min(1.0, settings.min_interval):
+    step = varied(settings, min(grown, NOT_VISIBLE_CAP), rng)
+    if left < step + min(1.0, settings.min_interval):
         step = left + HAIR
     return Decision(step, "not visible yet")
 

@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True):
     polls_per_message: float = 5.0
     not_found_grace: float = 900.0
     give_up_after: float = 259200.0
+    scheduled_horizon: float = 2592000.0
     idle_polls_per_second: float = 0.0
 
     def __post_init__(self) -> None:
@@ -134,7 +135,7 @@ class Policy(Protocol):
         ...
 
     def not_visible(self, now: float, submit: float, tries: int) -> Decision:
-        """The wait after the `tries`-th answer in a row that the message does not exist (yet)."""
+        """The wait after the `tries`-th answer in a row that a message sent at `submit` does not exist (yet)."""
         ...
 
     def scheduled(self, now: float, sendtime: float) -> Decision:

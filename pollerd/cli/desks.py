@@ -267,14 +267,17 @@ class Follower:
         """Whether the daemon took them, since this user may not write the database."""
         return self._why is not None
 
-    def track(self, ids: Sequence[int], account: str, userref: str | None, sent_at: float | None) -> Tracked:
+    def track(
+        self, ids: Sequence[int], account: str, userref: str | None, sent_at: float | None, sendtime: float | None
+    ) -> Tracked:
         """Follow `ids`; on disk when this returns. Raises StoreError, UnavailableError, PollerdError."""
         if self._why is None:
             try:
                 if self._handover is None:
                     self._handover = Handover.open(self._config.store.path)
-                return self._handover.track(ids, account, userref, sent_at)
+                return self._handover.track(ids, account, userref, sent_at, sendtime)
             except StoreForbiddenError as error:
                 self._why = error
-        done = through_daemon(self._config, self._why, lambda remote: remote.track(ids, account, userref, sent_at))
+        why = self._why
+        done = through_daemon(self._config, why, lambda remote: remote.track(ids, account, userref, sent_at, sendtime))
         return Tracked(done.new, done.known, done.gave_up)

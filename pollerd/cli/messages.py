@@ -13,6 +13,7 @@ import msgspec
 from pollerd import diff, judge, trail
 from pollerd.cli.options import config_option, counting_number, id_value, json_option, load_config
 from pollerd.documents import STATE_NAMES, message_document, moment
+from pollerd.learning import key
 from pollerd.model import Message, State
 from pollerd.status.timeline import deadline, summary
 from pollerd.terminal import screen
@@ -178,21 +179,23 @@ def _then(message: Message, view: View, config: Config) -> list[str]:
     """What would happen at the next poll, should the message still be pending then."""
     from pollerd.policies import MODEL, make_policy
 
-    ends = deadline(message, config.backoff.give_up_after)
+    ends = deadline(message, config.backoff.give_up_after, config.backoff.scheduled_horizon)
     if ends is None:
         return []
     found = []
+    policy = make_policy(config, 0)
     if message.state is State.PENDING and message.seen_at is not None:
-        policy = make_policy(config, 0)
         if (learned := view.note(MODEL)) is not None:
             policy.restore(learned)
         waiting = diff.pending(message.recipients)
         sent = message.sending
         at = max(message.next_poll_at, time.time())
-        decision = policy.next(at, judge.key(message), sent, message.base, k=max(1, waiting), validity=message.validity)
+        decision = policy.next(at, key(message), sent, message.base, k=max(1, waiting), validity=message.validity)
         found.append(f"still pending then: polled again about {brief(decision.delay)} later ({decision.reason})")
     elif message.state is State.PENDING and message.misses:
-        found.append(f"still 404 then: asked again until {duration(config.backoff.not_found_grace)} have passed")
+        at = max(message.next_poll_at, time.time())
+        decision = policy.not_visible(at, max(message.sent_at, message.sendtime or 0.0), message.misses + 1)
+        found.append(f"still 404 then: polled again about {brief(decision.delay)} later ({decision.reason})")
     found.append(f"without a final state it is given up at {clock(ends)}; time on hold does not count")
     return found
 

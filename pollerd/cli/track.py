@@ -108,6 +108,12 @@ class Report:
 @click.option("--account", help="The account that sent them.  [default: default, or the only one]")
 @click.option("--userref", help="Your own reference, given back with every event.")
 @click.option("--sent-at", callback=instant_value, metavar="TIME", help="When they were sent.  [default: now]")
+@click.option(
+    "--sendtime",
+    callback=instant_value,
+    metavar="TIME",
+    help="When they are to be sent, as in the send call.  [default: at once]",
+)
 @json_option
 @config_option
 def track(
@@ -116,10 +122,18 @@ def track(
     account: str | None,
     userref: str | None,
     sent_at: float | None,
+    sendtime: float | None,
     as_json: bool,
     config_path: Path | None,
 ) -> int:
     """Start to follow messages.
+
+    \b
+    pollerd track 421332671 --sendtime 2026-11-24T08:00:00+01:00
+    curl -s https://gatewayapi.com/rest/mtsms ... | pollerd track -
+
+    Give --sendtime for what the send call was told to send later: the gateway does not know such a message before, and
+    it is asked about from then on.
 
     IDs are the numbers that the send call answered. "-" reads them from standard input: one a line (blank lines and
     lines with # are skipped), or the send call's own JSON answers, {"ids": [...]}. An id that is followed already is
@@ -139,7 +153,7 @@ def track(
 
     with Follower(config) as follower:
         for chunk in _chunks(ids):
-            done = follower.track(chunk.ids, account, userref or None, sent_at)
+            done = follower.track(chunk.ids, account, userref or None, sent_at, sendtime)
             report.take(chunk.ids, done)
             report.refuse(chunk.refused)
     _tell(report, as_json=as_json)

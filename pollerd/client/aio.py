@@ -57,9 +57,13 @@ class AsyncClient:
         account: str | None = None,
         userref: str | None = None,
         sent_at: float | datetime | None = None,
+        sendtime: float | datetime | None = None,
     ) -> Tracked:
         """As `Client.track`."""
-        return await self._run(partial(self._client.track, *ids, account=account, userref=userref, sent_at=sent_at))
+        track = self._client.track
+        return await self._run(
+            partial(track, *ids, account=account, userref=userref, sent_at=sent_at, sendtime=sendtime)
+        )
 
     async def wait(self, message_id: int | str, timeout: float | None = None) -> FinalStates:
         """As `Client.wait`."""

@@ -94,10 +94,17 @@ class Remote:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def track(self, ids: Sequence[int], account: str | None, userref: str | None, sent_at: float | None) -> Tracked:
+    def track(
+        self,
+        ids: Sequence[int],
+        account: str | None,
+        userref: str | None,
+        sent_at: float | None,
+        sendtime: float | None = None,
+    ) -> Tracked:
         """Follow `ids`. Raises UnavailableError, and PollerdError for what the daemon refuses."""
         new = known = gave_up = 0
-        fields = {"account": account, "userref": userref, "sent_at": sent_at}
+        fields = {"account": account, "userref": userref, "sent_at": sent_at, "sendtime": sendtime}
         given = {name: value for name, value in fields.items() if value is not None}
         for start in range(0, len(ids), _CHUNK):
             body = msgspec.json.encode({"ids": ids[start : start + _CHUNK], **given})

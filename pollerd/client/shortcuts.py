@@ -14,10 +14,11 @@ def track(
     account: str | None = None,
     userref: str | None = None,
     sent_at: float | datetime | None = None,
+    sendtime: float | datetime | None = None,
     config: AnyPath | None = None,
 ) -> Tracked:
     """Follow messages from now on. See `Client.track`."""
-    return Client(config).track(*ids, account=account, userref=userref, sent_at=sent_at)
+    return Client(config).track(*ids, account=account, userref=userref, sent_at=sent_at, sendtime=sendtime)
 
 
 def wait(message_id: int | str, timeout: float | None = None, *, config: AnyPath | None = None) -> FinalStates:

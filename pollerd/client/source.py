@@ -61,7 +61,12 @@ def open_source(place: Place) -> Source:
 
 
 def hand_over(
-    place: Place, ids: Sequence[int], account: str | None, userref: str | None, sent_at: float | None
+    place: Place,
+    ids: Sequence[int],
+    account: str | None,
+    userref: str | None,
+    sent_at: float | None,
+    sendtime: float | None,
 ) -> Tracked:
     """Follow `ids`: in the database where this user may write it, else through the control socket.
 
@@ -77,7 +82,7 @@ def hand_over(
         name = account or (place.accounts[0] if len(place.accounts) == 1 else "default")
         try:
             with Handover.open(place.database) as handover:
-                done = handover.track(ids, name, userref, sent_at)
+                done = handover.track(ids, name, userref, sent_at, sendtime)
         except StoreError as error:
             trouble = error
         else:
@@ -88,7 +93,7 @@ def hand_over(
     if place.socket is not None and (place.database is None or os.path.exists(place.socket)):
         from pollerd.client.remote import Remote
 
-        return Remote(place.socket).track(ids, account, userref, sent_at)
+        return Remote(place.socket).track(ids, account, userref, sent_at, sendtime)
     raise trouble
 
 

@@ -56,17 +56,19 @@ class Client:
         account: str | None = None,
         userref: str | None = None,
         sent_at: float | datetime | None = None,
+        sendtime: float | datetime | None = None,
     ) -> Tracked:
         """Follow messages from now on; on disk when this returns. What is followed already is no error.
 
         `account` is needed only when several are configured; `sent_at` is UNIX seconds or a datetime, None: now.
+        `sendtime` is when they are to be sent, as in the send call: they are asked about from then on.
         Raises ValueError when something is no message id (nothing is followed then), PollerdError for an account that
         is not configured (a client given a `database` alone cannot know, and its messages wait for that account) and
         for an id that is followed for another account (the others are followed then),
         StoreError or UnavailableError when neither the database nor the daemon can be reached.
         """
-        seconds = sent_at.timestamp() if isinstance(sent_at, datetime) else sent_at
-        return hand_over(self.place, [checked_id(each) for each in ids], account, userref, seconds)
+        numbers = [checked_id(each) for each in ids]
+        return hand_over(self.place, numbers, account, userref, _seconds(sent_at), _seconds(sendtime))
 
     def wait(self, message_id: int | str, timeout: float | None = None) -> FinalStates:
         """Return how a message ended, once it has.
@@ -117,6 +119,10 @@ class Client:
 def late(message_id: int, timeout: float | None) -> TimeoutError:
     """What `wait` raises."""
     return TimeoutError(f"{message_id} has not reached its final state within {timeout:g} s")
+
+
+def _seconds(when: float | datetime | None) -> float | None:
+    return when.timestamp() if isinstance(when, datetime) else when
 
 
 def _path(path: AnyPath | None) -> Path | None:

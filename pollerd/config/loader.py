@@ -163,6 +163,7 @@ def _control(table: Table, place: Place, store: Path) -> Control:
 def _backoff(table: Table) -> Backoff:
     default = Backoff()
     give_up_after = table.take("give_up_after", duration(1, 365 * _DAY), default.give_up_after)
+    horizon = table.take("scheduled_horizon", duration(1, 3650 * _DAY), default.scheduled_horizon)
     backoff = Backoff(
         policy=table.take("policy", Choice(_POLICIES), default.policy),
         polls_per_message=table.take("polls_per_message", number(1, 1000), default.polls_per_message),
@@ -170,14 +171,16 @@ def _backoff(table: Table) -> Backoff:
         first_poll_after=table.take("first_poll_after", duration(0, 30 * _DAY)),
         min_interval=table.take("min_interval", duration(0.01, _DAY), default.min_interval),
         max_interval=table.take("max_interval", duration(0.01, 30 * _DAY), default.max_interval),
-        # Who shortens give_up_after alone has not asked for a longer grace than that.
+        # Who shortens one of the others alone has not asked for a longer grace than that.
         not_found_grace=table.take(
-            "not_found_grace", duration(0, 30 * _DAY), min(default.not_found_grace, give_up_after)
+            "not_found_grace", duration(0, 30 * _DAY), min(default.not_found_grace, give_up_after, horizon)
         ),
+        scheduled_horizon=horizon,
         give_up_after=give_up_after,
     )
     _compare(table, "min_interval", backoff.min_interval, "max_interval", backoff.max_interval)
     _compare(table, "not_found_grace", backoff.not_found_grace, "give_up_after", backoff.give_up_after)
+    _compare(table, "not_found_grace", backoff.not_found_grace, "scheduled_horizon", backoff.scheduled_horizon)
     if backoff.first_poll_after is not None:
         _compare(table, "first_poll_after", backoff.first_poll_after, "give_up_after", backoff.give_up_after)
     table.close()

@@ -127,6 +127,7 @@ def _backoff(backoff: Backoff) -> dict[str, object]:
             "min_interval": _duration(backoff.min_interval),
             "max_interval": _duration(backoff.max_interval),
             "not_found_grace": _duration(backoff.not_found_grace),
+            "scheduled_horizon": _duration(backoff.scheduled_horizon),
             "give_up_after": _duration(backoff.give_up_after),
         }
     )

@@ -106,6 +106,7 @@ class Backoff(msgspec.Struct, frozen=True):
     min_interval: float = 2.0
     max_interval: float = 3600.0
     not_found_grace: float = 900.0
+    scheduled_horizon: float = 2592000.0
     give_up_after: float = 259200.0
 
 

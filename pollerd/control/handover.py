@@ -82,14 +82,16 @@ class Reader:
 
     def _ids(self, ids: list[Any], fields: dict[str, Any]) -> None:
         try:
-            account, userref, sent_at = self._account(fields), _userref(fields), self._sent_at(fields)
+            account, userref = self._account(fields), _userref(fields)
+            sent_at, sendtime = _time(fields, "sent_at"), _time(fields, "sendtime")
         except _FieldError as error:
             for number in ids:
                 self._refuse(number, str(error))
             return
         for number in ids:
             try:
-                self._rows.append(Offered(_checked(number), account, userref, sent_at))
+                sent = self._now if sent_at is None else sent_at
+                self._rows.append(Offered(_checked(number), account, userref, sent, sendtime))
             except IdError as error:
                 self._refuse(number, str(error))
 
@@ -110,25 +112,6 @@ class Reader:
         if "default" in self._accounts:
             return "default"
         raise _FieldError(f"account must be given; there is {known}")
-
-    def _sent_at(self, fields: dict[str, Any]) -> float:
-        value = fields.get("sent_at")
-        if value is None:
-            return self._now
-        seconds = math.nan
-        if isinstance(value, str):
-            try:
-                when = datetime.fromisoformat(value)
-                seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-            except (ValueError, OverflowError):
-                seconds = math.nan
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            seconds = float(value) if abs(value) < 1e300 else math.inf
-        if not 0 < seconds < math.inf:
-            raise _FieldError(f"sent_at {_shown(value)!r} is no time; give UNIX seconds or RFC 3339")
-        if seconds >= MILLISECONDS:
-            raise _FieldError(f"sent_at {_shown(value)!r} looks like milliseconds; give seconds")
-        return seconds
 
 
 def _with_lone_surrogates(body: bytes) -> Any:
@@ -159,6 +142,26 @@ def _ids(item: dict[str, Any]) -> Iterator[Any]:
     for name in ("id", "msg_id"):
         if name in item:
             yield item[name]
+
+
+def _time(fields: dict[str, Any], name: str) -> float | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    seconds = math.nan
+    if isinstance(value, str):
+        try:
+            when = datetime.fromisoformat(value)
+            seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            seconds = math.nan
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value) if abs(value) < 1e300 else math.inf
+    if not 0 < seconds < math.inf:
+        raise _FieldError(f"{name} {_shown(value)!r} is no time; give UNIX seconds or RFC 3339")
+    if seconds >= MILLISECONDS:
+        raise _FieldError(f"{name} {_shown(value)!r} looks like milliseconds; give seconds")
+    return seconds
 
 
 def _userref(fields: dict[str, Any]) -> str | None:

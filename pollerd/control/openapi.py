@@ -56,6 +56,10 @@ _HANDED: Final = {
         "account": {"type": "string", "description": "The account that sent them; needed only when there are several."},
         "userref": {"type": "string", "maxLength": 1024, "description": "Your own reference, given back with events."},
         "sent_at": {"type": ["number", "string"], "description": "UNIX seconds or RFC 3339; default: now."},
+        "sendtime": {
+            "type": ["number", "string"],
+            "description": "When they are to be sent, as in the send call: UNIX seconds or RFC 3339; default: at once.",
+        },
     },
     "items": {"type": ["integer", "string", "object"]},
 }

@@ -15,7 +15,7 @@ import msgspec
 
 from pollerd import lifecycle
 from pollerd.backoff import EVERYWHERE, Exponential, Key, Policy, Settings
-from pollerd.judge import operator
+from pollerd.learning import operator
 from pollerd.model import Message
 from pollerd.status.schedule import Yield
 

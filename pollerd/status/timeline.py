@@ -199,10 +199,12 @@ def unidentified(recipients: Sequence[Recipient]) -> str:
     return f"{count:,} recipients: they count by their states, and no event names them"
 
 
-def deadline(message: Message, give_up_after: float) -> float | None:
+def deadline(message: Message, give_up_after: float, scheduled_horizon: float) -> float | None:
     """When polling ends without a final state (UNIX seconds; time on hold comes on top); None when it has ended."""
     if message.state not in (State.NEW, State.PENDING):
         return None
+    if message.seen_at is None and message.sendtime is None:
+        return message.sent_at + scheduled_horizon
     return message.sending + max(give_up_after, message.validity or 0.0)
 
 

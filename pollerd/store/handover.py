@@ -77,10 +77,12 @@ class Handover:
         account: str = DEFAULT_ACCOUNT,
         userref: str | None = None,
         sent_at: float | None = None,
+        sendtime: float | None = None,
     ) -> Tracked:
         """Follow `ids` (each 1 to 2^63-1) from now on; on disk when this returns.
 
-        `sent_at` is UNIX seconds, None: now. An id that is followed already keeps what is known of it.
+        Times are UNIX seconds. `sent_at` None: now; `sendtime` is when they are to be sent, None: not known, or at
+        once. An id that is followed already keeps what is known of it.
         """
         new = known = gave_up = 0
         refused: list[OtherAccount] = []
@@ -89,7 +91,8 @@ class Handover:
             sent = time.time() if sent_at is None else sent_at
             with self._transaction():
                 # One statement for all: twice as fast as one for each id.
-                added = self._connection.execute(self._sql["track"], (_json(some), account, userref, sent)).rowcount
+                values = (_json(some), account, userref, sent, sendtime)
+                added = self._connection.execute(self._sql["track"], values).rowcount
                 away = self._of_others(some, account) if added < len(some) else []
                 if added < len(some):
                     gave_up += self._count_gave_up(sorted({*some} - {other.id for other in away}))

@@ -65,6 +65,8 @@ class Found(Protocol):
     @property
     def sent_at(self) -> object: ...
     @property
+    def sendtime(self) -> object: ...
+    @property
     def written(self) -> object: ...
 
 
@@ -135,6 +137,7 @@ class Inlet:
                 _account(row),
                 rows.text(row.userref),
                 rows.instant(row.sent_at, now),
+                rows.moment(row.sendtime),
             )
             for row in found
         ]

@@ -19,12 +19,13 @@ CHUNK: Final = 5000
 
 
 class Offered(NamedTuple):
-    """A message to follow. `sent_at` is UNIX seconds."""
+    """A message to follow. Times are UNIX seconds; `sendtime`: when it is to be sent, None: not known, or at once."""
 
     id: int
     account: str
     userref: str | None
     sent_at: float
+    sendtime: float | None = None
 
 
 class Writer(Protocol):

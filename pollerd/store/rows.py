@@ -115,7 +115,7 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         last_poll_at,
         last_answer or "",
         seen_at,
-        sendtime,
+        sendtime if sendtime is None or type(sendtime) is float else moment(sendtime),
         validity,
         finished_at,
         () if recipients is None else recipients_from_blob(recipients, number),
@@ -249,6 +249,12 @@ def instant(value: object, default: float) -> float:
     while math.isfinite(seconds) and seconds >= _LARGEST_SECONDS:
         seconds /= 1000.0
     return seconds if math.isfinite(seconds) and 0.0 < seconds < _LATEST else default
+
+
+def moment(value: object) -> float | None:
+    """UNIX seconds from what users write into `sendtime`, as `instant`; None when there is nothing sensible."""
+    found = instant(value, math.nan)
+    return None if math.isnan(found) else found
 
 
 def _from_text(value: str) -> float:

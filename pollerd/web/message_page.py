@@ -24,6 +24,7 @@ class Shown(NamedTuple):
     life: list[Entry]
     now: float
     give_up_after: float
+    scheduled_horizon: float
 
 
 def content(shown: Shown, number: Callable[[int], str]) -> Html:
@@ -46,7 +47,7 @@ def content(shown: Shown, number: Callable[[int], str]) -> Html:
 
 def _facts(shown: Shown) -> list[tuple[str, str]]:
     message, now = shown.message, shown.now
-    ends = deadline(message, shown.give_up_after)
+    ends = deadline(message, shown.give_up_after, shown.scheduled_horizon)
     return [
         ("account", message.account),
         ("userref", message.userref or ""),

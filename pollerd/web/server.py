@@ -48,7 +48,8 @@ class Unsaved(Protocol):
 
 
 class WebRoom(msgspec.Struct, frozen=True):
-    """What the pages show. `look` is asked at most once a second; `give_up_after` is in seconds."""
+    """What the pages show. `look` is asked at most once a second; `give_up_after` and
+    `scheduled_horizon` are in seconds."""
 
     listen: Listen
     clock: Clock
@@ -57,6 +58,7 @@ class WebRoom(msgspec.Struct, frozen=True):
     look: Callable[[], Awaitable[StatusDocument]]
     show_msisdn: bool
     give_up_after: float
+    scheduled_horizon: float
 
 
 def application(room: WebRoom) -> web.Application:
@@ -128,7 +130,8 @@ class Pages:
         if message is None:
             raise web.HTTPNotFound(text=f"{message_id} is not followed. Follow it with: pollerd track {message_id}")
         now = self._room.clock.wall()
-        shown = message_page.Shown(message, timeline(message, log, self._number), now, self._room.give_up_after)
+        room, life = self._room, timeline(message, log, self._number)
+        shown = message_page.Shown(message, life, now, room.give_up_after, room.scheduled_horizon)
         return _html(frame(f"Message {message_id}", message_page.content(shown, self._number)))
 
     async def static(self, request: web.Request) -> web.Response:

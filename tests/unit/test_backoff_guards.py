@@ -130,6 +130,18 @@ def test_steps_of_an_invisible_message_stay_within_the_settings(
     assert least <= guards.not_visible(settings, age, tries, Random(seed)).delay <= 3 * least
 
 
-def test_after_its_grace_an_invisible_message_is_only_confirmed_to_be_so() -> None:
-    delays = [guards.not_visible(S, S.not_found_grace + 1.0, n, Random(n)).delay for n in range(1, 9)]
-    assert set(delays) == {S.min_interval}
+@given(st.integers(0, 2**32), st.sampled_from([0.1, 2.0, 45.0]), st.sampled_from([5.0, 900.0]))
+def test_after_its_grace_an_invisible_message_is_looked_at_ever_more_seldom(
+    seed: int, least: float, grace: float
+) -> None:
+    """Each hour on the first day, whatever `max_interval` says, every six hours from then on: 200 looks in a month."""
+    rng, age, gaps = Random(seed), grace, []
+    settings = Settings(min_interval=least, max_interval=50.0, not_found_grace=grace)
+    while age < 30 * 86400.0:
+        gaps.append((age, guards.not_visible(settings, age, len(gaps) + 1, rng).delay))
+        age += gaps[-1][1]
+    assert all(gap >= max(27.0, least) for _, gap in gaps)
+    assert all(gap <= 3600.0 * 1.1 for at, gap in gaps if at < 86400.0)
+    assert all(19440.0 <= gap <= 23760.0 for at, gap in gaps if at >= 86400.0)
+    assert all(gap >= 3240.0 for at, gap in gaps if 14400.0 * 1.2 < at < 86400.0)
+    assert len(gaps) < 200

@@ -24,6 +24,7 @@ TAKEN = [
     ("the first poll may be at once", '[backoff]\nfirst_poll_after = "0s"', lambda c: c.backoff.first_poll_after, 0.0),
     ("nothing said, the policy chooses", "[backoff]", lambda c: c.backoff.first_poll_after, None),
     ("an early end shortens the grace", '[backoff]\ngive_up_after = "1m"', lambda c: c.backoff.not_found_grace, 60.0),
+    ("so does an early horizon", '[backoff]\nscheduled_horizon = "1m"', lambda c: c.backoff.not_found_grace, 60.0),
     ("a balance may be below zero", "[credit]\nwarn_below = -5", lambda c: c.credit.warn_below, -5.0),
     ("no balance is watched by default", "", lambda c: c.credit.warn_below, None),
     ("a slash at the end is harmless", '[accounts.default]\nbase_url = "https://gatewayapi.eu/"',

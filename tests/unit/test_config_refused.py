@@ -78,6 +78,12 @@ REFUSED = [
         "backoff.not_found_grace",
         "must be at most give_up_after",
     ),
+    (
+        "nor one longer than the horizon",
+        '[backoff]\nnot_found_grace = "2h"\nscheduled_horizon = "1h"',
+        "backoff.not_found_grace",
+        "must be at most scheduled_horizon",
+    ),
     ("an account is a table", '[accounts]\ntoken = "hunter2"', "accounts.token", "must be a table: [accounts.token]"),
     ("an account's name is plain", '[accounts."a b"]', 'accounts."a b"', "letters, digits"),
     ("a URL has a scheme", '[accounts.default]\nbase_url = "gatewayapi.com"', "accounts.default.base_url", "URL"),

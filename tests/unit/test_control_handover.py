@@ -119,9 +119,17 @@ def test_what_is_known_of_a_message_comes_along() -> None:
         {"id": 1, "account": "shop", "userref": "o-1", "sent_at": 1763999999.5},
         {"ids": [2], "account": "shop", "sent_at": "2025-11-24T16:00:00Z"},
         {"id": 3, "account": "shop", "userref": "", "sent_at": "2025-11-24T17:00:00+01:00"},
+        {"id": 4, "account": "shop", "sendtime": 1764003600},
+        {"id": 5, "account": "shop", "sendtime": "2025-11-24T18:00+01:00"},
     ]
     rows = read(body, ("default", "shop")).rows
-    assert rows == [(1, "shop", "o-1", 1763999999.5), (2, "shop", None, NOW), (3, "shop", None, NOW)]
+    assert rows == [
+        (1, "shop", "o-1", 1763999999.5, None),
+        (2, "shop", None, NOW, None),
+        (3, "shop", None, NOW, None),
+        (4, "shop", None, NOW, NOW + 3600),
+        (5, "shop", None, NOW, NOW + 3600),
+    ]
 
 
 ACCOUNTS = [

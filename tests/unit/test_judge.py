@@ -11,11 +11,12 @@ import pytest
 from pollerd.backoff import Exponential, Settings
 from pollerd.doubt import ALONE, NO_EVIDENCE, Evidence
 from pollerd.event import Completed, GaveUp, Status, instant
-from pollerd.judge import MAX_FAILURES, MAX_STRIKES, Judge, key, untracked
+from pollerd.judge import MAX_FAILURES, MAX_STRIKES, Judge, untracked
+from pollerd.learning import key
 from pollerd.model import Answer, HoldReason, Message, NotFound, Outcome, Recipient, Rejected, State, Trouble
 
 SENT = 1_764_000_000.0
-SETTINGS = Settings(not_found_grace=60.0, give_up_after=1000.0, max_interval=100.0)
+SETTINGS = Settings(not_found_grace=60.0, give_up_after=1000.0, scheduled_horizon=9000.0, max_interval=100.0)
 
 
 def judge() -> Judge:
@@ -40,7 +41,14 @@ ENDS: list[tuple[str, Message, Outcome, float, float, int, State, str | None]] =
     ("the last final state ends it", message(), DELIVERED, 5, 0, 0, State.FINISHED, None),
     ("no recipients yet is no end", message(), Answer(()), 5, 0, 0, State.PENDING, None),
     ("404 within the grace is normal", message(), NotFound(), 59, 0, 0, State.PENDING, None),
-    ("404 after the grace ends it", asked(misses=2), NotFound(), 60, 0, 0, State.GAVE_UP, "not_found"),
+    ("404 after the grace: it may be scheduled", asked(misses=99), NotFound(), 8999, 0, 0, State.PENDING, None),
+    ("404 at the horizon ends it", asked(misses=2), NotFound(), 9000, 0, 0, State.GAVE_UP, "not_found"),
+    ("held time does not use up the horizon", asked(misses=2), NotFound(), 9000, 50, 0, State.PENDING, None),
+    ("with a sendtime it has its time after that", asked(misses=2, sendtime=SENT + 500), NotFound(), 1499, 0, 0,
+     State.PENDING, None),
+    ("and no longer", asked(misses=2, sendtime=SENT + 500), NotFound(), 1500, 0, 0, State.GAVE_UP, "not_found"),
+    ("a sendtime that is long past", asked(misses=2, sendtime=SENT - 5000), NotFound(), 90, 0, 0, State.GAVE_UP,
+     "not_found"),
     ("one 404 alone ends nothing, however late", message(), NotFound(), 5000, 0, 0, State.PENDING, None),
     ("a seen message has its whole grace anew", message(seen_at=SENT + 5), NotFound(), 900, 0, 0,
      State.PENDING, None),
@@ -224,7 +232,7 @@ def test_intervals_grow_with_age_up_to_the_maximum() -> None:
 
 def test_the_last_look_is_not_later_than_the_end_of_the_grace_or_the_deadline() -> None:
     missing = judge().settle(message(misses=40), NotFound(), SENT + 55, 0)
-    assert missing.message.next_poll_at <= SENT + 60
+    assert missing.message.next_poll_at <= SENT + 60.1
     pending = judge().settle(message(), ENROUTE, SENT + 950, 0)
     assert pending.message.next_poll_at <= SENT + 1000
 
@@ -246,6 +254,24 @@ def test_a_message_sent_in_the_past_is_due_at_once_and_a_scheduled_one_is_not() 
 def test_a_sendtime_ahead_of_a_slow_clock_holds_nothing_up() -> None:
     answer = Answer((Recipient(1, "ENROUTE"),), sendtime=SENT + 3600)
     assert judge().settle(message(), answer, SENT + 5, 0.0).message.next_poll_at <= SENT + 105
+
+
+def test_a_message_with_a_sendtime_is_asked_about_from_then_on() -> None:
+    row = msgspec.structs.replace(message(sendtime=SENT + 7200), state=State.NEW)
+    first = judge().first(row, SENT, 0.0)
+    assert SENT + 7200 <= first.next_poll_at <= SENT + 7205
+    assert first.base == SENT + 7200
+    early = judge().settle(first, NotFound(), SENT + 60, 0.0).message
+    assert SENT + 7200 <= early.next_poll_at <= SENT + 7205, "asked for by somebody: that changes nothing"
+    missed = judge().settle(early, NotFound(), first.next_poll_at, 0.0).message
+    assert missed.next_poll_at < first.next_poll_at + 5, "from then on in short steps"
+
+
+def test_a_sendtime_of_the_hand_over_is_kept_where_the_gateway_names_none() -> None:
+    handed = message(sendtime=SENT - 50)
+    assert judge().settle(handed, ENROUTE, SENT, 0.0).message.sendtime == SENT - 50
+    named = Answer(ENROUTE.recipients, sendtime=SENT - 40)
+    assert judge().settle(handed, named, SENT, 0.0).message.sendtime == SENT - 40
 
 
 def test_a_sendtime_ahead_is_waited_for() -> None:

@@ -84,7 +84,7 @@ def test_what_was_given_up_says_why() -> None:
     message = made(state=State.GAVE_UP)
     found = life.timeline(message, logged(diff.gave_up(message, GiveUpReason.NOT_FOUND, SENT + 900)))
     assert found[-1].text == "gave up: not found, never seen"
-    assert life.deadline(message, 3600.0) is None
+    assert life.deadline(message, 3600.0, 9000.0) is None
 
 
 def test_an_event_of_a_newer_version_is_left_out() -> None:
@@ -94,13 +94,15 @@ def test_an_event_of_a_newer_version_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("values", "ends"),
     [
-        ({}, 3600.0),
-        ({"validity": 7200.0}, 7200.0),
+        ({}, 9000.0),
+        ({"seen_at": SENT + 2}, 3600.0),
+        ({"seen_at": SENT + 2, "validity": 7200.0}, 7200.0),
+        ({"seen_at": SENT + 2, "sendtime": SENT + 100}, 3700.0),
         ({"sendtime": SENT + 100}, 3700.0),
     ],
 )
 def test_when_it_would_be_given_up(values: dict[str, object], ends: float) -> None:
-    assert life.deadline(made(**values), 3600.0) == SENT + ends
+    assert life.deadline(made(**values), 3600.0, 9000.0) == SENT + ends
 
 
 def test_exceptions_are_what_is_pending_before_what_failed() -> None:
