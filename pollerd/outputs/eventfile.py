@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from pollerd import failpoints
+from pollerd.anchor import boot
 from pollerd.errors import DurabilityError, OutputError
 from pollerd.event import Event
 from pollerd.outputs.filepath import (
@@ -25,7 +26,7 @@ from pollerd.outputs.filepath import (
     require_regular,
     sync_folder,
 )
-from pollerd.outputs.synced import Synced, boot
+from pollerd.outputs.synced import Synced
 from pollerd.outputs.tail import Tail, first, survey
 
 WRITE_SIZE: Final = 256 * 1024

@@ -62,7 +62,7 @@ async def find_rotated(log: EventLog, cursor: Cursor | None, path: Path, run: Ru
     if newest.path.suffix in PACKED:
         last = await run(partial(last_in_packed, newest.path))
         return Rotated(newest.path, last, None, torn=False, surely=False)
-    return await _examine(log, cursor, newest, run)
+    return await _examine(log, cursor, newest, run, last_hope=True)
 
 
 async def repair(log: EventLog, rotated: Rotated, told: int, run: Run, *, complete: bool) -> int:
@@ -188,7 +188,10 @@ def _neighbours(folder: Path) -> Iterator[os.DirEntry[str]]:
             continue
 
 
-async def _examine(log: EventLog, cursor: Cursor | None, candidate: _Candidate, run: Run) -> Rotated | None:
+async def _examine(
+    log: EventLog, cursor: Cursor | None, candidate: _Candidate, run: Run, *, last_hope: bool = False
+) -> Rotated | None:
+    """Look at a candidate. `last_hope`: no other can be the one, so an empty one is the one of which all was lost."""
     told, synced = cursor.seq if cursor else 0, Synced.of(cursor)
     try:
         fd = await run(partial(os.open, candidate.path, _READ))
@@ -198,7 +201,8 @@ async def _examine(log: EventLog, cursor: Cursor | None, candidate: _Candidate, 
     try:
         tail = await run(partial(survey, fd, told))
         ground = await find_ground(log, cursor, fd, run)
-        if ground is None and tail.size == 0 and candidate.about and synced is not None and synced.offset == 0:
+        begun = synced is not None and synced.offset == 0 and tail.size == 0
+        if ground is None and begun and (candidate.about or last_hope):
             ground = Ground(0, told, proven=False)
         if ground is not None and not ground.proven and not candidate.named:
             ground = None

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Final, Self
 
 import msgspec
 
+from pollerd.anchor import boot
 from pollerd.outputs.filepath import Identity
 from pollerd.ports import Cursor
 
-_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _FIRST_FORM: Final = re.compile(r"inode:(\d+)")
 """What versions wrote that knew a file by its inode alone."""
 
@@ -51,11 +50,3 @@ class Synced(msgspec.Struct, frozen=True):
     def since_boot(self, identity: Identity) -> bool:
         """Whether it is about this file and was said in this boot: then nothing that was written since can be lost."""
         return self.about(identity) and self.boot == boot() != ""
-
-
-def boot() -> str:
-    """What tells this boot of the machine from every other; empty where that cannot be known."""
-    try:
-        return _BOOT.read_text().strip()
-    except OSError:
-        return ""

@@ -5,20 +5,28 @@
                 seconds that the machine has slept so far, which the monotonic clock does not count
    SHIM_BOOT    a file that is read in place of the name of this boot
    SHIM_FSYNC   a file; while it exists, fsync and fdatasync of every file whose path holds its text fail with EIO
+   SHIM_LOG     a file to which everything is appended that would reach the disk of the folder SHIM_LOG_FOLDER:
+                see tests/powercuts/disk.py for its records
 */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -115,17 +123,6 @@ static const char *meant(const char *path)
     return boot && strcmp(path, "/proc/sys/kernel/random/boot_id") == 0 ? boot : path;
 }
 
-int open(const char *path, int flags, ...)
-{
-    va_list more;
-    va_start(more, flags);
-    mode_t mode = va_arg(more, mode_t);
-    va_end(more);
-    return syscall(SYS_openat, AT_FDCWD, meant(path), flags, mode);
-}
-
-int open64(const char *path, int flags, ...) __attribute__((alias("open")));
-
 static int fails(int fd)
 {
     char name[64], path[4096], part[256];
@@ -152,20 +149,203 @@ static int fails(int fd)
     return strstr(path, part) != NULL;
 }
 
-int fsync(int fd)
+/* -- the log of what would reach the disk
+
+   A change and its record are one step for all threads and processes that write to the log: they hold its lock. */
+
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+static const char *folder;
+static int log_fd = -1;
+
+static int recording(void)
 {
-    if (fails(fd)) {
-        errno = EIO;
-        return -1;
+    /* Looked for at each call: a warm process sets the variables for a daemon when it has forked. */
+    const char *path = log_fd < 0 ? getenv("SHIM_LOG") : NULL;
+    if (path && *path) {
+        pthread_mutex_lock(&turn);
+        if (log_fd < 0 && (folder = getenv("SHIM_LOG_FOLDER")))
+            log_fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+        pthread_mutex_unlock(&turn);
     }
-    return syscall(SYS_fsync, fd);
+    return log_fd >= 0;
 }
 
-int fdatasync(int fd)
+static void take_turn(void)
 {
+    pthread_mutex_lock(&turn);
+    syscall(SYS_flock, log_fd, LOCK_EX);
+}
+
+static void end_turn(void)
+{
+    int kept = errno;
+    syscall(SYS_flock, log_fd, LOCK_UN);
+    pthread_mutex_unlock(&turn);
+    errno = kept;
+}
+
+static void note(char kind, ino_t inode, off_t place, const void *data, size_t size)
+{
+    struct __attribute__((packed)) {
+        char kind;
+        uint64_t inode, place;
+        uint32_t size;
+    } head = {kind, inode, (uint64_t)place, (uint32_t)size};
+    struct iovec parts[] = {{&head, sizeof head}, {(void *)data, size}};
+    int kept = errno;
+    if (syscall(SYS_writev, log_fd, parts, 2) != (ssize_t)(sizeof head + size))
+        abort();
+    errno = kept;
+}
+
+/* SQLite's index in memory and locks mean nothing after a power cut. */
+static int lasts(const char *path)
+{
+    size_t length = strlen(path), start = strlen(folder);
+    return strncmp(path, folder, start) == 0 && path[start] == '/' &&
+           !(length > 4 && (strcmp(path + length - 4, "-shm") == 0 || strcmp(path + length - 5, ".lock") == 0));
+}
+
+static int path_of(int fd, char *path)
+{
+    char name[64];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    ssize_t size = readlink(name, path, PATH_MAX - 1);
+    path[size < 0 ? 0 : size] = 0;
+    return size > 0;
+}
+
+static int watched(int fd, struct stat *found)
+{
+    char path[PATH_MAX];
+    return recording() && fstat(fd, found) == 0 && S_ISREG(found->st_mode) && path_of(fd, path) && lasts(path);
+}
+
+ssize_t write(int fd, const void *data, size_t size)
+{
+    struct stat found;
+    if (!watched(fd, &found))
+        return syscall(SYS_write, fd, data, size);
+    take_turn();
+    ssize_t done = syscall(SYS_write, fd, data, size);
+    if (done > 0)
+        note('W', found.st_ino, lseek(fd, 0, SEEK_CUR) - done, data, (size_t)done);
+    end_turn();
+    return done;
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t size, off_t place)
+{
+    struct stat found;
+    if (!watched(fd, &found))
+        return syscall(SYS_pwrite64, fd, data, size, place);
+    take_turn();
+    ssize_t done = syscall(SYS_pwrite64, fd, data, size, place);
+    if (done > 0)
+        note('W', found.st_ino, place, data, (size_t)done);
+    end_turn();
+    return done;
+}
+
+ssize_t pwrite(int fd, const void *data, size_t size, off_t place) { return pwrite64(fd, data, size, place); }
+
+int ftruncate64(int fd, off_t size)
+{
+    struct stat found;
+    if (!watched(fd, &found))
+        return syscall(SYS_ftruncate, fd, size);
+    take_turn();
+    int failed = syscall(SYS_ftruncate, fd, size);
+    if (!failed)
+        note('T', found.st_ino, size, "", 0);
+    end_turn();
+    return failed;
+}
+
+int ftruncate(int fd, off_t size) { return ftruncate64(fd, size); }
+
+static int synced(long call, int fd)
+{
+    struct stat found;
+    char path[PATH_MAX];
     if (fails(fd)) {
         errno = EIO;
         return -1;
     }
-    return syscall(SYS_fdatasync, fd);
+    if (!recording() || fstat(fd, &found) || !path_of(fd, path) || !(lasts(path) || strcmp(path, folder) == 0))
+        return syscall(call, fd);
+    take_turn();
+    int failed = syscall(call, fd);
+    if (!failed && S_ISDIR(found.st_mode))
+        note('D', 0, 0, path, strlen(path));
+    else if (!failed)
+        note('S', found.st_ino, 0, "", 0);
+    end_turn();
+    return failed;
+}
+
+int fsync(int fd) { return synced(SYS_fsync, fd); }
+
+int fdatasync(int fd) { return synced(SYS_fdatasync, fd); }
+
+static int opened(int at, const char *path, int flags, mode_t mode)
+{
+    if (!(flags & (O_CREAT | O_TRUNC)) || !recording() || !lasts(path))
+        return syscall(SYS_openat, at, meant(path), flags, mode);
+    struct stat found;
+    take_turn();
+    int was_there = lstat(path, &found) == 0;
+    int fd = syscall(SYS_openat, at, path, flags, mode);
+    if (fd >= 0 && fstat(fd, &found) == 0 && S_ISREG(found.st_mode)) {
+        if (!was_there)
+            note('C', found.st_ino, 0, path, strlen(path));
+        else if (flags & O_TRUNC)
+            note('T', found.st_ino, 0, "", 0);
+    }
+    end_turn();
+    return fd;
+}
+
+static mode_t mode_of(int flags, va_list more) { return flags & (O_CREAT | O_TMPFILE) ? va_arg(more, mode_t) : 0; }
+
+#define OPENS(name, at, ...)                     \
+    int name(__VA_ARGS__, int flags, ...)        \
+    {                                            \
+        va_list more;                            \
+        va_start(more, flags);                   \
+        mode_t mode = mode_of(flags, more);      \
+        va_end(more);                            \
+        return opened(at, path, flags, mode);    \
+    }
+
+OPENS(open, AT_FDCWD, const char *path)
+OPENS(open64, AT_FDCWD, const char *path)
+OPENS(openat, at, int at, const char *path)
+OPENS(openat64, at, int at, const char *path)
+
+int rename(const char *from, const char *to)
+{
+    struct stat found;
+    if (!recording() || !(lasts(from) || lasts(to)))
+        return syscall(SYS_rename, from, to);
+    char both[2 * PATH_MAX];
+    int size = snprintf(both, sizeof both, "%s%c%s", from, 0, to);
+    take_turn();
+    int failed = syscall(SYS_rename, from, to);
+    if (!failed && lstat(to, &found) == 0)
+        note('R', found.st_ino, 0, both, (size_t)size);
+    end_turn();
+    return failed;
+}
+
+int unlink(const char *path)
+{
+    if (!recording() || !lasts(path))
+        return syscall(SYS_unlink, path);
+    take_turn();
+    int failed = syscall(SYS_unlink, path);
+    if (!failed)
+        note('U', 0, 0, path, strlen(path));
+    end_turn();
+    return failed;
 }

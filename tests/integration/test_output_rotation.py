@@ -14,6 +14,7 @@ import pytest
 from pollerd.outputs import FileOutput
 from pollerd.ports import Cursor
 from pollerd.store.store import Store
+from tests.integration.output_file_kit import errors
 from tests.integration.output_kit import (
     commit,
     exactly,
@@ -152,6 +153,44 @@ async def test_rotated_and_compressed_after_a_kill(tmp_path: Path, path: Path) -
             await commit(store, 3)
             await wait_told(path, 13)
         assert told(path) == [11, 12, 13]
+
+
+@pytest.mark.parametrize(("packed", "again"), [(7, exactly(10, 8)), (10, []), (None, [])])
+async def test_compressed_before_the_daemon_has_noticed(
+    tmp_path: Path, path: Path, packed: int | None, again: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """logrotate without delaycompress: what the compressed file lacks is told again; a deleted file's lines are not."""
+    output = FileOutput(path)
+    async with opened(tmp_path / "pollerd.db") as store, running(output, store):
+        await commit(store, 10)
+        await wait_told(path, 10)
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.unlink()
+        if packed is not None:
+            (tmp_path / "events.ndjson.1.gz").write_bytes(gzip.compress(b"".join(lines[:packed])))
+        output.reopen()
+        await until(lambda: size(path) >= 0, "a new file")
+        await commit(store, 2)
+        await wait_told(path, 12)
+    assert told(path) == [*again, 11, 12]
+    assert len(errors(caplog, "Give logrotate's rule delaycompress")) == bool(again)
+
+
+async def test_an_older_compressed_file_is_not_taken_for_the_deleted_one(tmp_path: Path, path: Path) -> None:
+    output = FileOutput(path)
+    async with opened(tmp_path / "pollerd.db") as store, running(output, store):
+        await commit(store, 10)
+        await wait_told(path, 10)
+        (tmp_path / "events.ndjson.2.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+        output.reopen()
+        await commit(store, 5)
+        await wait_told(path, 15)
+        path.unlink()
+        output.reopen()
+        await commit(store, 5)
+        await wait_told(path, 20)
+        assert told(path) == exactly(20, 16)
 
 
 async def test_a_neighbour_from_another_database_says_nothing(tmp_path: Path, path: Path) -> None:

@@ -1,0 +1,358 @@
+"""A deployment under a log of its disk, and daemons that start on what cuts leave of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count, pairwise
+from pathlib import Path
+from typing import Final
+
+from pollerd.simulator import Mix, Population, Simulator, SimulatorConfig
+from tests.acceptance.crash_kit import FAST, QUICK
+from tests.acceptance.deployment import Deployment, Running
+from tests.acceptance.waiting import until
+from tests.acceptance.warm import Warm
+from tests.powercuts.disk import LOSSES, Change, Disk, File, Log, read_log
+from tests.sqlite_kit import rows
+
+LIFE: Final = SimulatorConfig(
+    speed=200, population=Population(mix=Mix(never=0), tail=0.01, validity=1200.0, visibility_median=0.2)
+)
+_NOTE: Final = "the order's number, and what else a customer's system sends along to find it again " * 8
+"""Makes lines of two sectors, so that few events fill many pages."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What replays have shown. All but the first five have to be 0."""
+
+    cuts: int = 0
+    events: int = 0
+    files: int = 0
+    repaired: int = 0
+    """Starts that wrote lost bytes again."""
+    waiting: int = 0
+    """The most bytes of one event file that waited for a sync."""
+    missing: int = 0
+    doubled: int = 0
+    junk: int = 0
+    """Lines that are no event of the database, byte for byte."""
+    moved: int = 0
+    """Files in which a reader's offset does not lead to what it led to before the cut."""
+    told: list[str] = field(default_factory=list)
+
+    @property
+    def differences(self) -> int:
+        return self.missing + self.doubled + self.junk + self.moved
+
+    def __str__(self) -> str:
+        return (
+            f"{self.cuts} cuts, {self.events} events in {self.files} files, {self.repaired} repaired, at most "
+            f"{self.waiting:,} bytes not synced: {self.missing} missing, {self.doubled} doubled, {self.junk} junk "
+            f"lines, {self.moved} files with moved lines"
+        )
+
+
+class Stage:
+    """One deployment whose data lie in a folder of their own, so that they can be taken away and put back."""
+
+    def __init__(
+        self, folder: Path, simulator: Simulator, library: Path, warm: Warm | None, rng: random.Random
+    ) -> None:
+        self.rng = rng
+        self.data = folder / "data"
+        self.data.mkdir()
+        (self.data / "old").mkdir()
+        self._vault = folder / "vault"
+        self._vault.mkdir()
+        self._folder = folder
+        self._simulator = simulator
+        self._library = library
+        self._warm = warm
+        self._boot = folder / "boot"
+        self._numbers = count(1)
+        self.deployment = Deployment(folder, simulator)
+        self.deployment.database = self.data / "pollerd.db"
+        self.deployment.file = self.data / "events.ndjson"
+        self.configure()
+
+    def configure(self, *, file: bool = True) -> None:
+        """Write the configuration; without the event file nothing is told to one for the time being."""
+        self.deployment.configure(self._simulator.url, "simulator-demo", limits=FAST, backoff=QUICK)
+        if not file:
+            text = self.deployment.config.read_text()
+            self.deployment.config.write_text(text.replace(f'[outputs.file]\npath = "{self.deployment.file}"\n', ""))
+
+    def boot(self) -> None:
+        """The machine starts."""
+        self._boot.write_text(f"boot {next(self._numbers)}\n")
+
+    async def start(self, log: Path | None = None) -> Running:
+        """Start the daemon, and log what reaches its disk."""
+        environment = {
+            "LD_PRELOAD": str(self._library),
+            "SHIM_BOOT": str(self._boot),
+            "SHIM_LOG_FOLDER": str(self.data),
+        }
+        environment["SHIM_LOG"] = str(log) if log is not None else ""
+        if self._warm is None:
+            return await self.deployment.start(environment=environment)
+        launch = self.deployment.folder / "log"
+        launch.touch()
+        before = launch.stat().st_size
+        arguments = ["run", "-c", str(self.deployment.config)]
+        process = self.deployment.process = await self._warm.run(arguments, launch, environment)
+
+        def up() -> bool:
+            said = launch.read_bytes()[before:]
+            assert process.returncode is None, said.decode()[-2000:]
+            return b'"event":"started"' in said.replace(b": ", b":")
+
+        await until(up, "the daemon starts")
+        return process
+
+    def _environment(self, log: Path | None) -> dict[str, str]:
+        return {
+            "LD_PRELOAD": str(self._library),
+            "SHIM_BOOT": str(self._boot),
+            "SHIM_LOG": "" if log is None else str(log),
+            "SHIM_LOG_FOLDER": str(self.data),
+        }
+
+    async def hand_over(self, messages: int, log: Path | None = None) -> None:
+        """By the command, which writes the database itself where it may: that is logged too."""
+        truth = self._simulator.truth
+        ids = "\n".join(str(truth.add(recipients=3 if n % 10 == 0 else 1)) for n in range(messages))
+        code, _, said = await self.deployment.command(
+            "track", "-", "--userref", _NOTE, stdin=ids.encode(), environment=self._environment(log)
+        )
+        assert code == 0, said
+
+    async def acquaint(self) -> None:
+        """Let the daemon meet the gateway's clock: without its word a start after a boot waits for the right time."""
+        await self.start()
+        await self.hand_over(3)
+        known = "SELECT count(*) FROM meta WHERE name = 'time' AND CAST(value AS TEXT) LIKE '%\"gateways\":{\"%'"
+        await until(lambda: self.deployment.query(known) == [(1,)], "the gateway's clock is known")
+        await self.done()
+
+    async def done(self) -> None:
+        """Everything is told and the daemon has stopped."""
+        place = "coalesce((SELECT seq FROM outputs WHERE name = 'file'), 0)"
+        wanted = "TRUE" if "[outputs.file]" in self.deployment.config.read_text() else "FALSE"
+        waiting = f"SELECT count(*) FROM events WHERE {wanted} AND seq > {place}"
+        try:
+            await until(
+                lambda: self.deployment.pending() == 0 and self.deployment.query(waiting) == [(0,)],
+                "everything is told",
+            )
+        except AssertionError as error:
+            # What is in the way is in the log.
+            raise AssertionError(self.deployment.text_log()[-2000:]) from error
+        assert await self.deployment.stop() == 0, self.deployment.text_log()[-2000:]
+
+    def keep(self) -> set[int]:
+        """Keep the event files of now under names of their own, so that no other file gets their inodes."""
+        for path in self.files():
+            kept = self._vault / str(path.stat().st_ino)
+            if not kept.exists():
+                kept.hardlink_to(path)
+        return {path.stat().st_ino for path in self.files()}
+
+    def forget(self, but: set[int]) -> None:
+        """Keep no files but these."""
+        for path in self._vault.iterdir():
+            if int(path.name) not in but:
+                path.unlink()
+
+    def put(self, left: Mapping[str, tuple[File, bytes]], *, same_inodes: bool) -> None:
+        """Lay out what a cut left; event files as the files that they were, or as copies with other inodes."""
+        for path in self.data.rglob("*"):
+            if path.is_file():
+                path.unlink()
+        for number, (name, (file, content)) in enumerate(left.items()):
+            path, kept = Path(name), self._vault / str(file.inode)
+            if same_inodes and kept.exists():
+                kept.write_bytes(content)
+                path.hardlink_to(kept)
+            else:
+                path.write_bytes(content)
+            # The clock of a file system is coarse: what was named last is to be the newest.
+            os.utime(path, (number, number))
+
+    # -- what the files show
+
+    def files(self) -> list[Path]:
+        """The event file and all it was rotated to."""
+        return sorted(path for path in self.data.rglob("events.ndjson*") if path.is_file())
+
+    def compare(self, found: Found, seen: Mapping[str, bytes], what: str) -> None:
+        """The files together against the database, and against what readers had seen."""
+        events = rows(self.deployment.database, "SELECT seq, body FROM events ORDER BY seq")
+        stored = {b'{"seq":%d,%b' % (seq, bytes(body)[1:]): seq for seq, body in events}
+        lines: list[bytes] = []
+        was = found.differences
+        for path in self.files():
+            *part, rest = path.read_bytes().split(b"\n")
+            numbers = [stored[line] for line in part if line in stored]
+            found.junk += len(part) - len(numbers) + (rest != b"")
+            found.moved += any(after <= before for before, after in pairwise(numbers))
+            lines += part
+        found.missing += len(stored.keys() - set(lines))
+        found.doubled += len(lines) - len(set(lines))
+        for name, content in seen.items():
+            now = Path(name).read_bytes() if Path(name).exists() else b""
+            if not now.startswith(content):
+                found.moved += 1
+                same = next(
+                    (n for n, (one, other) in enumerate(zip(now, content, strict=False)) if one != other), len(now)
+                )
+                what += f"; {Path(name).name} is {same} bytes as before, {len(content)} were seen, {len(now)} are there"
+        found.cuts += 1
+        found.events += len(stored)
+        found.files += len(self.files())
+        if found.differences > was:
+            found.told.append(f"{what}; place {rows(self.deployment.database, 'SELECT * FROM outputs')}")
+
+    def repairs(self) -> int:
+        """How often the daemons have said that lost bytes were written again."""
+        return self.deployment.text_log().count("they are written again, in their places")
+
+
+# -- what is recorded
+
+
+async def record_rotations(stage: Stage, log: Path, messages: int, rotations: int) -> Disk:
+    """Events flow while the file is renamed: with a new one in its place or not, to another folder, with SIGHUP, and
+    once while the daemon is killed. Returns the disk before.
+    """
+    await stage.acquaint()
+    rng, file, hand, before = stage.rng, stage.deployment.file, Log(log), Disk.of(stage.data)
+    process = await stage.start(log)
+    await stage.hand_over(messages, log)
+    for number in range(rotations):
+        if stage.deployment.pending() < messages // 3:
+            await stage.hand_over(messages // 2, log)
+        await until(lambda: file.exists() and file.stat().st_size > 0, "lines in the new file", look=0.005)
+        await asyncio.sleep(rng.uniform(0.0, 0.25))
+        killed = number == rotations // 2
+        if killed:
+            with hand.still():
+                await stage.deployment.kill()
+        target = stage.data / ("old" if number % 4 == 3 else "") / f"events.ndjson.{number}"
+        hand.rename(file, target)
+        if rng.random() < 0.5:
+            hand.create(file)
+        if killed:
+            process = await stage.start(log)
+        elif rng.random() < 0.5:
+            process.send_signal(signal.SIGHUP)
+    await stage.done()
+    return before
+
+
+async def record_catching_up(stage: Stage, log: Path, messages: int, rotations: int) -> Disk:
+    """Events have piled up; then they are written as fast as it goes, and the file is renamed meanwhile. Returns the
+    disk before that.
+    """
+    rng = stage.rng
+    stage.configure(file=False)
+    await stage.acquaint()
+    await stage.start()
+    await stage.hand_over(messages)
+    await stage.done()
+    stage.configure()
+    file, hand, before = stage.deployment.file, Log(log), Disk.of(stage.data)
+    await stage.start(log)
+    told = "SELECT seq FROM outputs WHERE seq = (SELECT max(seq) FROM events)"
+    for number in range(rotations):
+        await until(partial(_large, file, rng.randint(1, 600_000), stage.deployment, told), "lines", look=0.001)
+        if stage.deployment.query(told):
+            break
+        hand.rename(file, file.with_name(f"events.ndjson.{number}"))
+    await stage.done()
+    return before
+
+
+def _large(file: Path, size: int, deployment: Deployment, told: str) -> bool:
+    """Whether the file has its size, or everything is told."""
+    return (file.exists() and file.stat().st_size >= size) or bool(deployment.query(told))
+
+
+# -- what is replayed
+
+
+def choose(changes: Sequence[Change], files: set[int], cuts: int, rng: random.Random) -> list[int]:
+    """Where to cut, ascending: half of them near changes of event files and names, half anywhere."""
+    near = [n for n, change in enumerate(changes) if change.inode in files or change.kind in "CRD"]
+    chosen = [
+        rng.choice(near) + rng.randint(0, 2) if rng.random() < 0.5 else rng.randrange(len(changes)) for _ in range(cuts)
+    ]
+    return sorted(min(len(changes), at) for at in chosen)
+
+
+async def replay(stage: Stage, before: Disk, log: Path, cuts: int, found: Found, *, again: float = 0.3) -> None:
+    """Cut a log `cuts` times. `again`: how often the start after a cut is cut too, while it repairs."""
+    rng, disk, done = stage.rng, before, 0
+    changes, files = read_log(log), stage.keep()
+    found.waiting = max(found.waiting, _most_waiting(changes, files))
+    for at in choose(changes, files, cuts, rng):
+        for change in changes[done:at]:
+            disk.change(change)
+        done = max(done, at)
+        await _cut(stage, disk, {}, found, f"cut at {at} of {len(changes)}", again=rng.random() < again)
+        stage.forget(files)
+
+
+def _most_waiting(changes: Sequence[Change], files: set[int]) -> int:
+    """The most bytes that one of the files had without a sync."""
+    waits = dict.fromkeys(files, 0)
+    most = 0
+    for change in changes:
+        if change.inode in files:
+            waits[change.inode] = 0 if change.kind == "S" else waits[change.inode] + len(change.data)
+            most = max(most, *waits.values())
+    return most
+
+
+async def _cut(stage: Stage, disk: Disk, seen: dict[str, bytes], found: Found, what: str, *, again: bool) -> None:
+    rng = stage.rng
+    loss, same = rng.choice(LOSSES), rng.random() < 0.4
+    left = disk.left(loss, rng)
+    # By file, not by name: readers have the offsets of a file, also when its newest name is lost.
+    shown = {file.inode: file.content() for path, file in disk.shown().items() if "events.ndjson" in path}
+    found.moved += sum(content != b"" for inode, content in shown.items() if inode not in _inodes(left))
+    seen = {path: max(seen.get(path, b""), shown.get(file.inode, b""), key=len) for path, (file, _) in left.items()}
+    what = f"{what}, {loss} kept, {'same' if same else 'other'} inodes"
+    stage.put(left, same_inodes=same)
+    if same and (loss != "all" or rng.random() < 0.5):
+        # Else nothing was lost: the daemon was killed. Copies are another machine's, where a boot means nothing.
+        stage.boot()
+    log = stage.data.with_name("again.log")
+    log.unlink(missing_ok=True)
+    base, repairs = Disk.of(stage.data), stage.repairs()
+    await stage.start(log if again else None)
+    try:
+        await stage.done()
+    except AssertionError as error:
+        error.add_note(what)
+        raise
+    found.repaired += stage.repairs() > repairs
+    stage.compare(found, {path: content for path, content in seen.items() if content}, what)
+    if again:
+        stage.keep()
+        changes = read_log(log)
+        at = rng.choice([n for n, change in enumerate(changes) if change.kind in "WTSDC"]) + 1
+        for change in changes[:at]:
+            base.change(change)
+        await _cut(stage, base, seen, found, f"{what}; then at {at} of {len(changes)} of the start", again=False)
+
+
+def _inodes(left: Mapping[str, tuple[File, bytes]]) -> set[int]:
+    return {file.inode for file, _ in left.values()}
