@@ -14,5 +14,7 @@ SELECT output, state, count(*) FROM (
     UNION ALL
     SELECT * FROM (SELECT 'webhook', state FROM deliveries WHERE state = 1 LIMIT ?1)
     UNION ALL
-    SELECT * FROM (SELECT output, state FROM unwritten LIMIT ?1)
+    SELECT * FROM (SELECT output, 0 FROM unwritten WHERE state = 0 LIMIT ?1)
+    UNION ALL
+    SELECT * FROM (SELECT output, 1 FROM unwritten WHERE state = 1 LIMIT ?1)
 ) GROUP BY 1, 2;

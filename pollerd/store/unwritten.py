@@ -67,10 +67,10 @@ class UnwrittenEvents:
             db.executemany(self._sql["keep"], [_row(event, change.at) for event in change.kept])
             superseded: list[Unwritten] = []
             for event in change.written:
-                found = db.execute(self._sql["superseded"], (output, event.message_id, event.subject, event.seq))
-                superseded += map(_event, found.fetchall())
+                about = (output, event.message_id, event.recipient, event.subject, event.seq)
+                superseded += map(_event, db.execute(self._sql["superseded"], about).fetchall())
             gone = [*change.written, *superseded]
-            db.executemany(self._sql["drop"], [(output, event.seq) for event in gone])
+            db.executemany(self._sql["drop"], [(event.seq, output) for event in gone])
             arrange(db, [(output, event.message_id) for event in (*change.kept, *gone)], change.at)
             drop_unused(db, {event.message_id for event in gone})
             db.execute(statements("deliveries")["save_cursor"], (cursor.name, cursor.seq, cursor.detail, change.at))
@@ -108,10 +108,10 @@ def forget(db: sqlite3.Connection, before: float, configured: Collection[str], s
     """
     sql = statements("unwritten")
     found = db.execute(sql["forgotten"], (before, _json(sorted(configured)), size)).fetchall()
-    db.executemany(sql["drop"], [(output, seq) for output, seq, _ in found])
-    arrange(db, [(output, message) for output, _, message in found], before)
+    db.executemany(sql["drop"], [(seq, output) for seq, output, _ in found])
+    arrange(db, [(output, message) for _, output, message in found], before)
     drop_unused(db, {message for _, _, message in found})
-    return [output for output, _, _ in found]
+    return [output for _, output, _ in found]
 
 
 def _event(row: Sequence[Any]) -> Unwritten:

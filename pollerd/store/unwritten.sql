@@ -1,5 +1,6 @@
 -- An event holds up the later ones of its message that are of the same recipient, or of no single one as it may be itself.
--- What has a next_at is held up by nothing: `rest` and `free` keep it so.
+-- What has a next_at is held up by nothing: `rest` and `free` keep it so. The index is named where another one would make
+-- each of many events cost a look at all.
 
 -- name: left
 SELECT EXISTS (SELECT 1 FROM unwritten WHERE output = ?);
@@ -10,15 +11,17 @@ SELECT min(next_at) FROM unwritten WHERE output = ? AND state = 0 AND next_at IS
 -- What was planned later than now was planned by a clock that was wrong.
 -- name: due
 SELECT {columns} FROM (
-    SELECT * FROM unwritten WHERE output = ?1 AND state = 0 AND next_at <= ?2 ORDER BY next_at, seq LIMIT ?4
+    SELECT * FROM unwritten INDEXED BY unwritten_due
+    WHERE output = ?1 AND state = 0 AND next_at <= ?2 ORDER BY next_at, seq LIMIT ?4
 )
 UNION
 SELECT {columns} FROM (
-    SELECT * FROM unwritten WHERE state = 0 AND changed_at > ?2 AND output = ?1 AND next_at IS NOT NULL LIMIT ?4
+    SELECT * FROM unwritten INDEXED BY unwritten_waiting
+    WHERE output = ?1 AND state = 0 AND changed_at > ?2 AND next_at IS NOT NULL LIMIT ?4
 )
 UNION
 SELECT {columns} FROM (
-    SELECT * FROM unwritten
+    SELECT * FROM unwritten INDEXED BY unwritten_message
     WHERE output = ?1 AND message_id IN (SELECT value FROM json_each(?3)) AND state = 0 AND next_at IS NOT NULL LIMIT ?4
 );
 
@@ -27,54 +30,61 @@ SELECT {columns} FROM (
 SELECT {columns} FROM (
     SELECT json_extract(value, '$[0]') AS message, json_extract(value, '$[1]') AS who, json_extract(value, '$[2]') AS head
     FROM json_each(?2)
-) CROSS JOIN unwritten AS event
+) CROSS JOIN unwritten AS event INDEXED BY unwritten_message
 WHERE output = ?1 AND message_id = message AND recipient = who AND seq > head AND state = 0 AND NOT EXISTS (
-    SELECT 1 FROM unwritten AS other
-    WHERE other.output = ?1 AND other.message_id = message AND other.state = 0 AND other.recipient <> who
-        AND (other.recipient = 0 OR who = 0) AND other.seq > head AND other.seq < event.seq
-) ORDER BY seq LIMIT ?3;
+    SELECT 1 FROM unwritten AS other INDEXED BY unwritten_message
+    WHERE other.output = ?1 AND other.message_id = message AND other.recipient = 0 AND who <> 0
+        AND other.state = 0 AND other.seq > head AND other.seq < event.seq
+) AND (who <> 0 OR NOT EXISTS (
+    SELECT 1 FROM unwritten AS other INDEXED BY unwritten_message
+    WHERE other.output = ?1 AND other.message_id = message AND other.recipient <> 0
+        AND other.state = 0 AND other.seq > head AND other.seq < event.seq
+)) ORDER BY seq LIMIT ?3;
 
 -- Events are [seq, message_id, recipient].
 -- name: held_up
 SELECT json_extract(value, '$[0]') FROM json_each(?2)
 WHERE EXISTS (
-    SELECT 1 FROM unwritten WHERE output = ?1 AND message_id = json_extract(value, '$[1]') AND state = 0
-        AND recipient IN (0, json_extract(value, '$[2]'))
+    SELECT 1 FROM unwritten INDEXED BY unwritten_message
+    WHERE output = ?1 AND message_id = json_extract(value, '$[1]') AND recipient IN (0, json_extract(value, '$[2]'))
+        AND state = 0
 ) OR (json_extract(value, '$[2]') = 0 AND EXISTS (
-    SELECT 1 FROM unwritten WHERE output = ?1 AND message_id = json_extract(value, '$[1]') AND state = 0
+    SELECT 1 FROM unwritten INDEXED BY unwritten_message
+    WHERE output = ?1 AND message_id = json_extract(value, '$[1]') AND state = 0
 ));
 
 -- name: keep
 INSERT OR REPLACE INTO unwritten ({columns}, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: drop
-DELETE FROM unwritten WHERE output = ? AND seq = ?;
+DELETE FROM unwritten WHERE seq = ? AND output = ?;
 
 -- name: superseded
-SELECT {columns} FROM unwritten WHERE output = ? AND message_id = ? AND subject = ? AND seq < ?;
+SELECT {columns} FROM unwritten INDEXED BY unwritten_message
+WHERE output = ? AND message_id = ? AND recipient = ? AND subject = ? AND seq < ?;
 
 -- name: rest
-UPDATE unwritten SET next_at = NULL
+UPDATE unwritten INDEXED BY unwritten_message SET next_at = NULL
 WHERE output = ?1 AND message_id = ?2 AND state = 0 AND next_at IS NOT NULL AND (
     EXISTS (
-        SELECT 1 FROM unwritten AS earlier
-        WHERE earlier.output = ?1 AND earlier.message_id = ?2 AND earlier.state = 0
-            AND earlier.recipient IN (0, unwritten.recipient) AND earlier.seq < unwritten.seq
+        SELECT 1 FROM unwritten AS earlier INDEXED BY unwritten_message
+        WHERE earlier.output = ?1 AND earlier.message_id = ?2 AND earlier.recipient IN (0, unwritten.recipient)
+            AND earlier.seq < unwritten.seq AND earlier.state = 0
     ) OR (recipient = 0 AND EXISTS (
-        SELECT 1 FROM unwritten AS earlier
-        WHERE earlier.output = ?1 AND earlier.message_id = ?2 AND earlier.state = 0 AND earlier.seq < unwritten.seq
+        SELECT 1 FROM unwritten AS earlier INDEXED BY unwritten_message
+        WHERE earlier.output = ?1 AND earlier.message_id = ?2 AND earlier.seq < unwritten.seq AND earlier.state = 0
     ))
 );
 
 -- name: free
-UPDATE unwritten SET next_at = ?3
+UPDATE unwritten INDEXED BY unwritten_message SET next_at = ?3
 WHERE output = ?1 AND message_id = ?2 AND state = 0 AND next_at IS NULL AND NOT EXISTS (
-    SELECT 1 FROM unwritten AS earlier
-    WHERE earlier.output = ?1 AND earlier.message_id = ?2 AND earlier.state = 0
-        AND earlier.recipient IN (0, unwritten.recipient) AND earlier.seq < unwritten.seq
+    SELECT 1 FROM unwritten AS earlier INDEXED BY unwritten_message
+    WHERE earlier.output = ?1 AND earlier.message_id = ?2 AND earlier.recipient IN (0, unwritten.recipient)
+        AND earlier.seq < unwritten.seq AND earlier.state = 0
 ) AND (recipient <> 0 OR NOT EXISTS (
-    SELECT 1 FROM unwritten AS earlier
-    WHERE earlier.output = ?1 AND earlier.message_id = ?2 AND earlier.state = 0 AND earlier.seq < unwritten.seq
+    SELECT 1 FROM unwritten AS earlier INDEXED BY unwritten_message
+    WHERE earlier.output = ?1 AND earlier.message_id = ?2 AND earlier.seq < unwritten.seq AND earlier.state = 0
 ));
 
 -- name: parked_messages
@@ -85,6 +95,6 @@ UPDATE unwritten SET state = 0, attempts = 0, next_at = NULL, changed_at = ? WHE
 
 -- Parked for long enough, or of an output that nobody has configured any more.
 -- name: forgotten
-SELECT output, seq, message_id FROM unwritten
+SELECT seq, output, message_id FROM unwritten
 WHERE state = 1 AND changed_at < ?1 OR state = 0 AND changed_at < ?1 AND output NOT IN (SELECT value FROM json_each(?2))
 LIMIT ?3;

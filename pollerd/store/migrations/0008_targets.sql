@@ -13,11 +13,12 @@ CREATE TABLE unwritten (
     next_at    REAL,                            -- NULL: behind an earlier event of its message
     error      TEXT NOT NULL,                   -- what the last attempt met
     changed_at REAL NOT NULL,
-    PRIMARY KEY (output, seq)
+    PRIMARY KEY (seq, output)
 );
 CREATE INDEX unwritten_due ON unwritten (output, next_at, seq) WHERE state = 0 AND next_at IS NOT NULL;
 CREATE INDEX unwritten_message ON unwritten (output, message_id, recipient, seq);
-CREATE INDEX unwritten_changed ON unwritten (state, changed_at);
+CREATE INDEX unwritten_waiting ON unwritten (output, changed_at) WHERE state = 0;
+CREATE INDEX unwritten_parked ON unwritten (output, changed_at) WHERE state = 1;
 
 -- How a source gave an id that it did not give as a whole number: as text, with zeros or blanks around, as a float.
 -- No affinity: the statement of an output gets it as it was read.
