@@ -86,7 +86,7 @@ def _content(database: Path, bytes_: int) -> Check:
         newest = schema.migrations()[-1].version
         if owner != schema.APPLICATION_ID:
             return failure(NAME, f"{database} belongs to another program (application id {owner:#010x})", _MAKE_OWN)
-        if version > newest:
+        if version > newest and not schema.readable(connection, newest):
             return failure(
                 NAME,
                 f"{database} has schema {version}; this version of pollerd knows up to {newest}",
@@ -96,7 +96,9 @@ def _content(database: Path, bytes_: int) -> Check:
     if finding is not None and not finding[0]:
         return failure(NAME, f"{database} is damaged: {finding[1]}", _RESTORE)
     whole = f"not read to its end within {PATIENCE:g} s, no damage so far" if finding is None else "whole"
-    older = "" if version == newest else f", brought to {newest} at the next start"
+    older = f", brought to {newest} at the next start" if version < newest else ""
+    if version > newest:
+        older = f", made by a newer pollerd (this one knows {newest}), and good for this one too"
     return ok(NAME, f"{database}: {size(bytes_)}, schema {version}{older}, {whole}")
 
 

@@ -22,6 +22,11 @@ APPLICATION_ID: Final = 0x706F6C64
 BUSY_TIMEOUT: Final = 15.0
 """Seconds a writer waits for another one."""
 
+BREAKING: Final = "-- breaking"
+"""How the script of a step begins after which older versions cannot use the database."""
+_READABLE_FROM: Final = "readable_from"
+"""The note that says which version of the schema pollerd must know to use the database."""
+
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 _FILE_MODE: Final = 0o640
 _FOLDER_MODE: Final = 0o750
@@ -33,10 +38,19 @@ _NAME: Final = re.compile(r"(\d{4})_\w+\.sql", re.ASCII)
 
 
 class Migration(NamedTuple):
-    """One step of the schema: `version` is what `PRAGMA user_version` says after it."""
+    """One step of the schema: `version` is what `PRAGMA user_version` says after it.
+
+    A step is additive: versions of pollerd that do not know it go on reading and writing the database, so that one can
+    go back. One that cannot be says so in its first line, see `BREAKING`.
+    """
 
     version: int
     path: Path
+
+    @property
+    def script(self) -> str:
+        """Its statements."""
+        return self.path.read_text(encoding="utf-8")
 
 
 def migrations(folder: Path = MIGRATIONS) -> tuple[Migration, ...]:
@@ -73,8 +87,8 @@ def migrate(
 ) -> None:
     """Bring the database to the newest schema: all missing steps in one transaction, WAL mode set.
 
-    Safe to run in several processes at once. Raises StoreError when the database is newer than this version of
-    pollerd or belongs to another program; sqlite3.Error as it comes. No transaction may be open.
+    Safe to run in several processes at once. Raises StoreError when the database is so new that this version of
+    pollerd cannot use it, or belongs to another program; sqlite3.Error as it comes. No transaction may be open.
     """
     steps = migrations() if steps is None else steps
     if _missing(connection, steps):
@@ -84,6 +98,7 @@ def migrate(
             # Another process may have been faster: only inside the transaction is the version certain.
             for step in _missing(connection, steps):
                 _apply(connection, step)
+            _note_readers(connection, steps)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -130,7 +145,7 @@ def _missing(connection: sqlite3.Connection, steps: Sequence[Migration]) -> list
         " FROM pragma_user_version, pragma_application_id",
     ).fetchone()
     newest = steps[-1].version
-    if version > newest and owner == APPLICATION_ID:
+    if owner == APPLICATION_ID and version > newest and not readable(connection, newest):
         raise StoreError(
             f"the database has schema {version}, this version of pollerd knows up to {newest}. "
             "Install the newer pollerd again, or name another [store] path.",
@@ -142,9 +157,23 @@ def _missing(connection: sqlite3.Connection, steps: Sequence[Migration]) -> list
     return [step for step in steps if step.version > version]
 
 
+def readable(connection: sqlite3.Connection, known: int) -> bool:
+    """Whether a pollerd that knows the schema up to version `known` can use a database of a newer one."""
+    try:
+        found = connection.execute("SELECT value FROM meta WHERE name = ?", (_READABLE_FROM,)).fetchone()
+    except sqlite3.OperationalError:
+        return False
+    return found is not None and isinstance(found[0], int) and found[0] <= known
+
+
+def _note_readers(connection: sqlite3.Connection, steps: Sequence[Migration]) -> None:
+    oldest = max((step.version for step in steps if step.script.startswith(BREAKING)), default=1)
+    connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_READABLE_FROM, oldest))
+
+
 def _apply(connection: sqlite3.Connection, step: Migration) -> None:
     # executescript() would commit first and so tear the step out of the transaction.
-    for statement in split(step.path.read_text(encoding="utf-8")):
+    for statement in split(step.script):
         connection.execute(statement)
     if step.version == 1:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")

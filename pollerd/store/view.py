@@ -322,7 +322,7 @@ class View:
         newest = schema.migrations()[-1].version
         if owner != schema.APPLICATION_ID:
             raise StoreError(f"{self._path} belongs to another program. Name pollerd's own file in [store] path.")
-        if version != newest:
+        if version < newest or (version > newest and not schema.readable(self._connection, newest)):
             older = "The daemon brings it up to date when it starts." if version < newest else "Install the newer one."
             raise StoreError(
                 f"the database {self._path} has schema {version}, this version of pollerd reads {newest}. {older}",

@@ -1,0 +1,61 @@
+-- name: keep
+INSERT OR REPLACE INTO deliveries (seq, type, message_id, body, lane, state, attempts, next_at, error, changed_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: drop
+DELETE FROM deliveries WHERE seq = ?;
+
+-- name: drop_done
+DELETE FROM deliveries WHERE state = 2 AND seq <= ?;
+
+-- name: free
+UPDATE deliveries SET next_at = ?1
+WHERE seq = (SELECT min(seq) FROM deliveries WHERE state = 0 AND message_id = ?2) AND next_at IS NULL;
+
+-- name: save_cursor
+INSERT OR REPLACE INTO outputs (name, seq, detail, updated_at) VALUES (?, ?, ?, ?);
+
+-- name: known
+SELECT seq FROM deliveries WHERE seq > ? AND seq <= ?;
+
+-- name: blocked
+SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM deliveries WHERE state = 0 AND message_id = value);
+
+-- name: due
+SELECT seq, type, message_id, body, lane, state, attempts, next_at, error FROM deliveries
+WHERE state = 0 AND next_at IS NOT NULL AND lane = ?1 AND (next_at <= ?2 OR next_at > ?3) AND NOT EXISTS (
+    SELECT 1 FROM deliveries AS earlier
+    WHERE earlier.state = 0 AND earlier.message_id = deliveries.message_id AND earlier.seq < deliveries.seq
+        AND earlier.lane = deliveries.lane
+) ORDER BY next_at, seq LIMIT ?4;
+
+-- The same condition: a time that is not waited for would be asked for again and again.
+-- name: next_at
+SELECT min(next_at) FROM deliveries WHERE state = 0 AND next_at IS NOT NULL AND lane = ? AND NOT EXISTS (
+    SELECT 1 FROM deliveries AS earlier
+    WHERE earlier.state = 0 AND earlier.message_id = deliveries.message_id AND earlier.seq < deliveries.seq
+        AND earlier.lane = deliveries.lane
+);
+
+-- name: undelivered
+SELECT seq, type, message_id, body, lane, state, attempts, next_at, error FROM deliveries
+WHERE state <> 2 AND seq > ? ORDER BY seq LIMIT ?;
+
+-- name: count
+SELECT state, count(*) FROM deliveries WHERE state <> 2 GROUP BY state;
+
+-- name: relabel
+UPDATE deliveries SET lane = ? WHERE seq = ?;
+
+-- name: forget_parked
+DELETE FROM deliveries WHERE state = 1 AND changed_at < ?;
+
+-- name: parked_messages
+SELECT DISTINCT message_id FROM deliveries WHERE state = 1;
+
+-- name: unpark
+UPDATE deliveries SET state = 0, attempts = 0, next_at = NULL, changed_at = ? WHERE state = 1;
+
+-- An event taken up again goes before the later ones of its message.
+-- name: behind
+UPDATE deliveries SET next_at = NULL WHERE state = 0 AND message_id = ?;

@@ -1,0 +1,104 @@
+-- name: touch
+UPDATE messages SET next_poll_at = ?, next_reason = ?, polls = ?, misses = ?, strikes = ?, base = ?,
+    first_poll_at = ?, last_poll_at = ?, last_answer = ?, seen_at = ?, trail = ?
+WHERE id = ?;
+
+-- name: settle
+UPDATE messages SET account = ?, userref = ?, sent_at = ?, state = ?, next_poll_at = ?, next_reason = ?, polls = ?,
+    misses = ?, strikes = ?, base = ?, frozen_at = ?, first_poll_at = ?, last_poll_at = ?, last_answer = ?,
+    seen_at = ?, sendtime = ?, validity = ?, finished_at = ?, recipients = ?, trail = ?
+WHERE id = ?;
+
+-- name: count_age
+INSERT INTO pending_by_age (slot, count) VALUES (?, ?)
+ON CONFLICT (slot) DO UPDATE SET count = count + excluded.count;
+
+-- name: tell
+INSERT INTO events (seq, type, message_id, at, body) VALUES (?, ?, ?, ?, ?);
+
+-- name: count
+INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value;
+
+-- The credit has its own statement: whoever saves a hold knows only an old one.
+-- name: save_account
+INSERT INTO accounts (name, held_reason, held_detail, held_since, held_until, held_total, credit, currency,
+    credit_low, credit_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET held_reason = excluded.held_reason, held_detail = excluded.held_detail,
+    held_since = excluded.held_since, held_until = excluded.held_until, held_total = excluded.held_total;
+
+-- name: save_credit
+INSERT INTO accounts (name, credit, currency, credit_low, credit_at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET credit = excluded.credit, currency = excluded.currency,
+    credit_low = excluded.credit_low, credit_at = excluded.credit_at;
+
+-- name: save_cursor
+INSERT OR REPLACE INTO outputs (name, seq, detail, updated_at) VALUES (?, ?, ?, ?);
+
+-- name: request_done
+DELETE FROM requests WHERE id = ?;
+
+-- name: requests
+SELECT id, kind, message_id FROM requests ORDER BY id LIMIT ?;
+
+-- name: cursor
+SELECT name, seq, detail FROM outputs WHERE name = ?;
+
+-- name: accounts
+SELECT name, held_reason, held_detail, held_since, held_until, held_total, credit, currency, credit_low, credit_at
+FROM accounts;
+
+-- name: last_seq
+SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0);
+
+-- name: kept_seqs
+SELECT (SELECT min(seq) FROM events), (SELECT max(seq) FROM events);
+
+-- name: set_last_seq
+UPDATE sqlite_sequence SET seq = ? WHERE name = 'events';
+
+-- name: create_last_seq
+INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?);
+
+-- name: events_after
+SELECT seq, type, message_id, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?;
+
+-- name: due
+SELECT {columns} FROM messages
+WHERE state = 1 AND account = ? AND next_poll_at >= ? AND (next_poll_at > ? OR id > ?) AND next_poll_at <= ?
+ORDER BY next_poll_at, id LIMIT ?;
+
+-- name: due_latest
+SELECT {columns} FROM messages
+WHERE state = 1 AND account = ? AND next_poll_at <= ? ORDER BY next_poll_at DESC LIMIT ?;
+
+-- name: new
+SELECT {columns} FROM messages WHERE state = 0 ORDER BY id LIMIT ?;
+
+-- name: message
+SELECT {columns} FROM messages WHERE id = ?;
+
+-- name: gave_up
+SELECT id FROM messages WHERE state = 3 AND id > ? ORDER BY id LIMIT ?;
+
+-- name: counters
+SELECT name, value FROM counters;
+
+-- name: get_meta
+SELECT value FROM meta WHERE name = ?;
+
+-- name: set_meta
+INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?);
+
+-- name: shift
+UPDATE messages SET next_poll_at = next_poll_at + ?1, base = base + ?1, seen_at = seen_at + ?1,
+    frozen_at = frozen_at - ?1
+WHERE state = 1 AND id > ?2 AND id <= ?3 AND (?1 < 0 OR coalesce(last_poll_at, base, sent_at) <= ?4);
+
+-- name: shift_until
+SELECT max(id) FROM (SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?);
+
+-- name: pending
+SELECT {columns} FROM messages WHERE state = 1 AND id > ? ORDER BY id LIMIT ?;
+
+-- name: data_version
+PRAGMA data_version;

@@ -1,0 +1,97 @@
+-- name: message
+SELECT {columns} FROM messages WHERE id = ?;
+
+-- name: standing
+SELECT state, account FROM messages WHERE id = ?;
+
+-- name: list_all
+SELECT {columns} FROM messages ORDER BY id DESC LIMIT ?;
+
+-- name: list_new
+SELECT {columns} FROM messages WHERE state = 0 ORDER BY id LIMIT ?;
+
+-- name: list_pending
+SELECT {columns} FROM messages WHERE state = 1 AND account = ? ORDER BY next_poll_at LIMIT ?;
+
+-- name: list_finished
+SELECT {columns} FROM messages WHERE state >= 2 AND state = 2 ORDER BY finished_at DESC LIMIT ?;
+
+-- name: list_gave_up
+SELECT {columns} FROM messages WHERE state = 3 ORDER BY id DESC LIMIT ?;
+
+-- name: last_seq
+SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0);
+
+-- name: first_seq
+SELECT min(seq) FROM events;
+
+-- name: events
+SELECT seq, type, message_id, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?;
+
+-- name: events_of_type
+SELECT seq, type, message_id, body FROM events WHERE seq > ? AND type = ? ORDER BY seq LIMIT ?;
+
+-- name: events_of_message
+SELECT seq, type, message_id, body FROM events WHERE seq > ? AND message_id = ? ORDER BY seq LIMIT ?;
+
+-- name: events_of_message_and_type
+SELECT seq, type, message_id, body FROM events WHERE seq > ? AND message_id = ? AND type = ? ORDER BY seq LIMIT ?;
+
+-- name: counters
+SELECT name, value FROM counters;
+
+-- name: count_new
+SELECT count(*) FROM (SELECT 1 FROM messages WHERE state = 0 LIMIT ?);
+
+-- A skip through the index: one step for each account, however many messages it has.
+-- name: pending_accounts
+WITH RECURSIVE found (name) AS (
+    SELECT min(account) FROM messages WHERE state = 1
+    UNION ALL
+    SELECT (SELECT min(account) FROM messages WHERE state = 1 AND account > found.name)
+    FROM found WHERE found.name IS NOT NULL
+)
+SELECT name FROM found WHERE name IS NOT NULL;
+
+-- name: count_due
+SELECT count(*) FROM (
+    SELECT 1 FROM messages WHERE state = 1 AND account = ? AND next_poll_at <= ? LIMIT ?
+);
+
+-- name: next_poll
+SELECT min(next_poll_at) FROM messages WHERE state = 1 AND account = ?;
+
+-- name: oldest_pending
+SELECT min(sent_at) FROM messages INDEXED BY messages_due WHERE state = 1;
+
+-- name: ages
+SELECT slot * 15.0, count FROM pending_by_age WHERE count > 0 ORDER BY slot;
+
+-- name: accounts
+SELECT name, held_reason, held_detail, held_since, held_until, credit, currency, credit_low
+FROM accounts ORDER BY name;
+
+-- name: account
+SELECT name, held_reason, held_detail, held_since, held_until, credit, currency, credit_low
+FROM accounts WHERE name = ?;
+
+-- name: count_gave_up
+SELECT count(*) FROM messages WHERE state = 3;
+
+-- name: outputs
+SELECT name, seq, updated_at FROM outputs ORDER BY name;
+
+-- name: event_time
+SELECT at FROM events WHERE seq > ? ORDER BY seq LIMIT 1;
+
+-- name: count_requests
+SELECT count(*) FROM requests;
+
+-- name: note
+SELECT CAST(value AS BLOB) FROM meta WHERE name = ?;
+
+-- name: count_deliveries_waiting
+SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE state = 0 LIMIT ?);
+
+-- name: count_deliveries_parked
+SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE state = 1 LIMIT ?);
