@@ -24,6 +24,7 @@ from pollerd.statusline import Polling, StatusLine
 from pollerd.store.checkpoint import WalWatch
 from pollerd.store.retention import Retention
 from pollerd.systemd import Notifier
+from pollerd.unknown import UnknownWatch
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +165,7 @@ class HouseStore(Protocol):
     async def write(self, change: Callable[[sqlite3.Connection], T]) -> T: ...
     async def prune(self, delete: Callable[[sqlite3.Connection], tuple[int, T]]) -> T: ...
     async def counters(self) -> Mapping[str, int]: ...
+    async def unknown(self, account: str, most: int) -> int: ...
 
 
 class HouseCommitter(Protocol):
@@ -200,6 +202,7 @@ def standard_jobs(house: House) -> tuple[Job, ...]:
         Job("checkpoint", 60.0, wal.tend),
         Job("optimize", DAY, lambda: house.store.write(_optimize), first=3600.0),
         Job("learning", 1.0, lambda: _learn(house.policy, house.clock)),
+        Job("unknown ids", 10.0, UnknownWatch(house.store, tuple(house.pollers))),
         Job("model snapshot", 30.0, Snapshot(house.policy, house.committer, house.model)),
     ]
     if house.notifier.active:

@@ -145,6 +145,7 @@ class Judge:
             misses=0,
             strikes=0,
             refused_since=None,
+            unknown=False,
             finished_at=None,
             gave_up_for=None,
         )
@@ -182,6 +183,7 @@ class Judge:
             misses=0,
             strikes=0,
             refused_since=None,
+            unknown=False,
             base=base,
             seen_at=now,
             recipients=found.recipients,
@@ -212,6 +214,8 @@ class Judge:
         if now >= ends and message.misses >= MISSES:
             return self._given_up(message, GiveUpReason.NOT_FOUND, now)
         origin = max(message.sent_at + idle, sendtime or 0.0)
+        if now >= origin + self._settings.not_found_grace:
+            message = msgspec.structs.replace(message, unknown=True)
         decision = self._policy.not_visible(now, origin, message.misses)
         return Result(_planned(message, now, decision, ends if ends > now else None), polls=1, full=False)
 

@@ -185,6 +185,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """Why polling ended without a final state (`GiveUpReason`)."""
     resumed_at: float | None = None
     """When it was taken up again because the gateway was found to refuse everything."""
+    unknown: bool = False
+    """Never seen, and past its grace: to be sent later, or none of this account's."""
     priority: Priority | None = None
     """As handed over, else as the gateway tells it. None counts as NORMAL."""
 

@@ -19,6 +19,10 @@ keep everything new waiting until the whole backlog is worked off.
 """
 SHARE: Final = 5
 """While less urgent messages wait, one poll of so many is theirs: what is urgent slows them and never stops them."""
+STRANGE: Final = 3
+"""404s of a message that was never seen, after which it gives way: it may be none of this account's, as ten thousand
+others that were handed over by mistake."""
+_STRANGERS: Final = -1
 
 Bucket = Hashable
 
@@ -40,7 +44,7 @@ class Ready:
 
     def __init__(self, ranker: Ranker) -> None:
         self._forced: deque[Message] = deque()
-        self._lines = {priority: _Line(ranker) for priority in sorted(Priority, reverse=True)}
+        self._lines = {place: _Line(ranker) for place in (*sorted(Priority, reverse=True), _STRANGERS)}
         self._normal = self._lines[Priority.NORMAL]
         self._count = 0
 
@@ -52,6 +56,8 @@ class Ready:
         self._count += 1
         if message.forced:
             self._forced.append(message)
+        elif message.seen_at is None and message.misses >= STRANGE and (message.priority or 0) < Priority.URGENT:
+            self._lines[_STRANGERS].put(message)
         elif message.priority is None:
             self._normal.put(message)
         else:

@@ -123,6 +123,7 @@ def _account(account: AccountView, config: Config, overview: Overview) -> Accoun
         backlog=0,
         due=account.due,
         late=account.late,
+        unknown=account.unknown,
         next_poll_at=moment(account.next_poll_at),
         held_seconds_total=0.0,
         credit=account.credit,

@@ -85,6 +85,10 @@ def _complaints(document: dict[str, Any]) -> list[Check]:
         elif account.get("connections_kept") is False:
             told = f"{words.FORGETFUL}; {account.get('repeated_requests')} requests were made again since the start"
             found.append(warning(f"{account.get('name')}: polling", told, words.FORGETFUL_ADVICE))
+        if isinstance(number := account.get("unknown"), int) and number:
+            said, name = words.unknown(number), f"{account.get('name')}: ids"
+            many = said.tone == "warn"
+            found.append(warning(name, said.text, words.UNKNOWN_ADVICE) if many else ok(name, said.text))
     for output in _dicts(document, "outputs"):
         if output.get("trouble"):
             since = f" since {output['behind_since']}" if output.get("behind_since") else ""

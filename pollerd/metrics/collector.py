@@ -26,6 +26,11 @@ _ACCOUNT_GAUGES: Final[tuple[tuple[str, str, Callable[[AccountSight], float]], .
     ("account_messages_in_memory", "Messages in memory: due soon or under way.", lambda a: a.in_memory),
     ("account_backlog", "Messages in memory that are due and wait for the limit.", lambda a: a.backlog),
     ("account_due", "Messages that are due, counted up to 100,000.", lambda a: a.stored.due),
+    (
+        "account_unknown",
+        "Messages that the gateway has never shown, past not_found_grace, counted up to 100,000.",
+        lambda a: a.stored.unknown,
+    ),
     ("account_late", "Messages due for a minute or more, counted up to 100,000.", lambda a: a.stored.late),
 )
 

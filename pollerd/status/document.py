@@ -26,7 +26,8 @@ class AccountDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     `rate` is requests a second in force, `rate_limit` as configured. `asking` requests are under way, on at most
     `connections`. `in_memory` messages are due soon or under way, `backlog` of them wait for the limit. `due` and
-    `late` (by a minute) count in the database, up to 100,000. `arrivals_per_second` is messages handed over, over five
+    `late` (by a minute) count in the database, up to 100,000, and so do `unknown` ones: never seen, and past
+    `not_found_grace`. `arrivals_per_second` is messages handed over, over five
     minutes; `forecast` is null while no daemon runs. `repeated_requests` were made a second time since the start:
     the other side had forgotten a kept connection; `connections_kept` is false where that happened too often.
     `renewal` says what a person does so that another secret is taken up.
@@ -53,6 +54,7 @@ class AccountDocument(msgspec.Struct, frozen=True, kw_only=True):
     credit_low: bool
     arrivals_per_second: float = 0.0
     forecast: Forecast | None = None
+    unknown: int = 0
     connections_kept: bool = True
     repeated_requests: int = 0
     renewal: str = ""

@@ -20,6 +20,11 @@ from pollerd.terminal.text import ago, brief, counted, duration
 Tone = Literal["good", "plain", "warn", "bad"]
 _FAR: Final = 30 * 86400.0
 """Seconds from which nobody wants to know the minute."""
+MANY: Final = 10
+"""Unknown ids of one account from which they are hardly a few scheduled messages: a warning."""
+UNKNOWN_ADVICE: Final = (
+    "look whose they are, and stop following the wrong ones with pollerd untrack; give scheduled ones their --sendtime"
+)
 CAP: Final = 100_000
 """Counts of the database stop here."""
 
@@ -124,6 +129,13 @@ def outlook(found: Forecast, now: float) -> Sentence:
             return Sentence("nothing to do", "good")
 
 
+def unknown(number: int) -> Sentence:
+    """What so many messages may be that were never seen and are past their grace."""
+    are = "id is" if number == 1 else "ids are"
+    text = f"{count(number)} {are} unknown to this account: another account, the other region, or scheduled?"
+    return Sentence(text, "warn" if number >= MANY else "plain")
+
+
 def late(document: StatusDocument, now: float) -> list[Sentence]:
     """What is late by a minute or more, and why."""
     found: list[Sentence] = []
@@ -134,6 +146,10 @@ def late(document: StatusDocument, now: float) -> list[Sentence]:
             continue
         polls = f"{count(account.late)} {'poll' if account.late == 1 else 'polls'}"
         found.append(Sentence(f"{account.name}: {polls} late, {_why(account, document)}", "warn"))
+    for account in document.accounts:
+        if account.unknown:
+            told = unknown(account.unknown)
+            found.append(Sentence(f"{account.name}: {told.text}", told.tone))
     if document.backoff.stalled:
         names = ", ".join(document.backoff.stalled[:5])
         found.append(

@@ -75,6 +75,7 @@ def _schedule(message: Message) -> tuple[Any, ...]:
         message.seen_at,
         message.trail or None,
         message.refused_since,
+        message.unknown,
         message.id,
     )
 

@@ -41,6 +41,7 @@ COLUMNS: Final = (
     "gave_up_for",
     "resumed_at",
     "priority",
+    "unknown",
 )
 """The columns of a row in the order that the functions here take and give them."""
 
@@ -94,6 +95,7 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         gave_up_for,
         resumed_at,
         priority,
+        unknown,
     ) = row
     # What this program wrote itself, nearly every row, needs no reading between the lines.
     if type(sent_at) is not float or not 0.0 < sent_at < _LATEST:
@@ -126,6 +128,7 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         gave_up_for=gave_up_for,
         resumed_at=resumed_at,
         priority=None if priority is None else Priority.named(priority),
+        unknown=bool(unknown),
     )
 
 
@@ -159,6 +162,7 @@ def row_from_message(message: Message) -> tuple[Any, ...]:
         message.gave_up_for,
         message.resumed_at,
         None if message.priority is None else message.priority.name,
+        message.unknown,
     )
 
 

@@ -283,6 +283,10 @@ class Store:
         """How many messages are `pending`, `finished` and `gave_up`, and how many `polls` were made so far."""
         return {str(name): int(value) for name, value in await self._fetch(self._reader, "counters")}
 
+    async def unknown(self, account: str, most: int) -> int:
+        """How many pending messages of `account` were never seen and are past their grace, up to `most`."""
+        return int((await self._fetch(self._reader, "unknown", (account, most)))[0][0])
+
     async def refused(self, account: str, refusal: str, after: tuple[float, int], limit: int) -> list[Message]:
         """Messages of `account` given up because of `refusal` (as in `last_answer`), seen before and not taken up again
         yet, behind the place `after` (when they ended, id), in that order.

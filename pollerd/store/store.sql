@@ -1,14 +1,15 @@
 -- name: touch
 UPDATE messages SET next_poll_at = ?, next_reason = ?, polls = ?, misses = ?, strikes = ?, base = ?,
     first_poll_at = ?, last_poll_at = ?, last_answer = ?, seen_at = ?, trail = ?,
-    refused_since = ?
+    refused_since = ?, unknown = ?
 WHERE id = ?;
 
 -- name: settle
 UPDATE messages SET account = ?, userref = ?, sent_at = ?, state = ?, next_poll_at = ?, next_reason = ?, polls = ?,
     misses = ?, strikes = ?, base = ?, frozen_at = ?, first_poll_at = ?, last_poll_at = ?, last_answer = ?,
     seen_at = ?, sendtime = ?, validity = ?, finished_at = ?, recipients = ?, trail = ?,
-    origin = ?, taken_at = ?, refused_since = ?, gave_up_for = ?, resumed_at = ?, priority = ?
+    origin = ?, taken_at = ?, refused_since = ?, gave_up_for = ?, resumed_at = ?, priority = ?,
+    unknown = ?
 WHERE id = ?;
 
 -- name: count_age
@@ -92,6 +93,9 @@ SELECT {columns} FROM messages
 WHERE state >= 2 AND state = 3 AND account = ? AND last_answer = ? AND gave_up_for IN ('not_found', 'rejected_request')
     AND seen_at IS NOT NULL AND resumed_at IS NULL AND finished_at >= ? AND (finished_at > ? OR id > ?)
 ORDER BY finished_at, id LIMIT ?;
+
+-- name: unknown
+SELECT count(*) FROM (SELECT 1 FROM messages WHERE unknown = 1 AND state = 1 AND account = ? LIMIT ?);
 
 -- name: gave_up
 SELECT id FROM messages WHERE state = 3 AND id > ? ORDER BY id LIMIT ?;

@@ -44,7 +44,10 @@ class Standing(NamedTuple):
 
 
 class AccountView(msgspec.Struct, frozen=True):
-    """An account at a glance. `due` and `late` count up to `CAP`; instants are UNIX seconds."""
+    """An account at a glance. `due`, `late` and `unknown` count up to `CAP`; instants are UNIX seconds.
+
+    `unknown` messages were never seen and are past their grace.
+    """
 
     name: str
     due: int = 0
@@ -57,6 +60,7 @@ class AccountView(msgspec.Struct, frozen=True):
     credit: float | None = None
     currency: str | None = None
     credit_low: bool = False
+    unknown: int = 0
 
 
 class OutputView(msgspec.Struct, frozen=True):
@@ -276,6 +280,7 @@ class View:
                 due=self._fetch("count_due", name, due, CAP)[0][0],
                 late=self._fetch("count_due", name, due - LATE_AFTER, CAP)[0][0],
                 next_poll_at=rows.later(self._fetch("next_poll", name)[0][0], ahead),
+                unknown=self._fetch("count_unknown", name, CAP)[0][0],
             )
 
     def _outputs(self, last: int, ahead: float, undelivered: Mapping[str, Undelivered]) -> Iterator[OutputView]:

@@ -58,6 +58,9 @@ SELECT count(*) FROM (
     SELECT 1 FROM messages WHERE state = 1 AND account = ? AND next_poll_at <= ? LIMIT ?
 );
 
+-- name: count_unknown
+SELECT count(*) FROM (SELECT 1 FROM messages WHERE unknown = 1 AND state = 1 AND account = ? LIMIT ?);
+
 -- name: next_poll
 SELECT min(next_poll_at) FROM messages WHERE state = 1 AND account = ?;
 

@@ -61,8 +61,8 @@ async def test_scheduled_messages_are_asked_about_from_their_time_on(tmp_path: P
 
 @pytest.mark.parametrize("known", [True, False], ids=["sendtime known", "nothing known"])
 async def test_nothing_scheduled_is_lost(known: bool, tmp_path: Path, shim: Shim, row: Row, long: bool) -> None:
-    """From minutes to a day ahead (to 20 of them in the long form), sped up: all delivered and told."""
-    speed, count, days = (20_000.0, 2000, 20.0) if long else (6_000.0, 200, 1.0)
+    """From minutes to half a day ahead (to 20 of them in the long form), sped up: all delivered and told."""
+    speed, count, days = (20_000.0, 2000, 20.0) if long else (3_000.0, 200, 0.5)
     limits = 'requests_per_second = 10000\ntimeout = "10m"\nmax_connections = 40'
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
@@ -86,7 +86,7 @@ async def test_nothing_scheduled_is_lost(known: bool, tmp_path: Path, shim: Shim
         ]
         assert max(before) <= (12 if known else 150)
         row(
-            f"{count} scheduled, 1 min to {days:.0f} days: 0 lost; polls before their time {sum(before) / count:.1f} "
+            f"{count} scheduled, 1 min to {days:g} days: 0 lost; polls before their time {sum(before) / count:.1f} "
             f"each, {max(before)} at most"
         )
 
@@ -98,3 +98,49 @@ async def wall(deployment: Deployment) -> float:
     )
     status = json.loads((await asking.communicate())[0])
     return datetime.fromisoformat(status["since"]).timestamp() + float(status["uptime"])
+
+
+async def test_wrong_ids_neither_stop_the_others_nor_end_nor_are_polled_for_ever(
+    tmp_path: Path, shim: Shim, row: Row, long: bool
+) -> None:
+    """Ids of another account, more than the limit can serve, beside messages that are delivered in the meantime."""
+    speed, wrong = 60.0, 10_000 if long else 1000
+    limits = 'requests_per_second = 5\ntimeout = "60s"'
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE, speed=speed)) as simulator,
+        Deployment(tmp_path, simulator, backoff='not_found_grace = "5m"', limits=limits) as deployment,
+    ):
+        await deployment.start(environment=shim.environment(speed=speed))
+        deployment.insert(range(4_000_000_000, 4_000_000_000 + wrong))
+        await until(lambda: simulator.statistics().polls_unknown > 200, "the wrong ones are asked for")
+        delays = []
+        for _ in range(15):
+            good = simulator.truth.add(steps=[Step(0.0, "ENROUTE"), Step(30.0, "DELIVERED")])
+            deployment.insert([good])
+            began = simulator.now()
+            await until(lambda i=good: any(key[0] == i for key in finals(deployment.events())), "a good one is told")
+            delays.append((simulator.now() - began) * speed - 30.0)
+        await until(lambda: unknown(deployment) >= wrong // 2, "the count of unknown ids", patience=120)
+        status, doctor = [(await deployment.command(name))[1] for name in ("status", "doctor")]
+        await until(lambda: warned(deployment), "a warning in the log")
+        for said in (status, doctor, warned(deployment)[0]):
+            assert "ids are unknown to this account: another account, the other region, or scheduled?" in flat(said)
+        assert await deployment.stop() == 0
+        told = {event["type"] for event in deployment.events()}
+        assert told == {"message.status", "message.completed"}, "no hold, and nothing is given up"
+        assert len(warned(deployment)) == 1
+        assert sorted(delays)[10] < wrong / 5, "sooner than a round of the wrong ones takes"
+        row(f"{wrong} wrong ids at 5 requests/s: good ones told {sorted(delays)[7]:.0f} s late (median), 0 holds")
+
+
+def unknown(deployment: Deployment) -> int:
+    return int(deployment.query("SELECT count(*) FROM messages WHERE unknown = 1 AND state = 1")[0][0])
+
+
+def warned(deployment: Deployment) -> list[str]:
+    return [line["message"] for line in deployment.log() if line.get("event") == "ids_unknown"]
+
+
+def flat(text: str) -> str:
+    """Without the line breaks of a terminal."""
+    return " ".join(text.split())

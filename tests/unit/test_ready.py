@@ -60,3 +60,18 @@ def test_one_alarm_is_next_whatever_waits() -> None:
         taken(queue, turn % 7)
         queue.put(at(10**6 + turn, NOW, priority=URGENT))
         assert any(message.priority is URGENT for message in taken(queue, 2))
+
+
+def test_what_the_gateway_does_not_know_gives_way_to_everything_and_is_not_starved() -> None:
+    strangers = [at(n, NOW, misses=ready.STRANGE) for n in range(1, 1001)]
+    alarm = at(5000, NOW, misses=ready.STRANGE, priority=URGENT)
+    seen = at(5001, NOW, misses=ready.STRANGE, seen_at=NOW - 9)
+    fresh = [at(n, NOW, misses=ready.STRANGE - 1) for n in range(6000, 6080)]
+    first = taken(queued(*strangers, alarm, seen, *fresh), 100)
+    assert first[0] is alarm
+    assert seen in first[:3]
+    assert len([message for message in first if message.id < 5000]) == 20 - 1
+
+
+def test_strangers_alone_are_polled_one_after_the_other() -> None:
+    assert len(taken(queued(*(at(n, NOW, misses=99) for n in range(1, 50))))) == 49
