@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from pollerd import lifecycle
-from pollerd.event import Body, GaveUp, Held, Recovered, Status
+from pollerd.event import Body, GaveUp, Held, Overdue, Recovered, Status
 from pollerd.model import Message
 from pollerd.terminal.text import counted
 
@@ -106,6 +106,8 @@ class Announcer:
                     body.id,
                     extra={"event": "message_gave_up", "message_id": body.id, "reason": body.reason},
                 )
+            if isinstance(body, Overdue):
+                overdue(body.id)
             if isinstance(body, Status) and body.status not in lifecycle.KNOWN:
                 self._unheard_of(body)
 
@@ -122,3 +124,13 @@ class Announcer:
             last,
             extra={"event": "unknown_state", "status": body.status, "message_id": body.id},
         )
+
+
+def overdue(message_id: int) -> None:
+    """A message is told to be overdue. At debug: a whole mailing may be at once, and each is an event anyway."""
+    log.debug(
+        "message %d: overdue; see pollerd show %d",
+        message_id,
+        message_id,
+        extra={"event": "message_overdue", "message_id": message_id},
+    )

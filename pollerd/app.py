@@ -32,6 +32,7 @@ from pollerd.judge import Judge
 from pollerd.limits import AccountLimiter
 from pollerd.metrics import Meter
 from pollerd.outputs.acceptor import Acceptor
+from pollerd.overdue_watch import OverdueWatch
 from pollerd.policies import MODEL, Learner, make_policy, make_settings
 from pollerd.poller import Poller
 from pollerd.ports import Batch, Opening, Output, Preparing
@@ -45,11 +46,7 @@ from pollerd.systemd import Notifier, feed, watchdog_interval
 from pollerd.terminal.text import counted
 from pollerd.vault import Vault
 from pollerd.wake import Wake
-from pollerd.wiring import (
-    Core,
-    Lane,
-    make_lane,
-)
+from pollerd.wiring import Core, Lane, make_lane
 from pollerd.witness import Witness
 
 log = logging.getLogger(__name__)
@@ -212,6 +209,7 @@ class App:
                 start(
                     "wake", Wake(core.policy, core.store, core.committer, pollers, core.clock, random.Random()).run()
                 ),
+                start("overdue", OverdueWatch(core.store, core.committer, pollers, core.clock).run()),
                 start("housekeeping", housekeeping.run()),
                 *(start(f"source {number}", source.run()) for number, source in enumerate(sources)),
             ]
@@ -376,10 +374,13 @@ async def settle_requests(config: Config) -> None:
         policy = make_policy(config, 0)
         if (model := await store.note(MODEL)) is not None:
             policy.restore(model)
-        judge = Judge(policy, make_settings(config), random.Random(), clock)
+        settings = make_settings(config)
         desks = {
             name: OfflineDesk(
-                judge, clock, AccountLimiter(name, account.limits, clock, random.Random(), known.get(name)), committer
+                Judge(policy, settings, random.Random(), clock, account.overdue_after),
+                clock,
+                AccountLimiter(name, account.limits, clock, random.Random(), known.get(name)),
+                committer,
             )
             for name, account in config.accounts.items()
         }

@@ -282,6 +282,23 @@ def gave_up(message: Message, reason: GiveUpReason, now: float) -> events.Body:
     )
 
 
+def overdue(message: Message, wall: float) -> events.Body:
+    """The event that a message has no final state yet though it should; `wall` is the wall clock's time."""
+    left = waiting(message.recipients)
+    named = [
+        events.OverdueRecipient(recipient.msisdn or None, lifecycle.name(recipient.counted))
+        for recipient in left[: events.OVERDUE_NAMED]
+    ]
+    return events.Overdue(
+        id=message.id,
+        account=message.account,
+        userref=message.userref,
+        pending=None if message.seen_at is None else len(left),
+        recipients=tuple(named),
+        observed_at=events.instant(wall),
+    )
+
+
 def resumed(message: Message, reason: HoldReason, wall: float) -> events.Body:
     """The event that takes a message up again because of its account's hold, at `wall` by the wall clock."""
     return events.Resumed(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -19,6 +19,7 @@ MESSAGE_STATUS: Final = "message.status"
 MESSAGE_COMPLETED: Final = "message.completed"
 MESSAGE_GAVE_UP: Final = "message.gave_up"
 MESSAGE_RESUMED: Final = "message.resumed"
+MESSAGE_OVERDUE: Final = "message.overdue"
 ACCOUNT_HELD: Final = "account.held"
 ACCOUNT_RECOVERED: Final = "account.recovered"
 CREDIT_LOW: Final = "account.credit_low"
@@ -82,6 +83,33 @@ class Resumed(msgspec.Struct, frozen=True, tag=MESSAGE_RESUMED, tag_field="type"
     observed_at: str
 
 
+OVERDUE_NAMED: Final = 100
+"""Recipients that `message.overdue` names at most; `pending` counts them all."""
+
+
+class OverdueRecipient(msgspec.Struct, frozen=True):
+    """A recipient without a final state, and the state it was last seen in. `msisdn` is null where no usable number is
+    known.
+    """
+
+    msisdn: int | None
+    status: str
+
+
+class Overdue(msgspec.Struct, frozen=True, tag=MESSAGE_OVERDUE, tag_field="type", kw_only=True):
+    """`overdue_after` passed without a final state for `pending` recipients; told once, and nothing ends by it.
+
+    `recipients` names the first 100 of them. `pending` is null when the gateway has never shown the message.
+    """
+
+    id: int
+    account: str
+    userref: str | None
+    pending: int | None
+    recipients: Annotated[tuple[OverdueRecipient, ...], msgspec.Meta(max_length=OVERDUE_NAMED)]
+    observed_at: str
+
+
 class Held(msgspec.Struct, frozen=True, tag=ACCOUNT_HELD, tag_field="type", kw_only=True):
     """Polling of the account is paused; `until` is when it is tried again (RFC 3339, UTC)."""
 
@@ -120,12 +148,13 @@ class CreditOk(msgspec.Struct, frozen=True, tag=CREDIT_OK, tag_field="type", kw_
     observed_at: str
 
 
-Body = Status | Completed | GaveUp | Resumed | Held | Recovered | CreditLow | CreditOk
+Body = Status | Completed | GaveUp | Resumed | Overdue | Held | Recovered | CreditLow | CreditOk
 TYPES: Final = (
     MESSAGE_STATUS,
     MESSAGE_COMPLETED,
     MESSAGE_GAVE_UP,
     MESSAGE_RESUMED,
+    MESSAGE_OVERDUE,
     ACCOUNT_HELD,
     ACCOUNT_RECOVERED,
     CREDIT_LOW,
@@ -215,13 +244,15 @@ def country_prefix(country: str) -> int | None:
 
 def field_names() -> frozenset[str]:
     """Every field that an event of any type may have."""
-    kinds = (Status, Completed, GaveUp, Resumed, Held, Recovered, CreditLow, CreditOk)
+    kinds = (Status, Completed, GaveUp, Resumed, Overdue, Held, Recovered, CreditLow, CreditOk)
     return frozenset({"seq", "type"}).union(*(kind.__struct_fields__ for kind in kinds))
 
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of an event as outputs carry it, `seq` included."""
     schema = msgspec.json.schema(Body)
+    # So that each definition is that of an event.
+    schema["$defs"]["Overdue"]["properties"]["recipients"]["items"] = schema["$defs"].pop("OverdueRecipient")
     for name, definition in schema["$defs"].items():
         definition["properties"] = {
             "seq": {"type": "integer", "minimum": 1, "description": "Rises by one for each event, never repeats."},

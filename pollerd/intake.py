@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from pollerd import judge
+from pollerd import judge, overdue
 from pollerd.committer import Committer
 from pollerd.diff import Result
 from pollerd.errors import StoreUnavailableError
@@ -199,7 +199,8 @@ class Intake:
         poller = self._pollers.get(message.account)
         if poller is None:
             self._warn(message.account)
-            planned = msgspec.structs.replace(message, state=State.PENDING, next_reason="account not configured")
+            armed = overdue.armed(message, None, self._clock.now())
+            planned = msgspec.structs.replace(armed, state=State.PENDING, next_reason="account not configured")
         else:
             planned = poller.plan(message)
         self._committer.record(Result(planned, was=State.NEW))

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from pollerd import diff, doubt, lifecycle, trail
+from pollerd import diff, doubt, lifecycle, overdue, trail
 from pollerd.backoff import Decision, Policy, Settings
 from pollerd.diff import Result
 from pollerd.doubt import NO_EVIDENCE, Evidence
@@ -74,12 +74,19 @@ class Judge:
     """Decides for one account. Holds the policy and the random source, no message."""
 
     def __init__(
-        self, policy: Policy, settings: Settings, rng: random.Random, reckoning: Reckoning | None = None
+        self,
+        policy: Policy,
+        settings: Settings,
+        rng: random.Random,
+        reckoning: Reckoning | None = None,
+        overdue_after: float | None = None,
     ) -> None:
+        """`overdue_after`: seconds from sending until the account's messages are overdue; None: they never are."""
         self._policy = policy
         self._settings = settings
         self._rng = rng
         self._reckoning = reckoning or _Certain()
+        self._overdue_after = overdue_after
 
     def first(self, message: Message, now: float, held_total: float) -> Message:
         """Plan a row that nobody has planned yet. A message sent in the past is due by its age."""
@@ -87,6 +94,7 @@ class Judge:
         planned = msgspec.structs.replace(
             message, state=State.PENDING, base=message.sending, frozen_at=frozen_at, taken_at=now
         )
+        planned = overdue.armed(planned, self._overdue_after, now)
         if message.sending > now + SOON:
             decision = self._policy.scheduled(now, message.sending)
             return _planned(planned, now, decision)
@@ -117,6 +125,12 @@ class Judge:
         `held_total` is the account's sum of held seconds, `failures` how many requests for this message failed in a
         row before this one while the account was not held. `evidence` is for refusals.
         """
+        result = self._settled(message, outcome, now, held_total, failures, evidence)
+        return overdue.settled(result, outcome, self._overdue_after, now, self._reckoning.told)
+
+    def _settled(
+        self, message: Message, outcome: Outcome, now: float, held_total: float, failures: int, evidence: Evidence
+    ) -> Result:
         idle = max(0.0, held_total + self._reckoning.doubted - message.frozen_at)
         match outcome:
             case Answer():
@@ -149,6 +163,7 @@ class Judge:
             finished_at=None,
             gave_up_for=None,
         )
+        fresh = overdue.armed(fresh, self._overdue_after, now)
         return _planned(fresh, now, Decision(0.0, "taken up again"))
 
     def resumed(self, message: Message, now: float) -> Result:

@@ -189,6 +189,12 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """Never seen, and past its grace: to be sent later, or none of this account's."""
     priority: Priority | None = None
     """As handed over, else as the gateway tells it. None counts as NORMAL."""
+    overdue_after: float | None = None
+    """Seconds after sending without a final state, as handed over. None: as its account has it; 0: never."""
+    overdue_at: float | None = None
+    """When it is overdue (`pollerd.overdue`); None: never."""
+    overdue: bool = False
+    """Whether it was told that it is overdue: that happens once."""
 
     @property
     def sending(self) -> float:

@@ -96,6 +96,13 @@ class Window:
         self._push(message)
         return self._heap[0][2] is message
 
+    def amend(self, message: Message) -> None:
+        """A message that has changed in something else than its due time: it stays where it is, under way as well."""
+        if message.id in self._away:
+            self._known[message.id] = message
+        else:
+            self.offer(message)
+
     def drop(self, message_id: int) -> None:
         """Forget a message; a poll under way is no longer of interest."""
         self._known.pop(message_id, None)

@@ -6,6 +6,7 @@ import random
 
 import msgspec
 
+from pollerd import overdue_watch
 from pollerd.backoff import Policy
 from pollerd.clock import SystemClock
 from pollerd.committer import Committer
@@ -49,6 +50,7 @@ class Core(msgspec.Struct, frozen=True):
 
 async def make_lane(account: Account, known: AccountState | None, config: Config, core: Core) -> Lane:
     """One account's client, limits and loop; `known` is what the store remembers of it."""
+    await overdue_watch.date(core.store, account.name, account.overdue_after, core.clock.now())
     answered = await core.store.note(answered_note(account.name))
     limiter = AccountLimiter(account.name, account.limits, core.clock, random.Random(), known)
     dates = core.witness.gateway(account.base_url)
@@ -59,7 +61,7 @@ async def make_lane(account: Account, known: AccountState | None, config: Config
         account.name,
         gateway=gateway,
         limiter=limiter,
-        verdicts=Judge(core.policy, make_settings(config), random.Random(), core.clock),
+        verdicts=Judge(core.policy, make_settings(config), random.Random(), core.clock, account.overdue_after),
         window=Window(account.name, PolicyRanker(core.policy)),
         schedule=core.store,
         committer=core.committer,

@@ -16,6 +16,7 @@ from pollerd.status.timeline import (
     Entry,
     exceptions,
     forgotten,
+    overdue,
     remark,
     scheduled,
     summary,
@@ -70,6 +71,8 @@ def _words(body: events.Body) -> Text:
             return screen.plain(f"gave up: {body.reason.replace('_', ' ')}, {left}", "red")
         case events.Resumed():
             return screen.plain(f"taken up again: the account was {body.reason} when it was given up", "yellow")
+        case events.Overdue():
+            return screen.plain(overdue(body), "yellow")
         case events.Held():
             until = f", until {body.until}" if body.until else ""
             return screen.plain(f"account {body.account} on hold: {body.reason} ({body.detail}){until}", "red")

@@ -70,6 +70,12 @@ class ResumedEvent(events.Resumed, frozen=True, tag=events.MESSAGE_RESUMED, tag_
     seq: int
 
 
+class OverdueEvent(events.Overdue, frozen=True, tag=events.MESSAGE_OVERDUE, tag_field="type", kw_only=True):
+    """`overdue_after` passed without a final state for some recipients."""
+
+    seq: int
+
+
 class HeldEvent(events.Held, frozen=True, tag=events.ACCOUNT_HELD, tag_field="type", kw_only=True):
     """Polling of an account is paused."""
 
@@ -106,6 +112,7 @@ AnyEvent = (
     | CompletedEvent
     | GaveUpEvent
     | ResumedEvent
+    | OverdueEvent
     | HeldEvent
     | RecoveredEvent
     | CreditLowEvent

@@ -95,6 +95,7 @@ class _Reader(msgspec.Struct, frozen=True):
             limits=read_limits(table.section("limits"), limits),
             proxy=table.take("proxy", proxy_url),
             ca_file=table.take("ca_file", self.place.path),
+            overdue_after=table.take("overdue_after", duration(1, 365 * 86400)),
         )
         table.close()
         return account

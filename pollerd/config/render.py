@@ -87,6 +87,7 @@ def _account(account: Account) -> dict[str, object]:
             **_auth(account.auth),
             "proxy": account.proxy and str(account.proxy),
             "ca_file": account.ca_file and str(account.ca_file),
+            "overdue_after": None if account.overdue_after is None else _duration(account.overdue_after),
             "limits": _limits(account.limits),
         }
     )

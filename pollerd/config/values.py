@@ -89,6 +89,7 @@ class Account(msgspec.Struct, frozen=True):
     limits: Limits
     proxy: MaskedUrl | None = None
     ca_file: Path | None = None
+    overdue_after: float | None = None
 
     @property
     def renewal(self) -> str:

@@ -104,6 +104,8 @@ def _told(log: Iterable[events.Event], message: Message, number: Callable[[int],
                 found.append(Entry(_at(body.observed_at), "end", _gave_up(body), "bad"))
             case events.Resumed():
                 found.append(Entry(_at(body.observed_at), "poll", _resumed(body), "warn"))
+            case events.Overdue():
+                found.append(Entry(_at(body.observed_at), "poll", overdue(body), "warn"))
             case _:
                 continue
     for bodies in together.values():
@@ -124,6 +126,13 @@ def _gave_up(body: events.GaveUp) -> str:
 
 def _resumed(body: events.Resumed) -> str:
     return f"taken up again by itself: the gateway was {body.reason} all messages alike"
+
+
+def overdue(body: events.Overdue) -> str:
+    """The event in words."""
+    if body.pending is None:
+        return "overdue: the gateway has never shown it"
+    return f"overdue: {counted(body.pending, 'recipient')} without a final state"
 
 
 def _status(body: events.Status, number: Callable[[int], str]) -> Entry:

@@ -42,6 +42,9 @@ COLUMNS: Final = (
     "resumed_at",
     "priority",
     "unknown",
+    "overdue_after",
+    "overdue_at",
+    "overdue",
 )
 """The columns of a row in the order that the functions here take and give them."""
 
@@ -96,6 +99,9 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         resumed_at,
         priority,
         unknown,
+        overdue_after,
+        overdue_at,
+        overdue,
     ) = row
     # What this program wrote itself, nearly every row, needs no reading between the lines.
     if type(sent_at) is not float or not 0.0 < sent_at < _LATEST:
@@ -129,6 +135,9 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         resumed_at=resumed_at,
         priority=None if priority is None else Priority.named(priority),
         unknown=bool(unknown),
+        overdue_after=None if overdue_after is None else _seconds(overdue_after),
+        overdue_at=overdue_at,
+        overdue=overdue is not None,
     )
 
 
@@ -163,6 +172,9 @@ def row_from_message(message: Message) -> tuple[Any, ...]:
         message.resumed_at,
         None if message.priority is None else message.priority.name,
         message.unknown,
+        message.overdue_after,
+        message.overdue_at,
+        1 if message.overdue else None,
     )
 
 
@@ -186,6 +198,7 @@ def by_wall(message: Message, ahead: float) -> Message:
         trail=trail.moved(message.trail, ahead),
         origin=later(message.origin, ahead),
         taken_at=later(message.taken_at, ahead),
+        overdue_at=later(message.overdue_at, ahead),
     )
 
 
@@ -259,6 +272,15 @@ def moment(value: object) -> float | None:
     """UNIX seconds from what users write into `sendtime`, as `instant`; None when there is nothing sensible."""
     found = instant(value, math.nan)
     return None if math.isnan(found) else found
+
+
+def _seconds(value: object) -> float | None:
+    """A duration as users write it, in seconds; None when nothing sensible can be read."""
+    try:
+        found = float(value) if isinstance(value, int | float | str) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return found if 0.0 <= found < _LATEST else None
 
 
 def _from_text(value: str) -> float:

@@ -33,6 +33,8 @@ from pollerd.store.writer import Work, Writer
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+STRETCH: Final = 5000
+"""Rows that one statement over all messages goes through: commits wait behind it for some hundredths of a second."""
 TAIL: Final = 4096
 """Events kept in memory after their commit, so that outputs that keep up never read them back from disk."""
 _KINDS = frozenset(RequestKind)
@@ -236,6 +238,27 @@ class Store:
     async def due_urgent(self, account: str, priority: Priority, until: float, limit: int) -> list[Message]:
         """Pending messages of an urgent `priority` due by `until`, longest due first."""
         return await self._messages("due_urgent", (account, priority.name, until, limit))
+
+    async def overdue_accounts(self) -> list[str]:
+        """The accounts with messages that are overdue some time, and were not told."""
+        return [row[0] for row in await self._fetch(self._writer, "overdue_accounts")]
+
+    async def overdue(
+        self, account: str, after: tuple[float, int], until: float, limit: int
+    ) -> list[tuple[float, int]]:
+        """When messages are overdue (up to `until`) that were not told, and their ids, in that order: those behind the
+        place `after`. Runs in the writer's order, as `due`.
+        """
+        found = await self._fetch(self._writer, "overdue", (account, *after, until, limit))
+        return [(row[0], row[1]) for row in found]
+
+    async def set_overdue(self, account: str, after: float | None) -> None:
+        """The messages of `account` that have no `overdue_after` of their own, and were not told, get this one."""
+        place = 0
+        while (end := (await self._fetch(self._writer, "stretch", (place, STRETCH)))[0][0]) is not None:
+            values = (after, place, end, account)
+            await self.write(lambda db, values=values: db.execute(self._sql["set_overdue"], values))  # type: ignore[misc]
+            place = end
 
     async def new(self, limit: int) -> list[Message]:
         """Rows that nobody has planned yet, in id order."""

@@ -9,7 +9,7 @@ UPDATE messages SET account = ?, userref = ?, sent_at = ?, state = ?, next_poll_
     misses = ?, strikes = ?, base = ?, frozen_at = ?, first_poll_at = ?, last_poll_at = ?, last_answer = ?,
     seen_at = ?, sendtime = ?, validity = ?, finished_at = ?, recipients = ?, trail = ?,
     origin = ?, taken_at = ?, refused_since = ?, gave_up_for = ?, resumed_at = ?, priority = ?,
-    unknown = ?
+    unknown = ?, overdue_after = ?, overdue_at = ?, overdue = ?
 WHERE id = ?;
 
 -- name: count_age
@@ -80,6 +80,31 @@ WHERE state = 1 AND account = ? AND next_poll_at <= ? ORDER BY next_poll_at DESC
 SELECT {columns} FROM messages
 WHERE state = 1 AND account = ? AND priority IN ('URGENT', 'VERY_URGENT') AND priority = ? AND next_poll_at <= ?
 ORDER BY next_poll_at LIMIT ?;
+
+-- name: overdue
+SELECT overdue_at, id FROM messages
+WHERE state = 1 AND overdue IS NULL AND overdue_at IS NOT NULL AND account = ?1
+    AND overdue_at >= ?2 AND (overdue_at > ?2 OR id > ?3) AND overdue_at <= ?4
+ORDER BY overdue_at, id LIMIT ?5;
+
+-- A skip through the index: one step for each account, however many messages it has.
+-- name: overdue_accounts
+WITH RECURSIVE found (name) AS (
+    SELECT min(account) FROM messages WHERE state = 1 AND overdue IS NULL AND overdue_at IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(account) FROM messages
+        WHERE state = 1 AND overdue IS NULL AND overdue_at IS NOT NULL AND account > found.name)
+    FROM found WHERE found.name IS NOT NULL
+)
+SELECT name FROM found WHERE name IS NOT NULL;
+
+-- name: stretch
+SELECT max(id) FROM (SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?);
+
+-- What was told stays told, and what a message was given of its own stays its own.
+-- name: set_overdue
+UPDATE messages NOT INDEXED SET overdue_at = coalesce(origin, max(sent_at, coalesce(sendtime, 0.0))) + ?
+WHERE id > ? AND id <= ? AND state = 1 AND account = ? AND overdue_after IS NULL AND overdue IS NULL;
 
 -- name: new
 SELECT {columns} FROM messages WHERE state = 0 ORDER BY id LIMIT ?;

@@ -50,7 +50,9 @@ class Deployment:
         token = "token" if isinstance(gateway, str) else next(iter(gateway.config.credentials.tokens))
         self.configure(url, token, **settings)
 
-    def configure(self, url: str, token: str, *, limits: str = "", backoff: str = "", more: str = "") -> None:
+    def configure(
+        self, url: str, token: str, *, limits: str = "", backoff: str = "", more: str = "", account: str = ""
+    ) -> None:
         """Write the configuration; the arguments are lines of TOML for the tables of the same name."""
         (self.folder / "token").write_text(token + "\n")
         (self.folder / "token").chmod(0o600)
@@ -59,6 +61,7 @@ class Deployment:
 [accounts.default]
 base_url = "{url}"
 token_file = "{self.folder / "token"}"
+{account}
 [limits]
 {limits or "requests_per_second = 500"}
 [backoff]
