@@ -7,12 +7,17 @@ from collections.abc import Callable
 from math import inf
 from time import perf_counter
 
-from tests.benchmarks.backoff import daemon, loop
+from tests.benchmarks.backoff import daemon, hostile, loop
 from tests.benchmarks.backoff.rows import FULL, QUICK, SECTIONS
 from tests.benchmarks.backoff.simulate import addition
 
-TEXTS: dict[str, Callable[[], list[str]]] = {"loop": loop.lines, "daemon": lambda: daemon.lines(daemon.World())}
-"""Sections with tables of their own, in real time."""
+TEXTS: dict[str, Callable[[], list[str]]] = {
+    "hostile": hostile.hostile_lines,
+    "staggered": hostile.staggered_lines,
+    "loop": loop.lines,
+    "daemon": lambda: daemon.lines(daemon.World()),
+}
+"""Sections with tables of their own; `loop` and `daemon` run in real time."""
 
 
 def main() -> None:
