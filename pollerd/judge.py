@@ -96,7 +96,7 @@ class Judge:
         )
         planned = overdue.armed(planned, self._overdue_after, now)
         if message.sending > now + SOON:
-            decision = self._policy.scheduled(now, message.sending)
+            decision = self._scheduled(now, message.sending)
             return _planned(planned, now, decision)
         decision = self._policy.first(now)
         due = max(now, message.sending + decision.delay)
@@ -239,7 +239,7 @@ class Judge:
         sendtime = message.sendtime or 0.0
         if sendtime > now:
             message = msgspec.structs.replace(message, misses=0, refused_since=None)
-            return Result(_planned(message, now, self._policy.scheduled(now, sendtime)), polls=1, full=False)
+            return Result(_planned(message, now, self._scheduled(now, sendtime)), polls=1, full=False)
         active = self.active(now, held_total)
         message, lasted = doubt.run(message, active, evidence)
         deadline = self._ends(message, self._deadline(message, max(0.0, now - active - message.frozen_at)), now)
@@ -279,11 +279,16 @@ class Judge:
 
     # -- parts
 
+    def _scheduled(self, now: float, at: float) -> Decision:
+        """The wait for what is sent at `at`; a reason names that time as the wall clock tells it."""
+        told = self._reckoning.told
+        return self._policy.scheduled(told(now), told(at))
+
     def _cadence(self, message: Message, where: str | None, waiting: int, now: float) -> Decision:
         sendtime = message.sendtime or 0.0
         # Where this machine's clock is behind, everything just sent has a sendtime ahead: the state knows better.
         if sendtime > now and all(r.status in lifecycle.UNSENT for r in message.recipients):
-            return self._policy.scheduled(now, sendtime)
+            return self._scheduled(now, sendtime)
         return self._policy.next(now, where, message.sending, message.base, k=waiting or 1, validity=message.validity)
 
     def _deadline(self, message: Message, idle: float) -> float:

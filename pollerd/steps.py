@@ -68,6 +68,7 @@ class ClockWatch:
         self._moved = moved
         self._noted_at = clock.monotonic()
         self._asking: asyncio.Task[None] | None = None
+        self._wrong = False
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -78,6 +79,7 @@ class ClockWatch:
                 self._decide()
                 if (self._asking is None or self._asking.done()) and self._witness.wants_date():
                     self._asking = group.create_task(self._ask(), name="ask for the date")
+                self._compare()
                 if self._witness.news or self._clock.monotonic() - self._noted_at >= NOTED_EVERY:
                     self._note()
 
@@ -116,6 +118,23 @@ class ClockWatch:
                 "doubted": correction.doubted,
             },
         )
+
+    def _compare(self) -> None:
+        """Say once that the wall clock is wrong: nothing is planned by it, but everything is told by it."""
+        wrong = self._witness.wrong
+        if bool(wrong) is self._wrong or self._witness.undecided:
+            return
+        self._wrong = bool(wrong)
+        if wrong:
+            log.warning(
+                "this machine's clock is %.0f s %s the gateway's: set it, best by NTP. Polling goes by the time that "
+                "really passes, but what is told and shown carries the wrong time",
+                abs(wrong),
+                "ahead of" if wrong > 0 else "behind",
+                extra={"event": "clock_wrong", "seconds": round(wrong, 3)},
+            )
+        else:
+            log.info("this machine's clock agrees with the gateway's again", extra={"event": "clock_right"})
 
     def _go_on(self, stepped: float) -> None:
         # In the same breath as the jump: what is polled after it is not on disk before this note.

@@ -98,7 +98,11 @@ class Witness:
         """An answer of `host` carries this date (UNIX seconds)."""
         now = self._clock.now()
         if now >= self._deaf_until:
-            self._heard.append(Heard(now, host, None if date is None else date - now))
+            ahead = None if date is None else date - now
+            self._heard.append(Heard(now, host, ahead))
+            if ahead is not None and self._hosts.get(host) is None:
+                # Better than nothing: what is worked out with it is worked out anew with the next answer.
+                self._hosts[host] = ahead
 
     def ahead(self, host: str) -> float:
         """Seconds that the clock of `host` is ahead of the daemon's; the wall clock stands in where it is not known."""
@@ -131,6 +135,13 @@ class Witness:
         self._asked += 1
         self._ask_at = now + (1.0 if useful or self._asked < ENOUGH else ASK_EVERY)
         return True
+
+    @property
+    def wrong(self) -> float:
+        """Seconds that the wall clock is ahead of the gateways' clocks; 0.0 where it is right, or nobody says so."""
+        ahead = _agreed([heard.ahead for heard in self._heard if heard.ahead is not None])
+        wrong = 0.0 if ahead is None else self._clock.wall() - self._clock.now() - ahead
+        return wrong if abs(wrong) > CREDIBLE else 0.0
 
     def anchor(self) -> Anchor:
         """What is to be noted now."""

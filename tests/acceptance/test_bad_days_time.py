@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from pollerd.simulator import Simulator, SimulatorConfig, Step
+from tests.acceptance.bad_days_kit import AT_ONCE, Shim
 from tests.acceptance.clock_kit import DAY, HOUR, INTERVAL, MINUTE, Life, random_life, shown, to_the_end, wall_time
 from tests.acceptance.conftest import Row
-from tests.acceptance.deployment import until
+from tests.acceptance.crash_kit import WarmDeployment
+from tests.acceptance.deployment import finals, truth, until
 from tests.acceptance.warm import Warm
+from tests.sqlite_kit import transaction
 
 SEEDS = 30
 LONG_SEEDS = 200
@@ -191,6 +196,7 @@ async def test_what_is_told_and_shown_is_the_wall_clocks(step: float, life: Life
     """While the daemon runs, after it, and before the next one: the times are those of the clock on the wall."""
     life.set_clock(step)
     await life.polled()
+    await until(lambda: '"clock_wrong"' in life.deployment.text_log(), "it is said that the clock is wrong")
     one, now = life.ids[-1], life.wall()
 
     async def documents() -> list[dict[str, float]]:
@@ -217,3 +223,23 @@ async def test_what_is_told_and_shown_is_the_wall_clocks(step: float, life: Life
             assert 0.5 * INTERVAL < times["next_poll_at"] - now < 1.5 * INTERVAL
     told = [event for event in life.deployment.events() if event.get("id") == one]
     assert abs(wall_time(told[0]["observed_at"]) - now) < 60.0
+
+
+@pytest.mark.parametrize("wrong", [HOUR, 5 * DAY, -HOUR, -5 * DAY])
+async def test_a_clock_that_was_wrong_from_the_beginning(
+    wrong: float, tmp_path: Path, library: Path, warm: Warm, shim: Shim
+) -> None:
+    """A new installation. By the gateway's times every message seems to be sent much later, or was sent long ago."""
+    shim.step(wrong)
+    growing = 'policy = "exponential"\nfirst_poll_after = "1s"\nmin_interval = "1s"'
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        WarmDeployment(tmp_path, simulator, warm, backoff=growing) as deployment,
+    ):
+        await deployment.start(environment=shim.environment())
+        ids = [simulator.truth.add(steps=[Step(0.0, "BUFFERED"), Step(4.0, "DELIVERED")]) for _ in range(20)]
+        with transaction(deployment.database) as connection:
+            rows = [(message_id, time.time() + wrong) for message_id in ids]
+            connection.executemany("INSERT INTO messages (id, sent_at) VALUES (?, ?)", rows)
+        await until(lambda: finals(deployment.events()) == truth(simulator, ids), "all final states", patience=30)
+        assert await deployment.stop() == 0

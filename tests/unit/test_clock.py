@@ -141,6 +141,15 @@ def test_a_gateway_whose_clock_is_set_moves_nothing_and_is_believed_again_after_
     assert abs(daemon.lost) < CLOSE
 
 
+@pytest.mark.parametrize(("off", "told"), [(DAY, DAY), (-HOUR, -HOUR), (30.0, 0.0)])
+def test_a_wall_clock_that_is_wrong_is_told(off: float, told: float) -> None:
+    daemon = started()
+    assert daemon.witness.wrong == 0.0
+    daemon.world.wrong = off
+    daemon.run()
+    assert daemon.witness.wrong == pytest.approx(told, abs=CLOSE)
+
+
 def test_gateways_without_a_date_leave_a_step_a_step_at_once() -> None:
     daemon = Daemon(World())
     daemon.dates = False
