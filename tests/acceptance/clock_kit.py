@@ -57,6 +57,7 @@ class Life:
     async def __aenter__(self) -> Self:
         await self.simulator.__aenter__()
         self.deployment = WarmDeployment(self._folder, self.simulator, self._warm, backoff=BACKOFF)
+        self.deployment.machine = self.shim
         await self.start()
         for _ in range(self._messages):
             self.hand_over()
@@ -101,17 +102,10 @@ class Life:
         """Seconds by which the wall clock is wrong."""
         return self.shim.off - self._skipped
 
-    def wall(self) -> float:
-        """What the machine's wall clock shows."""
-        return time.time() + self.shim.off + self.shim.slept
-
     # -- the daemon
 
-    def environment(self) -> dict[str, str]:
-        return {**self.shim.environment(), "POLLERD_FAILPOINTS": ""}
-
     async def start(self) -> None:
-        await self.deployment.start(environment=self.environment())
+        await self.deployment.start()
 
     async def kill(self) -> None:
         await self.deployment.kill()
@@ -127,7 +121,9 @@ class Life:
         sent_at = self.simulator.now() - sent_before
         fresh = self.simulator.truth.add(steps=[Step(0.0, "ENROUTE")], sent_at=sent_at)
         with transaction(self.deployment.database) as connection:
-            connection.execute("INSERT INTO messages (id, sent_at) VALUES (?, ?)", (fresh, self.wall() - sent_before))
+            connection.execute(
+                "INSERT INTO messages (id, sent_at) VALUES (?, ?)", (fresh, self.shim.wall() - sent_before)
+            )
         self.ids.append(fresh)
         return fresh
 

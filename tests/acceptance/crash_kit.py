@@ -35,7 +35,7 @@ class WarmDeployment(Deployment):
     async def launch(self, *, environment: dict[str, str] | None = None) -> Running:
         (self.folder / "log").touch()
         arguments = ["run", "-c", str(self.config)]
-        self.process = await self._warm.run(arguments, self.folder / "log", environment or {})
+        self.process = await self._warm.run(arguments, self.folder / "log", self._environment(environment))
         return self.process
 
 

@@ -34,8 +34,17 @@ class Running(Protocol):
     async def wait(self) -> int: ...
 
 
+class Machine(Protocol):
+    """Where a deployment runs: the environment of its processes, and the time on its wall."""
+
+    def environment(self) -> dict[str, str]: ...
+    def wall(self) -> float: ...
+
+
 class Deployment:
-    """One configuration with its database and outputs, and the commands run on it."""
+    """One configuration with its database and outputs, and the commands run on it; on `machine`, where one is set."""
+
+    machine: Machine | None = None
 
     def __init__(self, folder: Path, gateway: Simulator | str, **settings: str) -> None:
         self.folder = folder
@@ -100,7 +109,7 @@ format = "json"
                 self.config,
                 stdout=PIPE,
                 stderr=log,
-                env={**os.environ, **NO_CERTIFICATES, **(environment or {})},
+                env={**os.environ, **NO_CERTIFICATES, **self._environment(environment)},
                 preexec_fn=None if self.files is None else self._limit,
             )
         return self.process
@@ -108,6 +117,9 @@ format = "json"
     def _limit(self) -> None:
         if self.files is not None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (self.files, self.files))
+
+    def _environment(self, more: dict[str, str] | None) -> dict[str, str]:
+        return {**({} if self.machine is None else self.machine.environment()), **(more or {})}
 
     async def start(self, *, environment: dict[str, str] | None = None) -> Running:
         """Start `pollerd run` and return once it says that it has started."""
@@ -149,9 +161,7 @@ format = "json"
 
     # -- commands
 
-    async def command(
-        self, *arguments: str, stdin: bytes | None = None, environment: dict[str, str] | None = None
-    ) -> tuple[int, str, str]:
+    async def command(self, *arguments: str, stdin: bytes | None = None) -> tuple[int, str, str]:
         """Run one command to its end: exit code, standard output, standard error."""
         process = await asyncio.create_subprocess_exec(
             COMMAND,
@@ -161,7 +171,7 @@ format = "json"
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **self._environment(None)},
         )
         async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate(stdin or b"")
@@ -170,9 +180,14 @@ format = "json"
     # -- the database, as any other program sees it
 
     def insert(self, ids: Iterable[int]) -> None:
-        """Hand ids over by plain SQL."""
+        """Hand ids over by plain SQL, sent now."""
         with transaction(self.database) as connection:
-            connection.executemany("INSERT OR IGNORE INTO messages (id) VALUES (?)", [(i,) for i in ids])
+            if self.machine is None:
+                connection.executemany("INSERT OR IGNORE INTO messages (id) VALUES (?)", [(i,) for i in ids])
+            else:
+                # By SQLite's own clock it would be another time than on that machine.
+                rows = [(i, self.machine.wall()) for i in ids]
+                connection.executemany("INSERT OR IGNORE INTO messages (id, sent_at) VALUES (?, ?)", rows)
 
     def query(self, sql: str, *parameters: object) -> list[Any]:
         """Read the database."""

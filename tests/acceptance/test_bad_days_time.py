@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from tests.acceptance.conftest import Row
 from tests.acceptance.crash_kit import WarmDeployment
 from tests.acceptance.deployment import finals, truth, until
 from tests.acceptance.warm import Warm
-from tests.sqlite_kit import transaction
 
 SEEDS = 30
 LONG_SEEDS = 200
@@ -87,7 +85,7 @@ async def killed_at_the_step(life: Life) -> None:
 
 
 async def set_to_1970_and_right_again(life: Life) -> None:
-    life.set_clock(-life.wall() + 5000.0)
+    life.set_clock(-life.shim.wall() + 5000.0)
     await life.polled()
     await life.restart()
     life.set_clock(-life.wrong)
@@ -197,17 +195,16 @@ async def test_what_is_told_and_shown_is_the_wall_clocks(step: float, life: Life
     life.set_clock(step)
     await life.polled()
     await until(lambda: '"clock_wrong"' in life.deployment.text_log(), "it is said that the clock is wrong")
-    one, now = life.ids[-1], life.wall()
+    one, now = life.ids[-1], life.shim.wall()
 
     async def documents() -> list[dict[str, float]]:
-        environment = life.shim.environment()
         found = []
         for command in (["show", str(one), "--json"], ["list", "--json", "--limit", "1000"]):
-            code, out, err = await life.deployment.command(*command, environment=environment)
+            code, out, err = await life.deployment.command(*command)
             assert code == 0, err
             lines = [json.loads(line) for line in out.splitlines()]
             found += [shown(line) for line in lines if line["id"] == one]
-        code, out, err = await life.deployment.command("status", "--json", environment=environment)
+        code, out, err = await life.deployment.command("status", "--json")
         assert code == 0, err
         status = json.loads(out)
         assert abs(wall_time(status["messages"]["oldest_pending_sent_at"]) - now) < 120.0
@@ -236,10 +233,9 @@ async def test_a_clock_that_was_wrong_from_the_beginning(
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
         WarmDeployment(tmp_path, simulator, warm, backoff=growing) as deployment,
     ):
-        await deployment.start(environment=shim.environment())
+        deployment.machine = shim
+        await deployment.start()
         ids = [simulator.truth.add(steps=[Step(0.0, "BUFFERED"), Step(4.0, "DELIVERED")]) for _ in range(20)]
-        with transaction(deployment.database) as connection:
-            rows = [(message_id, time.time() + wrong) for message_id in ids]
-            connection.executemany("INSERT INTO messages (id, sent_at) VALUES (?, ?)", rows)
+        deployment.insert(ids)
         await until(lambda: finals(deployment.events()) == truth(simulator, ids), "all final states", patience=30)
         assert await deployment.stop() == 0

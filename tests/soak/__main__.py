@@ -1,9 +1,10 @@
 """A daemon among random faults, kills and rotations for as long as you like; in the end its books against the truth.
 
-    python -m tests.soak --minutes 60 [--seed N] [--messages-per-second 20] [--cold]
+    python -m tests.soak --minutes 60 [--seed N] [--messages-per-second 20] [--cold] [--true-clocks]
 
-`--cold` starts the installed command each time; without it daemons are forked from a process that has everything
-imported, which leaves more time for faults. Prints a line a minute and a summary; exit code 1 when anything differs.
+The machine sleeps, is paused, and has its clock set now and then; `--true-clocks` leaves it alone. `--cold` starts the
+installed command each time; without it daemons are forked from a process that has everything imported, which leaves more
+time for faults. Prints a line a minute and a summary; exit code 1 when anything differs.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from pollerd.simulator import Simulator, SimulatorConfig
+from tests.acceptance.bad_days_kit import Shim, build
 from tests.acceptance.crash_kit import (
     FAST,
     LIVELY,
@@ -51,7 +54,10 @@ POINTS = (
 class Soak:
     """One run."""
 
-    def __init__(self, deployment: Deployment, simulator: Simulator, rng: random.Random) -> None:
+    def __init__(
+        self, deployment: Deployment, simulator: Simulator, rng: random.Random, shim: Shim | None = None
+    ) -> None:
+        self._shim = shim
         self._deployment = deployment
         self._simulator = simulator
         self._rng = rng
@@ -67,6 +73,8 @@ class Soak:
             (1, self._restart),
             (1, self._rotate_and_kill),
         ]
+        if self._shim is not None:
+            happens += [(2, partial(self._clocks, self._shim))]
         weights, actions = zip(*happens, strict=True)
         await self._rng.choices(actions, weights)[0]()
         await asyncio.sleep(self._rng.uniform(0.1, 3.0))
@@ -121,6 +129,24 @@ class Soak:
         await asyncio.sleep(self._rng.uniform(0.0, 0.3))
         await self._kill()
 
+    async def _clocks(self, shim: Shim) -> None:
+        """An hour or so of sleep, a paused virtual machine, or a clock that is set wrong and right again."""
+        seconds = self._rng.choice((20.0, 300.0, 3600.0))
+        what = self._rng.choice(("sleeps", "pauses", "steps"))
+        self.done[what] += 1
+        match what:
+            case "sleeps":
+                shim.sleep(seconds)
+                self._simulator.skip(seconds)
+            case "pauses":
+                shim.step(shim.off + seconds)
+                self._simulator.skip(seconds)
+            case _:
+                wrong = self._rng.choice((-1, 1)) * self._rng.choice((seconds, 5 * 86400.0))
+                shim.step(shim.off + wrong)
+                await asyncio.sleep(self._rng.uniform(0.0, 6.0))
+                shim.step(shim.off - wrong)
+
     async def _restart(self) -> None:
         process = self._deployment.process
         if process is not None and process.returncode is None and _catches_hangup(process.pid):
@@ -140,22 +166,30 @@ def _catches_hangup(pid: int) -> bool:
     return bool(caught >> (signal.SIGHUP - 1) & 1)
 
 
-async def soak(minutes: float, seed: int, rate: float, *, cold: bool) -> int:
+async def soak(minutes: float, seed: int, rate: float, *, cold: bool, true_clocks: bool) -> int:
     rng = random.Random(seed)
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        async with await Warm.start() as warm, Simulator(SimulatorConfig(speed=60, population=LIVELY)) as simulator:
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder, contextlib.ExitStack() as stack:
+        shim = None
+        if not true_clocks:
+            (machine := Path(folder) / "machine").mkdir()
+            shim = stack.enter_context(contextlib.closing(Shim(build(machine), machine)))
+        async with (
+            await Warm.start(None if shim is None else shim.environment()) as warm,
+            Simulator(SimulatorConfig(speed=60, population=LIVELY)) as simulator,
+        ):
             settings = {"limits": FAST + '\ntimeout = "3s"', "backoff": QUICK, "more": 'level = "warning"'}
             deployment = (
                 Deployment(Path(folder), simulator, **settings)
                 if cold
                 else WarmDeployment(Path(folder), simulator, warm, **settings)
             )
+            deployment.machine = shim
             async with deployment:
-                return await _soak(deployment, simulator, rng, minutes, rate)
+                return await _soak(deployment, simulator, Soak(deployment, simulator, rng, shim), minutes, rate)
 
 
-async def _soak(deployment: Deployment, simulator: Simulator, rng: random.Random, minutes: float, rate: float) -> int:
-    load, run = Load(deployment, simulator), Soak(deployment, simulator, rng)
+async def _soak(deployment: Deployment, simulator: Simulator, run: Soak, minutes: float, rate: float) -> int:
+    load = Load(deployment, simulator)
     follower, polls = Follower(deployment.socket), 0
     assert (await deployment.command("track", str(simulator.truth.add())))[0] == 0
     load.ids += [record.id for record in simulator.records()]
@@ -196,11 +230,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--messages-per-second", type=float, default=20.0)
     parser.add_argument("--cold", action="store_true", help="start the installed command each time")
+    parser.add_argument("--true-clocks", action="store_true", help="leave the machine's clocks alone")
     arguments = parser.parse_args()
     seed = random.SystemRandom().getrandbits(32) if arguments.seed is None else arguments.seed
     print(f"seed {seed}")
     sys.stdout.flush()
-    return asyncio.run(soak(arguments.minutes, seed, arguments.messages_per_second, cold=arguments.cold))
+    return asyncio.run(
+        soak(
+            arguments.minutes,
+            seed,
+            arguments.messages_per_second,
+            cold=arguments.cold,
+            true_clocks=arguments.true_clocks,
+        )
+    )
 
 
 if __name__ == "__main__":
