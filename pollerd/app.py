@@ -172,6 +172,7 @@ class App:
             core.clock,
             Learner(core.policy),
             undecided=lambda: core.witness.undecided,
+            gateway_ahead=_gateway_ahead(self.config, core.witness),
         )
         sources = make_sources(self.config, core.store, core.clock, intake.poke)
         control = self._control = make_control(
@@ -359,6 +360,12 @@ async def _found_time(store: Store) -> tuple[SystemClock, Witness]:
     return clock, witness
 
 
+def _gateway_ahead(config: Config, witness: Witness) -> Callable[[str], float]:
+    """By how many seconds the clock of an account's gateway is ahead of the daemon's."""
+    hosts = {name: account.base_url for name, account in config.accounts.items()}
+    return lambda account: witness.ahead(hosts.get(account, ""))
+
+
 async def settle_requests(config: Config) -> None:
     """Do what commands asked for while no daemon runs.
 
@@ -368,7 +375,7 @@ async def settle_requests(config: Config) -> None:
         stack.enter_context(Ownership.acquire(config.store.path))
         store = await Store.open(config.store.path, time.time)
         stack.push_async_callback(store.close)
-        clock, _ = await _found_time(store)
+        clock, witness = await _found_time(store)
         committer = Committer(store, clock, patience=PATIENCE)
         known = await store.accounts()
         policy = make_policy(config, 0)
@@ -387,7 +394,8 @@ async def settle_requests(config: Config) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 committing = group.create_task(committer.run())
-                await Intake(store, committer, desks, clock, Learner(policy)).settle_requests()
+                ahead = _gateway_ahead(config, witness)
+                await Intake(store, committer, desks, clock, Learner(policy), gateway_ahead=ahead).settle_requests()
                 committing.cancel()
         except BaseExceptionGroup as failed:
             raise _first(failed) from failed

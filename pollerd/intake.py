@@ -133,9 +133,13 @@ class Intake:
         clock: TakingClock,
         learner: Learner,
         undecided: Callable[[], bool] = lambda: False,
+        gateway_ahead: Callable[[str], float] = lambda account: 0.0,
     ) -> None:
-        """`undecided`: whether it may turn out in a moment that another time is right."""
+        """`undecided`: whether it may turn out in a moment that another time is right. `gateway_ahead`: by how many
+        seconds the clock of an account's gateway is ahead of the daemon's.
+        """
         self._undecided = undecided
+        self._gateway_ahead = gateway_ahead
         self._store = store
         self._learner = learner
         self._committer = committer
@@ -189,7 +193,8 @@ class Intake:
         if message.state is not State.NEW:
             return message
         sent_at = self._clock.taken(message.sent_at)
-        sendtime = None if message.sendtime is None else self._clock.taken(message.sendtime)
+        # The gateway sends by its own clock, whatever the writer's says.
+        sendtime = None if message.sendtime is None else message.sendtime - self._gateway_ahead(message.account)
         return msgspec.structs.replace(message, sent_at=sent_at, sendtime=sendtime)
 
     def _plan(self, message: Message) -> None:

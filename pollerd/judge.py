@@ -220,7 +220,7 @@ class Judge:
         """It may be sent later, or be none of this account's: nothing but its age tells."""
         sendtime = message.sendtime
         if sendtime is not None and sendtime > now:
-            return Result(_planned(message, now, self._policy.scheduled(now, sendtime)), polls=1, full=False)
+            return Result(_planned(message, now, self._scheduled(now, sendtime)), polls=1, full=False)
         if sendtime is None:
             ends = message.sent_at + self._settings.scheduled_horizon + idle
         else:

@@ -17,6 +17,7 @@ from tests.acceptance.conftest import Row
 from tests.acceptance.crash_kit import WarmDeployment
 from tests.acceptance.deployment import finals, truth, until
 from tests.acceptance.warm import Warm
+from tests.sqlite_kit import transaction
 
 SEEDS = 30
 LONG_SEEDS = 200
@@ -238,4 +239,11 @@ async def test_a_clock_that_was_wrong_from_the_beginning(
         ids = [simulator.truth.add(steps=[Step(0.0, "BUFFERED"), Step(4.0, "DELIVERED")]) for _ in range(20)]
         deployment.insert(ids)
         await until(lambda: finals(deployment.events()) == truth(simulator, ids), "all final states", patience=30)
+        # The gateway sends by its own clock what it is told to send later.
+        later = simulator.now() + 5.0
+        ids.append(simulator.truth.add(steps=[Step(0.0, "DELIVERED")], sendtime=later))
+        with transaction(deployment.database) as connection:
+            connection.execute("INSERT INTO messages (id, sent_at, sendtime) VALUES (?, ?, ?)",
+                               (ids[-1], shim.wall(), later))  # fmt: skip
+        await until(lambda: finals(deployment.events()) == truth(simulator, ids), "the scheduled one", patience=30)
         assert await deployment.stop() == 0

@@ -3,8 +3,8 @@
     python -m tests.soak --minutes 60 [--seed N] [--messages-per-second 20] [--cold] [--true-clocks]
 
 The machine sleeps, is paused, and has its clock set now and then; `--true-clocks` leaves it alone. `--cold` starts the
-installed command each time; without it daemons are forked from a process that has everything imported, which leaves more
-time for faults. Prints a line a minute and a summary; exit code 1 when anything differs.
+installed command each time; without it daemons are forked from a process that has everything imported, which leaves
+more time for faults. Prints a line a minute and a summary; exit code 1 when anything differs.
 """
 
 from __future__ import annotations
