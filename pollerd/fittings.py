@@ -6,13 +6,11 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Final
 from zlib import crc32
 
 from pollerd import descriptors
 from pollerd.config import Config, EnvSecret
-from pollerd.config.values import SqliteSource as Source
 from pollerd.control import CONTROL, METRICS
 from pollerd.credit import CreditWatch
 from pollerd.housekeeping import Job
@@ -110,22 +108,13 @@ def _targets(config: Config, store: Store, clock: Clock) -> Iterator[Output]:
     from pollerd.outputs.target import TargetOutput
 
     names: Counter[str] = Counter()
+    read = {os.path.realpath(source.path) for source in config.sources}
     for output in config.outputs.sqlite:
         name = _numbered(names, f"sqlite {output.path}")
-        sources = [_key(source) for source in config.sources if _same(source.path, output.path)]
+        database = os.path.realpath(output.path)
+        book = UnwrittenEvents(store, name, database if database in read else None)
         target = SqliteTarget(output.path, output.statement)
-        book = UnwrittenEvents(store, name, sources)
         yield TargetOutput(name, target, output.statement, output.rules, book, clock)
-
-
-def _key(source: Source) -> str:
-    """What a source's ids are remembered under: the same whatever stands before it in the file."""
-    return f"{source.path} {crc32(source.query.encode()):08x}"
-
-
-def _same(one: Path, other: Path) -> bool:
-    """Whether two paths lead to the same file, which may not be there yet."""
-    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _numbered(names: Counter[str], name: str) -> str:
@@ -145,11 +134,12 @@ def make_sources(config: Config, store: Store, clock: Clock, poke: Callable[[], 
     """The sources of ids that the configuration names; `poke` makes the intake look."""
     sources = []
     names: Counter[str] = Counter()
-    keys = [_key(source) for source in config.sources]
+    # The same whatever stands before it in the file.
+    keys = [f"{source.path} {crc32(source.query.encode()):08x}" for source in config.sources]
     given = Given(keys)
     for source, key in zip(config.sources, keys, strict=True):
         name = _numbered(names, f"sqlite {source.path}")
-        inlet = Inlet(key, given, store, clock.wall, poke)
+        inlet = Inlet(key, given, store, clock.wall, poke, database=os.path.realpath(source.path))
         sources.append(SqliteSource(name, source.path, source.query, source.every, inlet))
     return sources
 

@@ -74,11 +74,18 @@ class Inlet:
     """Follows the rows that a source gives.
 
     `source` is its name, the same over restarts, and one of those in `given`; `now` gives UNIX seconds, `poke`
-    makes the intake look.
+    makes the intake look. `database` is what it reads.
     """
 
     def __init__(
-        self, source: str, given: Given, store: Database, now: Callable[[], float], poke: Callable[[], None]
+        self,
+        source: str,
+        given: Given,
+        store: Database,
+        now: Callable[[], float],
+        poke: Callable[[], None],
+        *,
+        database: str,
     ) -> None:
         self._source = source
         self._given = given
@@ -86,7 +93,7 @@ class Inlet:
         self._now = now
         self._poke = poke
         self._sql = statements("inlet")
-        self._forms = SourceForms(store, source)
+        self._forms = SourceForms(store, source, database)
 
     async def take(self, found: Sequence[Found]) -> int:
         """Follow what this source did not give before and what is not followed yet; on disk when this returns.

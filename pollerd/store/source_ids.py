@@ -24,18 +24,19 @@ class Database(Protocol):
 
 
 class SourceForms:
-    """Remembers the forms that one source gives. Both raise as `Store.commit`."""
+    """Remembers the forms that one source gives, which reads `database`."""
 
-    def __init__(self, store: Database, source: str) -> None:
+    def __init__(self, store: Database, source: str, database: str) -> None:
         self._store = store
         self._source = source
+        self._database = database
         self._sql = statements("source_ids")
         self._any: bool | None = None
 
     async def remember(self, forms: Mapping[int, object], new: Collection[int]) -> None:
         """Keep how ids were given (None: as the number itself); on disk when this returns.
 
-        `new` ones are about to be followed; of the others those are kept that are.
+        `new` ones are about to be followed; of the others those are kept that are. Raises as `Store.commit`.
         """
         if self._any is None:
             self._any = bool((await self._store.query(self._sql["any"], (self._source,)))[0][0])
@@ -46,7 +47,8 @@ class SourceForms:
         if not changed:
             return
         self._any = True
-        kept = [(self._source, number, forms[number]) for number in changed if forms[number] is not None]
+        known = [(number, form) for number in changed if (form := forms[number]) is not None]
+        kept = [(self._source, number, self._database, form) for number, form in known]
         gone = [(self._source, number) for number in changed if forms[number] is None]
 
         def write(db: sqlite3.Connection) -> None:
@@ -57,21 +59,17 @@ class SourceForms:
 
 
 class SourceIds:
-    """How ids were given by `sources`, those that read the database which an output writes; none: by any source."""
+    """How ids were given by sources that read `database`; None: by any source."""
 
-    def __init__(self, store: Database, sources: Collection[str]) -> None:
+    def __init__(self, store: Database, database: str | None) -> None:
         self._store = store
-        self._sources = frozenset(sources)
+        self._database = database
         self._sql = statements("source_ids")
 
     async def find(self, messages: Iterable[int]) -> dict[int, str | float]:
         """The forms of those ids that were not given as the number itself. Raises as `Store.commit`."""
         wanted = msgspec.json.encode(sorted(messages)).decode()
-        return {
-            number: form
-            for source, number, form in await self._store.query(self._sql["find"], (wanted,))
-            if not self._sources or source in self._sources
-        }
+        return dict(await self._store.query(self._sql["find"], (wanted, self._database)))
 
 
 def drop_unused(db: sqlite3.Connection, messages: Iterable[int]) -> None:

@@ -11,13 +11,13 @@ WHERE (new OR EXISTS (SELECT 1 FROM messages WHERE id = given.id))
     AND form IS NOT (SELECT written FROM source_ids WHERE source = ?2 AND id = given.id);
 
 -- name: remember
-INSERT OR REPLACE INTO source_ids (source, id, written) VALUES (?, ?, ?);
+INSERT OR REPLACE INTO source_ids (source, id, database, written) VALUES (?, ?, ?, ?);
 
 -- name: forget
 DELETE FROM source_ids WHERE source = ? AND id = ?;
 
 -- name: find
-SELECT source, id, written FROM source_ids WHERE id IN (SELECT value FROM json_each(?));
+SELECT id, written FROM source_ids WHERE id IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR database = ?2);
 
 -- name: drop_unused
 DELETE FROM source_ids WHERE id = ?1

@@ -29,11 +29,11 @@ class Database(Protocol):
 class UnwrittenEvents:
     """Fulfils `targets.UnwrittenBook` for the output of that name. Every call raises as `Store.commit`."""
 
-    def __init__(self, store: Database, output: str, sources: Collection[str] = ()) -> None:
-        """`sources` are the names of those that read the database which the output writes."""
+    def __init__(self, store: Database, output: str, database: str | None = None) -> None:
+        """`database` is the one that the output writes, where a source reads it, too."""
         self._store = store
         self._output = output
-        self._source_ids = SourceIds(store, sources)
+        self._source_ids = SourceIds(store, database)
         self._sql = {name: sql.replace("{columns}", _COLUMNS) for name, sql in statements("unwritten").items()}
 
     async def left(self) -> bool:

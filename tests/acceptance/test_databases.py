@@ -209,7 +209,10 @@ listen = "127.0.0.1:0"
 
 
 async def test_an_id_in_another_form_than_the_number_is_found_again(tmp_path: Path, row: Row) -> None:
-    """The source is lenient; the statement gets what it gave, or the number where no source gave any."""
+    """The source is lenient; the statement gets what it gave, or the number where no source gave any.
+
+    Also when the query gives the row no longer, and when it is another one by now.
+    """
     shop = tmp_path / "shop.db"
     forms: list[Callable[[int], object]] = [
         lambda i: f"{i} ",
@@ -241,6 +244,10 @@ statement = "UPDATE sms SET status = :status, final = :final WHERE id IS :source
             opened.execute("INSERT INTO sms VALUES (?, ?, 0, NULL, NULL)", (other, other))
             await deployment.start()
             deployment.insert([other])
+            await until(lambda: deployment.query("SELECT count(*) FROM source_ids") == [(20,)], "they are taken up")
+            assert await deployment.stop() == 0
+            deployment.config.write_text(deployment.config.read_text().replace("AND given = 1", "AND given = 2"))
+            await deployment.start()
             await until(
                 lambda: opened.execute("SELECT count(*) FROM sms WHERE final = 1").fetchone() == (25,), "all are final"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,11 @@ GUARDED = "UPDATE sms SET status = :status, seq = :seq WHERE id = :id AND coales
 
 
 def target(
-    store: Store, path: Path, statement: str = PLAIN, *, name: str = NAME, sources: Collection[str] = (), **rules: Any
+    store: Store, path: Path, statement: str = PLAIN, *, name: str = NAME, database: str | None = None, **rules: Any
 ) -> TargetOutput:
     """As the daemon makes it, but in a hurry."""
     made = TargetRules(**{"no_row": _no_row(statement), "retry_after": (0.05,) * 200, **rules})
-    book = UnwrittenEvents(store, name, sources)
+    book = UnwrittenEvents(store, name, database)
     engine = SqliteTarget(path, statement)
     return TargetOutput(name, engine, statement, made, book, SystemClock(), retry_first=0.02, retry_max=0.1)
 

@@ -53,7 +53,7 @@ class Intake:
 async def reading(
     store: Store, path: Path, query: str = "SELECT gateway_id AS id FROM sms", intake: Intake | None = None
 ) -> AsyncIterator[SqliteSource]:
-    inlet = Inlet("shop", Given(["shop"]), store, time.time, (intake or Intake()).poke)
+    inlet = Inlet("shop", Given(["shop"]), store, time.time, (intake or Intake()).poke, database="shop.db")
     source = SqliteSource("shop", path, query, 0.02, inlet)
     task = asyncio.create_task(source.run())
     try:
@@ -195,7 +195,7 @@ async def test_a_large_result_holds_no_lock_while_it_is_taken_in(
             await go_on.wait()
             return await super().take(found)
 
-    inlet = Slow("shop", Given(["shop"]), store, time.time, Intake().poke)
+    inlet = Slow("shop", Given(["shop"]), store, time.time, Intake().poke, database="shop.db")
     source = SqliteSource("shop", tmp_path / "shop.db", "SELECT gateway_id AS id FROM sms", 0.02, inlet)
     task = asyncio.create_task(source.run())
     await entered.wait()
@@ -239,7 +239,7 @@ def given(store: Store) -> list[int]:
 
 async def test_two_sources_remember_for_themselves(store: Store, shop: sqlite3.Connection) -> None:
     names = Given(["one", "other"])
-    one, other = (Inlet(name, names, store, time.time, Intake().poke) for name in names.sources)
+    one, other = (Inlet(name, names, store, time.time, Intake().poke, database="shop.db") for name in names.sources)
     rows = [Row(number) for number in (1, 2)]
     assert await one.take(rows) == 2
     assert await other.take(rows) == 0
@@ -257,13 +257,13 @@ async def test_two_sources_remember_for_themselves(store: Store, shop: sqlite3.C
 
 async def test_a_source_that_was_configured_otherwise_is_remembered(store: Store) -> None:
     rows = [Row(number) for number in (1, 2, 3)]
-    before = Inlet("before", Given(["before"]), store, time.time, Intake().poke)
+    before = Inlet("before", Given(["before"]), store, time.time, Intake().poke, database="shop.db")
     assert await before.take(rows) == 3
     await before.settle([1, 2, 3])
     with transaction(store.path) as database:
         database.execute("DELETE FROM messages")
     names = Given(["now", "more"])
-    now, more = (Inlet(name, names, store, time.time, Intake().poke) for name in names.sources)
+    now, more = (Inlet(name, names, store, time.time, Intake().poke, database="shop.db") for name in names.sources)
     assert await now.take(rows[:2]) == 0
     await now.settle([1, 2])
     assert await more.take(rows[2:]) == 0
@@ -312,7 +312,11 @@ def test_a_wal_database_whose_folder_may_not_be_written_is_explained(tmp_path: P
         database.execute("CREATE TABLE sms (id)")
     path.chmod(0o644)
     source = SqliteSource(
-        "shop", path, "SELECT id FROM sms", 1.0, Inlet("shop", Given(["shop"]), Nowhere(), time.time, Intake().poke)
+        "shop",
+        path,
+        "SELECT id FROM sms",
+        1.0,
+        Inlet("shop", Given(["shop"]), Nowhere(), time.time, Intake().poke, database="shop.db"),
     )
     with nobody():
         said = source._read(io.BytesIO())

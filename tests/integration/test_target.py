@@ -291,11 +291,11 @@ async def test_the_statement_gets_the_id_as_its_source_gave_it(
     shop.execute("INSERT INTO sms (id) VALUES (?), (17)", (form,))
     with transaction(store.path) as database:
         if not isinstance(form, int):
-            database.execute("INSERT INTO source_ids VALUES ('mine', 4602, ?)", (form,))
-        database.execute("INSERT INTO source_ids VALUES ('other', 4602, 'x'), ('other', 17, 'x')")
+            database.execute("INSERT INTO source_ids VALUES ('its query as it was', 4602, 'mine.db', ?)", (form,))
+        database.execute("INSERT INTO source_ids VALUES ('a', 4602, 'other.db', 'x'), ('a', 17, 'other.db', 'x')")
     await tell(store, change(4602, "DELIVERED"), change(17, "DELIVERED"))
     statement = "UPDATE sms SET status = :status, seq = typeof(:source_id) WHERE id IS :source_id"
-    async with running(target(store, tmp_path / "shop.db", statement, sources=["mine"]), store):
+    async with running(target(store, tmp_path / "shop.db", statement, database="mine.db"), store):
         await until(lambda: len(told(shop)) == 2, "both are found")
     kind = {str: "text", float: "real", int: "integer"}[type(form)]
     assert shop.execute("SELECT seq FROM sms ORDER BY rowid").fetchall() == [(kind,), ("integer",)]
@@ -306,7 +306,7 @@ async def test_who_compares_with_the_number_is_told_how_the_id_was_given(
 ) -> None:
     shop.execute("INSERT INTO sms (id) VALUES ('4602 ')")
     with transaction(store.path) as database:
-        database.execute("INSERT INTO source_ids VALUES ('any', 4602, '4602 ')")
+        database.execute("INSERT INTO source_ids VALUES ('any', 4602, 'any.db', '4602 ')")
     await tell(store, change(4602, "DELIVERED"))
     async with running(target(store, tmp_path / "shop.db"), store):
         said = "no row was changed; the source gave this id as '4602 ': compare with :source_id"
@@ -319,7 +319,7 @@ async def test_retention_forgets_what_was_parked_for_long_and_what_no_output_wan
     path, other = tmp_path / "shop.db", "sqlite other"
     await tell(store, change(1, "ENROUTE"), change(2, "ENROUTE"))
     with transaction(store.path) as database:
-        database.execute("INSERT INTO source_ids VALUES ('any', 1, '1 ')")
+        database.execute("INSERT INTO source_ids VALUES ('any', 1, 'any.db', '1 ')")
         database.execute("DELETE FROM messages WHERE id = 1")
     async with running(target(store, path, retry_after=()), store):
         await parked(store, [1, 2])

@@ -249,6 +249,15 @@ LATER = [
         "sources.sqlite[0].path",
         "is the path of store.path as well",
     ),
+    *(
+        (sentence, f'[[outputs.sqlite]]\npath = "x"\nstatement = "UPDATE a"\n{line}', f"outputs.sqlite[0].{key}", words)
+        for sentence, line, key, words in (
+            ("what no row means is one of two", 'no_row = "park"', "no_row", 'must be "retry" or "ignore"'),
+            ("a schedule is an array", 'retry_after = "1s"', "retry_after", "must be an array of up to 20 durations"),
+            ("an account is a configured one", 'account = "x"', "account", "is not the name of an account"),
+            ("a prefix is not empty", 'userref_prefix = ""', "userref_prefix", "must not be empty"),
+        )
+    ),
     (
         "the second target is counted",
         '[[outputs.sqlite]]\npath = "x"\nstatement = "UPDATE a"\n[[outputs.sqlite]]\npath = "y"',

@@ -23,8 +23,9 @@ CREATE INDEX unwritten_parked ON unwritten (output, changed_at) WHERE state = 1;
 -- How a source gave an id that it did not give as a whole number: as text, with zeros or blanks around, as a float.
 -- No affinity: the statement of an output gets it as it was read.
 CREATE TABLE source_ids (
-    source  TEXT NOT NULL,
-    id      INTEGER NOT NULL,
+    source   TEXT NOT NULL,
+    id       INTEGER NOT NULL,
+    database TEXT NOT NULL,                     -- where the source reads: its query may change, its rows stay
     written,
     PRIMARY KEY (source, id)
 ) WITHOUT ROWID;
