@@ -22,7 +22,7 @@ from pollerd.crosscheck import (
     speaks_against,
     takes_back,
 )
-from pollerd.doubt import Evidence
+from pollerd.doubt import NO_EVIDENCE, Evidence
 from pollerd.errors import StoreUnavailableError
 from pollerd.event import Recovered
 from pollerd.judge import Judge
@@ -212,7 +212,7 @@ class Poller:
 
     async def _poll(self, message: Message) -> None:
         outcome = await self._read(message.id, self._clock.now() - message.next_poll_at)
-        evidence = self._evidence()
+        evidence = NO_EVIDENCE
         if (current := self.window.under_way(message.id)) is not None and speaks_against(current, outcome):
             outcome, evidence = await self._weigh(current, outcome)
             if self.limiter.refusing and speaks_against(current, outcome):

@@ -120,7 +120,9 @@ WHERE state >= 2 AND state = 3 AND account = ? AND last_answer = ? AND gave_up_f
 ORDER BY finished_at, id LIMIT ?;
 
 -- name: unknown
-SELECT count(*) FROM (SELECT 1 FROM messages WHERE unknown = 1 AND state = 1 AND account = ? LIMIT ?);
+SELECT count(*) FROM (
+    SELECT 1 FROM messages INDEXED BY messages_unknown WHERE unknown = 1 AND state = 1 AND account = ? LIMIT ?
+);
 
 -- name: gave_up
 SELECT id FROM messages WHERE state = 3 AND id > ? ORDER BY id LIMIT ?;

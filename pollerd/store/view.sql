@@ -59,7 +59,9 @@ SELECT count(*) FROM (
 );
 
 -- name: count_unknown
-SELECT count(*) FROM (SELECT 1 FROM messages WHERE unknown = 1 AND state = 1 AND account = ? LIMIT ?);
+SELECT count(*) FROM (
+    SELECT 1 FROM messages INDEXED BY messages_unknown WHERE unknown = 1 AND state = 1 AND account = ? LIMIT ?
+);
 
 -- name: next_poll
 SELECT min(next_poll_at) FROM messages WHERE state = 1 AND account = ?;

@@ -213,7 +213,15 @@ async def test_every_standard_job_does_its_work_on_a_real_store(store: Store, tm
         committer = Committer(store, SystemClock())
         committing = asyncio.create_task(committer.run())
         jobs = {job.name: job for job in standard_jobs(house(store, committer, Notifier(str(tmp_path / "notify"))))}
-        assert set(jobs) == {"retention", "checkpoint", "optimize", "learning", "model snapshot", "status"}
+        assert set(jobs) == {
+            "retention",
+            "checkpoint",
+            "optimize",
+            "learning",
+            "unknown ids",
+            "model snapshot",
+            "status",
+        }
         for job in jobs.values():
             await job.run()
         await committer.flush()

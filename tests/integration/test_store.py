@@ -15,7 +15,7 @@ from pollerd.committer import Committer
 from pollerd.diff import Result
 from pollerd.errors import StoreError, StoreUnavailableError
 from pollerd.event import Held, Recovered, Status, instant
-from pollerd.model import Message, Recipient, State
+from pollerd.model import HoldReason, Message, Recipient, State
 from pollerd.ports import AccountState, Batch, Cursor
 from pollerd.store.store import TAIL, Store
 from tests.sqlite_kit import autocommit, rows, transaction
@@ -194,6 +194,32 @@ async def test_accounts_and_cursors_outlive_a_restart(tmp_path: Path) -> None:
     assert await store.cursor("file") == Cursor("file", 9, "inode")
     assert await store.note("model") == b"\x01"
     await store.close()
+
+
+async def test_a_hold_for_refusing_is_one_that_an_older_version_knows(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "p.db", time.time)
+    held = AccountState("default", HoldReason.REFUSING, "410", 1.0, 2.0, refusal="http_410")
+    trusting = AccountState("other", trusting=True)
+    await store.commit(Batch(accounts=[held, trusting]))
+    assert await store.accounts() == {"default": held, "other": trusting}
+    written = "SELECT held_reason FROM accounts WHERE name = 'default'"
+    assert rows(store.path, written) == [("server_errors",)]
+    # What an older version leaves behind when it ends the hold.
+    await store.write(lambda db: db.execute("UPDATE accounts SET held_reason = NULL"))
+    assert (await store.accounts())["default"].held_reason is None
+    await store.close()
+
+
+async def test_unknown_ids_are_counted_by_account_until_they_are_seen_or_end(store: Store) -> None:
+    insert(store.path, *range(1, 8))
+    known = [Result(row(i), was=State.NEW) for i in (1, 2)]
+    unknown = [Result(row(i, unknown=True), was=State.NEW) for i in range(3, 8)]
+    await store.commit(Batch(results=known + unknown))
+    assert [await store.unknown("default", 100), await store.unknown("default", 3)] == [5, 3]
+    assert await store.unknown("other", 100) == 0
+    seen, ended = row(3, seen_at=9.0), row(4, unknown=True, state=State.GAVE_UP)
+    await store.commit(Batch(results=[Result(seen, full=False), Result(ended)]))
+    assert await store.unknown("default", 100) == 3
 
 
 # -- the committer

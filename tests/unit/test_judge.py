@@ -256,6 +256,16 @@ def test_a_sendtime_ahead_of_a_slow_clock_holds_nothing_up() -> None:
     assert judge().settle(message(), answer, SENT + 5, 0.0).message.next_poll_at <= SENT + 105
 
 
+def test_never_seen_and_past_its_grace_it_is_unknown_until_it_is_seen() -> None:
+    early = judge().settle(message(), NotFound(), SENT + 59, 0.0).message
+    late = judge().settle(early, NotFound(), SENT + 61, 0.0).message
+    held = judge().settle(early, NotFound(), SENT + 61, 30.0).message
+    later = judge().settle(message(sendtime=SENT + 500), NotFound(), SENT + 400, 0.0).message
+    assert [early.unknown, late.unknown, held.unknown, later.unknown] == [False, True, False, False]
+    assert not judge().settle(late, ENROUTE, SENT + 90, 0.0).message.unknown
+    assert not judge().settle(message(seen_at=SENT + 1), NotFound(), SENT + 900, 0.0).message.unknown
+
+
 def test_a_message_with_a_sendtime_is_asked_about_from_then_on() -> None:
     row = msgspec.structs.replace(message(sendtime=SENT + 7200), state=State.NEW)
     first = judge().first(row, SENT, 0.0)
