@@ -42,7 +42,7 @@ _ERRORS: Final = {
     404: "The message is not followed, or the account not configured.",
     409: "The message has ended already, its account is not configured, or the account is not held for `refusing`.",
     413: "The body is larger than 4 MiB.",
-    503: "The daemon does not move, or the database cannot be used for now.",
+    503: "The daemon does not move, the database cannot be used for now, or as many are connected as there may be.",
 }
 _ID: Final = {"type": "integer", "minimum": 1, "maximum": MAX_MESSAGE_ID}
 _ID_PARAMETER: Final = {"name": "id", "in": "path", "required": True, "schema": _ID, "description": "The message's id."}
@@ -193,7 +193,7 @@ def _events_operation() -> dict[str, Any]:
         "description": "Each line is one of these.",
         "oneOf": [{"$ref": _REF.format(name=name)} for name in (*_events(), "GapDocument")],
     }
-    made = _operation("events", "The event log as NDJSON.", {"content": {NDJSON: {"schema": lines}}}, 400)
+    made = _operation("events", "The event log as NDJSON.", {"content": {NDJSON: {"schema": lines}}}, 400, 503)
     after = {"oneOf": [{"type": "integer", "minimum": 0}, {"const": "now"}]}
     flag = {"type": "string", "enum": ["1", "0", "true", "false"], "default": "0"}
     most = {"type": "integer", "minimum": 1, "maximum": ENDLESS}

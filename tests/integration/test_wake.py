@@ -12,8 +12,8 @@ from pollerd.clock import SystemClock
 from pollerd.committer import Committer
 from pollerd.diff import Result
 from pollerd.model import Message, Recipient, State
-from pollerd.poller import PolicyRanker
 from pollerd.ports import Batch
+from pollerd.ranking import PolicyRanker
 from pollerd.store.handover import Handover
 from pollerd.store.store import Store
 from pollerd.wake import SPREAD, Wake
