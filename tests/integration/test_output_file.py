@@ -145,6 +145,8 @@ async def test_line_separators_of_unicode_and_control_characters_stay_inside_the
     assert len(lines) == 3
     assert json.loads(lines[0])["error"] == nasty
     assert not any(byte in lines[0] for byte in (0x00, 0x0D, 0x1B))
+    # Nor for readers to whom more than a newline ends a line.
+    assert len(path.read_text().splitlines()) == 2
 
 
 async def test_a_stop_tells_what_was_committed_before(path: Path, database: Path) -> None:

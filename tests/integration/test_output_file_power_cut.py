@@ -8,7 +8,9 @@ import gzip
 import os
 import random
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -205,6 +207,36 @@ async def test_a_renamed_file_full_of_holes_is_repaired_where_it_is(path: Path, 
         await tell_all(store, path)
         assert old.read_bytes() == seen
         assert told(path) == []
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Nobody can write in the folder, root included."""
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    if mount is None or umount is None or subprocess.run([mount, "--bind", folder, folder], check=False).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        subprocess.run([mount, "-o", "remount,bind,ro", folder], check=True)
+        yield
+    finally:
+        subprocess.run([umount, folder], check=True)
+
+
+async def test_what_a_damaged_file_lacks_that_cannot_be_written_is_told_again(
+    path: Path, database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = path.parent / "old" / "events.ndjson.1"
+    async with opened(database) as store:
+        offset = await write_and_forget(store, path, 30, 60)
+        lines = path.read_bytes().splitlines(keepends=True)
+        old.parent.mkdir()
+        path.rename(old)
+        start = offset + sum(map(len, lines[30:40])) + 10
+        blank(old, start, start + 1000)
+        with read_only(old.parent):
+            await tell_all(store, path)
+        assert told(path) == exactly(90, first=41)
+    assert len(errors(caplog, "was damaged by a crash and cannot be repaired")) == 1
 
 
 async def test_a_renamed_file_that_was_compressed_is_gone_on_from(path: Path, database: Path) -> None:
