@@ -113,6 +113,7 @@ class Opener:
         extent = await measure(log, file.fileno(), ground, self._run)
         if extent.damaged is not None:
             await mend(log, file.fileno(), ground, extent, self._run)
+            file.size = max(file.size, extent.end)
             tell_mended(file.path, extent)
 
     def _name_gap(self, log: EventLog, file: EventFile) -> None:

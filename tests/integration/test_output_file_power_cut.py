@@ -90,7 +90,9 @@ def another_inode(path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("unit", [SECTOR, 4096])
-async def test_any_sectors_lost_come_back_in_place(path: Path, database: Path, seed: int, unit: int) -> None:
+async def test_any_sectors_lost_come_back_in_place(
+    path: Path, database: Path, seed: int, unit: int, caplog: pytest.LogCaptureFixture
+) -> None:
     choice = random.Random(seed)
     async with opened(database) as store:
         offset = await write_and_forget(store, path, choice.choice([0, 1, 30]), 120)
@@ -104,9 +106,11 @@ async def test_any_sectors_lost_come_back_in_place(path: Path, database: Path, s
             os.truncate(path, size(path) + 9000)
         if choice.random() < 0.5:
             another_inode(path)
+        await commit(store, 1)
         await tell_all(store, path)
-        assert path.read_bytes() == whole
+        assert path.read_bytes() == whole + (await stored_lines(store))[-1]
         assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert not errors(caplog, "another program")
 
 
 async def test_the_first_page_of_a_rotated_file_comes_back(

@@ -45,17 +45,19 @@ class Found:
     """Lines that are no event of the database, byte for byte."""
     moved: int = 0
     """Files in which a reader's offset does not lead to what it led to before the cut."""
+    errors: int = 0
+    """What the daemons have complained about in their logs: nobody but them has touched their files."""
     told: list[str] = field(default_factory=list)
 
     @property
     def differences(self) -> int:
-        return self.missing + self.doubled + self.junk + self.moved
+        return self.missing + self.doubled + self.junk + self.moved + self.errors
 
     def __str__(self) -> str:
         return (
             f"{self.cuts} cuts, {self.events} events in {self.files} files, {self.repaired} repaired, at most "
             f"{self.waiting:,} bytes not synced: {self.missing} missing, {self.doubled} doubled, {self.junk} junk "
-            f"lines, {self.moved} files with moved lines"
+            f"lines, {self.moved} files with moved lines, {self.errors} errors in the logs"
         )
 
 
@@ -192,12 +194,13 @@ class Stage:
         """The event file and all it was rotated to."""
         return sorted(path for path in self.data.rglob("events.ndjson*") if path.is_file())
 
-    def compare(self, found: Found, seen: Mapping[str, bytes], what: str) -> None:
+    def compare(self, found: Found, seen: Mapping[str, bytes], what: str, errors: Sequence[str]) -> None:
         """The files together against the database, and against what readers had seen."""
         events = rows(self.deployment.database, "SELECT seq, body FROM events ORDER BY seq")
         stored = {b'{"seq":%d,%b' % (seq, bytes(body)[1:]): seq for seq, body in events}
         lines: list[bytes] = []
         was = found.differences
+        found.errors += len(errors)
         for path in self.files():
             *part, rest = path.read_bytes().split(b"\n")
             numbers = [stored[line] for line in part if line in stored]
@@ -218,11 +221,17 @@ class Stage:
         found.events += len(stored)
         found.files += len(self.files())
         if found.differences > was:
-            found.told.append(f"{what}; place {rows(self.deployment.database, 'SELECT * FROM outputs')}")
+            found.told.append(
+                f"{what}; {'; '.join(errors)}; place {rows(self.deployment.database, 'SELECT * FROM outputs')}"
+            )
 
     def repairs(self) -> int:
         """How often the daemons have said that lost bytes were written again."""
         return self.deployment.text_log().count("they are written again, in their places")
+
+    def errors(self) -> list[str]:
+        """What the daemons have complained about so far."""
+        return [entry["message"] for entry in self.deployment.log() if entry["level"].lower() == "error"]
 
 
 # -- what is recorded
@@ -289,12 +298,15 @@ def _large(file: Path, size: int, deployment: Deployment, told: str) -> bool:
 
 
 def choose(changes: Sequence[Change], files: set[int], cuts: int, rng: random.Random) -> list[int]:
-    """Where to cut, ascending: half of them near changes of event files and names, half anywhere."""
-    near = [n for n, change in enumerate(changes) if change.inode in files or change.kind in "CRD"]
-    chosen = [
-        rng.choice(near) + rng.randint(0, 2) if rng.random() < 0.5 else rng.randrange(len(changes)) for _ in range(cuts)
+    """Where to cut, ascending: half right after a write to an event file, a quarter near other changes of these files
+    and of names, a quarter anywhere.
+    """
+    written = [n + 1 for n, change in enumerate(changes) if change.inode in files and change.kind == "W"]
+    near = [
+        n + more for n, change in enumerate(changes) if change.inode in files or change.kind in "CRD" for more in (0, 1)
     ]
-    return sorted(min(len(changes), at) for at in chosen)
+    anywhere = range(len(changes) + 1)
+    return sorted(rng.choice(rng.choice((written, written, near, anywhere))) for _ in range(cuts))
 
 
 async def replay(stage: Stage, before: Disk, log: Path, cuts: int, found: Found, *, again: float = 0.3) -> None:
@@ -336,7 +348,7 @@ async def _cut(stage: Stage, disk: Disk, seen: dict[str, bytes], found: Found, w
         stage.boot()
     log = stage.data.with_name("again.log")
     log.unlink(missing_ok=True)
-    base, repairs = Disk.of(stage.data), stage.repairs()
+    base, repairs, errors = Disk.of(stage.data), stage.repairs(), len(stage.errors())
     await stage.start(log if again else None)
     try:
         await stage.done()
@@ -344,7 +356,7 @@ async def _cut(stage: Stage, disk: Disk, seen: dict[str, bytes], found: Found, w
         error.add_note(what)
         raise
     found.repaired += stage.repairs() > repairs
-    stage.compare(found, {path: content for path, content in seen.items() if content}, what)
+    stage.compare(found, {path: content for path, content in seen.items() if content}, what, stage.errors()[errors:])
     if again:
         stage.keep()
         changes = read_log(log)
