@@ -133,13 +133,14 @@ level = "loud"
 
 async def test_giving_up_says_why(tmp_path: Path) -> None:
     """A message that does not exist, one that never ends, one that is refused, one that is no longer wanted."""
-    backoff = QUICK + '\nnot_found_grace = "1s"\ngive_up_after = "4s"'
+    backoff = QUICK + '\nnot_found_grace = "1s"\ngive_up_after = "4s"\nscheduled_horizon = "4s"'
     async with (
         Simulator(SimulatorConfig(population=Population(visibility_median=0.0))) as simulator,
         Deployment(tmp_path, simulator, backoff=backoff) as deployment,
     ):
         forever = simulator.truth.add(steps=[Step(0.0, "ENROUTE")])
-        unwanted = simulator.truth.add(steps=[Step(0.0, "BUFFERED")])
+        # Valid for so long, it has not ended by itself before the command has run.
+        unwanted = simulator.truth.add(steps=[Step(0.0, "BUFFERED")], validity=3600.0)
         await deployment.start()
         deployment.insert([999, forever])
         code, out, _ = await deployment.command("track", str(unwanted), "--userref", "order-17", "--json")
@@ -165,7 +166,9 @@ async def test_giving_up_says_why(tmp_path: Path) -> None:
 async def test_retry_takes_up_what_was_given_up(tmp_path: Path) -> None:
     async with (
         Simulator() as simulator,
-        Deployment(tmp_path, simulator, backoff=QUICK + '\nnot_found_grace = "500ms"') as deployment,
+        Deployment(
+            tmp_path, simulator, backoff=QUICK + '\nnot_found_grace = "500ms"\nscheduled_horizon = "1s"'
+        ) as deployment,
     ):
         await deployment.start()
         deployment.insert([5001])

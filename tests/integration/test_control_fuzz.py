@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pollerd.control.openapi import document
@@ -110,6 +110,7 @@ async def test_whatever_is_asked_is_answered_as_the_document_says(tmp_path: Path
 
         @settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(requests())
+        @example(("GET", f"/messages/{FINISHED + PENDING}", None, True))
         def property_holds(request: Request) -> None:
             method, path, body, good = request
             reply = asyncio.run_coroutine_threadsafe(running.ask(method, path, body), loop).result(60)
