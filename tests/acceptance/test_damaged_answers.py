@@ -164,7 +164,9 @@ async def test_all_that_can_be_read_of_an_answer_is_told(tmp_path: Path, row: Ro
 async def test_a_recipient_without_a_number_is_shown_and_counted_to_the_end(tmp_path: Path) -> None:
     """Pending while it is, in `show` and in the event that gives it up; and the log says once what is wrong."""
     number = FIRST
-    answers = {number: [answer(number, recipient(A, "DELIVERED"), recipient(None, "ENROUTE"), recipient(None, None))]}
+    shown_as = (recipient(A, "DELIVERED"), recipient(None, "ENROUTE"), recipient(None, None))
+    # Valid for so long, it is pending while the commands run.
+    answers = {number: [answer(number, *shown_as, validity_period=3600)]}
     async with (
         foreign_gateway(answers) as gateway,
         Deployment(tmp_path, gateway.url, backoff=QUICK + 'give_up_after = "5s"') as deployment,
@@ -179,6 +181,7 @@ async def test_a_recipient_without_a_number_is_shown_and_counted_to_the_end(tmp_
         assert shown["state"] == "pending"
         states = [(each["msisdn"], each["status"], each["final"]) for each in shown["recipients"]]
         assert states == [(A, "DELIVERED", True), (None, "ENROUTE", False), (None, "UNKNOWN", False)]
+        answers[number][:] = [answer(number, *shown_as, validity_period=1)]
         await until(lambda: deployment.pending() == 0, "it is given up")
         assert await deployment.stop() == 0
         *_, gave_up = deployment.events()
