@@ -6,10 +6,15 @@ import msgspec
 
 from pollerd import errorcodes, lifecycle
 from pollerd.event import instant
-from pollerd.model import Message, Recipient, State
+from pollerd.model import OVERDUE, Message, Recipient, State
 
 STATE_NAMES = {State.NEW: "pending", State.PENDING: "pending", State.FINISHED: "finished", State.GAVE_UP: "gave_up"}
 """A row that nobody has planned yet is pending for everybody outside."""
+
+
+def standing(message: Message) -> str:
+    """The state of a message in one word for people: a pending one that was told to be overdue is that."""
+    return OVERDUE if message.overdue and message.state is State.PENDING else STATE_NAMES[message.state]
 
 
 class RecipientDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +41,8 @@ class RecipientDocument(msgspec.Struct, frozen=True, kw_only=True):
 class MessageDocument(msgspec.Struct, frozen=True, kw_only=True):
     """One message. `state` is `pending`, `finished` or `gave_up`; instants are RFC 3339 in UTC.
 
-    `next_poll_at` and `next_reason` are null when it is no longer polled.
+    `next_poll_at` and `next_reason` are null when it is no longer polled. `priority` is null until it is known, which
+    counts as NORMAL. `overdue_at` is when it is, or was, to be told as overdue (null: never), `overdue` whether it was.
     """
 
     id: int
@@ -52,6 +58,9 @@ class MessageDocument(msgspec.Struct, frozen=True, kw_only=True):
     next_poll_at: str | None
     next_reason: str | None
     finished_at: str | None
+    priority: str | None = None
+    overdue_at: str | None = None
+    overdue: bool = False
     recipients: tuple[RecipientDocument, ...]
 
 
@@ -73,6 +82,9 @@ def message_document(message: Message) -> MessageDocument:
         next_reason=message.next_reason or None if polled else None,
         finished_at=moment(message.finished_at),
         recipients=tuple(_recipient(recipient) for recipient in message.recipients),
+        priority=None if message.priority is None else message.priority.name,
+        overdue_at=moment(message.overdue_at),
+        overdue=message.overdue,
     )
 
 

@@ -7,7 +7,9 @@ that could lead back to them, so the garbage collector need not look.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
+from typing import Final, Literal
 
 import msgspec
 
@@ -22,6 +24,18 @@ class State(IntEnum):
     PENDING = 1
     FINISHED = 2
     GAVE_UP = 3
+
+
+OVERDUE: Final = "overdue"
+"""Of those pending the ones that were told to be overdue."""
+Filter = State | Literal["overdue"]
+FILTERS: Final[Mapping[str, Filter]] = {
+    "pending": State.PENDING,
+    "finished": State.FINISHED,
+    "gave_up": State.GAVE_UP,
+    "overdue": OVERDUE,
+}
+"""What a list of messages can be limited to, by the name that everybody uses."""
 
 
 class GiveUpReason(StrEnum):

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, TypeVar
 
 from pollerd.errors import DatabaseBusyError, StoreError, StoreForbiddenError, UnavailableError
+from pollerd.handed import Particulars
 from pollerd.model import State
 from pollerd.ports import RequestKind
 from pollerd.status import words
@@ -267,17 +268,14 @@ class Follower:
         """Whether the daemon took them, since this user may not write the database."""
         return self._why is not None
 
-    def track(
-        self, ids: Sequence[int], account: str, userref: str | None, sent_at: float | None, sendtime: float | None
-    ) -> Tracked:
+    def track(self, ids: Sequence[int], account: str, particulars: Particulars) -> Tracked:
         """Follow `ids`; on disk when this returns. Raises StoreError, UnavailableError, PollerdError."""
         if self._why is None:
             try:
                 if self._handover is None:
                     self._handover = Handover.open(self._config.store.path)
-                return self._handover.track(ids, account, userref, sent_at, sendtime)
+                return self._handover.track(ids, account, particulars)
             except StoreForbiddenError as error:
                 self._why = error
-        why = self._why
-        done = through_daemon(self._config, why, lambda remote: remote.track(ids, account, userref, sent_at, sendtime))
+        done = through_daemon(self._config, self._why, lambda remote: remote.track(ids, account, particulars))
         return Tracked(done.new, done.known, done.gave_up)

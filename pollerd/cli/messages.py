@@ -12,9 +12,9 @@ import msgspec
 
 from pollerd import diff, judge, trail
 from pollerd.cli.options import config_option, counting_number, id_value, json_option, load_config
-from pollerd.documents import STATE_NAMES, message_document, moment
+from pollerd.documents import message_document, moment, standing
 from pollerd.learning import key
-from pollerd.model import Message, State
+from pollerd.model import FILTERS, Filter, Message, State
 from pollerd.status.timeline import deadline, summary
 from pollerd.terminal import screen
 from pollerd.terminal.text import ago, brief, clock, duration, shortened
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
     from pollerd.store.pages import Pages
     from pollerd.store.view import AccountView, View
 
-_STATES: Final = {"pending": State.PENDING, "finished": State.FINISHED, "gave_up": State.GAVE_UP}
 _NUMBERS: Final = ("id", "age", "polls")
 _PAGE: Final = 1000
 
 
 @click.command("list")
-@click.option("--state", type=click.Choice(list(_STATES)), help="Only messages in this state.")
+@click.option("--state", type=click.Choice(list(FILTERS)), help="Only messages in this state.")
 @click.option("--limit", default=50, show_default=True, callback=counting_number, help="At most so many.")
 @json_option
 @config_option
 def list_(*, state: str | None, limit: int, as_json: bool, config_path: Path | None) -> int:
     """List messages.
 
-    Pending ones come in the order of their next poll, those not planned yet first; finished ones the latest first, all
-    others the highest id first. One that is polled while a long list is printed may come twice.
+    Pending ones come in the order of their next poll, those not planned yet first; overdue ones (pending, and told as
+    message.overdue) the longest first; finished ones the latest first, all others the highest id first. One that is
+    polled while a long list is printed may come twice.
     """
     from pollerd.store.pages import Pages
 
     config = load_config(config_path)
-    wanted = _STATES.get(state or "")
+    wanted = FILTERS.get(state or "")
     with Pages.open(config.store.path) as pages:
         if as_json:
             listed = _listed(pages, wanted, limit)
@@ -63,7 +63,7 @@ def list_(*, state: str | None, limit: int, as_json: bool, config_path: Path | N
     return 0
 
 
-def _listed(pages: Pages, state: State | None, limit: int) -> Iterator[Message]:
+def _listed(pages: Pages, state: Filter | None, limit: int) -> Iterator[Message]:
     """At most `limit` messages, no more than a page of them in memory."""
     place: str | None = None
     while limit > 0:
@@ -95,7 +95,7 @@ def _table(found: list[Message], accounts: tuple[str, ...], held: Mapping[str, A
     for message in found:
         cells = [
             message.id,
-            screen.state(STATE_NAMES[message.state]),
+            screen.state(standing(message)),
             shortened(summary(message.recipients)),
             duration(max(0.0, now - message.sent_at)),
             message.polls,

@@ -44,7 +44,11 @@ def look(config: Config, now: float) -> StatusDocument:
         healthy=overview.daemon is not None,
         problem=None,
         messages=MessageCounts(
-            new=overview.new, pending=overview.pending, finished=overview.finished, gave_up=overview.gave_up
+            new=overview.new,
+            pending=overview.pending,
+            finished=overview.finished,
+            gave_up=overview.gave_up,
+            overdue=overview.overdue,
         ),
         polls=overview.polls,
         oldest_due_lag=max(0.0, now - min(due)) if due else 0.0,

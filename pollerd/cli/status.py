@@ -164,6 +164,7 @@ def document(look: Look, config: Config) -> dict[str, object]:
             "not_planned": seen.messages.new,
             "finished": seen.messages.finished,
             "gave_up": seen.messages.gave_up,
+            "overdue": seen.messages.overdue,
             "oldest_pending_sent_at": seen.oldest_pending_sent_at,
             "by_age": msgspec.to_builtins(seen.ages),
         },

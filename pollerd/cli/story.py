@@ -17,11 +17,13 @@ from pollerd.status.timeline import (
     exceptions,
     forgotten,
     overdue,
+    overdue_words,
     remark,
     scheduled,
     summary,
     timeline,
     unidentified,
+    urgency,
     who,
 )
 from pollerd.terminal import screen
@@ -136,6 +138,9 @@ def _facts(life: Life) -> list[tuple[str, str | None]]:
     never = f"not answered yet, last tried {ago(tried[-1].at, now)}" if tried else "not yet"
     facts.append(("polled", polled if message.polls else never))
     facts.append(("without number", unidentified(message.recipients)))
+    facts.append(("priority", urgency(message)))
+    if (wait := overdue_words(message, now)) is not None:
+        facts.append(("overdue", wait))
     if message.finished_at is not None:
         facts.append(("ended", f"{clock(message.finished_at)} ({ago(message.finished_at, now)})"))
     if message.state is State.GAVE_UP:

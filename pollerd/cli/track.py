@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from pollerd import handed
 from pollerd.cli.feed import BLOCK, Chunk, Feed, Refusal
 from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_config, refuse_options
 from pollerd.ids import IdError, parse_id
+from pollerd.model import Priority
 from pollerd.terminal import screen
 from pollerd.terminal.text import counted, quoted, shortened
 
@@ -45,6 +47,22 @@ def instant_value(context: click.Context, parameter: click.Parameter, value: str
     if seconds >= MILLISECONDS:
         raise click.BadParameter(f"{value!r} looks like milliseconds; give seconds.", context, parameter)
     return seconds
+
+
+def priority_value(context: click.Context, parameter: click.Parameter, value: str | None) -> Priority | None:
+    """Callback of an option whose value is a priority by its name."""
+    try:
+        return None if value is None else handed.priority(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", context, parameter) from None
+
+
+def overdue_value(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Callback of an option whose value is `overdue_after`: seconds, or a duration with its unit."""
+    try:
+        return None if value is None else handed.overdue_after(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", context, parameter) from None
 
 
 def _seconds(value: str) -> float:
@@ -114,6 +132,18 @@ class Report:
     metavar="TIME",
     help="When they are to be sent, as in the send call.  [default: at once]",
 )
+@click.option(
+    "--priority",
+    callback=priority_value,
+    metavar="|".join(Priority.__members__),
+    help="As in the send call: the more urgent are polled first.  [default: as the gateway says]",
+)
+@click.option(
+    "--overdue-after",
+    callback=overdue_value,
+    metavar="DURATION",
+    help="Tell message.overdue when no final state is known so long after sending; 0: never.  [default: the account's]",
+)
 @json_option
 @config_option
 def track(
@@ -123,6 +153,8 @@ def track(
     userref: str | None,
     sent_at: float | None,
     sendtime: float | None,
+    priority: Priority | None,
+    overdue_after: float | None,
     as_json: bool,
     config_path: Path | None,
 ) -> int:
@@ -133,7 +165,7 @@ def track(
     curl -s https://gatewayapi.com/rest/mtsms ... | pollerd track -
 
     Give --sendtime for what the send call was told to send later: the gateway does not know such a message before, and
-    it is asked about from then on.
+    it is asked about from then on. An alarm that somebody must answer: --priority URGENT --overdue-after 5m.
 
     IDs are the numbers that the send call answered. "-" reads them from standard input: one a line (blank lines and
     lines with # are skipped), or the send call's own JSON answers, {"ids": [...]}. An id that is followed already is
@@ -148,12 +180,19 @@ def track(
     account = _account(account, tuple(config.accounts))
     if userref is not None and not _storable(userref):
         raise click.BadParameter("it is not UTF-8 text.", param_hint="--userref")
+    particulars = handed.Particulars(
+        userref=userref or None,
+        sent_at=sent_at,
+        sendtime=sendtime,
+        priority=priority,
+        overdue_after=overdue_after,
+    )
     report = Report()
     from pollerd.cli.desks import Follower
 
     with Follower(config) as follower:
         for chunk in _chunks(ids):
-            done = follower.track(chunk.ids, account, userref or None, sent_at, sendtime)
+            done = follower.track(chunk.ids, account, particulars)
             report.take(chunk.ids, done)
             report.refuse(chunk.refused)
     _tell(report, as_json=as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
@@ -58,12 +58,21 @@ class AsyncClient:
         userref: str | None = None,
         sent_at: float | datetime | None = None,
         sendtime: float | datetime | None = None,
+        priority: str | None = None,
+        overdue_after: float | timedelta | str | None = None,
     ) -> Tracked:
         """As `Client.track`."""
-        track = self._client.track
-        return await self._run(
-            partial(track, *ids, account=account, userref=userref, sent_at=sent_at, sendtime=sendtime)
+        tracking = partial(
+            self._client.track,
+            *ids,
+            account=account,
+            userref=userref,
+            sent_at=sent_at,
+            sendtime=sendtime,
+            priority=priority,
+            overdue_after=overdue_after,
         )
+        return await self._run(tracking)
 
     async def wait(self, message_id: int | str, timeout: float | None = None) -> FinalStates:
         """As `Client.wait`."""

@@ -14,6 +14,7 @@ from pollerd.client.unixhttp import UnixConnection
 from pollerd.client.values import AnyEvent, Gap, NotFollowedError, Tracked, event_from_line
 from pollerd.documents import MessageDocument
 from pollerd.errors import PollerdError, UnavailableError
+from pollerd.handed import Particulars
 from pollerd.ports import RequestKind
 
 _TIMEOUT: Final = 30.0
@@ -94,17 +95,11 @@ class Remote:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def track(
-        self,
-        ids: Sequence[int],
-        account: str | None,
-        userref: str | None,
-        sent_at: float | None,
-        sendtime: float | None = None,
-    ) -> Tracked:
+    def track(self, ids: Sequence[int], account: str | None, particulars: Particulars) -> Tracked:
         """Follow `ids`. Raises UnavailableError, and PollerdError for what the daemon refuses."""
         new = known = gave_up = 0
-        fields = {"account": account, "userref": userref, "sent_at": sent_at, "sendtime": sendtime}
+        priority = None if particulars.priority is None else particulars.priority.name
+        fields = {"account": account, **msgspec.structs.asdict(particulars), "priority": priority}
         given = {name: value for name, value in fields.items() if value is not None}
         for start in range(0, len(ids), _CHUNK):
             body = msgspec.json.encode({"ids": ids[start : start + _CHUNK], **given})

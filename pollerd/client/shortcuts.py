@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pollerd.client.sync import AnyPath, Client
 from pollerd.client.values import AnyEvent, FinalStates, Tracked
@@ -15,10 +15,20 @@ def track(
     userref: str | None = None,
     sent_at: float | datetime | None = None,
     sendtime: float | datetime | None = None,
+    priority: str | None = None,
+    overdue_after: float | timedelta | str | None = None,
     config: AnyPath | None = None,
 ) -> Tracked:
     """Follow messages from now on. See `Client.track`."""
-    return Client(config).track(*ids, account=account, userref=userref, sent_at=sent_at, sendtime=sendtime)
+    return Client(config).track(
+        *ids,
+        account=account,
+        userref=userref,
+        sent_at=sent_at,
+        sendtime=sendtime,
+        priority=priority,
+        overdue_after=overdue_after,
+    )
 
 
 def wait(message_id: int | str, timeout: float | None = None, *, config: AnyPath | None = None) -> FinalStates:

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from pollerd.client.values import AnyEvent, Gap, NotFollowedError, Tracked, event_from_line
 from pollerd.documents import MessageDocument, message_document
 from pollerd.errors import PollerdError, StoreError, UnavailableError
+from pollerd.handed import Particulars
 from pollerd.store.view import View
 
 
@@ -60,14 +61,7 @@ def open_source(place: Place) -> Source:
     raise trouble
 
 
-def hand_over(
-    place: Place,
-    ids: Sequence[int],
-    account: str | None,
-    userref: str | None,
-    sent_at: float | None,
-    sendtime: float | None,
-) -> Tracked:
+def hand_over(place: Place, ids: Sequence[int], account: str | None, particulars: Particulars) -> Tracked:
     """Follow `ids`: in the database where this user may write it, else through the control socket.
 
     Raises PollerdError for an account that is not in the configuration, where one was read or the daemon is asked.
@@ -82,7 +76,7 @@ def hand_over(
         name = account or (place.accounts[0] if len(place.accounts) == 1 else "default")
         try:
             with Handover.open(place.database) as handover:
-                done = handover.track(ids, name, userref, sent_at, sendtime)
+                done = handover.track(ids, name, particulars)
         except StoreError as error:
             trouble = error
         else:
@@ -93,7 +87,7 @@ def hand_over(
     if place.socket is not None and (place.database is None or os.path.exists(place.socket)):
         from pollerd.client.remote import Remote
 
-        return Remote(place.socket).track(ids, account, userref, sent_at, sendtime)
+        return Remote(place.socket).track(ids, account, particulars)
     raise trouble
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
 from typing import Final
 
+from pollerd import handed
 from pollerd.client.source import Place, Source, hand_over, locate, open_source
 from pollerd.client.values import AnyEvent, FinalStates, Tracked, final_states
 from pollerd.ids import IdError, check_id, parse_id
@@ -57,18 +58,31 @@ class Client:
         userref: str | None = None,
         sent_at: float | datetime | None = None,
         sendtime: float | datetime | None = None,
+        priority: str | None = None,
+        overdue_after: float | timedelta | str | None = None,
     ) -> Tracked:
         """Follow messages from now on; on disk when this returns. What is followed already is no error.
 
         `account` is needed only when several are configured; `sent_at` is UNIX seconds or a datetime, None: now.
-        `sendtime` is when they are to be sent, as in the send call: they are asked about from then on.
-        Raises ValueError when something is no message id (nothing is followed then), PollerdError for an account that
+        `sendtime` is when they are to be sent, as in the send call: they are asked about from then on. `priority` is
+        BULK, NORMAL, URGENT or VERY_URGENT, as in the send call; the more urgent are polled first. `overdue_after` is
+        seconds, a timedelta or a text such as "10m", 0: never; without a final state so long after sending,
+        `message.overdue` is told.
+        Raises ValueError when something cannot be used (nothing is followed then), PollerdError for an account that
         is not configured (a client given a `database` alone cannot know, and its messages wait for that account) and
         for an id that is followed for another account (the others are followed then),
         StoreError or UnavailableError when neither the database nor the daemon can be reached.
         """
         numbers = [checked_id(each) for each in ids]
-        return hand_over(self.place, numbers, account, userref, _seconds(sent_at), _seconds(sendtime))
+        wait = overdue_after.total_seconds() if isinstance(overdue_after, timedelta) else overdue_after
+        particulars = handed.Particulars(
+            userref=userref,
+            sent_at=_seconds(sent_at),
+            sendtime=_seconds(sendtime),
+            priority=None if priority is None else handed.priority(priority),
+            overdue_after=None if wait is None else handed.overdue_after(wait),
+        )
+        return hand_over(self.place, numbers, account, particulars)
 
     def wait(self, message_id: int | str, timeout: float | None = None) -> FinalStates:
         """Return how a message ended, once it has.

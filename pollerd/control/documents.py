@@ -110,7 +110,11 @@ def status_document(sight: Sight, about: About, followers: int, log: Sequence[Lo
         healthy=not problem,
         problem=problem or None,
         messages=MessageCounts(
-            new=overview.new, pending=overview.pending, finished=overview.finished, gave_up=overview.gave_up
+            new=overview.new,
+            pending=overview.pending,
+            finished=overview.finished,
+            gave_up=overview.gave_up,
+            overdue=overview.overdue,
         ),
         polls=overview.polls,
         oldest_due_lag=round(sight.oldest_due_lag, 3),

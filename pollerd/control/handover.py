@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pollerd import handed
 from pollerd.ids import IdError, check_id, parse_id
 from pollerd.store.offer import Offered
 
@@ -84,6 +85,7 @@ class Reader:
         try:
             account, userref = self._account(fields), _userref(fields)
             sent_at, sendtime = _time(fields, "sent_at"), _time(fields, "sendtime")
+            priority, overdue_after = _priority(fields), _overdue_after(fields)
         except _FieldError as error:
             for number in ids:
                 self._refuse(number, str(error))
@@ -91,7 +93,8 @@ class Reader:
         for number in ids:
             try:
                 sent = self._now if sent_at is None else sent_at
-                self._rows.append(Offered(_checked(number), account, userref, sent, sendtime))
+                checked = _checked(number)
+                self._rows.append(Offered(checked, account, userref, sent, sendtime, priority, overdue_after))
             except IdError as error:
                 self._refuse(number, str(error))
 
@@ -162,6 +165,20 @@ def _time(fields: dict[str, Any], name: str) -> float | None:
     if seconds >= MILLISECONDS:
         raise _FieldError(f"{name} {_shown(value)!r} looks like milliseconds; give seconds")
     return seconds
+
+
+def _priority(fields: dict[str, Any]) -> str | None:
+    try:
+        return None if (value := fields.get("priority")) is None else handed.priority(value).name
+    except ValueError as error:
+        raise _FieldError(str(error)) from None
+
+
+def _overdue_after(fields: dict[str, Any]) -> float | None:
+    try:
+        return None if (value := fields.get("overdue_after")) is None else handed.overdue_after(value)
+    except ValueError as error:
+        raise _FieldError(str(error)) from None
 
 
 def _userref(fields: dict[str, Any]) -> str | None:

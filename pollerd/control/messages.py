@@ -22,7 +22,7 @@ from pollerd.control.documents import (
 from pollerd.control.handover import NAMED, BodyError, Handed, Reader, RefusedId
 from pollerd.control.refusals import RefusedError, answer
 from pollerd.documents import message_document
-from pollerd.model import HoldReason, Message, State
+from pollerd.model import FILTERS, HoldReason, Message, State
 from pollerd.ports import Clock, RequestKind
 from pollerd.store.offer import offer
 from pollerd.store.pages import PlaceError
@@ -32,7 +32,6 @@ from pollerd.store.undelivered import unpark
 T = TypeVar("T")
 LIMIT: Final = 100
 MOST: Final = 1000
-STATES: Final = {"pending": State.PENDING, "finished": State.FINISHED, "gave_up": State.GAVE_UP}
 PATIENCE: Final = 10.0
 """Seconds that the database gets to take something in."""
 _AT_ONCE: Final = 64 * 1024
@@ -99,7 +98,7 @@ class MessageRoutes:
     async def list(self, request: web.Request) -> web.Response:
         """`GET /messages`: one page."""
         query.only(request, "state", "limit", "after")
-        state = query.choice(request, "state", STATES)
+        state = query.choice(request, "state", FILTERS)
         limit = query.number(request, "limit", LIMIT, 1, MOST)
         after = request.query.get("after")
         try:

@@ -17,11 +17,11 @@ from pollerd.control.documents import (
     RetriedDocument,
     TrackedDocument,
 )
-from pollerd.control.messages import LIMIT, MOST, NETWORK, STATES
+from pollerd.control.messages import LIMIT, MOST, NETWORK
 from pollerd.control.refusals import ErrorDocument
 from pollerd.control.stream import ENDLESS, LAST, NDJSON
 from pollerd.documents import MessageDocument
-from pollerd.model import MAX_MESSAGE_ID
+from pollerd.model import FILTERS, MAX_MESSAGE_ID, Priority
 from pollerd.status.document import StatusDocument
 
 _REF: Final = "#/components/schemas/{name}"
@@ -59,6 +59,15 @@ _HANDED: Final = {
         "sendtime": {
             "type": ["number", "string"],
             "description": "When they are to be sent, as in the send call: UNIX seconds or RFC 3339; default: at once.",
+        },
+        "priority": {
+            "enum": list(Priority.__members__),
+            "description": "How urgent they are: what is more urgent is polled first; default: as the gateway says.",
+        },
+        "overdue_after": {
+            "type": ["number", "string"],
+            "description": "Without a final state so long after sending, `message.overdue` is told: seconds or a "
+            'duration such as "10m", 0: never; default: as the account has it.',
         },
     },
     "items": {"type": ["integer", "string", "object"]},
@@ -178,7 +187,7 @@ def _json(name: str) -> dict[str, Any]:
 def _list_parameters() -> list[dict[str, Any]]:
     limit = {"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT}
     return [
-        _query("state", {"type": "string", "enum": list(STATES)}, "Only messages in this state."),
+        _query("state", {"type": "string", "enum": list(FILTERS)}, "Only messages in this state."),
         _query("limit", limit, "At most so many."),
         _query("after", {"type": "string"}, "The `next` of the page before."),
     ]

@@ -157,6 +157,7 @@ def _messages(sight: Sight) -> Iterator[Metric]:
     for state in ("new", "pending", "finished", "gave_up"):
         made.add_metric((state,), getattr(overview, state))
     yield made
+    yield _gauge("overdue_messages", "Pending messages told as overdue, counted up to 100,000.", overview.overdue)
     yield _counter("database_polls", "Polls that the database knows of, earlier runs included.", overview.polls)
     yield _gauge("oldest_due_lag_seconds", "How long the message that is longest due has waited.", sight.oldest_due_lag)
 

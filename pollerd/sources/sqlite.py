@@ -44,7 +44,7 @@ _NAMED: Final = 1000
 """Ids that are remembered as refused, so that each is named once."""
 _LONGEST: Final = 60
 _LENGTH: Final = struct.Struct("<I")
-_COLUMNS: Final = ("id", "account", "userref", "sent_at", "sendtime")
+_COLUMNS: Final = ("id", "account", "userref", "sent_at", "sendtime", "priority", "overdue_after")
 
 
 class Row(NamedTuple):
@@ -58,6 +58,8 @@ class Row(NamedTuple):
     userref: object = None
     sent_at: object = None
     sendtime: object = None
+    priority: object = None
+    overdue_after: object = None
     written: str | float | None = None
 
 
@@ -84,8 +86,8 @@ class _QueryError(Exception):
 class SqliteSource:
     """Runs `query` on the database at `path` every `every` seconds and hands its rows to `inlet`.
 
-    The query's columns: `id`, and if wanted `account`, `userref`, `sent_at`, `sendtime`; a single column is the id,
-    whatever its name.
+    The query's columns: `id`, and if wanted `account`, `userref`, `sent_at`, `sendtime`, `priority`, `overdue_after`; a
+    single column is the id, whatever its name.
     """
 
     def __init__(self, name: str, path: Path, query: str, every: float, inlet: Inlet) -> None:

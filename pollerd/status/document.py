@@ -78,12 +78,15 @@ class OutputDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessageCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """How many messages are in which state; `new` ones are planned in a moment (counted up to 100,000)."""
+    """How many messages are in which state; `new` ones are planned in a moment. `overdue` ones are pending, and were
+    told as `message.overdue`. Both are counted up to 100,000.
+    """
 
     new: int
     pending: int
     finished: int
     gave_up: int
+    overdue: int = 0
 
 
 class DatabaseDocument(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,9 +11,9 @@ import msgspec
 
 from pollerd import errorcodes, lifecycle, trail
 from pollerd import event as events
-from pollerd.model import HoldReason, Message, Recipient, State
+from pollerd.model import HoldReason, Message, Priority, Recipient, State
 from pollerd.status.words import Tone
-from pollerd.terminal.text import counted, duration
+from pollerd.terminal.text import ago, clock, counted, duration
 
 _body = msgspec.json.Decoder(events.Body)
 _RANK: Final = {"sent": 0, "poll": 1, "state": 2, "end": 3, "next": 4}
@@ -215,6 +215,19 @@ def deadline(message: Message, give_up_after: float, scheduled_horizon: float) -
     if message.seen_at is None and message.sendtime is None:
         return message.sent_at + scheduled_horizon
     return message.sending + max(give_up_after, message.validity or 0.0)
+
+
+def urgency(message: Message) -> str | None:
+    """Its priority, where that is not the usual one."""
+    return None if message.priority in (None, Priority.NORMAL) else message.priority.name
+
+
+def overdue_words(message: Message, now: float) -> str | None:
+    """Since when a pending message is overdue, or when it will be; None when it never is."""
+    if message.overdue_at is None or message.state not in (State.NEW, State.PENDING):
+        return None
+    when = f"{clock(message.overdue_at)} ({ago(message.overdue_at, now)})"
+    return f"since {when}" if message.overdue else f"{when}, unless it ends before"
 
 
 def _at(observed_at: str) -> float:

@@ -150,6 +150,10 @@ def late(document: StatusDocument, now: float) -> list[Sentence]:
         if account.unknown:
             told = unknown(account.unknown)
             found.append(Sentence(f"{account.name}: {told.text}", told.tone))
+    if overdue := document.messages.overdue:
+        are = "message is" if overdue == 1 else "messages are"
+        text = f"{count(overdue)} {are} overdue, without a final state in time: see pollerd list --state overdue"
+        found.append(Sentence(text, "warn"))
     if document.backoff.stalled:
         names = ", ".join(document.backoff.stalled[:5])
         found.append(

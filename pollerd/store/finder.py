@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from pollerd.model import MAX_MESSAGE_ID, Message, State
+from pollerd.model import MAX_MESSAGE_ID, OVERDUE, Filter, Message, State
 from pollerd.store import rows
 from pollerd.store.pages import Pages, PlaceError
 from pollerd.store.statements import statements
@@ -36,15 +36,18 @@ class Finder(Pages):
         super().__init__(path, connection)
         self._sql |= {name: sql.format(columns=", ".join(rows.COLUMNS)) for name, sql in statements("finder").items()}
 
-    def find(self, wanted: str, state: State | None, after: str | None, limit: int) -> Found:
+    def find(self, wanted: str, state: Filter | None, after: str | None, limit: int) -> Found:
         """At most `limit` messages whose userref holds `wanted` (upper or lower case), or one of whose recipients it
         is. The message with that id comes first. Raises PlaceError.
         """
+        late = state == OVERDUE
+        wanted_state = State.PENDING if late else state
         top = MAX_MESSAGE_ID if after is None else _place(after)
         number = int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 19 else None
         found: list[Message] = []
         if after is None and number is not None and (exact := self.message(number)) is not None:
-            found += [exact] if state is None or exact.state is state else []
+            fits = state is None or (exact.state is wanted_state and exact.overdue >= late)
+            found += [exact] if fits else []
         # As `recipients` is stored; a short number is too common a piece of bytes to look for.
         blob = msgspec.msgpack.encode(number) if number is not None and number > 1_000_000 else None
         looked, until = 0, time.monotonic() + PATIENCE
@@ -54,7 +57,7 @@ class Finder(Pages):
                 return Found(found, looked, None)
             looked += count
             room = limit - len(found)
-            new = self._shown(self._messages("find", top, bottom, state, wanted.lower(), blob, room))
+            new = self._shown(self._messages("find", top, bottom, wanted_state, wanted.lower(), blob, room, late))
             found += [message for message in new if message.id != number]
             top = new[-1].id - 1 if len(new) == room else bottom - 1
         return Found(found, looked, str(top))

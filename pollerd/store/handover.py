@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Self
 
 import msgspec
 
+from pollerd.handed import NOTHING, Particulars
 from pollerd.ports import RequestKind
 from pollerd.store import others, schema
 from pollerd.store.files import Files
@@ -71,28 +72,20 @@ class Handover:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def track(
-        self,
-        ids: Sequence[int],
-        account: str = DEFAULT_ACCOUNT,
-        userref: str | None = None,
-        sent_at: float | None = None,
-        sendtime: float | None = None,
-    ) -> Tracked:
-        """Follow `ids` (each 1 to 2^63-1) from now on; on disk when this returns.
-
-        Times are UNIX seconds. `sent_at` None: now; `sendtime` is when they are to be sent, None: not known, or at
-        once. An id that is followed already keeps what is known of it.
+    def track(self, ids: Sequence[int], account: str = DEFAULT_ACCOUNT, particulars: Particulars = NOTHING) -> Tracked:
+        """Follow `ids` (each 1 to 2^63-1) from now on; on disk when this returns. Without `sent_at` they count as sent
+        now. An id that is followed already keeps what is known of it.
         """
+        priority = None if particulars.priority is None else particulars.priority.name
         new = known = gave_up = 0
         refused: list[OtherAccount] = []
         for start in range(0, len(ids), CHUNK):
             some = ids[start : start + CHUNK]
-            sent = time.time() if sent_at is None else sent_at
+            sent = time.time() if particulars.sent_at is None else particulars.sent_at
             with self._transaction():
                 # One statement for all: twice as fast as one for each id.
-                values = (_json(some), account, userref, sent, sendtime)
-                added = self._connection.execute(self._sql["track"], values).rowcount
+                values = (account, particulars.userref, sent, particulars.sendtime, priority, particulars.overdue_after)
+                added = self._connection.execute(self._sql["track"], (_json(some), *values)).rowcount
                 away = self._of_others(some, account) if added < len(some) else []
                 if added < len(some):
                     gave_up += self._count_gave_up(sorted({*some} - {other.id for other in away}))

@@ -67,6 +67,10 @@ class Found(Protocol):
     @property
     def sendtime(self) -> object: ...
     @property
+    def priority(self) -> object: ...
+    @property
+    def overdue_after(self) -> object: ...
+    @property
     def written(self) -> object: ...
 
 
@@ -145,6 +149,8 @@ class Inlet:
                 rows.text(row.userref),
                 rows.instant(row.sent_at, now),
                 rows.moment(row.sendtime),
+                rows.priority(row.priority),
+                rows.overdue_after(row.overdue_after),
             )
             for row in found
         ]

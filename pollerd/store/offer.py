@@ -19,13 +19,15 @@ CHUNK: Final = 5000
 
 
 class Offered(NamedTuple):
-    """A message to follow. Times are UNIX seconds; `sendtime`: when it is to be sent, None: not known, or at once."""
+    """A message to follow, as it is stored: see `pollerd.handed.Particulars`. `priority` is its name."""
 
     id: int
     account: str
     userref: str | None
     sent_at: float
     sendtime: float | None = None
+    priority: str | None = None
+    overdue_after: float | None = None
 
 
 class Writer(Protocol):

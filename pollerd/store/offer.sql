@@ -1,5 +1,6 @@
 -- name: offer
-INSERT OR IGNORE INTO messages (id, account, userref, sent_at, sendtime) VALUES (?, ?, ?, ?, ?);
+INSERT OR IGNORE INTO messages (id, account, userref, sent_at, sendtime, priority, overdue_after)
+VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: count_gave_up
 SELECT count(*) FROM messages WHERE state = 3 AND id IN (SELECT value FROM json_each(?));

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pollerd.model import MAX_MESSAGE_ID, Message, State
+from pollerd.model import MAX_MESSAGE_ID, Filter, Message, State
 from pollerd.store import rows
 from pollerd.store.statements import statements
 from pollerd.store.view import View
@@ -30,15 +30,15 @@ class Page(NamedTuple):
 
 class Pages(View):
     """A `View` that also lists in pages. Orders: all and given up: the highest id first; finished: the latest first;
-    pending: what nobody has planned yet, then what is polled next. A pending message that is polled while somebody
-    turns the pages may be shown twice, and is never left out.
+    overdue: the longest first; pending: what nobody has planned yet, then what is polled next. A pending message that
+    is polled while somebody turns the pages may be shown twice, and is never left out.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         super().__init__(path, connection)
         self._sql |= {name: sql.format(columns=", ".join(rows.COLUMNS)) for name, sql in statements("pages").items()}
 
-    def page(self, state: State | None, after: str | None, limit: int) -> Page:
+    def page(self, state: Filter | None, after: str | None, limit: int) -> Page:
         """At most `limit` messages behind the place `after` (None: from the start). Raises PlaceError."""
         match state:
             case State.NEW | State.PENDING:
@@ -47,6 +47,10 @@ class Pages(View):
                 when, number = (math.inf, MAX_MESSAGE_ID) if after is None else _pair(after)
                 found = self._messages("page_finished", when, number, limit)
                 return self._page(found, limit, lambda last: f"{last.finished_at!r}:{last.id}")
+            case "overdue":
+                when, number = (-math.inf, 0) if after is None else _pair(after)
+                found = self._messages("page_overdue", when, number, limit)
+                return self._page(found, limit, lambda last: f"{last.overdue_at!r}:{last.id}")
             case _:
                 name = "page_all" if state is None else "page_gave_up"
                 found = self._messages(name, MAX_MESSAGE_ID if after is None else _number(after), limit)

@@ -16,3 +16,8 @@ SELECT {columns} FROM messages WHERE state = 0 AND id > ? ORDER BY id LIMIT ?;
 SELECT {columns} FROM messages
 WHERE state = 1 AND account = ?1 AND next_poll_at >= ?2 AND (next_poll_at > ?2 OR id > ?3)
 ORDER BY next_poll_at, id LIMIT ?4;
+
+-- name: page_overdue
+SELECT {columns} FROM messages
+WHERE state = 1 AND overdue = 1 AND overdue_at >= ?1 AND (overdue_at > ?1 OR id > ?2)
+ORDER BY overdue_at, id LIMIT ?3;

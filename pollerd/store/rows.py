@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pollerd import trail
+from pollerd import handed, trail
 from pollerd.model import Message, Priority, Recipient, State
 
 COLUMNS: Final = (
@@ -99,7 +99,7 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         resumed_at,
         priority,
         unknown,
-        overdue_after,
+        wait,
         overdue_at,
         overdue,
     ) = row
@@ -135,7 +135,7 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         resumed_at=resumed_at,
         priority=None if priority is None else Priority.named(priority),
         unknown=bool(unknown),
-        overdue_after=None if overdue_after is None else _seconds(overdue_after),
+        overdue_after=None if wait is None else overdue_after(wait),
         overdue_at=overdue_at,
         overdue=overdue is not None,
     )
@@ -274,13 +274,18 @@ def moment(value: object) -> float | None:
     return None if math.isnan(found) else found
 
 
-def _seconds(value: object) -> float | None:
-    """A duration as users write it, in seconds; None when nothing sensible can be read."""
+def priority(value: object) -> str | None:
+    """A priority's name from what users write into `priority`; None when it is none."""
+    found = Priority.named(value)
+    return None if found is None else found.name
+
+
+def overdue_after(value: object) -> float | None:
+    """Seconds from what users write into `overdue_after`; None when there is nothing sensible."""
     try:
-        found = float(value) if isinstance(value, int | float | str) else math.nan
-    except (ValueError, OverflowError):
+        return None if value is None else handed.overdue_after(value)
+    except ValueError:
         return None
-    return found if 0.0 <= found < _LATEST else None
 
 
 def _from_text(value: str) -> float:

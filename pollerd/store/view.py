@@ -81,10 +81,10 @@ class OutputView(msgspec.Struct, frozen=True):
 class Overview(msgspec.Struct, frozen=True):
     """The database at a glance. `daemon` is the owner's process id (0: not known yet), None when none runs.
 
-    `new` counts rows that nobody has planned yet, up to `CAP`. `oldest_sent_at` is None when nothing is pending; with
-    more than `CAP` pending it is the beginning of its slot. Sizes are bytes. `ages` are slots of 15 s: from when (UNIX
-    seconds), and how many messages sent in it are pending. `waiting` and `parked` events could not be delivered by all
-    outputs together, up to `CAP`.
+    `new` counts rows that nobody has planned yet, `overdue` pending messages that were told as such, up to `CAP`.
+    `oldest_sent_at` is None when nothing is pending; with more than `CAP` pending it is the beginning of its slot.
+    Sizes are bytes. `ages` are slots of 15 s: from when (UNIX seconds), and how many messages sent in it are pending.
+    `waiting` and `parked` events could not be delivered by all outputs together, up to `CAP`.
     """
 
     daemon: int | None
@@ -103,6 +103,7 @@ class Overview(msgspec.Struct, frozen=True):
     ages: tuple[tuple[float, int], ...] = ()
     waiting: int = 0
     parked: int = 0
+    overdue: int = 0
 
 
 class View:
@@ -255,6 +256,7 @@ class View:
         return Overview(
             daemon=self.daemon,
             new=self._fetch("count_new", CAP)[0][0],
+            overdue=self._fetch("count_overdue", CAP)[0][0],
             pending=pending,
             finished=counters.get("finished", 0),
             gave_up=counters.get("gave_up", 0),

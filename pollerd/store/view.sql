@@ -58,6 +58,9 @@ SELECT count(*) FROM (
     SELECT 1 FROM messages WHERE state = 1 AND account = ? AND next_poll_at <= ? LIMIT ?
 );
 
+-- name: count_overdue
+SELECT count(*) FROM (SELECT 1 FROM messages WHERE state = 1 AND overdue = 1 LIMIT ?);
+
 -- name: count_unknown
 SELECT count(*) FROM (
     SELECT 1 FROM messages INDEXED BY messages_unknown WHERE unknown = 1 AND state = 1 AND account = ? LIMIT ?

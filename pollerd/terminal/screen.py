@@ -32,6 +32,7 @@ STATE_STYLES = {
     "UNDELIVERABLE": "red",
     "REJECTED": "red",
     "pending": "cyan",
+    "overdue": "yellow",
     "finished": "green",
     "gave_up": "red",
 }

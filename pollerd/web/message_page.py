@@ -9,7 +9,18 @@ from typing import Final, NamedTuple
 from pollerd import lifecycle
 from pollerd.documents import STATE_NAMES
 from pollerd.model import Message, Recipient, State
-from pollerd.status.timeline import Entry, deadline, exceptions, forgotten, remark, summary, unidentified, who
+from pollerd.status.timeline import (
+    Entry,
+    deadline,
+    exceptions,
+    forgotten,
+    overdue_words,
+    remark,
+    summary,
+    unidentified,
+    urgency,
+    who,
+)
 from pollerd.terminal.text import ago, counted, duration
 from pollerd.web.html import Html, Part, table, tag
 from pollerd.web.status_page import badge
@@ -55,6 +66,8 @@ def _facts(shown: Shown) -> list[tuple[str, str]]:
         ("recipients", summary(message.recipients)),
         ("without number", unidentified(message.recipients)),
         ("polls", str(message.polls)),
+        ("priority", urgency(message) or ""),
+        ("overdue", overdue_words(message, now) or ""),
         ("ended", "" if message.finished_at is None else _clock(message.finished_at)),
         ("take up again", f"pollerd retry {message.id}" if message.state is State.GAVE_UP else ""),
         ("given up", "" if ends is None else f"{_clock(ends)} ({ago(ends, now)}), unless it ends before"),

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from pollerd.documents import STATE_NAMES
-from pollerd.model import Message, State
+from pollerd.documents import standing
+from pollerd.model import FILTERS, OVERDUE, Message, State
 from pollerd.status.timeline import summary, who
 from pollerd.store.finder import Found
 from pollerd.terminal.text import brief, counted, shortened
 from pollerd.web.html import Html, Part, table, tag
 
-_STATES: Final = (("", "all"), ("pending", "pending"), ("finished", "finished"), ("gave_up", "gave up"))
-_TONES: Final = {"finished": "good", "gave_up": "bad", "pending": "info"}
+_STATES: Final = (("", "all"), *((name, name.replace("_", " ")) for name in FILTERS))
+_TONES: Final = {"finished": "good", "gave_up": "bad", "pending": "info", "overdue": "warn"}
 
 
 class Asked(NamedTuple):
@@ -64,11 +64,13 @@ def _form(asked: Asked) -> Html:
 def _order(asked: Asked) -> str:
     if asked.state == "pending" and not asked.wanted:
         return "What is polled next comes first"
+    if asked.state == OVERDUE and not asked.wanted:
+        return "The longest overdue comes first"
     return "The latest end comes first" if asked.state == "finished" and not asked.wanted else "The highest id first"
 
 
 def _row(message: Message, now: float, number: Callable[[int], str]) -> tuple[Part, ...]:
-    name = STATE_NAMES[message.state]
+    name = standing(message)
     shown = message.recipients
     recipient = who(shown[0], number) if len(shown) == 1 else f"{len(shown):,} recipients" if shown else ""
     wait = message.next_poll_at - now

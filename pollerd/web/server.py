@@ -15,7 +15,7 @@ from aiohttp import web
 from pollerd.config import Listen
 from pollerd.ids import IdError, parse_id
 from pollerd.logs import mask_msisdn
-from pollerd.model import Message, State
+from pollerd.model import FILTERS, Filter, Message
 from pollerd.ports import Clock
 from pollerd.status.document import StatusDocument
 from pollerd.status.look import Look
@@ -31,7 +31,6 @@ from pollerd.web.html import Html
 
 PAGE: Final = "status page"
 """The place as it is called in the log."""
-STATES: Final = {"pending": State.PENDING, "finished": State.FINISHED, "gave_up": State.GAVE_UP}
 FRESH: Final = 1.0
 """Seconds that one look serves whoever asks."""
 SHOWN: Final = 50
@@ -95,10 +94,10 @@ class Pages:
         """`GET /messages`: a page of the list, or of a search."""
         wanted = request.query.get("q", "").strip()[:LONGEST]
         state, after = request.query.get("state", ""), request.query.get("after") or None
-        if state and state not in STATES:
-            raise web.HTTPBadRequest(text=f"There is no state {state}; there are {', '.join(STATES)}.")
+        if state and state not in FILTERS:
+            raise web.HTTPBadRequest(text=f"There is no state {state}; there are {', '.join(FILTERS)}.")
         try:
-            found = await self._found(wanted, STATES.get(state), after)
+            found = await self._found(wanted, FILTERS.get(state), after)
         except PlaceError as error:
             raise web.HTTPBadRequest(text=f"{error}.") from None
         older = None
@@ -109,7 +108,7 @@ class Pages:
         content = messages_page.content(found, asked, older, self._room.clock.wall(), self._number)
         return _html(frame("Messages", content))
 
-    async def _found(self, wanted: str, state: State | None, after: str | None) -> Found:
+    async def _found(self, wanted: str, state: Filter | None, after: str | None) -> Found:
         if wanted:
             return await self._room.reading.read(lambda pages: pages.find(wanted, state, after, SHOWN))
         page = await self._room.reading.read(lambda pages: pages.page(state, after, SHOWN))

@@ -78,6 +78,7 @@ def _cards(look: Look) -> list[Html]:
             words.pending(counts),
             "" if oldest is None else f"the oldest sent {ago(oldest, look.now)}",
         ),
+        *([_card("Overdue", words.count(counts.overdue), "no final state in time")] if counts.overdue else []),
         _card("Finished", f"{counts.finished:,}", ""),
         _card("Gave up", f"{counts.gave_up:,}", "take up again: pollerd retry --all" if counts.gave_up else ""),
         _card("Polls a second", f"{look.rate or 0.0:.1f}", f"of {limit:g} allowed"),

@@ -7,15 +7,17 @@ import json
 import random
 import time
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from pollerd import AsyncClient, OverdueEvent
 from pollerd.simulator import AnswerStyle, Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE
+from tests.acceptance.cli_kit import Cli
 from tests.acceptance.crash_kit import WarmDeployment
 from tests.acceptance.deployment import Deployment, until
 from tests.acceptance.warm import Warm
@@ -23,7 +25,7 @@ from tests.integration.webhook_kit import receiving
 from tests.sqlite_kit import autocommit, rows, transaction
 
 SELDOM = 'policy = "exponential"\nfirst_poll_after = "100ms"\nmin_interval = "100ms"\nfactor = 100\nmax_interval = "1h"'
-"""Two polls in the first seconds, and the next one a quarter of an hour later."""
+"""A poll at once, one after ten seconds, the next one a quarter of an hour later."""
 SOON = 'overdue_after = "2s"'
 ENROUTE = [Step(0.0, "ENROUTE")]
 
@@ -278,7 +280,7 @@ async def test_a_new_setting_holds_for_what_is_pending_and_each_is_asked_about_f
         await deployment.start()
         numbers = [simulator.truth.add(steps=ENROUTE) for _ in range(40)]
         deployment.insert(numbers)
-        await until(lambda: all(simulator.truth.polls(n) > 1 for n in numbers), "all are asked about")
+        await until(lambda: all(simulator.truth.polls(n) for n in numbers), "all are asked about")
         assert await deployment.stop() == 0
         ended = numbers[::2]
         for number in ended:
@@ -319,3 +321,71 @@ async def test_once_each_over_kills_and_none_for_what_had_ended(kills: int, tmp_
         assert set(overdue(deployment)) == set(silent)
         seqs = [event["seq"] for event in deployment.events()]
         assert seqs == list(range(1, len(seqs) + 1))
+
+
+async def test_every_form_of_hand_over_gives_both(tmp_path: Path, warm: Warm) -> None:
+    """Command, control socket, Python, a source and plain SQL; and every place where they are to be seen."""
+    orders = tmp_path / "orders.db"
+    with transaction(orders) as database:
+        database.execute("CREATE TABLE orders (id INTEGER, priority TEXT, overdue_after TEXT)")
+    query = "SELECT id, priority, overdue_after FROM orders"
+    source = f"[[sources.sqlite]]\npath = '{orders}'\nquery = '{query}'\nevery = '200ms'"
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        WarmDeployment(tmp_path, simulator, warm, backoff=SELDOM, more=source) as deployment,
+    ):
+        ids = [simulator.truth.add(steps=ENROUTE) for _ in range(5)]
+        await deployment.start()
+        given = ("--priority", "urgent", "--overdue-after", "2s")
+        assert (await deployment.command("track", str(ids[0]), *given))[0] == 0
+        body = {"ids": [ids[1]], "priority": "URGENT", "overdue_after": "2s"}
+        control = aiohttp.UnixConnector(str(tmp_path / "control.sock"))
+        async with (
+            aiohttp.ClientSession(connector=control) as session,
+            session.post("http://localhost/messages", json=body) as answer,
+        ):
+            assert answer.status == 200
+        async with AsyncClient(deployment.config) as client:
+            await client.track(ids[2], priority="URGENT", overdue_after=timedelta(seconds=2))
+        with transaction(orders) as database:
+            database.execute("INSERT INTO orders VALUES (?, 'URGENT', '2s')", (ids[3],))
+        with transaction(deployment.database) as database:
+            database.execute("INSERT INTO messages (id, priority, overdue_after) VALUES (?, 'URGENT', 2)", (ids[4],))
+        await until(lambda: set(overdue(deployment)) == set(ids), "all are told")
+        assert deployment.query("SELECT DISTINCT priority, overdue_after FROM messages") == [("URGENT", 2.0)]
+
+        # -- where it is to be seen
+        listed = (await deployment.command("list", "--state", "overdue", "--json"))[1].splitlines()
+        found = [json.loads(line) for line in listed]
+        assert {message["id"] for message in found} == set(ids)
+        assert found == sorted(found, key=lambda message: message["overdue_at"]), "the longest first"
+        assert {(message["priority"], message["overdue"], message["state"]) for message in found} == {
+            ("URGENT", True, "pending")
+        }
+        shown = (await deployment.command("show", str(ids[0])))[1]
+        assert "priority      URGENT" in shown
+        assert "overdue       since " in shown
+        assert "overdue: 1 recipient without a final state" in shown
+        assert " overdue " in (await deployment.command("list"))[1]
+        status = json.loads((await deployment.command("status", "--json"))[1])
+        assert status["messages"]["overdue"] == 5
+        assert "5 messages are overdue" in (await deployment.command("status"))[1]
+        async with AsyncClient(deployment.config) as client:
+            told = [event async for event in client.events() if isinstance(event, OverdueEvent)]
+        assert {event.id for event in told} == set(ids)
+        assert {event.recipients[0].status for event in told} == {"ENROUTE"}
+        assert await deployment.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--priority", "HIGH"), "priority 'HIGH' is unknown; give BULK, NORMAL, URGENT or VERY_URGENT"),
+        (("--overdue-after", "soon"), 'give seconds or a duration such as "10m"'),
+        (("--overdue-after", "-1"), "overdue_after '-1' is no such time"),
+    ],
+)
+async def test_what_cannot_be_meant_is_refused_by_name(arguments: tuple[str, ...], said: str, cli: Cli) -> None:
+    done = cli("track", "1", *arguments)
+    assert (done.code, said in " ".join(done.err.split())) == (2, True), done.err
+    assert not cli.database.exists()

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from pollerd.errors import DatabaseBusyError, StoreError
+from pollerd.handed import Particulars
 from pollerd.model import Recipient, State
 from pollerd.ports import RequestKind
 from pollerd.store import rows, schema
@@ -154,7 +155,7 @@ def test_tracking_counts_new_known_and_given_up(tmp_path: Path) -> None:
     with Handover.open(tmp_path / "p.db") as handover, autocommit(tmp_path / "p.db") as connection:
         assert handover.track([1, 2, 2**63 - 1]) == Tracked(3, 0, 0)
         connection.execute("UPDATE messages SET state = 3 WHERE id = 2")
-        assert handover.track([2, 3, 3, 2**63 - 1], "other", "order", 17.5) == Tracked(
+        assert handover.track([2, 3, 3, 2**63 - 1], "other", Particulars(userref="order", sent_at=17.5)) == Tracked(
             1, 1, 0, (OtherAccount(2, "default"), OtherAccount(2**63 - 1, "default"))
         )
         assert handover.track([1, 2]) == Tracked(0, 2, 1)

@@ -45,7 +45,7 @@ class Lane:
 
 async def test_messages_of_the_operator_are_due_again_soon_and_no_others(tmp_path: Path) -> None:
     with Handover.open(tmp_path / "p.db") as handover:
-        handover.track([1, 2, 3], "default", None, None)
+        handover.track([1, 2, 3])
     clock = SystemClock()
     store = await Store.open(tmp_path / "p.db", clock.wall)
     committer = Committer(store, clock)

@@ -66,6 +66,12 @@ REFUSED = [
     ("half an emoji as an id", {"ids": ["\ud83d"]}, r"\ud83d", "is not a message id"),
     ("half an emoji as an account", {"id": 1, "account": "\ud83d"}, 1, "is not in the configuration"),
     ("an object without an id, with half an emoji", {"to": "\ud83d"}, r'{"to":"\ud83d"}', "has no id"),
+    ("a priority that there is none", {"id": 1, "priority": "HIGH"}, 1, "give BULK, NORMAL, URGENT or VERY_URGENT"),
+    ("a priority as a number", {"id": 1, "priority": 1}, 1, "priority 1 is unknown"),
+    ("no duration", {"id": 1, "overdue_after": "soon"}, 1, 'give seconds or a duration such as "10m"'),
+    ("a duration of another type", {"id": 1, "overdue_after": True}, 1, "overdue_after True is no such time"),
+    ("a negative duration", {"id": 1, "overdue_after": -1}, 1, "overdue_after -1 is no such time"),
+    ("a duration without end", {"id": 1, "overdue_after": "366d"}, 1, 'up to "365d"'),
     ("a userref without end", {"id": 1, "userref": "x" * 1025}, 1, "userref is longer"),
 ]
 
@@ -121,14 +127,20 @@ def test_what_is_known_of_a_message_comes_along() -> None:
         {"id": 3, "account": "shop", "userref": "", "sent_at": "2025-11-24T17:00:00+01:00"},
         {"id": 4, "account": "shop", "sendtime": 1764003600},
         {"id": 5, "account": "shop", "sendtime": "2025-11-24T18:00+01:00"},
+        {"id": 6, "account": "shop", "priority": "very_urgent", "overdue_after": 90},
+        {"id": 7, "account": "shop", "priority": None, "overdue_after": "10m"},
+        {"id": 8, "account": "shop", "overdue_after": 0},
     ]
     rows = read(body, ("default", "shop")).rows
     assert rows == [
-        (1, "shop", "o-1", 1763999999.5, None),
-        (2, "shop", None, NOW, None),
-        (3, "shop", None, NOW, None),
-        (4, "shop", None, NOW, NOW + 3600),
-        (5, "shop", None, NOW, NOW + 3600),
+        (1, "shop", "o-1", 1763999999.5, None, None, None),
+        (2, "shop", None, NOW, None, None, None),
+        (3, "shop", None, NOW, None, None, None),
+        (4, "shop", None, NOW, NOW + 3600, None, None),
+        (5, "shop", None, NOW, NOW + 3600, None, None),
+        (6, "shop", None, NOW, None, "VERY_URGENT", 90),
+        (7, "shop", None, NOW, None, None, 600),
+        (8, "shop", None, NOW, None, None, 0),
     ]
 
 
@@ -151,7 +163,9 @@ anything = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
-            st.sampled_from(["id", "ids", "msg_id", "account", "userref", "sent_at", "x"]), inner, max_size=4
+            st.sampled_from(["id", "ids", "msg_id", "account", "userref", "sent_at", "priority", "overdue_after", "x"]),
+            inner,
+            max_size=4,
         )
     ),
     max_leaves=12,
