@@ -164,8 +164,9 @@ async def test_all_that_can_be_read_of_an_answer_is_told(tmp_path: Path, row: Ro
 async def test_a_recipient_without_a_number_is_shown_and_counted_to_the_end(tmp_path: Path) -> None:
     """Pending while it is, in `show` and in the event that gives it up; and the log says once what is wrong."""
     number = FIRST
-    shown_as = (recipient(A, "DELIVERED"), recipient(None, "ENROUTE"), recipient(None, None))
-    # Valid for so long, it is pending while the commands run.
+    states = ((A, "DELIVERED"), (None, "ENROUTE"), (None, None))
+    # Sent just now and valid for so long, it is pending while the commands run.
+    shown_as = [recipient(*state, senttime=None) for state in states]
     answers = {number: [answer(number, *shown_as, validity_period=3600)]}
     async with (
         foreign_gateway(answers) as gateway,
@@ -179,8 +180,8 @@ async def test_a_recipient_without_a_number_is_shown_and_counted_to_the_end(tmp_
         _, out, _ = await deployment.command("show", str(number), "--json")
         shown = json.loads(out)
         assert shown["state"] == "pending"
-        states = [(each["msisdn"], each["status"], each["final"]) for each in shown["recipients"]]
-        assert states == [(A, "DELIVERED", True), (None, "ENROUTE", False), (None, "UNKNOWN", False)]
+        told = [(each["msisdn"], each["status"], each["final"]) for each in shown["recipients"]]
+        assert told == [(A, "DELIVERED", True), (None, "ENROUTE", False), (None, "UNKNOWN", False)]
         answers[number][:] = [answer(number, *shown_as, validity_period=1)]
         await until(lambda: deployment.pending() == 0, "it is given up")
         assert await deployment.stop() == 0
