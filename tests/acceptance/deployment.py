@@ -161,7 +161,9 @@ format = "json"
 
     # -- commands
 
-    async def command(self, *arguments: str, stdin: bytes | None = None) -> tuple[int, str, str]:
+    async def command(
+        self, *arguments: str, stdin: bytes | None = None, environment: dict[str, str] | None = None
+    ) -> tuple[int, str, str]:
         """Run one command to its end: exit code, standard output, standard error."""
         process = await asyncio.create_subprocess_exec(
             COMMAND,
@@ -171,7 +173,7 @@ format = "json"
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
-            env={**os.environ, **self._environment(None)},
+            env={**os.environ, **self._environment(environment)},
         )
         async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate(stdin or b"")
