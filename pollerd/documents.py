@@ -8,8 +8,16 @@ from pollerd import errorcodes, lifecycle
 from pollerd.event import instant
 from pollerd.model import OVERDUE, Message, Recipient, State
 
-STATE_NAMES = {State.NEW: "pending", State.PENDING: "pending", State.FINISHED: "finished", State.GAVE_UP: "gave_up"}
+STATE_NAMES = {
+    State.NEW: "pending",
+    State.PENDING: "pending",
+    State.FINISHED: "finished",
+    State.GAVE_UP: "gave_up",
+    State.SET_ASIDE: "set_aside",
+}
 """A row that nobody has planned yet is pending for everybody outside."""
+STATES = {STATE_NAMES[state]: state for state in State if state is not State.NEW}
+"""The states to ask for, by name."""
 
 
 def standing(message: Message) -> str:
@@ -39,10 +47,12 @@ class RecipientDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessageDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """One message. `state` is `pending`, `finished` or `gave_up`; instants are RFC 3339 in UTC.
+    """One message. `state` is `pending`, `finished`, `gave_up` or `set_aside`; instants are RFC 3339 in UTC.
 
     `next_poll_at` and `next_reason` are null when it is no longer polled. `priority` is null until it is known, which
     counts as NORMAL. `overdue_at` is when it is, or was, to be told as overdue (null: never), `overdue` whether it was.
+    `set_aside` says what was wrong with its row when it was set aside: it is not polled then, until it is taken up
+    again.
     """
 
     id: int
@@ -62,6 +72,7 @@ class MessageDocument(msgspec.Struct, frozen=True, kw_only=True):
     overdue_at: str | None = None
     overdue: bool = False
     recipients: tuple[RecipientDocument, ...]
+    set_aside: str | None = None
 
 
 def message_document(message: Message) -> MessageDocument:
@@ -85,6 +96,7 @@ def message_document(message: Message) -> MessageDocument:
         priority=None if message.priority is None else message.priority.name,
         overdue_at=moment(message.overdue_at),
         overdue=message.overdue,
+        set_aside=message.next_reason if message.state is State.SET_ASIDE else None,
     )
 
 

@@ -33,6 +33,10 @@ class Inbox(Protocol):
         """Whether another process has committed since the last call."""
         ...
 
+    async def set_strange_aside(self) -> None:
+        """Set aside rows that nobody can go on with."""
+        ...
+
     async def new(self, limit: int) -> list[Message]:
         """Rows that nobody has planned yet."""
         ...
@@ -175,6 +179,7 @@ class Intake:
         """Do what commands asked for, and plan all rows that nobody has planned yet. False when these have to wait."""
         async with self._turn:
             await self.settle_requests()
+            await self._store.set_strange_aside()
             while not self._undecided() and (rows := await self._store.new(CHUNK)):
                 for message in rows:
                     self._plan(self._dated(message))
@@ -249,11 +254,11 @@ class Intake:
         if message is None:
             return
         match request.kind:
-            case RequestKind.UNTRACK if message.state in (State.NEW, State.PENDING):
+            case RequestKind.UNTRACK if message.state in (State.NEW, State.PENDING, State.SET_ASIDE):
                 self._untrack(message)
             case RequestKind.POLL if message.state in (State.NEW, State.PENDING):
                 self._poll_now(message)
-            case RequestKind.RETRY if message.state is State.GAVE_UP:
+            case RequestKind.RETRY if message.state in (State.GAVE_UP, State.SET_ASIDE):
                 self._again(message)
 
     async def _current(self, message_id: int) -> Message | None:
@@ -284,7 +289,7 @@ class Intake:
             self._warn(message.account)
             return
         planned = poller.again(message)
-        self._committer.record(Result(planned, was=State.GAVE_UP))
+        self._committer.record(Result(planned, was=message.state))
         poller.offer(planned)
 
     async def _retry_all(self) -> None:

@@ -24,6 +24,8 @@ class State(IntEnum):
     PENDING = 1
     FINISHED = 2
     GAVE_UP = 3
+    SET_ASIDE = 4
+    """Not polled until a person takes it up again: its row held what nobody can go on with."""
 
 
 OVERDUE: Final = "overdue"
@@ -34,6 +36,7 @@ FILTERS: Final[Mapping[str, Filter]] = {
     "finished": State.FINISHED,
     "gave_up": State.GAVE_UP,
     "overdue": OVERDUE,
+    "set_aside": State.SET_ASIDE,
 }
 """What a list of messages can be limited to, by the name that everybody uses."""
 

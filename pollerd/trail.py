@@ -14,8 +14,9 @@ from pollerd.model import HoldReason
 
 KEPT: Final = 16
 """Polls that a row remembers."""
-_WIDTH: Final = 8
-_MOST: Final = KEPT * _WIDTH
+WIDTH: Final = 8
+"""Bytes of a poll."""
+_MOST: Final = KEPT * WIDTH
 _pack = struct.Struct(">Q").pack
 _LARGEST: Final = 0xFFFF
 _LATEST: Final = (1 << 40) - 1
@@ -74,15 +75,15 @@ def met(trail: bytes, now: float, answer: str) -> bytes:
     """The trail after anything else. A failure takes the place of the same failure just before it."""
     code = _CODES.get(answer, _OTHER)
     if code in _FAILED and trail and trail[-3] == code:
-        trail = trail[:-_WIDTH]
+        trail = trail[:-WIDTH]
     return (trail + _entry(now, code, 0))[-_MOST:]
 
 
 def polls(trail: bytes) -> list[Poll]:
     """The polls in order of time. What cannot be read is left out."""
     found = []
-    for start in range(0, len(trail) - _WIDTH + 1, _WIDTH):
-        entry = trail[start : start + _WIDTH]
+    for start in range(0, len(trail) - WIDTH + 1, WIDTH):
+        entry = trail[start : start + WIDTH]
         answer = _NAMES.get(entry[5], "unreadable")
         found.append(Poll(int.from_bytes(entry[:5]) / 10.0, answer, int.from_bytes(entry[6:])))
     return found
@@ -90,8 +91,8 @@ def polls(trail: bytes) -> list[Poll]:
 
 def moved(trail: bytes, seconds: float) -> bytes:
     """The trail with all its times moved."""
-    starts = range(0, len(trail) - _WIDTH + 1, _WIDTH)
-    parts = (trail[start : start + _WIDTH] for start in starts)
+    starts = range(0, len(trail) - WIDTH + 1, WIDTH)
+    parts = (trail[start : start + WIDTH] for start in starts)
     return b"".join(
         _entry(int.from_bytes(part[:5]) / 10.0 + seconds, part[5], int.from_bytes(part[6:])) for part in parts
     )

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, TypeVar
 
+from pollerd.documents import STATES
 from pollerd.errors import DatabaseBusyError, StoreError, StoreForbiddenError, UnavailableError
 from pollerd.handed import Particulars
-from pollerd.model import State
 from pollerd.ports import RequestKind
 from pollerd.status import words
 from pollerd.store.handover import Asked, Handover, Tracked
@@ -32,7 +32,6 @@ T = TypeVar("T")
 PATIENCE: Final = 10.0
 """Seconds that the daemon gets to do what is asked."""
 _LOOK: Final = 0.05
-_STATES: Final = {"pending": State.PENDING, "finished": State.FINISHED, "gave_up": State.GAVE_UP}
 
 
 class Held(NamedTuple):
@@ -206,7 +205,7 @@ class SocketDesk:
                 message = self._remote.message(message_id)
             except NotFollowedError:
                 continue
-            found[message_id] = Standing(_STATES[message.state], message.account)
+            found[message_id] = Standing(STATES[message.state], message.account)
         return found
 
     def settle(self, kind: RequestKind, ids: Sequence[int]) -> bool:

@@ -153,6 +153,8 @@ def _trail(message: Message) -> list[trail.Poll]:
 
 def _circumstances(message: Message, view: View, now: float) -> list[tuple[str, str]]:
     """What stands in the way of the next poll."""
+    if message.state is State.SET_ASIDE:
+        return [("set aside", f"not polled any more: {message.next_reason}")]
     if message.state not in (State.NEW, State.PENDING):
         return []
     found = []

@@ -49,6 +49,7 @@ def look(config: Config, now: float) -> StatusDocument:
             finished=overview.finished,
             gave_up=overview.gave_up,
             overdue=overview.overdue,
+            set_aside=overview.set_aside,
         ),
         polls=overview.polls,
         oldest_due_lag=max(0.0, now - min(due)) if due else 0.0,

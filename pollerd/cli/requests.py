@@ -47,10 +47,11 @@ class Wish(NamedTuple):
 
 _FINISHED: Final = ("already_finished", "has reached its final state already", False)
 _OPEN: Final = frozenset({State.NEW, State.PENDING})
+_SET_ASIDE: Final = ("set_aside", "is set aside, since its row was damaged; pollerd retry {id} takes it up again", True)
 
 UNTRACK: Final = Wish(
     RequestKind.UNTRACK,
-    _OPEN,
+    _OPEN | {State.SET_ASIDE},
     {State.FINISHED: _FINISHED, State.GAVE_UP: ("already_given_up", "is already no longer followed", False)},
 )
 POLL: Final = Wish(
@@ -59,11 +60,12 @@ POLL: Final = Wish(
     {
         State.FINISHED: _FINISHED,
         State.GAVE_UP: ("given_up", "has been given up; pollerd retry {id} takes it up again", True),
+        State.SET_ASIDE: _SET_ASIDE,
     },
 )
 RETRY: Final = Wish(
     RequestKind.RETRY,
-    frozenset({State.GAVE_UP}),
+    frozenset({State.GAVE_UP, State.SET_ASIDE}),
     {
         State.FINISHED: _FINISHED,
         State.NEW: ("already_followed", "is being followed already", False),

@@ -165,6 +165,7 @@ def document(look: Look, config: Config) -> dict[str, object]:
             "finished": seen.messages.finished,
             "gave_up": seen.messages.gave_up,
             "overdue": seen.messages.overdue,
+            "set_aside": seen.messages.set_aside,
             "oldest_pending_sent_at": seen.oldest_pending_sent_at,
             "by_age": msgspec.to_builtins(seen.ages),
         },

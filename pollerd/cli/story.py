@@ -143,7 +143,7 @@ def _facts(life: Life) -> list[tuple[str, str | None]]:
         facts.append(("overdue", wait))
     if message.finished_at is not None:
         facts.append(("ended", f"{clock(message.finished_at)} ({ago(message.finished_at, now)})"))
-    if message.state is State.GAVE_UP:
+    if message.state in (State.GAVE_UP, State.SET_ASIDE):
         facts.append(("take up again", f"pollerd retry {message.id}"))
     return facts
 

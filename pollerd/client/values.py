@@ -129,8 +129,8 @@ def event_from_line(line: bytes) -> AnyEvent:
 
 
 def final_states(document: MessageDocument) -> FinalStates | None:
-    """How the message ended; None while it is pending."""
-    if document.state == "pending":
+    """How the message ended; None while it has not."""
+    if document.state in ("pending", "set_aside"):
         return None
     return FinalStates(
         id=document.id,

@@ -115,6 +115,7 @@ def status_document(sight: Sight, about: About, followers: int, log: Sequence[Lo
             finished=overview.finished,
             gave_up=overview.gave_up,
             overdue=overview.overdue,
+            set_aside=overview.set_aside,
         ),
         polls=overview.polls,
         oldest_due_lag=round(sight.oldest_due_lag, 3),

@@ -39,6 +39,7 @@ _AT_ONCE: Final = 64 * 1024
 NETWORK: Final = re.compile(r"[0-9]{3}/[0-9]{1,3}|[A-Z]{2}")
 """What is learned about has such a name: MCC/MNC, or a country where the network is not known."""
 _OPEN: Final = frozenset({State.NEW, State.PENDING})
+_SET_ASIDE: Final = "is set aside, since its row was damaged; take it up again with POST /messages/{id}/retry"
 
 
 class Writer(Protocol):
@@ -118,20 +119,21 @@ class MessageRoutes:
             State.FINISHED: "has reached its final state already",
             State.GAVE_UP: "is already no longer followed",
         }
-        return await self._ask(request, RequestKind.UNTRACK, _OPEN, ended)
+        return await self._ask(request, RequestKind.UNTRACK, {*_OPEN, State.SET_ASIDE}, ended)
 
     async def poll(self, request: web.Request) -> web.Response:
         """`POST /messages/ID/poll`: ahead of schedule; the account's limits still hold."""
         ended = {
             State.FINISHED: "has reached its final state already",
             State.GAVE_UP: "has been given up; take it up again with POST /messages/{id}/retry",
+            State.SET_ASIDE: _SET_ASIDE,
         }
         return await self._ask(request, RequestKind.POLL, _OPEN, ended)
 
     async def retry(self, request: web.Request) -> web.Response:
         """`POST /messages/ID/retry`: follow again what was given up; what is followed is left as it is."""
         ended = {State.FINISHED: "has reached its final state already"}
-        return await self._ask(request, RequestKind.RETRY, {State.GAVE_UP, *_OPEN}, ended)
+        return await self._ask(request, RequestKind.RETRY, {State.GAVE_UP, State.SET_ASIDE, *_OPEN}, ended)
 
     async def resume(self, request: web.Request) -> web.Response:
         """`POST /accounts/NAME/resume`: end a hold for `refusing`; what is refused from then on is believed."""

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from pollerd.doctor.check import Check, failure, ok, warning
 from pollerd.store import schema
 from pollerd.store.lock import owner_pid
+from pollerd.store.statements import statements
 from pollerd.store.undelivered import count_undelivered
 from pollerd.terminal.text import counted, size
 
@@ -22,6 +23,8 @@ PATIENCE: Final = 5.0
 """Seconds for the integrity check; a large database is not read to its end."""
 LARGE_WAL: Final = 256 * 1024 * 1024
 _MOST: Final = 100_000
+_NAMED: Final = 10
+"""Messages that are named one by one."""
 """Parked events that are counted."""
 _RESTORE: Final = "stop the daemon, keep the damaged file, and restore a backup (or start with an empty database)"
 _MAKE_OWN: Final = "name a file of its own in [store] path"
@@ -57,6 +60,7 @@ def checks(path: Path) -> Iterator[Check]:
         return
     yield from _wal(database)
     yield from _undelivered(database)
+    yield from _set_aside(database)
 
 
 def sqlite(version: tuple[int, int, int]) -> Check:
@@ -115,6 +119,25 @@ def _undelivered(database: Path) -> Iterator[Check]:
             told = f"output {output}: {counted(count.parked, 'event is', 'events are')} parked, no attempt is left"
             step = "see why: pollerd events --undelivered; then deliver again: pollerd retry --undelivered"
             yield warning("undelivered", told, step)
+
+
+def _set_aside(database: Path) -> Iterator[Check]:
+    """Messages that are not polled, since their rows were damaged."""
+    sql = statements("view")["list_set_aside"].format(columns="id, next_reason")
+    try:
+        with closing(open_untouched(database)) as connection:
+            found = connection.execute(sql, (_NAMED + 1,)).fetchall()
+    except sqlite3.Error:
+        # Said already why it cannot be read.
+        return
+    for number, why in found[:_NAMED]:
+        yield warning(
+            "set aside",
+            f"message {number} is not polled: {why}",
+            f"take it up again: pollerd retry {number}; or let it go: pollerd untrack {number}",
+        )
+    if len(found) > _NAMED:
+        yield warning("set aside", "there are more of them", "see all: pollerd list --state set_aside")
 
 
 _HEADER: Final = ("application_id", "user_version")

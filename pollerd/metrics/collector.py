@@ -154,7 +154,7 @@ def _places(places: Sequence[Crowding]) -> Iterator[Metric]:
 def _messages(sight: Sight) -> Iterator[Metric]:
     overview = sight.overview
     made = GaugeMetricFamily(f"{_PREFIX}messages", "Messages in the database by state.", labels=("state",))
-    for state in ("new", "pending", "finished", "gave_up"):
+    for state in ("new", "pending", "finished", "gave_up", "set_aside"):
         made.add_metric((state,), getattr(overview, state))
     yield made
     yield _gauge("overdue_messages", "Pending messages told as overdue, counted up to 100,000.", overview.overdue)

@@ -79,7 +79,8 @@ class OutputDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 class MessageCounts(msgspec.Struct, frozen=True, kw_only=True):
     """How many messages are in which state; `new` ones are planned in a moment. `overdue` ones are pending, and were
-    told as `message.overdue`. Both are counted up to 100,000.
+    told as `message.overdue`, `set_aside` ones are not polled, since their rows were damaged. All three are counted up
+    to 100,000.
     """
 
     new: int
@@ -87,6 +88,7 @@ class MessageCounts(msgspec.Struct, frozen=True, kw_only=True):
     finished: int
     gave_up: int
     overdue: int = 0
+    set_aside: int = 0
 
 
 class DatabaseDocument(msgspec.Struct, frozen=True, kw_only=True):

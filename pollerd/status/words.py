@@ -141,6 +141,10 @@ def late(document: StatusDocument, now: float) -> list[Sentence]:
     found: list[Sentence] = []
     if document.problem:
         found.append(Sentence(document.problem, "bad"))
+    if aside := document.messages.set_aside:
+        what = f"{count(aside)} {'message is' if aside == 1 else 'messages are'} set aside and not polled"
+        advice = "see which: pollerd list --state set_aside; take up again: pollerd retry ID"
+        found.append(Sentence(f"{what}, since their rows were damaged; {advice}", "bad"))
     for account in document.accounts:
         if not account.late:
             continue

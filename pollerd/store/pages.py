@@ -52,7 +52,7 @@ class Pages(View):
                 found = self._messages("page_overdue", when, number, limit)
                 return self._page(found, limit, lambda last: f"{last.overdue_at!r}:{last.id}")
             case _:
-                name = "page_all" if state is None else "page_gave_up"
+                name = "page_all" if state is None else f"page_{state.name.lower()}"
                 found = self._messages(name, MAX_MESSAGE_ID if after is None else _number(after), limit)
                 return self._page(found, limit, lambda last: str(last.id - 1))
 

@@ -4,6 +4,9 @@ SELECT {columns} FROM messages WHERE id <= ? ORDER BY id DESC LIMIT ?;
 -- name: page_gave_up
 SELECT {columns} FROM messages WHERE state = 3 AND id <= ? ORDER BY id DESC LIMIT ?;
 
+-- name: page_set_aside
+SELECT {columns} FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state = 4 AND id <= ? ORDER BY id DESC LIMIT ?;
+
 -- name: page_finished
 SELECT {columns} FROM messages
 WHERE state >= 2 AND state = 2 AND finished_at <= ?1 AND (finished_at < ?1 OR id < ?2)

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from pollerd.model import State
-from pollerd.store import unwritten
+from pollerd.store import rows, unwritten
 from pollerd.store.source_ids import drop_unused
 from pollerd.store.statements import statements
 
@@ -143,7 +143,7 @@ class Retention:
         told = min((place.seq for place in self._needed(db)), default=2**63 - 1)
         found = list(db.execute(self._sql["oldest_events"], (told, size)))
         # An event is older than those that follow it, whatever a clock that was wrong for a while wrote on it.
-        old = next((n for n in range(len(found), 0, -1) if found[n - 1][1] < before), 0)
+        old = next((n for n in range(len(found), 0, -1) if (rows.real(found[n - 1][1]) or 0.0) < before), 0)
         seq = int(found[old - 1][0]) if old else 0
         db.execute(self._sql["drop_events"], (seq,))
         drop_unused(db, {message for _, _, message in found[:old] if message is not None})
@@ -160,7 +160,7 @@ class Retention:
         if not found:
             return []
         first, at, last = found[0]
-        if at >= now - max(2 * self._keep, LATE):
+        if (rows.real(at) or 0.0) >= now - max(2 * self._keep, LATE):
             return []
         return [(place, last - place.seq) for place in self._needed(db) if place.seq < first]
 
@@ -170,7 +170,8 @@ class Retention:
         return [known.get(name, Place(name, 0, 0.0)) for name in sorted(self._outputs)]
 
     def _places(self, db: sqlite3.Connection) -> list[Place]:
-        return [Place(*row) for row in db.execute(self._sql["places"])]
+        found = db.execute(self._sql["places"])
+        return [Place(str(name), rows.whole(seq), rows.real(at) or 0.0) for name, seq, at in found]
 
     # -- telling
 

@@ -1,7 +1,7 @@
 -- A request that waits may be about to take up again what was given up.
 -- name: ended
 SELECT id, state FROM messages
-WHERE state >= 2 AND finished_at < ? AND NOT EXISTS (SELECT 1 FROM requests) ORDER BY finished_at LIMIT ?;
+WHERE state >= 2 AND state IN (2, 3) AND finished_at < ? AND NOT EXISTS (SELECT 1 FROM requests) ORDER BY finished_at LIMIT ?;
 
 -- name: drop_message
 DELETE FROM messages WHERE id = ? AND state >= 2;

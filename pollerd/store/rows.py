@@ -64,11 +64,16 @@ _encoder = msgspec.msgpack.Encoder()
 _STATES: Final = {state.value: state for state in State}
 
 
+class DamagedError(Exception):
+    """A column of the daemon's own holds what it never writes there."""
+
+
 def message_from_row(row: Sequence[Any], now: float) -> Message:
     """The message in a row selected as `COLUMNS`.
 
     `now` (UNIX seconds) stands in for a `sent_at` that cannot be understood. Without `next_poll_at` the message is due
-    at `sent_at`.
+    at `sent_at`. Raises DamagedError for recipients that cannot be read; what other columns hold is not looked at, see
+    `pollerd.store.damage`.
     """
     (
         number,
@@ -126,7 +131,7 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         sendtime if sendtime is None or type(sendtime) is float else moment(sendtime),
         validity,
         finished_at,
-        () if recipients is None else recipients_from_blob(recipients, number),
+        () if recipients is None else recipients_from_blob(recipients),
         trail=known or b"",
         origin=origin,
         taken_at=taken_at,
@@ -207,23 +212,23 @@ def later(when: float | None, seconds: float) -> float | None:
     return None if when is None else when + seconds
 
 
-def recipients_from_blob(blob: bytes | None, message_id: int) -> tuple[Recipient, ...]:
-    """The recipients as stored; none before the first answer. Damaged ones are none, and named in the log."""
+def recipients_from_blob(blob: Any) -> tuple[Recipient, ...]:
+    """The recipients as stored; none before the first answer. Raises DamagedError."""
     if blob is None:
         return ()
     try:
         return _recipients.decode(blob)
     except (msgspec.DecodeError, TypeError) as error:
-        # Here only: whoever imports the client shall not pay for logging.
-        import logging
+        raise DamagedError(str(error)) from error
 
-        logging.getLogger(__name__).error(
-            "the recipients stored for message %d are damaged (%s); their states are told anew",
-            message_id,
-            error,
-            extra={"event": "row_damaged", "message_id": message_id},
-        )
-        return ()
+
+def is_readable(blob: object) -> bool:
+    """Whether `recipients_from_blob` can make something of it."""
+    try:
+        recipients_from_blob(blob)
+    except DamagedError:
+        return False
+    return True
 
 
 def blob_from_recipients(recipients: tuple[Recipient, ...]) -> bytes | None:
@@ -242,6 +247,21 @@ def text(value: object) -> str | None:
             return value.decode("utf-8", "replace")
         case _:
             return str(value)
+
+
+def real(value: object) -> float | None:
+    """A number of ours; None for nothing, and for what is no number."""
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def whole(value: object) -> int:
+    """A whole number of ours; 0 for what is none."""
+    return value if isinstance(value, int) else 0
+
+
+def blob(value: object) -> bytes:
+    """Bytes of ours, also where somebody has made a text of them."""
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
 
 
 def _reference(value: object) -> str | None:

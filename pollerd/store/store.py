@@ -22,12 +22,13 @@ import aiosqlite
 from pollerd import event as events
 from pollerd.errors import DurabilityError, StoreBusyError, StoreError, StoreUnavailableError
 from pollerd.event import Body, Event
-from pollerd.model import HoldReason, Message, Priority
+from pollerd.model import Message, Priority
 from pollerd.ports import AccountState, Batch, Cursor, Request, RequestKind
-from pollerd.store import rows, schema
+from pollerd.store import aside, damage, rows, schema
 from pollerd.store.batch import planned
 from pollerd.store.files import Files
 from pollerd.store.statements import statements
+from pollerd.store.states import account_from_row, cursor_from_row
 from pollerd.store.writer import Work, Writer
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ STRETCH: Final = 5000
 """Rows that one statement over all messages goes through: commits wait behind it for some hundredths of a second."""
 TAIL: Final = 4096
 """Events kept in memory after their commit, so that outputs that keep up never read them back from disk."""
+_STRANGE: Final = 1000
+"""Rows that are set aside at a time."""
 _KINDS = frozenset(RequestKind)
 _NO_FSYNC = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 _PASSING = frozenset(
@@ -274,9 +277,22 @@ class Store:
         return found[0] if found else None
 
     async def _messages(self, name: str, parameters: Sequence[Any]) -> list[Message]:
-        found = await self._fetch(self._writer, name, parameters)
+        while True:
+            read = aside.read(await self._fetch(self._writer, name, parameters), self._wall())
+            if not read.damaged:
+                return read.messages
+            # Read again: whoever asks for so many takes fewer for all that there are.
+            await self._set_aside(read.damaged)
+
+    async def set_strange_aside(self) -> None:
+        """Set aside what no other reading call comes upon: rows in no state, and where the schedule does not look."""
+        while found := await self._fetch(self._writer, "strange", (damage.BEYOND, _STRANGE)):
+            await self._set_aside([aside.Damaged(row, damage.reason(row)) for row in found])
+
+    async def _set_aside(self, damaged: Sequence[aside.Damaged]) -> None:
         wall = self._wall()
-        return [rows.message_from_row(row, wall) for row in found]
+        await self.write(lambda db: aside.set_aside(db, damaged, wall))
+        aside.tell(damaged)
 
     async def _fetch(self, connection: aiosqlite.Connection, name: str, parameters: Sequence[Any] = ()) -> list[Any]:
         try:
@@ -287,7 +303,7 @@ class Store:
     async def requests(self, limit: int = 1000) -> list[Request]:
         """What commands asked for, oldest first."""
         found = await self._fetch(self._writer, "requests", (limit,))
-        read = [(int(row[0]), *row[1].partition(" ")[::2], row[2]) for row in found]
+        read = [(int(row[0]), *(rows.text(row[1]) or "").partition(" ")[::2], row[2]) for row in found]
         strange = [(number,) for number, kind, _, _ in read if kind not in _KINDS]
         if strange:
             log.warning(
@@ -304,7 +320,7 @@ class Store:
 
     async def counters(self) -> dict[str, int]:
         """How many messages are `pending`, `finished` and `gave_up`, and how many `polls` were made so far."""
-        return {str(name): int(value) for name, value in await self._fetch(self._reader, "counters")}
+        return {str(name): rows.whole(value) for name, value in await self._fetch(self._reader, "counters")}
 
     async def unknown(self, account: str, most: int) -> int:
         """How many pending messages of `account` were never seen and are past their grace, up to `most`."""
@@ -322,12 +338,12 @@ class Store:
 
     async def accounts(self) -> dict[str, AccountState]:
         """What is known of each account from earlier runs."""
-        return {row[0]: _account(row) for row in await self._fetch(self._reader, "accounts")}
+        return {row[0]: account_from_row(row) for row in await self._fetch(self._reader, "accounts")}
 
     async def note(self, name: str) -> bytes | None:
         """A small named value (what the backoff learned, the store's identity)."""
         found = await self._fetch(self._reader, "get_meta", (name,))
-        return found[0][0] if found else None
+        return None if not found or found[0][0] is None else rows.blob(found[0][0])
 
     async def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """The rows of a reading statement, as of now. Raises as `commit`."""
@@ -369,7 +385,7 @@ class Store:
             await self._whole.wait()
             prunings, after = self._prunings, max(after, self._pruned)
             found = await self._fetch(self._reader, "events_after", (after, limit))
-        return [Event(row[0], row[1], row[2], bytes(row[3])) for row in found]
+        return [Event(row[0], row[1], row[2], rows.blob(row[3])) for row in found]
 
     async def wait(self, after: int) -> None:
         """Return once an event with `seq > after` is committed, at once where some were and are deleted by now."""
@@ -379,25 +395,17 @@ class Store:
     async def cursor(self, name: str) -> Cursor | None:
         """Where the output `name` stood when it last said so."""
         found = await self._fetch(self._reader, "cursor", (name,))
-        return Cursor(*found[0]) if found else None
+        return cursor_from_row(found[0]) if found else None
 
     async def save_cursor(self, cursor: Cursor) -> None:
         """Commit an output's place."""
         await self.commit(Batch(cursors=(cursor,)))
 
     async def _restore_place(self) -> None:
-        self._last = int((await self._fetch(self._reader, "last_seq"))[0][0])
+        self._last = rows.whole((await self._fetch(self._reader, "last_seq"))[0][0])
         first, newest = (await self._fetch(self._reader, "kept_seqs"))[0]
         self._newest = newest or 0
         self._pruned = self._last if first is None else int(first) - 1
-
-
-def _account(row: Any) -> AccountState:
-    reason = HoldReason(row[1]) if row[1] else None
-    name, _, detail, since, until, total, credit, currency, low, credit_at, trusting, refusal = row
-    return AccountState(
-        name, reason, detail or "", since, until, total, credit, currency, bool(low), credit_at, bool(trusting), refusal
-    )
 
 
 def _prepare(path: Path) -> None:

@@ -12,6 +12,32 @@ UPDATE messages SET account = ?, userref = ?, sent_at = ?, state = ?, next_poll_
     unknown = ?, overdue_after = ?, overdue_at = ?, overdue = ?
 WHERE id = ?;
 
+-- name: set_aside
+UPDATE messages SET state = 4, next_poll_at = NULL, next_reason = ?, finished_at = NULL,
+    account = CASE typeof(account) WHEN 'text' THEN account END
+WHERE id = ? AND state IS NOT 4;
+
+-- What no other statement finds: a state that is none, or a place in the schedule where nobody looks.
+-- name: strange
+WITH RECURSIVE found (name) AS (
+    SELECT min(account) FROM messages WHERE state = 1
+    UNION ALL
+    SELECT (SELECT min(account) FROM messages WHERE state = 1 AND account > found.name)
+    FROM found WHERE found.name IS NOT NULL
+)
+SELECT {columns} FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state IS NOT 4
+UNION ALL
+SELECT {columns} FROM messages WHERE state = 1 AND account IS NULL
+UNION ALL
+SELECT {columns} FROM messages WHERE state = 1 AND account = ''
+UNION ALL
+SELECT {columns} FROM messages WHERE state = 1 AND account >= x''
+UNION ALL
+SELECT {columns} FROM found CROSS JOIN messages WHERE state = 1 AND account = found.name AND next_poll_at IS NULL
+UNION ALL
+SELECT {columns} FROM found CROSS JOIN messages WHERE state = 1 AND account = found.name AND next_poll_at > ?1
+LIMIT ?2;
+
 -- name: count_age
 INSERT INTO pending_by_age (slot, count) VALUES (?, ?)
 ON CONFLICT (slot) DO UPDATE SET count = count + excluded.count;
@@ -53,7 +79,10 @@ SELECT name, CASE WHEN refusing AND held_reason IS NOT NULL THEN 'refusing' ELSE
 FROM accounts;
 
 -- name: last_seq
-SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0);
+SELECT coalesce(
+    (SELECT seq FROM sqlite_sequence WHERE name = 'events' AND typeof(seq) = 'integer'),
+    max((SELECT coalesce(max(seq), 0) FROM events), (SELECT coalesce(max(seq), 0) FROM outputs WHERE typeof(seq) = 'integer'))
+);
 
 -- name: kept_seqs
 SELECT (SELECT min(seq) FROM events), (SELECT max(seq) FROM events);

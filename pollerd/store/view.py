@@ -24,7 +24,7 @@ from pollerd.errors import StoreError
 from pollerd.event import Event
 from pollerd.model import Message, State
 from pollerd.ports import Delivery
-from pollerd.store import lock, readonly, rows, schema
+from pollerd.store import aside, damage, lock, readonly, rows, schema
 from pollerd.store.statements import statements
 from pollerd.store.undelivered import Undelivered, count_undelivered, read_undelivered
 
@@ -81,10 +81,11 @@ class OutputView(msgspec.Struct, frozen=True):
 class Overview(msgspec.Struct, frozen=True):
     """The database at a glance. `daemon` is the owner's process id (0: not known yet), None when none runs.
 
-    `new` counts rows that nobody has planned yet, `overdue` pending messages that were told as such, up to `CAP`.
-    `oldest_sent_at` is None when nothing is pending; with more than `CAP` pending it is the beginning of its slot.
-    Sizes are bytes. `ages` are slots of 15 s: from when (UNIX seconds), and how many messages sent in it are pending.
-    `waiting` and `parked` events could not be delivered by all outputs together, up to `CAP`.
+    `new` counts rows that nobody has planned yet, `overdue` pending messages that were told as such, `set_aside` ones
+    that are not polled, since their rows were damaged, up to `CAP`. `oldest_sent_at` is None when nothing is pending;
+    with more than `CAP` pending it is the beginning of its slot. Sizes are bytes. `ages` are slots of 15 s: from when
+    (UNIX seconds), and how many messages sent in it are pending. `waiting` and `parked` events could not be delivered
+    by all outputs together, up to `CAP`.
     """
 
     daemon: int | None
@@ -104,6 +105,7 @@ class Overview(msgspec.Struct, frozen=True):
     waiting: int = 0
     parked: int = 0
     overdue: int = 0
+    set_aside: int = 0
 
 
 class View:
@@ -146,7 +148,7 @@ class View:
     def standing(self, message_id: int) -> Standing | None:
         """Where a message stands; None when it is not followed."""
         found = self._fetch("standing", message_id)
-        return Standing(State(found[0][0]), rows.text(found[0][1]) or rows.DEFAULT_ACCOUNT) if found else None
+        return Standing(damage.state(found[0][0]), rows.text(found[0][1]) or rows.DEFAULT_ACCOUNT) if found else None
 
     def messages(self, state: State | None, limit: int) -> list[Message]:
         """At most `limit` messages. All: the highest ids first; pending: what is polled next, new rows included;
@@ -159,6 +161,8 @@ class View:
                 return self._shown(self._messages("list_finished", limit))
             case State.GAVE_UP:
                 return self._shown(self._messages("list_gave_up", limit))
+            case State.SET_ASIDE:
+                return self._shown(self._messages("list_set_aside", limit))
             case _:
                 found = self._messages("list_new", limit)
                 for account in self._pending_accounts():
@@ -187,7 +191,7 @@ class View:
         if kind is not None:
             name, wanted = f"{name}{'_of' if message_id is None else '_and'}_type", [*wanted, kind]
         found = self._fetch(name, *wanted, limit)
-        return [Event(row[0], row[1], row[2], bytes(row[3])) for row in found]
+        return [Event(row[0], row[1], row[2], rows.blob(row[3])) for row in found]
 
     def undelivered(self, after: int, after_output: str, limit: int) -> list[Delivery]:
         """Events that outputs keep for another attempt or have parked; see `read_undelivered`."""
@@ -247,8 +251,8 @@ class View:
         ahead = self.ahead()
         last = self.last_seq
         undelivered = self.count_undelivered()
-        counters = {str(name): int(value) for name, value in self._fetch("counters")}
-        ages = tuple((float(since) + ahead, int(count)) for since, count in self._fetch("ages"))
+        counters = {str(name): rows.whole(value) for name, value in self._fetch("counters")}
+        ages = tuple((float(since) + ahead, rows.whole(count)) for since, count in self._fetch("ages"))
         pending = counters.get("pending", 0)
         since = ages[0][0] if ages else None
         if oldest and (not ages or pending <= CAP):
@@ -269,6 +273,7 @@ class View:
             accounts=tuple(self._accounts(now, ahead)),
             outputs=tuple(self._outputs(last, ahead, undelivered)),
             ages=ages,
+            set_aside=self._fetch("count_set_aside", CAP)[0][0],
             waiting=sum(found.waiting for found in undelivered.values()),
             parked=sum(found.parked for found in undelivered.values()),
         )
@@ -281,16 +286,17 @@ class View:
                 stored.get(name) or AccountView(name),
                 due=self._fetch("count_due", name, due, CAP)[0][0],
                 late=self._fetch("count_due", name, due - LATE_AFTER, CAP)[0][0],
-                next_poll_at=rows.later(self._fetch("next_poll", name)[0][0], ahead),
+                next_poll_at=rows.later(rows.real(self._fetch("next_poll", name)[0][0]), ahead),
                 unknown=self._fetch("count_unknown", name, CAP)[0][0],
             )
 
     def _outputs(self, last: int, ahead: float, undelivered: Mapping[str, Undelivered]) -> Iterator[OutputView]:
-        for name, seq, updated_at in self._fetch("outputs"):
+        for name, place, updated_at in self._fetch("outputs"):
+            seq = rows.whole(place)
             behind = self._fetch("event_time", seq) if seq < last else []
-            since = behind[0][0] + ahead if behind else None
+            since = rows.later(rows.real(behind[0][0]), ahead) if behind else None
             kept = undelivered.get(name, Undelivered())
-            yield OutputView(name, seq, max(0, last - seq), since, updated_at + ahead, *kept)
+            yield OutputView(name, seq, max(0, last - seq), since, (rows.real(updated_at) or 0.0) + ahead, *kept)
 
     def _oldest(self, now: float) -> float | None:
         deadline = time.monotonic() + _PATIENCE
@@ -316,7 +322,7 @@ class View:
 
     def _messages(self, name: str, *values: Any) -> list[Message]:
         now = time.time()
-        return [rows.message_from_row(row, now) for row in self._fetch(name, *values)]
+        return aside.shown(self._fetch(name, *values), now)
 
     def _fetch(self, name: str, *values: Any) -> Sequence[Any]:
         with readonly.explained(self._path):
@@ -341,12 +347,12 @@ def _account(row: Sequence[Any], ahead: float) -> AccountView:
     held = reason is not None
     return AccountView(
         name=name,
-        held_reason=reason,
-        held_detail=detail if held else None,
-        held_since=rows.later(since, ahead) if held else None,
-        held_until=rows.later(until, ahead) if held else None,
-        credit=credit,
-        currency=currency,
+        held_reason=rows.text(reason),
+        held_detail=rows.text(detail) if held else None,
+        held_since=rows.later(rows.real(since), ahead) if held else None,
+        held_until=rows.later(rows.real(until), ahead) if held else None,
+        credit=rows.real(credit),
+        currency=rows.text(currency),
         credit_low=bool(credit_low),
     )
 

@@ -16,11 +16,19 @@ SELECT {columns} FROM messages WHERE state = 1 AND account = ? ORDER BY next_pol
 -- name: list_finished
 SELECT {columns} FROM messages WHERE state >= 2 AND state = 2 ORDER BY finished_at DESC LIMIT ?;
 
+-- name: list_set_aside
+SELECT {columns} FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state = 4 ORDER BY id DESC LIMIT ?;
+
+-- name: count_set_aside
+SELECT count(*) FROM (SELECT 1 FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state = 4 LIMIT ?);
+
 -- name: list_gave_up
 SELECT {columns} FROM messages WHERE state = 3 ORDER BY id DESC LIMIT ?;
 
 -- name: last_seq
-SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0);
+SELECT coalesce(
+    (SELECT seq FROM sqlite_sequence WHERE name = 'events' AND typeof(seq) = 'integer'), (SELECT max(seq) FROM events), 0
+);
 
 -- name: first_seq
 SELECT min(seq) FROM events;

@@ -69,7 +69,11 @@ def _facts(shown: Shown) -> list[tuple[str, str]]:
         ("priority", urgency(message) or ""),
         ("overdue", overdue_words(message, now) or ""),
         ("ended", "" if message.finished_at is None else _clock(message.finished_at)),
-        ("take up again", f"pollerd retry {message.id}" if message.state is State.GAVE_UP else ""),
+        ("set aside", message.next_reason if message.state is State.SET_ASIDE else ""),
+        (
+            "take up again",
+            f"pollerd retry {message.id}" if message.state in (State.GAVE_UP, State.SET_ASIDE) else "",
+        ),
         ("given up", "" if ends is None else f"{_clock(ends)} ({ago(ends, now)}), unless it ends before"),
     ]
 

@@ -13,7 +13,7 @@ from pollerd.terminal.text import brief, counted, shortened
 from pollerd.web.html import Html, Part, table, tag
 
 _STATES: Final = (("", "all"), *((name, name.replace("_", " ")) for name in FILTERS))
-_TONES: Final = {"finished": "good", "gave_up": "bad", "pending": "info", "overdue": "warn"}
+_TONES: Final = {"finished": "good", "gave_up": "bad", "pending": "info", "overdue": "warn", "set_aside": "bad"}
 
 
 class Asked(NamedTuple):

@@ -1,0 +1,90 @@
+"""Reads rows of `messages`, and sets aside those that nobody can go on with: one bad row must not stop all others."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from pollerd.model import Message, State
+from pollerd.store import damage, rows
+from pollerd.store.statements import statements
+
+log = logging.getLogger(__name__)
+
+_NAMED: Final = 20
+"""Rows named one by one in the log; the rest is counted."""
+_STATE: Final = rows.COLUMNS.index("state")
+_SENT_AT: Final = rows.COLUMNS.index("sent_at")
+
+
+class Damaged(NamedTuple):
+    """A row selected as `rows.COLUMNS`, and what is wrong with it."""
+
+    row: Sequence[Any]
+    why: str
+
+
+class Read(NamedTuple):
+    """What could be read, in order, and the rows to set aside."""
+
+    messages: list[Message]
+    damaged: list[Damaged]
+
+
+def read(found: Iterable[Sequence[Any]], now: float) -> Read:
+    """Messages from rows. One that has ended, or is set aside already, is read as far as that is possible."""
+    messages: list[Message] = []
+    damaged: list[Damaged] = []
+    for row in found:
+        if damage.whole(row):
+            try:
+                messages.append(rows.message_from_row(row, now))
+            except rows.DamagedError:
+                pass
+            else:
+                continue
+        why = damage.reason(row)
+        if why and row[_STATE] not in (State.FINISHED, State.GAVE_UP, State.SET_ASIDE):
+            damaged.append(Damaged(row, why))
+        else:
+            messages.append(rows.message_from_row(damage.mended(row), now))
+    return Read(messages, damaged)
+
+
+def shown(found: Iterable[Sequence[Any]], now: float) -> list[Message]:
+    """The same for whoever only looks: a damaged row is shown as what it is about to be."""
+    return [
+        rows.message_from_row(row if damage.whole(row) and not damage.reason(row) else damage.mended(row), now)
+        for row in found
+    ]
+
+
+def set_aside(db: sqlite3.Connection, damaged: Sequence[Damaged], now: float) -> None:
+    """Take rows out of the schedule, inside a transaction; `now` stands in for a `sent_at` that makes no sense."""
+    sql = statements("store")
+    for row, why in damaged:
+        done = db.execute(sql["set_aside"], (why, row[0])).rowcount
+        if done and row[_STATE] == State.PENDING:
+            slot = int(rows.instant(row[_SENT_AT], now) // rows.AGE_SLOT)
+            db.execute(sql["count"], ("pending", -1))
+            db.execute(sql["count_age"], (slot, -1))
+
+
+def tell(damaged: Sequence[Damaged]) -> None:
+    """Name them in the log."""
+    for row, why in damaged[:_NAMED]:
+        log.error(
+            "message %s is set aside and not polled: %s. Take it up again with: pollerd retry %s",
+            row[0],
+            why,
+            row[0],
+            extra={"event": "row_set_aside", "message_id": row[0]},
+        )
+    if len(damaged) > _NAMED:
+        log.error(
+            "%d more messages are set aside; list them with: pollerd list --state set_aside",
+            len(damaged) - _NAMED,
+            extra={"event": "row_set_aside"},
+        )
