@@ -17,6 +17,8 @@ SOON: Final = 10.0
 """Seconds ahead up to which `sent_at` is a clock's difference or a rounding, not a message to be sent later."""
 MOVED: Final = 1.0
 """Seconds that the origin of an age clock lies behind the sending when an outage, or a retry, has moved it."""
+NOTICED: Final = 60.0
+"""Seconds within which a row that was handed over "now" is noticed, a restart of the daemon included."""
 WHOLE_SECONDS: Final = 1.0
 """The gateway's times may be cut to whole seconds: so much earlier something can have ended by its word."""
 OBSERVED_MOST: Final = 32
@@ -28,7 +30,10 @@ def learn(policy: Policy, message: Message, found: Diff, waiting: list[Recipient
 
     What ended before the message was handed over, and what passed before it, teach nothing: nobody was asking.
     """
-    taken = message.sent_at if message.taken_at is None else message.taken_at
+    taken = message.taken_at
+    if taken is None or taken - message.sent_at <= NOTICED:
+        # It was handed over as sent "now": what it takes to notice a row is no part of its past.
+        taken = message.sent_at
     # A 404 says nothing about the state: the interval begins at the last look that showed one.
     previous = taken if message.seen_at is None else message.seen_at
     ended = [change.recipient for change in found.changes if lifecycle.is_final(change.recipient.status)]
