@@ -14,7 +14,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
-from pollerd import failpoints, logs
+from pollerd import failpoints, logs, overdue_watch
 from pollerd.anchor import NOTE as NOTE_OF_TIME
 from pollerd.anchor import Anchor
 from pollerd.clock import SystemClock
@@ -129,6 +129,8 @@ class App:
                     await start.insist(partial(output.prepare, core.store))
             known = await core.store.accounts()
             for name, account in self.config.accounts.items():
+                now = core.clock.now()
+                await start.insist(partial(overdue_watch.date, core.store, name, account.overdue_after, now))
                 lane = await make_lane(account, known.get(name), self.config, core)
                 stack.push_async_callback(lane.gateway.close)
                 self.lanes[name] = lane

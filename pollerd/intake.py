@@ -209,8 +209,17 @@ class Intake:
         poller = self._pollers.get(message.account)
         if poller is None:
             self._warn(message.account)
-            armed = overdue.armed(message, None, self._clock.now())
-            planned = msgspec.structs.replace(armed, state=State.PENDING, next_reason="account not configured")
+            now = self._clock.now()
+            planned = msgspec.structs.replace(
+                overdue.armed(message, None, now),
+                state=State.PENDING,
+                base=message.sending,
+                next_poll_at=message.sending,
+                taken_at=now,
+                next_reason="account not configured",
+            )
+            # Once the account is configured, its setting is applied to these too.
+            self._committer.record_note(overdue.note(message.account), b"null")
         else:
             planned = poller.plan(message)
         self._committer.record(Result(planned, was=State.NEW))

@@ -11,6 +11,11 @@ from pollerd.diff import Result
 from pollerd.model import Message, Outcome, State, Trouble
 
 
+def note(account: str) -> str:
+    """The name under which the store keeps the `overdue_after` that the account's pending messages go by."""
+    return f"overdue_after {account}"
+
+
 def due_at(message: Message, account: float | None) -> float | None:
     """When `message` is overdue: so long after it was, or is to be, sent. None: never.
 

@@ -57,7 +57,7 @@ class Settings(Protocol):
 
 async def date(store: Settings, account: str, after: float | None, now: float) -> None:
     """See to it that the pending messages of `account` go by its `overdue_after` (seconds) as it is now."""
-    name, wanted = f"overdue_after {account}", msgspec.json.encode(after)
+    name, wanted = overdue.note(account), msgspec.json.encode(after)
     if wanted != (await store.note(name) or b"null"):
         await store.set_overdue(account, after)
         await store.commit(Batch(notes=[(name, wanted)], at=now))

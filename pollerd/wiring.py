@@ -6,7 +6,6 @@ import random
 
 import msgspec
 
-from pollerd import overdue_watch
 from pollerd.backoff import Policy
 from pollerd.clock import SystemClock
 from pollerd.committer import Committer
@@ -50,7 +49,6 @@ class Core(msgspec.Struct, frozen=True):
 
 async def make_lane(account: Account, known: AccountState | None, config: Config, core: Core) -> Lane:
     """One account's client, limits and loop; `known` is what the store remembers of it."""
-    await overdue_watch.date(core.store, account.name, account.overdue_after, core.clock.now())
     answered = await core.store.note(answered_note(account.name))
     limiter = AccountLimiter(account.name, account.limits, core.clock, random.Random(), known)
     dates = core.witness.gateway(account.base_url)

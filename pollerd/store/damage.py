@@ -1,7 +1,7 @@
 """Rows in which a column of the daemon's own holds what it never writes there: found, named, and read around. Pure.
 
-What others write into the columns that are theirs (account, userref, sent_at, priority of a new row) is no damage; a
-column that only tells a person something costs no more than itself.
+What others write into the columns that are theirs (account, userref, sent_at, sendtime, priority and overdue_after of a
+new row) is no damage; a column that only tells a person something costs no more than itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ _SECONDS: Final = (
     "first_poll_at",
     "last_poll_at",
     "seen_at",
-    "sendtime",
     "validity",
     "finished_at",
     "origin",
@@ -39,7 +38,7 @@ _TOLD: Final = ("next_reason", "last_answer", "gave_up_for")
 _STATES: Final = frozenset(state.value for state in State)
 _TEXTS: Final = frozenset({str, type(None)})
 _OURS: Final = itemgetter(
-    *(rows.COLUMNS.index(name) for name in (*_TOLD, "trail", "state", "frozen_at", *_COUNTS, *_SECONDS))
+    *(rows.COLUMNS.index(name) for name in (*_TOLD, "trail", "state", "frozen_at", *_COUNTS, "sendtime", *_SECONDS))
 )
 _LONGEST: Final = 40
 
@@ -47,6 +46,9 @@ _LONGEST: Final = 40
 def whole(row: Sequence[Any]) -> bool:
     """Whether nothing is wrong with a row selected as `rows.COLUMNS` but perhaps its recipients: nearly always."""
     next_reason, last_answer, gave_up_for, known, state, frozen_at, polls, misses, strikes, *seconds = _OURS(row)
+    if state == State.NEW.value:
+        # Its sendtime is as its writer wrote it.
+        del seconds[0]
     if not _TEXTS.issuperset((type(next_reason), type(last_answer), type(gave_up_for))) or not _is_trail(known):
         return False
     for count in (polls, misses, strikes):
@@ -84,7 +86,7 @@ def mended(row: Sequence[Any]) -> tuple[Any, ...]:
         named["state"], named["next_poll_at"], named["finished_at"] = State.SET_ASIDE.value, None, None
     for column in bad:
         named[column] = 0 if column in _COUNTS else 0.0 if column == "frozen_at" else named[column]
-        if column in _SECONDS or column == "recipients":
+        if column in _SECONDS or column in ("recipients", "sendtime"):
             named[column] = None
     for column in _TOLD:
         named[column] = rows.text(named[column])
@@ -96,7 +98,8 @@ def _bad(named: Mapping[str, Any]) -> list[str]:
     state = named["state"]
     bad = [] if type(state) is int and state in _STATES else ["state"]
     bad += [name for name in _COUNTS if type(named[name]) is not int or not 0 <= named[name] < MOST]
-    bad += [name for name in _SECONDS if named[name] is not None and not _is_time(named[name])]
+    ours = _SECONDS if state == State.NEW.value else (*_SECONDS, "sendtime")
+    bad += [name for name in ours if named[name] is not None and not _is_time(named[name])]
     bad += [] if _is_time(named["frozen_at"]) else ["frozen_at"]
     bad += [] if rows.is_readable(named["recipients"]) else ["recipients"]
     if state == State.PENDING.value:

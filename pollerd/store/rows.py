@@ -128,7 +128,7 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
         last_poll_at,
         last_answer or "",
         seen_at,
-        sendtime if sendtime is None or type(sendtime) is float else moment(sendtime),
+        sendtime if sendtime is None or (type(sendtime) is float and 0.0 < sendtime < _LATEST) else moment(sendtime),
         validity,
         finished_at,
         () if recipients is None else recipients_from_blob(recipients),
@@ -204,6 +204,7 @@ def by_wall(message: Message, ahead: float) -> Message:
         origin=later(message.origin, ahead),
         taken_at=later(message.taken_at, ahead),
         overdue_at=later(message.overdue_at, ahead),
+        resumed_at=later(message.resumed_at, ahead),
     )
 
 

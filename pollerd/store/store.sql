@@ -2,7 +2,7 @@
 UPDATE messages SET next_poll_at = ?, next_reason = ?, polls = ?, misses = ?, strikes = ?, base = ?,
     first_poll_at = ?, last_poll_at = ?, last_answer = ?, seen_at = ?, trail = ?,
     refused_since = ?, unknown = ?
-WHERE id = ?;
+WHERE id = ? AND state = 1;
 
 -- name: settle
 UPDATE messages SET account = ?, userref = ?, sent_at = ?, state = ?, next_poll_at = ?, next_reason = ?, polls = ?,
