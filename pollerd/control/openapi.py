@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from pollerd import event as events
+from pollerd import handed
 from pollerd.control.documents import (
     ForgottenDocument,
     GapDocument,
@@ -17,9 +18,10 @@ from pollerd.control.documents import (
     RetriedDocument,
     TrackedDocument,
 )
+from pollerd.control.handover import MILLISECONDS
 from pollerd.control.messages import LIMIT, MOST, NETWORK
 from pollerd.control.refusals import ErrorDocument
-from pollerd.control.stream import ENDLESS, LAST, NDJSON
+from pollerd.control.stream import ENDLESS, HIGHEST, LAST, NDJSON
 from pollerd.documents import MessageDocument
 from pollerd.model import FILTERS, MAX_MESSAGE_ID, Priority
 from pollerd.status.document import StatusDocument
@@ -46,6 +48,7 @@ _ERRORS: Final = {
 }
 _ID: Final = {"type": "integer", "minimum": 1, "maximum": MAX_MESSAGE_ID}
 _ID_PARAMETER: Final = {"name": "id", "in": "path", "required": True, "schema": _ID, "description": "The message's id."}
+_TIME: Final = {"type": ["number", "string"], "exclusiveMinimum": 0, "exclusiveMaximum": MILLISECONDS}
 _NETWORK: Final = {"type": "string", "pattern": f"^({NETWORK.pattern})$"}
 _HANDED: Final = {
     "description": "Ids, the send call's own answer, or messages with what is known of them.",
@@ -55,9 +58,9 @@ _HANDED: Final = {
         "id": _ID,
         "account": {"type": "string", "description": "The account that sent them; needed only when there are several."},
         "userref": {"type": "string", "maxLength": 1024, "description": "Your own reference, given back with events."},
-        "sent_at": {"type": ["number", "string"], "description": "UNIX seconds or RFC 3339; default: now."},
+        "sent_at": {**_TIME, "description": "UNIX seconds or RFC 3339; default: now."},
         "sendtime": {
-            "type": ["number", "string"],
+            **_TIME,
             "description": "When they are to be sent, as in the send call: UNIX seconds or RFC 3339; default: at once.",
         },
         "priority": {
@@ -66,11 +69,13 @@ _HANDED: Final = {
         },
         "overdue_after": {
             "type": ["number", "string"],
+            "minimum": 0,
+            "maximum": handed.LONGEST,
             "description": "Without a final state so long after sending, `message.overdue` is told: seconds or a "
             'duration such as "10m", 0: never; default: as the account has it.',
         },
     },
-    "items": {"type": ["integer", "string", "object"]},
+    "items": {**_ID, "type": ["integer", "string", "object"]},
 }
 
 
@@ -203,7 +208,7 @@ def _events_operation() -> dict[str, Any]:
         "oneOf": [{"$ref": _REF.format(name=name)} for name in (*_events(), "GapDocument")],
     }
     made = _operation("events", "The event log as NDJSON.", {"content": {NDJSON: {"schema": lines}}}, 400, 503)
-    after = {"oneOf": [{"type": "integer", "minimum": 0}, {"const": "now"}]}
+    after = {"oneOf": [{"type": "integer", "minimum": 0, "maximum": HIGHEST}, {"const": "now"}]}
     flag = {"type": "string", "enum": ["1", "0", "true", "false"], "default": "0"}
     most = {"type": "integer", "minimum": 1, "maximum": ENDLESS}
     made["responses"]["200"]["headers"] = {

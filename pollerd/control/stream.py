@@ -27,6 +27,8 @@ T = TypeVar("T")
 NDJSON: Final = "application/x-ndjson"
 LAST: Final = "Pollerd-Last-Seq"
 """The header with the highest `seq` given when the answer began."""
+HIGHEST: Final = 2**63 - 1
+"""The highest `seq` that SQLite can give."""
 ENDLESS: Final = 2**53
 _CHUNK: Final = 500
 """Events read from the log at a time."""
@@ -163,7 +165,7 @@ class EventStream:
             return self._log.last
         if "after" not in request.query:
             return None
-        return query.number(request, "after", 0, 0, 2**63 - 1)
+        return query.number(request, "after", 0, 0, HIGHEST)
 
     async def _pieces(self, after: int | None, wanted: Wanted, *, follow: bool) -> AsyncIterator[bytes]:
         # Who asks for everything that is kept knows that what is older is gone.

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -33,6 +35,13 @@ anything = st.recursive(
 plain = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
+def bounds(schema: dict[str, Any]) -> tuple[float, float]:
+    """The least and the most that a number may be."""
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    least = schema["minimum"] if above is None else math.nextafter(above, math.inf)
+    return least, schema["maximum"] if below is None else math.nextafter(below, -math.inf)
+
+
 def allowed(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Values that a schema of the document allows."""
     if "oneOf" in schema:
@@ -45,8 +54,8 @@ def allowed(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     if isinstance(kind, list):
         return st.one_of([allowed({**schema, "type": each}) for each in kind])
     made: dict[str, st.SearchStrategy[Any]] = {
-        "integer": st.integers(schema.get("minimum"), schema.get("maximum")),
-        "number": st.floats(allow_nan=False),
+        "integer": st.deferred(lambda: st.integers(*bounds(schema))),
+        "number": st.deferred(lambda: st.floats(*bounds(schema), allow_nan=False)),
         "string": st.from_regex(schema["pattern"], fullmatch=True) if "pattern" in schema else plain,
         "array": st.deferred(lambda: st.lists(allowed(schema.get("items", {"type": "integer"})), max_size=5)),
         "object": st.fixed_dictionaries(
@@ -111,6 +120,8 @@ async def test_whatever_is_asked_is_answered_as_the_document_says(tmp_path: Path
         @settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(requests())
         @example(("GET", f"/messages/{FINISHED + PENDING}", None, True))
+        @example(("GET", f"/events?after={2**63 - 1}", None, True))
+        @example(("GET", f"/events?after={2**63}", None, False))
         def property_holds(request: Request) -> None:
             method, path, body, good = request
             reply = asyncio.run_coroutine_threadsafe(running.ask(method, path, body), loop).result(60)
@@ -120,6 +131,53 @@ async def test_whatever_is_asked_is_answered_as_the_document_says(tmp_path: Path
         await asyncio.to_thread(property_holds)
         assert await alive(running)
     assert {("POST", 200), ("POST", 400), ("POST", 422), ("GET", 200), ("GET", 400), ("GET", 404)} <= seen
+
+
+def numbers(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What a schema says of numbers, wherever they stand."""
+    kinds = schema.get("type", [])
+    if {"integer", "number"} & {*([kinds] if isinstance(kinds, str) else kinds)}:
+        yield schema
+    for each in schema.get("oneOf", []):
+        yield from numbers(each)
+
+
+async def test_the_bounds_of_every_number_are_those_of_the_check(tmp_path: Path) -> None:
+    """The least and the most that the document names are taken, what is just beyond is refused."""
+    body = API["paths"]["/messages"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    fields = [
+        (lambda value, name=name: {"id": 7, name: value}, schema)
+        for name, each in body["properties"].items()
+        for schema in numbers(each)
+    ]
+    fields += [
+        (lambda value: {"ids": [value]}, body["properties"]["ids"]["items"]),
+        (lambda value: [value], body["items"]),
+    ]
+    queries = [
+        (method.upper(), f"{path}?{each['name']}=", schema)
+        for method, path in OPERATIONS
+        for each in API["paths"][path][method].get("parameters", [])
+        if each["in"] == "query"
+        for schema in numbers(each["schema"])
+    ]
+    assert (len(fields), len(queries)) == (6, 4)
+    async with daemon(tmp_path) as running:
+
+        async def taken(method: str, place: str, made: Any, value: float) -> bool:
+            reply = await running.ask(method, place if made else f"{place}{value}", made(value) if made else None)
+            assert check(method, place, reply).status in (200, 400, 422), reply
+            return reply.status == 200
+
+        for method, place, made, schema in [
+            *(("POST", "/messages", made, schema) for made, schema in fields),
+            *((method, place, None, schema) for method, place, schema in queries),
+        ]:
+            least, most = bounds(schema)
+            whole = isinstance(least, int) and isinstance(most, int)
+            under, over = (least - 1, most + 1) if whole else (least - 1.0, most + math.ulp(most))
+            found = [await taken(method, place, made, value) for value in (least, most, under, over)]
+            assert found == [True, True, False, False], (method, place, schema)
 
 
 def judge(method: str, path: str, reply: Reply, *, good: bool) -> None:
