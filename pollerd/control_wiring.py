@@ -19,6 +19,7 @@ from pollerd.control import (
     WarnLog,
 )
 from pollerd.control.documents import status_document
+from pollerd.descriptors import PAGE
 from pollerd.intake import Intake
 from pollerd.logs import Cleaner, Secrets
 from pollerd.outputs.acceptor import Acceptor
@@ -28,7 +29,7 @@ from pollerd.progress import Progress
 from pollerd.sources import SqliteSource
 from pollerd.status.document import StatusDocument
 from pollerd.store.reading import Reading
-from pollerd.web import PAGE, WebRoom, application, paint
+from pollerd.web import WebRoom, application, paint
 from pollerd.wiring import Core
 
 

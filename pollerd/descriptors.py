@@ -20,6 +20,15 @@ PER_CONNECTION: Final = 2
 """Descriptors for a connection to the gateway: a second address may be tried beside one that does not answer."""
 LEAST: Final = 4
 """Connections that every place may have, whatever the limit is: the operator's own commands."""
+CONTROL: Final = "control socket"
+PAGE: Final = "status page"
+METRICS: Final = "metrics"
+EVENTS: Final = "event socket"
+"""The places where others connect, as the log calls them."""
+PLACES: Final = {CONTROL: 512, PAGE: 128, METRICS: 32, EVENTS: 1024}
+"""Connections that others may open at each place. Every program that follows events or waits for a message holds one at
+the control socket; a browser holds up to six at the page; readers of the event socket stay for good, and each may cost
+half a MiB."""
 _UNKNOWN: Final = 1024
 """What Linux allows where nobody says otherwise."""
 

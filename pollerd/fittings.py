@@ -11,32 +11,23 @@ from zlib import crc32
 
 from pollerd import descriptors
 from pollerd.config import Config, EnvSecret
-from pollerd.control import CONTROL, METRICS
+from pollerd.config.descriptors import Need
 from pollerd.credit import CreditWatch
 from pollerd.housekeeping import Job
 from pollerd.outputs.acceptor import Acceptor
 from pollerd.outputs.exec import ExecOutput, clean_environment
 from pollerd.outputs.file import FileOutput
-from pollerd.outputs.socket import EVENTS, MOST, SocketOutput
+from pollerd.outputs.socket import SocketOutput
 from pollerd.ports import AccountState, Clock, Output
 from pollerd.sources import SqliteSource
 from pollerd.store.deliveries import Deliveries
 from pollerd.store.inlet import Given, Inlet
 from pollerd.store.store import Store
 from pollerd.store.unwritten import UnwrittenEvents
-from pollerd.web import PAGE
 from pollerd.wiring import Core, Lane
 
 log = logging.getLogger(__name__)
 
-_PLACES: Final = {CONTROL: 512, PAGE: 128, METRICS: 32, EVENTS: MOST}
-"""Connections that others may open at each place. Every program that follows events or waits for a message holds one at
-the control socket; a browser holds up to six at the page; readers of the event socket stay for good."""
-_TO_WEBHOOK: Final = 4
-_TO_DATABASE: Final = 6
-_TO_PROGRAM: Final = 8
-"""Descriptors that an output or a source takes: connections to a receiver, a database with its side files, twice while
-it is opened anew, and a program's pipes while it starts."""
 _FIRST_BALANCE: Final = 5.0
 """Seconds after the start until balances are read first."""
 
@@ -45,33 +36,19 @@ def make_places(config: Config) -> dict[str, Acceptor]:
     """The places where others connect, by name. They share what is left of this process's file descriptors after those
     of polling, the database, outputs and sources. Raises the process's own limit where that is allowed.
     """
-    wanted, outputs = dict(_PLACES), config.outputs
-    for name, there in (
-        (CONTROL, config.control.socket),
-        (PAGE, config.web),
-        (METRICS, config.metrics),
-        (EVENTS, outputs.socket),
-    ):
-        if there is None:
-            del wanted[name]
-    reserve = descriptors.OWN
-    reserve += descriptors.PER_CONNECTION * sum(each.limits.max_connections for each in config.accounts.values())
-    reserve += _TO_DATABASE * (len(outputs.sqlite) + len(config.sources))
-    reserve += 0 if outputs.exec is None else _TO_PROGRAM
-    reserve += 0 if outputs.webhook is None else _TO_WEBHOOK * (1 + len(outputs.webhook.routes))
-    needed = reserve + descriptors.total_of(wanted)
-    limit = descriptors.provide(needed)
-    found = descriptors.share(limit, reserve, wanted)
-    if limit < needed:
+    need = Need.of(config)
+    limit = descriptors.provide(need.total)
+    found = descriptors.share(limit, need.reserve, need.places)
+    if limit < need.total:
         log.log(
-            logging.WARNING if limit < reserve else logging.INFO,
+            logging.WARNING if limit < need.reserve else logging.INFO,
             "this process may have %d files open, of %d that it could use: connections are bounded at %s; raise "
             "LimitNOFILE (or ulimit -n) to %d for more",
             limit,
-            needed,
+            need.total,
             ", ".join(f"{most} ({name})" for name, most in found.items()),
-            needed,
-            extra={"event": "few_descriptors", "limit": limit, "needed": needed, "reserve": reserve},
+            need.total,
+            extra={"event": "few_descriptors", "limit": limit, "needed": need.total, "reserve": need.reserve},
         )
     return {name: Acceptor(name, most) for name, most in found.items()}
 
@@ -85,7 +62,7 @@ def make_outputs(
     if wanted.file is not None:
         outputs.append(FileOutput(wanted.file.path, advance=store.advance_seq))
     if wanted.socket is not None:
-        outputs.append(SocketOutput(wanted.socket.path, wanted.socket.mode, readers=places[EVENTS]))
+        outputs.append(SocketOutput(wanted.socket.path, wanted.socket.mode, readers=places[descriptors.EVENTS]))
     if wanted.webhook is not None:
         # PyJWT loads the package cryptography where it is installed (0.1 s, 10 MB); only a webhook is worth that.
         from pollerd.outputs.webhook import WebhookOutput

@@ -3,12 +3,10 @@
 from pollerd.control.documents import About
 from pollerd.control.doors import HttpServer, PortDoor, SocketDoor
 from pollerd.control.messages import MessageRoom
-from pollerd.control.server import CONTROL, METRICS, MODE, ControlRoom, ControlServer
+from pollerd.control.server import MODE, ControlRoom, ControlServer
 from pollerd.control.warnlog import WarnLog
 
 __all__ = [
-    "CONTROL",
-    "METRICS",
     "MODE",
     "About",
     "ControlRoom",

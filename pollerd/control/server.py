@@ -21,13 +21,11 @@ from pollerd.control.openapi import document
 from pollerd.control.refusals import answer, explaining, refusal
 from pollerd.control.stream import EventStream, Feed, Log
 from pollerd.control.warnlog import WarnLog
+from pollerd.descriptors import CONTROL, METRICS
 from pollerd.errors import DurabilityError
 from pollerd.metrics import Collector, Crowding, Exposed, Meter, registry
 from pollerd.outputs.acceptor import Acceptor
 
-CONTROL: Final = "control socket"
-METRICS: Final = "metrics"
-"""Places where others connect, as they are called in the log."""
 MODE: Final = 0o660
 """Rights of the socket: the daemon's user and its group."""
 BODY: Final = 4 * 1024 * 1024

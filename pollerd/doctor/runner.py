@@ -11,7 +11,19 @@ from typing import Final
 
 import msgspec
 
-from pollerd.doctor import configuration, daemon, database, disk, learning, limits, outputs, rights, rotation, systemd
+from pollerd.doctor import (
+    configuration,
+    daemon,
+    database,
+    descriptors,
+    disk,
+    learning,
+    limits,
+    outputs,
+    rights,
+    rotation,
+    systemd,
+)
 from pollerd.doctor.bounded import in_thread
 from pollerd.doctor.check import Check, Level, failure
 from pollerd.doctor.configuration import Sight
@@ -91,6 +103,8 @@ def _parts(sight: Sight, regions: Sequence[str]) -> list[asyncio.Task[list[Check
     if sight.sound("store", "outputs"):
         local.append(("disk", lambda: disk.checks(config)))
         local.append(("service", lambda: systemd.checks(config, unit)))
+    if sight.sound("accounts", "limits", "store", "outputs", "sources", "control"):
+        local.append((descriptors.NAME, lambda: descriptors.checks(config, unit)))
     if sight.sound("accounts", "limits"):
         local.append(("connections", lambda: limits.checks(config)))
         for account in config.accounts.values():

@@ -88,7 +88,7 @@ class Unit(msgspec.Struct, frozen=True):
     @property
     def _command(self) -> tuple[str, ...]:
         try:
-            return tuple(shlex.split(self._last("ExecStart"), comments=False))
+            return tuple(shlex.split(self.last("ExecStart"), comments=False))
         except ValueError:
             # A quote that is not closed: systemd does not start it either.
             return ()
@@ -119,7 +119,7 @@ class Unit(msgspec.Struct, frozen=True):
     @property
     def strict(self) -> bool:
         """Whether it may write to named folders alone."""
-        return self._last("ProtectSystem") == "strict"
+        return self.last("ProtectSystem") == "strict"
 
     @property
     def made(self) -> tuple[Path, ...]:
@@ -137,7 +137,8 @@ class Unit(msgspec.Struct, frozen=True):
         named = [Path(path.lstrip("-+")) for value in self.settings.get("ReadWritePaths", ()) for path in value.split()]
         return (*self.made, *named)
 
-    def _last(self, name: str) -> str:
+    def last(self, name: str) -> str:
+        """A setting of which the last value counts; empty when it is not there."""
         return self.settings.get(name, ("",))[-1]
 
 

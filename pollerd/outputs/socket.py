@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pollerd.descriptors import EVENTS, PLACES
 from pollerd.event import Event
 from pollerd.outputs.acceptor import Acceptor
 from pollerd.outputs.listener import Listener
@@ -43,10 +44,6 @@ _GOODBYE: Final = 1.0
 _HANGUP_EVERY: Final = 1.0
 _HELLO: Final = 0.05
 """Seconds that a new reader has for its first line before events are sent to it."""
-EVENTS: Final = "event socket"
-"""The place as it is called in the log."""
-MOST: Final = 1024
-"""Readers that may be connected where file descriptors allow it: each may cost half a MiB."""
 _UNDERSTOOD: Final = (
     "say `after N` to get the events after number N, or nothing to get those that come; "
     "HTTP is spoken at the control socket"
@@ -63,7 +60,7 @@ class SocketOutput:
         self._mode = mode
         self._name = name
         self._readers: set[_Reader] = set()
-        self._acceptor = readers or Acceptor(EVENTS, MOST)
+        self._acceptor = readers or Acceptor(EVENTS, PLACES[EVENTS])
         self._opened = asyncio.Event()
         self._reopen = asyncio.Event()
         self._last = 0

@@ -13,6 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -248,6 +249,21 @@ class View:
 
     def overview(self, now: float, *, oldest: bool = True) -> Overview:
         """Everything at one glance; `now` is UNIX seconds. `oldest` is dear: up to `_PATIENCE` seconds."""
+        with self._instant():
+            return self._overview(now, oldest=oldest)
+
+    @contextmanager
+    def _instant(self) -> Iterator[None]:
+        """All reads see the database as it is at the first of them: nothing is counted twice, or not at all."""
+        with readonly.explained(self._path):
+            self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def _overview(self, now: float, *, oldest: bool) -> Overview:
         ahead = self.ahead()
         last = self.last_seq
         undelivered = self.count_undelivered()

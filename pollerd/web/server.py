@@ -29,8 +29,6 @@ from pollerd.web.frame import frame, problem
 from pollerd.web.guard import guarding
 from pollerd.web.html import Html
 
-PAGE: Final = "status page"
-"""The place as it is called in the log."""
 FRESH: Final = 1.0
 """Seconds that one look serves whoever asks."""
 SHOWN: Final = 50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -48,6 +49,28 @@ async def test_beside_a_running_daemon(healthy: Deployment) -> None:
         assert "takes connections" in seen.evidence("output socket")
         assert process.returncode is None
         assert await healthy.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("files", "level", "says"), [(1000, "warning", "no more connections than"), (130, "failure", "")]
+)
+async def test_fewer_open_files_than_may_be_needed(healthy: Deployment, files: int, level: str, says: str) -> None:
+    """The limit of the daemon that runs counts, not the doctor's own; the number to set is the one that is enough."""
+    async with healthy:
+        healthy.files = files
+        process = await healthy.start()
+        seen = await doctor(healthy)
+        assert seen.level("open files") == level
+        assert seen.evidence("open files").startswith(f"process {process.pid} may have {files} files open; ")
+        assert says in seen.evidence("open files")
+        enough = re.search(r"LimitNOFILE=(\d+)", seen.next_step("open files"))
+        assert await healthy.stop() == 0
+        assert enough is not None
+        healthy.files = int(enough[1])
+        await healthy.start()
+        assert (await doctor(healthy)).level("open files") == "ok"
+        assert await healthy.stop() == 0
+        assert healthy.text_log().count('"few_descriptors"') == 1
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])

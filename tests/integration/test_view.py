@@ -167,6 +167,23 @@ def test_the_overview_tells_the_whole(writer: sqlite3.Connection, database: Path
     assert [(o.name, o.lag, o.behind_since) for o in seen.outputs] == [("file", 0, None), ("socket", 2, NOW)]
 
 
+def test_a_message_that_moves_on_meanwhile_is_counted_once(writer: sqlite3.Connection, database: Path) -> None:
+    put(writer, message(1, State.NEW))
+
+    def plan(statement: str) -> None:
+        if "state = 0" in statement:
+            writer.execute("UPDATE messages SET state = 1")
+            writer.execute("INSERT INTO counters VALUES ('pending', 1)")
+
+    with View.open(database) as view:
+        view._connection.set_trace_callback(plan)
+        found = view.overview(NOW)
+        assert (found.new, found.pending) == (1, 0)
+        view._connection.set_trace_callback(None)
+        found = view.overview(NOW)
+        assert (found.new, found.pending) == (0, 1)
+
+
 def test_counts_have_a_bound(writer: sqlite3.Connection, database: Path) -> None:
     writer.execute("BEGIN")
     writer.executemany("INSERT INTO messages (id) VALUES (?)", ((i,) for i in range(1, CAP + 10)))

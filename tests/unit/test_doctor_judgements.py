@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from pollerd.config import Config, Control, FileOutput, Outputs, Store
-from pollerd.doctor import certificate, database, disk, rotation, systemd
+from pollerd.doctor import certificate, database, descriptors, disk, rotation, systemd
 from pollerd.doctor.check import Level
 from pollerd.doctor.unit import Unit
 
@@ -93,6 +93,28 @@ def test_an_output_that_the_sandbox_closes_is_named(tmp_path: Path) -> None:
     )
     failures = [check for check in systemd.checks(config, unit) if check.level is Level.FAILURE]
     assert ["ReadWritePaths=/srv/sms" in check.next_step for check in failures] == [True]
+
+
+@pytest.mark.parametrize(
+    ("settings", "level", "says"),
+    [
+        ({"LimitNOFILE": ("65536",)}, "ok", "65536 files"),
+        ({"LimitNOFILE": ("65536", "256:512")}, "warning", "512 files"),
+        ({"LimitNOFILE": ("infinity",)}, "ok", "any number"),
+        ({"LimitNOFILE": ("64",)}, "failure", "64 files"),
+        ({"LimitNOFILE": ("many",)}, "", "a daemon started from here"),
+        ({}, "", "a daemon started from here"),
+    ],
+)
+def test_the_limit_of_open_files_is_the_units_where_no_daemon_runs(
+    tmp_path: Path, settings: dict[str, tuple[str, ...]], level: str, says: str
+) -> None:
+    config = Config(
+        accounts={}, store=Store(tmp_path / "pollerd.db"), outputs=Outputs(), control=Control(tmp_path / "control.sock")
+    )
+    (found,) = descriptors.checks(config, Unit(tmp_path / "pollerd.service", settings))
+    assert level in ("", found.level.value)
+    assert says in found.evidence
 
 
 @pytest.mark.parametrize(
