@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pollerd.base.errors import PollerdError
     from pollerd.client.aio import AsyncClient
     from pollerd.client.shortcuts import events, track, wait
     from pollerd.client.sync import Client
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
         StatusEvent,
         Tracked,
     )
-    from pollerd.errors import PollerdError
 
 __all__ = [
     "AnyEvent",
@@ -64,7 +64,7 @@ __all__ = [
 _HOMES = {
     "AsyncClient": "pollerd.client.aio",
     "Client": "pollerd.client.sync",
-    "PollerdError": "pollerd.errors",
+    "PollerdError": "pollerd.base.errors",
     "events": "pollerd.client.shortcuts",
     "track": "pollerd.client.shortcuts",
     "wait": "pollerd.client.shortcuts",

@@ -8,10 +8,10 @@ from typing import Final
 
 import click
 
+from pollerd.base.errors import PollerdError
+from pollerd.base.text import printable
 from pollerd.cli.group import LazyGroup, silence_stdout
-from pollerd.errors import PollerdError
-from pollerd.terminal import standard
-from pollerd.terminal.text import printable
+from pollerd.cli.terminal import standard
 
 EX_FAILED: Final = 1
 EX_CONFIG: Final = 78

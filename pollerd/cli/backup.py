@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from pollerd.base.text import counted, duration, printable, size
 from pollerd.cli.options import config_option, json_option, load_config
-from pollerd.terminal import screen
-from pollerd.terminal.text import counted, duration, printable, size
+from pollerd.cli.terminal import screen
 
 
 @click.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pollerd.terminal import screen
+from pollerd.cli.terminal import screen
 
 if TYPE_CHECKING:
     from pollerd.config import Config
@@ -37,7 +37,7 @@ def line(config: Config) -> str:
 def show(config: Config, per_day: int, *, as_json: bool) -> int:
     """What `per_day` messages ask of every account's limit."""
     from pollerd.backoff import wanted_polls
-    from pollerd.policies import make_settings
+    from pollerd.config.policy import make_settings
 
     polls = wanted_polls(make_settings(config), per_day / DAY)
     limits = {name: account.limits.requests_per_second for name, account in config.accounts.items()}

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from pollerd.base.errors import PollerdError
+from pollerd.base.text import counted
 from pollerd.cli.options import config_option, json_option, load_config
-from pollerd.errors import PollerdError
-from pollerd.terminal import screen
-from pollerd.terminal.text import counted
+from pollerd.cli.terminal import screen
 
 if TYPE_CHECKING:
     from pollerd.config import Config, Service
@@ -52,7 +52,7 @@ def check(*, as_json: bool, config_path: Path | None) -> int:
 
 def installed_service(configuration: Path) -> Service | None:
     """The service that uses this configuration, None when none does."""
-    from pollerd.doctor.unit import Unit, folders_of
+    from pollerd.deployment.doctor.unit import Unit, folders_of
 
     unit = Unit.find(folders_of(os.environ))
     return unit.service if unit is not None and unit.uses(configuration) else None
@@ -122,7 +122,7 @@ def schema(*, as_json: bool, config_path: Path | None) -> int:
 
     It is JSON with and without --json, and the same for every configuration.
     """
-    from pollerd.event import json_schema
+    from pollerd.core.event import json_schema
 
     screen.write_lines([msgspec.json.format(msgspec.json.encode(json_schema()), indent=2) + b"\n"])
     return 0

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from pollerd.status import words
+from pollerd.base.text import ago, counted, duration, shortened, size
+from pollerd.cli.terminal import screen
+from pollerd.status import sentences
 from pollerd.status.document import AccountDocument, CountryDocument, StatusDocument
 from pollerd.status.look import Look
-from pollerd.status.words import Sentence
-from pollerd.terminal import screen
-from pollerd.terminal.text import ago, counted, duration, shortened, size
+from pollerd.status.sentences import Sentence
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -65,7 +65,7 @@ def _thinned(values: Sequence[float], width: int) -> list[float]:
 
 def _headline(look: Look) -> Text:
     seen = look.document
-    line = _said(words.headline(seen, running=look.running), bold=True)
+    line = _said(sentences.headline(seen, running=look.running), bold=True)
     if seen.uptime:
         line.append_text(screen.plain(f", up for {duration(seen.uptime)}", "dim"))
     where = f"{seen.database.path}, {size(seen.database.size)}, {counted(seen.database.last_seq, 'event')}"
@@ -73,7 +73,7 @@ def _headline(look: Look) -> Text:
 
 
 def _lateness(look: Look) -> list[Text]:
-    return [_said(sentence, mark="! ") for sentence in words.late(look.document, look.now)]
+    return [_said(sentence, mark="! ") for sentence in sentences.late(look.document, look.now)]
 
 
 def _said(sentence: Sentence, *, bold: bool = False, mark: str = "") -> Text:
@@ -91,14 +91,14 @@ def _fact(label: str, *parts: Text | str) -> Text:
 def _facts(look: Look) -> list[RenderableType]:
     seen = look.document
     counts = seen.messages
-    line = _fact("messages", screen.plain(words.pending(counts), "bold cyan"), " pending, ")
+    line = _fact("messages", screen.plain(sentences.pending(counts), "bold cyan"), " pending, ")
     line.append_text(screen.plain(f"{counts.finished:,}", "bold green")).append(" finished, ")
     line.append_text(screen.plain(f"{counts.gave_up:,}", "bold red" if counts.gave_up else "bold")).append(" gave up")
     if counts.gave_up:
         line.append_text(screen.plain(" (take up again with: pollerd retry --all)", "dim"))
-    oldest = words.at(seen.oldest_pending_sent_at)
+    oldest = sentences.at(seen.oldest_pending_sent_at)
     waiting = [f"the oldest sent {ago(oldest, look.now)}"] if oldest is not None else []
-    waiting += [f"{words.count(counts.new)} not planned yet"] if counts.new else []
+    waiting += [f"{sentences.count(counts.new)} not planned yet"] if counts.new else []
     found: list[RenderableType] = [line]
     if waiting:
         found.append(_fact("", screen.plain(", ".join(waiting), "dim")))
@@ -110,7 +110,7 @@ def _facts(look: Look) -> list[RenderableType]:
     forecasts = [(account, account.forecast) for account in seen.accounts if account.forecast is not None]
     for number, (account, forecast) in enumerate(forecasts):
         name = f"{account.name}: " if len(forecasts) > 1 else ""
-        found.append(_fact("" if number else "outlook", name, _said(words.outlook(forecast, look.now))))
+        found.append(_fact("" if number else "outlook", name, _said(sentences.outlook(forecast, look.now))))
     return found
 
 
@@ -147,7 +147,7 @@ def _groups(seen: StatusDocument, bar: int) -> Table:
 
 def _ages(seen: StatusDocument, bar: int) -> RenderableType:
     made = screen.table("pending", "", "messages", right=("messages",), whole=("pending", ""))
-    shown = [(name, g) for name, g in zip(words.age_names(seen.ages), seen.ages, strict=True) if g.count]
+    shown = [(name, g) for name, g in zip(sentences.age_names(seen.ages), seen.ages, strict=True) if g.count]
     if not shown:
         return _fact("pending", "nothing" if not seen.messages.pending + seen.messages.new else "ages not known yet")
     top = max(group.count for _, group in shown)
@@ -211,23 +211,23 @@ def _accounts(look: Look) -> list[Text]:
     found = []
     for account in look.document.accounts:
         line = _fact("account", screen.plain(shortened(account.name, 40), "bold"), ": ", _polling(account, look))
-        line.append(f", {words.count(account.due)} due")
+        line.append(f", {sentences.count(account.due)} due")
         if account.late:
-            line.append(", ").append_text(screen.plain(f"{words.count(account.late)} late", "yellow"))
-        when = words.at(account.next_poll_at)
+            line.append(", ").append_text(screen.plain(f"{sentences.count(account.late)} late", "yellow"))
+        when = sentences.at(account.next_poll_at)
         if when is not None and look.running and account.state == "polling":
             line.append(f", next poll {'now' if when <= look.now else ago(when, look.now)}")
         if account.credit is not None:
             credit = f"{account.credit:,.2f} {account.currency or ''}".strip()
             line.append(", credit ").append_text(screen.plain(credit, "red" if account.credit_low else ""))
         found.append(line)
-        if (todo := words.advice(account)) is not None:
+        if (todo := sentences.advice(account)) is not None:
             found.append(_fact("", screen.plain(f"→ {todo}", "bold")))
     return found
 
 
 def _polling(account: AccountDocument, look: Look) -> Text:
-    if (held := words.hold(account, look.now)) is not None:
+    if (held := sentences.hold(account, look.now)) is not None:
         return _said(held)
     if not look.running:
         return screen.plain("stopped", "red")
@@ -238,7 +238,7 @@ def _polling(account: AccountDocument, look: Look) -> Text:
 
 def _outputs(look: Look) -> list[Text]:
     seen = look.document
-    told = [(output, words.told(output, look.now)) for output in seen.outputs]
+    told = [(output, sentences.told(output, look.now)) for output in seen.outputs]
     well = [output.name for output, sentence in told if sentence.tone == "good" and not output.trouble]
     found = [_fact("outputs", f"{', '.join(well)}: ", screen.plain("everything is told", "green"))] if well else []
     for output, sentence in told:
@@ -263,8 +263,8 @@ def _sources(look: Look) -> list[Text]:
 def _log(look: Look) -> list[Text]:
     found = []
     for record in look.document.log[-_LOG:]:
-        when = words.at(record.at)
+        when = sentences.at(record.at)
         style = "red" if record.level == "error" else "yellow"
-        line = _fact(record.level, screen.plain("" if when is None else f"{words.clock(when, look.now)} ", "dim"))
+        line = _fact(record.level, screen.plain("" if when is None else f"{sentences.clock(when, look.now)} ", "dim"))
         found.append(line.append_text(screen.plain(shortened(record.message, 160), style)))
     return found

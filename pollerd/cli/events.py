@@ -11,12 +11,12 @@ from typing import Final, NamedTuple
 
 import click
 
-from pollerd import event as kinds
+from pollerd.cli.message_life import story
 from pollerd.cli.options import config_option, id_value, json_option, load_config
-from pollerd.cli.story import story
+from pollerd.cli.terminal import screen
 from pollerd.cli.undelivered import show_undelivered
+from pollerd.core import event as kinds
 from pollerd.store.view import View
-from pollerd.terminal import screen
 
 _BATCH: Final = 500
 _LOOK: Final = 0.2

@@ -34,7 +34,7 @@ COMMANDS: Final[Mapping[str, Entry]] = MappingProxyType(
         "status": Entry("status:status", "Look at the whole daemon at once."),
         "poll": Entry("requests:poll", "Poll messages now, ahead of schedule."),
         "retry": Entry("requests:retry", "Take up again what was given up."),
-        "plan": Entry("plan:plan", "Explain when a message would be polled."),
+        "plan": Entry("plans.plan:plan", "Explain when a message would be polled."),
         "doctor": Entry("doctor:doctor", "Try everything a deployment needs; say what is wrong and what to do."),
         "check": Entry("config:check", "Validate the configuration."),
         "backup": Entry("backup:backup", "Copy the database while the daemon works on it."),

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
-from pollerd import diff, judge, trail
+from pollerd.base.text import ago, brief, clock, duration, shortened
 from pollerd.cli.options import config_option, counting_number, id_value, json_option, load_config
-from pollerd.documents import message_document, moment, standing
-from pollerd.learning import key
-from pollerd.model import FILTERS, Filter, Message, State
+from pollerd.cli.terminal import screen
+from pollerd.core import diff, history, outcome
+from pollerd.core.learning import key
+from pollerd.core.model import FILTERS, Filter, Message, State
+from pollerd.status.message import message_document, moment, standing
 from pollerd.status.timeline import deadline, summary
-from pollerd.terminal import screen
-from pollerd.terminal.text import ago, brief, clock, duration, shortened
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -126,12 +126,12 @@ def show(*, message_id: int, everything: bool, as_json: bool, config_path: Path 
             screen.note(f"{message_id} is not followed; follow it with: pollerd track {message_id}")
             return 1
         if as_json:
-            history = [msgspec.Raw(event.line.rstrip()) for event in view.events(0, 100_000, message_id)]
+            events = [msgspec.Raw(event.line.rstrip()) for event in view.events(0, 100_000, message_id)]
             document = msgspec.to_builtins(message_document(message))
             kept = [{"at": moment(poll.at), "answer": poll.answer, "pending": poll.pending} for poll in _trail(message)]
-            screen.write_json({**document, "trail": kept, "events": history})
+            screen.write_json({**document, "trail": kept, "events": events})
             return 0
-        from pollerd.cli.story import Life, tell
+        from pollerd.cli.message_life import Life, tell
 
         now = time.time()
         life = Life(
@@ -147,8 +147,8 @@ def show(*, message_id: int, everything: bool, as_json: bool, config_path: Path 
     return 0
 
 
-def _trail(message: Message) -> list[trail.Poll]:
-    return trail.polls(message.trail)
+def _trail(message: Message) -> list[history.Poll]:
+    return history.polls(message.trail)
 
 
 def _circumstances(message: Message, view: View, now: float) -> list[tuple[str, str]]:
@@ -164,7 +164,7 @@ def _circumstances(message: Message, view: View, now: float) -> list[tuple[str, 
         why = f"{(hold.held_reason or '').replace('_', ' ')}{detail}"
         found.append(("on hold", f"account {hold.name} is held{until}: {why}"))
     if message.strikes:
-        times = f"{message.strikes} of {judge.MAX_STRIKES} times"
+        times = f"{message.strikes} of {outcome.MAX_STRIKES} times"
         found.append(("refused", f"{times}, then given up as rejected_request"))
     if view.daemon is None:
         found.append(("daemon", "does not run; polling goes on with: pollerd run"))
@@ -179,7 +179,7 @@ def _hold(account: str, view: View) -> AccountView | None:
 
 def _then(message: Message, view: View, config: Config) -> list[str]:
     """What would happen at the next poll, should the message still be pending then."""
-    from pollerd.policies import MODEL, make_policy
+    from pollerd.config.policy import MODEL, make_policy
 
     ends = deadline(message, config.backoff.give_up_after, config.backoff.scheduled_horizon)
     if ends is None:

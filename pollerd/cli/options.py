@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pollerd.ids import IdError, parse_id
+from pollerd.core.ids import IdError, parse_id
 
 if TYPE_CHECKING:
     from pollerd.config import Config

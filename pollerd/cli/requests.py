@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
+from pollerd.base.text import clock, counted, shortened
 from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_config, refuse_options
-from pollerd.documents import moment
-from pollerd.ids import IdError, parse_id
-from pollerd.model import State
-from pollerd.ports import RequestKind
-from pollerd.terminal import screen
-from pollerd.terminal.text import clock, counted, shortened
+from pollerd.cli.terminal import screen
+from pollerd.core.ids import IdError, parse_id
+from pollerd.core.model import State
+from pollerd.core.ports import RequestKind
+from pollerd.status.message import moment
 
 if TYPE_CHECKING:
-    from pollerd.cli.desks import Desk, Held
+    from pollerd.cli.owner import Desk, Held
     from pollerd.config import Config
     from pollerd.store.view import Standing
 
@@ -152,7 +152,7 @@ def _ask(wish: Wish, arguments: Sequence[str], config: Config, *, as_json: bool)
     refuse_options(arguments)
     if not arguments:
         raise click.UsageError("Missing argument 'ID...'.", click.get_current_context())
-    from pollerd.cli.desks import at_desk
+    from pollerd.cli.owner import at_desk
 
     ids, verdicts = _parsed(arguments)
     verdicts += at_desk(config, lambda desk: _asked(desk, wish, ids, config))
@@ -252,7 +252,7 @@ def _document(verdict: Verdict) -> dict[str, object]:
 
 
 def _retry_all(config: Config, *, as_json: bool) -> int:
-    from pollerd.cli.desks import at_desk
+    from pollerd.cli.owner import at_desk
 
     before, left = at_desk(config, _retried)
     if as_json:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pollerd.cli.desks import at_desk
-from pollerd.documents import moment
-from pollerd.model import HoldReason
-from pollerd.terminal import screen
+from pollerd.cli.owner import at_desk
+from pollerd.cli.terminal import screen
+from pollerd.core.model import HoldReason
+from pollerd.status.message import moment
 
 if TYPE_CHECKING:
-    from pollerd.cli.desks import Desk, Held
+    from pollerd.cli.owner import Desk, Held
     from pollerd.config import Config
 
 

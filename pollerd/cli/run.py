@@ -14,7 +14,7 @@ from pollerd.cli.options import config_option, counting_number, load_config
 def run(*, config_path: Path | None) -> int:
     """Run the daemon in the foreground, until SIGTERM or Ctrl-C. SIGHUP reopens outputs and reads secrets again."""
     config = load_config(config_path)
-    from pollerd import app
+    from pollerd.daemon import app
 
     return app.run(config)
 
@@ -28,6 +28,6 @@ def demo(*, seconds: int, messages: int, seed: int) -> int:
 
     Needs no token and leaves nothing behind. Ctrl-C ends it early, with the summary.
     """
-    from pollerd.demo import Script, perform
+    from pollerd.cli.demo import Script, perform
 
     return perform(Script(seconds=seconds, messages=messages, seed=seed))

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pollerd.base.errors import PollerdError
 from pollerd.cli.config import installed_service
-from pollerd.errors import PollerdError
 
 if TYPE_CHECKING:
-    from pollerd.service import Plan
-    from pollerd.service.layout import Layout
+    from pollerd.deployment.service import Plan
+    from pollerd.deployment.service.layout import Layout
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,9 +55,9 @@ def install(*, root: Path, dry_run: bool, yes: bool, program: Path | None) -> in
     Shows what it will do, and asks. May be run again at any time: it does what is missing, and never touches a
     configuration or a token that is there. Undo it with: pollerd service uninstall
     """
-    from pollerd.service import install_plan
-    from pollerd.service.layout import Layout
-    from pollerd.service.program import refuse_hidden, running
+    from pollerd.deployment.service import install_plan
+    from pollerd.deployment.service.layout import Layout
+    from pollerd.deployment.service.program import refuse_hidden, running
 
     layout = Layout(root)
     chosen = program if program is not None else running()
@@ -103,8 +103,8 @@ def uninstall(*, root: Path, dry_run: bool, yes: bool, purge: bool) -> int:
 
     Shows what it will do, and asks.
     """
-    from pollerd.service import uninstall_plan
-    from pollerd.service.layout import Layout
+    from pollerd.deployment.service import uninstall_plan
+    from pollerd.deployment.service.layout import Layout
 
     plan = uninstall_plan(Layout(root), purge=purge)
     if _done(plan, "There is no service to remove.", dry_run=dry_run, yes=yes) and plan.actions:
@@ -114,7 +114,7 @@ def uninstall(*, root: Path, dry_run: bool, yes: bool, purge: bool) -> int:
 
 def _done(plan: Plan, nothing: str, *, dry_run: bool, yes: bool) -> bool:
     """Show the plan, ask, carry it out; whether it was carried out. Raises PollerdError, and ends with 1 after a no."""
-    from pollerd.service import carry_out
+    from pollerd.deployment.service import carry_out
 
     if not plan.actions:
         click.echo(nothing)

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+from pollerd.cli.terminal import screen
 from pollerd.simulator import SIMULATE_OPTIONS, SimulateOption, Simulator, SimulatorConfig, config_from_options, serve
-from pollerd.terminal import screen
 
 
 def simulate_command() -> click.Command:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
-from pollerd.cli.live import fetch
 from pollerd.cli.options import config_option, json_option, load_config
-from pollerd.documents import moment
-from pollerd.status import words
+from pollerd.cli.terminal import screen
+from pollerd.client.live import fetch
+from pollerd.status import sentences
 from pollerd.status.document import AccountDocument, OutputDocument
 from pollerd.status.look import Look
-from pollerd.terminal import screen
+from pollerd.status.message import moment
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -64,7 +64,7 @@ def _look(config: Config, before: Look | None) -> Look:
     live = fetch(config.control.socket)
     if live is not None:
         return Look(now, live, running=True, rate=sum(account.polls_per_second_10s for account in live.accounts))
-    from pollerd.cli import offline
+    from pollerd.status import offline
 
     found = offline.look(config, now)
     rate = None
@@ -170,7 +170,7 @@ def document(look: Look, config: Config) -> dict[str, object]:
             "by_age": msgspec.to_builtins(seen.ages),
         },
         "polls": {"total": seen.polls, "per_second": look.rate},
-        "late": [sentence.text for sentence in words.late(seen, look.now)],
+        "late": [sentence.text for sentence in sentences.late(seen, look.now)],
         "accounts": [_account_document(account, config, look.now) for account in seen.accounts],
         "outputs": [_output_document(output, look.now) for output in seen.outputs],
         "sources": msgspec.to_builtins(seen.sources),
@@ -193,12 +193,14 @@ def _account_document(account: AccountDocument, config: Config, now: float) -> d
         "late": account.late,
         "next_poll_at": account.next_poll_at,
         "hold": msgspec.to_builtins(account.hold),
-        "advice": words.advice(account),
+        "advice": sentences.advice(account),
         "rate": account.rate,
         "rate_limit": account.rate_limit,
         "connections_kept": account.connections_kept,
         "repeated_requests": account.repeated_requests,
-        "forecast": None if found is None else {**msgspec.to_builtins(found), "text": words.outlook(found, now).text},
+        "forecast": None
+        if found is None
+        else {**msgspec.to_builtins(found), "text": sentences.outlook(found, now).text},
         "credit": account.credit,
         "currency": account.currency,
         "credit_low": account.credit_low,
@@ -206,7 +208,7 @@ def _account_document(account: AccountDocument, config: Config, now: float) -> d
 
 
 def _output_document(output: OutputDocument, now: float) -> dict[str, object]:
-    since = words.at(output.behind_since)
+    since = sentences.at(output.behind_since)
     behind = None if since is None else max(0.0, now - since)
     return {
         "name": output.name,

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pollerd import handed
-from pollerd.cli.feed import BLOCK, Chunk, Feed, Refusal
+from pollerd.base.text import counted, quoted, shortened
 from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_config, refuse_options
-from pollerd.ids import IdError, parse_id
-from pollerd.model import Priority
-from pollerd.terminal import screen
-from pollerd.terminal.text import counted, quoted, shortened
+from pollerd.cli.terminal import screen
+from pollerd.core import particulars
+from pollerd.core.ids import IdError, parse_id
+from pollerd.core.model import Priority
+from pollerd.intake.stream import BLOCK, Chunk, Feed, Refusal
 
 if TYPE_CHECKING:
-    from pollerd.store.handover import Tracked
+    from pollerd.store.commands import Tracked
 
 NAMED: Final = 20
 """Refused ids told one by one; the rest is counted."""
@@ -52,7 +52,7 @@ def instant_value(context: click.Context, parameter: click.Parameter, value: str
 def priority_value(context: click.Context, parameter: click.Parameter, value: str | None) -> Priority | None:
     """Callback of an option whose value is a priority by its name."""
     try:
-        return None if value is None else handed.priority(value)
+        return None if value is None else particulars.priority(value)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", context, parameter) from None
 
@@ -60,7 +60,7 @@ def priority_value(context: click.Context, parameter: click.Parameter, value: st
 def overdue_value(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
     """Callback of an option whose value is `overdue_after`: seconds, or a duration with its unit."""
     try:
-        return None if value is None else handed.overdue_after(value)
+        return None if value is None else particulars.overdue_after(value)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", context, parameter) from None
 
@@ -180,7 +180,7 @@ def track(
     account = _account(account, tuple(config.accounts))
     if userref is not None and not _storable(userref):
         raise click.BadParameter("it is not UTF-8 text.", param_hint="--userref")
-    particulars = handed.Particulars(
+    known = particulars.Particulars(
         userref=userref or None,
         sent_at=sent_at,
         sendtime=sendtime,
@@ -188,11 +188,11 @@ def track(
         overdue_after=overdue_after,
     )
     report = Report()
-    from pollerd.cli.desks import Follower
+    from pollerd.cli.owner import Follower
 
     with Follower(config) as follower:
         for chunk in _chunks(ids):
-            done = follower.track(chunk.ids, account, particulars)
+            done = follower.track(chunk.ids, account, known)
             report.take(chunk.ids, done)
             report.refuse(chunk.refused)
     _tell(report, as_json=as_json)

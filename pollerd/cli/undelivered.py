@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
-from pollerd.cli.desks import through_daemon
-from pollerd.errors import StoreForbiddenError
-from pollerd.event import Event, instant
-from pollerd.ports import Delivery, DeliveryState
+from pollerd.base.errors import StoreForbiddenError
+from pollerd.base.text import ago, counted, shortened
+from pollerd.cli.owner import through_daemon
+from pollerd.cli.terminal import screen
+from pollerd.core.event import Event, instant
+from pollerd.core.ports import Delivery, DeliveryState
 from pollerd.store.undelivered import retry_parked
 from pollerd.store.view import View
-from pollerd.terminal import screen
-from pollerd.terminal.text import ago, counted, shortened
 
 if TYPE_CHECKING:
     from pollerd.config import Config

@@ -10,12 +10,12 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from pollerd.base.errors import PollerdError, UnavailableError
 from pollerd.client.unixhttp import UnixConnection
 from pollerd.client.values import AnyEvent, Gap, NotFollowedError, Tracked, event_from_line
-from pollerd.documents import MessageDocument
-from pollerd.errors import PollerdError, UnavailableError
-from pollerd.handed import Particulars
-from pollerd.ports import RequestKind
+from pollerd.core.particulars import Particulars
+from pollerd.core.ports import RequestKind
+from pollerd.status.message import MessageDocument
 
 _TIMEOUT: Final = 30.0
 _CHUNK: Final = 50_000

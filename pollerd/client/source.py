@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from pollerd.base.errors import PollerdError, StoreError, UnavailableError
 from pollerd.client.values import AnyEvent, Gap, NotFollowedError, Tracked, event_from_line
-from pollerd.documents import MessageDocument, message_document
-from pollerd.errors import PollerdError, StoreError, UnavailableError
-from pollerd.handed import Particulars
+from pollerd.core.particulars import Particulars
+from pollerd.status.message import MessageDocument, message_document
 from pollerd.store.view import View
 
 
@@ -71,7 +71,7 @@ def hand_over(place: Place, ids: Sequence[int], account: str | None, particulars
         raise PollerdError(f"there is no account {account!r} in the configuration; there is {known}.")
     trouble: PollerdError = UnavailableError("neither a database nor a control socket is given: name one of them.")
     if place.database is not None:
-        from pollerd.store.handover import Handover
+        from pollerd.store.commands import Handover
 
         name = account or (place.accounts[0] if len(place.accounts) == 1 else "default")
         try:

@@ -9,10 +9,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Final
 
-from pollerd import handed
 from pollerd.client.source import Place, Source, hand_over, locate, open_source
 from pollerd.client.values import AnyEvent, FinalStates, Tracked, final_states
-from pollerd.ids import IdError, check_id, parse_id
+from pollerd.core import particulars
+from pollerd.core.ids import IdError, check_id, parse_id
 
 AnyPath = str | PathLike[str]
 BATCH: Final = 500
@@ -75,14 +75,14 @@ class Client:
         """
         numbers = [checked_id(each) for each in ids]
         wait = overdue_after.total_seconds() if isinstance(overdue_after, timedelta) else overdue_after
-        particulars = handed.Particulars(
+        known = particulars.Particulars(
             userref=userref,
             sent_at=_seconds(sent_at),
             sendtime=_seconds(sendtime),
-            priority=None if priority is None else handed.priority(priority),
-            overdue_after=None if wait is None else handed.overdue_after(wait),
+            priority=None if priority is None else particulars.priority(priority),
+            overdue_after=None if wait is None else particulars.overdue_after(wait),
         )
-        return hand_over(self.place, numbers, account, particulars)
+        return hand_over(self.place, numbers, account, known)
 
     def wait(self, message_id: int | str, timeout: float | None = None) -> FinalStates:
         """Return how a message ended, once it has.

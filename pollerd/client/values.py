@@ -6,10 +6,10 @@ from typing import Literal
 
 import msgspec
 
-from pollerd import event as events
-from pollerd import lifecycle
-from pollerd.documents import MessageDocument, RecipientDocument
-from pollerd.errors import PollerdError
+from pollerd.base.errors import PollerdError
+from pollerd.core import event as events
+from pollerd.core import lifecycle
+from pollerd.status.message import MessageDocument, RecipientDocument
 
 
 class NotFollowedError(PollerdError, LookupError):

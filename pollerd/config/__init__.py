@@ -1,8 +1,8 @@
 """The configuration: TOML to frozen values, with every mistake told at once."""
 
-from pollerd.config.duration import parse_duration, render_duration
+from pollerd.base.duration import parse_duration, render_duration
+from pollerd.config.environment import Service
 from pollerd.config.loader import load
-from pollerd.config.place import Service
 from pollerd.config.problem import ConfigError, Problem
 from pollerd.config.render import effective_toml, starter_toml
 from pollerd.config.search import SYSTEM_FILE

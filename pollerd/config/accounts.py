@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from pollerd.config.environment import Place
 from pollerd.config.kinds import Choice, base_url, duration, is_loopback, number, proxy_url, text, whole
-from pollerd.config.place import Place
 from pollerd.config.reader import Report, Table, Wrong, key_part
 from pollerd.config.secret import (
     RESTART,

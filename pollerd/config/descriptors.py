@@ -6,8 +6,8 @@ from typing import Final, Self
 
 import msgspec
 
+from pollerd.base.descriptors import CONTROL, EVENTS, METRICS, OWN, PAGE, PER_CONNECTION, PLACES, total_of
 from pollerd.config.values import Config
-from pollerd.descriptors import CONTROL, EVENTS, METRICS, OWN, PAGE, PER_CONNECTION, PLACES, total_of
 
 _TO_WEBHOOK: Final = 4
 _TO_DATABASE: Final = 6

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from pollerd.config.duration import FORM, parse_duration, render_duration
+from pollerd.base.duration import FORM, parse_duration, render_duration
 from pollerd.config.reader import Kind, Wrong
 from pollerd.config.values import Listen, MaskedUrl
 

@@ -11,12 +11,12 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
+from pollerd.base.duration import render_duration
 from pollerd.config.accounts import read_accounts, read_limits
-from pollerd.config.duration import render_duration
+from pollerd.config.environment import FindService, Place
 from pollerd.config.kinds import Choice, duration, flag, is_loopback, listen, number, socket_fits
 from pollerd.config.lines import Lines
 from pollerd.config.outputs import OutputReader
-from pollerd.config.place import FindService, Place
 from pollerd.config.problem import ConfigError, show
 from pollerd.config.reader import Report, Table
 from pollerd.config.search import SYSTEM_FILE, Document, find

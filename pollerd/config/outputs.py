@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pollerd.config.accounts import read_secret
+from pollerd.config.environment import Place
 from pollerd.config.kinds import (
     Choice,
     command,
@@ -21,7 +22,6 @@ from pollerd.config.kinds import (
     text,
     webhook_url,
 )
-from pollerd.config.place import Place
 from pollerd.config.reader import Table
 from pollerd.config.secret import SecretKind
 from pollerd.config.values import (

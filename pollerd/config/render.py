@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import tomli_w
 
-from pollerd.config.duration import parse_duration, render_duration
+from pollerd.base.duration import parse_duration, render_duration
 from pollerd.config.problem import MASK, mask_url
 from pollerd.config.secret import EnvSecret, FileSecret, InlineSecret, SecretSource
 from pollerd.config.values import (

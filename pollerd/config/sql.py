@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from pollerd import event
 from pollerd.config.kinds import statement
 from pollerd.config.reader import Wrong
+from pollerd.core import event
 
 _COMMENT: Final = r"--[^\n]*|/\*.*?(?:\*/|\Z)"
 _COMMENTS: Final = re.compile(_COMMENT, re.DOTALL)

@@ -10,8 +10,8 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from pollerd.core.model import Answer
 from pollerd.gateway.text import clean, shorten
-from pollerd.model import Answer
 
 QUIET: Final = 30.0
 """Seconds during which the same kind is counted instead of told."""

@@ -12,13 +12,13 @@ from typing import Final
 
 from yarl import URL
 
+from pollerd.base.retryafter import parse_retry_after
+from pollerd.core.model import HoldReason, NotFound, Outcome, Rejected, Trouble
+from pollerd.core.ports import Balance
 from pollerd.gateway.body import unpack
 from pollerd.gateway.decode import DecodeError, EmptyAnswerError, decode_answer, decode_balance
 from pollerd.gateway.refusal import Refusal, is_page
 from pollerd.gateway.text import clean
-from pollerd.model import HoldReason, NotFound, Outcome, Rejected, Trouble
-from pollerd.ports import Balance
-from pollerd.retryafter import parse_retry_after
 
 # Source: API error codes in the vendor's documentation, which tell who is asking whatever status they come with.
 _WHO: Final = frozenset({0x0210, 0x0211, 0x0212, 0x0223, 0x0224, 0x0225, 0x0226, 0x0227, 0x0228, 0x0229})

@@ -12,19 +12,19 @@ from aiohttp import ClientError, ClientResponse, ClientTimeout
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from pollerd.base.redact import Redactor
 from pollerd.config import Account
+from pollerd.core.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
+from pollerd.core.ports import AccountState, Balance, Clock, GatewayTime
 from pollerd.gateway.answerlog import AnswerLog
 from pollerd.gateway.answers import read_balance, read_message, read_refusal
 from pollerd.gateway.auth import Credentials
 from pollerd.gateway.body import MAX_ERROR_BYTES, MAX_WIRE_BYTES, TooLargeError, read_bounded
 from pollerd.gateway.connection import OneConnection, idle_limit
 from pollerd.gateway.failures import trouble
-from pollerd.gateway.redact import Redactor
 from pollerd.gateway.refusal import Refusal
 from pollerd.gateway.slots import Slots
 from pollerd.gateway.transport import Route, proxy_of, trust
-from pollerd.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
-from pollerd.ports import AccountState, Balance, Clock, GatewayTime
 
 logger: Final = logging.getLogger("pollerd.gateway")
 
@@ -59,7 +59,7 @@ class _Unlimited:
 
 
 class GatewayClient:
-    """Implements :class:`pollerd.ports.Gateway` for one account over HTTP.
+    """Implements :class:`pollerd.core.ports.Gateway` for one account over HTTP.
 
     A request that meets a kept connection which the other side has forgotten is made once more, on a new connection,
     when `turns` allows it, and is no failure. While `turns` is held every request opens a connection of its own.

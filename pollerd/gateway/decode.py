@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
-from pollerd import lifecycle
+from pollerd.core import lifecycle
+from pollerd.core.model import UNIDENTIFIED, Answer, Recipient
+from pollerd.core.ports import Balance
 from pollerd.gateway import fields, parse
 from pollerd.gateway.fields import Cost
 from pollerd.gateway.parse import MAX_CONTAINERS, MAX_VALUES, DecodeError, Row
-from pollerd.model import UNIDENTIFIED, Answer, Recipient
-from pollerd.ports import Balance
 
 __all__ = ("MAX_CONTAINERS", "MAX_VALUES", "DecodeError", "EmptyAnswerError", "decode_answer", "decode_balance")
 

@@ -20,10 +20,10 @@ from aiohttp import (
 )
 
 from pollerd.config.kinds import PERCENT_ENCODED
+from pollerd.core.model import HoldReason, Trouble
 from pollerd.gateway.certificates import FLAWS
 from pollerd.gateway.text import clean
 from pollerd.gateway.transport import BrokenConnectionError
-from pollerd.model import HoldReason, Trouble
 
 _LONGEST_DETAIL: Final = 300
 
@@ -51,7 +51,7 @@ _CONNECT: Final = {
 
 
 def trouble(error: ClientError | OSError, host: str) -> Trouble:
-    """The :class:`pollerd.model.Trouble` of a request to `host` that got no whole answer. The text may hold secrets."""
+    """The `Trouble` of a request to `host` that got no whole answer. The text may hold secrets."""
     kind, text = _named(error)
     return Trouble(HoldReason.UNREACHABLE, kind, clean(f"{host}: {text}", _LONGEST_DETAIL))
 

@@ -19,9 +19,9 @@ from typing import Any, Final
 
 import msgspec
 
-from pollerd import lifecycle
+from pollerd.core import lifecycle
+from pollerd.core.model import Priority
 from pollerd.gateway.text import clean
-from pollerd.model import Priority
 
 LONGEST_STATUS: Final = 64
 LONGEST_ERROR: Final = 512

@@ -1,8 +1,8 @@
 """Takes connections at listening sockets: never more than a fixed number, whatever the other side does.
 
 File descriptors are shared with polling and the database, so each place where others connect has a number of its own
-(see `pollerd.descriptors`). When it is reached, the connection that has been silent for longest is closed for a new
-one. Where none is silent, the new one is told so and closed.
+(see `pollerd.base.descriptors`). When it is reached, the connection that has been silent for longest is closed for a
+new one. Where none is silent, the new one is told so and closed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import socket
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
-from pollerd.descriptors import spare
+from pollerd.base.descriptors import spare
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
-from pollerd.event import Event
-from pollerd.ports import Cursor, EventLog, OutputHealth
+from pollerd.core.event import Event
+from pollerd.core.ports import Cursor, EventLog, OutputHealth
 
 logger = logging.getLogger(__name__)
 

@@ -11,20 +11,19 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Final, Self
 
-from pollerd import failpoints
-from pollerd.anchor import boot
-from pollerd.errors import DurabilityError, OutputError
-from pollerd.event import Event
+from pollerd.base import failpoints
+from pollerd.base.anchor import boot
+from pollerd.base.errors import DurabilityError, OutputError
+from pollerd.base.folders import create_folder, sync_folder
+from pollerd.core.event import Event
 from pollerd.outputs.filepath import (
     Identity,
     check_regular,
     doubts,
     identity,
     identity_of,
-    make_parents,
     refuse_strangers,
     require_regular,
-    sync_folder,
 )
 from pollerd.outputs.synced import Synced
 from pollerd.outputs.tail import Tail, first, survey
@@ -69,7 +68,7 @@ class EventFile:
     def open(cls, path: Path, mode: int) -> Self:
         """Open the resolved `path`, or create it with exactly `mode`. Raises OutputError and OSError."""
         check_regular(path)
-        make_parents(path.parent)
+        create_folder(path.parent)
         fd, created = _open(path, mode)
         try:
             found = os.fstat(fd)

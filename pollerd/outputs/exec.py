@@ -15,9 +15,9 @@ import signal
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Self
 
-from pollerd.event import Event
+from pollerd.core.event import Event
+from pollerd.core.ports import Cursor, EventLog
 from pollerd.outputs.batches import BatchOutput
-from pollerd.ports import Cursor, EventLog
 
 MOST_BYTES: Final = 256 * 1024
 PATIENCE: Final = 60.0

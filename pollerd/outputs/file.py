@@ -18,13 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pollerd import failpoints
-from pollerd.errors import DurabilityError, OutputError, StoreError
-from pollerd.event import Event
+from pollerd.base import failpoints
+from pollerd.base.errors import DurabilityError, OutputError, StoreError
+from pollerd.core.event import Event
+from pollerd.core.ports import Cursor, EventLog, OutputHealth
 from pollerd.outputs.eventfile import Change, EventFile
 from pollerd.outputs.opening import Advance, Opener
-from pollerd.outputs.place import Finding
-from pollerd.ports import Cursor, EventLog, OutputHealth
+from pollerd.outputs.resume import Finding
 
 logger = logging.getLogger(__name__)
 

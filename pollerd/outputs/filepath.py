@@ -11,12 +11,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-from pollerd.errors import DurabilityError, OutputError
+from pollerd.base.errors import OutputError
 
 Identity = tuple[int, int]
 """Device and inode: which file it is, whatever its name. An inode number alone is given by every file system anew."""
 
-_DIRECTORY_MODE: Final = 0o750
 _LINKS: Final = 40
 """Symbolic links followed, as many as Linux itself follows."""
 _GROUP_OR_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
@@ -123,29 +122,3 @@ def require_regular(found: os.stat_result, path: Path) -> None:
     """Raises PathError when events cannot be kept in what was found at `path`."""
     if not stat.S_ISREG(found.st_mode):
         raise PathError(f"{path} is not a regular file, so no events can be kept in it", "name another path")
-
-
-def sync_folder(path: Path) -> None:
-    """Put the names in a folder on disk. Raises DurabilityError."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        # Some file systems know no sync of a folder.
-        if error.errno in {errno.EINVAL, errno.ENOTSUP}:
-            return
-        raise DurabilityError(f"the folder {path} could not be synced to disk: {error.strerror}") from error
-    finally:
-        os.close(fd)
-
-
-def make_parents(folder: Path) -> None:
-    """Create the missing part of a folder's path, on disk, each with mode 0750 whatever the umask."""
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    for part in reversed(missing):
-        part.mkdir(mode=0o700, exist_ok=True)
-        part.chmod(_DIRECTORY_MODE)
-        sync_folder(part.parent)

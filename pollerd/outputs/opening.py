@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from pollerd.base.folders import sync_folder
+from pollerd.core.ports import Cursor, EventLog
 from pollerd.outputs.eventfile import EventFile
-from pollerd.outputs.filepath import identity, resolve, sync_folder
-from pollerd.outputs.place import Finding, find_place, look
+from pollerd.outputs.filepath import identity, resolve
 from pollerd.outputs.repair import Run, find_ground, measure, mend
+from pollerd.outputs.resume import Finding, find_place, look
 from pollerd.outputs.rotated import ASIDE, last_packed, repair, tell_mended
 from pollerd.outputs.synced import Synced
-from pollerd.ports import Cursor, EventLog
 
 logger = logging.getLogger(__name__)
 

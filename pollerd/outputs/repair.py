@@ -15,11 +15,11 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
-from pollerd.event import Event
+from pollerd.core.event import Event
+from pollerd.core.ports import Cursor, EventLog
 from pollerd.outputs.filepath import identity_of
 from pollerd.outputs.synced import Synced
 from pollerd.outputs.tail import LONGEST, Line, begins_event, event_before, find, read, same_event, solid_size
-from pollerd.ports import Cursor, EventLog
 
 T = TypeVar("T")
 

@@ -11,13 +11,13 @@ from typing import Final
 
 import msgspec
 
-from pollerd.errors import DurabilityError
+from pollerd.base.errors import DurabilityError
+from pollerd.core.ports import Cursor, EventLog
 from pollerd.outputs.eventfile import UNSYNCED
 from pollerd.outputs.filepath import identity_of
 from pollerd.outputs.repair import Extent, Ground, Run, find_ground, measure, mend
 from pollerd.outputs.synced import Synced
 from pollerd.outputs.tail import PACKED, Line, last_in_packed, survey
-from pollerd.ports import Cursor, EventLog
 
 logger = logging.getLogger(__name__)
 

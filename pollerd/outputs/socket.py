@@ -20,12 +20,12 @@ from typing import Any, Final
 
 import msgspec
 
-from pollerd.descriptors import EVENTS, PLACES
-from pollerd.event import Event
+from pollerd.base.descriptors import EVENTS, PLACES
+from pollerd.base.text import shortened
+from pollerd.base.unixsocket import Listener
+from pollerd.core.event import Event
+from pollerd.core.ports import EventLog, OutputHealth
 from pollerd.outputs.acceptor import Acceptor
-from pollerd.outputs.listener import Listener
-from pollerd.ports import EventLog, OutputHealth
-from pollerd.terminal.text import shortened
 
 logger = logging.getLogger(__name__)
 

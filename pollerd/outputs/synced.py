@@ -7,9 +7,9 @@ from typing import Final, Self
 
 import msgspec
 
-from pollerd.anchor import boot
+from pollerd.base.anchor import boot
+from pollerd.core.ports import Cursor
 from pollerd.outputs.filepath import Identity
-from pollerd.ports import Cursor
 
 _FIRST_FORM: Final = re.compile(r"inode:(\d+)")
 """What versions wrote that knew a file by its inode alone."""

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from pollerd.ports import Delivery
+from pollerd.core.ports import Delivery
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from typing import Final
 
 import msgspec
 
-from pollerd import lifecycle
-from pollerd.diff import Result
-from pollerd.event import Status, instant
+from pollerd.core import lifecycle
+from pollerd.core.diff import Result
+from pollerd.core.event import Status, instant
 from pollerd.status import histogram
 from pollerd.status.document import CountryDocument, DelayDocument, DeliveryDocument, HourDocument
 

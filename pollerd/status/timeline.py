@@ -9,11 +9,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from pollerd import errorcodes, lifecycle, trail
-from pollerd import event as events
-from pollerd.model import HoldReason, Message, Priority, Recipient, State
-from pollerd.status.words import Tone
-from pollerd.terminal.text import ago, clock, counted, duration
+from pollerd.base.text import ago, clock, counted, duration
+from pollerd.core import errorcodes, history, lifecycle
+from pollerd.core import event as events
+from pollerd.core.model import HoldReason, Message, Priority, Recipient, State
+from pollerd.status.sentences import Tone
 
 _body = msgspec.json.Decoder(events.Body)
 _RANK: Final = {"sent": 0, "poll": 1, "state": 2, "end": 3, "next": 4}
@@ -65,19 +65,19 @@ def scheduled(message: Message) -> float | None:
 
 def forgotten(message: Message) -> int:
     """Polls that were made and are not kept in the row."""
-    return max(0, message.polls - sum(1 for poll in trail.polls(message.trail) if not poll.failed))
+    return max(0, message.polls - sum(1 for poll in history.polls(message.trail) if not poll.failed))
 
 
 def _polls(message: Message) -> list[Entry]:
     several = len(message.recipients) > 1
-    return [_poll(poll, several=several, total=len(message.recipients)) for poll in trail.polls(message.trail)]
+    return [_poll(poll, several=several, total=len(message.recipients)) for poll in history.polls(message.trail)]
 
 
-def _poll(poll: trail.Poll, *, several: bool, total: int) -> Entry:
+def _poll(poll: history.Poll, *, several: bool, total: int) -> Entry:
     match poll.answer:
-        case trail.NOT_FOUND:
+        case history.NOT_FOUND:
             return Entry(poll.at, "poll", "polled: 404, not known to the gateway (yet)", "warn")
-        case trail.REFUSED:
+        case history.REFUSED:
             return Entry(poll.at, "poll", "polled: the gateway refused this message or sent nonsense", "warn")
     if poll.failed:
         return Entry(poll.at, "poll", f"polled: {_FAILURES[HoldReason(poll.answer)]}", "warn")

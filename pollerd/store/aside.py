@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from pollerd.model import Message, State
+from pollerd.core.model import Message, State
 from pollerd.store import damage, rows
 from pollerd.store.statements import statements
 

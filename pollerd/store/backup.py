@@ -21,7 +21,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from pollerd.errors import StoreError
+from pollerd.base.errors import StoreError
+from pollerd.base.folders import own_as_folder
 from pollerd.store import readonly, schema
 
 _MODE: Final = 0o640
@@ -69,7 +70,7 @@ def _part(target: Path, mode: int) -> Iterator[Path]:
     try:
         try:
             os.fchmod(descriptor, mode)
-            schema.own_as_folder(descriptor, target.parent)
+            own_as_folder(descriptor, target.parent)
         finally:
             # SQLite has not seen it yet.
             os.close(descriptor)

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from pollerd.diff import Result
-from pollerd.event import Event
-from pollerd.model import HoldReason, Message, State
-from pollerd.ports import AccountState, Batch
+from pollerd.core.diff import Result
+from pollerd.core.event import Event
+from pollerd.core.model import HoldReason, Message, State
+from pollerd.core.ports import AccountState, Batch
 from pollerd.store import rows
 
 

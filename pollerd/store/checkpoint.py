@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeVar
 
-from pollerd.errors import StoreError
+from pollerd.base.errors import StoreError
 from pollerd.store import schema
 from pollerd.store.store import translated
 
@@ -101,7 +101,7 @@ class WalWatch:
 
 
 def _size(database: Path) -> int:
-    # stat() only, see `pollerd.kept`.
+    # stat() only, see `pollerd.base.open_databases`.
     try:
         return Path(f"{database}-wal").stat().st_size
     except FileNotFoundError:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
-from pollerd import trail
-from pollerd.model import State
+from pollerd.core import history
+from pollerd.core.model import State
 from pollerd.store import rows
 
 BEYOND: Final = 5e9
@@ -114,7 +114,7 @@ def _is_time(value: object) -> bool:
 
 
 def _is_trail(value: object) -> bool:
-    return value is None or (type(value) is bytes and len(value) % trail.WIDTH == 0)
+    return value is None or (type(value) is bytes and len(value) % history.WIDTH == 0)
 
 
 def _shown(value: object) -> str:

@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from pollerd import event
-from pollerd.ports import Delivery, DeliveryChange
+from pollerd.core import event
+from pollerd.core.ports import Delivery, DeliveryChange
 from pollerd.store.statements import statements
 from pollerd.store.undelivered import delivery_from_row
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from pollerd.errors import DatabaseLostError
+from pollerd.base.errors import DatabaseLostError
 
 _SIDE_FILES: Final = ("-wal", "-shm")
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from pollerd.model import MAX_MESSAGE_ID, OVERDUE, Filter, Message, State
+from pollerd.core.model import MAX_MESSAGE_ID, OVERDUE, Filter, Message, State
 from pollerd.store import rows
 from pollerd.store.pages import Pages, PlaceError
 from pollerd.store.statements import statements

@@ -3,7 +3,7 @@
 They are open file description locks (fcntl(2), Linux) on single bytes far behind the end of any database. SQLite locks
 bytes around 1 GiB (https://www.sqlite.org/fileformat.html, 1.4.1), so that the two never meet. `flock` would do as well
 on a local disk, but NFS emulates it by a lock on the whole file, which would lock out SQLite itself. A lock ends with
-the process; its descriptor is never closed, see `pollerd.kept`.
+the process; its descriptor is never closed, see `pollerd.base.open_databases`.
 """
 
 from __future__ import annotations

@@ -19,10 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from pollerd import kept
-from pollerd.errors import DatabaseBusyError, StoreError, StoreForbiddenError, StoreUnavailableError
+from pollerd.base import open_databases
+from pollerd.base.errors import DatabaseBusyError, StoreError, StoreForbiddenError, StoreUnavailableError
+from pollerd.base.folders import own_as_folder
 from pollerd.store import inode
-from pollerd.store.schema import create_database, forbidden, full, own_as_folder
+from pollerd.store.schema import create_database, forbidden, full
 
 _PATIENCE: Final = 0.5
 """Seconds: a look by :func:`owner_pid` holds the lock for microseconds and must not turn a daemon away."""
@@ -57,7 +58,7 @@ class Ownership:
         path = Path(os.path.realpath(database))
         create_database(path)
         with ExitStack() as locks, _explained(path):
-            held = kept.descriptor(path, writable=True)
+            held = open_databases.descriptor(path, writable=True)
             if daemon:
                 if not inode.lock(held, inode.DAEMON):
                     raise _busy(path, owner_pid(path) or 0, daemon=True)
@@ -238,7 +239,7 @@ def _lock(descriptor: int) -> bool:
 def _inode_locked(database: str | os.PathLike[str]) -> bool | None:
     """Whether somebody owns the file itself; None when this user, or this system, cannot know."""
     try:
-        return inode.locked(kept.descriptor(Path(os.path.realpath(database))), inode.OWNER)
+        return inode.locked(open_databases.descriptor(Path(os.path.realpath(database))), inode.OWNER)
     except FileNotFoundError:
         return False
     except OSError:

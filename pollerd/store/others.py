@@ -9,7 +9,7 @@ import msgspec
 
 from pollerd.store.statements import statements
 
-FIND: Final = statements("offer")["of_others"]
+FIND: Final = statements("track")["of_others"]
 """Takes what `asked` makes; gives rows for `OtherAccount`."""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pollerd.model import MAX_MESSAGE_ID, Filter, Message, State
+from pollerd.core.model import MAX_MESSAGE_ID, Filter, Message, State
 from pollerd.store import rows
 from pollerd.store.statements import statements
 from pollerd.store.view import View

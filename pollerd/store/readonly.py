@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from pollerd.errors import StoreError, StoreForbiddenError, UnavailableError
+from pollerd.base.errors import StoreError, StoreForbiddenError, UnavailableError
 from pollerd.store import lock, schema
 
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
 
-from pollerd.model import State
+from pollerd.core.model import State
 from pollerd.store import rows, unwritten
 from pollerd.store.source_ids import drop_unused
 from pollerd.store.statements import statements

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from pollerd import handed, trail
-from pollerd.model import Message, Priority, Recipient, State
+from pollerd.core import history, particulars
+from pollerd.core.model import Message, Priority, Recipient, State
 
 COLUMNS: Final = (
     "id",
@@ -200,7 +200,7 @@ def by_wall(message: Message, ahead: float) -> Message:
         seen_at=later(message.seen_at, ahead),
         sendtime=later(message.sendtime, ahead),
         finished_at=later(message.finished_at, ahead),
-        trail=trail.moved(message.trail, ahead),
+        trail=history.moved(message.trail, ahead),
         origin=later(message.origin, ahead),
         taken_at=later(message.taken_at, ahead),
         overdue_at=later(message.overdue_at, ahead),
@@ -304,7 +304,7 @@ def priority(value: object) -> str | None:
 def overdue_after(value: object) -> float | None:
     """Seconds from what users write into `overdue_after`; None when there is nothing sensible."""
     try:
-        return None if value is None else handed.overdue_after(value)
+        return None if value is None else particulars.overdue_after(value)
     except ValueError:
         return None
 

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pollerd.errors import StoreBusyError, StoreError, StoreForbiddenError, StoreUnavailableError
+from pollerd.base.errors import StoreBusyError, StoreError, StoreForbiddenError, StoreUnavailableError
+from pollerd.base.folders import create_folder, own_as_folder
 
 APPLICATION_ID: Final = 0x706F6C64
 """Written into the database's header ("pold"), so that a database of another program is told apart."""
@@ -29,7 +30,6 @@ _READABLE_FROM: Final = "readable_from"
 
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 _FILE_MODE: Final = 0o640
-_FOLDER_MODE: Final = 0o750
 _FORBIDDEN: Final = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
 BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 """Primary codes of SQLite: another connection is in the way."""
@@ -239,24 +239,6 @@ def create_database(database: Path) -> None:
             f"the database {database} cannot be created: {error.strerror}. "
             "Give this user the right to write in its folder, or name another file in [store] path.",
         ) from error
-
-
-def own_as_folder(descriptor: int, folder: Path) -> None:
-    """Give a file that root has just made to the owner of its folder: otherwise the service could not write it."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
-
-
-def create_folder(folder: Path) -> None:
-    """Create the folder and those above it where they are missing, closed to others whatever the umask."""
-    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    for parent in reversed(missing):
-        try:
-            parent.mkdir(mode=_FOLDER_MODE)
-        except FileExistsError:
-            continue
-        parent.chmod(_FOLDER_MODE)
 
 
 def explanation(database: Path, error: sqlite3.Error) -> str:

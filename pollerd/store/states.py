@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pollerd.model import HoldReason
-from pollerd.ports import AccountState, Cursor
+from pollerd.core.model import HoldReason
+from pollerd.core.ports import AccountState, Cursor
 from pollerd.store import rows
 
 log = logging.getLogger(__name__)

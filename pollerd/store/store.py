@@ -19,11 +19,11 @@ from typing import Any, Final, Self, TypeVar
 
 import aiosqlite
 
-from pollerd import event as events
-from pollerd.errors import DurabilityError, StoreBusyError, StoreError, StoreUnavailableError
-from pollerd.event import Body, Event
-from pollerd.model import Message, Priority
-from pollerd.ports import AccountState, Batch, Cursor, Request, RequestKind
+from pollerd.base.errors import DurabilityError, StoreBusyError, StoreError, StoreUnavailableError
+from pollerd.core import event as events
+from pollerd.core.event import Body, Event
+from pollerd.core.model import Message, Priority
+from pollerd.core.ports import AccountState, Batch, Cursor, Request, RequestKind
 from pollerd.store import aside, damage, rows, schema
 from pollerd.store.batch import planned
 from pollerd.store.files import Files

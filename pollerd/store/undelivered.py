@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pollerd import anchor
-from pollerd.ports import Delivery, DeliveryState
+from pollerd.base import anchor
+from pollerd.core.ports import Delivery, DeliveryState
 from pollerd.store import schema, unwritten
 from pollerd.store.lock import check_same_file
 from pollerd.store.statements import statements

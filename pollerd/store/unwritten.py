@@ -8,10 +8,10 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from pollerd.ports import DeliveryState
+from pollerd.core.ports import DeliveryState
+from pollerd.core.unwritten import Saved, Unwritten, UnwrittenChange
 from pollerd.store.source_ids import SourceIds, drop_unused
 from pollerd.store.statements import statements
-from pollerd.targets import Saved, Unwritten, UnwrittenChange
 
 T = TypeVar("T")
 _COLUMNS: Final = (

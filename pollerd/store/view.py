@@ -1,6 +1,6 @@
 """The database as anybody may read it at any time, with the daemon running or not: read-only and synchronous.
 
-What is stored are instants of the daemon's time; what is given out here is the wall clock's (see `pollerd.anchor`).
+What is stored are instants of the daemon's time; what leaves is the wall clock's (see `pollerd.base.anchor`).
 
 No transaction stays open between calls, so that a reader never holds up the WAL's checkpoint. What would be dear to
 count exactly is bounded by `CAP` or by time, so that a look costs the same whatever the number of messages.
@@ -20,11 +20,11 @@ from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
-from pollerd import anchor
-from pollerd.errors import StoreError
-from pollerd.event import Event
-from pollerd.model import Message, State
-from pollerd.ports import Delivery
+from pollerd.base import anchor
+from pollerd.base.errors import StoreError
+from pollerd.core.event import Event
+from pollerd.core.model import Message, State
+from pollerd.core.ports import Delivery
 from pollerd.store import aside, damage, lock, readonly, rows, schema
 from pollerd.store.statements import statements
 from pollerd.store.undelivered import Undelivered, count_undelivered, read_undelivered

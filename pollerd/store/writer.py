@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TypeVar
 
 import aiosqlite
 
-from pollerd import failpoints
+from pollerd.base import failpoints
 from pollerd.store.files import Files
 
 T = TypeVar("T")

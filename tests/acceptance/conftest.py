@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pollerd import diff
-from pollerd import event as events
-from pollerd.model import GiveUpReason, Message, Recipient, State
+from pollerd.core import diff
+from pollerd.core import event as events
+from pollerd.core.model import GiveUpReason, Message, Recipient, State
 from pollerd.simulator import Simulator, SimulatorConfig
 from pollerd.store import rows, schema
 from tests.acceptance.bad_days_kit import Shim, build

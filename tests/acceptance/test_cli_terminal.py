@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pollerd.model import Message, Recipient
+from pollerd.core.model import Message, Recipient
 from pollerd.store import rows, schema
 from tests.acceptance.cli_kit import Cli, Done
 from tests.acceptance.offline_kit import NOW, stored

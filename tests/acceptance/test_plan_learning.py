@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pollerd.backoff import Adaptive, Settings
-from pollerd.policies import MODEL
+from pollerd.config.policy import MODEL
 from tests.acceptance.cli_kit import Cli
 from tests.acceptance.test_cli_daemon import FAST, daemon, gateway
 from tests.acceptance.waiting import wait_for

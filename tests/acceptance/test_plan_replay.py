@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pollerd.model import Message, Recipient, State
+from pollerd.core.model import Message, Recipient, State
 from pollerd.store import rows, schema
 from tests.acceptance.cli_kit import Cli
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pollerd.config import load
-from pollerd.service.layout import Layout, packaged
-from pollerd.service.starter import first_configuration
+from pollerd.deployment.service.layout import Layout, packaged
+from pollerd.deployment.service.starter import first_configuration
 from tests.acceptance.deployment import COMMAND, PATIENCE
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may install")

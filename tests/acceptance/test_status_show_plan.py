@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pollerd.model import Message, Recipient, State
+from pollerd.base.text import clock
+from pollerd.core.model import Message, Recipient, State
 from pollerd.store import rows, schema
-from pollerd.terminal.text import clock
 from tests.acceptance.cli_kit import Cli
 from tests.acceptance.offline_kit import stored
 from tests.acceptance.test_cli_daemon import FAST, daemon, gateway

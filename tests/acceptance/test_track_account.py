@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import pollerd
-from pollerd.errors import PollerdError
+from pollerd.base.errors import PollerdError
 from pollerd.simulator import Population, Simulator, SimulatorConfig
 from tests.acceptance.deployment import Deployment, until
 from tests.acceptance.test_faults_identity import curl

@@ -105,7 +105,7 @@ class Warm:
 
 def serve() -> None:
     """Answer requests until standard input ends; then nobody needs the daemons any more."""
-    from pollerd import app, cli  # noqa: F401  everything that a daemon imports
+    from pollerd import cli  # noqa: F401  everything that a daemon imports
     from pollerd.cli import run  # noqa: F401
     from pollerd.outputs import file, socket  # noqa: F401
 
@@ -132,7 +132,8 @@ def serve() -> None:
 
 
 def _daemon(request: dict[str, Any]) -> NoReturn:
-    from pollerd import cli, failpoints
+    from pollerd import cli
+    from pollerd.base import failpoints
 
     code = 70
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trustme
 
-from pollerd.model import HoldReason, Outcome, Trouble
+from pollerd.core.model import HoldReason, Outcome, Trouble
 from tests.integration.gateway_kit import (
     GOOD,
     Handler,

@@ -13,8 +13,8 @@ from typing import Any
 
 import aiohttp
 
-from pollerd.app import App
 from pollerd.config import load
+from pollerd.daemon.app import App
 from pollerd.simulator import Population, Simulator, SimulatorConfig, Step
 
 QUICK = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"'

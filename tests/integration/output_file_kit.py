@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pollerd import event as events
+from pollerd.core import event as events
+from pollerd.core.ports import Cursor
 from pollerd.outputs import FileOutput
-from pollerd.ports import Cursor
 from pollerd.store.store import Store
 from tests.integration.output_kit import (
     running,

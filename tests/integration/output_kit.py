@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from pollerd import event as events
-from pollerd.ports import Batch, EventLog, Output
+from pollerd.core import event as events
+from pollerd.core.ports import Batch, EventLog, Output
 from pollerd.store.store import Store
 from tests.sqlite_kit import autocommit
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pollerd.clock import SystemClock
 from pollerd.config.outputs import _no_row
 from pollerd.config.values import TargetRules
+from pollerd.core.ports import Delivery, DeliveryState
+from pollerd.daemon.clock import SystemClock
 from pollerd.outputs.sqlite import SqliteTarget
 from pollerd.outputs.target import TargetOutput
-from pollerd.ports import Delivery, DeliveryState
 from pollerd.store.store import Store
 from pollerd.store.undelivered import read_undelivered
 from pollerd.store.unwritten import UnwrittenEvents

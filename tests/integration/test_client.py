@@ -19,8 +19,8 @@ import pytest
 
 import pollerd
 from pollerd import AsyncClient, Client, CompletedEvent, Gap, NotFollowedError, StatusEvent
+from pollerd.base.errors import PollerdError, UnavailableError
 from pollerd.client.unixhttp import UnixConnection
-from pollerd.errors import PollerdError, UnavailableError
 from pollerd.simulator import Step
 from pollerd.store.view import View
 from tests.integration.control_kit import Daemon, daemon
@@ -45,7 +45,7 @@ def test_import_is_light() -> None:
     code = (
         "import sys, pollerd; first = [m for m in ('msgspec', 'sqlite3', 'asyncio', 'click') if m in sys.modules];"
         "client = pollerd.Client(database='/nonexistent/x.db');"
-        "from pollerd.store import view, handover; from pollerd.client import source, remote;"
+        "from pollerd.store import view, commands; from pollerd.client import source, remote;"
         "print(first, 'asyncio' in sys.modules, 'aiohttp' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

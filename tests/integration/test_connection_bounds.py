@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, UnixConnector, web
 
+from pollerd.base.descriptors import spare
+from pollerd.base.errors import OutputError
 from pollerd.config import Listen
-from pollerd.control import HttpServer, PortDoor, SocketDoor
-from pollerd.control import connection as bounds
-from pollerd.control.connection import Wait
-from pollerd.descriptors import spare
-from pollerd.errors import OutputError
 from pollerd.outputs.acceptor import Acceptor
-from pollerd.web import paint
+from pollerd.server import connection as bounds
+from pollerd.server.api import HttpServer, PortDoor, SocketDoor
+from pollerd.server.connection import Wait
+from pollerd.server.pages import paint
 from tests.integration.control_kit import daemon
 from tests.integration.output_kit import until
 

@@ -14,10 +14,10 @@ import aiohttp
 import jsonschema
 import pytest
 
-from pollerd.app import App
 from pollerd.config import load
-from pollerd.control import server
-from pollerd.control.openapi import document
+from pollerd.daemon.app import App
+from pollerd.server.api import server
+from pollerd.server.api.openapi import document
 from pollerd.simulator import Step
 from tests.integration.control_kit import Daemon, Reply, daemon, stream, write_config
 from tests.sqlite_kit import autocommit, rows

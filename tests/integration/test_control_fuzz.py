@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pollerd.control.openapi import document
+from pollerd.server.api.openapi import document
 from pollerd.simulator import Step
 from tests.integration.control_kit import Daemon, Reply, daemon
 from tests.integration.test_control import check

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pollerd.app import App
 from pollerd.config import load
-from pollerd.model import HoldReason
-from pollerd.ports import AccountState, Batch, CreditState
+from pollerd.core.model import HoldReason
+from pollerd.core.ports import AccountState, Batch, CreditState
+from pollerd.daemon.app import App
 from pollerd.simulator import Simulator, SimulatorConfig
 from tests.integration.output_kit import opened, until
 from tests.sqlite_kit import autocommit, rows

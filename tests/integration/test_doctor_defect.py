@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pollerd.doctor import configuration, daemon, limits, runner
-from pollerd.doctor.check import Level
-from pollerd.doctor.runner import examine
+from pollerd.deployment.doctor import configuration, daemon, limits, runner
+from pollerd.deployment.doctor.check import Level
+from pollerd.deployment.doctor.runner import examine
 from tests.integration.control_kit import write_config
 
 SECRET = "Tok3n-that-nobody-may-see"

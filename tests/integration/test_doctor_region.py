@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from pollerd.config import Account, Limits, TokenAuth
-from pollerd.doctor.check import Check, Level
-from pollerd.doctor.gateway import REGIONS, account_checks
+from pollerd.deployment.doctor.check import Check, Level
+from pollerd.deployment.doctor.gateway import REGIONS, account_checks
 from pollerd.simulator import Credentials, Simulator, SimulatorConfig
 from tests.integration.gateway_kit import secret
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from pollerd.config import BasicAuth, FileSecret, OAuth1, Origin, SecretKind, TokenAuth
+from pollerd.core.model import Answer, HoldReason, NotFound, Rejected, Trouble
+from pollerd.core.ports import Balance, Gateway
 from pollerd.gateway import GatewayClient
 from pollerd.gateway.body import MAX_WIRE_BYTES
-from pollerd.model import Answer, HoldReason, NotFound, Rejected, Trouble
-from pollerd.ports import Balance, Gateway
 from tests.integration.gateway_kit import (
     GOOD,
     ID,

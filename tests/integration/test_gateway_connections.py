@@ -11,10 +11,10 @@ import pytest
 from aiohttp import ClientSession
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from pollerd.core.model import Answer
 from pollerd.gateway.client import CONNECTION_AGE
 from pollerd.gateway.slots import REST, Slots
 from pollerd.gateway.transport import KEEP_ALIVE
-from pollerd.model import Answer
 from tests.integration.gateway_kit import (
     GOOD,
     ID,

@@ -14,11 +14,11 @@ import pytest
 import trustme
 
 from pollerd.config import OAuth1, SecretKind
+from pollerd.core.model import Answer, HoldReason, Trouble
+from pollerd.core.ports import Balance
 from pollerd.gateway import GatewayClient
-from pollerd.limits import AccountLimiter
-from pollerd.limits.keeping import MOST
-from pollerd.model import Answer, HoldReason, Trouble
-from pollerd.ports import Balance
+from pollerd.gateway.limits import AccountLimiter
+from pollerd.gateway.limits.keepalive import MOST
 from pollerd.simulator import Simulator
 from tests.integration.connections_kit import pem, tls_server, trouble
 from tests.integration.gateway_kit import (

@@ -15,8 +15,8 @@ import pytest
 import trustme
 
 from pollerd.config import ConfigError
+from pollerd.core.model import Answer
 from pollerd.gateway import GatewayClient
-from pollerd.model import Answer
 from tests.integration.connections_kit import pem, tls_server, trouble
 from tests.integration.gateway_kit import (
     GOOD,

@@ -11,9 +11,9 @@ from contextlib import suppress
 import pytest
 
 from pollerd.config import Account, BasicAuth, Limits, OAuth1, SecretKind, TokenAuth
+from pollerd.core.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
 from pollerd.gateway import GatewayClient
-from pollerd.limits import AccountLimiter
-from pollerd.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
+from pollerd.gateway.limits import AccountLimiter
 from pollerd.simulator import DEMO_CREDENTIAL, Credentials, Population, Simulator, SimulatorConfig, parse_fault
 from tests.integration.gateway_kit import Clock, client, secret
 

@@ -11,9 +11,9 @@ import pytest
 import trustme
 
 from pollerd.config import ConfigError
+from pollerd.core.model import Answer
 from pollerd.gateway import GatewayClient
 from pollerd.gateway.transport import trust
-from pollerd.model import Answer
 from tests.certificates_kit import FLAWS, REFUSED, flawed
 from tests.integration.connections_kit import pem, tls_server, trouble
 from tests.integration.gateway_kit import (

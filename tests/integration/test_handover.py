@@ -10,12 +10,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pollerd.errors import DatabaseBusyError, StoreError
-from pollerd.handed import Particulars
-from pollerd.model import Recipient, State
-from pollerd.ports import RequestKind
+from pollerd.base.errors import DatabaseBusyError, StoreError
+from pollerd.core.model import Recipient, State
+from pollerd.core.particulars import Particulars
+from pollerd.core.ports import RequestKind
 from pollerd.store import rows, schema
-from pollerd.store.handover import Handover, Tracked
+from pollerd.store.commands import Handover, Tracked
 from pollerd.store.lock import Ownership, owner_pid
 from pollerd.store.others import OtherAccount
 from pollerd.store.schema import Migration
@@ -56,7 +56,7 @@ def test_two_stores_have_two_identities(tmp_path: Path) -> None:
 def test_many_processes_may_create_it_at_once(tmp_path: Path) -> None:
     database = tmp_path / "p.db"
     code = (
-        "import sys; from pollerd.store.handover import Handover; Handover.open(sys.argv[1]).track([int(sys.argv[2])])"
+        "import sys; from pollerd.store.commands import Handover; Handover.open(sys.argv[1]).track([int(sys.argv[2])])"
     )
     processes = [subprocess.Popen([sys.executable, "-c", code, str(database), str(i)]) for i in range(1, 7)]
     assert [process.wait(60) for process in processes] == [0] * 6

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from pollerd.backoff import Adaptive, Exponential, Settings
-from pollerd.clock import SystemClock
-from pollerd.committer import Committer
-from pollerd.errors import DurabilityError, StoreError
-from pollerd.housekeeping import House, Housekeeping, Job, Snapshot, standard_jobs
-from pollerd.housekeeping import _Every as Every
-from pollerd.ports import OutputHealth
+from pollerd.base.errors import DurabilityError, StoreError
+from pollerd.core.ports import OutputHealth
+from pollerd.daemon.clock import SystemClock
+from pollerd.daemon.housekeeping import House, Housekeeping, Job, Snapshot, standard_jobs
+from pollerd.daemon.housekeeping import _Every as Every
+from pollerd.daemon.systemd import Notifier
+from pollerd.polling.committer import Committer
 from pollerd.store.store import Store
-from pollerd.systemd import Notifier
 
 PATIENCE = 20.0
 
@@ -94,7 +94,7 @@ async def test_a_job_that_fails_is_named_once_and_goes_on(error: Exception, capl
     job = Counting(error, error, None)
     async with running(Job("checkpoint", 0.02, job, first=0.0)):
         await job.times(4)
-    events = [str(r.__dict__["event"]) for r in caplog.records if r.name == "pollerd.housekeeping"]
+    events = [str(r.__dict__["event"]) for r in caplog.records if r.name == "pollerd.daemon.housekeeping"]
     assert events.count("housekeeping_failed") == 1
     assert events[-1] == "housekeeping_recovered"
 
@@ -142,7 +142,7 @@ def step(monkeypatch: pytest.MonkeyPatch) -> Step:
         shift[0] = timedelta(seconds=seconds)
 
     monkeypatch.setattr("apscheduler.schedulers.base.datetime", Stepped)
-    monkeypatch.setattr("pollerd.housekeeping.datetime", Stepped)
+    monkeypatch.setattr("pollerd.daemon.housekeeping.datetime", Stepped)
     return stepped
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pollerd.ports import Batch
+from pollerd.core.ports import Batch
 from pollerd.store.checkpoint import CUT_ABOVE, Wal, WalWatch, checkpoint
 from pollerd.store.store import Store
 from tests.sqlite_kit import autocommit

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pollerd import kept
-from pollerd.errors import DatabaseBusyError, StoreError
+from pollerd.base import open_databases
+from pollerd.base.errors import DatabaseBusyError, StoreError
 from pollerd.store import inode, schema
-from pollerd.store.handover import Handover
+from pollerd.store.commands import Handover
 from pollerd.store.lock import Ownership, check_ownable, lock_path, owner_pid
 from pollerd.store.view import View
 from tests.sqlite_kit import autocommit
@@ -181,9 +181,9 @@ def test_locks_of_sqlite_outlive_every_look_of_ours(tmp_path: Path) -> None:
         owned.tend()
         with pytest.raises(DatabaseBusyError):
             Ownership.acquire(database, daemon=True)
-        kept.descriptor(database)
-        kept.descriptor(database, writable=True)
-        inode.locked(kept.descriptor(database), inode.OWNER)
+        open_databases.descriptor(database)
+        open_databases.descriptor(database, writable=True)
+        inode.locked(open_databases.descriptor(database), inode.OWNER)
         Handover.open(database).close()
         with View.open(database) as view:
             view.overview(0.0)
@@ -221,8 +221,8 @@ def test_descriptors_of_deleted_databases_are_let_go(tmp_path: Path) -> None:
     first, second = tmp_path / "1.db", tmp_path / "2.db"
     for database in (first, second):
         schema.prepare(database).close()
-    assert kept.descriptor(first) == kept.descriptor(first)
+    assert open_databases.descriptor(first) == open_databases.descriptor(first)
     assert str(first) in opened()
     first.unlink()
-    kept.descriptor(second)
+    open_databases.descriptor(second)
     assert not [name for name in opened() if name.startswith(str(first))]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pollerd.errors import StoreError
-from pollerd.model import State
+from pollerd.base.errors import StoreError
+from pollerd.core.model import State
 from pollerd.store import schema
-from pollerd.store.handover import Handover
+from pollerd.store.commands import Handover
 from pollerd.store.rows import blob_from_recipients
 from pollerd.store.schema import Migration
 from pollerd.store.store import Store

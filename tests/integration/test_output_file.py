@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pollerd.errors import OutputError
+from pollerd.base.errors import OutputError
 from pollerd.outputs import FileOutput
 from tests.integration.output_file_kit import Counting, tell_all
 from tests.integration.output_kit import (

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pollerd import failpoints
+from pollerd.base import failpoints
 from tests.integration.output_kit import exactly, opened, stored_lines, told_in_all, until
 
 ROOT = Path(__file__).parents[2]

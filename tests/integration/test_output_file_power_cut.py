@@ -16,9 +16,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pollerd.core.ports import Cursor
 from pollerd.outputs import FileOutput
 from pollerd.outputs.synced import Synced
-from pollerd.ports import Cursor
 from pollerd.store.store import Store
 from tests.integration.output_file_kit import errors
 from tests.integration.output_kit import (

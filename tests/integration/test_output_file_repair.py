@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pollerd.ports import Cursor
+from pollerd.core.ports import Cursor
 from tests.integration.output_file_kit import errors, tell_all
 from tests.integration.output_kit import (
     commit,

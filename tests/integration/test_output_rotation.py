@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pollerd.core.ports import Cursor
 from pollerd.outputs import FileOutput
-from pollerd.ports import Cursor
 from pollerd.store.store import Store
 from tests.integration.output_file_kit import errors
 from tests.integration.output_kit import (

@@ -12,21 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from pollerd.anchor import Machine
 from pollerd.backoff import Exponential, Settings
-from pollerd.clock import SystemClock
-from pollerd.committer import Committer
+from pollerd.base.anchor import Machine
 from pollerd.config import Limits
-from pollerd.judge import Judge
-from pollerd.limits import AccountLimiter
-from pollerd.model import Answer, Message, Outcome, Recipient, Trouble
-from pollerd.poller import Poller
-from pollerd.ports import Balance
-from pollerd.ranking import PolicyRanker
-from pollerd.steps import ClockWatch
+from pollerd.core.model import Answer, Message, Outcome, Recipient, Trouble
+from pollerd.core.outcome import Judge
+from pollerd.core.ports import Balance
+from pollerd.daemon.clock import SystemClock
+from pollerd.daemon.clock_steps import ClockWatch
+from pollerd.daemon.gateway_time import Witness
+from pollerd.gateway.limits import AccountLimiter
+from pollerd.polling.committer import Committer
+from pollerd.polling.poller import Poller
+from pollerd.polling.ranking import PolicyRanker
+from pollerd.polling.window import Window
 from pollerd.store.store import Store
-from pollerd.window import Window
-from pollerd.witness import Witness
 from tests.integration.output_kit import until
 from tests.sqlite_kit import autocommit
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pollerd.errors import DurabilityError, OutputError, StoreError
+from pollerd.base.errors import DurabilityError, OutputError, StoreError
+from pollerd.core.ports import EventLog, OutputHealth
 from pollerd.outputs import FileOutput, SocketOutput
-from pollerd.ports import EventLog, OutputHealth
-from pollerd.relay import Relay
+from pollerd.outputs.relay import Relay
 from tests.integration.output_kit import commit, exactly, opened, told, until, wait_told
 
 

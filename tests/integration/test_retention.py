@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pollerd.diff import Result
-from pollerd.errors import StoreError
-from pollerd.event import Recovered, instant
-from pollerd.model import Message, State
-from pollerd.ports import Batch, Cursor
+from pollerd.base.errors import StoreError
+from pollerd.core.diff import Result
+from pollerd.core.event import Recovered, instant
+from pollerd.core.model import Message, State
+from pollerd.core.ports import Batch, Cursor
 from pollerd.store.retention import Pruned, Retention
 from pollerd.store.store import Store
 from pollerd.store.view import View

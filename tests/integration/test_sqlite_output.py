@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pollerd import event as events
-from pollerd.ports import Cursor
+from pollerd.core import event as events
+from pollerd.core.ports import Cursor
 from pollerd.store.store import Store
 from tests.integration.output_kit import commit, opened, prune, running, until
 from tests.integration.target_kit import parked, settled, states, target

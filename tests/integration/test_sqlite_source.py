@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 
-from pollerd.sources import SqliteSource
-from pollerd.sources.sqlite import Row
-from pollerd.store.inlet import Given, Inlet
+from pollerd.intake.sqlite import Row, SqliteSource
+from pollerd.store.source_rows import Given, Inlet
 from pollerd.store.store import Store
 from tests.integration.output_kit import opened, until
 from tests.sqlite_kit import autocommit, transaction

@@ -10,13 +10,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pollerd.clock import SystemClock
-from pollerd.committer import Committer
-from pollerd.diff import Result
-from pollerd.errors import StoreError, StoreUnavailableError
-from pollerd.event import Held, Recovered, Status, instant
-from pollerd.model import HoldReason, Message, Recipient, State
-from pollerd.ports import AccountState, Batch, Cursor
+from pollerd.base.errors import StoreError, StoreUnavailableError
+from pollerd.core.diff import Result
+from pollerd.core.event import Held, Recovered, Status, instant
+from pollerd.core.model import HoldReason, Message, Recipient, State
+from pollerd.core.ports import AccountState, Batch, Cursor
+from pollerd.daemon.clock import SystemClock
+from pollerd.polling.committer import Committer
 from pollerd.store.store import TAIL, Store
 from tests.sqlite_kit import autocommit, rows, transaction
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pollerd.systemd import Notifier, feed
+from pollerd.daemon.systemd import Notifier, feed
 
 PATIENCE = 20.0
 
@@ -86,7 +86,7 @@ def test_outside_systemd_nothing_happens() -> None:
 
 
 def test_a_socket_that_is_gone_is_named_once_and_harms_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, "pollerd.systemd")
+    caplog.set_level(logging.DEBUG, "pollerd.daemon.systemd")
     notifier = Notifier(str(tmp_path / "nobody"))
     notifier.ready()
     notifier.watchdog()
@@ -127,7 +127,7 @@ async def test_the_watchdog_is_fed_only_while_something_moves(
 
 BLOCKING = """
 import asyncio, sys
-from pollerd.systemd import Notifier, feed
+from pollerd.daemon.systemd import Notifier, feed
 
 async def main():
     notifier = Notifier.from_environment()

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from pollerd.backoff import Exponential, Settings
-from pollerd.committer import Committer
 from pollerd.config.values import Limits
-from pollerd.judge import Judge
-from pollerd.limits import AccountLimiter
-from pollerd.model import HoldReason, Message, NotFound, Outcome, Trouble
-from pollerd.poller import Poller
-from pollerd.ports import Balance
-from pollerd.progress import GRACE, WRITING, Progress
-from pollerd.ranking import PolicyRanker
-from pollerd.statusline import StatusLine
+from pollerd.core.model import HoldReason, Message, NotFound, Outcome, Trouble
+from pollerd.core.outcome import Judge
+from pollerd.core.ports import Balance
+from pollerd.gateway.limits import AccountLimiter
+from pollerd.polling.committer import Committer
+from pollerd.polling.poller import Poller
+from pollerd.polling.ranking import PolicyRanker
+from pollerd.polling.window import Window
+from pollerd.status.line import StatusLine
+from pollerd.status.stuck import GRACE, WRITING, Progress
 from pollerd.store.store import Store
-from pollerd.window import Window
 
 
 class HandClock:

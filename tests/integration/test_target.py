@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pollerd import event as events
-from pollerd.ports import DeliveryState
+from pollerd.core import event as events
+from pollerd.core.ports import DeliveryState
 from pollerd.store.retention import Retention
 from pollerd.store.store import Store
 from pollerd.store.undelivered import retry_parked

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pollerd import app as daemon_app
-from pollerd import logs
-from pollerd.app import App
+from pollerd.base import logs
 from pollerd.config import load
+from pollerd.daemon import app as daemon_app
+from pollerd.daemon.app import App
 from tests.integration.control_kit import write_config
 
 FIRST, SECOND = "first-webhook-secret", "second-webhook-secret"

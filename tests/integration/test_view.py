@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pollerd import diff
-from pollerd import event as events
-from pollerd.errors import StoreError
-from pollerd.model import GiveUpReason, Message, State
+from pollerd.base.errors import StoreError
+from pollerd.core import diff
+from pollerd.core import event as events
+from pollerd.core.model import GiveUpReason, Message, State
 from pollerd.store import rows, schema
 from pollerd.store.lock import Ownership
 from pollerd.store.readonly import DatabaseMissingError

@@ -8,16 +8,16 @@ import time
 from pathlib import Path
 
 from pollerd.backoff import Decision, Exponential, Key, Settings
-from pollerd.clock import SystemClock
-from pollerd.committer import Committer
-from pollerd.diff import Result
-from pollerd.model import Message, Recipient, State
-from pollerd.ports import Batch
-from pollerd.ranking import PolicyRanker
-from pollerd.store.handover import Handover
+from pollerd.core.diff import Result
+from pollerd.core.model import Message, Recipient, State
+from pollerd.core.ports import Batch
+from pollerd.daemon.clock import SystemClock
+from pollerd.polling.committer import Committer
+from pollerd.polling.ranking import PolicyRanker
+from pollerd.polling.replan import SPREAD, Wake
+from pollerd.polling.window import Window
+from pollerd.store.commands import Handover
 from pollerd.store.store import Store
-from pollerd.wake import SPREAD, Wake
-from pollerd.window import Window
 
 
 class Over(Exponential):

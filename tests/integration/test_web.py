@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from pollerd.config import Listen
-from pollerd.control.hosts import host_allowed
+from pollerd.server.hosts import host_allowed
 from pollerd.simulator import Step
 from tests.integration.control_kit import Daemon, daemon
 from tests.sqlite_kit import autocommit

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from pollerd import event as events
-from pollerd.clock import SystemClock
 from pollerd.config import WebhookOutput as Settings
 from pollerd.config import WebhookRoute
 from pollerd.config.secret import FileSecret, Origin, SecretKind
+from pollerd.core import event as events
+from pollerd.core.ports import DeliveryState
+from pollerd.daemon.clock import SystemClock
 from pollerd.outputs.webhook import WebhookOutput
-from pollerd.ports import DeliveryState
 from pollerd.store import schema
 from pollerd.store.deliveries import Deliveries
 from pollerd.store.store import Store

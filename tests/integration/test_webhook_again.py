@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pollerd import event as events
-from pollerd.anchor import NOTE, Anchor, Machine
-from pollerd.clock import SystemClock
+from pollerd.base.anchor import NOTE, Anchor, Machine
 from pollerd.config import WebhookOutput as Settings
 from pollerd.config import WebhookRoute
 from pollerd.config.secret import FileSecret, Origin, SecretKind
-from pollerd.ports import Batch, Delivery, DeliveryChange, DeliveryState
+from pollerd.core import event as events
+from pollerd.core.ports import Batch, Delivery, DeliveryChange, DeliveryState
+from pollerd.daemon.clock import SystemClock
 from pollerd.store.deliveries import Deliveries
 from pollerd.store.store import Store
 from pollerd.store.undelivered import retry_parked

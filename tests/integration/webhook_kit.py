@@ -15,9 +15,9 @@ import jwt
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from pollerd import event as events
 from pollerd.config.secret import InlineSecret, Origin, Secret, SecretKind
-from pollerd.ports import Batch
+from pollerd.core import event as events
+from pollerd.core.ports import Batch
 from pollerd.store.store import Store
 from tests.integration.output_kit import status
 
@@ -104,8 +104,8 @@ def free_port() -> int:
 
 async def tell(store: Store, *told: events.Body) -> None:
     """Commit events as results of polls would: with the message they are about."""
-    from pollerd.diff import Result
-    from pollerd.model import Message
+    from pollerd.core.diff import Result
+    from pollerd.core.model import Message
 
     results = [
         Result(Message(body.id, body.account, 1.0, 1.0), (body,))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from pollerd.anchor import Anchor, Clocks, Machine
-from pollerd.clock import Look, SystemClock
-from pollerd.witness import SETTLE, Correction, Witness
+from pollerd.base.anchor import Anchor, Clocks, Machine
+from pollerd.daemon.clock import Look, SystemClock
+from pollerd.daemon.gateway_time import SETTLE, Correction, Witness
 
 START = 1_764_000_000.0
 HOST = "https://gatewayapi.com"

@@ -6,11 +6,11 @@ import random
 
 from hypothesis import strategies as st
 
-from pollerd import event as events
 from pollerd.config import Limits
-from pollerd.limits import AccountLimiter
-from pollerd.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
-from pollerd.ports import AccountState, Transition
+from pollerd.core import event as events
+from pollerd.core.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
+from pollerd.core.ports import AccountState, Transition
+from pollerd.gateway.limits import AccountLimiter
 
 GOOD = Answer(())
 UNREADABLE = Rejected("not JSON", "undecodable", decoded=False)

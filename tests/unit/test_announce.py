@@ -6,13 +6,13 @@ import logging
 
 import pytest
 
-from pollerd import diff
-from pollerd.announce import MOST_UNKNOWN, Announcer
-from pollerd.model import GiveUpReason, Message, Recipient
+from pollerd.core import diff
+from pollerd.core.model import GiveUpReason, Message, Recipient
+from pollerd.polling.poll_log import MOST_UNKNOWN, Announcer
 
 
 def test_every_message_given_up_has_a_line_and_the_usual_log_stays_quiet(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, logger="pollerd.announce")
+    caplog.set_level(logging.DEBUG, logger="pollerd.polling.poll_log")
     bodies = [
         diff.gave_up(Message(number, "default", 0.0, 0.0, polls=5), GiveUpReason.REJECTED_REQUEST, 60.0)
         for number in (17, 18)

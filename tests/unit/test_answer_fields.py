@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pollerd import diff, lifecycle
-from pollerd import event as events
+from pollerd.core import diff, lifecycle
+from pollerd.core import event as events
+from pollerd.core.model import Answer, Message, Recipient
 from pollerd.gateway import fields, parse
 from pollerd.gateway.decode import DecodeError, decode_answer, decode_balance
 from pollerd.gateway.fields import Cost
-from pollerd.model import Answer, Message, Recipient
 
 ID = 421332671
 NUMBERS = (4587654321, 4587654322, 4587654323)

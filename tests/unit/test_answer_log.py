@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
+from pollerd.core.model import Answer, Recipient
 from pollerd.gateway.answerlog import DAMAGED_KNOWN, DAMAGED_NAMED, DAMAGED_QUIET, AnswerLog
-from pollerd.model import Answer, Recipient
 
 ENROUTE = Recipient(4587654321, "ENROUTE")
 NAMELESS = Recipient(0, "DELIVERED")

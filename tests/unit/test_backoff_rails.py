@@ -11,7 +11,7 @@ from msgspec import structs
 from pollerd.backoff import Adaptive, Settings, rails
 from pollerd.backoff.budget import IDLE_MOST
 from pollerd.backoff.learned import MOST_KEYS
-from pollerd.status import schedule
+from pollerd.cli.plans import schedule
 from tests.unit.hostile_kit import DAY, HISTORIES, MINUTE, History, followed, scheduled
 from tests.unit.policy_kit import KEY, NOW, follow, known
 

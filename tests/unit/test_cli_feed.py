@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollerd.cli.feed import Feed, Refusal
+from pollerd.intake.stream import Feed, Refusal
 
 
 def reader(data: bytes, size: int) -> Callable[[], bytes]:

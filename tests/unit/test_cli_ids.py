@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollerd.ids import IdError, check_id, parse_id
+from pollerd.core.ids import IdError, check_id, parse_id
 
 ULID = "01JNN696A9E0WS89FPYGT15NBX"
 

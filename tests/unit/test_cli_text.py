@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollerd import errorcodes
-from pollerd.terminal import text
+from pollerd.base import text
+from pollerd.core import errorcodes
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from pollerd.anchor import Anchor, Clocks
-from pollerd.clock import SystemClock
-from pollerd.witness import ASK_EVERY, LONG, PATIENCE, WAITING
+from pollerd.base.anchor import Anchor, Clocks
+from pollerd.daemon.clock import SystemClock
+from pollerd.daemon.gateway_time import ASK_EVERY, LONG, PATIENCE, WAITING
 from tests.unit.clock_kit import START, Daemon, World, anything, restarted, started
 
 CLOSE = 8.0

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pollerd.config import ConfigError, effective_toml, load, parse_duration, render_duration
+from pollerd.config.environment import Place
 from pollerd.config.loader import build
-from pollerd.config.place import Place
 from pollerd.config.reader import Report
 
 NAMES = [

@@ -11,8 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from pollerd.config import Config, effective_toml, load, starter_toml
+from pollerd.config.environment import Place
 from pollerd.config.loader import build
-from pollerd.config.place import Place
 from pollerd.config.problem import mask_url
 from pollerd.config.reader import Report
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollerd.control.handover import NAMED, BodyError, Handed, Reader
-from pollerd.model import MAX_MESSAGE_ID
+from pollerd.core.model import MAX_MESSAGE_ID
+from pollerd.intake.body import NAMED, BodyError, Handed, Reader
 
 NOW = 1764000000.0
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pollerd.credit import is_low
+from pollerd.polling.balance import is_low
 
 
 @pytest.mark.parametrize(

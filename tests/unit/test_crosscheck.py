@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from pollerd.crosscheck import KEPT, MANY, CrossCheck, Verdict
-from pollerd.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
+from pollerd.core.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
+from pollerd.polling.control_check import KEPT, MANY, CrossCheck, Verdict
 
 GOOD, GONE, BAD = Answer(()), NotFound(), Rejected("no", "http_410")
 TROUBLE = Trouble(HoldReason.UNREACHABLE, "timeout", "no answer")

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pollerd import event as events
+from pollerd.core import event as events
+from pollerd.core.lifecycle import NO_STATE
+from pollerd.core.model import UNIDENTIFIED, Answer, Priority, Recipient
 from pollerd.gateway.decode import (
     MAX_CONTAINERS,
     MAX_VALUES,
@@ -19,8 +21,6 @@ from pollerd.gateway.decode import (
     decode_answer,
     decode_balance,
 )
-from pollerd.lifecycle import NO_STATE
-from pollerd.model import UNIDENTIFIED, Answer, Priority, Recipient
 
 ID = 421332671
 

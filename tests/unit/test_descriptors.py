@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollerd.descriptors import LEAST, share, spare, total_of
+from pollerd.base.descriptors import LEAST, share, spare, total_of
 
 WANTED = {"control socket": 512, "status page": 128, "metrics": 32, "event socket": 1024}
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollerd import diff, lifecycle
-from pollerd import event as events
-from pollerd.model import GiveUpReason, Message, Recipient, State
+from pollerd.core import diff, lifecycle
+from pollerd.core import event as events
+from pollerd.core.model import GiveUpReason, Message, Recipient, State
 
 NOW = 1_764_000_000.0
 

@@ -11,9 +11,9 @@ import pytest
 import trustme
 
 from pollerd.config import Config, Control, FileOutput, Outputs, Store
-from pollerd.doctor import certificate, database, descriptors, disk, rotation, systemd
-from pollerd.doctor.check import Level
-from pollerd.doctor.unit import Unit
+from pollerd.deployment.doctor import certificate, database, descriptors, disk, rotation, systemd
+from pollerd.deployment.doctor.check import Level
+from pollerd.deployment.doctor.unit import Unit
 
 EVENTS = Path("/var/lib/pollerd/events.ndjson")
 
@@ -112,7 +112,7 @@ def test_the_limit_of_open_files_is_the_units_where_no_daemon_runs(
     config = Config(
         accounts={}, store=Store(tmp_path / "pollerd.db"), outputs=Outputs(), control=Control(tmp_path / "control.sock")
     )
-    (found,) = descriptors.checks(config, Unit(tmp_path / "pollerd.service", settings))
+    (found,) = descriptors.checks(config, Unit(tmp_path / "pollerd.deployment.service", settings))
     assert level in ("", found.level.value)
     assert says in found.evidence
 

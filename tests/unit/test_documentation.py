@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from pollerd import errors
+from pollerd.base import errors
 from pollerd.cli import EX_CONFIG, EX_FAILED, EX_INTERRUPTED
 
 TOP = Path(__file__).parents[2]
@@ -73,7 +73,7 @@ def exit_codes() -> set[int]:
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, errors.PollerdError):
             found.add(kind.exit_code)
-    for path in (TOP / "pollerd" / "cli").glob("*.py"):
+    for path in (TOP / "pollerd" / "cli").rglob("*.py"):
         for function in ast.walk(ast.parse(path.read_text())):
             if isinstance(function, ast.FunctionDef) and any(_is_command(mark) for mark in function.decorator_list):
                 found |= {number for node in ast.walk(function) for number in _returned(node)}

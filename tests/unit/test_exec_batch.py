@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pollerd.event import Event
+from pollerd.core.event import Event
 from pollerd.outputs.exec import MOST_BYTES, clean_environment, portion
 
 

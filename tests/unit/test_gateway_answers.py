@@ -14,16 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pollerd.base.redact import Redactor
+from pollerd.base.retryafter import parse_retry_after
+from pollerd.core.model import Answer, HoldReason, NotFound, Rejected, Trouble
+from pollerd.core.ports import Balance
 from pollerd.gateway.answerlog import QUIET, AnswerLog
 from pollerd.gateway.answers import read_balance, read_message, read_refusal
 from pollerd.gateway.body import MAX_UNPACKED_BYTES, TooLargeError, unpack
 from pollerd.gateway.decode import DecodeError
-from pollerd.gateway.redact import Redactor
 from pollerd.gateway.refusal import Refusal
 from pollerd.gateway.text import clean
-from pollerd.model import Answer, HoldReason, NotFound, Rejected, Trouble
-from pollerd.ports import Balance
-from pollerd.retryafter import parse_retry_after
 
 NOW = 1_764_000_000.0
 HTML = {"Content-Type": "text/html; charset=utf-8"}

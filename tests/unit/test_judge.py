@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from pollerd.backoff import Exponential, Settings
-from pollerd.doubt import ALONE, NO_EVIDENCE, Evidence
-from pollerd.event import Completed, GaveUp, Status, instant
-from pollerd.judge import MAX_FAILURES, MAX_STRIKES, Judge, untracked
-from pollerd.learning import key
-from pollerd.model import Answer, HoldReason, Message, NotFound, Outcome, Recipient, Rejected, State, Trouble
+from pollerd.core.event import Completed, GaveUp, Status, instant
+from pollerd.core.learning import key
+from pollerd.core.model import Answer, HoldReason, Message, NotFound, Outcome, Recipient, Rejected, State, Trouble
+from pollerd.core.outcome import MAX_FAILURES, MAX_STRIKES, Judge, untracked
+from pollerd.core.refusals import ALONE, NO_EVIDENCE, Evidence
 
 SENT = 1_764_000_000.0
 SETTINGS = Settings(not_found_grace=60.0, give_up_after=1000.0, scheduled_horizon=9000.0, max_interval=100.0)

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from pollerd.backoff import Adaptive, Settings
-from pollerd.judge import Judge
-from pollerd.model import Answer, Message, Outcome, Recipient, State
+from pollerd.core.model import Answer, Message, Outcome, Recipient, State
+from pollerd.core.outcome import Judge
 
 NOW = 1_764_000_000.0
 HOUR = 3600.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pollerd import event as events
-from pollerd.limits.account import TROUBLES_BEFORE_HOLD
-from pollerd.model import HoldReason, NotFound, Outcome, Rejected, Trouble
-from pollerd.ports import Limiter
+from pollerd.core import event as events
+from pollerd.core.model import HoldReason, NotFound, Outcome, Rejected, Trouble
+from pollerd.core.ports import Limiter
+from pollerd.gateway.limits.account import TROUBLES_BEFORE_HOLD
 from tests.unit.limits_kit import (
     FORBIDDEN,
     GOOD,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pollerd import event as events
-from pollerd.limits.account import THROTTLES_BEFORE_HOLD, TROUBLES_BEFORE_HOLD
-from pollerd.model import HoldReason, Trouble
+from pollerd.core import event as events
+from pollerd.core.model import HoldReason, Trouble
+from pollerd.gateway.limits.account import THROTTLES_BEFORE_HOLD, TROUBLES_BEFORE_HOLD
 from tests.unit.limits_kit import (
     FORBIDDEN,
     GOOD,

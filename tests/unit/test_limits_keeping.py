@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from pollerd.limits.keeping import LONGEST_PAUSE, MOST, PAUSE, RECENT, Keeping
-from pollerd.model import HoldReason
+from pollerd.core.model import HoldReason
+from pollerd.gateway.limits.keepalive import LONGEST_PAUSE, MOST, PAUSE, RECENT, Keeping
 from tests.unit.limits_kit import GOOD, Bench, trouble
 
 

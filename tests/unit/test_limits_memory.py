@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pollerd import event as events
-from pollerd.model import HoldReason, Outcome
-from pollerd.ports import AccountState
+from pollerd.core import event as events
+from pollerd.core.model import HoldReason, Outcome
+from pollerd.core.ports import AccountState
 from tests.unit.limits_kit import GOOD, UNAUTHORIZED, UNREACHABLE, Bench, outcomes, trouble
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pollerd.limits.pace import Pace
+from pollerd.gateway.limits.pace import Pace
 
 
 def run(pace: Pace, start: float, seconds: float) -> list[float]:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollerd import logs
+from pollerd.base import logs
+from pollerd.base.logs import Msisdn, mask_msisdn
 from pollerd.config.secret import Secret
-from pollerd.logs import Msisdn, mask_msisdn
 
 SECRET = "s3cret/tok+en=42"
 

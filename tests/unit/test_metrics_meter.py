@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pollerd import diff
-from pollerd.diff import Result
-from pollerd.event import Event
-from pollerd.metrics.meter import LAG_BOUNDS, AccountMeter, CommitMeter, Histogram
-from pollerd.model import Answer, HoldReason, Message, NotFound, Outcome, Recipient, Rejected, Trouble
+from pollerd.core import diff
+from pollerd.core.diff import Result
+from pollerd.core.event import Event
+from pollerd.core.model import Answer, HoldReason, Message, NotFound, Outcome, Recipient, Rejected, Trouble
+from pollerd.status.metrics.meter import LAG_BOUNDS, AccountMeter, CommitMeter, Histogram
 
 OUTCOMES: list[tuple[str, Outcome]] = [
     ("answered", Answer(())),

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from pollerd import failpoints
+from pollerd.base import failpoints
 
 
 @pytest.mark.parametrize("text", ["x", "x=", "x=sleep", "x=kill:", "x=kill:a", "x=eio:1-2-3", "=kill"])
@@ -32,7 +32,7 @@ def test_malformed_text_is_refused(text: str) -> None:
 )
 def test_strikes_at_the_hits_named(text: str, strikes: list[int]) -> None:
     code = (
-        "from pollerd import failpoints\n"
+        "from pollerd.base import failpoints\n"
         "for number in range(1, 7):\n"
         "    try: failpoints.hit('step')\n"
         "    except OSError as error: print(number, error.errno)\n"
@@ -45,7 +45,7 @@ def test_strikes_at_the_hits_named(text: str, strikes: list[int]) -> None:
 
 def test_kill_ends_the_process_as_kill_9_does() -> None:
     done = _run(
-        "from pollerd import failpoints\nfailpoints.hit('step')\nprint('alive', flush=True)\n" * 2, "step=kill:2"
+        "from pollerd.base import failpoints\nfailpoints.hit('step')\nprint('alive', flush=True)\n" * 2, "step=kill:2"
     )
     assert done.returncode == -signal.SIGKILL
     assert done.stdout == "alive\n"

@@ -7,11 +7,10 @@ import random
 import msgspec
 import pytest
 
-from pollerd import event as events
-from pollerd import overdue
 from pollerd.backoff import Exponential, Settings
-from pollerd.judge import Judge
-from pollerd.model import (
+from pollerd.core import event as events
+from pollerd.core import overdue
+from pollerd.core.model import (
     UNIDENTIFIED,
     Answer,
     HoldReason,
@@ -23,6 +22,7 @@ from pollerd.model import (
     State,
     Trouble,
 )
+from pollerd.core.outcome import Judge
 
 NOW = 1_764_000_000.0
 AFTER = 600.0

@@ -7,9 +7,9 @@ from random import Random
 import pytest
 
 from pollerd.backoff import Adaptive, Exponential, Key, Settings
-from pollerd.model import Message, Recipient, State
-from pollerd.status.replay import RECIPIENTS, Ending, Past, equal, pasts, replay
-from pollerd.status.schedule import Yield
+from pollerd.cli.plans.replay import RECIPIENTS, Ending, Past, equal, pasts, replay
+from pollerd.cli.plans.schedule import Yield
+from pollerd.core.model import Message, Recipient, State
 
 NOW = 1_764_000_000.0
 TEN = Settings(first_poll_after=10.0, min_interval=10.0, max_interval=10.0, factor=1.0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pollerd.backoff import Adaptive, Settings
-from pollerd.status import schedule
-from pollerd.terminal.plot import Axis, area, marks
+from pollerd.cli.plans import schedule
+from pollerd.cli.terminal.plot import Axis, area, marks
 
 STRAIGHT = [(0.0, 1.0), (100.0, 0.0)]
 """Final states come evenly over 100 s."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pollerd.model import Message
-from pollerd.probes import Probes
-from pollerd.window import Window
+from pollerd.core.model import Message
+from pollerd.polling.probes import Probes
+from pollerd.polling.window import Window
 from tests.unit.test_window import NOW, FirstDue, at
 
 

@@ -6,9 +6,9 @@ from itertools import islice
 
 import pytest
 
-from pollerd import ready
-from pollerd.model import Message, Priority
-from pollerd.ready import Ready
+from pollerd.core.model import Message, Priority
+from pollerd.polling import ready
+from pollerd.polling.ready import Ready
 from tests.unit.test_window import NOW, FirstDue, at
 
 BULK, NORMAL, URGENT, VERY_URGENT = Priority

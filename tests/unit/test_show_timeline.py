@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pollerd import diff, trail
-from pollerd import event as events
-from pollerd.diff import Change, Diff
-from pollerd.model import GiveUpReason, HoldReason, Message, Recipient, State
+from pollerd.core import diff, history
+from pollerd.core import event as events
+from pollerd.core.diff import Change, Diff
+from pollerd.core.model import GiveUpReason, HoldReason, Message, Recipient, State
 from pollerd.status import timeline as life
 
 SENT = 1_764_000_000.0
@@ -26,10 +26,10 @@ def logged(*bodies: events.Body) -> list[events.Event]:
 def test_everything_comes_in_the_order_of_time() -> None:
     before = Recipient(4512345678, "ENROUTE", SENT + 1)
     after = Recipient(4512345678, "UNDELIVERABLE", SENT + 8, code="0x1010")
-    kept = trail.met(b"", SENT + 2, trail.NOT_FOUND)
-    kept = trail.seen(kept, SENT + 5, "ENROUTE", 1)
-    kept = trail.met(kept, SENT + 7, HoldReason.UNREACHABLE)
-    kept = trail.seen(kept, SENT + 10, "UNDELIVERABLE", 0)
+    kept = history.met(b"", SENT + 2, history.NOT_FOUND)
+    kept = history.seen(kept, SENT + 5, "ENROUTE", 1)
+    kept = history.met(kept, SENT + 7, HoldReason.UNREACHABLE)
+    kept = history.seen(kept, SENT + 10, "UNDELIVERABLE", 0)
     message = made(after, trail=kept, state=State.FINISHED)
     log = logged(
         *diff.told(made(before), Diff((before,), (Change(before, None),)), SENT + 5),
@@ -72,7 +72,7 @@ def test_scheduled_is_what_was_put_off(ahead: float | None, told: bool) -> None:
 
 def test_many_recipients_of_one_moment_are_one_entry() -> None:
     crowd = tuple(Recipient(4500000000 + n, "DELIVERED", SENT + n) for n in range(500))
-    message = made(*crowd, trail=trail.seen(b"", SENT + 600, "DELIVERED", 12))
+    message = made(*crowd, trail=history.seen(b"", SENT + 600, "DELIVERED", 12))
     log = logged(*diff.told(message, Diff(crowd, tuple(Change(r, None) for r in crowd)), SENT + 600))
     found = life.timeline(message, log)
     assert [entry.kind for entry in found] == ["sent", "state", "poll", "end"]

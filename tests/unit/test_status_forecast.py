@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollerd.status import words
+from pollerd.status import sentences
 from pollerd.status.forecast import LOOKING_AHEAD, Load, forecast
 
 NOON = time.mktime((2026, 11, 22, 12, 0, 0, 0, 0, -1))
@@ -31,14 +31,14 @@ CASES = [
 def test_the_forecast(sentence: str, load: Load, kind: str, text: str) -> None:
     found = forecast(load)
     assert found.kind == kind, sentence
-    assert text in words.outlook(found, NOON).text, sentence
+    assert text in sentences.outlook(found, NOON).text, sentence
 
 
 def test_an_overload_is_as_late_as_what_gathers_in_an_hour() -> None:
     found = forecast(Load(backlog=600, pending=10**6, arrivals=3.0, polls=5.0, rate=10.0))
     assert found.delay == pytest.approx((600 + 5.0 * LOOKING_AHEAD) / 10.0)
     assert found.needed_rate == 17.0
-    assert "expect 31 min delay" in words.outlook(found, NOON).text
+    assert "expect 31 min delay" in sentences.outlook(found, NOON).text
 
 
 def test_no_more_can_wait_than_is_pending() -> None:
@@ -55,7 +55,7 @@ def test_no_more_can_wait_than_is_pending() -> None:
 )
 def test_whatever_the_load_the_words_come(backlog: int, arrivals: float, polls: float, rate: float) -> None:
     found = forecast(Load(backlog, backlog, arrivals, polls, rate))
-    assert words.outlook(found, NOON).text
+    assert sentences.outlook(found, NOON).text
     if found.kind == "drains":
         assert found.drained_in is not None
         assert found.drained_in * (rate - found.demand) == pytest.approx(backlog)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pollerd.status import words
+from pollerd.status import sentences
 from pollerd.status.document import OutputDocument
 
 PATH = "sqlite /srv/shop.db"
@@ -33,6 +33,6 @@ def test_told(sentence: str, name: str, lag: int, kept: tuple[int, int], text: s
         waiting=kept[0],
         parked=kept[1],
     )
-    said = words.told(output, 100.0)
+    said = sentences.told(output, 100.0)
     assert said.text.endswith(text), sentence
     assert said.tone == tone, sentence

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pollerd import diff, trail
-from pollerd.diff import Result
-from pollerd.model import HoldReason, Message, Recipient
+from pollerd.core import diff, history
+from pollerd.core.diff import Result
+from pollerd.core.model import HoldReason, Message, Recipient
 from pollerd.status import histogram
 from pollerd.status.ages import ages
-from pollerd.status.pulse import Pulse
+from pollerd.status.rates import Pulse
 from pollerd.status.statistics import Statistics
 
 NOW = 1_764_000_000.0
@@ -124,15 +124,15 @@ def test_a_burst_soon_after_the_start_is_no_rate() -> None:
 def test_the_trail_keeps_the_last_polls_and_folds_repeated_failures() -> None:
     kept = b""
     for number in range(20):
-        kept = trail.seen(kept, NOW + number, "ENROUTE", 1)
-    assert [poll.at for poll in trail.polls(kept)] == [NOW + number for number in range(4, 20)]
+        kept = history.seen(kept, NOW + number, "ENROUTE", 1)
+    assert [poll.at for poll in history.polls(kept)] == [NOW + number for number in range(4, 20)]
     assert len(kept) < 200
-    kept = trail.met(b"", NOW, trail.NOT_FOUND)
-    kept = trail.met(kept, NOW + 1.5, trail.NOT_FOUND)
+    kept = history.met(b"", NOW, history.NOT_FOUND)
+    kept = history.met(kept, NOW + 1.5, history.NOT_FOUND)
     for second in range(2, 9):
-        kept = trail.met(kept, NOW + second, HoldReason.UNREACHABLE)
-    kept = trail.seen(kept, NOW + 9, "PAUSED", 70_000)
-    polls = trail.polls(kept)
+        kept = history.met(kept, NOW + second, HoldReason.UNREACHABLE)
+    kept = history.seen(kept, NOW + 9, "PAUSED", 70_000)
+    polls = history.polls(kept)
     assert [poll.answer for poll in polls] == ["404", "404", "unreachable", "another state"]
     assert [poll.at - NOW for poll in polls] == [0.0, 1.5, 8.0, 9.0]
     assert [poll.failed for poll in polls] == [False, False, True, False]
@@ -141,4 +141,4 @@ def test_the_trail_keeps_the_last_polls_and_folds_repeated_failures() -> None:
 
 @pytest.mark.parametrize("kept", [b"", b"x", b"\xff" * 8, b"\x00" * 129])
 def test_a_damaged_trail_is_no_error(kept: bytes) -> None:
-    assert len(trail.polls(kept)) == len(kept) // 8
+    assert len(history.polls(kept)) == len(kept) // 8

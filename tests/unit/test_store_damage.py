@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pollerd.model import Message, State
+from pollerd.core.model import Message, State
 from pollerd.store import damage, rows
 
 NOW = 1_764_000_000.0

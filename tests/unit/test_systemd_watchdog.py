@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pollerd.systemd import watchdog_interval
+from pollerd.daemon.systemd import watchdog_interval
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pollerd import event as events
+from pollerd.core import event as events
 from pollerd.outputs.target.values import NAMES, parameters
 
 STAMP = events.instant(0.0)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from pollerd.base.retryafter import MOST
 from pollerd.outputs.webhook.post import asked_pause
-from pollerd.retryafter import MOST
 
 NOW = 1764000000.0  # Mon, 24 Nov 2025 16:00:00 GMT
 

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pollerd import event as events
+from pollerd.base.errors import OutputError
 from pollerd.config import WebhookOutput, WebhookRoute
 from pollerd.config.kinds import is_foreign_address, is_private
 from pollerd.config.secret import InlineSecret, Origin, Secret, SecretKind
-from pollerd.errors import OutputError
+from pollerd.core import event as events
 from pollerd.outputs.webhook.body import Routes, posted
-from pollerd.outputs.webhook.lane import PAUSE_MAX, Breaker
+from pollerd.outputs.webhook.receiver import PAUSE_MAX, Breaker
 from pollerd.outputs.webhook.sign import HEADER, Signer
 
 STATUS = events.Status(

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pollerd import window as module
-from pollerd.model import Message, Priority, State
-from pollerd.window import Place, Window
+from pollerd.core.model import Message, Priority, State
+from pollerd.polling import window as module
+from pollerd.polling.window import Place, Window
 
 NOW = 1000.0
 

@@ -16,19 +16,20 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from pollerd import event, failpoints
+from pollerd.base import failpoints
+from pollerd.base.text import counted
 from pollerd.config.sql import SOURCE_ID, analysed
 from pollerd.config.values import TargetRules
-from pollerd.event import Event
+from pollerd.core import event
+from pollerd.core.event import Event
+from pollerd.core.ports import Clock, Cursor, DeliveryState, EventLog, OutputHealth
+from pollerd.core.unwritten import Unwritten, UnwrittenBook, UnwrittenChange
 from pollerd.outputs.batches import MOST_EVENTS, PatientOutput
 from pollerd.outputs.route import fits, told_of
 from pollerd.outputs.target.engine import Execute, LostError, RefusedError, Target, TargetError
 from pollerd.outputs.target.turn import Job, Turn, Waiting
 from pollerd.outputs.target.values import parameters
 from pollerd.outputs.undelivered import named, tell_superseded
-from pollerd.ports import Clock, Cursor, DeliveryState, EventLog, OutputHealth
-from pollerd.targets import Unwritten, UnwrittenBook, UnwrittenChange
-from pollerd.terminal.text import counted
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pollerd.core.unwritten import Unwritten
 from pollerd.outputs.target.engine import RefusedError
-from pollerd.targets import Unwritten
 
 
 @dataclass(frozen=True, slots=True, eq=False)

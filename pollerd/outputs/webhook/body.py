@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
-from pollerd import event as events
 from pollerd.config import WebhookOutput, WebhookRoute
+from pollerd.core import event as events
 from pollerd.outputs.route import fits, told_of
 
 NAMED: Final = "default"

@@ -13,15 +13,15 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from pollerd import failpoints
+from pollerd.base import failpoints
+from pollerd.base.errors import StoreError, StoreUnavailableError
 from pollerd.config import WebhookOutput as Settings
-from pollerd.errors import StoreError, StoreUnavailableError
+from pollerd.core.ports import Clock, Cursor, DeliveryBook, DeliveryChange, EventLog, OutputHealth
 from pollerd.outputs.undelivered import tell_superseded
 from pollerd.outputs.webhook.body import Routes, lanes
-from pollerd.outputs.webhook.desk import ACCOUNTS, Desk
-from pollerd.outputs.webhook.lane import PARALLEL, ROOM, Job, Lane
+from pollerd.outputs.webhook.order import ACCOUNTS, Desk
 from pollerd.outputs.webhook.post import PATIENCE, Receiver, Reply
-from pollerd.ports import Clock, Cursor, DeliveryBook, DeliveryChange, EventLog, OutputHealth
+from pollerd.outputs.webhook.receiver import PARALLEL, ROOM, Job, Lane
 
 logger = logging.getLogger(__name__)
 

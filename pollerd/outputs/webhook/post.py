@@ -24,10 +24,10 @@ from aiohttp import (
     TCPConnector,
 )
 
+from pollerd.base.retryafter import parse_retry_after
 from pollerd.config import WebhookRoute
 from pollerd.config.kinds import is_private
 from pollerd.outputs.webhook.sign import Signer
-from pollerd.retryafter import parse_retry_after
 
 PATIENCE: Final = 15.0
 """Seconds in which a receiver has to answer, connecting included."""

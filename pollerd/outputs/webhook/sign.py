@@ -9,9 +9,9 @@ from typing import Final
 from jwt import InvalidKeyError, PyJWS
 from jwt.algorithms import HMACAlgorithm
 
+from pollerd.base.errors import OutputError
 from pollerd.config import ConfigError, SecretSource
 from pollerd.config.secret import SecretKind
-from pollerd.errors import OutputError
 
 logger = logging.getLogger(__name__)
 

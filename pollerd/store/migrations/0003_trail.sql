@@ -1,4 +1,4 @@
--- The last polls of a message (see pollerd/trail.py), for whoever wants to know what happened to it.
+-- The last polls of a message (see pollerd/core/history.py), for whoever wants to know what happened to it.
 ALTER TABLE messages ADD COLUMN trail BLOB;
 
 -- Pending messages by when they were sent, in slots of 15 s: too dear to count, kept in the same transaction.

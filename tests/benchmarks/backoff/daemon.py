@@ -26,7 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pollerd.backoff import Adaptive, Exponential, Key, Policy, Settings
 from pollerd.backoff.plan import weight
-from pollerd.housekeeping import LEARN_STEPS
+from pollerd.daemon.housekeeping import LEARN_STEPS
 from pollerd.simulator.fate import FateRules, Mix, Step, fate_of, recipients_of
 from pollerd.simulator.networks import operator_of
 from tests.acceptance.deployment import COMMAND, Deployment, finals

@@ -12,7 +12,7 @@ from time import perf_counter, thread_time
 from typing import Final, TypeVar
 
 from pollerd.backoff import Adaptive, Settings
-from pollerd.housekeeping import LEARN_STEPS
+from pollerd.daemon.housekeeping import LEARN_STEPS
 
 T = TypeVar("T")
 KEYS: Final = 50

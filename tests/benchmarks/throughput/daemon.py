@@ -146,7 +146,7 @@ class Daemon:
 
 
 def _bulk(connection: sqlite3.Connection, count: int, due: tuple[float, float]) -> None:
-    from pollerd.model import Recipient
+    from pollerd.core.model import Recipient
     from pollerd.store.rows import blob_from_recipients
 
     blob = blob_from_recipients((Recipient(4512345678, "ENROUTE", 1764000000.0, None, None, "DK", "238", "1"),))

@@ -1,0 +1,226 @@
+"""An event in words, and the life of a message as a timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from pollerd.base.text import ago, clock, counted, duration, shortened
+from pollerd.cli.terminal import screen
+from pollerd.core import errorcodes, history, lifecycle
+from pollerd.core import event as events
+from pollerd.core.model import Message, Recipient, State
+from pollerd.status.message import STATE_NAMES
+from pollerd.status.timeline import (
+    Entry,
+    exceptions,
+    forgotten,
+    overdue,
+    overdue_words,
+    remark,
+    scheduled,
+    summary,
+    timeline,
+    unidentified,
+    urgency,
+    who,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+_SHOWN: Final = 20
+"""Recipients that are shown one by one."""
+_ENTRIES: Final = 40
+_TONES: Final = {"good": "green", "plain": "", "warn": "yellow", "bad": "red"}
+_MARKS: Final = {"sent": "○", "poll": "·", "state": "●", "end": "■", "next": "▷"}
+
+_body = msgspec.json.Decoder(events.Body)
+
+
+class Story(NamedTuple):
+    """When an event was observed (UNIX seconds) and what it says."""
+
+    at: float
+    text: Text
+
+
+def story(event: events.Event) -> Story:
+    """The event for people. A type from a newer version is shown as it is."""
+    try:
+        body = _body.decode(event.body)
+    except msgspec.ValidationError:
+        return Story(0.0, screen.plain(event.body.decode("utf-8", "replace")))
+    return Story(datetime.fromisoformat(body.observed_at).timestamp(), _words(body))
+
+
+def _words(body: events.Body) -> Text:
+    match body:
+        case events.Status():
+            return _status(body)
+        case events.Completed():
+            counts = ", ".join(f"{count} {status}" for status, count in body.counts.items())
+            return screen.plain("complete", "bold").append_text(
+                screen.plain(f": {counts}, {counted(body.polls, 'poll')}"),
+            )
+        case events.GaveUp():
+            left = f"{counted(body.pending, 'recipient')} without a final state" if body.pending else "never seen"
+            return screen.plain(f"gave up: {body.reason.replace('_', ' ')}, {left}", "red")
+        case events.Resumed():
+            return screen.plain(f"taken up again: the account was {body.reason} when it was given up", "yellow")
+        case events.Overdue():
+            return screen.plain(overdue(body), "yellow")
+        case events.Held():
+            until = f", until {body.until}" if body.until else ""
+            return screen.plain(f"account {body.account} on hold: {body.reason} ({body.detail}){until}", "red")
+        case events.Recovered():
+            return screen.plain(f"account {body.account} goes on after: {body.reason}", "green")
+        case events.CreditLow():
+            return screen.plain(f"account {body.account} is low on credit: {body.credit:.2f} {body.currency}", "red")
+        case events.CreditOk():
+            return screen.plain(f"account {body.account} has credit again: {body.credit:.2f} {body.currency}", "green")
+
+
+def _status(body: events.Status) -> Text:
+    text = screen.plain(f"{body.msisdn} ")
+    if body.previous is not None:
+        text.append_text(screen.plain(f"{body.previous} → ", "dim"))
+    text.append_text(screen.state(body.status))
+    error = errorcodes.words(body.code) or body.error
+    if body.code or error:
+        text.append_text(screen.plain(" " + ": ".join(part for part in (body.code, error) if part), "yellow"))
+    return text
+
+
+class Life(NamedTuple):
+    """All that is told of a message at `now` (UNIX seconds): `next_poll` is when it comes, `notes` stand in its way,
+    `then` is what would happen at it.
+    """
+
+    message: Message
+    events: Sequence[events.Event]
+    now: float
+    everything: bool
+    next_poll: str
+    notes: list[tuple[str, str]]
+    then: list[str]
+
+
+def tell(life: Life, console: Console) -> None:
+    """Print it."""
+    message = life.message
+    name = STATE_NAMES[message.state]
+    shown = screen.plain(name.replace("_", " "), screen.STATE_STYLES.get(name, ""))
+    console.print(screen.plain(f"Message {message.id}: ", "bold").append_text(shown))
+    for label, value in [*_facts(life), *life.notes]:
+        if value:
+            console.print(screen.plain(f"  {label:<14}", "dim").append_text(screen.plain(shortened(value, 300))))
+    _recipients(life, console)
+    console.print()
+    _timeline(life, console)
+
+
+def _facts(life: Life) -> list[tuple[str, str | None]]:
+    message, now = life.message, life.now
+    facts: list[tuple[str, str | None]] = [("account", message.account), ("userref", message.userref)]
+    facts.append(("sent", f"{clock(message.sent_at)} ({ago(message.sent_at, now)})"))
+    if (planned := scheduled(message)) is not None:
+        facts.append(("scheduled for", f"{clock(planned)} ({ago(planned, now)})"))
+    polled = counted(message.polls, "time")
+    if message.last_poll_at is not None:
+        polled += f", last {ago(message.last_poll_at, now)}: {_answer(message)}"
+    tried = history.polls(message.trail)
+    never = f"not answered yet, last tried {ago(tried[-1].at, now)}" if tried else "not yet"
+    facts.append(("polled", polled if message.polls else never))
+    facts.append(("without number", unidentified(message.recipients)))
+    facts.append(("priority", urgency(message)))
+    if (wait := overdue_words(message, now)) is not None:
+        facts.append(("overdue", wait))
+    if message.finished_at is not None:
+        facts.append(("ended", f"{clock(message.finished_at)} ({ago(message.finished_at, now)})"))
+    if message.state in (State.GAVE_UP, State.SET_ASIDE):
+        facts.append(("take up again", f"pollerd retry {message.id}"))
+    return facts
+
+
+def _answer(message: Message) -> str:
+    match message.last_answer:
+        case "200":
+            return "answered"
+        case "404":
+            return "404, not known to the gateway (yet)"
+        case other:
+            return other
+
+
+def _recipients(life: Life, console: Console) -> None:
+    shown: Sequence[Recipient] = life.message.recipients
+    if not shown:
+        return
+    console.print()
+    if len(shown) > _SHOWN:
+        console.print(screen.plain(f"{len(shown):,} recipients: {summary(shown)}", "bold"))
+    if len(shown) > _SHOWN and not life.everything:
+        odd = exceptions(shown)
+        if not odd:
+            console.print(screen.plain("all delivered; each of them: --all", "dim"))
+            return
+        more = f" (the first {_SHOWN} of {len(odd):,}; all recipients: --all)" if len(odd) > _SHOWN else ""
+        console.print(screen.plain(f"Those without a final state, and those that failed{more}:", "dim"))
+        shown = odd[:_SHOWN]
+    made = screen.table("recipient", "country", "network", "state", "since", "error")
+    for item in shown:
+        network = f"{item.mcc}/{item.mnc}" if item.mcc and item.mnc else ""
+        since = "" if item.time is None else clock(item.time)
+        state = screen.state(lifecycle.name(item.status))
+        screen.row(made, who(item), item.country, network, state, since, shortened(remark(item), 80))
+    console.print(made)
+
+
+def _timeline(life: Life, console: Console) -> None:
+    message = life.message
+    entries = timeline(message, life.events)
+    left_out = 0 if life.everything else max(0, len(entries) - _ENTRIES)
+    made = screen.table("age", "at", "", "what", right=("age",), whole=("at",))
+    for number, entry in enumerate(entries):
+        if 0 < number <= left_out:
+            continue
+        _row(made, entry, message.sent_at)
+        if number == 0:
+            _gaps(made, left_out, forgotten(message))
+    if message.state is State.NEW:
+        screen.row(made, "", "", _MARKS["next"], "not planned yet")
+    elif message.state is State.PENDING:
+        reason = f": {message.next_reason}" if message.next_reason else ""
+        text = f"next poll {life.next_poll}{reason}"
+        _row(made, Entry(message.next_poll_at, "next", text, state=None), message.sent_at)
+    for text in life.then:
+        screen.row(made, "", "", "", screen.plain(shortened(text, 200), "dim"))
+    console.print(made)
+
+
+def _moment(when: float, sent_at: float) -> str:
+    """By the clock; the day only where it is not the day of sending."""
+    day, moment = clock(when).split()
+    return moment if when != sent_at and day == clock(sent_at).split()[0] else f"{day} {moment}"
+
+
+def _gaps(made: Table, left_out: int, polls: int) -> None:
+    if left_out:
+        screen.row(made, "", "", "", screen.plain(f"... {left_out:,} more entries: --all", "dim"))
+    if polls:
+        screen.row(
+            made, "", "", "", screen.plain(f"... answers of {counted(polls, 'earlier poll')} are not kept", "dim")
+        )
+
+
+def _row(made: Table, entry: Entry, sent_at: float) -> None:
+    style = _TONES[entry.tone]
+    age = duration(max(0.0, entry.at - sent_at))
+    text = screen.plain(shortened(entry.text, 200), "bold cyan" if entry.kind == "next" else style)
+    screen.row(made, age, _moment(entry.at, sent_at), screen.plain(_MARKS.get(entry.kind, " "), style), text)

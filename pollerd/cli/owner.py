@@ -1,0 +1,280 @@
+"""Who does what a command asks: the database itself, or the daemon behind its control socket where this user may not
+write the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, TypeVar
+
+from pollerd.base.errors import DatabaseBusyError, StoreError, StoreForbiddenError, UnavailableError
+from pollerd.core.particulars import Particulars
+from pollerd.core.ports import RequestKind
+from pollerd.status import sentences
+from pollerd.status.message import STATES
+from pollerd.store.commands import Asked, Handover, Tracked
+from pollerd.store.lock import check_ownable, owner_pid
+from pollerd.store.readonly import DatabaseMissingError
+from pollerd.store.view import Standing, View
+
+if TYPE_CHECKING:
+    from pollerd.client.remote import Remote
+    from pollerd.config import Config
+
+T = TypeVar("T")
+
+PATIENCE: Final = 10.0
+"""Seconds that the daemon gets to do what is asked."""
+_LOOK: Final = 0.05
+
+
+class Held(NamedTuple):
+    """A hold of an account: why, and when it is tried again (UNIX seconds; None: not known)."""
+
+    account: str
+    reason: str
+    until: float | None
+
+
+class Desk(Protocol):
+    """Looks at messages and asks for something, of whoever owns the database."""
+
+    def standings(self, ids: Sequence[int]) -> dict[int, Standing]:
+        """Where those of `ids` stand that are followed."""
+        ...
+
+    def settle(self, kind: RequestKind, ids: Sequence[int]) -> bool:
+        """Ask and return when it is done; whether a daemon runs. Raises UnavailableError when it does not do it."""
+        ...
+
+    def forget(self, network: str | None) -> None:
+        """Forget what the backoff learned about a network, or about all. Raises as `settle`."""
+        ...
+
+    def hold(self, account: str) -> Held | None:
+        """The hold that the account is on."""
+        ...
+
+    def resume(self, account: str) -> None:
+        """End the account's hold for `refusing`. Raises as `settle`."""
+        ...
+
+    def given_up(self) -> int:
+        """How many messages are given up."""
+        ...
+
+    def retry_all(self) -> None:
+        """Take up again whatever was given up. Raises as `settle`."""
+        ...
+
+
+def at_desk(config: Config, work: Callable[[Desk], T]) -> T:
+    """What `work` returns: done in the database, or by the daemon where this user may not.
+
+    `work` may be begun a second time. Raises StoreError, UnavailableError when neither is possible.
+    """
+    try:
+        return work(DatabaseDesk(config))
+    except StoreForbiddenError as error:
+        return through_daemon(config, error, lambda remote: work(SocketDesk(remote)))
+
+
+def through_daemon(config: Config, why: StoreForbiddenError, work: Callable[[Remote], T]) -> T:
+    """What `work` makes of the control socket. Raises UnavailableError with both reasons when nobody is there."""
+    from pollerd.client.remote import Remote
+
+    if config.control.socket is None:
+        raise UnavailableError(f"{why} The daemon cannot do it either: it has no control socket.") from why
+    try:
+        return work(Remote(config.control.socket))
+    except UnavailableError as error:
+        raise UnavailableError(f"{why} The daemon cannot do it either: {error}") from error
+
+
+class DatabaseDesk:
+    """The database, opened by this command. Fulfils `Desk`."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def standings(self, ids: Sequence[int]) -> dict[int, Standing]:
+        """See `Desk`."""
+        try:
+            with View.open(self._config.store.path) as view:
+                found = {message_id: view.standing(message_id) for message_id in ids}
+        except DatabaseMissingError:
+            return {}
+        return {message_id: standing for message_id, standing in found.items() if standing is not None}
+
+    def hold(self, account: str) -> Held | None:
+        """See `Desk`."""
+        try:
+            with View.open(self._config.store.path) as view:
+                found = view.hold(account)
+        except DatabaseMissingError:
+            return None
+        return None if found is None or not found.held_reason else Held(account, found.held_reason, found.held_until)
+
+    def resume(self, account: str) -> None:
+        """See `Desk`."""
+        self._settle(RequestKind.RESUME, [None], account)
+
+    def given_up(self) -> int:
+        """See `Desk`."""
+        try:
+            with View.open(self._config.store.path) as view:
+                return view.count_gave_up()
+        except DatabaseMissingError:
+            return 0
+
+    def settle(self, kind: RequestKind, ids: Sequence[int]) -> bool:
+        """See `Desk`."""
+        return self._settle(kind, ids)
+
+    def retry_all(self) -> None:
+        """See `Desk`."""
+        self._settle(RequestKind.RETRY_ALL, [None])
+
+    def forget(self, network: str | None) -> None:
+        """See `Desk`."""
+        self._settle(RequestKind.FORGET, [None], network)
+
+    def _settle(self, kind: RequestKind, ids: Sequence[int | None], argument: str | None = None) -> bool:
+        path = self._config.store.path
+        with Handover.open(path) as handover:
+            if owner_pid(path) is None:
+                # Who could not do it here goes to the daemon, before anything is asked here.
+                check_ownable(path)
+            asked = handover.ask(kind, ids, argument)
+            self._wait(path, handover, asked)
+        return owner_pid(path) is not None
+
+    def _wait(self, path: Path, handover: Handover, asked: Asked) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while handover.waiting(asked):
+            pid = owner_pid(path)
+            if pid is None and self._settle_ourselves():
+                continue
+            if time.monotonic() >= deadline:
+                who = f"process {pid}" if pid else "the process that has the database"
+                raise UnavailableError(
+                    f"{who} has not done it within {PATIENCE:.0f} s. The request stays in the database and is done "
+                    "when the daemon gets to it; look at: pollerd status",
+                )
+            time.sleep(_LOOK)
+
+    def _settle_ourselves(self) -> bool:
+        """Whether it could be tried here."""
+        from pollerd.daemon.app import settle_requests
+
+        # What matters is said by the command itself, in its own words.
+        logging.getLogger("pollerd").addHandler(logging.NullHandler())
+        try:
+            asyncio.run(settle_requests(self._config))
+        except DatabaseBusyError:
+            # Somebody was faster: a daemon that has just started, or another command. It does our request as well.
+            return False
+        except StoreForbiddenError:
+            raise
+        except StoreError as error:
+            raise StoreError(
+                f"{error} The request stays in the database and is done when a daemon can do it."
+            ) from error
+        return True
+
+
+class SocketDesk:
+    """The daemon's control socket. Fulfils `Desk`."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+
+    def standings(self, ids: Sequence[int]) -> dict[int, Standing]:
+        """See `Desk`."""
+        from pollerd.client.values import NotFollowedError
+
+        found = {}
+        for message_id in ids:
+            try:
+                message = self._remote.message(message_id)
+            except NotFollowedError:
+                continue
+            found[message_id] = Standing(STATES[message.state], message.account)
+        return found
+
+    def settle(self, kind: RequestKind, ids: Sequence[int]) -> bool:
+        """See `Desk`."""
+        from pollerd.client.remote import OvertakenError
+
+        for message_id in ids:
+            try:
+                self._remote.ask(kind, message_id)
+            except OvertakenError:
+                # It ended, or was forgotten, since it was looked at: the next look tells.
+                continue
+        return True
+
+    def hold(self, account: str) -> Held | None:
+        """See `Desk`."""
+        found = self._remote.hold(account)
+        return None if found is None else Held(account, found.reason, sentences.at(found.until))
+
+    def forget(self, network: str | None) -> None:
+        """See `Desk`."""
+        self._remote.forget(network)
+
+    def resume(self, account: str) -> None:
+        """See `Desk`."""
+        from pollerd.client.remote import OvertakenError
+
+        # It ended since it was looked at: the next look tells.
+        with suppress(OvertakenError):
+            self._remote.resume(account)
+
+    def given_up(self) -> int:
+        """See `Desk`."""
+        return self._remote.count_gave_up()
+
+    def retry_all(self) -> None:
+        """See `Desk`."""
+        # All of them first: a page begins where the one before ended.
+        self.settle(RequestKind.RETRY, list(self._remote.gave_up()))
+
+
+class Follower:
+    """Takes ids to follow, the way that this user may."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._handover: Handover | None = None
+        self._why: StoreForbiddenError | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._handover is not None:
+            self._handover.close()
+
+    @property
+    def by_daemon(self) -> bool:
+        """Whether the daemon took them, since this user may not write the database."""
+        return self._why is not None
+
+    def track(self, ids: Sequence[int], account: str, particulars: Particulars) -> Tracked:
+        """Follow `ids`; on disk when this returns. Raises StoreError, UnavailableError, PollerdError."""
+        if self._why is None:
+            try:
+                if self._handover is None:
+                    self._handover = Handover.open(self._config.store.path)
+                return self._handover.track(ids, account, particulars)
+            except StoreForbiddenError as error:
+                self._why = error
+        done = through_daemon(self._config, self._why, lambda remote: remote.track(ids, account, particulars))
+        return Tracked(done.new, done.known, done.gave_up)

@@ -1,0 +1,1 @@
+"""`pollerd plan`: what the backoff would do, what it has learned, and what it would have done."""

@@ -1,0 +1,378 @@
+"""What one outcome means for one message: its new row, its events, its next poll and why. Pure.
+
+Cadence is not retry: a pending answer asks the policy when the next look is worth it; a request that failed is tried
+again soon, jittered, and ages nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from pollerd.backoff import Decision, Policy, Settings
+from pollerd.core import diff, history, lifecycle, overdue, refusals
+from pollerd.core.diff import Result
+from pollerd.core.event import Body
+from pollerd.core.learning import SOON, dated_by, learn, operator
+from pollerd.core.model import (
+    Answer,
+    GiveUpReason,
+    HoldReason,
+    Message,
+    NotFound,
+    Outcome,
+    Recipient,
+    Rejected,
+    State,
+    Trouble,
+)
+from pollerd.core.refusals import NO_EVIDENCE, Evidence
+
+MAX_STRIKES: Final = 5
+"""Answers held against a message (400, 410, 422, undecodable) before polling it ends in `rejected_request`."""
+MISSES: Final = 3
+"""404s in a row at least before a message counts as not found: one alone may be anybody's."""
+MAX_FAILURES: Final = 10
+"""Failures in a row, the account not held, after which a message that cannot be asked about has a deadline again."""
+RETRY_FIRST: Final = 2.0
+RETRY_MOST: Final = 60.0
+STRIKE_FIRST: Final = 5.0
+ANSWERS: Final = 3
+"""Answers at least, spread over the grace, before a message ends by its age."""
+
+_FAILURES: Final = {
+    HoldReason.UNAUTHORIZED: "the credentials were not accepted",
+    HoldReason.FORBIDDEN: "the gateway gave no right to read",
+    HoldReason.THROTTLED: "the gateway asked for patience",
+    HoldReason.UNREACHABLE: "the gateway could not be reached",
+    HoldReason.SERVER_ERRORS: "the gateway had trouble",
+    HoldReason.REFUSING: "the gateway refuses all messages alike",
+}
+
+
+class Reckoning(Protocol):
+    """How far instants can be trusted, and what they are by the wall clock. See `pollerd.daemon.clock.SystemClock`."""
+
+    sure_since: float
+    doubted: float
+
+    def told(self, instant: float) -> float: ...
+
+
+class _Certain:
+    """Instants are the wall clock's, and none is in doubt."""
+
+    sure_since = doubted = 0.0
+
+    def told(self, instant: float) -> float:
+        return instant
+
+
+class Judge:
+    """Decides for one account. Holds the policy and the random source, no message."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        settings: Settings,
+        rng: random.Random,
+        reckoning: Reckoning | None = None,
+        overdue_after: float | None = None,
+    ) -> None:
+        """`overdue_after`: seconds from sending until the account's messages are overdue; None: they never are."""
+        self._policy = policy
+        self._settings = settings
+        self._rng = rng
+        self._reckoning = reckoning or _Certain()
+        self._overdue_after = overdue_after
+
+    def first(self, message: Message, now: float, held_total: float) -> Message:
+        """Plan a row that nobody has planned yet. A message sent in the past is due by its age."""
+        frozen_at = held_total + self._reckoning.doubted
+        planned = msgspec.structs.replace(
+            message, state=State.PENDING, base=message.sending, frozen_at=frozen_at, taken_at=now
+        )
+        planned = overdue.armed(planned, self._overdue_after, now)
+        if message.sending > now + SOON:
+            decision = self._scheduled(now, message.sending)
+            return _planned(planned, now, decision)
+        decision = self._policy.first(now)
+        due = max(now, message.sending + decision.delay)
+        return _planned(planned, now, Decision(due - now, decision.reason))
+
+    @property
+    def suspect_for(self) -> float:
+        """Seconds for which a gateway that has taken back a refusal is not believed."""
+        return refusals.suspect_for(self._settings.not_found_grace)
+
+    def active(self, now: float, held_total: float) -> float:
+        """The instant `now` on a clock that stands still while the account is held, and for time that is in doubt."""
+        return now - held_total - self._reckoning.doubted
+
+    def settle(
+        self,
+        message: Message,
+        outcome: Outcome,
+        now: float,
+        held_total: float,
+        failures: int = 0,
+        evidence: Evidence = NO_EVIDENCE,
+    ) -> Result:
+        """What `outcome`, met at `now`, leaves behind.
+
+        `held_total` is the account's sum of held seconds, `failures` how many requests for this message failed in a
+        row before this one while the account was not held. `evidence` is for refusals.
+        """
+        result = self._settled(message, outcome, now, held_total, failures, evidence)
+        return overdue.settled(result, outcome, self._overdue_after, now, self._reckoning.told)
+
+    def _settled(
+        self, message: Message, outcome: Outcome, now: float, held_total: float, failures: int, evidence: Evidence
+    ) -> Result:
+        idle = max(0.0, held_total + self._reckoning.doubted - message.frozen_at)
+        match outcome:
+            case Answer():
+                return self._answered(message, outcome, now, idle)
+            case NotFound():
+                known = history.met(message.trail, now, history.NOT_FOUND)
+                missing = _polled(message, now, "404", trail=known, misses=message.misses + 1)
+                if message.seen_at is None:
+                    return self._never_seen(missing, now, idle)
+                return self._missing(missing, now, held_total, evidence)
+            case Rejected():
+                known = history.met(message.trail, now, history.REFUSED)
+                struck = _polled(message, now, outcome.kind, trail=known, strikes=message.strikes + 1)
+                return self._rejected(struck, now, held_total, evidence)
+            case Trouble():
+                return self._failed(message, outcome, now, idle, failures)
+
+    def again(self, message: Message, now: float, held_total: float) -> Message:
+        """Take up a message that was given up: its clocks start anew, what was told stays told."""
+        elapsed = max(0.0, now - message.sent_at)
+        fresh = msgspec.structs.replace(
+            message,
+            state=State.PENDING,
+            base=now,
+            frozen_at=held_total + self._reckoning.doubted - elapsed,
+            misses=0,
+            strikes=0,
+            refused_since=None,
+            unknown=False,
+            finished_at=None,
+            gave_up_for=None,
+        )
+        fresh = overdue.armed(fresh, self._overdue_after, now)
+        return _planned(fresh, now, Decision(0.0, "taken up again"))
+
+    def resumed(self, message: Message, now: float) -> Result:
+        """Go on with a message that was given up by a refusal which turned out to be everybody's."""
+        fresh = msgspec.structs.replace(
+            message,
+            state=State.PENDING,
+            misses=0,
+            strikes=0,
+            refused_since=None,
+            finished_at=None,
+            gave_up_for=None,
+            resumed_at=now,
+        )
+        body = diff.resumed(message, HoldReason.REFUSING, self._reckoning.told(now))
+        return Result(_planned(fresh, now, Decision(0.0, "taken up again")), (body,), was=State.GAVE_UP)
+
+    # -- outcomes
+
+    def _answered(self, message: Message, answer: Answer, now: float, idle: float) -> Result:
+        found = diff.diff(message.recipients, answer.recipients, now + answer.ahead)
+        waiting = diff.waiting(found.recipients)
+        dated = dated_by(message, waiting or found.recipients, answer, now)
+        learn(self._policy, dated, found, waiting, now, answer.ahead)
+        where = operator(waiting[0]) if waiting else None
+        base = self._policy.base_for(where, dated.sending, dated.base)
+        known = _polled(
+            dated,
+            now,
+            "200",
+            trail=_seen(message.trail, found.recipients, waiting, now),
+            misses=0,
+            strikes=0,
+            refused_since=None,
+            unknown=False,
+            base=base,
+            seen_at=now,
+            recipients=found.recipients,
+            userref=message.userref if message.userref is not None else answer.userref,
+            validity=message.validity if answer.validity is None else answer.validity,
+            priority=message.priority if message.priority is not None else answer.priority,
+        )
+        bodies = tuple(diff.told(known, found, self._reckoning.told(now))) if found.changes or not waiting else ()
+        if found.recipients and not waiting:
+            return Result(_ended(known, State.FINISHED, now), bodies, polls=1)
+        ends = self._ends(known, self._deadline(known, idle), now)
+        if now >= ends:
+            return self._given_up(known, GiveUpReason.DEADLINE, now, bodies)
+        known = _planned(known, now, self._cadence(known, where, len(waiting), now), ends)
+        unchanged = found.recipients is message.recipients and _same_frame(message, known)
+        return Result(known, bodies, polls=1, full=not unchanged)
+
+    def _never_seen(self, message: Message, now: float, idle: float) -> Result:
+        """It may be sent later, or be none of this account's: nothing but its age tells."""
+        sendtime = message.sendtime
+        if sendtime is not None and sendtime > now:
+            return Result(_planned(message, now, self._scheduled(now, sendtime)), polls=1, full=False)
+        if sendtime is None:
+            ends = message.sent_at + self._settings.scheduled_horizon + idle
+        else:
+            ends = sendtime + self._settings.give_up_after + idle
+        ends = self._ends(message, ends, now)
+        if now >= ends and message.misses >= MISSES:
+            return self._given_up(message, GiveUpReason.NOT_FOUND, now)
+        origin = max(message.sent_at + idle, sendtime or 0.0)
+        if now >= origin + self._settings.not_found_grace:
+            message = msgspec.structs.replace(message, unknown=True)
+        decision = self._policy.not_visible(now, origin, message.misses)
+        return Result(_planned(message, now, decision, ends if ends > now else None), polls=1, full=False)
+
+    def _missing(self, message: Message, now: float, held_total: float, evidence: Evidence) -> Result:
+        """It was there: the grace begins with the first look that misses it."""
+        sendtime = message.sendtime or 0.0
+        if sendtime > now:
+            message = msgspec.structs.replace(message, misses=0, refused_since=None)
+            return Result(_planned(message, now, self._scheduled(now, sendtime)), polls=1, full=False)
+        active = self.active(now, held_total)
+        message, lasted = refusals.run(message, active, evidence)
+        deadline = self._ends(message, self._deadline(message, max(0.0, now - active - message.frozen_at)), now)
+        if message.misses >= MISSES and (lasted >= self._settings.not_found_grace or now >= deadline):
+            return self._refused(message, GiveUpReason.NOT_FOUND, now, lasted, evidence)
+        left = self._settings.not_found_grace - lasted
+        if left <= 0:
+            # Only too few 404s so far.
+            again = Decision(self._settings.min_interval, "not visible any more")
+            return Result(_planned(message, now, again), polls=1, full=False)
+        decision = self._policy.not_visible(now, now - lasted, message.misses)
+        return Result(_planned(message, now, decision, now + left), polls=1, full=False)
+
+    def _rejected(self, message: Message, now: float, held_total: float, evidence: Evidence) -> Result:
+        message, lasted = refusals.run(message, self.active(now, held_total), evidence)
+        if message.strikes >= MAX_STRIKES:
+            return self._refused(message, GiveUpReason.REJECTED_REQUEST, now, lasted, evidence)
+        wait = self._spread(min(self._settings.max_interval, STRIKE_FIRST * 3.0 ** (message.strikes - 1)))
+        return Result(_planned(message, now, Decision(wait, f"refused: {message.last_answer}")), polls=1, full=False)
+
+    def _refused(self, message: Message, reason: GiveUpReason, now: float, lasted: float, evidence: Evidence) -> Result:
+        """The end by a refusal, if it is believed."""
+        if evidence.believed or (evidence.alone and lasted >= refusals.ALONE):
+            return self._given_up(message, reason, now)
+        wait = self._spread(refusals.look_again(lasted))
+        why = f"refused: {message.last_answer}; it ends only while other messages are answered"
+        return Result(_planned(message, now, Decision(wait, why)), polls=1, full=False, doubted=True)
+
+    def _failed(self, message: Message, trouble: Trouble, now: float, idle: float, failures: int) -> Result:
+        # Others are answered, this one never is: then its deadline holds after all.
+        sure = self._reckoning.sure_since + self._spread_over
+        if failures >= MAX_FAILURES and now >= max(self._deadline(message, idle), sure):
+            return self._given_up(message, GiveUpReason.DEADLINE, now)
+        message = msgspec.structs.replace(message, trail=history.met(message.trail, now, trouble.reason.value))
+        wait = self._spread(min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(failures, 10)))
+        return Result(_planned(message, now, Decision(wait, _failure(trouble))), full=False)
+
+    # -- parts
+
+    def _scheduled(self, now: float, at: float) -> Decision:
+        """The wait for what is sent at `at`; a reason names that time as the wall clock tells it."""
+        told = self._reckoning.told
+        return self._policy.scheduled(told(now), told(at))
+
+    def _cadence(self, message: Message, where: str | None, waiting: int, now: float) -> Decision:
+        sendtime = message.sendtime or 0.0
+        # Where this machine's clock is behind, everything just sent has a sendtime ahead: the state knows better.
+        if sendtime > now and all(r.status in lifecycle.UNSENT for r in message.recipients):
+            return self._scheduled(now, sendtime)
+        return self._policy.next(now, where, message.sending, message.base, k=waiting or 1, validity=message.validity)
+
+    def _deadline(self, message: Message, idle: float) -> float:
+        """After sending, or after sendtime + validity_period when that is later; held time does not count."""
+        return message.sending + max(self._settings.give_up_after, message.validity or 0.0) + idle
+
+    @property
+    def _spread_over(self) -> float:
+        """Seconds over which the answers are spread that a message gets before it ends by its age."""
+        return min(self._settings.not_found_grace, self._settings.give_up_after / 2)
+
+    def _ends(self, message: Message, deadline: float, now: float) -> float:
+        """When a message past its `deadline` ends, and must be asked about at the latest.
+
+        Its age may be wrong: by a clock, or by whoever handed it over. So it gets its answers first, counted since the
+        daemon's time is beyond doubt.
+        """
+        if now < deadline:
+            return deadline
+        since, spread, answers = self._reckoning.sure_since, self._spread_over, message.polls
+        if (message.first_poll_at or 0.0) < since:
+            # Its entries are whole tenths of a second.
+            answers = sum(1 for poll in history.polls(message.trail) if not poll.failed and poll.at >= since - 0.1)
+        if answers < ANSWERS:
+            return max(deadline, now + spread / 2)
+        return max(deadline, max(since, message.taken_at or 0.0) + spread)
+
+    def _given_up(self, message: Message, reason: GiveUpReason, now: float, bodies: tuple[Body, ...] = ()) -> Result:
+        body = diff.gave_up(message, reason, self._reckoning.told(now))
+        return Result(_ended(message, State.GAVE_UP, now, reason), (*bodies, body), polls=1)
+
+    def _spread(self, seconds: float) -> float:
+        return max(self._settings.min_interval, seconds * self._rng.uniform(0.75, 1.25))
+
+
+def _failure(trouble: Trouble) -> str:
+    kind = trouble.kind
+    told = f"HTTP {kind.removeprefix('http_')}" if kind.startswith("http_") else kind.replace("_", " ")
+    return f"the last request failed: {_FAILURES[trouble.reason]} ({told})"
+
+
+def untracked(message: Message, now: float, wall: float) -> Result:
+    """Stop following a message on request, at the instant `now`, which is `wall` by the wall clock."""
+    body = diff.gave_up(message, GiveUpReason.UNTRACKED, wall)
+    return Result(_ended(message, State.GAVE_UP, now, GiveUpReason.UNTRACKED), (body,), was=message.state)
+
+
+def _polled(message: Message, now: float, answer: str, **known: Any) -> Message:
+    return msgspec.structs.replace(
+        message,
+        polls=message.polls + 1,
+        first_poll_at=message.first_poll_at if message.first_poll_at is not None else now,
+        last_poll_at=now,
+        last_answer=answer,
+        forced=False,
+        **known,
+    )
+
+
+def _seen(before: bytes, recipients: tuple[Recipient, ...], waiting: list[Recipient], now: float) -> bytes:
+    first = waiting[0] if waiting else recipients[0] if recipients else None
+    return history.seen(
+        before, now, lifecycle.name(first.counted) if first is not None else "no recipient", len(waiting)
+    )
+
+
+def _planned(message: Message, now: float, decision: Decision, latest: float | None = None) -> Message:
+    due = now + max(0.0, decision.delay)
+    if latest is not None and due > latest:
+        due = latest
+    return msgspec.structs.replace(message, next_poll_at=due, next_reason=decision.reason, forced=False)
+
+
+def _ended(message: Message, state: State, now: float, reason: GiveUpReason | None = None) -> Message:
+    return msgspec.structs.replace(
+        message, state=state, finished_at=now, gave_up_for=reason and reason.value, next_reason="", forced=False
+    )
+
+
+def _same_frame(before: Message, after: Message) -> bool:
+    return (
+        before.sendtime == after.sendtime
+        and before.validity == after.validity
+        and before.userref == after.userref
+        and before.origin == after.origin
+        and before.priority is after.priority
+    )

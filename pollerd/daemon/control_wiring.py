@@ -1,0 +1,112 @@
+"""Builds what shows the daemon to others. Used by `app` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+
+from pollerd.base.descriptors import PAGE
+from pollerd.base.logs import Cleaner, Secrets
+from pollerd.config import Account, Config, Listen
+from pollerd.core.ports import OutputHealth, SourceHealth
+from pollerd.daemon.wiring import Core
+from pollerd.intake.loop import Intake
+from pollerd.intake.sqlite import SqliteSource
+from pollerd.outputs.acceptor import Acceptor
+from pollerd.polling.poller import Poller
+from pollerd.server.api import (
+    MODE,
+    About,
+    ControlRoom,
+    ControlServer,
+    HttpServer,
+    MessageRoom,
+    PortDoor,
+    SocketDoor,
+    WarnLog,
+)
+from pollerd.server.api.documents import status_document
+from pollerd.server.pages import WebRoom, application, paint
+from pollerd.status.document import StatusDocument
+from pollerd.status.snapshot import Bounds, Census, Parts
+from pollerd.status.stuck import Progress
+from pollerd.store.readers import Reading
+
+
+def make_warnings(config: Config, secrets: Secrets) -> WarnLog:
+    """What remembers the last warnings, with `secrets` masked in them."""
+    return WarnLog(Cleaner(secrets, show_msisdn=config.log.show_msisdn))
+
+
+def make_progress(config: Config, core: Core, pollers: Mapping[str, Poller]) -> Progress:
+    """What tells whether the daemon moves."""
+    longest = 2 * max(account.limits.timeout for account in config.accounts.values())
+    return Progress(pollers, core.committer, core.clock, longest_request=longest)
+
+
+def make_control(
+    config: Config,
+    core: Core,
+    pollers: Mapping[str, Poller],
+    intake: Intake,
+    *,
+    health: Callable[[], Sequence[OutputHealth]],
+    sources: Sequence[SqliteSource],
+    warnings: WarnLog,
+    places: Mapping[str, Acceptor],
+) -> ControlServer:
+    """The control socket and, where configured, the metrics' own port. To be made in the running loop."""
+    reading = Reading(core.store.path)
+    parts = Parts(
+        clock=core.clock,
+        log=core.store,
+        committer=core.committer,
+        policy=core.policy,
+        pollers=pollers,
+        bounds={name: _bounds(config.accounts[name]) for name in pollers},
+        statistics=core.statistics,
+        outputs=health,
+        sources=lambda: [SourceHealth(source.name, source.trouble) for source in sources],
+        stuck=make_progress(config, core, pollers).stuck,
+    )
+    room = ControlRoom(
+        messages=MessageRoom(tuple(config.accounts), core.clock, core.store, intake, reading),
+        log=core.store,
+        census=Census(parts, reading),
+        meter=core.meter,
+        warnings=warnings,
+        about=About(version("pollerd"), config.source, str(core.store.path), config.backoff.policy),
+    )
+    socket, listen = config.control.socket, config.metrics
+    return ControlServer(
+        room,
+        None if socket is None else SocketDoor(socket, MODE),
+        listen,
+        None if config.web is None else _pages(config, config.web, room, core, reading, places[PAGE]),
+        places=places,
+    )
+
+
+def _bounds(account: Account) -> Bounds:
+    return Bounds(account.limits.requests_per_second, account.limits.max_connections, account.renewal)
+
+
+def _pages(
+    config: Config, listen: Listen, room: ControlRoom, core: Core, reading: Reading, place: Acceptor
+) -> HttpServer:
+    """The status page for browsers."""
+
+    async def look() -> StatusDocument:
+        return status_document(await room.census.take(), room.about, 0, room.warnings.last)
+
+    pages = WebRoom(
+        listen=listen,
+        clock=core.clock,
+        reading=reading,
+        committer=core.committer,
+        look=look,
+        show_msisdn=config.log.show_msisdn,
+        give_up_after=config.backoff.give_up_after,
+        scheduled_horizon=config.backoff.scheduled_horizon,
+    )
+    return HttpServer(application(pages), PortDoor(listen), place, paint)

@@ -1,0 +1,92 @@
+"""Watches that the database and its lock stay where they are, and ends the daemon when they do not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from pollerd.base.errors import DatabaseLostError, StoreError
+from pollerd.daemon.systemd import Notifier
+from pollerd.polling.committer import Committer
+
+log = logging.getLogger(__name__)
+
+EVERY: Final = 1.0
+"""Seconds between two looks. Each transaction looks as well, so that nothing is acknowledged in between."""
+LINGER: Final = 10.0
+"""Seconds for which a lost database is shown in `status` and to health checks before the daemon stops."""
+
+
+class Watched(Protocol):
+    """The store as seen from here."""
+
+    @property
+    def lost(self) -> str: ...
+    async def rescue(self) -> str: ...
+
+
+class Tended(Protocol):
+    """The lock as seen from here."""
+
+    def tend(self) -> bool: ...
+
+
+class Polling(Protocol):
+    """A poller as seen from here."""
+
+    def stop(self) -> None: ...
+
+
+class Guard:
+    """Looks once a second."""
+
+    def __init__(
+        self, store: Watched, lock: Tended, committer: Committer, pollers: Iterable[Polling], notifier: Notifier
+    ) -> None:
+        self._store = store
+        self._lock = lock
+        self._committer = committer
+        self._pollers = tuple(pollers)
+        self._notifier = notifier
+        self._trouble = ""
+
+    async def run(self) -> None:
+        """Look until cancelled. Raises DatabaseLostError when the database has been lost for `LINGER` seconds."""
+        while not self._store.lost:
+            self._tend()
+            await asyncio.sleep(EVERY)
+        lost = self._store.lost
+        for poller in self._pollers:
+            poller.stop()
+        self._committer.block(lost)
+        self._notifier.status(lost)
+        log.error(
+            "%s: polling has ended, nothing more is taken in, and in %.0f s the daemon stops. Its next start uses what "
+            "is at that path then; put the right file there",
+            lost,
+            LINGER,
+            extra={"event": "database_lost"},
+        )
+        if aside := await self._store.rescue():
+            log.error(
+                "the last transactions of the lost database are in %s: to use it again, put that beside it as its -wal",
+                aside,
+                extra={"event": "database_lost"},
+            )
+        await asyncio.sleep(LINGER)
+        raise DatabaseLostError(f"stopped: {lost}")
+
+    def _tend(self) -> None:
+        try:
+            if self._lock.tend():
+                log.warning(
+                    "the lock's file beside the database was removed while the daemon runs; it is made again",
+                    extra={"event": "lock_removed"},
+                )
+            self._trouble = ""
+        except StoreError as error:
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                log.warning("%s", error, extra={"event": "lock_removed"})

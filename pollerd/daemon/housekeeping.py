@@ -1,0 +1,252 @@
+"""What has to be done now and then, beside the polling. APScheduler says when; nothing of it outlives the process.
+
+A job that fails is named once and tried again at its next time. Only a disk that cannot be trusted ends the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+import msgspec
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.base import BaseTrigger
+
+from pollerd.backoff import Policy
+from pollerd.base.errors import DurabilityError, PollerdError
+from pollerd.core.ports import Clock, OutputHealth
+from pollerd.daemon.systemd import Notifier
+from pollerd.daemon.unknown_ids import UnknownWatch
+from pollerd.status.line import Polling, StatusLine
+from pollerd.store.checkpoint import WalWatch
+from pollerd.store.retention import Retention
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+DAY: Final = 86400.0
+LEARN_STEPS: Final = 50
+"""Steps of the policy's own work a second at most, each below 5 ms."""
+
+
+class Job(msgspec.Struct, frozen=True):
+    """Something to be done every `every` seconds, first after `first` (not given: after `every`)."""
+
+    name: str
+    every: float
+    run: Callable[[], Awaitable[object]]
+    first: float | None = None
+
+
+class Housekeeping:
+    """Runs jobs, each in a task of its own, none twice at a time."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self._jobs = tuple(jobs)
+        self._running: set[str] = set()
+        self._failing: set[str] = set()
+        # What is late is done once and at once, however late: a machine may have been asleep.
+        defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        self._scheduler = AsyncIOScheduler(timezone=UTC, job_defaults=defaults)
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises DurabilityError (in a group) when a job met a disk that cannot be trusted."""
+        async with asyncio.TaskGroup() as group:
+            now = datetime.now(UTC)
+            for job in self._jobs:
+                first = job.every if job.first is None else job.first
+                self._scheduler.add_job(
+                    self._start,
+                    _Every(job.every),
+                    args=(group, job),
+                    id=job.name,
+                    name=job.name,
+                    next_run_time=now + timedelta(seconds=first),
+                )
+            self._scheduler.start()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                await self._end()
+
+    async def _end(self) -> None:
+        self._scheduler.pause()
+        try:
+            # A start under way ends in this round; the scheduler would cancel it, and log that as a failure.
+            await asyncio.sleep(0)
+        finally:
+            self._scheduler.shutdown(wait=False)
+        # It takes itself down in the loop's next round.
+        await asyncio.sleep(0)
+
+    def clock_stepped(self, seconds: float) -> None:
+        """The wall clock was stepped by `seconds`: due times move with it; 0.0: the machine was asleep or stopped.
+
+        APScheduler plans on the wall clock alone: after a step back nothing would run until it has caught up. And it
+        waits on a clock that stands still while the machine sleeps.
+        """
+        if not self._scheduler.running:
+            return
+        now = datetime.now(UTC)
+        for job in self._jobs:
+            planned = self._scheduler.get_job(job.name)
+            if planned is not None:
+                due = min(max(planned.next_run_time + timedelta(seconds=seconds), now), now + _seconds(job.every))
+                self._scheduler.modify_job(job.name, next_run_time=due)
+
+    async def _start(self, group: asyncio.TaskGroup, job: Job) -> None:
+        if job.name not in self._running:
+            self._running.add(job.name)
+            group.create_task(self._guarded(job), name=f"housekeeping {job.name}")
+
+    async def _guarded(self, job: Job) -> None:
+        try:
+            await job.run()
+        except DurabilityError:
+            raise
+        except (PollerdError, OSError, sqlite3.Error) as error:
+            self._failed(job, error)
+        except Exception as error:
+            # A mistake in a side job must not take the polling down with it.
+            log.exception("%s failed", job.name, extra={"event": "housekeeping_error", "job": job.name})
+            self._failed(job, error)
+        else:
+            if job.name in self._failing:
+                self._failing.discard(job.name)
+                log.info("%s works again", job.name, extra={"event": "housekeeping_recovered", "job": job.name})
+        finally:
+            self._running.discard(job.name)
+
+    def _failed(self, job: Job, error: Exception) -> None:
+        if job.name not in self._failing:
+            self._failing.add(job.name)
+            log.warning(
+                "%s failed and is tried again every %.0f s: %s",
+                job.name,
+                job.every,
+                error,
+                extra={"event": "housekeeping_failed", "job": job.name},
+            )
+
+
+class _Every:
+    """A trigger of APScheduler: its own one counts up every missed time, for minutes after a step of many years."""
+
+    def __init__(self, seconds: float) -> None:
+        self._interval = _seconds(seconds)
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        """The next time after `now`."""
+        due = now if previous is None else previous + self._interval
+        return due if due > now else now + self._interval
+
+
+BaseTrigger.register(_Every)
+
+
+def _seconds(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
+# -- the daemon's own jobs
+
+
+class HouseStore(Protocol):
+    """The store as seen from here."""
+
+    @property
+    def path(self) -> Path: ...
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T: ...
+    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T: ...
+    async def prune(self, delete: Callable[[sqlite3.Connection], tuple[int, T]]) -> T: ...
+    async def counters(self) -> Mapping[str, int]: ...
+    async def unknown(self, account: str, most: int) -> int: ...
+
+
+class HouseCommitter(Protocol):
+    """The committer as seen from here."""
+
+    @property
+    def trouble(self) -> str: ...
+    def record_note(self, name: str, value: bytes) -> None: ...
+
+
+class House(msgspec.Struct, frozen=True):
+    """What is to be kept. `model` is the note under which the store keeps what the policy learned; `outputs` are the
+    names of the configured outputs that keep a place, `keep_finished` is in seconds.
+    """
+
+    store: HouseStore
+    committer: HouseCommitter
+    clock: Clock
+    policy: Policy
+    model: str
+    pollers: Mapping[str, Polling]
+    outputs: frozenset[str]
+    health: Callable[[], Sequence[OutputHealth]]
+    keep_finished: float
+    notifier: Notifier
+
+
+def standard_jobs(house: House) -> tuple[Job, ...]:
+    """Retention, checkpoint, statistics, learning, the model's snapshot, and the status line where systemd listens."""
+    retention = Retention(house.store, house.outputs, house.keep_finished)
+    wal = WalWatch(house.store)
+    jobs = [
+        Job("retention", 600.0, lambda: retention.run(house.clock.now()), first=60.0),
+        Job("checkpoint", 60.0, wal.tend),
+        Job("optimize", DAY, lambda: house.store.write(_optimize), first=3600.0),
+        Job("learning", 1.0, lambda: _learn(house.policy, house.clock)),
+        Job("unknown ids", 10.0, UnknownWatch(house.store, tuple(house.pollers))),
+        Job("model snapshot", 30.0, Snapshot(house.policy, house.committer, house.model)),
+    ]
+    if house.notifier.active:
+        line = StatusLine(house.pollers, house.clock)
+        jobs.append(Job("status", 5.0, lambda: _tell_status(house, line), first=0.0))
+    return tuple(jobs)
+
+
+class Kept(Protocol):
+    """What has a state worth keeping."""
+
+    def snapshot(self) -> bytes: ...
+
+
+class Snapshot:
+    """Hands a state, such as what the policy learned, to the committer when it has changed."""
+
+    def __init__(self, kept: Kept, committer: HouseCommitter, name: str) -> None:
+        self._kept = kept
+        self._committer = committer
+        self._name = name
+        self._last = b""
+
+    async def __call__(self) -> None:
+        """One snapshot."""
+        taken = self._kept.snapshot()
+        if taken != self._last:
+            self._committer.record_note(self._name, taken)
+            self._last = taken
+
+
+def _optimize(db: sqlite3.Connection) -> None:
+    # The limit bounds how long the writer is busy with it.
+    db.execute("PRAGMA analysis_limit = 400")
+    db.execute("PRAGMA optimize")
+
+
+async def _learn(policy: Policy, clock: Clock) -> None:
+    for _ in range(LEARN_STEPS):
+        if not policy.maintain(clock.now()):
+            return
+        await asyncio.sleep(0)
+
+
+async def _tell_status(house: House, line: StatusLine) -> None:
+    counters = await house.store.counters()
+    house.notifier.status(line.line(counters.get("pending", 0), house.committer.trouble, house.health()))

@@ -1,0 +1,45 @@
+"""Says once when many ids are unknown to an account: they wait for weeks, and nobody would notice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from pollerd.status import sentences
+
+log = logging.getLogger(__name__)
+
+_AGAIN: Final = sentences.MANY // 2
+"""Below this number the next crossing is told again."""
+
+
+class Counting(Protocol):
+    """The store as seen from here."""
+
+    async def unknown(self, account: str, most: int) -> int: ...
+
+
+class UnknownWatch:
+    """Looks at each account's count when called."""
+
+    def __init__(self, store: Counting, accounts: Iterable[str]) -> None:
+        self._store = store
+        self._accounts = tuple(accounts)
+        self._told: set[str] = set()
+
+    async def __call__(self) -> None:
+        """One look. Raises as `Store.unknown`."""
+        for name in self._accounts:
+            number = await self._store.unknown(name, sentences.CAP)
+            if number >= sentences.MANY and name not in self._told:
+                self._told.add(name)
+                log.warning(
+                    "account %s: %s; %s",
+                    name,
+                    sentences.unknown(number).text,
+                    sentences.UNKNOWN_ADVICE,
+                    extra={"event": "ids_unknown", "account": name, "count": number},
+                )
+            elif number < _AGAIN:
+                self._told.discard(name)

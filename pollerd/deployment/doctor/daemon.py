@@ -1,0 +1,102 @@
+"""The running daemon: who it is, and how it says it is."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector
+
+from pollerd.base.errors import PollerdError
+from pollerd.base.text import duration
+from pollerd.config import Config
+from pollerd.deployment.doctor.bounded import in_thread
+from pollerd.deployment.doctor.check import Check, failure, ok, warning
+from pollerd.status import sentences
+from pollerd.store.lock import owner_pid
+
+NAME: Final = "daemon"
+PATIENCE: Final = 5.0
+_START: Final = "start it: systemctl start pollerd, or: pollerd run"
+_ALLOW: Final = "run the doctor with sudo, or as a member of the socket's group"
+_LOOK: Final = "look at: pollerd status, and at its log (journalctl -u pollerd -n 50)"
+
+
+async def checks(config: Config) -> list[Check]:
+    """Whether one runs on the configured database, its health, and what it complains about."""
+    try:
+        pid = await in_thread(lambda: owner_pid(config.store.path), PATIENCE)
+    except (PollerdError, TimeoutError) as error:
+        return [failure(NAME, str(error) or "the database's lock cannot be looked at", "run the doctor as root")]
+    if pid is None:
+        return [warning(NAME, f"no daemon runs with {config.store.path}", _START)]
+    who = f"process {pid}" if pid else "a process"
+    socket = config.control.socket
+    if socket is None:
+        return [ok(NAME, f"{who} runs; no control socket to ask")]
+    try:
+        status, health = await _get(socket, "/healthz")
+        _, document = await _get(socket, "/status")
+    except (ClientError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or "no answer in time"
+        if _forbidden(error):
+            return [warning(NAME, f"{who} runs, but this user may not ask it at {socket}: {reason}", _ALLOW)]
+        return [warning(NAME, f"{who} runs, but {socket} does not answer: {reason}", _LOOK)]
+    if status != 200:
+        told = health.get("message") or health.get("error") or f"healthz answers {status}"
+        return [failure(NAME, f"{who} is not healthy: {told}", _LOOK)]
+    uptime = document.get("uptime")
+    since = f" for {duration(uptime)}" if isinstance(uptime, int | float) else ""
+    return [ok(NAME, f"{who} runs{since} and is healthy"), *_complaints(document)]
+
+
+def _forbidden(error: ClientError | OSError) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM)
+
+
+async def _get(socket: Path, path: str) -> tuple[int, dict[str, Any]]:
+    connector = UnixConnector(path=str(socket))
+    async with (
+        asyncio.timeout(PATIENCE),
+        ClientSession(connector=connector, timeout=ClientTimeout(total=PATIENCE)) as session,
+        session.get(f"http://localhost{path}") as response,
+    ):
+        body = await response.read()
+        try:
+            found = msgspec.json.decode(body)
+        except msgspec.DecodeError:
+            found = {}
+        return response.status, found if isinstance(found, dict) else {}
+
+
+def _complaints(document: dict[str, Any]) -> list[Check]:
+    """What `GET /status` says is wrong; fields that are not there say nothing."""
+    found = []
+    for account in _dicts(document, "accounts"):
+        hold, name = account.get("hold"), str(account.get("name"))
+        if isinstance(hold, dict):
+            told = f"polling is on hold since {hold.get('since')}: {hold.get('reason')} ({hold.get('detail')})"
+            until = f"; tried again at {hold['until']}" if hold.get("until") else ""
+            step = sentences.hold_advice(str(hold.get("reason")), name, str(account.get("renewal", "")))
+            found.append(warning(f"{name}: polling", told + until, step or _LOOK))
+        elif account.get("connections_kept") is False:
+            told = f"{sentences.FORGETFUL}; {account.get('repeated_requests')} requests were made again since the start"
+            found.append(warning(f"{account.get('name')}: polling", told, sentences.FORGETFUL_ADVICE))
+        if isinstance(number := account.get("unknown"), int) and number:
+            said, name = sentences.unknown(number), f"{account.get('name')}: ids"
+            many = said.tone == "warn"
+            found.append(warning(name, said.text, sentences.UNKNOWN_ADVICE) if many else ok(name, said.text))
+    for output in _dicts(document, "outputs"):
+        if output.get("trouble"):
+            since = f" since {output['behind_since']}" if output.get("behind_since") else ""
+            told = f"{output.get('lag')} events behind{since}: {output['trouble']}"
+            found.append(failure(f"output {output.get('name')}", told, _LOOK))
+    return found
+
+
+def _dicts(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    value = document.get(key)
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -1,0 +1,213 @@
+"""The gateway itself: the token, its region, the clock, the balance. One `GET /rest/me` tells them all."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import msgspec
+from aiohttp import ClientError, ClientResponse, ClientTimeout
+from aiohttp.abc import AbstractResolver, ResolveResult
+from msgspec.structs import replace
+from yarl import URL
+
+from pollerd.base.redact import Redactor
+from pollerd.base.text import duration
+from pollerd.config import Account, ConfigError, OAuth1
+from pollerd.core.model import HoldReason, NotFound, Rejected, Trouble
+from pollerd.core.ports import Balance
+from pollerd.deployment.doctor.check import Check, failure, ok, warning
+from pollerd.deployment.doctor.route import Target, Way, explore, resolve
+from pollerd.gateway.answers import read_balance, read_refusal
+from pollerd.gateway.auth import Credentials
+from pollerd.gateway.body import MAX_ERROR_BYTES, TooLargeError, read_bounded
+from pollerd.gateway.failures import trouble
+from pollerd.gateway.refusal import Refusal
+from pollerd.gateway.transport import Route
+
+REGIONS: Final = ("https://gatewayapi.com", "https://gatewayapi.eu")
+"""The vendor's two gateways. A token is valid at one of them."""
+PATIENCE: Final = 10.0
+CLOCK_WARNING: Final = 5.0
+CLOCK_FAILURE: Final = 60.0
+"""Seconds that this machine's clock may be away from the gateway's."""
+# Source: API error codes in the vendor's documentation.
+_ADDRESS: Final = 0x0213
+_FROZEN: Final = 0x022A
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What `GET /rest/me` brought. `ahead`: seconds that our clock is before the gateway's; None: it did not say."""
+
+    outcome: Balance | Trouble
+    code: int | None = None
+    ahead: float | None = None
+
+
+class _Known(AbstractResolver):
+    """Gives the addresses that were found already: aiohttp's own look-up could hang in a thread."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._addresses = addresses
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in self._addresses
+        ]
+
+    async def close(self) -> None: ...
+
+
+async def account_checks(account: Account, warn_below: float | None, regions: Sequence[str] = REGIONS) -> list[Check]:
+    """Everything about one account, step by step; what depends on a step that failed is not tried."""
+    way: Way = await explore(account, frozenset(URL(region).host or "" for region in regions))
+    found = list(way.checks)
+    if way.target is None:
+        return found
+    try:
+        credentials = Credentials(account)
+    except ConfigError:
+        # Said as a problem of the configuration already; nothing to show the gateway.
+        return found
+    reply = await ask(account, way.target, credentials)
+    found += _clock(account, reply)
+    if isinstance(reply.outcome, Balance):
+        found.append(ok(f"{account.name}: token", f"accepted by {way.target.base.host}"))
+        found.append(_balance(account, reply.outcome, warn_below))
+    elif reply.outcome.reason is HoldReason.UNAUTHORIZED:
+        found.append(await _unauthorized(account, way.target, credentials, reply, regions))
+    else:
+        found.append(_refused(account, way.target, reply))
+    return found
+
+
+async def ask(account: Account, target: Target, credentials: Credentials) -> Reply:
+    """One `GET /rest/me` at the target. Every failure is a value."""
+    url = target.base / "rest" / "me"
+    password = target.proxy.password if target.proxy is not None else None
+    redact = Redactor([*credentials.secrets, *([password] if password else [])])
+    route = Route(target.trust, target.proxy, ClientTimeout(total=PATIENCE), _Known(target.addresses))
+    async with route.open() as session:
+        begun = time.time()
+        try:
+            async with session.get(url, headers=credentials.headers(url), allow_redirects=False) as response:
+                ended = time.time()
+                body = await read_bounded(response, MAX_ERROR_BYTES)
+        except TooLargeError as error:
+            return Reply(Trouble(HoldReason.UNREACHABLE, error.kind, error.detail))
+        except (ClientError, OSError) as error:
+            failed = trouble(error, str(target.base.host))
+            return Reply(Trouble(failed.reason, failed.kind, redact(failed.detail)))
+    ahead = _ahead(response, begun, ended)
+    if response.status == 200:
+        return Reply(read_balance(body, response.headers), ahead=ahead)
+    refusal = Refusal.of(response.status, response.headers, body, redact)
+    return Reply(_trouble(read_refusal(refusal, ended)), refusal.code, ahead)
+
+
+def _trouble(outcome: NotFound | Rejected | Trouble) -> Trouble:
+    if isinstance(outcome, Trouble):
+        return outcome
+    return Trouble(HoldReason.SERVER_ERRORS, "refused", outcome.detail)
+
+
+def _ahead(response: ClientResponse, begun: float, ended: float) -> float | None:
+    try:
+        theirs = parsedate_to_datetime(response.headers["Date"]).timestamp()
+    except (KeyError, ValueError):
+        return None
+    # The header names a whole second, cut off: on average it is half a second later.
+    return (begun + ended) / 2 - (theirs + 0.5)
+
+
+def _clock(account: Account, reply: Reply) -> list[Check]:
+    if reply.ahead is None:
+        return []
+    name, away = f"{account.name}: clock", abs(reply.ahead)
+    side = "ahead of" if reply.ahead > 0 else "behind"
+    told = f"this machine's clock is {duration(away)} {side} the gateway's"
+    sync = "let it be set from the network: timedatectl set-ntp true (or run chrony)"
+    if away > CLOCK_FAILURE:
+        more = "; OAuth signatures are refused" if isinstance(account.auth, OAuth1) else ""
+        return [failure(name, told + more, f"{sync}; delivery times and delays are wrong until then")]
+    if away > CLOCK_WARNING:
+        return [warning(name, told, sync)]
+    return [ok(name, "agrees with the gateway's to within a second or two")]
+
+
+def _balance(account: Account, balance: Balance, warn_below: float | None) -> Check:
+    name, told = f"{account.name}: balance", f"{balance.credit:,.2f} {balance.currency}"
+    if balance.credit <= 0:
+        return warning(name, f"{told}: nothing is left to send with", "buy credit in the gateway's dashboard")
+    if warn_below is not None and balance.credit < warn_below:
+        return warning(name, f"{told}, below warn_below = {warn_below:g}", "buy credit in the gateway's dashboard")
+    return ok(name, told)
+
+
+async def _unauthorized(
+    account: Account, target: Target, credentials: Credentials, reply: Reply, regions: Sequence[str]
+) -> Check:
+    assert isinstance(reply.outcome, Trouble)
+    name, base = f"{account.name}: token", account.base_url
+    told = f"refused by {target.base.host}: {reply.outcome.detail}"
+    others = [region for region in regions if region != base] if base in regions else []
+    tried = []
+    for other in others:
+        host = URL(other).host
+        accepted = await _accepted(account, target, credentials, other)
+        if accepted:
+            return failure(
+                name,
+                f"{told}. The same token is accepted by {host}",
+                f'it belongs to the other region; set [accounts.{account.name}] base_url = "{other}"',
+            )
+        tried.append(f"{host} {'refuses it too' if accepted is False else 'could not be asked'}")
+    also = f". {', '.join(tried)}" if tried else ""
+    what = account.auth.source.kind.word
+    step = f"copy the {what} from the gateway's dashboard again, and {account.renewal}"
+    return failure(name, told + also, step)
+
+
+async def _accepted(account: Account, target: Target, credentials: Credentials, region: str) -> bool | None:
+    """Whether another region of the vendor takes the same credentials; None when it cannot be asked."""
+    base = URL(region)
+    try:
+        addresses = target.addresses if target.proxy is not None else await resolve(base)
+    except OSError:
+        return None
+    reply = await ask(account, replace(target, base=base, addresses=addresses), credentials)
+    if isinstance(reply.outcome, Balance):
+        return True
+    return False if reply.outcome.reason is HoldReason.UNAUTHORIZED else None
+
+
+def _refused(account: Account, target: Target, reply: Reply) -> Check:
+    assert isinstance(reply.outcome, Trouble)
+    name, told = f"{account.name}: token", f"{target.base.host}: {reply.outcome.detail}"
+    match reply.outcome.reason:
+        case HoldReason.FORBIDDEN if reply.code == _FROZEN:
+            return failure(name, f"the account is frozen ({told})", "ask the gateway's support")
+        case HoldReason.FORBIDDEN:
+            what = "this machine's address may not use it" if reply.code == _ADDRESS else "it may not be used from here"
+            step = "allow this machine's public address for the token in the gateway's dashboard"
+            return failure(name, f"{what} ({told})", step)
+        case HoldReason.THROTTLED:
+            step = "try again in a minute; when it stays, lower requests_per_second"
+            return warning(name, f"not tried to the end, the gateway is busy ({told})", step)
+        case HoldReason.SERVER_ERRORS:
+            return warning(name, f"not tried to the end, the gateway has trouble ({told})", "look at its status page")
+        case _:
+            return failure(f"{account.name}: gateway", told, "check base_url, the proxy and the network")

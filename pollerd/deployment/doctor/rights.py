@@ -1,0 +1,109 @@
+"""Who owns the database and its folder, and who may read and write them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pollerd.deployment.doctor.check import Check, failure, ok, warning
+from pollerd.outputs.filepath import user
+from pollerd.store.lock import complaint, lock_path
+
+NAME: Final = "rights"
+_SIDE_FILES: Final = ("", "-wal", "-shm", ".lock")
+
+
+def existing(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that exists."""
+    for candidate in (path, *path.parents):
+        try:
+            candidate.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError:
+            # It may be there; that it cannot be seen is what will be told.
+            return candidate
+        return candidate
+    return Path("/")
+
+
+def may_write(path: Path) -> bool:
+    """Whether this user may write a file, or make files in a folder."""
+    mode = os.W_OK | (os.X_OK if path.is_dir() else 0)
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def checks(database: Path) -> Iterator[Check]:
+    """The database's folder and files."""
+    database = Path(os.path.realpath(database))
+    folder = database.parent
+    there = existing(folder)
+    me = user(os.geteuid())
+    if there != folder:
+        if may_write(there):
+            yield ok(NAME, f"{folder} does not exist yet; {me} may make it")
+        else:
+            yield failure(NAME, f"{folder} does not exist and {me} may not make it", _give(folder))
+        return
+    found = folder.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    told = f"{folder} (owner {user(found.st_uid)}, mode {mode:04o})"
+    if not may_write(folder):
+        yield failure(NAME, f"{me} may not write to {told}", _give(folder))
+        return
+    bad = [*_files(database, found.st_uid), *_lock(database)]
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        bad.append(warning(NAME, f"other users of this machine may look into {told}", f"run: chmod o= {folder}"))
+    yield from bad or [ok(NAME, f"{told}; {me} may write")]
+
+
+def _files(database: Path, owner: int) -> Iterator[Check]:
+    for suffix in _SIDE_FILES:
+        path = Path(f"{database}{suffix}")
+        try:
+            found = path.stat()
+        except OSError:
+            continue
+        mode = stat.S_IMODE(found.st_mode)
+        if found.st_uid != owner and os.geteuid() == 0:
+            # Root may do anything, so the question is what the service's user may do.
+            yield failure(
+                NAME,
+                f"{path} belongs to {user(found.st_uid)}, its folder to {user(owner)}, who may not write it",
+                f"run: chown {user(owner)}: {path}",
+            )
+        elif not may_write(path):
+            yield failure(NAME, f"{user(os.geteuid())} may not write {path} ({user(found.st_uid)}, {mode:04o})", _AS)
+        elif mode & stat.S_IROTH and not suffix:
+            yield warning(
+                NAME, f"every user of this machine can read {path} (mode {mode:04o})", f"run: chmod o= {path}"
+            )
+
+
+def _lock(database: Path) -> Iterator[Check]:
+    """Whether the lock's file is the one that pollerd made."""
+    path = lock_path(database)
+    try:
+        found = path.lstat()
+        said = complaint(path, found, database)
+    except FileNotFoundError:
+        return
+    if said:
+        yield failure(NAME, f"{said}, and no lock that pollerd made", f"find out who put it there; then: rm {path}")
+    elif found.st_mode & stat.S_IRWXO:
+        yield warning(
+            NAME,
+            f"every user of this machine can open {path} (mode {stat.S_IMODE(found.st_mode):04o}), and keep the daemon "
+            "from starting by a lock on it",
+            f"run: chmod o= {path}",
+        )
+
+
+_AS: Final = "run as the user of the service (sudo -u pollerd pollerd doctor), or chown the file to this one"
+
+
+def _give(folder: Path) -> str:
+    return f"make it for the service's user: install -d -m 0750 -o pollerd -g pollerd {folder}; or change [store] path"

@@ -1,0 +1,62 @@
+"""Plans the way back: what the installation brought goes, what the user owns stays unless told otherwise."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from pollerd.deployment.service.layout import Layout
+from pollerd.deployment.service.plan import Action, Plan, Step, found, remove, run
+
+
+def uninstall_plan(layout: Layout, *, purge: bool) -> Plan:
+    """All that is to be done so that nothing of the service is left. Looks, changes nothing."""
+    planner = _Planner(layout)
+    if layout.booted and layout.unit.exists():
+        planner.command("systemctl", "disable", "--now", "pollerd.service")
+    for path in (layout.drop_in, layout.unit, layout.sysusers, layout.tmpfiles, layout.logrotate):
+        planner.gone(path)
+    if layout.drop_in.exists() and [*layout.drop_in.parent.iterdir()] == [layout.drop_in]:
+        planner.gone(layout.drop_in.parent)
+    if layout.booted and planner.actions:
+        planner.command("systemctl", "daemon-reload")
+    if purge:
+        planner.owned_goes()
+    else:
+        planner.owned_stays()
+    return Plan(tuple(planner.actions), tuple(planner.stays))
+
+
+class _Planner:
+    """Collects what has to be done."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.actions: list[Action] = []
+        self.stays: list[Step] = []
+        self._layout = layout
+        self._owned = {layout.state: "database and events", layout.settings: "configuration and token"}
+
+    def gone(self, path: Path, what: str = "") -> None:
+        if path.exists() or path.is_symlink():
+            self.actions.append(Action(f"remove {self._layout.shown(path)}{what}", partial(remove, path)))
+
+    def command(self, *words: str) -> None:
+        program = found(words[0])
+        if program is None:
+            self.stays.append(Step(f"{words[0]} is not installed here; run it yourself: {' '.join(words)}"))
+        else:
+            self.actions.append(Action(f"run {' '.join(words)}", partial(run, [program, *words[1:]])))
+
+    def owned_goes(self) -> None:
+        for path, what in {**self._owned, self._layout.runtime: "sockets"}.items():
+            self.gone(path, f" with all in it ({what})")
+        if self._layout.has_user():
+            root = [] if self._layout.live else ["--prefix", str(self._layout.root)]
+            self.command("userdel", *root, "pollerd")
+
+    def owned_stays(self) -> None:
+        for path, what in self._owned.items():
+            if path.exists():
+                self.stays.append(Step(f"{self._layout.shown(path)} stays ({what}); --purge removes it"))
+        if self._layout.has_user():
+            self.stays.append(Step("the user pollerd stays, it owns those files; --purge removes it"))

@@ -1,6 +1,0 @@
-"""Tries everything a deployment needs, and says what is wrong with it, by what evidence, and what to do next."""
-
-from pollerd.doctor.check import Check, Level
-from pollerd.doctor.runner import Report, examine
-
-__all__ = ["Check", "Level", "Report", "examine"]

@@ -1,0 +1,5 @@
+"""How fast an account may ask, and when it must not ask at all."""
+
+from pollerd.gateway.limits.account import AccountLimiter
+
+__all__ = ["AccountLimiter"]

@@ -1,0 +1,311 @@
+"""Takes in what others put into the database: new messages, and what commands ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+import msgspec
+
+from pollerd.base.errors import StoreUnavailableError
+from pollerd.core import outcome, overdue
+from pollerd.core.diff import Result
+from pollerd.core.model import Message, State
+from pollerd.core.outcome import Judge
+from pollerd.core.ports import Clock, Request, RequestKind, Transition
+from pollerd.polling.committer import Committer
+
+log = logging.getLogger(__name__)
+
+LOOK: Final = 0.4
+"""Seconds between two looks for commits of other processes."""
+CHUNK: Final = 1000
+"""New rows planned at a time."""
+
+
+class Inbox(Protocol):
+    """What others put into the database."""
+
+    async def foreign_change(self) -> bool:
+        """Whether another process has committed since the last call."""
+        ...
+
+    async def set_strange_aside(self) -> None:
+        """Set aside rows that nobody can go on with."""
+        ...
+
+    async def new(self, limit: int) -> list[Message]:
+        """Rows that nobody has planned yet."""
+        ...
+
+    async def message(self, message_id: int) -> Message | None:
+        """One message, None when it is not tracked."""
+        ...
+
+    async def requests(self) -> list[Request]:
+        """What commands ask for, oldest first."""
+        ...
+
+    async def given_up(self, after: int) -> list[int]:
+        """Ids of messages that were given up, ascending, above `after`."""
+        ...
+
+
+class Desk(Protocol):
+    """Where an account's messages are planned and, while a daemon runs, polled."""
+
+    def plan(self, message: Message) -> Message: ...
+    def again(self, message: Message) -> Message: ...
+    def offer(self, message: Message) -> None: ...
+    def drop(self, message_id: int) -> None: ...
+    def busy_with(self, message_id: int) -> bool: ...
+    def resume(self) -> None: ...
+
+
+class Resumable(Protocol):
+    """A limiter as seen from here: see `AccountLimiter`."""
+
+    def resume(self) -> Transition | None: ...
+    @property
+    def held_total(self) -> float: ...
+
+
+class Learner(Protocol):
+    """What the backoff has learned."""
+
+    def forget(self, network: str | None) -> None:
+        """Forget one network, or all (None)."""
+        ...
+
+    def note(self) -> tuple[str, bytes]:
+        """What is known now, and the name under which the store keeps it."""
+        ...
+
+
+class TakingClock(Clock, Protocol):
+    """A clock that knows what other programs took for the time. See `pollerd.daemon.clock.SystemClock`."""
+
+    looked: float
+
+    def taken(self, wall: float) -> float: ...
+
+
+class OfflineDesk:
+    """Plans while no daemon runs: the rows are all there is."""
+
+    def __init__(self, judge: Judge, clock: Clock, limiter: Resumable, committer: Committer) -> None:
+        self._judge = judge
+        self._clock = clock
+        self._limiter = limiter
+        self._committer = committer
+
+    def plan(self, message: Message) -> Message:
+        """Plan a row that nobody has planned yet."""
+        return self._judge.first(message, self._clock.now(), self._limiter.held_total)
+
+    def again(self, message: Message) -> Message:
+        """Plan a message that was given up."""
+        return self._judge.again(message, self._clock.now(), self._limiter.held_total)
+
+    def resume(self) -> None:
+        """End a hold for `refusing`."""
+        if (transition := self._limiter.resume()) is not None:
+            self._committer.record_account(transition.state, transition.bodies)
+
+    def offer(self, message: Message) -> None:
+        """The next daemon finds it in the store."""
+
+    def drop(self, message_id: int) -> None:
+        """Nothing is in memory."""
+
+    def busy_with(self, message_id: int) -> bool:
+        """Nothing is being polled."""
+        return False
+
+
+class Intake:
+    """Notices other writers by the database's data version and takes over what they left."""
+
+    def __init__(
+        self,
+        store: Inbox,
+        committer: Committer,
+        pollers: Mapping[str, Desk],
+        clock: TakingClock,
+        learner: Learner,
+        undecided: Callable[[], bool] = lambda: False,
+        gateway_ahead: Callable[[str], float] = lambda account: 0.0,
+    ) -> None:
+        """`undecided`: whether it may turn out in a moment that another time is right. `gateway_ahead`: by how many
+        seconds the clock of an account's gateway is ahead of the daemon's.
+        """
+        self._undecided = undecided
+        self._gateway_ahead = gateway_ahead
+        self._store = store
+        self._learner = learner
+        self._committer = committer
+        self._pollers = pollers
+        self._clock = clock
+        self._strangers: set[str] = set()
+        self._poked = asyncio.Event()
+        self._turn = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        changed = False
+        while True:
+            try:
+                now = self._clock.now()
+                changed = await self._store.foreign_change() or changed or self._poked.is_set()
+                self._poked.clear()
+                changed = changed and not await self.take_in()
+                if not changed:
+                    self._clock.looked = now
+            except StoreUnavailableError as error:
+                log.debug("intake waits: %s", error)
+                await asyncio.sleep(LOOK)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
+                    await self._poked.wait()
+
+    def poke(self) -> None:
+        """This process itself has put something into the database: look now."""
+        self._poked.set()
+
+    async def take_in(self) -> bool:
+        """Do what commands asked for, and plan all rows that nobody has planned yet. False when these have to wait."""
+        async with self._turn:
+            await self.settle_requests()
+            await self._store.set_strange_aside()
+            while not self._undecided() and (rows := await self._store.new(CHUNK)):
+                for message in rows:
+                    self._plan(self._dated(message))
+                # Only what is on disk is gone from the next look.
+                await self._committer.flush()
+            return not self._undecided()
+
+    async def ask(self, kind: RequestKind, message_id: int | None, argument: str | None = None) -> None:
+        """Do what a program asks this process for; on disk when this returns."""
+        async with self._turn:
+            await self.settle(Request(0, kind, message_id, argument))
+            await self._committer.flush()
+
+    def _dated(self, message: Message) -> Message:
+        """A row that nobody has planned yet carries its writer's time: from here on it is ours."""
+        if message.state is not State.NEW:
+            return message
+        sent_at = self._clock.taken(message.sent_at)
+        # The gateway sends by its own clock, whatever the writer's says.
+        sendtime = None if message.sendtime is None else message.sendtime - self._gateway_ahead(message.account)
+        return msgspec.structs.replace(message, sent_at=sent_at, sendtime=sendtime)
+
+    def _plan(self, message: Message) -> None:
+        if self._committer.unsaved(message.id) is not None:
+            # Somebody has dealt with it already; the row is about to say so.
+            return
+        poller = self._pollers.get(message.account)
+        if poller is None:
+            self._warn(message.account)
+            now = self._clock.now()
+            planned = msgspec.structs.replace(
+                overdue.armed(message, None, now),
+                state=State.PENDING,
+                base=message.sending,
+                next_poll_at=message.sending,
+                taken_at=now,
+                next_reason="account not configured",
+            )
+            # Once the account is configured, its setting is applied to these too.
+            self._committer.record_note(overdue.note(message.account), b"null")
+        else:
+            planned = poller.plan(message)
+        self._committer.record(Result(planned, was=State.NEW))
+        if poller is not None:
+            poller.offer(planned)
+
+    def _warn(self, account: str) -> None:
+        if account not in self._strangers:
+            self._strangers.add(account)
+            log.warning(
+                "messages for account %r wait: the configuration has no [accounts.%s]",
+                account,
+                account,
+                extra={"event": "account_unknown"},
+            )
+
+    # -- requests
+
+    async def settle_requests(self) -> None:
+        """Do all that commands asked for."""
+        while requests := await self._store.requests():
+            for request in requests:
+                await self.settle(request)
+                self._committer.record_done(request.id)
+            await self._committer.flush()
+
+    async def settle(self, request: Request) -> None:
+        """Do what a command asked for. A message that is not there is no error: the command has looked itself."""
+        if request.kind is RequestKind.RETRY_ALL:
+            await self._retry_all()
+            return
+        if request.kind is RequestKind.RESUME:
+            if (poller := self._pollers.get(request.argument or "")) is not None:
+                poller.resume()
+            return
+        if request.kind is RequestKind.FORGET:
+            self._learner.forget(request.argument)
+            self._committer.record_note(*self._learner.note())
+            return
+        message = None if request.message_id is None else await self._current(request.message_id)
+        if message is None:
+            return
+        match request.kind:
+            case RequestKind.UNTRACK if message.state in (State.NEW, State.PENDING, State.SET_ASIDE):
+                self._untrack(message)
+            case RequestKind.POLL if message.state in (State.NEW, State.PENDING):
+                self._poll_now(message)
+            case RequestKind.RETRY if message.state in (State.GAVE_UP, State.SET_ASIDE):
+                self._again(message)
+
+    async def _current(self, message_id: int) -> Message | None:
+        if (message := self._committer.unsaved(message_id)) is None:
+            stored = await self._store.message(message_id)
+            # A poll may have been answered while the store was read.
+            message = self._committer.unsaved(message_id) or (stored and self._dated(stored))
+        return message
+
+    def _untrack(self, message: Message) -> None:
+        if (poller := self._pollers.get(message.account)) is not None:
+            poller.drop(message.id)
+        now = self._clock.now()
+        self._committer.record(outcome.untracked(message, now, self._clock.told(now)))
+
+    def _poll_now(self, message: Message) -> None:
+        poller = self._pollers.get(message.account)
+        if poller is None or poller.busy_with(message.id):
+            return
+        due = poller.plan(message) if message.state is State.NEW else message
+        due = msgspec.structs.replace(due, next_poll_at=self._clock.now(), next_reason="asked for", forced=True)
+        self._committer.record(Result(due, was=message.state, full=message.state is State.NEW))
+        poller.offer(due)
+
+    def _again(self, message: Message) -> None:
+        poller = self._pollers.get(message.account)
+        if poller is None:
+            self._warn(message.account)
+            return
+        planned = poller.again(message)
+        self._committer.record(Result(planned, was=message.state))
+        poller.offer(planned)
+
+    async def _retry_all(self) -> None:
+        after = 0
+        while ids := await self._store.given_up(after):
+            for message_id in ids:
+                if (message := await self._current(message_id)) is not None and message.state is State.GAVE_UP:
+                    self._again(message)
+            await self._committer.flush()
+            after = ids[-1]

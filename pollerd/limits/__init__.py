@@ -1,5 +1,0 @@
-"""How fast an account may ask, and when it must not ask at all."""
-
-from pollerd.limits.account import AccountLimiter
-
-__all__ = ["AccountLimiter"]

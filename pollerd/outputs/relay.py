@@ -1,0 +1,122 @@
+"""From the event log to the outputs: each one on its own, so that the trouble of one is nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from pollerd.base.errors import DurabilityError, OutputError, StoreError
+from pollerd.core.ports import EventLog, Output, OutputHealth
+
+logger = logging.getLogger(__name__)
+
+RETRY_FIRST: Final = 5.0
+RETRY_MAX: Final = 60.0
+_SETTLED: Final = 1.0
+"""Seconds an output must run before it counts as well again."""
+
+
+class Relay:
+    """Runs the outputs. One that raises OutputError or StoreError is tried again after `retry_first` seconds,
+    doubling to `retry_max`; so is a defect, which is logged; DurabilityError ends them all.
+    """
+
+    def __init__(
+        self, outputs: Sequence[Output], *, retry_first: float = RETRY_FIRST, retry_max: float = RETRY_MAX
+    ) -> None:
+        self._lanes = tuple(_Lane(output, retry_first, retry_max) for output in outputs)
+
+    @property
+    def health(self) -> tuple[OutputHealth, ...]:
+        """Every output at a glance, those included that wait for their next try."""
+        return tuple(lane.health for lane in self._lanes)
+
+    def reopen(self) -> None:
+        """SIGHUP: outputs take a fresh look at their paths, those in trouble try at once."""
+        for lane in self._lanes:
+            lane.reopen()
+
+    async def run(self, log: EventLog) -> None:
+        """Run all outputs until cancelled. Raises the first error of another kind, such as DurabilityError."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for lane in self._lanes:
+                    group.create_task(lane.run(log), name=f"output-{lane.health.name}")
+        except BaseExceptionGroup as failed:
+            raise _first(failed) from failed
+
+
+class _Lane:
+    """One output with its supervisor."""
+
+    def __init__(self, output: Output, retry_first: float, retry_max: float) -> None:
+        self._output = output
+        self._retry_first = retry_first
+        self._retry_max = retry_max
+        self._trouble = ""
+        self._again = asyncio.Event()
+
+    @property
+    def health(self) -> OutputHealth:
+        health = self._output.health
+        return msgspec.structs.replace(health, trouble=self._trouble) if self._trouble else health
+
+    def reopen(self) -> None:
+        self._again.set()
+        self._output.reopen()
+
+    async def run(self, log: EventLog) -> None:
+        clock = asyncio.get_running_loop().time
+        delay = self._retry_first
+        while True:
+            started = clock()
+            trouble = await self._once(log)
+            if trouble != self._trouble:
+                logger.error("output %s: %s", self._output.name, trouble, extra={"event": "output_trouble"})
+            self._trouble = trouble
+            if clock() - started > self._retry_max:
+                delay = self._retry_first
+            self._again.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._again.wait()
+            delay = min(2 * delay, self._retry_max)
+
+    async def _once(self, log: EventLog) -> str:
+        """Run the output until it gives up; returns its trouble."""
+        task = asyncio.ensure_future(self._output.run(log))
+        try:
+            await asyncio.wait({task}, timeout=_SETTLED)
+            if self._trouble and not task.done():
+                logger.info("output %s: works again", self._output.name, extra={"event": "output_works"})
+                self._trouble = ""
+            await task
+        except DurabilityError:
+            raise
+        except (OutputError, StoreError) as error:
+            # Whether the daemon can live with its database is for the writer to say, not for an output.
+            return str(error)
+        except Exception as error:
+            # A defect of one output must not take the polling and the others down.
+            logger.exception("output %s failed", self._output.name, extra={"event": "output_error"})
+            return f"{type(error).__name__}: {error}"
+        finally:
+            # Cancelled in the wait above, the output still has to sync and save its place; its error must not get lost.
+            if not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, OutputError, StoreError):
+                    await task
+        return "ended by itself, though it should run until it is stopped"
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first single error of a group."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

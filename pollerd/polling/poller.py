@@ -1,0 +1,395 @@
+"""One account's polling: takes what is due at the account's pace, asks, hands one result a poll to the committer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from typing import Final, Protocol
+
+import msgspec
+
+from pollerd.base.errors import StoreUnavailableError
+from pollerd.core.event import Recovered
+from pollerd.core.model import Answer, HoldReason, Message, Outcome, Rejected, State, Trouble
+from pollerd.core.outcome import Judge
+from pollerd.core.ports import Clock, Gateway, Limiter, PollMeter, Transition, Unmetered
+from pollerd.core.refusals import NO_EVIDENCE, Evidence
+from pollerd.polling.committer import Committer
+from pollerd.polling.control_check import (
+    ROUNDS,
+    CrossCheck,
+    Verdict,
+    alike,
+    answered_note,
+    refusal,
+    said,
+    speaks_against,
+    takes_back,
+)
+from pollerd.polling.poll_log import Announcer
+from pollerd.polling.probes import Probes
+from pollerd.polling.unreadable import Unreadable
+from pollerd.polling.window import Schedule, Window
+
+log = logging.getLogger(__name__)
+
+TICK: Final = 0.25
+"""Seconds between two looks at what the scan of the store should do."""
+LONGEST: Final = 60.0
+RESUMED: Final = 3600.0
+"""Seconds before a hold for `refusing` whose endings by the same refusal are taken back."""
+CHUNK: Final = 500
+
+
+class Brakes(Limiter, Protocol):
+    """A limiter as the loop needs it: see `AccountLimiter`."""
+
+    def abandon(self) -> None: ...
+    def refuse(self, refusal: str, detail: str) -> Transition | None: ...
+    def resume(self) -> Transition | None: ...
+    def overdue(self) -> Transition | None: ...
+    @property
+    def refusing(self) -> bool: ...
+    @property
+    def trusting(self) -> bool: ...
+
+
+class Shelves(Schedule, Protocol):
+    """What the loop needs of the store."""
+
+    async def refused(self, account: str, refusal: str, after: tuple[float, int], limit: int) -> list[Message]: ...
+
+
+class Poller:
+    """The loop of one account: `connections` polls at a time at most, none before the limiter says so.
+
+    `renewal`: what a person does when the gateway refuses the account's secret.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        *,
+        gateway: Gateway,
+        limiter: Brakes,
+        verdicts: Judge,
+        window: Window,
+        schedule: Shelves,
+        committer: Committer,
+        clock: Clock,
+        connections: int,
+        renewal: str = "put the right credentials in place",
+        meter: PollMeter | None = None,
+        answered: bytes | None = None,
+    ) -> None:
+        """`answered` is the note `answered_note(account)` of an earlier run."""
+        self.account = account
+        self.window = window
+        self.limiter = limiter
+        self.polls = 0
+        self.planned = 0
+        """Messages taken in so far."""
+        self.asking: dict[int, float] = {}
+        """Messages being asked about, and since when (monotonic)."""
+        self._gateway = gateway
+        self._judge = verdicts
+        self._schedule = schedule
+        self._committer = committer
+        self._clock = clock
+        self._connections = connections
+        self._meter = meter or Unmetered()
+        self._announcer = Announcer(account, renewal)
+        self._turn = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._failures: OrderedDict[int, int] = OrderedDict()
+        self._unreadable = Unreadable()
+        active = lambda: verdicts.active(clock.now(), limiter.held_total)  # noqa: E731
+        self._check = CrossCheck(clock.monotonic, active, verdicts.suspect_for)
+        self._check.load(answered)
+        self._probes = Probes()
+        self._resumed: float | None = None
+        """The beginning of the last hold for which messages were taken up again."""
+
+    async def run(self) -> None:
+        """Poll until `stop`, then end when the polls under way are answered."""
+        async with asyncio.TaskGroup() as side:
+            fill = side.create_task(self._keep_filled(), name=f"fill {self.account}")
+            watch = side.create_task(self._watch_limiter(), name=f"limits {self.account}")
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._connections):
+                    group.create_task(self._poll_on(), name=f"poll {self.account}")
+            fill.cancel()
+            watch.cancel()
+
+    def stop(self) -> None:
+        """Begin no further poll."""
+        self._stopping = True
+        self._wake.set()
+
+    def offer(self, message: Message) -> None:
+        """A message that was planned, or asked for."""
+        if self.window.offer(message):
+            self._wake.set()
+
+    def nudge(self) -> None:
+        """Look again at what is due."""
+        self._wake.set()
+
+    def drop(self, message_id: int) -> None:
+        """No longer of interest; the answer of a poll under way is thrown away."""
+        self.window.drop(message_id)
+
+    def busy_with(self, message_id: int) -> bool:
+        """Whether a poll of the message is being made."""
+        return self.window.under_way(message_id) is not None
+
+    def plan(self, message: Message) -> Message:
+        """Plan a row that nobody has planned yet."""
+        self.planned += 1
+        return self._judge.first(message, self._clock.now(), self.limiter.held_total)
+
+    def again(self, message: Message) -> Message:
+        """Plan a message that was given up."""
+        return self._judge.again(message, self._clock.now(), self.limiter.held_total)
+
+    def resume(self) -> None:
+        """End a hold for `refusing` by somebody's word."""
+        self._tell(self.limiter.resume())
+
+    # -- one poll
+
+    async def _poll_on(self) -> None:
+        # Under full load something is due whenever a poll ends; only who has to wait needs a turn.
+        while (target := self._due(self._clock.now()) or await self._take()) is not None:
+            if isinstance(target, Message):
+                await self._poll(target)
+            else:
+                await self._read(target, 0.0)
+
+    def _due(self, now: float) -> Message | int | None:
+        """What to ask about now, None when that has to wait; others that wait for their turn go first."""
+        if self._stopping or self._turn.locked() or self.limiter.delay() > 0.0:
+            return None
+        return self._next(now)
+
+    async def _take(self) -> Message | int | None:
+        async with self._turn:
+            while not self._stopping:
+                now = self._clock.now()
+                wait = max(self.window.next_due() - now, self.limiter.delay())
+                if wait <= 0.0:
+                    if (target := self._next(now)) is not None:
+                        return target
+                    continue
+                await self._pause(wait)
+        return None
+
+    def _next(self, now: float) -> Message | int | None:
+        """The due message that is worth most, and for a gateway that refuses everything a probe; None: there is none.
+
+        A probe is a message, or the id of one that is not pending here any more.
+        """
+        target: Message | int | None
+        if not self.limiter.refusing:
+            target = self.window.pop(now)
+        else:
+            waits = self.window.next_due() <= now
+            target = (self._probes.next(self.window, self._check.known()) if waits else None) or self.window.pop(now)
+        if target is not None:
+            self.limiter.take()
+        return target
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, or until something changed. Bounded, so that no lost wake-up can stall an account for good."""
+        timer = asyncio.get_running_loop().call_later(min(seconds, LONGEST), self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()
+            self._wake.clear()
+
+    async def _poll(self, message: Message) -> None:
+        outcome = await self._read(message.id, self._clock.now() - message.next_poll_at)
+        evidence = NO_EVIDENCE
+        if (current := self.window.under_way(message.id)) is not None and speaks_against(current, outcome):
+            outcome, evidence = await self._weigh(current, outcome)
+            if self.limiter.refusing and speaks_against(current, outcome):
+                outcome = alike(outcome)
+        self._settle(message.id, outcome, evidence)
+        if self._committer.full:
+            await self._committer.room()
+
+    async def _read(self, message_id: int, lag: float) -> Outcome:
+        """Ask, as the limiter has allowed, and do what the answer means for the account."""
+        # The same message may be asked about for two reasons at once.
+        key = message_id if message_id not in self.asking else -message_id
+        asked = self.asking[key] = self._clock.monotonic()
+        try:
+            outcome = await self._gateway.read(message_id)
+        except asyncio.CancelledError:
+            self.limiter.abandon()
+            raise
+        finally:
+            self.asking.pop(key, None)
+        self._meter.polled(outcome, lag, self._clock.monotonic() - asked)
+        self.polls += 1
+        held = self.limiter.held is not None
+        outcome = self._unreadable.blamed(message_id, outcome, held=held)
+        if type(outcome) is Answer:
+            self._check.answered(message_id, asked)
+        self._tell(self.limiter.report(outcome if held else _proper(outcome)))
+        if held:
+            self._wake.set()
+        return outcome
+
+    def _tell(self, transition: Transition | None) -> None:
+        """A hold begins, goes on or ends."""
+        if transition is not None:
+            self._committer.record_account(transition.state, transition.bodies)
+            self._announcer.transition(transition.bodies, self.window.backlog)
+            if any(type(body) is Recovered and body.reason == HoldReason.REFUSING for body in transition.bodies):
+                self._check.taken_back()
+            self._wake.set()
+
+    def _settle(self, message_id: int, outcome: Outcome, evidence: Evidence) -> None:
+        now = self._clock.now()
+        current = self.window.answered(message_id)
+        if current is None:
+            self._wake.set()
+            return
+        if type(outcome) is Answer and takes_back(current):
+            self._check.taken_back()
+        failures = self._failed(message_id, outcome)
+        result = self._judge.settle(current, outcome, now, self.limiter.held_total, failures, evidence)
+        self._committer.record(result)
+        if result.bodies:
+            self._announcer.told(result.bodies)
+            self._meter.told(result, self._clock.wall(), outcome.ahead if type(outcome) is Answer else 0.0)
+        self.offer(result.message)
+
+    def _failed(self, message_id: int, outcome: Outcome) -> int:
+        """Failures in a row of this message while others were answered; bounded in memory."""
+        if type(outcome) is not Trouble or self.limiter.held is not None:
+            if self._failures:
+                self._failures.pop(message_id, None)
+            return 0
+        failures = self._failures.get(message_id, 0)
+        self._failures[message_id] = failures + 1
+        self._failures.move_to_end(message_id)
+        if len(self._failures) > 10_000:
+            self._failures.popitem(last=False)
+        return failures
+
+    # -- whether a refusal is believed
+
+    async def _weigh(self, message: Message, outcome: Outcome) -> tuple[Outcome, Evidence]:
+        """What a refusal is worth: others are asked before it ends a message, and when nothing else is heard."""
+        if self.limiter.trusting:
+            return outcome, self._evidence(believed=True)
+        result = self._judge.settle(
+            message, outcome, self._clock.now(), self.limiter.held_total, evidence=self._evidence()
+        )
+        many, ends = self._check.refused(), result.doubted and not self._check.suspect
+        if not (many or ends):
+            return outcome, self._evidence()
+        verdict = await self._check.ask(message.id, self._control)
+        if verdict is Verdict.REFUSED:
+            detail = f"{said(outcome)}, to messages that it answered before as well"
+            self._tell(self.limiter.refuse(refusal(outcome), detail))
+        if verdict is Verdict.ANSWERED and ends:
+            return await self._confirm(message, outcome)
+        alone = verdict is Verdict.ALONE and ends and not self.limiter.refusing
+        if alone:
+            self._announcer.alone(message, said(outcome))
+        return outcome, self._evidence(alone=alone)
+
+    async def _confirm(self, message: Message, outcome: Outcome) -> tuple[Outcome, Evidence]:
+        """Ask about the message and about others by turns: the gateway may have found its tongue in between."""
+        for turn in range(ROUNDS):
+            if turn and await self._check.ask(message.id, self._control) is not Verdict.ANSWERED:
+                return outcome, self._evidence()
+            if (again := await self._control(message.id)) is None:
+                return outcome, self._evidence()
+            outcome = again
+            if not speaks_against(message, outcome):
+                return outcome, self._evidence()
+        return outcome, self._evidence(believed=True)
+
+    async def _control(self, message_id: int) -> Outcome | None:
+        """Ask about a message ahead of all that is due, within the limits; None when that is not possible."""
+        while not self._stopping and self.limiter.held is None:
+            if (wait := self.limiter.delay()) <= 0.0:
+                self.limiter.take()
+                return await self._read(message_id, 0.0)
+            await asyncio.sleep(min(wait, TICK))
+        return None
+
+    def _evidence(self, *, believed: bool = False, alone: bool = False) -> Evidence:
+        return Evidence(believed, alone, self._check.taken_back_at)
+
+    # -- what stays full
+
+    async def _keep_filled(self) -> None:
+        while True:
+            try:
+                await self._fill_on()
+            except StoreUnavailableError as error:
+                log.debug("the schedule cannot be read now: %s", error)
+                await asyncio.sleep(TICK)
+
+    async def _fill_on(self) -> None:
+        looked = 0.0
+        while True:
+            now = self._clock.now()
+            if self.window.wants(now):
+                more = await self.window.fill(self._schedule, now, self._committer.unsaved)
+                for message in list(self._committer.unsaved_messages()):
+                    if message.account == self.account and message.state is State.PENDING:
+                        self.window.admit(message)
+                self._wake.set()
+                if more and self.window.wants(now):
+                    await asyncio.sleep(0)
+                    continue
+            elif self.window.behind(now):
+                await self.window.fill_urgent(self._schedule, now, self._committer.unsaved)
+                if self._clock.monotonic() - looked >= 1.0:
+                    looked = self._clock.monotonic()
+                    await self.window.fill_latest(self._schedule, now, self._committer.unsaved)
+                self._wake.set()
+            self._tell(self.limiter.overdue())
+            await self._resume_refused()
+            if (answered := self._check.dump()) is not None:
+                self._committer.record_note(answered_note(self.account), answered)
+            await asyncio.sleep(TICK)
+
+    async def _resume_refused(self) -> None:
+        """Once a hold for `refusing`: take up what was given up by the same refusal shortly before it."""
+        held = self.limiter.held
+        if not self.limiter.refusing or held is None or held.held_since == self._resumed:
+            return
+        # The hold is told first, and what it is about is on disk.
+        await self._committer.flush()
+        place, count = ((held.held_since or 0.0) - RESUMED, 0), 0
+        while ended := await self._schedule.refused(self.account, held.refusal, place, CHUNK):
+            for message in ended:
+                if self._committer.unsaved(message.id) is None:
+                    result = self._judge.resumed(message, self._clock.now())
+                    self._committer.record(result)
+                    self.offer(result.message)
+                    count += 1
+            await self._committer.flush()
+            place = (ended[-1].finished_at or 0.0, ended[-1].id)
+        self._resumed = held.held_since
+        self._announcer.resumed(count)
+
+    async def _watch_limiter(self) -> None:
+        while True:
+            await self.limiter.changed()
+            self._wake.set()
+
+
+def _proper(outcome: Outcome) -> Outcome:
+    """An unreadable answer that is the message's own fault is no failure of the gateway."""
+    return msgspec.structs.replace(outcome, decoded=True) if type(outcome) is Rejected else outcome

@@ -1,0 +1,200 @@
+"""`/messages`: hand over, list, look at, stop following, poll now, take up again."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import Callable, Collection
+from typing import Final, Protocol, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from pollerd.core.model import FILTERS, HoldReason, Message, State
+from pollerd.core.ports import Clock, RequestKind
+from pollerd.intake.body import NAMED, BodyError, Handed, Reader, RefusedId
+from pollerd.server.api import query
+from pollerd.server.api.documents import (
+    ForgottenDocument,
+    MessagesDocument,
+    ResumedDocument,
+    RetriedDocument,
+    TrackedDocument,
+)
+from pollerd.server.refusals import RefusedError, answer
+from pollerd.status.message import message_document
+from pollerd.store.pages import PlaceError
+from pollerd.store.readers import Reading
+from pollerd.store.track import offer
+from pollerd.store.undelivered import unpark
+
+T = TypeVar("T")
+LIMIT: Final = 100
+MOST: Final = 1000
+PATIENCE: Final = 10.0
+"""Seconds that the database gets to take something in."""
+_AT_ONCE: Final = 64 * 1024
+"""Bytes of a body up to which reading it is too short to be worth a thread."""
+NETWORK: Final = re.compile(r"[0-9]{3}/[0-9]{1,3}|[A-Z]{2}")
+"""What is learned about has such a name: MCC/MNC, or a country where the network is not known."""
+_OPEN: Final = frozenset({State.NEW, State.PENDING})
+_SET_ASIDE: Final = "is set aside, since its row was damaged; take it up again with POST /messages/{id}/retry"
+
+
+class Writer(Protocol):
+    """The store's one writer."""
+
+    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T: ...
+
+
+class Intake(Protocol):
+    """The loop that takes in what is new."""
+
+    def poke(self) -> None: ...
+    async def ask(self, kind: RequestKind, message_id: int | None, argument: str | None = None) -> None: ...
+
+
+class MessageRoom(msgspec.Struct, frozen=True):
+    """What the handlers work with; `accounts` are the configured ones."""
+
+    accounts: tuple[str, ...]
+    clock: Clock
+    store: Writer
+    intake: Intake
+    reading: Reading
+
+
+class MessageRoutes:
+    """The handlers."""
+
+    def __init__(self, room: MessageRoom) -> None:
+        self._room = room
+
+    async def hand_over(self, request: web.Request) -> web.Response:
+        """`POST /messages`: 200 when at least one is followed (or there was none), 422 when all are refused."""
+        query.only(request)
+        body = await request.read()
+        try:
+            handed = await self._read(body)
+        except BodyError as error:
+            raise RefusedError(400, "bad_body", str(error)) from None
+        tracked = await offer(self._room.store, handed.rows)
+        if tracked.new:
+            self._room.intake.poke()
+        refused = [*handed.refused, *(RefusedId(other.id, other.reason) for other in tracked.refused)]
+        document = TrackedDocument(
+            tracked=tracked.new,
+            known=tracked.known,
+            given_up=tracked.gave_up,
+            refused_count=handed.refused_count + len(tracked.refused),
+            refused=refused[:NAMED],
+        )
+        return answer(document, 422 if document.refused_count and not tracked.new + tracked.known else 200)
+
+    async def _read(self, body: bytes) -> Handed:
+        reader = Reader(self._room.accounts, self._room.clock.wall())
+        return reader.read(body) if len(body) <= _AT_ONCE else await asyncio.to_thread(reader.read, body)
+
+    async def list(self, request: web.Request) -> web.Response:
+        """`GET /messages`: one page."""
+        query.only(request, "state", "limit", "after")
+        state = query.choice(request, "state", FILTERS)
+        limit = query.number(request, "limit", LIMIT, 1, MOST)
+        after = request.query.get("after")
+        try:
+            page = await self._room.reading.read(lambda pages: pages.page(state, after, limit))
+        except PlaceError as error:
+            raise query.bad(f"after={error}") from None
+        return answer(MessagesDocument(messages=[*map(message_document, page.messages)], next=page.next))
+
+    async def show(self, request: web.Request) -> web.Response:
+        """`GET /messages/ID`."""
+        query.only(request)
+        return answer(message_document(await self._message(request)))
+
+    async def untrack(self, request: web.Request) -> web.Response:
+        """`DELETE /messages/ID`: ends in the event `message.gave_up`, reason `untracked`."""
+        ended = {
+            State.FINISHED: "has reached its final state already",
+            State.GAVE_UP: "is already no longer followed",
+        }
+        return await self._ask(request, RequestKind.UNTRACK, {*_OPEN, State.SET_ASIDE}, ended)
+
+    async def poll(self, request: web.Request) -> web.Response:
+        """`POST /messages/ID/poll`: ahead of schedule; the account's limits still hold."""
+        ended = {
+            State.FINISHED: "has reached its final state already",
+            State.GAVE_UP: "has been given up; take it up again with POST /messages/{id}/retry",
+            State.SET_ASIDE: _SET_ASIDE,
+        }
+        return await self._ask(request, RequestKind.POLL, _OPEN, ended)
+
+    async def retry(self, request: web.Request) -> web.Response:
+        """`POST /messages/ID/retry`: follow again what was given up; what is followed is left as it is."""
+        ended = {State.FINISHED: "has reached its final state already"}
+        return await self._ask(request, RequestKind.RETRY, {State.GAVE_UP, State.SET_ASIDE, *_OPEN}, ended)
+
+    async def resume(self, request: web.Request) -> web.Response:
+        """`POST /accounts/NAME/resume`: end a hold for `refusing`; what is refused from then on is believed."""
+        query.only(request)
+        name = request.match_info["name"]
+        if name not in self._room.accounts:
+            raise RefusedError(404, "account_not_configured", f"the configuration has no account {name!r}")
+        if (held := await self._hold(name)) != HoldReason.REFUSING:
+            text = f"{name} is held ({held}), which only the gateway ends" if held else f"{name} is not on hold"
+            raise RefusedError(409, "not_refusing", text)
+        await self._done(RequestKind.RESUME, None, name)
+        return answer(ResumedDocument(account=name))
+
+    async def _hold(self, account: str) -> str | None:
+        found = await self._room.reading.read(lambda pages: pages.hold(account))
+        return None if found is None else found.held_reason
+
+    async def retry_undelivered(self, request: web.Request) -> web.Response:
+        """`POST /undelivered/retry`: take up again the events that outputs have parked."""
+        query.only(request)
+        now = self._room.clock.now()
+        return answer(RetriedDocument(taken_up=await self._room.store.write(lambda db: unpark(db, now))))
+
+    async def forget(self, request: web.Request) -> web.Response:
+        """`POST /backoff/forget`: what was learned about one network, or about all."""
+        query.only(request, "network")
+        network = request.query.get("network")
+        if network is not None and NETWORK.fullmatch(network) is None:
+            raise query.bad(f"network={network}: give a network such as 238/01, or a country such as DK")
+        await self._done(RequestKind.FORGET, None, network)
+        return answer(ForgottenDocument(forgotten=network))
+
+    async def _ask(
+        self, request: web.Request, kind: RequestKind, sensible: Collection[State], otherwise: dict[State, str]
+    ) -> web.Response:
+        query.only(request)
+        message = await self._message(request)
+        if message.state not in sensible:
+            text = otherwise[message.state].format(id=message.id)
+            raise RefusedError(409, "already_ended", f"{message.id} {text}")
+        if kind is not RequestKind.UNTRACK and message.account not in self._room.accounts:
+            text = f"{message.id} belongs to the account {message.account!r}, which is not in the configuration"
+            raise RefusedError(409, "account_not_configured", text)
+        await self._done(kind, message.id)
+        message = await self._message(request)
+        if kind is RequestKind.UNTRACK and message.state is State.FINISHED:
+            raise RefusedError(409, "already_ended", f"{message.id} {otherwise[State.FINISHED]}")
+        return answer(message_document(message))
+
+    async def _done(self, kind: RequestKind, message_id: int | None, argument: str | None = None) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._room.intake.ask(kind, message_id, argument)
+        except TimeoutError:
+            text = f"the database took nothing for {PATIENCE:.0f} s; see what has become of it and ask again"
+            raise RefusedError(503, "database_unavailable", text) from None
+
+    async def _message(self, request: web.Request) -> Message:
+        message_id = query.message_id(request.match_info["id"])
+        # What is not on disk yet is shown nowhere.
+        message = await self._room.reading.read(lambda pages: pages.message(message_id))
+        if message is None:
+            raise RefusedError(404, "not_followed", f"{message_id} is not followed; follow it with POST /messages")
+        return message

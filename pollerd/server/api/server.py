@@ -1,0 +1,184 @@
+"""The control socket: which request goes where."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+
+from pollerd.base.descriptors import CONTROL, METRICS
+from pollerd.base.errors import DurabilityError
+from pollerd.config import Listen
+from pollerd.outputs.acceptor import Acceptor
+from pollerd.server.api import query
+from pollerd.server.api.documents import About, HealthDocument, status_document
+from pollerd.server.api.messages import MessageRoom, MessageRoutes
+from pollerd.server.api.openapi import document
+from pollerd.server.api.stream import EventStream, Feed, Log
+from pollerd.server.hosts import meant_for
+from pollerd.server.listen import Door, HttpServer, PortDoor
+from pollerd.server.refusals import answer, explaining, refusal
+from pollerd.status.metrics import Collector, Crowding, Exposed, Meter, registry
+from pollerd.status.snapshot import Census
+from pollerd.status.warnlog import WarnLog
+
+MODE: Final = 0o660
+"""Rights of the socket: the daemon's user and its group."""
+BODY: Final = 4 * 1024 * 1024
+"""Bytes of a request's body at most: some 300,000 ids."""
+_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class ControlRoom(msgspec.Struct, frozen=True):
+    """What the control socket shows and does."""
+
+    messages: MessageRoom
+    log: Log
+    census: Census
+    meter: Meter
+    warnings: WarnLog
+    about: About
+
+
+class Scrapes:
+    """Renders the metrics, one scrape at a time."""
+
+    def __init__(self, room: ControlRoom, stream: EventStream, places: Sequence[Acceptor]) -> None:
+        self._room = room
+        self._places = places
+        self._stream = stream
+        self._collector = Collector(room.meter)
+        self._registry: CollectorRegistry = registry(self._collector)
+        self._turn = asyncio.Lock()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """`GET /metrics`."""
+        query.only(request)
+        async with self._turn:
+            sight = await self._room.census.take(oldest=False)
+            self._collector.exposed = Exposed(
+                sight,
+                self._room.about.version,
+                self._stream.followers,
+                dict(self._room.warnings.counts),
+                [Crowding(place.what, place.open, place.most, place.turned_away) for place in self._places],
+            )
+            text = await asyncio.to_thread(generate_latest, self._registry)
+        return web.Response(body=text, headers={"Content-Type": _TEXT})
+
+
+class ControlServer:
+    """The control socket at `control`, and the metrics alone at the address `metrics`; either may be None."""
+
+    def __init__(
+        self,
+        room: ControlRoom,
+        control: Door | None,
+        metrics: Listen | None = None,
+        pages: HttpServer | None = None,
+        *,
+        places: Mapping[str, Acceptor],
+    ) -> None:
+        """`places` bound the connections, by their names."""
+        self._room = room
+        self._feed = Feed(room.log)
+        # The rest is for commands.
+        followers = places[CONTROL].most * 3 // 4 if control is not None else 0
+        self._stream = EventStream(self._feed, room.messages.reading, most=followers)
+        self._scrapes = Scrapes(room, self._stream, tuple(places.values()))
+        self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._servers: list[HttpServer] = []
+        if control is not None:
+            self._servers.append(HttpServer(self._control(), control, places[CONTROL]))
+        if metrics is not None:
+            self._servers.append(HttpServer(self._metrics(metrics), PortDoor(metrics), places[METRICS]))
+        if pages is not None:
+            self._servers.append(pages)
+
+    async def start(self) -> None:
+        """Listen, where that is possible now."""
+        for server in self._servers:
+            await server.start()
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises DurabilityError when a request met a disk that cannot be trusted."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._room.census.run(), name="census")
+                group.create_task(self._feed.run(), name="feed")
+                for server in self._servers:
+                    group.create_task(server.run(), name="http")
+                await self._fatal
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Listen no more and let everybody go. May be called twice, and instead of `run`."""
+        self._feed.stop()
+        for server in self._servers:
+            await server.close()
+        self._room.messages.reading.close()
+
+    def reopen(self) -> None:
+        """SIGHUP: listen again where somebody has removed the socket, or where it was not possible before."""
+        for server in self._servers:
+            server.reopen()
+
+    def _control(self) -> web.Application:
+        made = web.Application(middlewares=[explaining(self._failed)], client_max_size=BODY)
+        messages = MessageRoutes(self._room.messages)
+        one = "/messages/{id}"
+        made.router.add_post("/messages", messages.hand_over)
+        made.router.add_get("/messages", messages.list, allow_head=False)
+        made.router.add_get(one, messages.show, allow_head=False)
+        made.router.add_delete(one, messages.untrack)
+        made.router.add_post(f"{one}/poll", messages.poll)
+        made.router.add_post(f"{one}/retry", messages.retry)
+        made.router.add_post("/accounts/{name}/resume", messages.resume)
+        made.router.add_post("/undelivered/retry", messages.retry_undelivered)
+        made.router.add_post("/backoff/forget", messages.forget)
+        made.router.add_get("/events", self._stream.handle, allow_head=False)
+        made.router.add_get("/status", self._status, allow_head=False)
+        made.router.add_get("/metrics", self._scrapes.handle, allow_head=False)
+        made.router.add_get("/healthz", self._health, allow_head=False)
+        made.router.add_get("/openapi.json", self._openapi, allow_head=False)
+        made.on_shutdown.append(self._let_go)
+        return made
+
+    def _metrics(self, listen: Listen) -> web.Application:
+        explained = explaining(self._failed, "/metrics and /healthz are served here")
+        made = web.Application(middlewares=[explained, *meant_for(listen)], client_max_size=1024)
+        made.router.add_get("/metrics", self._scrapes.handle, allow_head=False)
+        made.router.add_get("/healthz", self._health, allow_head=False)
+        return made
+
+    async def _status(self, request: web.Request) -> web.Response:
+        query.only(request)
+        sight = await self._room.census.take()
+        return answer(status_document(sight, self._room.about, self._stream.followers, self._room.warnings.last))
+
+    async def _health(self, request: web.Request) -> web.Response:
+        query.only(request)
+        census = self._room.census
+        if census.trouble:
+            return refusal(503, "database_unavailable", census.trouble)
+        if census.complaint is not None:
+            return refusal(503, "stuck", census.complaint)
+        return answer(HealthDocument(status="ok"))
+
+    async def _openapi(self, request: web.Request) -> web.Response:
+        query.only(request)
+        return answer(document(self._room.about.version))
+
+    async def _let_go(self, application: web.Application) -> None:
+        self._feed.stop()
+
+    def _failed(self, error: DurabilityError) -> None:
+        if not self._fatal.done():
+            self._fatal.set_exception(error)

@@ -1,0 +1,233 @@
+"""`GET /events`: the event log as NDJSON, once or as it grows.
+
+A reader costs what its connection buffers, and holds up nobody: events are read from the log only as it takes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from pollerd.base.errors import StoreError
+from pollerd.core.event import TYPES, Event
+from pollerd.server.api import query
+from pollerd.server.api.documents import GapDocument
+from pollerd.server.refusals import RefusedError
+from pollerd.store.pages import Pages
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+NDJSON: Final = "application/x-ndjson"
+LAST: Final = "Pollerd-Last-Seq"
+"""The header with the highest `seq` given when the answer began."""
+HIGHEST: Final = 2**63 - 1
+"""The highest `seq` that SQLite can give."""
+ENDLESS: Final = 2**53
+_CHUNK: Final = 500
+"""Events read from the log at a time."""
+_PIECE: Final = 64 * 1024
+"""Bytes given to the connection before it must drain, about."""
+
+
+class Log(Protocol):
+    """The event log as seen from here."""
+
+    @property
+    def last(self) -> int: ...
+    @property
+    def pruned(self) -> int: ...
+    async def read(self, after: int, limit: int) -> Sequence[Event]: ...
+    async def wait(self, after: int) -> None: ...
+
+
+class Archive(Protocol):
+    """Reads that may take a while."""
+
+    async def read(self, work: Callable[[Pages], T]) -> T: ...
+
+
+class Wanted(NamedTuple):
+    """Which events: of one message, of one type, or all."""
+
+    message_id: int | None = None
+    kind: str | None = None
+
+    def fits(self, event: Event) -> bool:
+        """Whether the event is one of them."""
+        if self.message_id is not None and event.message_id != self.message_id:
+            return False
+        return self.kind is None or event.type == self.kind
+
+
+class Feed:
+    """Wakes all readers that follow, with one task whatever their number, and lets them go when the server stops."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.stopped = False
+        self._last = log.last
+        self._news = asyncio.Event()
+
+    async def run(self) -> None:
+        """Watch the log until cancelled."""
+        while True:
+            await self.log.wait(self._last)
+            self._last = self.log.last
+            self._tell()
+
+    def stop(self) -> None:
+        """Everybody is to go now."""
+        self.stopped = True
+        self._tell()
+
+    async def more(self, after: int) -> bool:
+        """Return True when there may be events after `after`, False when everybody is to go."""
+        while self._last <= after and not self.stopped:
+            await self._news.wait()
+        return not self.stopped
+
+    def _tell(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+
+class EventStream:
+    """Answers `GET /events`."""
+
+    def __init__(self, feed: Feed, archive: Archive, *, most: int) -> None:
+        """At most `most` answers are under way at a time: a reader may take for ever, and others want to be heard."""
+        self._feed = feed
+        self._most = most
+        self._readers = 0
+        self._log = feed.log
+        self._archive = archive
+        self.followers = 0
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """One reader, from its first event to its last."""
+        query.only(request, "after", "follow", "id", "type", "limit")
+        follow = query.flag(request, "follow")
+        message = request.query.get("id")
+        wanted = Wanted(
+            None if message is None else query.message_id(message, "id"),
+            query.choice(request, "type", {kind: kind for kind in TYPES}),
+        )
+        after = self._after(request)
+        left = query.number(request, "limit", ENDLESS, 1, ENDLESS)
+        if self._readers >= self._most:
+            text = (
+                f"{self._most} readers of events are connected, as many as there may be: end some, or ask again later"
+            )
+            raise RefusedError(503, "too_many_readers", text)
+        self._readers += 1
+        try:
+            return await self._answer(request, after, wanted, left, follow=follow)
+        finally:
+            self._readers -= 1
+
+    async def _answer(
+        self, request: web.Request, after: int | None, wanted: Wanted, left: int, *, follow: bool
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Cache-Control": "no-store", LAST: str(self._log.last)})
+        response.content_type = NDJSON
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        self.followers += follow
+        try:
+            async for piece in self._pieces(after, wanted, follow=follow):
+                some, left = _cut(piece, left)
+                await response.write(some)
+                if left == 0:
+                    break
+        except StoreError as error:
+            # The answer has begun: all that is left to say is that it does not end as it should.
+            log.warning("a reader of the event log is let go: %s", error, extra={"event": "control_error"})
+            if request.transport is not None:
+                request.transport.close()
+            return response
+        except ConnectionError:
+            log.debug("a reader of the event log has gone")
+            return response
+        finally:
+            self.followers -= follow
+        await response.write_eof()
+        return response
+
+    def _after(self, request: web.Request) -> int | None:
+        if request.query.get("after") == "now":
+            return self._log.last
+        if "after" not in request.query:
+            return None
+        return query.number(request, "after", 0, 0, HIGHEST)
+
+    async def _pieces(self, after: int | None, wanted: Wanted, *, follow: bool) -> AsyncIterator[bytes]:
+        # Who asks for everything that is kept knows that what is older is gone.
+        place = self._log.pruned if after is None else after
+        end = self._log.last
+        async for told, piece in self._history(place, end, wanted):
+            place = told
+            yield piece
+        place = max(place, end)
+        while follow and await self._feed.more(place):
+            last = self._log.last
+            found = await self._log.read(place, _CHUNK)
+            if gap := self._gap(place, found):
+                yield gap
+            for piece in _joined(filter(wanted.fits, found)):
+                yield piece
+            # Numbers may be left out, so that there can be a higher one and still no event.
+            place = found[-1].seq if found else last
+
+    async def _history(self, place: int, end: int, wanted: Wanted) -> AsyncIterator[tuple[int, bytes]]:
+        """What is committed by now, up to `end`: pieces, each with the place it leads to."""
+        while place < end:
+            if wanted == Wanted():
+                found = await self._log.read(place, _CHUNK)
+            else:
+                found = await self._archive.read(partial(_some, after=place, wanted=wanted))
+            if gap := self._gap(place, found if wanted == Wanted() else ()):
+                yield place, gap
+            if not found:
+                return
+            for piece in _joined(found):
+                yield found[-1].seq, piece
+            place = found[-1].seq
+
+    def _gap(self, place: int, found: Sequence[Event]) -> bytes:
+        """The line that tells that what follows `place` was deleted, if so; `found` is what is left."""
+        pruned = self._log.pruned
+        first = found[0].seq if found else pruned + 1
+        if place >= pruned or first == place + 1:
+            return b""
+        return msgspec.json.encode(GapDocument(after=place, first=first)) + b"\n"
+
+
+def _cut(piece: bytes, left: int) -> tuple[bytes, int]:
+    """As many of the lines as may still be sent, and how many may be sent after them. A gap is no event."""
+    lines = piece.splitlines(keepends=True) if left < ENDLESS else []
+    if not lines or lines[0].startswith(b'{"type":"gap"'):
+        return piece, left
+    return b"".join(lines[:left]), max(0, left - len(lines))
+
+
+def _some(pages: Pages, after: int, wanted: Wanted) -> list[Event]:
+    return pages.events(after, _CHUNK, *wanted)
+
+
+def _joined(events: Iterable[Event]) -> Iterable[bytes]:
+    """Whole lines in pieces that the connection takes at a time."""
+    piece = bytearray()
+    for event in events:
+        piece += event.line
+        if len(piece) >= _PIECE:
+            yield bytes(piece)
+            piece = bytearray()
+    if piece:
+        yield bytes(piece)

@@ -1,0 +1,117 @@
+"""One message and its life."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from pollerd.base.text import ago, counted, duration
+from pollerd.core import lifecycle
+from pollerd.core.model import Message, Recipient, State
+from pollerd.server.pages.html import Html, Part, table, tag
+from pollerd.server.pages.status_page import badge
+from pollerd.status.message import STATE_NAMES
+from pollerd.status.timeline import (
+    Entry,
+    deadline,
+    exceptions,
+    forgotten,
+    overdue_words,
+    remark,
+    summary,
+    unidentified,
+    urgency,
+    who,
+)
+
+_RECIPIENTS: Final = 50
+
+
+class Shown(NamedTuple):
+    """The message, what is known of its life, the instant of the look, and after how many seconds it is given up."""
+
+    message: Message
+    life: list[Entry]
+    now: float
+    give_up_after: float
+    scheduled_horizon: float
+
+
+def content(shown: Shown, number: Callable[[int], str]) -> Html:
+    """The page; `number` writes a telephone number."""
+    message = shown.message
+    name = STATE_NAMES[message.state].replace("_", " ")
+    facts = [tag("div", tag("dt", label), tag("dd", value)) for label, value in _facts(shown) if value]
+    parts: list[Part] = [tag("h1", f"Message {message.id}: {name}"), tag("dl", facts)]
+    parts += _recipients(message.recipients, number)
+    parts.append(tag("h2", "Its life"))
+    if gone := forgotten(message):
+        parts.append(tag("p", f"{counted(gone, 'earlier poll')} are not kept.", class_="dim"))
+    rows = [
+        (_clock(entry.at), duration(max(0.0, entry.at - message.sent_at)), tag("span", entry.text, class_=entry.tone))
+        for entry in [*shown.life, *_next(shown)]
+    ]
+    parts.append(table("In order of time; what is to come is last", ("at", "age", "what"), rows, numbers=(1,)))
+    return tag("div", parts)
+
+
+def _facts(shown: Shown) -> list[tuple[str, str]]:
+    message, now = shown.message, shown.now
+    ends = deadline(message, shown.give_up_after, shown.scheduled_horizon)
+    return [
+        ("account", message.account),
+        ("userref", message.userref or ""),
+        ("sent", f"{_clock(message.sent_at)} ({ago(message.sent_at, now)})"),
+        ("recipients", summary(message.recipients)),
+        ("without number", unidentified(message.recipients)),
+        ("polls", str(message.polls)),
+        ("priority", urgency(message) or ""),
+        ("overdue", overdue_words(message, now) or ""),
+        ("ended", "" if message.finished_at is None else _clock(message.finished_at)),
+        ("set aside", message.next_reason if message.state is State.SET_ASIDE else ""),
+        (
+            "take up again",
+            f"pollerd retry {message.id}" if message.state in (State.GAVE_UP, State.SET_ASIDE) else "",
+        ),
+        ("given up", "" if ends is None else f"{_clock(ends)} ({ago(ends, now)}), unless it ends before"),
+    ]
+
+
+def _next(shown: Shown) -> list[Entry]:
+    message = shown.message
+    if message.state is State.NEW:
+        return [Entry(shown.now, "next", "not planned yet")]
+    if message.state is not State.PENDING:
+        return []
+    wait = message.next_poll_at - shown.now
+    when = f"in {duration(wait)}" if wait > 0 else f"due for {duration(-wait)}"
+    reason = f", because: {message.next_reason}" if message.next_reason else ""
+    return [Entry(message.next_poll_at, "next", f"next poll {when}{reason}")]
+
+
+def _recipients(recipients: tuple[Recipient, ...], number: Callable[[int], str]) -> list[Part]:
+    if not recipients:
+        return []
+    listed: list[Recipient] = list(recipients)
+    caption = "Recipients"
+    if len(listed) > _RECIPIENTS:
+        odd = exceptions(recipients)
+        listed = (odd or listed)[:_RECIPIENTS]
+        caption = f"{len(listed):,} of {len(odd) or len(recipients):,}, those without a final state first"
+    rows = [
+        (
+            who(item, number),
+            badge(lifecycle.name(item.status)),
+            "" if item.time is None else _clock(item.time),
+            item.country,
+            f"{item.mcc}/{item.mnc}" if item.mcc and item.mnc else "",
+            remark(item),
+        )
+        for item in listed
+    ]
+    return [table(caption, ("recipient", "state", "since", "country", "network", "error"), rows)]
+
+
+def _clock(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))

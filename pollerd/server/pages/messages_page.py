@@ -1,0 +1,89 @@
+"""The list of messages, and what a search found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from pollerd.base.text import brief, counted, shortened
+from pollerd.core.model import FILTERS, OVERDUE, Message, State
+from pollerd.server.pages.html import Html, Part, table, tag
+from pollerd.status.message import standing
+from pollerd.status.timeline import summary, who
+from pollerd.store.finder import Found
+
+_STATES: Final = (("", "all"), *((name, name.replace("_", " ")) for name in FILTERS))
+_TONES: Final = {"finished": "good", "gave_up": "bad", "pending": "info", "overdue": "warn", "set_aside": "bad"}
+
+
+class Asked(NamedTuple):
+    """What was asked for: the search, the state (empty: all), and whether it is a page further on."""
+
+    wanted: str
+    state: str
+    further: bool
+
+
+def content(found: Found, asked: Asked, older: str | None, now: float, number: Callable[[int], str]) -> Html:
+    """The page; `older` leads to the next one, `number` writes a telephone number."""
+    title = f"Messages with “{asked.wanted}”" if asked.wanted else "Messages"
+    parts: list[Part] = [tag("h1", title), _form(asked)]
+    if asked.wanted:
+        end = "" if older else ", and there are no more"
+        parts.append(tag("p", f"{counted(found.looked, 'message')} looked through{end}.", class_="dim"))
+    heads = ("id", "state", "recipient", "delivery", "userref", "age", "polls", "next poll")
+    if found.messages:
+        rows = [_row(message, now, number) for message in found.messages]
+        parts.append(table(_order(asked), heads, rows, numbers=(5, 6)))
+    else:
+        parts.append(tag("p", "No message here." if older else "No message."))
+    if older is not None:
+        text = "Search older messages" if asked.wanted else "More"
+        parts.append(tag("p", tag("a", text, href=older, rel="next", class_="more")))
+    return tag("div", parts)
+
+
+def _form(asked: Asked) -> Html:
+    choices = [
+        tag("option", name, value=value, selected="" if value == asked.state else None) for value, name in _STATES
+    ]
+    return tag(
+        "form",
+        tag(
+            "label",
+            "id, a piece of the userref, or a whole number ",
+            tag("input", type="search", name="q", value=asked.wanted),
+        ),
+        tag("label", "state ", tag("select", choices, name="state")),
+        tag("button", "Show"),
+        action="/messages",
+        class_="filter",
+    )
+
+
+def _order(asked: Asked) -> str:
+    if asked.state == "pending" and not asked.wanted:
+        return "What is polled next comes first"
+    if asked.state == OVERDUE and not asked.wanted:
+        return "The longest overdue comes first"
+    return "The latest end comes first" if asked.state == "finished" and not asked.wanted else "The highest id first"
+
+
+def _row(message: Message, now: float, number: Callable[[int], str]) -> tuple[Part, ...]:
+    name = standing(message)
+    shown = message.recipients
+    recipient = who(shown[0], number) if len(shown) == 1 else f"{len(shown):,} recipients" if shown else ""
+    wait = message.next_poll_at - now
+    coming = ""
+    if message.state is State.PENDING:
+        coming = f"in {brief(wait)}" if wait > 0 else f"due for {brief(-wait)}"
+    return (
+        tag("a", message.id, href=f"/messages/{message.id}"),
+        tag("span", name.replace("_", " "), class_=f"badge {_TONES[name]}"),
+        recipient,
+        shortened(summary(shown)),
+        shortened(message.userref or "", 40),
+        brief(max(0.0, now - message.sent_at)),
+        message.polls,
+        coming,
+    )

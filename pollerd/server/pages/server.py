@@ -1,0 +1,160 @@
+"""Which page goes where."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from typing import Final, Protocol
+from urllib.parse import urlencode
+
+import msgspec
+from aiohttp import web
+
+from pollerd.base.logs import mask_msisdn
+from pollerd.config import Listen
+from pollerd.core.ids import IdError, parse_id
+from pollerd.core.model import FILTERS, Filter, Message
+from pollerd.core.ports import Clock
+from pollerd.server.pages import message_page, messages_page, status_page
+from pollerd.server.pages.frame import frame, problem
+from pollerd.server.pages.guard import guarding
+from pollerd.server.pages.html import Html
+from pollerd.status.document import StatusDocument
+from pollerd.status.look import Look
+from pollerd.status.timeline import timeline
+from pollerd.store.finder import Found
+from pollerd.store.pages import PlaceError
+from pollerd.store.readers import Reading
+from pollerd.store.rows import by_wall
+
+FRESH: Final = 1.0
+"""Seconds that one look serves whoever asks."""
+SHOWN: Final = 50
+LONGEST: Final = 200
+"""Characters of a search."""
+_EVENTS: Final = 2000
+_STATIC: Final = {"style.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+
+
+class Unsaved(Protocol):
+    """The committer as seen from here: what is newer than the database."""
+
+    def unsaved(self, message_id: int) -> Message | None: ...
+
+
+class WebRoom(msgspec.Struct, frozen=True):
+    """What the pages show. `look` is asked at most once a second; `give_up_after` and
+    `scheduled_horizon` are in seconds."""
+
+    listen: Listen
+    clock: Clock
+    reading: Reading
+    committer: Unsaved
+    look: Callable[[], Awaitable[StatusDocument]]
+    show_msisdn: bool
+    give_up_after: float
+    scheduled_horizon: float
+
+
+def application(room: WebRoom) -> web.Application:
+    """The pages, guarded."""
+    pages = Pages(room)
+    made = web.Application(middlewares=[guarding(room.listen, problem)], client_max_size=1024)
+    made.router.add_get("/", pages.status)
+    made.router.add_get("/status", pages.fragment)
+    made.router.add_get("/messages", pages.messages)
+    made.router.add_get("/messages/{id}", pages.message)
+    made.router.add_get("/static/{name}", pages.static)
+    return made
+
+
+class Pages:
+    """The handlers."""
+
+    def __init__(self, room: WebRoom) -> None:
+        self._room = room
+        self._turn = asyncio.Lock()
+        self._seen: tuple[float, StatusDocument] | None = None
+        folder = resources.files("pollerd.server.pages") / "static"
+        self._files = {name: (folder / name).read_bytes() for name in _STATIC}
+
+    async def status(self, request: web.Request) -> web.Response:
+        """`GET /`: the whole page; without JavaScript it loads itself anew."""
+        return _html(frame("Status", status_page.content(await self._look()), live=True))
+
+    async def fragment(self, request: web.Request) -> web.Response:
+        """`GET /status`: what changes on that page."""
+        return _html(status_page.content(await self._look()))
+
+    async def messages(self, request: web.Request) -> web.Response:
+        """`GET /messages`: a page of the list, or of a search."""
+        wanted = request.query.get("q", "").strip()[:LONGEST]
+        state, after = request.query.get("state", ""), request.query.get("after") or None
+        if state and state not in FILTERS:
+            raise web.HTTPBadRequest(text=f"There is no state {state}; there are {', '.join(FILTERS)}.")
+        try:
+            found = await self._found(wanted, FILTERS.get(state), after)
+        except PlaceError as error:
+            raise web.HTTPBadRequest(text=f"{error}.") from None
+        older = None
+        if found.next is not None:
+            given = {"q": wanted, "state": state, "after": found.next}
+            older = "/messages?" + urlencode({name: value for name, value in given.items() if value})
+        asked = messages_page.Asked(wanted, state, after is not None)
+        content = messages_page.content(found, asked, older, self._room.clock.wall(), self._number)
+        return _html(frame("Messages", content))
+
+    async def _found(self, wanted: str, state: Filter | None, after: str | None) -> Found:
+        if wanted:
+            return await self._room.reading.read(lambda pages: pages.find(wanted, state, after, SHOWN))
+        page = await self._room.reading.read(lambda pages: pages.page(state, after, SHOWN))
+        return Found(page.messages, 0, page.next)
+
+    async def message(self, request: web.Request) -> web.Response:
+        """`GET /messages/ID`: one message and its life."""
+        try:
+            message_id = parse_id(request.match_info["id"])
+        except IdError as error:
+            raise web.HTTPNotFound(text=f"This {error}.") from None
+        stored, log = await self._room.reading.read(
+            lambda pages: (pages.message(message_id), pages.events(0, _EVENTS, message_id))
+        )
+        if (unsaved := self._room.committer.unsaved(message_id)) is not None:
+            stored = by_wall(unsaved, self._room.clock.told(0.0))
+        message = stored
+        if message is None:
+            raise web.HTTPNotFound(text=f"{message_id} is not followed. Follow it with: pollerd track {message_id}")
+        now = self._room.clock.wall()
+        room, life = self._room, timeline(message, log, self._number)
+        shown = message_page.Shown(message, life, now, room.give_up_after, room.scheduled_horizon)
+        return _html(frame(f"Message {message_id}", message_page.content(shown, self._number)))
+
+    async def static(self, request: web.Request) -> web.Response:
+        """`GET /static/NAME`."""
+        name = request.match_info["name"]
+        if name not in self._files:
+            raise web.HTTPNotFound(text="There is no such file.")
+        return web.Response(body=self._files[name], content_type=_STATIC[name], charset="utf-8")
+
+    async def _look(self) -> Look:
+        async with self._turn:
+            if self._seen is None or time.monotonic() - self._seen[0] > FRESH:
+                document = await self._room.look()
+                self._seen = (time.monotonic(), document)
+            document = self._seen[1]
+        rate = sum(account.polls_per_second_10s for account in document.accounts)
+        return Look(self._room.clock.wall(), document, running=True, rate=rate)
+
+    def _number(self, msisdn: int) -> str:
+        return str(msisdn) if self._room.show_msisdn else mask_msisdn(msisdn)
+
+
+def paint(status: int, _reason: str, message: str) -> tuple[str, bytes]:
+    """Content type and body of a refusal, for those whose request reaches no handler."""
+    return "text/html; charset=utf-8", problem(status, f"{message}.").encode()
+
+
+def _html(content: Html) -> web.Response:
+    return web.Response(text=content, content_type="text/html")

@@ -1,7 +1,0 @@
-"""Puts the systemd service in place, and takes it away again."""
-
-from pollerd.service.install import install_plan
-from pollerd.service.plan import Action, Plan, Step, carry_out
-from pollerd.service.uninstall import uninstall_plan
-
-__all__ = ["Action", "Plan", "Step", "carry_out", "install_plan", "uninstall_plan"]

@@ -1,0 +1,78 @@
+"""The daemon in one line, for `systemctl status`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from pollerd.core.ports import AccountState, Clock, OutputHealth
+
+
+class Backlog(Protocol):
+    """A window as seen from here."""
+
+    @property
+    def backlog(self) -> int: ...
+
+
+class Holdable(Protocol):
+    """A limiter as seen from here."""
+
+    @property
+    def held(self) -> AccountState | None: ...
+
+
+class Polling(Protocol):
+    """A poller as seen from here."""
+
+    @property
+    def polls(self) -> int: ...
+    @property
+    def window(self) -> Backlog: ...
+    @property
+    def limiter(self) -> Holdable: ...
+
+
+class StatusLine:
+    """Puts the line together; polls a second are counted from one line to the next."""
+
+    def __init__(self, pollers: Mapping[str, Polling], clock: Clock) -> None:
+        self._pollers = pollers
+        self._clock = clock
+        self._polls = self._total()
+        self._at = clock.monotonic()
+
+    def line(self, pending: int, database: str, outputs: Sequence[OutputHealth]) -> str:
+        """`pending` messages in the store, `database` the trouble with it (empty: none)."""
+        due = sum(poller.window.backlog for poller in self._pollers.values())
+        parts = [f"{pending:,} pending", f"{due:,} due", f"{self._rate():.1f} polls/s"]
+        if database:
+            parts.insert(0, "the database cannot be written")
+        parts += self._holds()
+        parts += [f"output {output.name} in trouble: {output.trouble}" for output in outputs if output.trouble]
+        return ", ".join(parts)
+
+    def _rate(self) -> float:
+        polls, now = self._total(), self._clock.monotonic()
+        rate = (polls - self._polls) / (now - self._at) if now > self._at else 0.0
+        self._polls, self._at = polls, now
+        return rate
+
+    def _total(self) -> int:
+        return sum(poller.polls for poller in self._pollers.values())
+
+    def _holds(self) -> list[str]:
+        held = [state for poller in self._pollers.values() if (state := poller.limiter.held) is not None]
+        if not held:
+            return []
+        if len(held) == 1:
+            return [f"1 account held: {_hold(held[0])}"]
+        return [f"{len(held)} accounts held: " + "; ".join(f"{state.name} {_hold(state)}" for state in held)]
+
+
+def _hold(state: AccountState) -> str:
+    reason = str(state.held_reason or "held").replace("_", " ")
+    if state.held_until is None:
+        return reason
+    return f"{reason} until {datetime.fromtimestamp(state.held_until).astimezone():%H:%M}"

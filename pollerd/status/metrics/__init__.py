@@ -1,0 +1,6 @@
+"""What Prometheus is shown: counted cheaply on the hot path, put into words at scrape time."""
+
+from pollerd.status.metrics.collector import Collector, Crowding, Exposed, registry
+from pollerd.status.metrics.meter import Meter
+
+__all__ = ["Collector", "Crowding", "Exposed", "Meter", "registry"]

@@ -1,0 +1,244 @@
+"""Sentences about the daemon: what stands still, what is late and why, when it is over, and what to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, Literal, NamedTuple
+
+from pollerd.base.text import ago, brief, counted, duration
+from pollerd.status.document import (
+    AccountDocument,
+    AgeDocument,
+    MessageCounts,
+    OutputDocument,
+    StatusDocument,
+)
+from pollerd.status.forecast import Forecast
+
+Tone = Literal["good", "plain", "warn", "bad"]
+_FAR: Final = 30 * 86400.0
+"""Seconds from which nobody wants to know the minute."""
+MANY: Final = 10
+"""Unknown ids of one account from which they are hardly a few scheduled messages: a warning."""
+UNKNOWN_ADVICE: Final = (
+    "look whose they are, and stop following the wrong ones with pollerd untrack; give scheduled ones their --sendtime"
+)
+CAP: Final = 100_000
+"""Counts of the database stop here."""
+
+ADVICE: Final[Mapping[str, str]] = {
+    "forbidden": "give the key its rights, or this machine's address its place in the account's list of allowed ones",
+    "throttled": "lower requests_per_second, or find out who else uses the account; polling goes on by itself",
+    "unreachable": "look at network, DNS and proxy with pollerd doctor; polling goes on by itself",
+    "server_errors": "nothing to do here: the gateway has trouble, polling goes on by itself",
+    "refusing": "the gateway refuses messages that it answered before: nothing is given up, polling goes on with the "
+    "next answer; ask the vendor. If they really are gone there: pollerd retry --resume {account}",
+}
+
+FORGETFUL: Final = "polling, each request on a connection of its own: the other side forgets those that are kept"
+FORGETFUL_ADVICE: Final = (
+    "look for a proxy, firewall or balancer in between that ends unused connections within seconds; nothing is lost"
+)
+
+
+class Sentence(NamedTuple):
+    """A sentence and how it is meant."""
+
+    text: str
+    tone: Tone = "plain"
+
+
+def at(text: str | None) -> float | None:
+    """An instant of a document as UNIX seconds."""
+    return None if not text else datetime.fromisoformat(text).timestamp()
+
+
+def clock(when: float, now: float) -> str:
+    """An instant by the wall clock, with the day when it is another one."""
+    local, today = time.localtime(when), time.localtime(now)
+    return time.strftime("%H:%M" if local[:3] == today[:3] else "%a %d %b %H:%M", local)
+
+
+def hold(account: AccountDocument, now: float) -> Sentence | None:
+    """Why an account is not polled, since when, until when; or what makes polling dearer than it should be."""
+    held = account.hold
+    if held is None:
+        if account.state == "unconfigured":
+            return Sentence("not in the configuration: its messages wait", "bad")
+        return None if account.connections_kept else Sentence(FORGETFUL, "warn")
+    since, until = at(held.since), at(held.until)
+    text = held.reason.replace("_", " ")
+    if held.detail:
+        text += f" ({held.detail})"
+    if since is not None:
+        text += f", for {duration(max(0.0, now - since))}"
+    if until is not None:
+        text += f", tried again {ago(until, now)}" if until > now else ", tried again now"
+    return Sentence(f"on hold: {text}", "bad")
+
+
+def hold_advice(reason: str, account: str, renewal: str) -> str | None:
+    """What to do about a hold. `renewal`: what a person does so that another secret is taken up."""
+    if reason == "unauthorized" and renewal:
+        return f"{renewal}; polling goes on by itself. pollerd doctor names what is wrong"
+    return ADVICE.get(reason, "").format(account=account) or None
+
+
+def advice(account: AccountDocument) -> str | None:
+    """What to do about it."""
+    if account.hold is not None:
+        return hold_advice(account.hold.reason, account.name, account.renewal)
+    if not account.connections_kept:
+        return FORGETFUL_ADVICE
+    if account.state == "unconfigured":
+        return (
+            f"add [accounts.{account.name}] to the configuration, or stop following its messages with pollerd untrack"
+        )
+    return None
+
+
+def outlook(found: Forecast, now: float) -> Sentence:
+    """The forecast in words."""
+    share = found.demand / found.rate if found.rate > 0 else 0.0
+    match found.kind:
+        case "stopped":
+            return Sentence("no daemon works on it: start it with pollerd run", "bad")
+        case "held":
+            after = ""
+            if found.backlog and found.drained_in is not None:
+                after = f"; the backlog of {count(found.backlog)} is gone {_rough(found.drained_in)} after it"
+            return Sentence(f"nothing moves until the hold is over{after}", "bad")
+        case "overload":
+            late = "" if found.delay is None else f" or expect {_rough(found.delay)} delay in an hour"
+            return Sentence(
+                f"more arrives than the limit lets through ({found.demand:.1f} polls/s wanted, {found.rate:g} allowed):"
+                f" raise it to {found.needed_rate:g}/s{late}",
+                "bad",
+            )
+        case "drains":
+            drained = found.drained_in or 0.0
+            gone = f"at {clock(now + drained, now)}" if drained < _FAR else f"in {_rough(drained)}"
+            return Sentence(f"at this rate the backlog of {count(found.backlog)} is gone {gone}", "warn")
+        case "keeps_up" if share >= 1.0:
+            return Sentence("keeps up: a burst arrived, and nothing waits", "good")
+        case "keeps_up":
+            return Sentence(f"keeps up: what arrives asks for {share:.0%} of the limit", "good")
+        case _:
+            return Sentence("nothing to do", "good")
+
+
+def unknown(number: int) -> Sentence:
+    """What so many messages may be that were never seen and are past their grace."""
+    are = "id is" if number == 1 else "ids are"
+    text = f"{count(number)} {are} unknown to this account: another account, the other region, or scheduled?"
+    return Sentence(text, "warn" if number >= MANY else "plain")
+
+
+def late(document: StatusDocument, now: float) -> list[Sentence]:
+    """What is late by a minute or more, and why."""
+    found: list[Sentence] = []
+    if document.problem:
+        found.append(Sentence(document.problem, "bad"))
+    if aside := document.messages.set_aside:
+        what = f"{count(aside)} {'message is' if aside == 1 else 'messages are'} set aside and not polled"
+        advice = "see which: pollerd list --state set_aside; take up again: pollerd retry ID"
+        found.append(Sentence(f"{what}, since their rows were damaged; {advice}", "bad"))
+    for account in document.accounts:
+        if not account.late:
+            continue
+        polls = f"{count(account.late)} {'poll' if account.late == 1 else 'polls'}"
+        found.append(Sentence(f"{account.name}: {polls} late, {_why(account, document)}", "warn"))
+    for account in document.accounts:
+        if account.unknown:
+            told = unknown(account.unknown)
+            found.append(Sentence(f"{account.name}: {told.text}", told.tone))
+    if overdue := document.messages.overdue:
+        are = "message is" if overdue == 1 else "messages are"
+        text = f"{count(overdue)} {are} overdue, without a final state in time: see pollerd list --state overdue"
+        found.append(Sentence(text, "warn"))
+    if document.backoff.stalled:
+        names = ", ".join(document.backoff.stalled[:5])
+        found.append(
+            Sentence(f"deliveries seem to stand still at {names}: old messages are polled half as often", "warn")
+        )
+    return found
+
+
+def _why(account: AccountDocument, document: StatusDocument) -> str:
+    if document.pid == 0:
+        return "no daemon runs"
+    if account.state == "unconfigured":
+        return "its account is not in the configuration"
+    if account.hold is not None:
+        return f"the account is on hold ({account.hold.reason.replace('_', ' ')})"
+    if document.database.trouble:
+        return "the database cannot be written"
+    if account.forecast is None:
+        return "the daemon does not say why: its control socket cannot be reached"
+    if account.rate < account.rate_limit * 0.99:
+        return f"slowed down after a hold: {account.rate:.1f} of {account.rate_limit:g} requests/s"
+    if account.asking >= account.connections:
+        return f"all {account.connections} connections are in use: answers are slow, or max_connections is too low"
+    return f"the limit of {account.rate_limit:g} requests/s binds"
+
+
+def _rough(seconds: float) -> str:
+    return brief(seconds) if seconds >= 60 else duration(seconds)
+
+
+def count(number: int) -> str:
+    """A count of the database, which stops at `CAP`."""
+    return f"at least {CAP:,}" if number >= CAP else f"{number:,}"
+
+
+def pending(counts: MessageCounts) -> str:
+    """How many messages are pending, those that nobody has planned yet included."""
+    total = f"{counts.pending + counts.new:,}"
+    return f"at least {total}" if counts.new >= CAP else total
+
+
+def told(output: OutputDocument, now: float) -> Sentence:
+    """How far an output has told the events. What it keeps for another attempt counts as told only once it is taken."""
+    parts: list[str] = []
+    if output.lag:
+        since = at(output.behind_since)
+        waited = "" if since is None else f", for {duration(max(0.0, now - since))}"
+        parts.append(f"{counted(output.lag, 'event')} behind{waited}")
+    done, again = ("delivered", "post again with pollerd retry --webhook")
+    if output.name != "webhook":
+        done, again = ("written", "see pollerd events --undelivered, write again with pollerd retry --undelivered")
+    if output.waiting:
+        parts.append(f"{count(output.waiting)} {'waits' if output.waiting == 1 else 'wait'} to be {done}")
+    if output.parked:
+        parts.append(f"{count(output.parked)} parked, no attempt is left: {again}")
+    if not parts:
+        return Sentence("everything is told", "good")
+    return Sentence("; ".join(parts), "bad" if output.parked else "warn")
+
+
+def age(group: AgeDocument, before: float | None) -> str:
+    """An age group: `to 5 min`, `over 3 d`."""
+    if group.up_to is not None:
+        return f"to {brief(group.up_to)}"
+    return f"over {brief(before or 0.0)}"
+
+
+def age_names(ages: list[AgeDocument]) -> list[str]:
+    """The names of all groups."""
+    before = [None, *(group.up_to for group in ages)]
+    return [age(group, last) for group, last in zip(ages, before, strict=False)]
+
+
+def headline(document: StatusDocument, *, running: bool) -> Sentence:
+    """The state of the daemon in one sentence."""
+    if not running:
+        return Sentence("The daemon does not run (start it with: pollerd run)", "bad")
+    process = f" (process {document.pid})" if document.pid else ""
+    held = [account for account in document.accounts if account.state == "held"]
+    if document.problem:
+        return Sentence(f"The daemon runs{process}, but something stands still", "bad")
+    if held:
+        return Sentence(f"The daemon runs{process}, {counted(len(held), 'account')} on hold", "warn")
+    return Sentence(f"The daemon runs{process}", "good")
