@@ -2,9 +2,11 @@
 
     python -m tests.soak --minutes 60 [--seed N] [--messages-per-second 20] [--cold] [--true-clocks]
 
-The machine sleeps, is paused, and has its clock set now and then; `--true-clocks` leaves it alone. `--cold` starts the
-installed command each time; without it daemons are forked from a process that has everything imported, which leaves
-more time for faults. Prints a line a minute and a summary; exit code 1 when anything differs.
+The machine sleeps, is paused, and has its clock set now and then; `--true-clocks` leaves it alone. Now and then the
+gateway refuses every message alike, for longer than a single message would survive, while the rest goes on; ids of
+another account are handed over among the others. `--cold` starts the installed command each time; without it daemons
+are forked from a process that has everything imported, which leaves more time for faults. Prints a line a minute and a
+summary; exit code 1 when anything differs.
 """
 
 from __future__ import annotations
@@ -37,18 +39,39 @@ from tests.acceptance.crash_kit import (
     settled,
     steady,
 )
-from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.deployment import Deployment
+from tests.acceptance.waiting import until
 from tests.acceptance.warm import Warm
+from tests.sqlite_kit import autocommit
 
 FAULTS = (
     "reset", "drop", "hang:{p}:seconds=5", "slow:{p}:seconds=2", "drip:{p}:seconds=0.05", "html", "truncated",
     "cut", "wrong_json", "redirect", "gzip_bomb:{p}:size=20000000", "empty", "huge", "407", "500", "502", "503",
     "504", "429", "429:{p}:retry_after=3", "503:{p}:retry_after=date+4", "429:{p}:retry_after=soon", "401", "403",
+    "404:{p}:on=read", "410:{p}:on=read:by=connection", "422:{p}:on=read:by=0.5", "404:{p}:on=read:form=text",
 )  # fmt: skip
+REFUSALS = (
+    "404:on=read", "404:on=read:form=text", "410:on=read", "422:on=read", "404:on=read:form=empty", "400:on=read",
+    "410:on=read:form=json",
+)  # fmt: skip
+"""What a gateway, or a proxy in its place, answers to all, one kind a phase."""
+GRACE = 5.0
+"""Seconds of 404 (`not_found_grace`), and about those of five other refusals a second apart, that end one message."""
+REFUSED_FOR = (3 * GRACE, 8 * GRACE)
+"""Seconds of a mass refusal, at least and at most, not counting those that the machine sleeps."""
+REFUSED_AT_LEAST = 10
+"""Messages that were answered before a mass refusal: a 404 of one that never was says nothing of the gateway."""
+LONGEST_PROBE = 300.0
+"""Seconds between two probes of an account that is refused, at most."""
+FOREIGN = 5_000_000_000
+"""The first id that the simulator will not make in a run."""
 POINTS = (
     "store.begun", "store.written", "store.committed", "file.before_write", "file.mid_write", "file.after_write",
     "file.before_fsync", "file.after_fsync", "file.before_cursor", "file.after_cursor", "file.rotated",
 )  # fmt: skip
+
+Happening = tuple[int, Callable[[], Awaitable[None]]]
+"""Something that may happen, and how often among the others."""
 
 
 class Soak:
@@ -62,11 +85,31 @@ class Soak:
         self._simulator = simulator
         self._rng = rng
         self.done: Counter[str] = Counter()
+        self.foreign: list[int] = []
+        """Ids of another account, handed over as well."""
+        self.refused: list[float] = []
+        """Seconds of each mass refusal."""
 
     async def step(self) -> None:
         """One thing that happens to the deployment, and some time for its consequences."""
-        happens: list[tuple[int, Callable[[], Awaitable[None]]]] = [
-            (8, self._faults),
+        happens = [(8, self._faults), (1, self._refuse), (1, self._hand_over_foreign), *self._machine_happens()]
+        await self._one_of(happens)
+        await asyncio.sleep(self._rng.uniform(0.1, 3.0))
+
+    async def end(self) -> None:
+        """Until everything that is the gateway's is done with and told."""
+        await self._polled_on()
+        for first in range(0, len(self.foreign), 1000):
+            ids = map(str, self.foreign[first : first + 1000])
+            assert (await self._deployment.command("untrack", *ids))[0] == 0
+        if self._shim is not None:
+            # A 404 while all were refused may have put off a message that was never seen by up to an hour.
+            self._sleep(self._shim, 3600.0)
+        await settled(self._deployment, patience=1800)
+
+    def _machine_happens(self) -> list[Happening]:
+        """What the gateway has no part in."""
+        happens: list[Happening] = [
             (4, self._kill),
             (2, self._kill_at_a_step),
             (3, self._rotate),
@@ -75,9 +118,11 @@ class Soak:
         ]
         if self._shim is not None:
             happens += [(2, partial(self._clocks, self._shim))]
+        return happens
+
+    async def _one_of(self, happens: list[Happening]) -> None:
         weights, actions = zip(*happens, strict=True)
         await self._rng.choices(actions, weights)[0]()
-        await asyncio.sleep(self._rng.uniform(0.1, 3.0))
 
     async def _faults(self) -> None:
         """One or two kinds for a while: for some of the requests, or for all of them."""
@@ -95,6 +140,47 @@ class Soak:
             token.write_text("another\n")
             await asyncio.sleep(2.5)
             token.write_text(right)
+
+    async def _refuse(self) -> None:
+        """The gateway refuses all alike, and kills, clocks and rotations go on; then it is found again."""
+        await self._polled_on()
+        seen = "messages WHERE state = 1 AND seen_at IS NOT NULL"
+        await until(lambda: self._count(seen) >= REFUSED_AT_LEAST, "some are pending that were answered")
+        refusal = REFUSALS[self.done["mass refusals"] % len(REFUSALS)]
+        self._simulator.faults.set(refusal)
+        self.done["mass refusals"] += 1
+        began = time.monotonic()
+        await until(lambda: self._held("form" not in refusal), f"{refusal} to all holds the account", patience=120)
+        ends = began + self._rng.uniform(*REFUSED_FOR)
+        while time.monotonic() < ends:
+            await self._one_of(self._machine_happens())
+            await asyncio.sleep(self._rng.uniform(0.5, 5.0))
+        self._simulator.faults.set()
+        self.refused.append(time.monotonic() - began)
+        await self._polled_on()
+
+    async def _polled_on(self) -> None:
+        """No hold is in force. The next probe may be minutes away: a machine whose time can be moved sleeps so long."""
+        if self._held() and self._shim is not None:
+            self._sleep(self._shim, LONGEST_PROBE)
+        await until(lambda: not self._held(), "the account is polled on", patience=2 * LONGEST_PROBE)
+
+    def _held(self, refusing: bool = False) -> bool:
+        """Whether the account is held, for `refusing` or for whatever reason."""
+        return self._count(f"accounts WHERE {'refusing' if refusing else 'held_reason IS NOT NULL'}") > 0
+
+    def _count(self, what: str) -> int:
+        # Not read-only: so the file cannot be opened between an orderly stop and the next start.
+        with autocommit(self._deployment.database) as connection:
+            return int(connection.execute(f"SELECT count(*) FROM {what}").fetchone()[0])
+
+    async def _hand_over_foreign(self) -> None:
+        """As many as are pending of the others, or nearly."""
+        first = FOREIGN + len(self.foreign)
+        new = range(first, first + self._rng.randint(1, 100))
+        self._deployment.insert(new)
+        self.foreign += new
+        self.done["foreign ids"] += len(new)
 
     async def _kill(self) -> None:
         await self._deployment.kill()
@@ -136,8 +222,7 @@ class Soak:
         self.done[what] += 1
         match what:
             case "sleeps":
-                shim.sleep(seconds)
-                self._simulator.skip(seconds)
+                self._sleep(shim, seconds)
             case "pauses":
                 shim.step(shim.off + seconds)
                 self._simulator.skip(seconds)
@@ -146,6 +231,10 @@ class Soak:
                 shim.step(shim.off + wrong)
                 await asyncio.sleep(self._rng.uniform(0.0, 6.0))
                 shim.step(shim.off - wrong)
+
+    def _sleep(self, shim: Shim, seconds: float) -> None:
+        shim.sleep(seconds)
+        self._simulator.skip(seconds)
 
     async def _restart(self) -> None:
         process = self._deployment.process
@@ -177,7 +266,11 @@ async def soak(minutes: float, seed: int, rate: float, *, cold: bool, true_clock
             await Warm.start(None if shim is None else shim.environment()) as warm,
             Simulator(SimulatorConfig(speed=60, population=LIVELY)) as simulator,
         ):
-            settings = {"limits": FAST + '\ntimeout = "3s"', "backoff": QUICK, "more": 'level = "warning"'}
+            settings = {
+                "limits": FAST + '\ntimeout = "3s"',
+                "backoff": f'{QUICK}\nnot_found_grace = "{GRACE}s"',
+                "more": 'level = "warning"',
+            }
             deployment = (
                 Deployment(Path(folder), simulator, **settings)
                 if cold
@@ -204,22 +297,28 @@ async def _soak(deployment: Deployment, simulator: Simulator, run: Soak, minutes
                     print(f"{(now - began) / 60:.0f} min: {len(load.ids)} messages, {polls} polls, {dict(run.done)}")
                     sys.stdout.flush()
                 await run.step()
-        await settled(deployment, patience=900)
+        await run.end()
         last = deployment.query("SELECT max(seq) FROM events")[0][0]
         await until(lambda: follower.seq == last, "the reader has everything")
     code = await deployment.stop()
     events = all_files(deployment)
     found = balance(events, simulator, load.ids)
-    gave_up = sum(event["type"] == "message.gave_up" for event in events)
+    # An id of another account ends by our word and by nothing else; one of ours never is given up.
+    gave_up = sorted((event["id"], event["reason"]) for event in events if event["type"] == "message.gave_up")
+    wrongly = len(set(gave_up) ^ {(foreign, "untracked") for foreign in run.foreign})
+    holds = Counter(event["reason"] for event in events if event["type"] == "account.held")
     unlike = [json.loads(line) for line in follower.lines] != events
     counted = simulator.statistics()
     tracebacks = deployment.text_log().count("Traceback")
     print(f"{minutes:g} minutes, {counted.requests} polls, {dict(run.done)}, exit code {code}")
     print(f"faults by kind: {dict(sorted(counted.by_fault.items()))}")
-    print(f"books: {found}; given up {gave_up}; tracebacks {tracebacks}")
+    shortest, longest = min(run.refused, default=0.0), max(run.refused, default=0.0)
+    print(f"mass refusals: {len(run.refused)}, {shortest:.0f} to {longest:.0f} s, {sum(run.refused):.0f} s in all")
+    print(f"holds: {dict(holds)}")
+    print(f"books: {found}; {len(run.foreign)} foreign ids; wrongly given up {wrongly}; tracebacks {tracebacks}")
     same = "unlike" if unlike else "as"
     print(f"socket reader: {follower.connections} connections, {follower.gaps} gaps, {same} the file")
-    differences = found.differences + gave_up + follower.gaps + unlike + tracebacks + (code != 0)
+    differences = found.differences + wrongly + follower.gaps + unlike + tracebacks + (code != 0)
     print(f"differences: {differences}")
     return int(differences > 0)
 
