@@ -75,7 +75,8 @@ class SystemClock:
     def taken(self, wall: float) -> float:
         """The instant of a wall time that another program has written since the instant `looked`.
 
-        It may have been written before the wall clock was stepped: what was "now" by the time before, is now.
+        It may have been written before the wall clock was stepped: what was "now" by the time before, is now. So is
+        what lies ahead: the clock that it was written by was set and set back between two looks, or is another's.
         """
         self._look()
         now = self.now()
@@ -83,7 +84,7 @@ class SystemClock:
             own = wall - _clear(ahead)
             if self.looked - SLACK <= own <= now + SLACK:
                 return own
-        return wall - _clear(self._ahead)
+        return min(wall - _clear(self._ahead), now)
 
     def noticed(self) -> Look:
         """What happened to the machine's clocks since the last call."""

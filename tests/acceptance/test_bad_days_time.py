@@ -132,6 +132,19 @@ async def test_handed_over_in_the_second_before_the_step_is_noticed(step: float,
     assert span(life, young) < 60.0, "by whichever time they were sent"
 
 
+@pytest.mark.parametrize("wrong", [HOUR, 5 * DAY, -5 * DAY])
+async def test_handed_over_by_a_clock_that_was_wrong_between_two_looks(wrong: float, life: Life) -> None:
+    """Set and set back before anybody looks: the daemon never sees the time by which the id was handed over."""
+    life.set_clock(wrong)
+    young = life.hand_over()
+    life.set_clock(-wrong)
+    await until(lambda: life.polls(young), "it is polled")
+    await life.polled()
+    life.check()
+    assert await life.deployment.stop() == 0
+    assert span(life, [young, life.ids[-1]]) < 60.0, "it is as old as what is handed over now"
+
+
 def span(life: Life, ids: list[int]) -> float:
     """Seconds between the times of sending of the first and the last."""
     oldest, newest = life.deployment.query(
