@@ -22,7 +22,7 @@ from pollerd.config.secret import (
     SecretKind,
     SecretSource,
 )
-from pollerd.config.values import Account, Auth, BasicAuth, Limits, OAuth1, TokenAuth
+from pollerd.config.values import AccountConfig, Auth, BasicAuth, LimitsConfig, OAuth1, TokenAuth
 
 DEFAULT_ACCOUNT = "default"
 DEFAULT_BASE_URL = "https://gatewayapi.com"
@@ -54,9 +54,9 @@ _SCHEMES = {
 _SCHEME = Choice({name: name for name in _SCHEMES})
 
 
-def read_limits(table: Table, base: Limits) -> Limits:
+def read_limits(table: Table, base: LimitsConfig) -> LimitsConfig:
     """The limits of this table; what it leaves away is taken from ``base``."""
-    limits = Limits(
+    limits = LimitsConfig(
         requests_per_second=table.take("requests_per_second", number(0, 10_000, above=True), base.requests_per_second),
         max_connections=table.take("max_connections", whole(1, GATEWAY_CONNECTIONS), base.max_connections),
         timeout=table.take("timeout", duration(0.1, 600), base.timeout),
@@ -65,11 +65,11 @@ def read_limits(table: Table, base: Limits) -> Limits:
     return limits
 
 
-def read_accounts(root: Table, limits: Limits, place: Place) -> dict[str, Account]:
+def read_accounts(root: Table, limits: LimitsConfig, place: Place) -> dict[str, AccountConfig]:
     """All accounts by name. Without any, there is one named ``default``."""
     tables = root.section("accounts")
     names = tables.names() or (DEFAULT_ACCOUNT,)
-    accounts: dict[str, Account] = {}
+    accounts: dict[str, AccountConfig] = {}
     for name in names:
         if not _NAME.fullmatch(name):
             root.report.add(
@@ -86,9 +86,9 @@ class _Reader(msgspec.Struct, frozen=True):
     place: Place
     only: bool
 
-    def account(self, name: str, limits: Limits) -> Account:
+    def account(self, name: str, limits: LimitsConfig) -> AccountConfig:
         table = self.table
-        account = Account(
+        account = AccountConfig(
             name=name,
             base_url=table.take("base_url", base_url, DEFAULT_BASE_URL),
             auth=self._auth(name),
@@ -226,7 +226,7 @@ def _refused(kind: SecretKind, place: Place, key: str) -> SecretSource:
     return AbsentSecret(kind, Origin(place.file, key), "cannot be used as it stands")
 
 
-def _warn(report: Report, accounts: dict[str, Account]) -> None:
+def _warn(report: Report, accounts: dict[str, AccountConfig]) -> None:
     connections: dict[str, int] = {}
     for account in accounts.values():
         parts = urlsplit(account.base_url)

@@ -24,14 +24,14 @@ from pollerd.config.secret import FileSecret, InlineSecret
 from pollerd.config.values import (
     BUILT_IN,
     DEFAULT_KEEP_FINISHED,
-    Backoff,
+    BackoffConfig,
     Config,
-    Control,
-    Credit,
-    Limits,
+    ControlConfig,
+    CreditConfig,
+    LimitsConfig,
     Listen,
-    Log,
-    Store,
+    LogConfig,
+    StoreConfig,
     check_secrets,
 )
 
@@ -88,7 +88,7 @@ def load(
 def build(data: Mapping[str, object], place: Place, report: Report) -> Config:
     """Read the whole document. What is wrong goes to the report; the value then holds defaults instead."""
     root = Table(report, "", data)
-    accounts = read_accounts(root, read_limits(root.section("limits"), Limits()), place)
+    accounts = read_accounts(root, read_limits(root.section("limits"), LimitsConfig()), place)
     store = _store(root.section("store"), place)
     reader = OutputReader(place, store.path, frozenset(accounts))
     config = Config(
@@ -125,9 +125,9 @@ def _finished(config: Config, report: Report, *, secrets: bool) -> Config:
     return replace(config, warnings=tuple(dict.fromkeys(report.warnings)))
 
 
-def _store(table: Table, place: Place) -> Store:
+def _store(table: Table, place: Place) -> StoreConfig:
     path = table.take("path", place.path)
-    store = Store(
+    store = StoreConfig(
         path=path if path is not None else place.state_folder() / "pollerd.db",
         keep_finished=table.take("keep_finished", duration(0, 3650 * _DAY), DEFAULT_KEEP_FINISHED),
     )
@@ -145,26 +145,26 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _control(table: Table, place: Place, store: Path) -> Control:
+def _control(table: Table, place: Place, store: Path) -> ControlConfig:
     given = table.take("socket", place.path.socket)
     table.close()
     if given is not None:
-        return Control(given)
+        return ControlConfig(given)
     default = place.socket_folder(store) / "control.sock"
     if socket_fits(default):
-        return Control(default)
+        return ControlConfig(default)
     if table.sound("socket"):
         table.report.warnings.append(
             f"no control socket: the default path {default} is too long for one; set a shorter [control] socket"
         )
-    return Control(None)
+    return ControlConfig(None)
 
 
-def _backoff(table: Table) -> Backoff:
-    default = Backoff()
+def _backoff(table: Table) -> BackoffConfig:
+    default = BackoffConfig()
     give_up_after = table.take("give_up_after", duration(1, 365 * _DAY), default.give_up_after)
     horizon = table.take("scheduled_horizon", duration(1, 3650 * _DAY), default.scheduled_horizon)
-    backoff = Backoff(
+    backoff = BackoffConfig(
         policy=table.take("policy", Choice(_POLICIES), default.policy),
         polls_per_message=table.take("polls_per_message", number(1, 1000), default.polls_per_message),
         factor=table.take("factor", number(1, 100), default.factor),
@@ -197,18 +197,18 @@ def _compare(table: Table, low: str, low_value: float, high: str, high_value: fl
         table.refuse(high, f'must be at least {low}, which is "{render_duration(low_value)}"')
 
 
-def _credit(table: Table) -> Credit:
-    credit = Credit(
+def _credit(table: Table) -> CreditConfig:
+    credit = CreditConfig(
         warn_below=table.take("warn_below", number(-math.inf, math.inf)),
-        check_every=table.take("check_every", duration(1, 30 * _DAY), Credit().check_every),
+        check_every=table.take("check_every", duration(1, 30 * _DAY), CreditConfig().check_every),
     )
     table.close()
     return credit
 
 
-def _log(table: Table) -> Log:
-    default = Log()
-    log = Log(
+def _log(table: Table) -> LogConfig:
+    default = LogConfig()
+    log = LogConfig(
         level=table.take("level", Choice(_LEVELS), default.level),
         format=table.take("format", Choice(_FORMATS), default.format),
         show_msisdn=table.take("show_msisdn", flag, default.show_msisdn),

@@ -29,15 +29,15 @@ from pollerd.config.values import (
     DEFAULT_RETRY_AFTER,
     DEFAULT_ROW_RETRY_AFTER,
     DEFAULT_SOCKET_MODE,
-    ExecOutput,
-    FileOutput,
-    Outputs,
-    SocketOutput,
-    SqliteOutput,
-    SqliteSource,
+    ExecOutputConfig,
+    FileOutputConfig,
+    OutputsConfig,
+    SocketOutputConfig,
+    SqliteOutputConfig,
+    SqliteSourceConfig,
     TargetRules,
-    WebhookOutput,
-    WebhookRoute,
+    WebhookOutputConfig,
+    WebhookRouteConfig,
 )
 
 _NO_ROW: Final = Choice[Literal["retry", "ignore"]]({"retry": "retry", "ignore": "ignore"})
@@ -70,9 +70,9 @@ class OutputReader(msgspec.Struct, frozen=True):
     store: Path
     accounts: frozenset[str]
 
-    def outputs(self, root: Table) -> Outputs:
+    def outputs(self, root: Table) -> OutputsConfig:
         table = root.section("outputs")
-        outputs = Outputs(
+        outputs = OutputsConfig(
             file=self._file(table.subtable("file")),
             socket=self._socket(table.subtable("socket")),
             webhook=self._webhook(table.subtable("webhook")),
@@ -80,9 +80,9 @@ class OutputReader(msgspec.Struct, frozen=True):
             sqlite=tuple(filter(None, map(self._sqlite, table.subtables("sqlite")))),
         )
         table.close()
-        return outputs if table.names() else Outputs(file=FileOutput(self._default_file()))
+        return outputs if table.names() else OutputsConfig(file=FileOutputConfig(self._default_file()))
 
-    def sources(self, root: Table) -> tuple[SqliteSource, ...]:
+    def sources(self, root: Table) -> tuple[SqliteSourceConfig, ...]:
         table = root.section("sources")
         found = tuple(filter(None, map(self._source, table.subtables("sqlite"))))
         table.close()
@@ -91,14 +91,14 @@ class OutputReader(msgspec.Struct, frozen=True):
     def _default_file(self) -> Path:
         return self.store.parent / "events.ndjson"
 
-    def _file(self, table: Table | None) -> FileOutput | None:
+    def _file(self, table: Table | None) -> FileOutputConfig | None:
         if table is None:
             return None
-        output = FileOutput(table.take("path", self.place.path, self._default_file()))
+        output = FileOutputConfig(table.take("path", self.place.path, self._default_file()))
         table.close()
         return output
 
-    def _socket(self, table: Table | None) -> SocketOutput | None:
+    def _socket(self, table: Table | None) -> SocketOutputConfig | None:
         if table is None:
             return None
         default = self.place.socket_folder(self.store) / "events.sock"
@@ -112,13 +112,13 @@ class OutputReader(msgspec.Struct, frozen=True):
                 'included; use "0660" and a group'
             )
         table.close()
-        return SocketOutput(path, rights)
+        return SocketOutputConfig(path, rights)
 
-    def _webhook(self, table: Table | None) -> WebhookOutput | None:
+    def _webhook(self, table: Table | None) -> WebhookOutputConfig | None:
         if table is None:
             return None
         allow_remote = table.take("allow_remote", flag, default=False)
-        output = WebhookOutput(
+        output = WebhookOutputConfig(
             url=self._url(table, allow_remote=allow_remote),
             secret=read_secret(table, "secret", SecretKind.SIGNING, self.place),
             all_events=table.take("all_events", flag, default=False),
@@ -135,8 +135,8 @@ class OutputReader(msgspec.Struct, frozen=True):
             table.refuse("url", "must be a loopback or private address; for any other set allow_remote = true")
         return url
 
-    def _route(self, table: Table, *, allow_remote: bool) -> WebhookRoute:
-        route = WebhookRoute(
+    def _route(self, table: Table, *, allow_remote: bool) -> WebhookRouteConfig:
+        route = WebhookRouteConfig(
             url=self._url(table, allow_remote=allow_remote),
             userref_prefix=table.take("userref_prefix", text),
             account=table.take("account", text),
@@ -148,19 +148,19 @@ class OutputReader(msgspec.Struct, frozen=True):
         table.close()
         return route
 
-    def _exec(self, table: Table | None) -> ExecOutput | None:
+    def _exec(self, table: Table | None) -> ExecOutputConfig | None:
         if table is None:
             return None
         found = table.require("command", command)
         table.close()
-        return None if found is None else ExecOutput(found)
+        return None if found is None else ExecOutputConfig(found)
 
-    def _sqlite(self, table: Table) -> SqliteOutput | None:
+    def _sqlite(self, table: Table) -> SqliteOutputConfig | None:
         path = table.require("path", self.place.path)
         sql = table.require("statement", _event_statement)
         rules = self._rules(table, sql or "")
         table.close()
-        return None if path is None or sql is None else SqliteOutput(path, sql, rules)
+        return None if path is None or sql is None else SqliteOutputConfig(path, sql, rules)
 
     def _rules(self, table: Table, statement: str) -> TargetRules:
         """The keys that outputs into databases have in common."""
@@ -177,9 +177,9 @@ class OutputReader(msgspec.Struct, frozen=True):
         if account is not None and account not in self.accounts:
             table.refuse("account", "is not the name of an account in this configuration")
 
-    def _source(self, table: Table) -> SqliteSource | None:
+    def _source(self, table: Table) -> SqliteSourceConfig | None:
         path = table.require("path", self.place.path)
         sql = table.require("query", _query)
         every = table.take("every", duration(0.1, 86400), DEFAULT_EVERY)
         table.close()
-        return None if path is None or sql is None else SqliteSource(path, sql, every)
+        return None if path is None or sql is None else SqliteSourceConfig(path, sql, every)

@@ -10,18 +10,18 @@ from pollerd.base.duration import parse_duration, render_duration
 from pollerd.config.problem import MASK, mask_url
 from pollerd.config.secret import EnvSecret, FileSecret, InlineSecret, SecretSource
 from pollerd.config.values import (
-    Account,
+    AccountConfig,
     Auth,
-    Backoff,
+    BackoffConfig,
     BasicAuth,
     Config,
-    Limits,
+    LimitsConfig,
     OAuth1,
-    Outputs,
-    SocketOutput,
+    OutputsConfig,
+    SocketOutputConfig,
     TargetRules,
-    WebhookOutput,
-    WebhookRoute,
+    WebhookOutputConfig,
+    WebhookRouteConfig,
 )
 
 
@@ -80,7 +80,7 @@ def _duration(seconds: float) -> str | float:
     return text if parse_duration(text) == seconds else seconds
 
 
-def _account(account: Account) -> dict[str, object]:
+def _account(account: AccountConfig) -> dict[str, object]:
     return _given(
         {
             "base_url": account.base_url,
@@ -109,7 +109,7 @@ def _secret(name: str, source: SecretSource | None) -> dict[str, object]:
     return {name: MASK} if isinstance(source, InlineSecret) else {}
 
 
-def _limits(limits: Limits) -> dict[str, object]:
+def _limits(limits: LimitsConfig) -> dict[str, object]:
     return {
         "requests_per_second": limits.requests_per_second,
         "max_connections": limits.max_connections,
@@ -117,7 +117,7 @@ def _limits(limits: Limits) -> dict[str, object]:
     }
 
 
-def _backoff(backoff: Backoff) -> dict[str, object]:
+def _backoff(backoff: BackoffConfig) -> dict[str, object]:
     first = backoff.first_poll_after
     return _given(
         {
@@ -134,7 +134,7 @@ def _backoff(backoff: Backoff) -> dict[str, object]:
     )
 
 
-def _outputs(outputs: Outputs) -> dict[str, object]:
+def _outputs(outputs: OutputsConfig) -> dict[str, object]:
     sqlite = [
         {"path": str(output.path), "statement": output.statement, **_rules(output.rules)} for output in outputs.sqlite
     ]
@@ -160,11 +160,11 @@ def _rules(rules: TargetRules) -> dict[str, object]:
     )
 
 
-def _socket(output: SocketOutput) -> dict[str, object]:
+def _socket(output: SocketOutputConfig) -> dict[str, object]:
     return {"path": str(output.path), "mode": f"{output.mode:04o}"}
 
 
-def _webhook(output: WebhookOutput) -> dict[str, object]:
+def _webhook(output: WebhookOutputConfig) -> dict[str, object]:
     return _given(
         {
             "url": mask_url(output.url),
@@ -177,7 +177,7 @@ def _webhook(output: WebhookOutput) -> dict[str, object]:
     )
 
 
-def _route(route: WebhookRoute) -> dict[str, object]:
+def _route(route: WebhookRouteConfig) -> dict[str, object]:
     return _given(
         {
             "url": mask_url(route.url),

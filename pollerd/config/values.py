@@ -72,7 +72,7 @@ class OAuth1(msgspec.Struct, frozen=True):
 Auth = TokenAuth | BasicAuth | OAuth1
 
 
-class Limits(msgspec.Struct, frozen=True):
+class LimitsConfig(msgspec.Struct, frozen=True):
     """What one account may ask of the gateway."""
 
     requests_per_second: float = 10.0
@@ -80,13 +80,13 @@ class Limits(msgspec.Struct, frozen=True):
     timeout: float = 15.0
 
 
-class Account(msgspec.Struct, frozen=True):
+class AccountConfig(msgspec.Struct, frozen=True):
     """One set of credentials at one gateway. Without ``proxy`` and ``ca_file`` the environment decides."""
 
     name: str
     base_url: str
     auth: Auth
-    limits: Limits
+    limits: LimitsConfig
     proxy: MaskedUrl | None = None
     ca_file: Path | None = None
     overdue_after: float | None = None
@@ -97,7 +97,7 @@ class Account(msgspec.Struct, frozen=True):
         return self.auth.source.renewal
 
 
-class Backoff(msgspec.Struct, frozen=True):
+class BackoffConfig(msgspec.Struct, frozen=True):
     """When a message is looked at again. ``first_poll_after`` None: the policy chooses."""
 
     policy: Literal["adaptive", "exponential"] = "adaptive"
@@ -111,21 +111,21 @@ class Backoff(msgspec.Struct, frozen=True):
     give_up_after: float = 259200.0
 
 
-class Store(msgspec.Struct, frozen=True):
+class StoreConfig(msgspec.Struct, frozen=True):
     path: Path
     keep_finished: float = DEFAULT_KEEP_FINISHED
 
 
-class FileOutput(msgspec.Struct, frozen=True):
+class FileOutputConfig(msgspec.Struct, frozen=True):
     path: Path
 
 
-class SocketOutput(msgspec.Struct, frozen=True):
+class SocketOutputConfig(msgspec.Struct, frozen=True):
     path: Path
     mode: int = DEFAULT_SOCKET_MODE
 
 
-class WebhookRoute(msgspec.Struct, frozen=True):
+class WebhookRouteConfig(msgspec.Struct, frozen=True):
     """Where events of one account, or of userrefs that begin so, go instead. Both given: both must hold."""
 
     url: str
@@ -134,7 +134,7 @@ class WebhookRoute(msgspec.Struct, frozen=True):
     secret: SecretSource | None = None
 
 
-class WebhookOutput(msgspec.Struct, frozen=True):
+class WebhookOutputConfig(msgspec.Struct, frozen=True):
     """``allow_remote`` False: receivers at loopback and private addresses only. ``retry_after``: seconds to wait after
     each failed attempt; after one more an event is parked.
     """
@@ -144,10 +144,10 @@ class WebhookOutput(msgspec.Struct, frozen=True):
     all_events: bool = False
     allow_remote: bool = False
     retry_after: tuple[float, ...] = DEFAULT_RETRY_AFTER
-    routes: tuple[WebhookRoute, ...] = ()
+    routes: tuple[WebhookRouteConfig, ...] = ()
 
 
-class ExecOutput(msgspec.Struct, frozen=True):
+class ExecOutputConfig(msgspec.Struct, frozen=True):
     """Program and arguments, started without a shell."""
 
     command: tuple[str, ...]
@@ -166,7 +166,7 @@ class TargetRules(msgspec.Struct, frozen=True):
     account: str | None = None
 
 
-class SqliteOutput(msgspec.Struct, frozen=True):
+class SqliteOutputConfig(msgspec.Struct, frozen=True):
     """``statement`` is run for each event; its named parameters are event fields."""
 
     path: Path
@@ -174,15 +174,15 @@ class SqliteOutput(msgspec.Struct, frozen=True):
     rules: TargetRules
 
 
-class Outputs(msgspec.Struct, frozen=True):
-    file: FileOutput | None = None
-    socket: SocketOutput | None = None
-    webhook: WebhookOutput | None = None
-    exec: ExecOutput | None = None
-    sqlite: tuple[SqliteOutput, ...] = ()
+class OutputsConfig(msgspec.Struct, frozen=True):
+    file: FileOutputConfig | None = None
+    socket: SocketOutputConfig | None = None
+    webhook: WebhookOutputConfig | None = None
+    exec: ExecOutputConfig | None = None
+    sqlite: tuple[SqliteOutputConfig, ...] = ()
 
 
-class SqliteSource(msgspec.Struct, frozen=True):
+class SqliteSourceConfig(msgspec.Struct, frozen=True):
     """``query`` is run every ``every`` seconds and gives the ids to follow."""
 
     path: Path
@@ -190,20 +190,20 @@ class SqliteSource(msgspec.Struct, frozen=True):
     every: float = DEFAULT_EVERY
 
 
-class Control(msgspec.Struct, frozen=True):
+class ControlConfig(msgspec.Struct, frozen=True):
     """``socket`` None: no control socket, because the path chosen by default is too long for one."""
 
     socket: Path | None
 
 
-class Credit(msgspec.Struct, frozen=True):
+class CreditConfig(msgspec.Struct, frozen=True):
     """``warn_below`` None: the balance is not watched."""
 
     warn_below: float | None = None
     check_every: float = 900.0
 
 
-class Log(msgspec.Struct, frozen=True):
+class LogConfig(msgspec.Struct, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "text", "json", "journal"] = "auto"
     show_msisdn: bool = False
@@ -222,17 +222,17 @@ class Listen(msgspec.Struct, frozen=True):
 class Config(msgspec.Struct, frozen=True):
     """Everything the daemon was told. ``source`` is the file's path or ``built-in defaults``."""
 
-    accounts: Mapping[str, Account]
-    store: Store
-    outputs: Outputs
-    control: Control
+    accounts: Mapping[str, AccountConfig]
+    store: StoreConfig
+    outputs: OutputsConfig
+    control: ControlConfig
     source: str = BUILT_IN
-    backoff: Backoff = Backoff()
-    credit: Credit = Credit()
-    log: Log = Log()
+    backoff: BackoffConfig = BackoffConfig()
+    credit: CreditConfig = CreditConfig()
+    log: LogConfig = LogConfig()
     metrics: Listen | None = None
     web: Listen | None = None
-    sources: tuple[SqliteSource, ...] = ()
+    sources: tuple[SqliteSourceConfig, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

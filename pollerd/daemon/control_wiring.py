@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from pollerd.base.descriptors import PAGE
 from pollerd.base.logs import Cleaner, Secrets
-from pollerd.config import Account, Config, Listen
+from pollerd.config import AccountConfig, Config, Listen
 from pollerd.core.ports import OutputHealth, SourceHealth
 from pollerd.daemon.wiring import Core
 from pollerd.intake.loop import Intake
@@ -87,7 +87,7 @@ def make_control(
     )
 
 
-def _bounds(account: Account) -> Bounds:
+def _bounds(account: AccountConfig) -> Bounds:
     return Bounds(account.limits.requests_per_second, account.limits.max_connections, account.renewal)
 
 

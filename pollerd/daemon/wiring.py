@@ -7,7 +7,7 @@ import random
 import msgspec
 
 from pollerd.backoff import Policy
-from pollerd.config import Account, Config
+from pollerd.config import AccountConfig, Config
 from pollerd.config.policy import make_settings
 from pollerd.core.outcome import Judge
 from pollerd.core.ports import AccountState
@@ -47,7 +47,7 @@ class Core(msgspec.Struct, frozen=True):
     statistics: Statistics
 
 
-async def make_lane(account: Account, known: AccountState | None, config: Config, core: Core) -> Lane:
+async def make_lane(account: AccountConfig, known: AccountState | None, config: Config, core: Core) -> Lane:
     """One account's client, limits and loop; `known` is what the store remembers of it."""
     answered = await core.store.note(answered_note(account.name))
     limiter = AccountLimiter(account.name, account.limits, core.clock, random.Random(), known)

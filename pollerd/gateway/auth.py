@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from oauthlib.oauth1 import Client as OAuthSigner
 from yarl import URL
 
-from pollerd.config import Account, BasicAuth, ConfigError, OAuth1, Secret, TokenAuth
+from pollerd.config import AccountConfig, BasicAuth, ConfigError, OAuth1, Secret, TokenAuth
 
 Headers = CIMultiDict[str]
 
@@ -69,7 +69,7 @@ class Credentials:
     kept when its file is gone or wrong.
     """
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: AccountConfig) -> None:
         self._account = account
         self._fingerprint = account.auth.source.fingerprint()
         self._secret = account.auth.source.read()
@@ -113,7 +113,7 @@ class Credentials:
         return True
 
 
-def _signer(account: Account, secret: Secret) -> _Signer:
+def _signer(account: AccountConfig, secret: Secret) -> _Signer:
     revealed = secret.reveal()
     match account.auth:
         case TokenAuth():

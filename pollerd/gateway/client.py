@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from pollerd.base.redact import Redactor
-from pollerd.config import Account
+from pollerd.config import AccountConfig
 from pollerd.core.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
 from pollerd.core.ports import AccountState, Balance, Clock, GatewayTime
 from pollerd.gateway.answerlog import AnswerLog
@@ -71,7 +71,7 @@ class GatewayClient:
 
     def __init__(
         self,
-        account: Account,
+        account: AccountConfig,
         clock: Clock,
         rng: random.Random,
         *,

@@ -27,7 +27,7 @@ from aiohttp.hdrs import PROXY_AUTHORIZATION
 from multidict import CIMultiDict
 from yarl import URL
 
-from pollerd.config import Account, ConfigError, Problem
+from pollerd.config import AccountConfig, ConfigError, Problem
 from pollerd.config.kinds import PERCENT_ENCODED
 from pollerd.gateway.connection import OneConnection
 
@@ -54,7 +54,7 @@ async def once(request: ClientRequest, handler: ClientHandlerType) -> ClientResp
         raise BrokenConnectionError(str(error)) from error
 
 
-def trust(account: Account) -> ssl.SSLContext:
+def trust(account: AccountConfig) -> ssl.SSLContext:
     """The certificate authorities of `ca_file`, else those of $SSL_CERT_FILE, $SSL_CERT_DIR or the system.
 
     Raises :class:`pollerd.config.ConfigError` when `ca_file` cannot be used.
@@ -77,7 +77,7 @@ def trust(account: Account) -> ssl.SSLContext:
     return context
 
 
-def proxy_of(account: Account) -> URL | None:
+def proxy_of(account: AccountConfig) -> URL | None:
     """The account's proxy, else the environment's (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, but not for NO_PROXY).
 
     Looked up once: aiohttp's own `trust_env` asks a thread and reads .netrc for every request.

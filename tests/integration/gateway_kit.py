@@ -12,7 +12,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from pollerd.config import Account, Auth, InlineSecret, Limits, MaskedUrl, Origin, Secret, SecretKind, TokenAuth
+from pollerd.config import (
+    AccountConfig,
+    Auth,
+    InlineSecret,
+    LimitsConfig,
+    MaskedUrl,
+    Origin,
+    Secret,
+    SecretKind,
+    TokenAuth,
+)
 from pollerd.gateway import GatewayClient
 
 TOKEN = "tok-3n-0f-the-te5t"
@@ -128,19 +138,19 @@ def secret(text: str, kind: SecretKind = SecretKind.TOKEN) -> InlineSecret:
 
 def account(
     url: str, *, auth: Auth | None = None, proxy: str | None = None, ca_file: Any = None, **limits: Any
-) -> Account:
-    return Account(
+) -> AccountConfig:
+    return AccountConfig(
         "default",
         url,
         auth or TokenAuth(secret(TOKEN)),
-        Limits(**{"timeout": 5.0, "max_connections": 2, **limits}),
+        LimitsConfig(**{"timeout": 5.0, "max_connections": 2, **limits}),
         MaskedUrl(proxy) if proxy else None,
         ca_file,
     )
 
 
 @asynccontextmanager
-async def client(of: Account | str, **options: Any) -> AsyncIterator[GatewayClient]:
+async def client(of: AccountConfig | str, **options: Any) -> AsyncIterator[GatewayClient]:
     """A client that is closed at the end, with a look that it left no open end behind."""
     opened = GatewayClient(account(of) if isinstance(of, str) else of, Clock(), random.Random(1), **options)
     try:

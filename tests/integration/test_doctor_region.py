@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from pollerd.config import Account, Limits, TokenAuth
+from pollerd.config import AccountConfig, LimitsConfig, TokenAuth
 from pollerd.deployment.doctor.check import Check, Level
 from pollerd.deployment.doctor.gateway import REGIONS, account_checks
 from pollerd.simulator import Credentials, Simulator, SimulatorConfig
@@ -26,8 +26,8 @@ async def regions() -> AsyncIterator[tuple[Simulator, Simulator]]:
         yield first, second
 
 
-def account(gateway: Simulator, token: str) -> Account:
-    return Account("default", gateway.url, TokenAuth(secret(token)), Limits())
+def account(gateway: Simulator, token: str) -> AccountConfig:
+    return AccountConfig("default", gateway.url, TokenAuth(secret(token)), LimitsConfig())
 
 
 def token_check(checks: list[Check]) -> Check:

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from pollerd.config import Account, BasicAuth, Limits, OAuth1, SecretKind, TokenAuth
+from pollerd.config import AccountConfig, BasicAuth, LimitsConfig, OAuth1, SecretKind, TokenAuth
 from pollerd.core.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
 from pollerd.gateway import GatewayClient
 from pollerd.gateway.limits import AccountLimiter
@@ -20,14 +20,14 @@ from tests.integration.gateway_kit import Clock, client, secret
 PASSWORD = SecretKind.PASSWORD
 
 
-def at(simulator: Simulator, auth: object = None, **limits: float) -> Account:
+def at(simulator: Simulator, auth: object = None, **limits: float) -> AccountConfig:
     chosen = auth if isinstance(auth, TokenAuth | BasicAuth | OAuth1) else TokenAuth(secret(DEMO_CREDENTIAL))
-    known = Limits(
+    known = LimitsConfig(
         requests_per_second=limits.get("rate", 50.0),
         max_connections=int(limits.get("connections", 5)),
         timeout=limits.get("timeout", 5.0),
     )
-    return Account("default", simulator.url, chosen, known)
+    return AccountConfig("default", simulator.url, chosen, known)
 
 
 def world(*faults: str, credentials: Credentials | None = None) -> SimulatorConfig:

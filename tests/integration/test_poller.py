@@ -14,7 +14,7 @@ import pytest
 
 from pollerd.backoff import Exponential, Settings
 from pollerd.base.anchor import Machine
-from pollerd.config import Limits
+from pollerd.config import LimitsConfig
 from pollerd.core.model import Answer, Message, Outcome, Recipient, Trouble
 from pollerd.core.outcome import Judge
 from pollerd.core.ports import Balance
@@ -68,7 +68,7 @@ class Bench:
         self.poller = Poller(
             "default",
             gateway=self.gateway,
-            limiter=AccountLimiter("default", Limits(1000.0), clock, rng),
+            limiter=AccountLimiter("default", LimitsConfig(1000.0), clock, rng),
             verdicts=Judge(policy, SETTINGS, rng),
             window=self.window,
             schedule=store,

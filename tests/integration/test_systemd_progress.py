@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pollerd.backoff import Exponential, Settings
-from pollerd.config.values import Limits
+from pollerd.config.values import LimitsConfig
 from pollerd.core.model import HoldReason, Message, NotFound, Outcome, Trouble
 from pollerd.core.outcome import Judge
 from pollerd.core.ports import Balance
@@ -68,7 +68,7 @@ class Parts:
         self.clock = clock
         self.gateway = SilentGateway()
         self.committer = Committer(store, clock)
-        self.limiter = AccountLimiter("default", Limits(10.0, 2, 15.0), clock, random.Random(1))
+        self.limiter = AccountLimiter("default", LimitsConfig(10.0, 2, 15.0), clock, random.Random(1))
         self.poller = Poller(
             "default",
             gateway=self.gateway,

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from pollerd.config import WebhookOutput as Settings
-from pollerd.config import WebhookRoute
+from pollerd.config import WebhookOutputConfig, WebhookRouteConfig
 from pollerd.config.secret import FileSecret, Origin, SecretKind
 from pollerd.core import event as events
 from pollerd.core.ports import DeliveryState
@@ -38,7 +37,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
         yield store
 
 
-def webhook(store: Store, settings: Settings, **more: Any) -> WebhookOutput:
+def webhook(store: Store, settings: WebhookOutputConfig, **more: Any) -> WebhookOutput:
     return WebhookOutput(settings, Deliveries(store), SystemClock(), keep_parked=3600.0, **more)
 
 
@@ -67,7 +66,7 @@ def orders(got: list[dict[str, Any]]) -> dict[int, list[str]]:
 
 async def test_the_post_is_the_vendors_and_its_token_carries_the_body(store: Store) -> None:
     async with receiving() as receiver:
-        output = webhook(store, Settings(receiver.url, secret()))
+        output = webhook(store, WebhookOutputConfig(receiver.url, secret()))
         await start(store, output)
         await tell(store, change(5, "DELIVERED"), change(6, "UNDELIVERABLE", error="gone", code="0x1010", userref=None))
         async with running(output, store):
@@ -87,7 +86,7 @@ async def test_the_post_is_the_vendors_and_its_token_carries_the_body(store: Sto
 
 async def test_without_a_secret_nothing_is_signed_and_a_charge_is_told(store: Store) -> None:
     async with receiving() as receiver:
-        output = webhook(store, Settings(receiver.url))
+        output = webhook(store, WebhookOutputConfig(receiver.url))
         await start(store, output)
         await tell(store, change(5, "DELIVERED", charge_status="CAPTURED"))
         async with running(output, store):
@@ -105,7 +104,7 @@ async def test_other_events_are_posted_whole_and_only_when_asked_for(
     )
     low = events.CreditLow(account="default", credit=1.5, currency="DKK", observed_at=events.instant(2.0))
     async with receiving() as receiver:
-        output = webhook(store, Settings(receiver.url, secret(), all_events=all_events))
+        output = webhook(store, WebhookOutputConfig(receiver.url, secret(), all_events=all_events))
         await start(store, output)
         await tell(store, completed, low, change(6, "DELIVERED"))
         async with running(output, store):
@@ -121,7 +120,7 @@ async def test_other_events_are_posted_whole_and_only_when_asked_for(
 async def test_a_new_webhook_begins_with_what_happens_from_then_on(store: Store) -> None:
     async with receiving() as receiver:
         await tell(store, change(1, "DELIVERED"))
-        output = webhook(store, Settings(receiver.url))
+        output = webhook(store, WebhookOutputConfig(receiver.url))
         await start(store, output)
         await tell(store, change(2, "DELIVERED"))
         async with running(output, store):
@@ -133,7 +132,7 @@ async def test_refused_events_come_again_on_schedule_then_are_parked_and_can_be_
     down = True
     receiver = Receiver(answer=lambda body: 500 if down and body["id"] == 1 else 200)
     async with receiving(receiver):
-        output = webhook(store, Settings(receiver.url, retry_after=(0.05, 0.1)))
+        output = webhook(store, WebhookOutputConfig(receiver.url, retry_after=(0.05, 0.1)))
         await start(store, output)
         await tell(store, change(1, "ENROUTE"), change(2, "ENROUTE"), change(1, "DELIVERED"))
         async with running(output, store):
@@ -159,7 +158,7 @@ async def test_refused_events_come_again_on_schedule_then_are_parked_and_can_be_
 async def test_the_vendors_schedule_is_the_default_and_is_written_down(store: Store) -> None:
     clock = SystemClock()
     async with receiving(Receiver(answer=lambda _: 500)) as receiver:
-        output = webhook(store, Settings(receiver.url))
+        output = webhook(store, WebhookOutputConfig(receiver.url))
         await start(store, output)
         await tell(store, change(1, "ENROUTE"))
         for attempt, seconds in enumerate((60, 120, 360, 1440, 7200, 43200), 1):
@@ -180,7 +179,7 @@ async def test_the_vendors_schedule_is_the_default_and_is_written_down(store: St
 async def test_a_message_waits_for_its_own_event_and_no_other_does(store: Store) -> None:
     receiver = Receiver(answer=lambda body: 500 if body["id"] == 1 else 200)
     async with receiving(receiver):
-        output = webhook(store, Settings(receiver.url, retry_after=(3600.0,)))
+        output = webhook(store, WebhookOutputConfig(receiver.url, retry_after=(3600.0,)))
         await start(store, output)
         for state in STATES:
             await tell(store, *(change(message, state) for message in range(1, 6)))
@@ -202,7 +201,7 @@ async def test_a_message_waits_for_its_own_event_and_no_other_does(store: Store)
 async def test_all_arrives_in_order_through_failures_and_restarts(store: Store, seed: int) -> None:
     rng = random.Random(seed)
     async with receiving(Receiver(answer=flaky(0.3, seed))) as receiver:
-        settings = Settings(receiver.url, secret(), retry_after=(0.01, 0.02, *[0.05] * 18))
+        settings = WebhookOutputConfig(receiver.url, secret(), retry_after=(0.01, 0.02, *[0.05] * 18))
         await start(store, webhook(store, settings))
         for state in STATES:
             await tell(store, *(change(message, state) for message in range(1, 101)))
@@ -244,7 +243,7 @@ async def test_a_dead_receiver_is_not_hammered_and_gets_all_when_it_is_back(
 ) -> None:
     caplog.set_level(logging.INFO)
     receiver = Receiver(port=free_port())
-    output = webhook(store, Settings(receiver.url, retry_after=(0.2,) * 20))
+    output = webhook(store, WebhookOutputConfig(receiver.url, retry_after=(0.2,) * 20))
     await start(store, output)
     for start_id in range(1, 5001, 1000):
         await tell(store, *(change(message, "DELIVERED") for message in range(start_id, start_id + 1000)))
@@ -265,11 +264,11 @@ async def test_routes_lead_to_their_own_receivers_and_a_dead_one_holds_up_no_oth
     async with receiving() as one, receiving(Receiver(secret="two's")) as two:
         dead = f"http://127.0.0.1:{free_port()}/"
         routes = (
-            WebhookRoute(two.url, userref_prefix="shop-", secret=secret("two's")),
-            WebhookRoute(dead, userref_prefix="dead-"),
-            WebhookRoute(two.url, account="other", secret=secret("two's")),
+            WebhookRouteConfig(two.url, userref_prefix="shop-", secret=secret("two's")),
+            WebhookRouteConfig(dead, userref_prefix="dead-"),
+            WebhookRouteConfig(two.url, account="other", secret=secret("two's")),
         )
-        settings = Settings(one.url, secret(), routes=routes, retry_after=(0.2,) * 20)
+        settings = WebhookOutputConfig(one.url, secret(), routes=routes, retry_after=(0.2,) * 20)
         await start(store, webhook(store, settings))
         told = []
         for message in range(1, 2001):
@@ -291,7 +290,7 @@ async def test_routes_lead_to_their_own_receivers_and_a_dead_one_holds_up_no_oth
 
 async def test_redirects_are_not_followed(store: Store) -> None:
     async with receiving(Receiver(answer=lambda _: 307)) as receiver:
-        output = webhook(store, Settings(receiver.url, retry_after=()))
+        output = webhook(store, WebhookOutputConfig(receiver.url, retry_after=()))
         await start(store, output)
         await tell(store, change(1, "DELIVERED"))
         async with running(output, store):
@@ -309,7 +308,7 @@ async def test_a_name_that_leads_outside_is_judged_when_connected_to(
     place = (address, 80, 0, 0) if ":" in address else (address, 80)
     answer = [(family, socket.SOCK_STREAM, 6, "", place)]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
-    output = webhook(store, Settings("http://inside.example/", retry_after=()))
+    output = webhook(store, WebhookOutputConfig("http://inside.example/", retry_after=()))
     await start(store, output)
     await tell(store, change(1, "DELIVERED"))
     async with running(output, store):
@@ -322,7 +321,7 @@ async def test_the_environments_proxy_has_no_say(store: Store, monkeypatch: pyte
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     async with receiving() as receiver:
-        output = webhook(store, Settings(receiver.url))
+        output = webhook(store, WebhookOutputConfig(receiver.url))
         await start(store, output)
         await tell(store, change(1, "DELIVERED"))
         async with running(output, store):
@@ -334,7 +333,7 @@ async def test_a_replaced_secret_is_used_and_a_broken_one_is_not(store: Store, t
     path.write_text(f"{SECRET}\n")
     source = FileSecret(path, SecretKind.SIGNING, Origin("test", "secret_file"))
     async with receiving() as receiver:
-        output = webhook(store, Settings(receiver.url, source))
+        output = webhook(store, WebhookOutputConfig(receiver.url, source))
         await start(store, output)
         async with running(output, store):
             await tell(store, change(1, "DELIVERED"))
@@ -353,8 +352,8 @@ async def test_a_replaced_secret_is_used_and_a_broken_one_is_not(store: Store, t
 async def test_a_receiver_that_does_not_answer_has_its_time_and_delays_nobody_else(store: Store) -> None:
     receiver = Receiver(gate=asyncio.Event())
     async with receiving(receiver), receiving() as other:
-        routes = (WebhookRoute(other.url, account="other"),)
-        output = webhook(store, Settings(receiver.url, routes=routes, retry_after=(3600.0,)), patience=0.2)
+        routes = (WebhookRouteConfig(other.url, account="other"),)
+        output = webhook(store, WebhookOutputConfig(receiver.url, routes=routes, retry_after=(3600.0,)), patience=0.2)
         await start(store, output)
         await tell(store, *(change(message, "DELIVERED") for message in range(1, 4)))
         await tell(store, *(change(message, "DELIVERED", account="other") for message in range(4, 300)))

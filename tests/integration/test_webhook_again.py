@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from pollerd.base.anchor import NOTE, Anchor, Machine
-from pollerd.config import WebhookOutput as Settings
-from pollerd.config import WebhookRoute
+from pollerd.config import WebhookOutputConfig, WebhookRouteConfig
 from pollerd.config.secret import FileSecret, Origin, SecretKind
 from pollerd.core import event as events
 from pollerd.core.ports import Batch, Delivery, DeliveryChange, DeliveryState
@@ -48,7 +47,7 @@ async def test_what_is_taken_up_again_while_a_later_one_is_posted(
     refused = {"1", "2"} if not second_taken else {"1"}
     receiver = Receiver(answer=lambda body: 500 if body["status"] in refused else 200)
     async with receiving(receiver):
-        output = webhook(store, Settings(receiver.url, retry_after=(0.05,)))
+        output = webhook(store, WebhookOutputConfig(receiver.url, retry_after=(0.05,)))
         await start(store, output)
         await tell(store, change(1, "1"))
         async with running(output, store):
@@ -75,7 +74,7 @@ async def test_a_parked_event_is_superseded_by_a_later_one_about_the_same_and_by
     held = events.Held(account="default", reason="throttled", detail="", until=None, observed_at=events.instant(1.0))
     over = events.Recovered(account="default", reason="throttled", detail="", until=None, observed_at=held.observed_at)
     async with receiving(receiver):
-        output = webhook(store, Settings(receiver.url, retry_after=(), all_events=True))
+        output = webhook(store, WebhookOutputConfig(receiver.url, retry_after=(), all_events=True))
         await start(store, output)
         await tell(store, change(1, "ENROUTE"), change(1, "ENROUTE", msisdn=2), change(2, "ENROUTE"), held)
         async with running(output, store):
@@ -112,8 +111,8 @@ async def test_a_receiver_is_not_asked_sooner_than_it_says(store: Store, code: i
     clock = SystemClock()
     receiver = Receiver(answer=lambda _: code, more={"Retry-After": "1800"})
     async with receiving(receiver), receiving() as other:
-        routes = (WebhookRoute(other.url, account="other"),)
-        output = webhook(store, Settings(receiver.url, routes=routes, retry_after=(0.01, 7200.0)))
+        routes = (WebhookRouteConfig(other.url, account="other"),)
+        output = webhook(store, WebhookOutputConfig(receiver.url, routes=routes, retry_after=(0.01, 7200.0)))
         await start(store, output)
         await tell(store, change(1, "DELIVERED"))
         async with running(output, store):
@@ -131,7 +130,7 @@ async def test_a_receiver_is_not_asked_sooner_than_it_says(store: Store, code: i
 async def test_a_receivers_wish_does_not_shorten_the_schedule(store: Store) -> None:
     clock = SystemClock()
     async with receiving(Receiver(answer=lambda _: 503, more={"Retry-After": "1"})) as receiver:
-        output = webhook(store, Settings(receiver.url, retry_after=(600.0,)))
+        output = webhook(store, WebhookOutputConfig(receiver.url, retry_after=(600.0,)))
         await start(store, output)
         await tell(store, change(1, "DELIVERED"))
         async with running(output, store):
@@ -147,7 +146,7 @@ async def test_every_secret_is_protected_before_it_signs(store: Store, tmp_path:
     source = FileSecret(path, SecretKind.SIGNING, Origin("test", "secret_file"))
     known: list[str] = []
     async with receiving() as receiver:
-        output = webhook(store, Settings(receiver.url, source), protect=known.append)
+        output = webhook(store, WebhookOutputConfig(receiver.url, source), protect=known.append)
         await start(store, output)
         async with running(output, store):
             await until(lambda: known == [SECRET], "the first one")

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from pollerd.config import WebhookRoute
+from pollerd.config import WebhookRouteConfig
 from pollerd.outputs.webhook.post import Receiver
 from tests.integration.gateway_kit import raw_server, response
 
@@ -27,7 +27,7 @@ async def test_a_kept_connection_that_ends_costs_no_attempt(reset: bool) -> None
 
     async with (
         raw_server(handler) as server,
-        Receiver(WebhookRoute(server.url()), allow_remote=False, connections=1) as receiver,
+        Receiver(WebhookRouteConfig(server.url()), allow_remote=False, connections=1) as receiver,
     ):
         assert (await receiver.post(b"")).taken
         assert (await receiver.post(b"")).taken
@@ -37,7 +37,7 @@ async def test_a_kept_connection_that_ends_costs_no_attempt(reset: bool) -> None
 async def test_who_is_not_there_is_tried_once() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
-        route = WebhookRoute(f"http://127.0.0.1:{held.getsockname()[1]}/")
+        route = WebhookRouteConfig(f"http://127.0.0.1:{held.getsockname()[1]}/")
         async with Receiver(route, allow_remote=False, connections=1) as receiver:
             reply = await receiver.post(b"")
     assert (reply.taken, reply.down) == (False, True)

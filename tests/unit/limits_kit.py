@@ -6,7 +6,7 @@ import random
 
 from hypothesis import strategies as st
 
-from pollerd.config import Limits
+from pollerd.config import LimitsConfig
 from pollerd.core import event as events
 from pollerd.core.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
 from pollerd.core.ports import AccountState, Transition
@@ -58,7 +58,7 @@ class Bench:
         self, rate: float = 10.0, restored: AccountState | None = None, clock: HandClock | None = None
     ) -> None:
         self.clock = clock or HandClock()
-        self.limiter = AccountLimiter("default", Limits(rate), self.clock, random.Random(1), restored)
+        self.limiter = AccountLimiter("default", LimitsConfig(rate), self.clock, random.Random(1), restored)
         self.told: list[events.Body] = []
         self.states: list[AccountState] = []
 

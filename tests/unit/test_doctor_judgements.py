@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from pollerd.config import Config, Control, FileOutput, Outputs, Store
+from pollerd.config import Config, ControlConfig, FileOutputConfig, OutputsConfig, StoreConfig
 from pollerd.deployment.doctor import certificate, database, descriptors, disk, rotation, systemd
 from pollerd.deployment.doctor.check import Level
 from pollerd.deployment.doctor.unit import Unit
@@ -87,9 +87,9 @@ def test_an_output_that_the_sandbox_closes_is_named(tmp_path: Path) -> None:
     )
     config = Config(
         accounts={},
-        store=Store(Path("/var/lib/pollerd/pollerd.db")),
-        outputs=Outputs(file=FileOutput(Path("/srv/sms/events.ndjson"))),
-        control=Control(None),
+        store=StoreConfig(Path("/var/lib/pollerd/pollerd.db")),
+        outputs=OutputsConfig(file=FileOutputConfig(Path("/srv/sms/events.ndjson"))),
+        control=ControlConfig(None),
     )
     failures = [check for check in systemd.checks(config, unit) if check.level is Level.FAILURE]
     assert ["ReadWritePaths=/srv/sms" in check.next_step for check in failures] == [True]
@@ -110,9 +110,12 @@ def test_the_limit_of_open_files_is_the_units_where_no_daemon_runs(
     tmp_path: Path, settings: dict[str, tuple[str, ...]], level: str, says: str
 ) -> None:
     config = Config(
-        accounts={}, store=Store(tmp_path / "pollerd.db"), outputs=Outputs(), control=Control(tmp_path / "control.sock")
+        accounts={},
+        store=StoreConfig(tmp_path / "pollerd.db"),
+        outputs=OutputsConfig(),
+        control=ControlConfig(tmp_path / "control.sock"),
     )
-    (found,) = descriptors.checks(config, Unit(tmp_path / "pollerd.deployment.service", settings))
+    (found,) = descriptors.checks(config, Unit(tmp_path / "pollerd.service", settings))
     assert level in ("", found.level.value)
     assert says in found.evidence
 
@@ -171,9 +174,9 @@ def test_the_rule_for_the_event_file(tmp_path: Path, rule: str, level: str) -> N
     (tmp_path / "pollerd").write_text(rule)
     config = Config(
         accounts={},
-        store=Store(Path("/var/lib/pollerd/pollerd.db")),
-        outputs=Outputs(file=FileOutput(EVENTS)),
-        control=Control(None),
+        store=StoreConfig(Path("/var/lib/pollerd/pollerd.db")),
+        outputs=OutputsConfig(file=FileOutputConfig(EVENTS)),
+        control=ControlConfig(None),
     )
     first, *_ = rotation.checks(config, tmp_path, tmp_path / "none")
     assert first.level.value == level
@@ -186,9 +189,9 @@ def test_what_stands_outside_of_braces_holds_for_the_files_read_later(tmp_path: 
     (tmp_path / "d" / "pollerd").write_text(f"{EVENTS} {{\n daily\n}}\n")
     config = Config(
         accounts={},
-        store=Store(Path("/var/lib/pollerd/pollerd.db")),
-        outputs=Outputs(file=FileOutput(EVENTS)),
-        control=Control(None),
+        store=StoreConfig(Path("/var/lib/pollerd/pollerd.db")),
+        outputs=OutputsConfig(file=FileOutputConfig(EVENTS)),
+        control=ControlConfig(None),
     )
     first, *_ = rotation.checks(config, tmp_path / "d", main)
     assert first.level is Level.FAILURE

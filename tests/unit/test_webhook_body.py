@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pollerd.base.errors import OutputError
-from pollerd.config import WebhookOutput, WebhookRoute
+from pollerd.config import WebhookOutputConfig, WebhookRouteConfig
 from pollerd.config.kinds import is_foreign_address, is_private
 from pollerd.config.secret import InlineSecret, Origin, Secret, SecretKind
 from pollerd.core import event as events
@@ -73,9 +73,9 @@ def test_any_other_event_is_posted_as_the_log_has_it() -> None:
 
 
 ROUTES = (
-    WebhookRoute("http://a/", userref_prefix="shop-", account="two"),
-    WebhookRoute("http://b/", userref_prefix="shop-"),
-    WebhookRoute("http://c/", account="two"),
+    WebhookRouteConfig("http://a/", userref_prefix="shop-", account="two"),
+    WebhookRouteConfig("http://b/", userref_prefix="shop-"),
+    WebhookRouteConfig("http://c/", account="two"),
 )
 
 
@@ -92,7 +92,7 @@ ROUTES = (
 )
 def test_the_route_of_an_event(sentence: str, userref: str | None, account: str, lane: str) -> None:
     body = json.dumps({"userref": userref, "account": account}).encode()
-    assert Routes(WebhookOutput("http://d/", routes=ROUTES)).lane(body) == lane, sentence
+    assert Routes(WebhookOutputConfig("http://d/", routes=ROUTES)).lane(body) == lane, sentence
 
 
 @pytest.mark.parametrize("text", ["x", "a secret of more than thirty-two characters"])

@@ -19,18 +19,18 @@ from pollerd.cli.demo.ledger import Ledger
 from pollerd.cli.demo.stage import Stage, stage_for
 from pollerd.cli.demo.summary import summarise
 from pollerd.config import (
-    Account,
-    Backoff,
+    AccountConfig,
+    BackoffConfig,
     Config,
-    Control,
-    FileOutput,
+    ControlConfig,
+    FileOutputConfig,
     InlineSecret,
-    Limits,
+    LimitsConfig,
     Origin,
-    Outputs,
+    OutputsConfig,
     Secret,
     SecretKind,
-    Store,
+    StoreConfig,
     TokenAuth,
 )
 from pollerd.daemon.app import App, loop_factory
@@ -101,14 +101,14 @@ def _world(script: Script) -> SimulatorConfig:
 
 def _config(url: str, folder: Path) -> Config:
     secret = InlineSecret(Secret(DEMO_CREDENTIAL), SecretKind.TOKEN, Origin("demo", "accounts.default.token"))
-    limits = Limits(requests_per_second=REQUESTS_PER_SECOND, max_connections=10, timeout=5.0)
+    limits = LimitsConfig(requests_per_second=REQUESTS_PER_SECOND, max_connections=10, timeout=5.0)
     return Config(
-        accounts={"default": Account("default", url, TokenAuth(secret), limits)},
-        store=Store(folder / "pollerd.db"),
-        outputs=Outputs(file=FileOutput(folder / "events.ndjson")),
-        control=Control(None),
+        accounts={"default": AccountConfig("default", url, TokenAuth(secret), limits)},
+        store=StoreConfig(folder / "pollerd.db"),
+        outputs=OutputsConfig(file=FileOutputConfig(folder / "events.ndjson")),
+        control=ControlConfig(None),
         source="demo",
-        backoff=Backoff(first_poll_after=0.4, min_interval=0.2, max_interval=5.0),
+        backoff=BackoffConfig(first_poll_after=0.4, min_interval=0.2, max_interval=5.0),
     )
 
 

@@ -16,7 +16,7 @@ from yarl import URL
 
 from pollerd.base.redact import Redactor
 from pollerd.base.text import duration
-from pollerd.config import Account, ConfigError, OAuth1
+from pollerd.config import AccountConfig, ConfigError, OAuth1
 from pollerd.core.model import HoldReason, NotFound, Rejected, Trouble
 from pollerd.core.ports import Balance
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
@@ -71,7 +71,9 @@ class _Known(AbstractResolver):
     async def close(self) -> None: ...
 
 
-async def account_checks(account: Account, warn_below: float | None, regions: Sequence[str] = REGIONS) -> list[Check]:
+async def account_checks(
+    account: AccountConfig, warn_below: float | None, regions: Sequence[str] = REGIONS
+) -> list[Check]:
     """Everything about one account, step by step; what depends on a step that failed is not tried."""
     way: Way = await explore(account, frozenset(URL(region).host or "" for region in regions))
     found = list(way.checks)
@@ -94,7 +96,7 @@ async def account_checks(account: Account, warn_below: float | None, regions: Se
     return found
 
 
-async def ask(account: Account, target: Target, credentials: Credentials) -> Reply:
+async def ask(account: AccountConfig, target: Target, credentials: Credentials) -> Reply:
     """One `GET /rest/me` at the target. Every failure is a value."""
     url = target.base / "rest" / "me"
     password = target.proxy.password if target.proxy is not None else None
@@ -133,7 +135,7 @@ def _ahead(response: ClientResponse, begun: float, ended: float) -> float | None
     return (begun + ended) / 2 - (theirs + 0.5)
 
 
-def _clock(account: Account, reply: Reply) -> list[Check]:
+def _clock(account: AccountConfig, reply: Reply) -> list[Check]:
     if reply.ahead is None:
         return []
     name, away = f"{account.name}: clock", abs(reply.ahead)
@@ -148,7 +150,7 @@ def _clock(account: Account, reply: Reply) -> list[Check]:
     return [ok(name, "agrees with the gateway's to within a second or two")]
 
 
-def _balance(account: Account, balance: Balance, warn_below: float | None) -> Check:
+def _balance(account: AccountConfig, balance: Balance, warn_below: float | None) -> Check:
     name, told = f"{account.name}: balance", f"{balance.credit:,.2f} {balance.currency}"
     if balance.credit <= 0:
         return warning(name, f"{told}: nothing is left to send with", "buy credit in the gateway's dashboard")
@@ -158,7 +160,7 @@ def _balance(account: Account, balance: Balance, warn_below: float | None) -> Ch
 
 
 async def _unauthorized(
-    account: Account, target: Target, credentials: Credentials, reply: Reply, regions: Sequence[str]
+    account: AccountConfig, target: Target, credentials: Credentials, reply: Reply, regions: Sequence[str]
 ) -> Check:
     assert isinstance(reply.outcome, Trouble)
     name, base = f"{account.name}: token", account.base_url
@@ -181,7 +183,7 @@ async def _unauthorized(
     return failure(name, told + also, step)
 
 
-async def _accepted(account: Account, target: Target, credentials: Credentials, region: str) -> bool | None:
+async def _accepted(account: AccountConfig, target: Target, credentials: Credentials, region: str) -> bool | None:
     """Whether another region of the vendor takes the same credentials; None when it cannot be asked."""
     base = URL(region)
     try:
@@ -194,7 +196,7 @@ async def _accepted(account: Account, target: Target, credentials: Credentials, 
     return False if reply.outcome.reason is HoldReason.UNAUTHORIZED else None
 
 
-def _refused(account: Account, target: Target, reply: Reply) -> Check:
+def _refused(account: AccountConfig, target: Target, reply: Reply) -> Check:
     assert isinstance(reply.outcome, Trouble)
     name, told = f"{account.name}: token", f"{target.base.host}: {reply.outcome.detail}"
     match reply.outcome.reason:

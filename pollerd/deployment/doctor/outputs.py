@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from pollerd.base.errors import PollerdError
-from pollerd.config import Config, WebhookOutput
+from pollerd.config import Config, WebhookOutputConfig
 from pollerd.config.kinds import is_private
 from pollerd.deployment.doctor import databases
 from pollerd.deployment.doctor.bounded import in_thread
@@ -162,7 +162,7 @@ def _program(program: str) -> Check:
     return ok("output exec", f"{found} can be run")
 
 
-async def webhook_checks(webhook: WebhookOutput) -> list[Check]:
+async def webhook_checks(webhook: WebhookOutputConfig) -> list[Check]:
     """Whether each receiver takes a connection, at an address it may have."""
     urls = dict.fromkeys([webhook.url, *(route.url for route in webhook.routes)])
     return [await _receiver(url, allow_remote=webhook.allow_remote) for url in urls]

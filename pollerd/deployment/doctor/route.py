@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 from yarl import URL
 
-from pollerd.config import Account, ConfigError
+from pollerd.config import AccountConfig, ConfigError
 from pollerd.config.kinds import PERCENT_ENCODED
 from pollerd.deployment.doctor import certificate
 from pollerd.deployment.doctor.bounded import in_thread
@@ -65,7 +65,7 @@ class Way(msgspec.Struct, frozen=True):
     target: Target | None
 
 
-async def explore(account: Account, official: frozenset[str]) -> Way:
+async def explore(account: AccountConfig, official: frozenset[str]) -> Way:
     """Go the way that the daemon would go. `official` are the vendor's own hosts."""
     found: list[Check] = []
     target = await _resolved(account, found)
@@ -76,7 +76,7 @@ async def explore(account: Account, official: frozenset[str]) -> Way:
     return Way(tuple(found), target)
 
 
-async def _resolved(account: Account, found: list[Check]) -> Target | None:
+async def _resolved(account: AccountConfig, found: list[Check]) -> Target | None:
     base, name = URL(account.base_url), account.name
     try:
         proxy = proxy_of(account)
@@ -114,7 +114,7 @@ async def resolve(url: URL) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 
-def _source(account: Account) -> str:
+def _source(account: AccountConfig) -> str:
     if account.proxy is not None:
         return f"accounts.{account.name}.proxy"
     scheme = URL(account.base_url).scheme.upper()
@@ -227,7 +227,7 @@ async def _ask_proxy(target: Target, reader: asyncio.StreamReader, writer: async
 # -- TLS
 
 
-async def _secured(target: Target, account: Account, official: frozenset[str], found: list[Check]) -> bool:
+async def _secured(target: Target, account: AccountConfig, official: frozenset[str], found: list[Check]) -> bool:
     label = f"{target.name}: tls"
     try:
         shown, version = await _handshake(target, target.trust)
@@ -254,7 +254,7 @@ async def _secured(target: Target, account: Account, official: frozenset[str], f
     return True
 
 
-async def _later_refused(target: Target, account: Account) -> Flaw | None:
+async def _later_refused(target: Target, account: AccountConfig) -> Flaw | None:
     """What a later Python refuses about the certificate that this one takes."""
     strict = trust(account)
     if strict.verify_flags & ssl.VERIFY_X509_STRICT:
@@ -269,7 +269,7 @@ async def _later_refused(target: Target, account: Account) -> Flaw | None:
     return None
 
 
-def _again(flaw: Flaw, account: Account) -> str:
+def _again(flaw: Flaw, account: AccountConfig) -> str:
     where = account.ca_file or "this machine's certificates (update-ca-certificates)"
     return f"{flaw.remedy}; an authority's new certificate goes into {where}"
 
@@ -287,7 +287,7 @@ async def _handshake(target: Target, context: ssl.SSLContext) -> tuple[Certifica
 async def _refused_certificate(
     label: str,
     target: Target,
-    account: Account,
+    account: AccountConfig,
     official: frozenset[str],
     error: ssl.SSLCertVerificationError,
 ) -> Check:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from pollerd.base.text import duration
-from pollerd.config import Limits
+from pollerd.config import LimitsConfig
 from pollerd.core import event as events
 from pollerd.core.model import Answer, HoldReason, Outcome, Rejected, Trouble
 from pollerd.core.ports import AccountState, Clock, Transition
@@ -46,7 +46,7 @@ class AccountLimiter:
     """
 
     def __init__(
-        self, name: str, limits: Limits, clock: Clock, rng: random.Random, restored: AccountState | None = None
+        self, name: str, limits: LimitsConfig, clock: Clock, rng: random.Random, restored: AccountState | None = None
     ) -> None:
         now = clock.now()
         self._clock = clock

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from pollerd.config import WebhookOutput, WebhookRoute
+from pollerd.config import WebhookOutputConfig, WebhookRouteConfig
 from pollerd.core import event as events
 from pollerd.outputs.route import fits, told_of
 
@@ -64,7 +64,7 @@ def _escaped(found: re.Match[str]) -> str:
 class Routes:
     """Which lane an event goes to: the first route that fits, else the default."""
 
-    def __init__(self, config: WebhookOutput) -> None:
+    def __init__(self, config: WebhookOutputConfig) -> None:
         self._routes = config.routes
         self.all_events = config.all_events
 
@@ -85,7 +85,7 @@ class Routes:
         return _encoder.encode([(route.userref_prefix, route.account) for route in self._routes]).decode()
 
 
-def lanes(config: WebhookOutput) -> Sequence[tuple[str, WebhookRoute]]:
+def lanes(config: WebhookOutputConfig) -> Sequence[tuple[str, WebhookRouteConfig]]:
     """Every lane's name and receiver."""
-    default = WebhookRoute(config.url, secret=config.secret)
+    default = WebhookRouteConfig(config.url, secret=config.secret)
     return [(NAMED, default), *((str(number), route) for number, route in enumerate(config.routes, 1))]

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pollerd.base import failpoints
 from pollerd.base.errors import StoreError, StoreUnavailableError
-from pollerd.config import WebhookOutput as Settings
+from pollerd.config import WebhookOutputConfig
 from pollerd.core.ports import Clock, Cursor, DeliveryBook, DeliveryChange, EventLog, OutputHealth
 from pollerd.outputs.undelivered import tell_superseded
 from pollerd.outputs.webhook.body import Routes, lanes
@@ -48,7 +48,7 @@ class WebhookOutput:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: WebhookOutputConfig,
         book: DeliveryBook,
         clock: Clock,
         *,

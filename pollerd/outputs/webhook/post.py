@@ -25,7 +25,7 @@ from aiohttp import (
 )
 
 from pollerd.base.retryafter import parse_retry_after
-from pollerd.config import WebhookRoute
+from pollerd.config import WebhookRouteConfig
 from pollerd.config.kinds import is_private
 from pollerd.outputs.webhook.sign import Signer
 
@@ -62,7 +62,7 @@ class Receiver:
 
     def __init__(
         self,
-        route: WebhookRoute,
+        route: WebhookRouteConfig,
         *,
         allow_remote: bool,
         connections: int,
