@@ -29,7 +29,7 @@ from pollerd.polling.control_check import (
 )
 from pollerd.polling.poll_log import Announcer
 from pollerd.polling.probes import Probes
-from pollerd.polling.unreadable import Unreadable
+from pollerd.polling.unreadable import Unreadable, unreadable
 from pollerd.polling.window import Schedule, Window
 
 log = logging.getLogger(__name__)
@@ -187,12 +187,13 @@ class Poller:
         return None
 
     def _next(self, now: float) -> Message | int | None:
-        """The due message that is worth most, and for a gateway that refuses everything a probe; None: there is none.
+        """The due message that is worth most; None: there is none. For a gateway that refuses everything, or that
+        nobody understands, a probe.
 
         A probe is a message, or the id of one that is not pending here any more.
         """
         target: Message | int | None
-        if not self.limiter.refusing:
+        if not self.limiter.refusing and (self.limiter.held is None or not self._unreadable.lately):
             target = self.window.pop(now)
         else:
             waits = self.window.next_due() <= now
@@ -221,8 +222,11 @@ class Poller:
         if self._committer.full:
             await self._committer.room()
 
-    async def _read(self, message_id: int, lag: float) -> Outcome:
-        """Ask, as the limiter has allowed, and do what the answer means for the account."""
+    async def _read(self, message_id: int, lag: float, *, control: bool = False) -> Outcome:
+        """Ask, as the limiter has allowed, and do what the answer means for the account.
+
+        `control`: only to judge what another message was answered.
+        """
         # The same message may be asked about for two reasons at once.
         key = message_id if message_id not in self.asking else -message_id
         asked = self.asking[key] = self._clock.monotonic()
@@ -235,14 +239,38 @@ class Poller:
             self.asking.pop(key, None)
         self._meter.polled(outcome, lag, self._clock.monotonic() - asked)
         self.polls += 1
-        held = self.limiter.held is not None
-        outcome = self._unreadable.blamed(message_id, outcome, held=held)
+        self._unreadable.note(message_id, outcome)
         if type(outcome) is Answer:
             self._check.answered(message_id, asked)
-        self._tell(self.limiter.report(outcome if held else _proper(outcome)))
+        if type(outcome) is Rejected and unreadable(outcome):
+            return await self._blamed(message_id, outcome, control=control)
+        self._report(outcome)
+        return outcome
+
+    async def _blamed(self, message_id: int, outcome: Rejected, *, control: bool) -> Outcome:
+        """An unreadable answer is the message's own fault, unless those that were answered before get such ones too."""
+        if control:
+            # One more or one less says nothing: the verdict on all of them counts.
+            self.limiter.abandon()
+            return outcome
+        guilty = self._unreadable.at_fault
+        if self._unreadable.widespread and not guilty and self.limiter.held is None:
+            verdict = await self._check.ask(message_id, self._control)
+            guilty = verdict is not Verdict.ANSWERED
+            self._unreadable.at_fault = verdict in (Verdict.REFUSED, Verdict.ALONE)
+        if guilty or self.limiter.held is not None:
+            trouble = Trouble(HoldReason.SERVER_ERRORS, outcome.kind, outcome.detail)
+            self._report(trouble)
+            return trouble
+        # No failure of the gateway.
+        self._report(msgspec.structs.replace(outcome, decoded=True))
+        return outcome
+
+    def _report(self, outcome: Outcome) -> None:
+        held = self.limiter.held is not None
+        self._tell(self.limiter.report(outcome))
         if held:
             self._wake.set()
-        return outcome
 
     def _tell(self, transition: Transition | None) -> None:
         """A hold begins, goes on or ends."""
@@ -295,7 +323,10 @@ class Poller:
         if not (many or ends):
             return outcome, self._evidence()
         verdict = await self._check.ask(message.id, self._control)
-        if verdict is Verdict.REFUSED:
+        if verdict is Verdict.REFUSED and self._unreadable.widespread:
+            # No refusals: whatever answers, it is not the gateway as it should be.
+            self._unreadable.at_fault = True
+        elif verdict is Verdict.REFUSED:
             detail = f"{said(outcome)}, to messages that it answered before as well"
             self._tell(self.limiter.refuse(refusal(outcome), detail))
         if verdict is Verdict.ANSWERED and ends:
@@ -310,7 +341,7 @@ class Poller:
         for turn in range(ROUNDS):
             if turn and await self._check.ask(message.id, self._control) is not Verdict.ANSWERED:
                 return outcome, self._evidence()
-            if (again := await self._control(message.id)) is None:
+            if (again := await self._ahead(message.id)) is None:
                 return outcome, self._evidence()
             outcome = again
             if not speaks_against(message, outcome):
@@ -318,11 +349,14 @@ class Poller:
         return outcome, self._evidence(believed=True)
 
     async def _control(self, message_id: int) -> Outcome | None:
+        return await self._ahead(message_id, control=True)
+
+    async def _ahead(self, message_id: int, *, control: bool = False) -> Outcome | None:
         """Ask about a message ahead of all that is due, within the limits; None when that is not possible."""
         while not self._stopping and self.limiter.held is None:
             if (wait := self.limiter.delay()) <= 0.0:
                 self.limiter.take()
-                return await self._read(message_id, 0.0)
+                return await self._read(message_id, 0.0, control=control)
             await asyncio.sleep(min(wait, TICK))
         return None
 
@@ -388,8 +422,3 @@ class Poller:
         while True:
             await self.limiter.changed()
             self._wake.set()
-
-
-def _proper(outcome: Outcome) -> Outcome:
-    """An unreadable answer that is the message's own fault is no failure of the gateway."""
-    return msgspec.structs.replace(outcome, decoded=True) if type(outcome) is Rejected else outcome

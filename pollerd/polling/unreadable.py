@@ -5,33 +5,40 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from pollerd.core.model import Answer, HoldReason, Outcome, Rejected, Trouble
+from pollerd.core.model import Answer, Outcome, Rejected
 
 RECENT: Final = 16
-"""Bodies judged last; when UNREADABLE of them, of DISTINCT messages at least, say nothing, the gateway is at fault."""
+"""Bodies judged last; when UNREADABLE of them, of DISTINCT messages at least, say nothing, the gateway is suspected."""
 UNREADABLE: Final = 5
 DISTINCT: Final = 3
 
 
 class Unreadable:
-    """One account's bodies of late."""
+    """One account's bodies of late.
+
+    `lately`: whether the last one could not be read. `at_fault`: whether the gateway has given others such ones, too,
+    since it was last understood.
+    """
 
     def __init__(self) -> None:
         self._bodies: deque[tuple[int, bool]] = deque(maxlen=RECENT)
+        self.lately = self.at_fault = False
 
-    def blamed(self, message_id: int, outcome: Outcome, *, held: bool) -> Outcome:
-        """An unreadable answer is the message's own fault, unless one message after another gets such ones."""
+    def note(self, message_id: int, outcome: Outcome) -> None:
+        """A message was answered so. A 404 proves little: an empty list passes for one."""
         if type(outcome) is Answer:
-            self._bodies.append((message_id, False))
-            return outcome
-        # A 404 proves little: an empty list passes for one.
-        if type(outcome) is not Rejected:
-            return outcome
-        self._bodies.append((message_id, not outcome.decoded))
-        if outcome.decoded:
-            return outcome
+            self.at_fault = False
+        if type(outcome) in (Answer, Rejected):
+            self.lately = unreadable(outcome)
+            self._bodies.append((message_id, self.lately))
+
+    @property
+    def widespread(self) -> bool:
+        """Whether one message after another gets such answers."""
         suspects = [number for number, bad in self._bodies if bad]
-        widespread = len(suspects) >= UNREADABLE and len(set(suspects)) >= DISTINCT
-        if widespread or held:
-            return Trouble(HoldReason.SERVER_ERRORS, outcome.kind, outcome.detail)
-        return outcome
+        return len(suspects) >= UNREADABLE and len(set(suspects)) >= DISTINCT
+
+
+def unreadable(outcome: Outcome) -> bool:
+    """Whether nobody can read an answer."""
+    return type(outcome) is Rejected and not outcome.decoded

@@ -128,6 +128,45 @@ async def test_one_messages_own_trouble_ends_with_it(tmp_path: Path, shim: Shim,
         row(f"tries until given up: {tries}; {len(good)} others polled on, 0 holds")
 
 
+async def test_three_unreadable_messages_alone_hold_nothing(tmp_path: Path, shim: Shim, row: Row) -> None:
+    """Nothing else is pending, and one message was answered long ago: they are given up, and polling is not held.
+
+    Never answered; answered before; and left alone by an outage, whose hold ends by that other message.
+    """
+    speed = 40.0
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        Deployment(tmp_path, simulator, backoff=BACKOFF, limits="requests_per_second = 50") as deployment,
+    ):
+        good = simulator.truth.add(steps=[Step(0.0, "DELIVERED")])
+        await deployment.start(environment=shim.environment(speed=speed))
+        deployment.insert([good])
+        await until(lambda: finals(deployment.events()), "one is answered")
+        tries, ended = {}, 0
+        for case in ("never answered", "answered before", "after an outage"):
+            bad = [simulator.truth.add(steps=FOREVER) for _ in range(3)]
+            faults = [f"{kind}:ids={n}" for kind, n in zip(("truncated", "wrong_json", "huge"), bad, strict=True)]
+            simulator.faults.set(*(faults if case == "never answered" else ()))
+            deployment.insert(bad)
+            await until(lambda bad=bad: all(simulator.truth.polls(n) for n in bad), f"{case}: asked for")
+            if case == "after an outage":
+                simulator.faults.set("500")
+                await until(lambda: account_events(deployment), "the outage holds the account")
+            simulator.faults.set(*faults)
+            ended += len(bad)
+            await until(
+                lambda n=ended: len([e for e in deployment.events() if e["type"] == "message.gave_up"]) >= n,
+                f"{case}: given up",
+            )
+            found = [event["type"] for event in account_events(deployment)]
+            assert found == (["account.held", "account.recovered"] if case == "after an outage" else []), case
+            tries[case] = max(simulator.truth.polls(n) for n in bad)
+        assert await deployment.stop() == 0
+        reasons = {event["reason"] for event in deployment.events() if event["type"] == "message.gave_up"}
+        assert reasons == {"rejected_request"}
+        row(f"tries of one message until given up: {tries}; the other was read {simulator.truth.polls(good)} times")
+
+
 async def test_an_hour_of_total_failure(tmp_path: Path, shim: Shim, row: Row, long: bool) -> None:
     """Requests bounded and jittered, ages frozen, nothing given up, recovery within one hold interval."""
     speed, hour = (20.0, 3600.0) if long else (120.0, 3600.0)
