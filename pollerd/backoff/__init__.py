@@ -1,4 +1,7 @@
-"""When is the next look worth it? Pure: time and randomness come from outside."""
+"""When is the next poll worth it, and why? What pollerd is known for.
+
+What was observed, the time and randomness enter as arguments; decisions leave. Pure: knows no other room.
+"""
 
 from pollerd.backoff.adaptive import Adaptive
 from pollerd.backoff.budget import wanted_polls

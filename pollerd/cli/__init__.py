@@ -1,4 +1,7 @@
-"""The command line: arguments in, exit code out. What went wrong is said on standard error in one place, here."""
+"""The command line: arguments enter; text or JSON and an exit code leave. One file for each command.
+
+An error is reported on standard error in one place, here.
+"""
 
 from __future__ import annotations
 

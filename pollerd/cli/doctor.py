@@ -17,7 +17,7 @@ from pollerd.deployment.doctor.check import Level
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pollerd.deployment.doctor import Report
+    from pollerd.deployment.doctor.runner import Report
 
 _STYLES = {Level.OK: "green", Level.WARNING: "bold yellow", Level.FAILURE: "bold red"}
 
@@ -32,7 +32,7 @@ def doctor(*, as_json: bool, config_path: Path | None) -> int:
     service. Changes nothing, and may be run at any time. Exit code 1 when something fails, 78 when the configuration
     is bad, else 0: warnings alone are no failure.
     """
-    from pollerd.deployment.doctor import examine
+    from pollerd.deployment.doctor.runner import examine
 
     report = asyncio.run(examine(config_path, os.environ, Path.cwd()))
     if as_json:

@@ -28,6 +28,6 @@ def demo(*, seconds: int, messages: int, seed: int) -> int:
 
     Needs no token and leaves nothing behind. Ctrl-C ends it early, with the summary.
     """
-    from pollerd.cli.demo import Script, perform
+    from pollerd.cli.demo.show import Script, perform
 
     return perform(Script(seconds=seconds, messages=messages, seed=seed))

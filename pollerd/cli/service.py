@@ -14,8 +14,8 @@ from pollerd.base.errors import PollerdError
 from pollerd.cli.config import installed_service
 
 if TYPE_CHECKING:
-    from pollerd.deployment.service import Plan
     from pollerd.deployment.service.layout import Layout
+    from pollerd.deployment.service.plan import Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,7 +55,7 @@ def install(*, root: Path, dry_run: bool, yes: bool, program: Path | None) -> in
     Shows what it will do, and asks. May be run again at any time: it does what is missing, and never touches a
     configuration or a token that is there. Undo it with: pollerd service uninstall
     """
-    from pollerd.deployment.service import install_plan
+    from pollerd.deployment.service.install import install_plan
     from pollerd.deployment.service.layout import Layout
     from pollerd.deployment.service.program import refuse_hidden, running
 
@@ -103,8 +103,8 @@ def uninstall(*, root: Path, dry_run: bool, yes: bool, purge: bool) -> int:
 
     Shows what it will do, and asks.
     """
-    from pollerd.deployment.service import uninstall_plan
     from pollerd.deployment.service.layout import Layout
+    from pollerd.deployment.service.uninstall import uninstall_plan
 
     plan = uninstall_plan(Layout(root), purge=purge)
     if _done(plan, "There is no service to remove.", dry_run=dry_run, yes=yes) and plan.actions:
@@ -114,7 +114,7 @@ def uninstall(*, root: Path, dry_run: bool, yes: bool, purge: bool) -> int:
 
 def _done(plan: Plan, nothing: str, *, dry_run: bool, yes: bool) -> bool:
     """Show the plan, ask, carry it out; whether it was carried out. Raises PollerdError, and ends with 1 after a no."""
-    from pollerd.deployment.service import carry_out
+    from pollerd.deployment.service.plan import carry_out
 
     if not plan.actions:
         click.echo(nothing)

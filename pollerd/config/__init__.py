@@ -1,4 +1,4 @@
-"""The configuration: TOML to frozen values, with every mistake told at once."""
+"""The configuration: TOML, environment and secrets enter; frozen values leave, or every mistake at once."""
 
 from pollerd.base.duration import parse_duration, render_duration
 from pollerd.config.environment import Service

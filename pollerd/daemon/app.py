@@ -44,9 +44,10 @@ from pollerd.polling.committer import Committer
 from pollerd.polling.overdue_watch import OverdueWatch
 from pollerd.polling.poller import Poller
 from pollerd.polling.replan import Wake
-from pollerd.server.api import ControlServer, WarnLog
+from pollerd.server.api.server import ControlServer
 from pollerd.status.metrics import Meter
 from pollerd.status.statistics import NOTE, Statistics
+from pollerd.status.warnlog import WarnLog
 from pollerd.store.lock import Ownership
 from pollerd.store.store import Store
 

@@ -14,22 +14,15 @@ from pollerd.intake.loop import Intake
 from pollerd.intake.sqlite import SqliteSource
 from pollerd.outputs.acceptor import Acceptor
 from pollerd.polling.poller import Poller
-from pollerd.server.api import (
-    MODE,
-    About,
-    ControlRoom,
-    ControlServer,
-    HttpServer,
-    MessageRoom,
-    PortDoor,
-    SocketDoor,
-    WarnLog,
-)
-from pollerd.server.api.documents import status_document
-from pollerd.server.pages import WebRoom, application, paint
+from pollerd.server.api.documents import About, status_document
+from pollerd.server.api.messages import MessageRoom
+from pollerd.server.api.server import MODE, ControlRoom, ControlServer
+from pollerd.server.listen import HttpServer, PortDoor, SocketDoor
+from pollerd.server.pages.server import WebRoom, application, paint
 from pollerd.status.document import StatusDocument
 from pollerd.status.snapshot import Bounds, Census, Parts
 from pollerd.status.stuck import Progress
+from pollerd.status.warnlog import WarnLog
 from pollerd.store.readers import Reading
 
 

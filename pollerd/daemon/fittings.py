@@ -65,7 +65,7 @@ def make_outputs(
         outputs.append(SocketOutput(wanted.socket.path, wanted.socket.mode, readers=places[descriptors.EVENTS]))
     if wanted.webhook is not None:
         # PyJWT loads the package cryptography where it is installed (0.1 s, 10 MB); only a webhook is worth that.
-        from pollerd.outputs.webhook import WebhookOutput
+        from pollerd.outputs.webhook.output import WebhookOutput
 
         book = Deliveries(store)
         kept = config.store.keep_finished
@@ -82,7 +82,7 @@ def _targets(config: Config, store: Store, clock: Clock) -> Iterator[Output]:
         return
     # Few configurations have one, and the others need not wait for it.
     from pollerd.outputs.sqlite import SqliteTarget
-    from pollerd.outputs.target import TargetOutput
+    from pollerd.outputs.target.output import TargetOutput
 
     names: Counter[str] = Counter()
     read = {os.path.realpath(source.path) for source in config.sources}

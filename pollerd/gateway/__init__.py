@@ -1,4 +1,7 @@
-"""GatewayAPI over HTTP: one client an account, every failure a value."""
+"""GatewayAPI over HTTP: one client for each account, and what its limits allow.
+
+Requests for one message or the balance enter; outcomes leave, every failure among them as a value.
+"""
 
 from pollerd.gateway.client import GatewayClient
 

@@ -1,6 +1,4 @@
-"""Where events are told: each output reads the committed events at its own pace and keeps its own place."""
+"""Where events go: file, socket, webhook, program, database. Each output reads at its own pace from its own place.
 
-from pollerd.outputs.file import FileOutput
-from pollerd.outputs.socket import SocketOutput
-
-__all__ = ["FileOutput", "SocketOutput"]
+Committed events enter by `seq`; lines, requests and rows leave, and the place of each output goes back to the store.
+"""

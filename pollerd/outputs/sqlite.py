@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from pollerd.outputs.target import Execute, LostError, RefusedError, TargetError
+from pollerd.outputs.target.engine import Execute, LostError, RefusedError, TargetError
 from pollerd.outputs.target.values import NAMES
 
 _BUSY: Final = 2.0

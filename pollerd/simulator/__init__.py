@@ -1,4 +1,7 @@
-"""A faithful GatewayAPI over real HTTP, for the demo, for trials of one's own and for the tests."""
+"""A faithful GatewayAPI over real HTTP, for the demo, for users' own trials and for the tests.
+
+Options and requests enter; the vendor's answers and a record of the truth leave. Knows no other room.
+"""
 
 from pollerd.simulator.config import (
     DEMO_CREDENTIAL,

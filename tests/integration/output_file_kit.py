@@ -10,7 +10,7 @@ import pytest
 
 from pollerd.core import event as events
 from pollerd.core.ports import Cursor
-from pollerd.outputs import FileOutput
+from pollerd.outputs.file import FileOutput
 from pollerd.store.store import Store
 from tests.integration.output_kit import (
     running,

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pollerd.outputs import SocketOutput
+from pollerd.outputs.socket import SocketOutput
 from tests.integration.output_kit import running, until
 
 

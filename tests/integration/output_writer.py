@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from pollerd.outputs import FileOutput
+from pollerd.outputs.file import FileOutput
 from tests.integration.output_kit import commit, opened, running, until
 
 

@@ -12,7 +12,7 @@ from pollerd.config.values import TargetRules
 from pollerd.core.ports import Delivery, DeliveryState
 from pollerd.daemon.clock import SystemClock
 from pollerd.outputs.sqlite import SqliteTarget
-from pollerd.outputs.target import TargetOutput
+from pollerd.outputs.target.output import TargetOutput
 from pollerd.store.store import Store
 from pollerd.store.undelivered import read_undelivered
 from pollerd.store.unwritten import UnwrittenEvents

@@ -19,9 +19,9 @@ from pollerd.base.errors import OutputError
 from pollerd.config import Listen
 from pollerd.outputs.acceptor import Acceptor
 from pollerd.server import connection as bounds
-from pollerd.server.api import HttpServer, PortDoor, SocketDoor
 from pollerd.server.connection import Wait
-from pollerd.server.pages import paint
+from pollerd.server.listen import HttpServer, PortDoor, SocketDoor
+from pollerd.server.pages.server import paint
 from tests.integration.control_kit import daemon
 from tests.integration.output_kit import until
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pollerd.base.errors import OutputError
-from pollerd.outputs import FileOutput
+from pollerd.outputs.file import FileOutput
 from tests.integration.output_file_kit import Counting, tell_all
 from tests.integration.output_kit import (
     commit,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pollerd.base.errors import OutputError
-from pollerd.outputs import FileOutput
+from pollerd.outputs.file import FileOutput
 from pollerd.store.store import Store
 from tests.integration.output_file_kit import errors, tell_all
 from tests.integration.output_kit import (

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from pollerd.core.ports import Cursor
-from pollerd.outputs import FileOutput
+from pollerd.outputs.file import FileOutput
 from pollerd.outputs.synced import Synced
 from pollerd.store.store import Store
 from tests.integration.output_file_kit import errors

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pollerd.outputs import FileOutput
+from pollerd.outputs.file import FileOutput
 from tests.integration.output_file_kit import Counting, errors
 from tests.integration.output_kit import (
     commit,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pollerd.core.ports import Cursor
-from pollerd.outputs import FileOutput
+from pollerd.outputs.file import FileOutput
 from pollerd.store.store import Store
 from tests.integration.output_file_kit import errors
 from tests.integration.output_kit import (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pollerd.base.errors import OutputError
-from pollerd.outputs import SocketOutput
+from pollerd.outputs.socket import SocketOutput
 from tests.integration.output_kit import commit, exactly, opened, until
 from tests.integration.output_socket_kit import connected, is_listening, readers, serving
 

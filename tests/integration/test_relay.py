@@ -10,8 +10,9 @@ import pytest
 
 from pollerd.base.errors import DurabilityError, OutputError, StoreError
 from pollerd.core.ports import EventLog, OutputHealth
-from pollerd.outputs import FileOutput, SocketOutput
+from pollerd.outputs.file import FileOutput
 from pollerd.outputs.relay import Relay
+from pollerd.outputs.socket import SocketOutput
 from tests.integration.output_kit import commit, exactly, opened, told, until, wait_told
 
 

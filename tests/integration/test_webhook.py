@@ -19,7 +19,7 @@ from pollerd.config.secret import FileSecret, Origin, SecretKind
 from pollerd.core import event as events
 from pollerd.core.ports import DeliveryState
 from pollerd.daemon.clock import SystemClock
-from pollerd.outputs.webhook import WebhookOutput
+from pollerd.outputs.webhook.output import WebhookOutput
 from pollerd.store import schema
 from pollerd.store.deliveries import Deliveries
 from pollerd.store.store import Store

@@ -1,5 +1,1 @@
-"""The newcomer's first minute: a simulated gateway, the daemon and its news in one process, in a temporary folder."""
-
-from pollerd.cli.demo.show import Script, perform
-
-__all__ = ["Script", "perform"]
+"""`pollerd demo`: a simulated gateway, the daemon and its events in one process, in a temporary folder."""

@@ -1,1 +1,1 @@
-"""What people see in a terminal: safe words, tables, JSON for programs."""
+"""What commands write to a terminal: safe text, tables, plots, and JSON for programs."""

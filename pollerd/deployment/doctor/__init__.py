@@ -1,6 +1,4 @@
-"""Tries everything a deployment needs, and says what is wrong with it, by what evidence, and what to do next."""
+"""`pollerd doctor`: tries everything that an installation needs and says what is wrong and what to do next.
 
-from pollerd.deployment.doctor.check import Check, Level
-from pollerd.deployment.doctor.runner import Report, examine
-
-__all__ = ["Check", "Level", "Report", "examine"]
+A configuration's path, the environment and the machine enter; a `Report` of checks leaves. Nothing is changed.
+"""

@@ -1,4 +1,4 @@
-"""How fast an account may ask, and when it must not ask at all."""
+"""How fast an account may ask, and when it must not ask at all: outcomes enter, delays and holds leave."""
 
 from pollerd.gateway.limits.account import AccountLimiter
 

@@ -1,5 +1,1 @@
-"""The vendor's webhook, played to local receivers."""
-
-from pollerd.outputs.webhook.output import WebhookOutput
-
-__all__ = ["WebhookOutput"]
+"""The vendor's webhook, played to local receivers: events enter, signed HTTP requests leave."""

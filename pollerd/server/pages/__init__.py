@@ -1,5 +1,4 @@
-"""The status page: the look at the daemon for people with a browser. Read-only, and nothing comes from elsewhere."""
+"""The status page for people with a browser. Read-only, and nothing on it comes from another host.
 
-from pollerd.server.pages.server import WebRoom, application, paint
-
-__all__ = ["WebRoom", "application", "paint"]
+The status document and rows of the store enter; HTML leaves.
+"""

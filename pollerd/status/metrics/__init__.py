@@ -1,4 +1,4 @@
-"""What Prometheus is shown: counted cheaply on the hot path, put into words at scrape time."""
+"""What Prometheus reads: counted cheaply while polling, rendered at scrape time."""
 
 from pollerd.status.metrics.collector import Collector, Crowding, Exposed, registry
 from pollerd.status.metrics.meter import Meter

@@ -1,0 +1,40 @@
+"""The rooms under pollerd/: each says what it is for, and costs its visitors no import that they do not need."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pollerd
+
+ROOT = Path(pollerd.__file__).parent
+HEAVY = ("aiohttp", "aiosqlite", "apscheduler", "asyncio", "jwt", "prometheus_client", "sqlite3")
+
+
+def test_every_room_says_what_it_is_for() -> None:
+    without = [
+        str(face.relative_to(ROOT))
+        for face in ROOT.rglob("__init__.py")
+        if not ast.get_docstring(ast.parse(face.read_text()))
+    ]
+    assert without == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--version",), ("--help",), ("check", "-c", "{}"), ("config", "show", "-c", "{}")]
+)
+def test_a_light_command_imports_nothing_heavy(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """These took three times as long when one package's face pulled aiohttp in."""
+    configuration = tmp_path / "pollerd.toml"
+    configuration.write_text('[accounts.default]\ntoken = "a-token-of-a-test"\n')
+    code = (
+        "import sys; from pollerd.cli import main; code = main(sys.argv[1:]);"
+        f"print(code, [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, *(each.format(configuration) for each in arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
