@@ -16,6 +16,7 @@ from pollerd.core.model import Message, Recipient, State
 from pollerd.status.message import STATE_NAMES
 from pollerd.status.timeline import (
     Entry,
+    advice,
     exceptions,
     forgotten,
     overdue,
@@ -180,6 +181,8 @@ def _recipients(life: Life, console: Console) -> None:
         state = screen.state(lifecycle.name(item.status))
         screen.row(made, who(item), item.country, network, state, since, shortened(remark(item), 80))
     console.print(made)
+    for line in advice(shown):
+        console.print(screen.plain(line, "dim"))
 
 
 def _timeline(life: Life, console: Console) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from pollerd.core.errorcodes import REFUSALS
 from pollerd.gateway.body import MAX_ERROR_BYTES, unpack
 from pollerd.gateway.decode import DecodeError
 from pollerd.gateway.text import clean
@@ -72,7 +73,9 @@ class Refusal(msgspec.Struct):
         elif self.code is not None:
             parts.append(f"(0x{self.code:04X})")
         line = " ".join(parts)
-        return clean(f"{line}: {self.message}" if self.message else line, _LONGEST_DETAIL)
+        known = REFUSALS.get(self.code) if self.code is not None else None
+        text = self.message or ("" if known is None else known.words)
+        return clean(f"{line}: {text}" if text else line, _LONGEST_DETAIL)
 
 
 def is_page(start: str, headers: Mapping[str, str]) -> bool:

@@ -26,7 +26,8 @@ def standing(message: Message) -> str:
 
 
 class RecipientDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """One recipient. `time` is the gateway's in UNIX seconds, `meaning` its error code in words.
+    """One recipient. `time` is the gateway's in UNIX seconds, `meaning` its error code in words, `advice` what to do
+    about it.
 
     `msisdn` is null when the gateway shows no usable number. `counts_as` is the state by which it counts while an entry
     without a usable number stands for it.
@@ -39,6 +40,7 @@ class RecipientDocument(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
     code: str | None
     meaning: str | None
+    advice: str | None
     country_code: str | None
     mcc: str | None
     mnc: str | None
@@ -101,6 +103,7 @@ def message_document(message: Message) -> MessageDocument:
 
 
 def _recipient(recipient: Recipient) -> RecipientDocument:
+    meaning = errorcodes.of_recipient(recipient.code)
     return RecipientDocument(
         msisdn=recipient.msisdn or None,
         status=lifecycle.name(recipient.status),
@@ -108,7 +111,8 @@ def _recipient(recipient: Recipient) -> RecipientDocument:
         time=recipient.time,
         error=recipient.error,
         code=recipient.code,
-        meaning=errorcodes.words(recipient.code),
+        meaning=None if meaning is None else meaning.words,
+        advice=None if meaning is None else meaning.advice,
         country_code=recipient.country,
         mcc=recipient.mcc,
         mnc=recipient.mnc,

@@ -189,6 +189,12 @@ def who(recipient: Recipient, number: Callable[[int], str] = str) -> str:
     return number(recipient.msisdn) if recipient.msisdn else "no usable number"
 
 
+def advice(recipients: Iterable[Recipient]) -> list[str]:
+    """What can be done about the error codes of `recipients`, each code once."""
+    found = {recipient.code: errorcodes.of_recipient(recipient.code) for recipient in recipients}
+    return [f"{code}: {meaning.advice}" for code, meaning in found.items() if meaning and meaning.advice]
+
+
 def remark(recipient: Recipient) -> str:
     """Its error in words, and what it counts as where that is not its state."""
     meaning = errorcodes.words(recipient.code) or recipient.error

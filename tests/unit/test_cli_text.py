@@ -61,6 +61,18 @@ def test_error_codes_have_words(code: str, word: str) -> None:
     assert word in (errorcodes.words(code) or "")
 
 
+def test_every_known_error_code_has_words_that_fit_a_line_and_advice_in_whole_sentences() -> None:
+    assert len(errorcodes.DELIVERY) == 109
+    for meaning in (*errorcodes.DELIVERY.values(), *errorcodes.REFUSALS.values()):
+        assert 0 < len(meaning.words) <= 80
+        assert meaning.advice is None or meaning.advice.endswith(".")
+
+
+def test_a_code_that_is_not_listed_is_named_by_its_last_digits() -> None:
+    assert errorcodes.words("0x1207") == "permission denied"
+    assert errorcodes.words("0x1000") is None
+
+
 @pytest.mark.parametrize("code", [None, "0x9999", "x", ""])
 def test_an_unknown_code_has_none(code: str | None) -> None:
     assert errorcodes.words(code) is None

@@ -14,6 +14,7 @@ from pollerd.server.pages.status_page import badge
 from pollerd.status.message import STATE_NAMES
 from pollerd.status.timeline import (
     Entry,
+    advice,
     deadline,
     exceptions,
     forgotten,
@@ -110,7 +111,8 @@ def _recipients(recipients: tuple[Recipient, ...], number: Callable[[int], str])
         )
         for item in listed
     ]
-    return [table(caption, ("recipient", "state", "since", "country", "network", "error"), rows)]
+    notes = [tag("p", line) for line in advice(listed)]
+    return [table(caption, ("recipient", "state", "since", "country", "network", "error"), rows), *notes]
 
 
 def _clock(when: float) -> str:
