@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from pollerd.base.anchor import NOTE
-from pollerd.core.model import Trouble
-from pollerd.core.ports import Balance
+from pollerd.core.ports import Gateway, Limiter
 from pollerd.daemon.clock import SystemClock
 from pollerd.daemon.gateway_time import Witness
+from pollerd.polling.committer import Committer
 
 log = logging.getLogger(__name__)
 
@@ -20,33 +20,11 @@ NOTED_EVERY: Final = 60.0
 """Seconds between two notes of the time: after a restart of the machine it goes on from the last one."""
 
 
-class Committing(Protocol):
-    """A committer as seen from here."""
-
-    def record_note(self, name: str, value: bytes) -> None: ...
-
-
-class Pace(Protocol):
-    """A limiter as seen from here."""
-
-    @property
-    def held(self) -> object | None: ...
-    def delay(self) -> float: ...
-    def take(self) -> None: ...
-    def abandon(self) -> None: ...
-
-
-class Asking(Protocol):
-    """A gateway as seen from here."""
-
-    async def balance(self) -> Balance | Trouble: ...
-
-
 class Account(NamedTuple):
     """One account: whom to ask for the date, at whose pace, and how to wake its polling."""
 
-    gateway: Asking
-    limiter: Pace
+    gateway: Gateway
+    limiter: Limiter
     wake: Callable[[], None]
 
 
@@ -57,7 +35,7 @@ class ClockWatch:
         self,
         clock: SystemClock,
         witness: Witness,
-        committer: Committing,
+        committer: Committer,
         accounts: Iterable[Account],
         moved: Callable[[float], None],
     ) -> None:

@@ -19,7 +19,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 from pollerd.backoff import Policy
 from pollerd.base.errors import DurabilityError, PollerdError
-from pollerd.core.ports import Clock, OutputHealth
+from pollerd.core.ports import Clock, OutputHealth, Store
 from pollerd.daemon.systemd import Notifier
 from pollerd.daemon.unknown_ids import UnknownWatch
 from pollerd.status.line import Polling, StatusLine
@@ -156,16 +156,14 @@ def _seconds(seconds: float) -> timedelta:
 # -- the daemon's own jobs
 
 
-class HouseStore(Protocol):
-    """The store as seen from here."""
+class HouseStore(Store, Protocol):
+    """The store, and its connection."""
 
     @property
     def path(self) -> Path: ...
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T: ...
     async def write(self, change: Callable[[sqlite3.Connection], T]) -> T: ...
     async def prune(self, delete: Callable[[sqlite3.Connection], tuple[int, T]]) -> T: ...
-    async def counters(self) -> Mapping[str, int]: ...
-    async def unknown(self, account: str, most: int) -> int: ...
 
 
 class HouseCommitter(Protocol):

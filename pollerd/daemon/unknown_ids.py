@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import Final
 
+from pollerd.core.ports import Store
 from pollerd.status import sentences
 
 log = logging.getLogger(__name__)
@@ -14,16 +15,10 @@ _AGAIN: Final = sentences.MANY // 2
 """Below this number the next crossing is told again."""
 
 
-class Counting(Protocol):
-    """The store as seen from here."""
-
-    async def unknown(self, account: str, most: int) -> int: ...
-
-
 class UnknownWatch:
     """Looks at each account's count when called."""
 
-    def __init__(self, store: Counting, accounts: Iterable[str]) -> None:
+    def __init__(self, store: Store, accounts: Iterable[str]) -> None:
         self._store = store
         self._accounts = tuple(accounts)
         self._told: set[str] = set()

@@ -53,7 +53,7 @@ async def make_lane(account: AccountConfig, known: AccountState | None, config: 
     limiter = AccountLimiter(account.name, account.limits, core.clock, random.Random(), known)
     dates = core.witness.gateway(account.base_url)
     gateway = GatewayClient(
-        account, core.clock, random.Random(), turns=limiter, time=dates, show_msisdn=config.log.show_msisdn
+        account, core.clock, random.Random(), limiter=limiter, time=dates, show_msisdn=config.log.show_msisdn
     )
     poller = Poller(
         account.name,
@@ -61,7 +61,7 @@ async def make_lane(account: AccountConfig, known: AccountState | None, config: 
         limiter=limiter,
         verdicts=Judge(core.policy, make_settings(config), random.Random(), core.clock, account.overdue_after),
         window=Window(account.name, PolicyRanker(core.policy)),
-        schedule=core.store,
+        store=core.store,
         committer=core.committer,
         clock=core.clock,
         connections=account.limits.max_connections,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 from aiohttp import ClientError, ClientResponse, ClientTimeout
@@ -15,7 +15,7 @@ from yarl import URL
 from pollerd.base.redact import Redactor
 from pollerd.config import AccountConfig
 from pollerd.core.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
-from pollerd.core.ports import AccountState, Balance, Clock, GatewayTime
+from pollerd.core.ports import Balance, Clock, GatewayTime, Limiter
 from pollerd.gateway.answerlog import AnswerLog
 from pollerd.gateway.answers import read_balance, read_message, read_refusal
 from pollerd.gateway.auth import Credentials
@@ -38,31 +38,11 @@ _UNPACKED_AT_ONCE: Final = 4 * 1024
 """Bytes of a body, plain and packed, up to which decoding is too short to be worth a thread."""
 
 
-class Turns(Protocol):
-    """The account's limiter as seen from here."""
-
-    @property
-    def held(self) -> AccountState | None: ...
-    @property
-    def keeps_connections(self) -> bool: ...
-    async def again(self) -> bool: ...
-
-
-class _Unlimited:
-    """Turns for a client that nobody limits."""
-
-    held = None
-    keeps_connections = True
-
-    async def again(self) -> bool:
-        return True
-
-
 class GatewayClient:
     """Implements :class:`pollerd.core.ports.Gateway` for one account over HTTP.
 
     A request that meets a kept connection which the other side has forgotten is made once more, on a new connection,
-    when `turns` allows it, and is no failure. While `turns` is held every request opens a connection of its own.
+    when `limiter` allows it, and is no failure. While `limiter` is held every request opens a connection of its own.
 
     Raises :class:`pollerd.config.ConfigError` when the secret, `ca_file` or the proxy cannot be used. `rng` spreads
     the ages of connections. `time` hears the dates of all answers. `resolver` replaces the system's name resolution.
@@ -75,7 +55,7 @@ class GatewayClient:
         clock: Clock,
         rng: random.Random,
         *,
-        turns: Turns | None = None,
+        limiter: Limiter | None = None,
         time: GatewayTime | None = None,
         show_msisdn: bool = False,
         resolver: AbstractResolver | None = None,
@@ -87,7 +67,7 @@ class GatewayClient:
         self._path = self._messages.raw_path
         self._me = base / "rest" / "me"
         self._clock = clock
-        self._turns: Turns = turns or _Unlimited()
+        self._limiter = limiter
         self._time = time
         self._show_msisdn = show_msisdn
         self._credentials = Credentials(account)
@@ -153,16 +133,17 @@ class GatewayClient:
     async def _get(self, url: URL) -> _Reply:
         """The answer and its body as sent, or why there is none."""
         # A probe that met a forgotten connection would prove nothing: it gets a new one, and is never repeated.
-        probing = self._turns.held is not None
+        probing = self._limiter is not None and self._limiter.held is not None
         reply, forgotten = await self._ask(url, fresh=probing)
-        if forgotten and await self._turns.again():
+        if forgotten and (self._limiter is None or await self._limiter.again()):
             logger.debug("%s had forgotten a kept connection: asked again on a new one", self._host)
             reply, _ = await self._ask(url, fresh=True)
         return reply
 
     async def _ask(self, url: URL, *, fresh: bool) -> tuple[_Reply, bool]:
         """One request, and whether it failed because the other side had forgotten the connection."""
-        slot, session = await self._slots.take(keep=self._turns.keeps_connections, fresh=fresh)
+        keep = self._limiter is None or self._limiter.keeps_connections
+        slot, session = await self._slots.take(keep=keep, fresh=fresh)
         connection = session.connector
         assert isinstance(connection, OneConnection)
         idle: float | None = None

@@ -15,7 +15,7 @@ from pollerd.core import outcome, overdue
 from pollerd.core.diff import Result
 from pollerd.core.model import Message, State
 from pollerd.core.outcome import Judge
-from pollerd.core.ports import Clock, Request, RequestKind, Transition
+from pollerd.core.ports import Clock, Limiter, Request, RequestKind, Store
 from pollerd.polling.committer import Committer
 
 log = logging.getLogger(__name__)
@@ -24,34 +24,6 @@ LOOK: Final = 0.4
 """Seconds between two looks for commits of other processes."""
 CHUNK: Final = 1000
 """New rows planned at a time."""
-
-
-class Inbox(Protocol):
-    """What others put into the database."""
-
-    async def foreign_change(self) -> bool:
-        """Whether another process has committed since the last call."""
-        ...
-
-    async def set_strange_aside(self) -> None:
-        """Set aside rows that nobody can go on with."""
-        ...
-
-    async def new(self, limit: int) -> list[Message]:
-        """Rows that nobody has planned yet."""
-        ...
-
-    async def message(self, message_id: int) -> Message | None:
-        """One message, None when it is not tracked."""
-        ...
-
-    async def requests(self) -> list[Request]:
-        """What commands ask for, oldest first."""
-        ...
-
-    async def given_up(self, after: int) -> list[int]:
-        """Ids of messages that were given up, ascending, above `after`."""
-        ...
 
 
 class Desk(Protocol):
@@ -63,14 +35,6 @@ class Desk(Protocol):
     def drop(self, message_id: int) -> None: ...
     def busy_with(self, message_id: int) -> bool: ...
     def resume(self) -> None: ...
-
-
-class Resumable(Protocol):
-    """A limiter as seen from here: see `AccountLimiter`."""
-
-    def resume(self) -> Transition | None: ...
-    @property
-    def held_total(self) -> float: ...
 
 
 class Learner(Protocol):
@@ -96,7 +60,7 @@ class TakingClock(Clock, Protocol):
 class OfflineDesk:
     """Plans while no daemon runs: the rows are all there is."""
 
-    def __init__(self, judge: Judge, clock: Clock, limiter: Resumable, committer: Committer) -> None:
+    def __init__(self, judge: Judge, clock: Clock, limiter: Limiter, committer: Committer) -> None:
         self._judge = judge
         self._clock = clock
         self._limiter = limiter
@@ -131,7 +95,7 @@ class Intake:
 
     def __init__(
         self,
-        store: Inbox,
+        store: Store,
         committer: Committer,
         pollers: Mapping[str, Desk],
         clock: TakingClock,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final, Protocol
+from typing import Final
 
 from pollerd.base.errors import UnavailableError
 from pollerd.core import event as events
@@ -18,12 +18,6 @@ MARGIN: Final = 0.05
 """Part of the threshold by which the balance must be above it before it counts as well again."""
 LONGEST_WAIT: Final = 30.0
 """Seconds to wait for the account's pace to let a request through; after that it is left for the next time."""
-
-
-class Abandoning(Limiter, Protocol):
-    """A limiter that can be told that a request's outcome decides nothing."""
-
-    def abandon(self) -> None: ...
 
 
 def is_low(credit: float, warn_below: float, *, was_low: bool) -> bool:
@@ -42,7 +36,7 @@ class CreditWatch:
         warn_below: float,
         *,
         gateway: Gateway,
-        limiter: Abandoning,
+        limiter: Limiter,
         committer: Committer,
         clock: Clock,
         known: AccountState | None,

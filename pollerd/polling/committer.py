@@ -11,15 +11,15 @@ import logging
 import math
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from pollerd.base.errors import StoreBusyError, StoreUnavailableError
 from pollerd.core.diff import Result
-from pollerd.core.event import Body, Event
+from pollerd.core.event import Body
 from pollerd.core.model import Message, State
-from pollerd.core.ports import AccountState, Batch, Clock, CommitMeter, CreditState, Unmetered
+from pollerd.core.ports import AccountState, Batch, Clock, CommitMeter, CreditState, Store, Unmetered
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +37,11 @@ RETRY: Final = 1.0
 """Seconds before a database that could not be written is tried again."""
 
 
-class Sink(Protocol):
-    """Where transactions go."""
-
-    async def commit(self, batch: Batch) -> tuple[Event, ...]: ...
-
-
 class Committer:
     """Collects results and commits them in groups. One for each store."""
 
     def __init__(
-        self, store: Sink, clock: Clock, meter: CommitMeter | None = None, *, patience: float = math.inf
+        self, store: Store, clock: Clock, meter: CommitMeter | None = None, *, patience: float = math.inf
     ) -> None:
         """`patience`: seconds for which a database that cannot be written is tried again before `run` raises."""
         self._patience = patience

@@ -19,7 +19,7 @@ import msgspec
 from pollerd.base.errors import StoreUnavailableError
 from pollerd.core import overdue
 from pollerd.core.model import Message
-from pollerd.core.ports import AccountState, Batch, Clock
+from pollerd.core.ports import Batch, Clock, Due, Limiter, Store
 from pollerd.polling import poll_log
 from pollerd.polling.committer import Committer
 from pollerd.polling.window import Window
@@ -37,40 +37,14 @@ SHARE: Final = 0.5
 """Of the account's pace, what these questions may take at most: a whole mailing may become overdue at once."""
 CHUNK: Final = 1000
 """Rows looked at in one go."""
-Place = tuple[float, int]
 
 
-class Book(Protocol):
-    """What is overdue, in the store."""
-
-    async def overdue_accounts(self) -> list[str]: ...
-    async def overdue(self, account: str, after: Place, until: float, limit: int) -> list[Place]: ...
-    async def message(self, message_id: int) -> Message | None: ...
-
-
-class Settings(Protocol):
-    """The store, as far as what is overdue depends on the configuration."""
-
-    async def note(self, name: str) -> bytes | None: ...
-    async def set_overdue(self, account: str, after: float | None) -> None: ...
-    async def commit(self, batch: Batch) -> object: ...
-
-
-async def date(store: Settings, account: str, after: float | None, now: float) -> None:
+async def date(store: Store, account: str, after: float | None, now: float) -> None:
     """See to it that the pending messages of `account` go by its `overdue_after` (seconds) as it is now."""
     name, wanted = overdue.note(account), msgspec.json.encode(after)
     if wanted != (await store.note(name) or b"null"):
         await store.set_overdue(account, after)
         await store.commit(Batch(notes=[(name, wanted)], at=now))
-
-
-class Brakes(Protocol):
-    """A limiter as seen from here."""
-
-    @property
-    def held(self) -> AccountState | None: ...
-    @property
-    def rate(self) -> float: ...
 
 
 class Asking(Protocol):
@@ -81,7 +55,7 @@ class Asking(Protocol):
     @property
     def window(self) -> Window: ...
     @property
-    def limiter(self) -> Brakes: ...
+    def limiter(self) -> Limiter: ...
     def offer(self, message: Message) -> None: ...
     def busy_with(self, message_id: int) -> bool: ...
 
@@ -89,7 +63,7 @@ class Asking(Protocol):
 class OverdueWatch:
     """Looks twice a second."""
 
-    def __init__(self, store: Book, committer: Committer, pollers: Mapping[str, Asking], clock: Clock) -> None:
+    def __init__(self, store: Store, committer: Committer, pollers: Mapping[str, Asking], clock: Clock) -> None:
         self._store = store
         self._committer = committer
         self._pollers = pollers
@@ -127,7 +101,7 @@ class OverdueWatch:
         left, at = self._allowed.get(account, (most, now))
         self._allowed[account] = min(most, left + SHARE * rate * (now - at)), now
 
-    async def _go_through(self, account: str, place: Place, until: float) -> None:
+    async def _go_through(self, account: str, place: Due, until: float) -> None:
         while rows := await self._store.overdue(account, place, until, CHUNK):
             done = [await self._consider(account, *row) for row in rows]
             # What is behind those that wait became overdue later, and waits too.

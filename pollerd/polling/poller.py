@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -13,7 +13,7 @@ from pollerd.base.errors import StoreUnavailableError
 from pollerd.core.event import Recovered
 from pollerd.core.model import Answer, HoldReason, Message, Outcome, Rejected, State, Trouble
 from pollerd.core.outcome import Judge
-from pollerd.core.ports import Clock, Gateway, Limiter, PollMeter, Transition, Unmetered
+from pollerd.core.ports import Clock, Gateway, Limiter, PollMeter, Store, Transition, Unmetered
 from pollerd.core.refusals import NO_EVIDENCE, Evidence
 from pollerd.polling.committer import Committer
 from pollerd.polling.control_check import (
@@ -30,7 +30,7 @@ from pollerd.polling.control_check import (
 from pollerd.polling.poll_log import Announcer
 from pollerd.polling.probes import Probes
 from pollerd.polling.unreadable import Unreadable, unreadable
-from pollerd.polling.window import Schedule, Window
+from pollerd.polling.window import Window
 
 log = logging.getLogger(__name__)
 
@@ -40,25 +40,6 @@ LONGEST: Final = 60.0
 RESUMED: Final = 3600.0
 """Seconds before a hold for `refusing` whose endings by the same refusal are taken back."""
 CHUNK: Final = 500
-
-
-class Brakes(Limiter, Protocol):
-    """A limiter as the loop needs it: see `AccountLimiter`."""
-
-    def abandon(self) -> None: ...
-    def refuse(self, refusal: str, detail: str) -> Transition | None: ...
-    def resume(self) -> Transition | None: ...
-    def overdue(self) -> Transition | None: ...
-    @property
-    def refusing(self) -> bool: ...
-    @property
-    def trusting(self) -> bool: ...
-
-
-class Shelves(Schedule, Protocol):
-    """What the loop needs of the store."""
-
-    async def refused(self, account: str, refusal: str, after: tuple[float, int], limit: int) -> list[Message]: ...
 
 
 class Poller:
@@ -72,10 +53,10 @@ class Poller:
         account: str,
         *,
         gateway: Gateway,
-        limiter: Brakes,
+        limiter: Limiter,
         verdicts: Judge,
         window: Window,
-        schedule: Shelves,
+        store: Store,
         committer: Committer,
         clock: Clock,
         connections: int,
@@ -94,7 +75,7 @@ class Poller:
         """Messages being asked about, and since when (monotonic)."""
         self._gateway = gateway
         self._judge = verdicts
-        self._schedule = schedule
+        self._store = store
         self._committer = committer
         self._clock = clock
         self._connections = connections
@@ -378,7 +359,7 @@ class Poller:
         while True:
             now = self._clock.now()
             if self.window.wants(now):
-                more = await self.window.fill(self._schedule, now, self._committer.unsaved)
+                more = await self.window.fill(self._store, now, self._committer.unsaved)
                 for message in list(self._committer.unsaved_messages()):
                     if message.account == self.account and message.state is State.PENDING:
                         self.window.admit(message)
@@ -387,10 +368,10 @@ class Poller:
                     await asyncio.sleep(0)
                     continue
             elif self.window.behind(now):
-                await self.window.fill_urgent(self._schedule, now, self._committer.unsaved)
+                await self.window.fill_urgent(self._store, now, self._committer.unsaved)
                 if self._clock.monotonic() - looked >= 1.0:
                     looked = self._clock.monotonic()
-                    await self.window.fill_latest(self._schedule, now, self._committer.unsaved)
+                    await self.window.fill_latest(self._store, now, self._committer.unsaved)
                 self._wake.set()
             self._tell(self.limiter.overdue())
             await self._resume_refused()
@@ -406,7 +387,7 @@ class Poller:
         # The hold is told first, and what it is about is on disk.
         await self._committer.flush()
         place, count = ((held.held_since or 0.0) - RESUMED, 0), 0
-        while ended := await self._schedule.refused(self.account, held.refusal, place, CHUNK):
+        while ended := await self._store.refused(self.account, held.refusal, place, CHUNK):
             for message in ended:
                 if self._committer.unsaved(message.id) is None:
                     result = self._judge.resumed(message, self._clock.now())

@@ -18,7 +18,7 @@ from pollerd.core import diff
 from pollerd.core.diff import Result
 from pollerd.core.learning import key
 from pollerd.core.model import Message, State
-from pollerd.core.ports import Clock
+from pollerd.core.ports import Clock, Store
 from pollerd.polling.committer import Committer
 from pollerd.polling.window import Window
 
@@ -29,14 +29,6 @@ SPREAD: Final = 30.0
 """Seconds over which the messages are spread."""
 CHUNK: Final = 100
 """Messages planned between two breaths of the event loop: a few milliseconds."""
-
-
-class Pending(Protocol):
-    """All pending messages, piece by piece."""
-
-    async def pending(self, after: int, limit: int) -> list[Message]:
-        """Those with ids above `after`, in id order."""
-        ...
 
 
 class Waking(Protocol):
@@ -53,7 +45,7 @@ class Wake:
     def __init__(
         self,
         policy: Policy,
-        store: Pending,
+        store: Store,
         committer: Committer,
         pollers: Mapping[str, Waking],
         clock: Clock,

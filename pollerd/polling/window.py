@@ -9,9 +9,10 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Container
-from typing import Final, Protocol
+from typing import Final
 
 from pollerd.core.model import Message, Priority, State
+from pollerd.core.ports import Due, Schedule
 from pollerd.polling.ready import Ranker, Ready
 
 CAPACITY: Final = 25_000
@@ -24,16 +25,6 @@ LATEST: Final = 2000
 """Of a backlog that does not fit into memory: how many of the latest arrivals are looked at beside the oldest."""
 URGENT: Final = (Priority.VERY_URGENT, Priority.URGENT)
 """Of these a backlog that does not fit into memory is looked through whole, the first before the second."""
-
-Place = tuple[float, int]
-
-
-class Schedule(Protocol):
-    """What the window needs of the store."""
-
-    async def due(self, account: str, after: Place, until: float, limit: int) -> list[Message]: ...
-    async def due_latest(self, account: str, until: float, limit: int) -> list[Message]: ...
-    async def due_urgent(self, account: str, priority: Priority, until: float, limit: int) -> list[Message]: ...
 
 
 class Window:
@@ -49,7 +40,7 @@ class Window:
         self._away: set[int] = set()
         self._dropped: dict[int, Message | None] = {}
         """Dropped while under way, and what has been offered since: no second poll before the first is answered."""
-        self._place: Place = (-math.inf, 0)
+        self._place: Due = (-math.inf, 0)
         self._more = True
 
     def __len__(self) -> int:

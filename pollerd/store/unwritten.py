@@ -8,8 +8,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from pollerd.core.ports import DeliveryState
-from pollerd.core.unwritten import Saved, Unwritten, UnwrittenChange
+from pollerd.core.ports import DeliveryState, Saved, Unwritten, UnwrittenChange
 from pollerd.store.source_ids import SourceIds, drop_unused
 from pollerd.store.statements import statements
 

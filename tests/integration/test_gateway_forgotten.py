@@ -323,7 +323,7 @@ async def test_a_gateway_that_forgets_costs_no_hold_and_keeps_the_pace() -> None
     async with Simulator(world("reset:rest=0")) as simulator:
         account_ = at(simulator, rate=25.0, connections=2)
         limiter = AccountLimiter("default", account_.limits, Clock(), random.Random(1))
-        async with client(account_, turns=limiter) as gateway:
+        async with client(account_, limiter=limiter) as gateway:
             polling = Polling(gateway, limiter)
             await polling.run(2, lambda: len(polling.outcomes) >= 60)
         seen = simulator.statistics()
@@ -338,7 +338,7 @@ async def test_a_gateway_that_forgets_costs_no_hold_and_keeps_the_pace() -> None
 
 
 async def test_where_connections_are_not_kept_the_gateway_is_told() -> None:
-    async with raw_server(GOOD) as server, client(account(server.url()), turns=Unkept()) as gateway:
+    async with raw_server(GOOD) as server, client(account(server.url()), limiter=Unkept()) as gateway:
         for _ in range(3):
             assert isinstance(await gateway.read(ID), Answer)
         assert server.accepted == 3
@@ -358,7 +358,7 @@ async def test_a_probe_opens_a_connection_of_its_own() -> None:
     async with raw_server(Forgetful(close, lasts=1)) as server:
         of = account(server.url(), max_connections=1)
         limiter = AccountLimiter("default", of.limits, Clock(), random.Random(1))
-        async with client(of, turns=limiter) as gateway:
+        async with client(of, limiter=limiter) as gateway:
             limiter.take()
             assert limiter.report(await gateway.read(ID)) is None
             limiter.report(Trouble(HoldReason.FORBIDDEN, "http_403", "no"))
@@ -386,7 +386,7 @@ async def test_while_polling_is_held_nothing_is_made_again() -> None:
     async with raw_server(handler) as server:
         of = account(server.url(), max_connections=1)
         limiter = AccountLimiter("default", of.limits, Clock(), random.Random(1))
-        async with client(of, turns=limiter) as gateway:
+        async with client(of, limiter=limiter) as gateway:
             await gateway.read(ID)
             reading = asyncio.ensure_future(gateway.read(ID))
             await asked.wait()

@@ -71,7 +71,7 @@ class Bench:
             limiter=AccountLimiter("default", LimitsConfig(1000.0), clock, rng),
             verdicts=Judge(policy, SETTINGS, rng),
             window=self.window,
-            schedule=store,
+            store=store,
             committer=self.committer,
             clock=clock,
             connections=2,

@@ -75,7 +75,7 @@ class Parts:
             limiter=self.limiter,
             verdicts=Judge(policy, Settings(), random.Random(1)),
             window=Window("default", PolicyRanker(policy)),
-            schedule=store,
+            store=store,
             committer=self.committer,
             clock=clock,
             connections=2,

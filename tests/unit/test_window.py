@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pollerd.core.model import Message, Priority, State
+from pollerd.core.ports import Due
 from pollerd.polling import window as module
-from pollerd.polling.window import Place, Window
+from pollerd.polling.window import Window
 
 NOW = 1000.0
 
@@ -35,7 +36,7 @@ class Rows:
         self.rows = {message.id: message for message in messages}
         self.asked = 0
 
-    async def due(self, account: str, after: Place, until: float, limit: int) -> list[Message]:
+    async def due(self, account: str, after: Due, until: float, limit: int) -> list[Message]:
         self.asked += 1
         found = [m for m in self.rows.values() if after < (m.next_poll_at, m.id) and m.next_poll_at <= until]
         return sorted(found, key=lambda m: (m.next_poll_at, m.id))[:limit]

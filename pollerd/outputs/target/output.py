@@ -22,8 +22,16 @@ from pollerd.config.sql import SOURCE_ID, analysed
 from pollerd.config.values import TargetRules
 from pollerd.core import event
 from pollerd.core.event import Event
-from pollerd.core.ports import Clock, Cursor, DeliveryState, EventLog, OutputHealth
-from pollerd.core.unwritten import Unwritten, UnwrittenBook, UnwrittenChange
+from pollerd.core.ports import (
+    Clock,
+    Cursor,
+    DeliveryState,
+    EventLog,
+    OutputHealth,
+    Unwritten,
+    UnwrittenBook,
+    UnwrittenChange,
+)
 from pollerd.outputs.batches import MOST_EVENTS, PatientOutput
 from pollerd.outputs.route import fits, told_of
 from pollerd.outputs.target.engine import Execute, LostError, RefusedError, Target, TargetError

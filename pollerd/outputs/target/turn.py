@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pollerd.core.unwritten import Unwritten
+from pollerd.core.ports import Unwritten
 from pollerd.outputs.target.engine import RefusedError
 
 

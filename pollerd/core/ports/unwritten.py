@@ -7,7 +7,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from pollerd.core.ports import Cursor, Delivery
+from pollerd.core.ports.deliveries import Delivery
+from pollerd.core.ports.events import Cursor
 
 
 class Unwritten(Delivery, frozen=True):
