@@ -7,30 +7,29 @@ its owner meets no lock for longer than the query itself takes, and closed until
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import sqlite3
 import struct
 import tempfile
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, Protocol, TypeVar
+from typing import IO, Any, Final, NamedTuple, Protocol
 from urllib.parse import quote
 
 import msgspec
 
 from pollerd.base import open_databases
 from pollerd.base.errors import StoreError, StoreUnavailableError
+from pollerd.base.shield import to_end
 from pollerd.core.ids import IdError, check_id, parse_id
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 
 CHUNK: Final = 1000
 """Rows read, and handed on, at a time."""
@@ -119,13 +118,13 @@ class SqliteSource:
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL) as spool:
             # The annotation of typeshed wants a class that is not generic at run time before Python 3.12.
             file: Any = spool
-            trouble = await _finished(loop.run_in_executor(executor, self._read, file), self._end)
+            trouble = await to_end(loop.run_in_executor(executor, self._read, file), self._end)
             self._note(trouble)
             if trouble:
                 return True
             chunks = _spooled(file)
             new, given = 0, array("q")
-            while (chunk := await _finished(loop.run_in_executor(executor, partial(next, chunks, None)))) is not None:
+            while (chunk := await to_end(loop.run_in_executor(executor, partial(next, chunks, None)))) is not None:
                 try:
                     rows = self._checked(chunk)
                     given.extend(row.id for row in rows)
@@ -276,15 +275,3 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         yield database
     finally:
         database.close()
-
-
-async def _finished(work: asyncio.Future[T], hurry: Callable[[], None] | None = None) -> T:
-    """Await a thread's work. A cancellation calls `hurry` and waits for the end, since the spool is closed after it."""
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        if hurry is not None:
-            hurry()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait({work})
-        raise

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from pollerd.base.descriptors import spare
+from pollerd.base.shield import to_end
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Acceptor:
                 continue
             connection.setblocking(False)
             if len(self._open) < self.most or self._make_room():
-                await _hand_over(connection, connected)
+                await to_end(_hand_over(connection, connected))
             else:
                 await self._refuse(connection, refusal)
 
@@ -140,7 +141,7 @@ class Acceptor:
 
     async def _refuse(self, connection: socket.socket, words: bytes) -> None:
         if len(self._open) + len(self._refused) < self.most + spare(self.most):
-            await _hand_over(connection, lambda: _Refused(words, self._refused))
+            await to_end(_hand_over(connection, lambda: _Refused(words, self._refused)))
             return
         # No time to wait until the other side has read it.
         with contextlib.suppress(OSError):
@@ -180,17 +181,7 @@ class Acceptor:
 
 
 async def _hand_over(connection: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
-    """Let the protocol have the connection; once begun, that is not given up half-way."""
-    loop = asyncio.get_running_loop()
-    handing = loop.create_task(_connect(connection, protocol))
-    try:
-        await asyncio.shield(handing)
-    except asyncio.CancelledError:
-        await asyncio.wait({handing})
-        raise
-
-
-async def _connect(connection: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+    """Let the protocol have the connection."""
     try:
         await asyncio.get_running_loop().connect_accepted_socket(protocol, connection)
     except OSError as error:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pollerd.base import failpoints
-from pollerd.base.errors import DurabilityError, OutputError, StoreError
+from pollerd.base.errors import OutputError, StoreError
+from pollerd.base.shield import to_end
 from pollerd.core.event import Event
 from pollerd.core.ports import Cursor, EventLog, OutputHealth
 from pollerd.outputs.eventfile import Change, EventFile
@@ -305,17 +306,12 @@ class FileOutput:
             file.close()
 
     async def _call(self, work: Callable[[], R]) -> R:
-        """Run a blocking call in the output's own thread; a cancellation waits for its end, so that no write is
-        under way unseen.
-        """
+        """Run a blocking call in the output's own thread, to its end."""
         assert self._executor is not None
         future = asyncio.get_running_loop().run_in_executor(self._executor, work)
         try:
-            return await asyncio.shield(future)
+            return await to_end(future)
         except asyncio.CancelledError:
-            await asyncio.wait({future})
-            if isinstance(error := future.exception(), DurabilityError):
-                raise error from None
-            if error is None and isinstance(opened := future.result(), EventFile):
+            if future.exception() is None and isinstance(opened := future.result(), EventFile):
                 opened.close()
             raise

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from itertools import compress
 from operator import not_
@@ -20,6 +20,7 @@ from typing import Any, Final, Self, TypeVar
 import aiosqlite
 
 from pollerd.base.errors import DurabilityError, StoreBusyError, StoreError, StoreUnavailableError
+from pollerd.base.shield import to_end
 from pollerd.core import event as events
 from pollerd.core.event import Body, Event
 from pollerd.core.model import Message, Priority
@@ -122,7 +123,7 @@ class Store:
         Raises StoreUnavailableError when it may work later (nothing was written), DurabilityError when the disk
         could not promise anything.
         """
-        return await self._shielded(self._commit(batch))
+        return await to_end(self._commit(batch))
 
     async def _commit(self, batch: Batch) -> tuple[Event, ...]:
         async with self._writing:
@@ -153,20 +154,9 @@ class Store:
         for seq, (message_id, body) in enumerate(told, self._last + 1):
             yield Event(seq, events.event_type(body), message_id, events.encode(body)), batch.at
 
-    async def _shielded(self, work: Awaitable[T]) -> T:
-        task = asyncio.ensure_future(work)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await asyncio.wait([task])
-            # Whoever was cancelled must end; only a disk that cannot be trusted is worth more than that.
-            if not task.cancelled() and isinstance(error := task.exception(), DurabilityError):
-                raise error from None
-            raise
-
     async def advance_seq(self, seq: int) -> None:
         """Make the next event's number larger than `seq` (an output has seen more than this database knows of)."""
-        await self._shielded(self._advance_seq(seq))
+        await to_end(self._advance_seq(seq))
 
     async def _advance_seq(self, seq: int) -> None:
         def lift(connection: sqlite3.Connection) -> None:
@@ -191,14 +181,14 @@ class Store:
             async with self._writing:
                 return await self._writer.run(work)
 
-        return await self._shielded(between())
+        return await to_end(between())
 
     async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
         """Run `change` on the writer's thread in a transaction of its own, whole or not at all, even when cancelled.
 
         Every commit waits for it, so it must be short. Raises as `commit`.
         """
-        return await self._shielded(self._change(change))
+        return await to_end(self._change(change))
 
     async def _change(self, change: Callable[[sqlite3.Connection], T]) -> T:
         async with self._writing:
@@ -213,7 +203,7 @@ class Store:
         No reader is given what follows the deleted events without being told that they are gone, nor told that they
         are gone when the transaction fails.
         """
-        return await self._shielded(self._prune(delete))
+        return await to_end(self._prune(delete))
 
     async def _prune(self, delete: Callable[[sqlite3.Connection], tuple[int, T]]) -> T:
         self._prunings += 1

@@ -12,11 +12,12 @@ import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
 from pollerd.base import failpoints
+from pollerd.base.shield import to_end
 from pollerd.base.text import counted
 from pollerd.config.sql import SOURCE_ID, analysed
 from pollerd.config.values import TargetRules
@@ -41,7 +42,6 @@ from pollerd.outputs.undelivered import named, tell_superseded
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 REFUSALS: Final = 4
 """Attempts of an event that the database refuses: a row that another one depends on may come a moment later, a rule of
 the table stays, and later events of the message wait.
@@ -150,7 +150,7 @@ class TargetOutput(PatientOutput):
         if jobs:
             forms = await self._book.source_ids({job.event.message_id for job in jobs})
             work = asyncio.get_running_loop().run_in_executor(executor, self._write, jobs, forms)
-            trouble, turn = await _finished(work)
+            trouble, turn = await to_end(work)
             if not await self.went(trouble, jobs[0].event.seq):
                 return False
         failpoints.hit("target.written")
@@ -267,12 +267,3 @@ class TargetOutput(PatientOutput):
 
 def _is_early(kept: Unwritten, now: float) -> bool:
     return kept.next_at is not None and kept.next_at > now
-
-
-async def _finished(work: asyncio.Future[T]) -> T:
-    """Await a thread's work; a cancellation waits for its end, so that no write is under way unseen."""
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait({work})
-        raise
