@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pollerd.config.environment import Place
+from pollerd.config.environment import LoadContext
 from pollerd.config.kinds import Choice, base_url, duration, is_loopback, number, proxy_url, text, whole
-from pollerd.config.reader import Report, Table, Wrong, key_part
+from pollerd.config.reader import Diagnostics, TomlTable, Wrong, key_part
 from pollerd.config.secret import (
     RESTART,
     AbsentSecret,
@@ -54,7 +54,7 @@ _SCHEMES = {
 _SCHEME = Choice({name: name for name in _SCHEMES})
 
 
-def read_limits(table: Table, base: LimitsConfig) -> LimitsConfig:
+def read_limits(table: TomlTable, base: LimitsConfig) -> LimitsConfig:
     """The limits of this table; what it leaves away is taken from ``base``."""
     limits = LimitsConfig(
         requests_per_second=table.take("requests_per_second", number(0, 10_000, above=True), base.requests_per_second),
@@ -65,25 +65,25 @@ def read_limits(table: Table, base: LimitsConfig) -> LimitsConfig:
     return limits
 
 
-def read_accounts(root: Table, limits: LimitsConfig, place: Place) -> dict[str, AccountConfig]:
+def read_accounts(root: TomlTable, limits: LimitsConfig, context: LoadContext) -> dict[str, AccountConfig]:
     """All accounts by name. Without any, there is one named ``default``."""
     tables = root.section("accounts")
     names = tables.names() or (DEFAULT_ACCOUNT,)
     accounts: dict[str, AccountConfig] = {}
     for name in names:
         if not _NAME.fullmatch(name):
-            root.report.add(
+            root.diagnostics.add(
                 tables.path(name), None, "an account's name is made of letters, digits, - and _ (63 at most)"
             )
         table = tables.section(name)
-        accounts[name] = _Reader(table, place, only=len(names) == 1).account(name, limits)
-    _warn(root.report, accounts)
+        accounts[name] = _Reader(table, context, only=len(names) == 1).account(name, limits)
+    _warn(root.diagnostics, accounts)
     return accounts
 
 
 class _Reader(msgspec.Struct, frozen=True):
-    table: Table
-    place: Place
+    table: TomlTable
+    context: LoadContext
     only: bool
 
     def account(self, name: str, limits: LimitsConfig) -> AccountConfig:
@@ -94,7 +94,7 @@ class _Reader(msgspec.Struct, frozen=True):
             auth=self._auth(name),
             limits=read_limits(table.section("limits"), limits),
             proxy=table.take("proxy", proxy_url),
-            ca_file=table.take("ca_file", self.place.path),
+            ca_file=table.take("ca_file", self.context.path),
             overdue_after=table.take("overdue_after", duration(1, 365 * 86400)),
         )
         table.close()
@@ -105,11 +105,11 @@ class _Reader(msgspec.Struct, frozen=True):
         scheme = _SCHEMES[chosen]
         self._refuse_foreign(chosen)
         who = self._who(scheme)
-        source = read_secret(self.table, scheme.secret, scheme.kind, self.place)
+        source = read_secret(self.table, scheme.secret, scheme.kind, self.context)
         if source is None and self.table.sound("auth"):
             source = self._found_by_itself(name, scheme)
         elif source is None:
-            source = _refused(scheme.kind, self.place, self.table.path("auth"))
+            source = _refused(scheme.kind, self.context, self.table.path("auth"))
         if chosen == "basic":
             return BasicAuth(who, source)
         return OAuth1(who, source) if chosen == "oauth1" else TokenAuth(source)
@@ -131,13 +131,13 @@ class _Reader(msgspec.Struct, frozen=True):
                 self.table.refuse(key, wrong, secret=True)
 
     def _found_by_itself(self, account: str, scheme: _Scheme) -> SecretSource:
-        origin = Origin(self.place.file, self.table.path(scheme.secret))
+        origin = Origin(self.context.file, self.table.path(scheme.secret))
         variable = "GATEWAYAPI_TOKEN"
         from_env: SecretSource | None = None
         # With several accounts nobody could say whose token the variable holds.
-        if scheme is _TOKEN and self.only and self.place.env.get(variable):
-            from_env = EnvSecret(variable, Secret(self.place.env[variable]), scheme.kind, origin)
-        if from_env is not None and self.place.built_in:
+        if scheme is _TOKEN and self.only and self.context.env.get(variable):
+            from_env = EnvSecret(variable, Secret(self.context.env[variable]), scheme.kind, origin)
+        if from_env is not None and self.context.built_in:
             return from_env
         credentials = [f"{scheme.secret}-{account}"]
         if self.only or account == DEFAULT_ACCOUNT:
@@ -149,7 +149,7 @@ class _Reader(msgspec.Struct, frozen=True):
         return from_env or AbsentSecret(scheme.kind, origin, self._ways(scheme))
 
     def _credential(self, name: str, kind: SecretKind, origin: Origin) -> SecretSource | None:
-        path, service = self.place.credential(name), self.place.service
+        path, service = self.context.credential(name), self.context.service
         if path is not None:
             return FileSecret(path, kind, origin, credential=name)
         if service is None or name not in service.credentials:
@@ -161,7 +161,7 @@ class _Reader(msgspec.Struct, frozen=True):
 
     def _ways(self, scheme: _Scheme) -> str:
         what = scheme.secret
-        if self.place.built_in:
+        if self.context.built_in:
             return (
                 "no token is given and no configuration was found; set the environment variable GATEWAYAPI_TOKEN, "
                 "or write a configuration with token_file in it (pollerd config init), or give a systemd "
@@ -171,7 +171,7 @@ class _Reader(msgspec.Struct, frozen=True):
             f'set {what}_file = "/etc/pollerd/{what}", or {what}_env to the name of an environment variable, or give a '
             f'systemd credential named "{what}"'
         )
-        if self.place.credentials is None:
+        if self.context.credentials is None:
             return f"no {what} is given; {ways}"
         return f"no {what} is given; put it into /etc/pollerd/{what}, if the unit loads that, and {RESTART}; or {ways}"
 
@@ -189,7 +189,7 @@ def _variable(value: object) -> str:
     raise Wrong("must be the name of an environment variable, not the secret itself")
 
 
-def read_secret(table: Table, name: str, kind: SecretKind, place: Place) -> SecretSource | None:
+def read_secret(table: TomlTable, name: str, kind: SecretKind, context: LoadContext) -> SecretSource | None:
     """Where ``name``, ``name_file`` or ``name_env`` says the secret is; None when none of them does."""
     forms = (name, f"{name}_file", f"{name}_env")
     given = [key for key in forms if key in table]
@@ -205,45 +205,45 @@ def read_secret(table: Table, name: str, kind: SecretKind, place: Place) -> Secr
         return Secret(value)
 
     secret = table.take(forms[0], inline, secret=True)
-    path = table.take(forms[1], place.path)
+    path = table.take(forms[1], context.path)
     variable = table.take(forms[2], _variable, secret=True)
     if secret is not None:
-        return InlineSecret(secret, kind, Origin(place.file, table.path(forms[0])))
+        return InlineSecret(secret, kind, Origin(context.file, table.path(forms[0])))
     if path is not None:
-        origin = Origin(place.file, table.path(forms[1]))
-        return FileSecret(path, kind, origin, credential=place.credential_at(path))
+        origin = Origin(context.file, table.path(forms[1]))
+        return FileSecret(path, kind, origin, credential=context.credential_at(path))
     if variable is not None:
-        found = place.env.get(variable)
+        found = context.env.get(variable)
         value = None if found is None else Secret(found)
-        return EnvSecret(variable, value, kind, Origin(place.file, table.path(forms[2])))
+        return EnvSecret(variable, value, kind, Origin(context.file, table.path(forms[2])))
     if given:
-        return _refused(kind, place, table.path(given[0]))
+        return _refused(kind, context, table.path(given[0]))
     return None
 
 
-def _refused(kind: SecretKind, place: Place, key: str) -> SecretSource:
+def _refused(kind: SecretKind, context: LoadContext, key: str) -> SecretSource:
     """Stands in for a secret whose key has its problem already, so that it is not called missing too."""
-    return AbsentSecret(kind, Origin(place.file, key), "cannot be used as it stands")
+    return AbsentSecret(kind, Origin(context.file, key), "cannot be used as it stands")
 
 
-def _warn(report: Report, accounts: dict[str, AccountConfig]) -> None:
+def _warn(diagnostics: Diagnostics, accounts: dict[str, AccountConfig]) -> None:
     connections: dict[str, int] = {}
     for account in accounts.values():
         parts = urlsplit(account.base_url)
         host = parts.hostname or ""
         connections[host] = connections.get(host, 0) + account.limits.max_connections
         if parts.scheme == "http" and not is_loopback(host):
-            report.warnings.append(
+            diagnostics.warnings.append(
                 f"accounts.{key_part(account.name)}.base_url: credentials go to {host} unencrypted; use https"
             )
     for host, total in connections.items():
         if total > GATEWAY_CONNECTIONS:
-            report.warnings.append(
+            diagnostics.warnings.append(
                 f"max_connections of all accounts at {host} add up to {total}; the gateway allows "
                 f"{GATEWAY_CONNECTIONS} from one address, so lower [limits] max_connections"
             )
     if DEFAULT_ACCOUNT not in accounts:
-        report.warnings.append(
+        diagnostics.warnings.append(
             f'messages handed over without an account belong to "{DEFAULT_ACCOUNT}", which is not configured; '
             "name the account with each, or add [accounts.default]"
         )

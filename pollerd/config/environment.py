@@ -30,7 +30,7 @@ FindService = Callable[[Path], Service | None]
 """The service that uses the configuration at this path, if any."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class LoadContext(msgspec.Struct, frozen=True):
     """``file`` is how messages name the configuration, ``base`` the folder its relative paths start at.
 
     ``service``: who will use it, when that is not this process.

@@ -11,7 +11,7 @@ _LONGEST_LINE = 2000
 _QUOTES = re.compile(r"""\s*\.\s*|["']""")
 
 
-class Lines:
+class LineIndex:
     """The keys and table headers of one text, with the lines they stand on."""
 
     def __init__(self, text: str) -> None:

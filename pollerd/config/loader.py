@@ -13,13 +13,13 @@ from msgspec.structs import replace
 
 from pollerd.base.duration import render_duration
 from pollerd.config.accounts import read_accounts, read_limits
-from pollerd.config.environment import FindService, Place
+from pollerd.config.environment import FindService, LoadContext
 from pollerd.config.kinds import Choice, duration, flag, is_loopback, listen, number, socket_fits
-from pollerd.config.lines import Lines
+from pollerd.config.lines import LineIndex
 from pollerd.config.outputs import OutputReader
 from pollerd.config.problem import ConfigError, show
-from pollerd.config.reader import Report, Table
-from pollerd.config.search import SYSTEM_FILE, Document, find
+from pollerd.config.reader import Diagnostics, TomlTable
+from pollerd.config.search import SYSTEM_FILE, ConfigFile, find
 from pollerd.config.secret import FileSecret, InlineSecret
 from pollerd.config.values import (
     BUILT_IN,
@@ -31,7 +31,9 @@ from pollerd.config.values import (
     LimitsConfig,
     Listen,
     LogConfig,
+    MetricsConfig,
     StoreConfig,
+    WebConfig,
     check_secrets,
 )
 
@@ -74,61 +76,61 @@ def load(
     cwd = Path.cwd() if cwd is None else cwd
     document = find(path, env, cwd, system)
     if document is None:
-        place = Place(BUILT_IN, cwd, env, built_in=True)
-        report = Report(place.file)
-        return _finished(build({}, place, report), report, secrets=secrets)
+        context = LoadContext(BUILT_IN, cwd, env, built_in=True)
+        diagnostics = Diagnostics(context.file)
+        return _finished(build({}, context, diagnostics), diagnostics, secrets=secrets)
     used_by = service(document.path) if service is not None else None
-    place = Place(str(document.path), document.path.absolute().parent, env, service=used_by)
-    report = Report(place.file, Lines(document.text))
-    config = build(document.data, place, report)
-    _warn_of_open_file(config, document, report)
-    return _finished(config, report, secrets=secrets)
+    context = LoadContext(str(document.path), document.path.absolute().parent, env, service=used_by)
+    diagnostics = Diagnostics(context.file, LineIndex(document.text))
+    config = build(document.data, context, diagnostics)
+    _warn_of_open_file(config, document, diagnostics)
+    return _finished(config, diagnostics, secrets=secrets)
 
 
-def build(data: Mapping[str, object], place: Place, report: Report) -> Config:
-    """Read the whole document. What is wrong goes to the report; the value then holds defaults instead."""
-    root = Table(report, "", data)
-    accounts = read_accounts(root, read_limits(root.section("limits"), LimitsConfig()), place)
-    store = _store(root.section("store"), place)
-    reader = OutputReader(place, store.path, frozenset(accounts))
+def build(data: Mapping[str, object], context: LoadContext, diagnostics: Diagnostics) -> Config:
+    """Read the whole document. What is wrong goes to the diagnostics; the value then holds defaults instead."""
+    root = TomlTable(diagnostics, "", data)
+    accounts = read_accounts(root, read_limits(root.section("limits"), LimitsConfig()), context)
+    store = _store(root.section("store"), context)
+    reader = OutputReader(context, store.path, frozenset(accounts))
     config = Config(
         accounts=accounts,
         store=store,
         outputs=reader.outputs(root),
-        control=_control(root.section("control"), place, store.path),
-        source=place.file,
+        control=_control(root.section("control"), context, store.path),
+        source=context.file,
         backoff=_backoff(root.section("backoff")),
         credit=_credit(root.section("credit")),
         log=_log(root.section("log")),
-        metrics=_listen(root.subtable("metrics")),
-        web=_listen(root.subtable("web")),
+        metrics=None if (found := _listen(root.subtable("metrics"))) is None else MetricsConfig(found),
+        web=None if (found := _listen(root.subtable("web"))) is None else WebConfig(found),
         sources=reader.sources(root),
     )
     root.close()
-    _refuse_shared_paths(config, place, report)
-    _refuse_shared_port(config, report)
+    _refuse_shared_paths(config, context, diagnostics)
+    _refuse_shared_port(config, diagnostics)
     return config
 
 
-def _finished(config: Config, report: Report, *, secrets: bool) -> Config:
+def _finished(config: Config, diagnostics: Diagnostics, *, secrets: bool) -> Config:
     if secrets:
         try:
-            report.warnings += check_secrets(config.secret_sources())
+            diagnostics.warnings += check_secrets(config.secret_sources())
         except ConfigError as error:
             # A key that was refused already need not be told off for being unreadable as well.
-            refused = {problem.key for problem in report.problems}
-            report.extend(tuple(problem for problem in error.problems if problem.key not in refused))
-        _check_authorities(config, report)
-    problems = report.finish()
+            refused = {problem.key for problem in diagnostics.problems}
+            diagnostics.extend(tuple(problem for problem in error.problems if problem.key not in refused))
+        _check_authorities(config, diagnostics)
+    problems = diagnostics.finish()
     if problems:
         raise ConfigError(problems)
-    return replace(config, warnings=tuple(dict.fromkeys(report.warnings)))
+    return replace(config, warnings=tuple(dict.fromkeys(diagnostics.warnings)))
 
 
-def _store(table: Table, place: Place) -> StoreConfig:
-    path = table.take("path", place.path)
+def _store(table: TomlTable, context: LoadContext) -> StoreConfig:
+    path = table.take("path", context.path)
     store = StoreConfig(
-        path=path if path is not None else place.state_folder() / "pollerd.db",
+        path=path if path is not None else context.state_folder() / "pollerd.db",
         keep_finished=table.take("keep_finished", duration(0, 3650 * _DAY), DEFAULT_KEEP_FINISHED),
     )
     if _is_folder(store.path):
@@ -145,22 +147,22 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _control(table: Table, place: Place, store: Path) -> ControlConfig:
-    given = table.take("socket", place.path.socket)
+def _control(table: TomlTable, context: LoadContext, store: Path) -> ControlConfig:
+    given = table.take("socket", context.path.socket)
     table.close()
     if given is not None:
         return ControlConfig(given)
-    default = place.socket_folder(store) / "control.sock"
+    default = context.socket_folder(store) / "control.sock"
     if socket_fits(default):
         return ControlConfig(default)
     if table.sound("socket"):
-        table.report.warnings.append(
+        table.diagnostics.warnings.append(
             f"no control socket: the default path {default} is too long for one; set a shorter [control] socket"
         )
     return ControlConfig(None)
 
 
-def _backoff(table: Table) -> BackoffConfig:
+def _backoff(table: TomlTable) -> BackoffConfig:
     default = BackoffConfig()
     give_up_after = table.take("give_up_after", duration(1, 365 * _DAY), default.give_up_after)
     horizon = table.take("scheduled_horizon", duration(1, 3650 * _DAY), default.scheduled_horizon)
@@ -187,7 +189,7 @@ def _backoff(table: Table) -> BackoffConfig:
     return backoff
 
 
-def _compare(table: Table, low: str, low_value: float, high: str, high_value: float) -> None:
+def _compare(table: TomlTable, low: str, low_value: float, high: str, high_value: float) -> None:
     if low_value <= high_value or not table.sound(low, high):
         return
     # The blame goes to a key that was written; the other one may be a default nobody sees.
@@ -197,7 +199,7 @@ def _compare(table: Table, low: str, low_value: float, high: str, high_value: fl
         table.refuse(high, f'must be at least {low}, which is "{render_duration(low_value)}"')
 
 
-def _credit(table: Table) -> CreditConfig:
+def _credit(table: TomlTable) -> CreditConfig:
     credit = CreditConfig(
         warn_below=table.take("warn_below", number(-math.inf, math.inf)),
         check_every=table.take("check_every", duration(1, 30 * _DAY), CreditConfig().check_every),
@@ -206,7 +208,7 @@ def _credit(table: Table) -> CreditConfig:
     return credit
 
 
-def _log(table: Table) -> LogConfig:
+def _log(table: TomlTable) -> LogConfig:
     default = LogConfig()
     log = LogConfig(
         level=table.take("level", Choice(_LEVELS), default.level),
@@ -217,12 +219,12 @@ def _log(table: Table) -> LogConfig:
     return log
 
 
-def _listen(table: Table | None) -> Listen | None:
+def _listen(table: TomlTable | None) -> Listen | None:
     if table is None:
         return None
     found = table.require("listen", listen)
     if found is not None and not is_loopback(found.host):
-        table.report.warnings.append(
+        table.diagnostics.warnings.append(
             f"{table.path('listen')}: {found} can be reached from other machines and asks for no password; "
             "prefer 127.0.0.1"
         )
@@ -238,9 +240,9 @@ class _Use(msgspec.Struct, frozen=True):
     own: bool
 
 
-def _uses(config: Config, place: Place) -> Iterator[_Use]:
-    if not place.built_in:
-        yield _Use("the configuration file", place.base / Path(place.file).name, own=True)
+def _uses(config: Config, context: LoadContext) -> Iterator[_Use]:
+    if not context.built_in:
+        yield _Use("the configuration file", context.base / Path(context.file).name, own=True)
     yield _Use("store.path", config.store.path, own=True)
     for suffix in ("-wal", "-shm"):
         yield _Use("the database's own " + suffix, Path(f"{config.store.path}{suffix}"), own=True)
@@ -258,26 +260,29 @@ def _uses(config: Config, place: Place) -> Iterator[_Use]:
             yield _Use(f"accounts.{account.name}.ca_file", account.ca_file, own=False)
     for i, output in enumerate(config.outputs.sqlite):
         yield _Use(f"outputs.sqlite[{i}].path", output.path, own=False)
-    for i, origin in enumerate(config.sources):
+    for i, origin in enumerate(config.sources.sqlite):
         yield _Use(f"sources.sqlite[{i}].path", origin.path, own=False)
 
 
-def _refuse_shared_paths(config: Config, place: Place, report: Report) -> None:
+def _refuse_shared_paths(config: Config, context: LoadContext, diagnostics: Diagnostics) -> None:
     first: dict[Path, _Use] = {}
-    for use in _uses(config, place):
+    for use in _uses(config, context):
         other = first.setdefault(use.path, use)
         if other is not use and (use.own or other.own):
             wrong = f"is the path of {other.key} as well; every purpose needs a path of its own"
-            report.add(use.key, show(str(use.path)), wrong)
+            diagnostics.add(use.key, show(str(use.path)), wrong)
 
 
-def _refuse_shared_port(config: Config, report: Report) -> None:
-    if config.web is not None and config.web == config.metrics and config.web.port:
+def _refuse_shared_port(config: Config, diagnostics: Diagnostics) -> None:
+    if config.web is None or config.metrics is None:
+        return
+    listen = config.web.listen
+    if listen == config.metrics.listen and listen.port:
         wrong = "is the address of metrics.listen as well; give one of them another port"
-        report.add("web.listen", show(str(config.web)), wrong)
+        diagnostics.add("web.listen", show(str(listen)), wrong)
 
 
-def _check_authorities(config: Config, report: Report) -> None:
+def _check_authorities(config: Config, diagnostics: Diagnostics) -> None:
     for account in config.accounts.values():
         if account.ca_file is None:
             continue
@@ -286,12 +291,12 @@ def _check_authorities(config: Config, report: Report) -> None:
                 pass
         except OSError as error:
             wrong = f"cannot be read ({error.strerror}); name a readable PEM file"
-            report.add(f"accounts.{account.name}.ca_file", show(str(account.ca_file)), wrong)
+            diagnostics.add(f"accounts.{account.name}.ca_file", show(str(account.ca_file)), wrong)
 
 
-def _warn_of_open_file(config: Config, document: Document, report: Report) -> None:
+def _warn_of_open_file(config: Config, document: ConfigFile, diagnostics: Diagnostics) -> None:
     if document.world_readable and any(isinstance(s, InlineSecret) for s in config.secret_sources()):
-        report.warnings.append(
+        diagnostics.warnings.append(
             f"{document.path} holds a secret and can be read by every user of this machine; "
             f"run: chmod o= {document.path}"
         )

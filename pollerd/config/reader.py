@@ -9,7 +9,7 @@ from typing import TypeVar, overload
 
 import msgspec
 
-from pollerd.config.lines import Lines
+from pollerd.config.lines import LineIndex
 from pollerd.config.problem import MASK, Problem, show
 
 T = TypeVar("T")
@@ -40,15 +40,15 @@ def key_part(name: str) -> str:
     return name if _BARE_KEY.fullmatch(name) else show(name)
 
 
-class Report(msgspec.Struct):
+class Diagnostics(msgspec.Struct):
     """Everything found while one document is read."""
 
     file: str
-    lines: Lines = msgspec.field(default_factory=lambda: Lines(""))
+    lines: LineIndex = msgspec.field(default_factory=lambda: LineIndex(""))
     problems: list[Problem] = msgspec.field(default_factory=list)
     warnings: list[str] = msgspec.field(default_factory=list)
     known: dict[str, set[str]] = msgspec.field(default_factory=dict)
-    _unknown: list[tuple[Table, str]] = msgspec.field(default_factory=list)
+    _unknown: list[tuple[TomlTable, str]] = msgspec.field(default_factory=list)
 
     def add(self, key: str, value: str | None, expected: str, near: str | None = None) -> None:
         self.problems.append(Problem(self.file, key, value, expected, near, self.lines.of(key)))
@@ -57,7 +57,7 @@ class Report(msgspec.Struct):
         for found in problems:
             self.add(found.key, found.value, found.expected, found.near)
 
-    def leave_unknown(self, table: Table, name: str) -> None:
+    def leave_unknown(self, table: TomlTable, name: str) -> None:
         self._unknown.append((table, name))
 
     def finish(self) -> tuple[Problem, ...]:
@@ -69,7 +69,7 @@ class Report(msgspec.Struct):
         unique = dict.fromkeys(self.problems)
         return tuple(sorted(unique, key=lambda problem: problem.line or 1_000_000))
 
-    def _near(self, table: Table, name: str) -> str | None:
+    def _near(self, table: TomlTable, name: str) -> str | None:
         close = difflib.get_close_matches(name.lower(), sorted(table.known), n=1, cutoff=0.7)
         if close:
             return close[0]
@@ -80,13 +80,13 @@ class Report(msgspec.Struct):
         return f"[{inside[0]}] {name}" if inside[0] else f"{name} outside of any table"
 
 
-class Table:
+class TomlTable:
     """One TOML table. Every key that is asked for is known; :meth:`close` refuses the others."""
 
-    def __init__(self, report: Report, key: str, data: Mapping[str, object]) -> None:
-        self.report = report
+    def __init__(self, diagnostics: Diagnostics, key: str, data: Mapping[str, object]) -> None:
+        self.diagnostics = diagnostics
         self.key = key
-        self.known: set[str] = report.known.setdefault(key, set())
+        self.known: set[str] = diagnostics.known.setdefault(key, set())
         self._data = data
         self._failed: set[str] = set()
 
@@ -124,13 +124,13 @@ class Table:
         value = None
         if name in self._data:
             value = MASK if secret else show(self._data[name])
-        self.report.add(self.path(name), value, expected, near)
+        self.diagnostics.add(self.path(name), value, expected, near)
 
     def sound(self, *names: str) -> bool:
         """Whether none of the keys was refused: only then is it worth comparing them."""
         return self._failed.isdisjoint(names)
 
-    def subtable(self, name: str) -> Table | None:
+    def subtable(self, name: str) -> TomlTable | None:
         """The table under this key; None when it is absent or not a table (then with a problem)."""
         if name not in self:
             return None
@@ -138,24 +138,24 @@ class Table:
         if not isinstance(value, dict):
             # Not shown: a secret may have been written one level too high.
             self._failed.add(name)
-            self.report.add(self.path(name), None, f"must be a table: [{self.path(name)}]")
+            self.diagnostics.add(self.path(name), None, f"must be a table: [{self.path(name)}]")
             return None
-        return Table(self.report, self.path(name), value)
+        return TomlTable(self.diagnostics, self.path(name), value)
 
-    def section(self, name: str) -> Table:
+    def section(self, name: str) -> TomlTable:
         """The table under this key, empty when there is none: for sections made of defaults."""
-        return self.subtable(name) or Table(self.report, self.path(name), {})
+        return self.subtable(name) or TomlTable(self.diagnostics, self.path(name), {})
 
-    def subtables(self, name: str) -> tuple[Table, ...]:
+    def subtables(self, name: str) -> tuple[TomlTable, ...]:
         """The tables of an array of tables; none when the key is absent or something else."""
         if name not in self:
             return ()
         value = self._data[name]
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
             self._failed.add(name)
-            self.report.add(self.path(name), None, f"must be an array of tables: [[{self.path(name)}]]")
+            self.diagnostics.add(self.path(name), None, f"must be an array of tables: [[{self.path(name)}]]")
             return ()
-        return tuple(Table(self.report, f"{self.path(name)}[{i}]", each) for i, each in enumerate(value))
+        return tuple(TomlTable(self.diagnostics, f"{self.path(name)}[{i}]", each) for i, each in enumerate(value))
 
     def names(self) -> tuple[str, ...]:
         """The keys that are really there, for tables whose keys are names the user chose."""
@@ -165,4 +165,4 @@ class Table:
         """Refuse every key that nobody asked for."""
         for name in self._data:
             if name not in self.known:
-                self.report.leave_unknown(self, name)
+                self.diagnostics.leave_unknown(self, name)

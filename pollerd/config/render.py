@@ -57,14 +57,14 @@ def effective_toml(config: Config) -> str:
             "show_msisdn": config.log.show_msisdn,
         },
     }
-    for name, listen in (("metrics", config.metrics), ("web", config.web)):
-        if listen is not None:
-            document[name] = {"listen": str(listen)}
-    if config.sources:
+    for name, table in (("metrics", config.metrics), ("web", config.web)):
+        if table is not None:
+            document[name] = {"listen": str(table.listen)}
+    if config.sources.sqlite:
         document["sources"] = {
             "sqlite": [
                 {"path": str(source.path), "query": source.query, "every": _duration(source.every)}
-                for source in config.sources
+                for source in config.sources.sqlite
             ]
         }
     return tomli_w.dumps(document)

@@ -20,7 +20,7 @@ _NAMES = re.compile(r"['\"](.*?)['\"](?=[,)])")
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 
 
-class Document(msgspec.Struct, frozen=True):
+class ConfigFile(msgspec.Struct, frozen=True):
     """One configuration file: where it is, its text and what the text says."""
 
     path: Path
@@ -29,7 +29,7 @@ class Document(msgspec.Struct, frozen=True):
     world_readable: bool
 
 
-def find(path: Path | None, env: Mapping[str, str], cwd: Path, system: Path = SYSTEM_FILE) -> Document | None:
+def find(path: Path | None, env: Mapping[str, str], cwd: Path, system: Path = SYSTEM_FILE) -> ConfigFile | None:
     """The first of: the named path, ``$POLLERD_CONFIG``, ``./pollerd.toml``, ``/etc/pollerd/config.toml``.
 
     None when there is no file at all. A file that was named must exist. Raises :class:`ConfigError`.
@@ -56,7 +56,7 @@ def _there(path: Path) -> bool:
     return True
 
 
-def _read(path: Path, when_missing: str) -> Document:
+def _read(path: Path, when_missing: str) -> ConfigFile:
     try:
         with path.open("rb") as file:
             raw = file.read(_LARGEST_BYTES + 1)
@@ -71,7 +71,7 @@ def _read(path: Path, when_missing: str) -> Document:
     if len(raw) > _LARGEST_BYTES:
         raise _error(path, "is larger than 1 MiB, which no configuration is")
     text = _decode(path, raw)
-    return Document(path, text, _parse(path, text), bool(mode & 0o004))
+    return ConfigFile(path, text, _parse(path, text), bool(mode & 0o004))
 
 
 def _decode(path: Path, raw: bytes) -> str:

@@ -190,6 +190,10 @@ class SqliteSourceConfig(msgspec.Struct, frozen=True):
     every: float = DEFAULT_EVERY
 
 
+class SourcesConfig(msgspec.Struct, frozen=True):
+    sqlite: tuple[SqliteSourceConfig, ...] = ()
+
+
 class ControlConfig(msgspec.Struct, frozen=True):
     """``socket`` None: no control socket, because the path chosen by default is too long for one."""
 
@@ -219,6 +223,14 @@ class Listen(msgspec.Struct, frozen=True):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class MetricsConfig(msgspec.Struct, frozen=True):
+    listen: Listen
+
+
+class WebConfig(msgspec.Struct, frozen=True):
+    listen: Listen
+
+
 class Config(msgspec.Struct, frozen=True):
     """Everything the daemon was told. ``source`` is the file's path or ``built-in defaults``."""
 
@@ -230,9 +242,9 @@ class Config(msgspec.Struct, frozen=True):
     backoff: BackoffConfig = BackoffConfig()
     credit: CreditConfig = CreditConfig()
     log: LogConfig = LogConfig()
-    metrics: Listen | None = None
-    web: Listen | None = None
-    sources: tuple[SqliteSourceConfig, ...] = ()
+    metrics: MetricsConfig | None = None
+    web: WebConfig | None = None
+    sources: SourcesConfig = SourcesConfig()
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

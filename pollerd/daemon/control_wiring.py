@@ -70,12 +70,12 @@ def make_control(
         warnings=warnings,
         about=About(version("pollerd"), config.source, str(core.store.path), config.backoff.policy),
     )
-    socket, listen = config.control.socket, config.metrics
+    socket, metrics, web = config.control.socket, config.metrics, config.web
     return ControlServer(
         room,
         None if socket is None else SocketDoor(socket, MODE),
-        listen,
-        None if config.web is None else _pages(config, config.web, room, core, reading, places[PAGE]),
+        None if metrics is None else metrics.listen,
+        None if web is None else _pages(config, web.listen, room, core, reading, places[PAGE]),
         places=places,
     )
 

@@ -85,7 +85,7 @@ def _targets(config: Config, store: Store, clock: Clock) -> Iterator[Output]:
     from pollerd.outputs.target.output import TargetOutput
 
     names: Counter[str] = Counter()
-    read = {os.path.realpath(source.path) for source in config.sources}
+    read = {os.path.realpath(source.path) for source in config.sources.sqlite}
     for output in config.outputs.sqlite:
         name = _numbered(names, f"sqlite {output.path}")
         database = os.path.realpath(output.path)
@@ -112,9 +112,9 @@ def make_sources(config: Config, store: Store, clock: Clock, poke: Callable[[], 
     sources = []
     names: Counter[str] = Counter()
     # The same whatever stands before it in the file.
-    keys = [f"{source.path} {crc32(source.query.encode()):08x}" for source in config.sources]
+    keys = [f"{source.path} {crc32(source.query.encode()):08x}" for source in config.sources.sqlite]
     given = Given(keys)
-    for source, key in zip(config.sources, keys, strict=True):
+    for source, key in zip(config.sources.sqlite, keys, strict=True):
         name = _numbered(names, f"sqlite {source.path}")
         inlet = Inlet(key, given, store, clock.wall, poke, database=os.path.realpath(source.path))
         sources.append(SqliteSource(name, source.path, source.query, source.every, inlet))

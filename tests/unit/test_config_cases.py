@@ -119,7 +119,8 @@ def test_sockets_and_ports_open_to_everybody_are_warned_about(read: Load) -> Non
     text = '[outputs.socket]\nmode = "0666"\n[web]\nlisten = "0.0.0.0:80"\n[metrics]\nlisten = "[::1]:80"'
     config = read(text)
     assert [warning.split(":")[0] for warning in config.warnings] == ["outputs.socket.mode", "web.listen"]
-    assert str(config.metrics) == "[::1]:80"
+    assert config.metrics is not None
+    assert str(config.metrics.listen) == "[::1]:80"
 
 
 def test_the_accounts_cannot_be_changed(read: Load) -> None:
@@ -141,7 +142,7 @@ def test_the_accounts_cannot_be_changed(read: Load) -> None:
 )
 def test_sql_that_can_be_right_is_taken(read: Load, table: str, key: str, sql: str) -> None:
     config = read(f'[[{table}.sqlite]]\npath = "x.db"\n{key} = """{sql}"""')
-    taken = config.sources[0].query if table == "sources" else config.outputs.sqlite[0].statement
+    taken = config.sources.sqlite[0].query if table == "sources" else config.outputs.sqlite[0].statement
     assert taken == sql
 
 

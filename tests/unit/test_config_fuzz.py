@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pollerd.config import ConfigError, effective_toml, load, parse_duration, render_duration
-from pollerd.config.environment import Place
+from pollerd.config.environment import LoadContext
 from pollerd.config.loader import build
-from pollerd.config.reader import Report
+from pollerd.config.reader import Diagnostics
 
 NAMES = [
     *("accounts", "limits", "backoff", "store", "outputs", "control", "credit", "log", "metrics", "web", "sources"),
@@ -46,9 +46,9 @@ documents = st.dictionaries(names, st.dictionaries(names, values, max_size=5) | 
 @settings(max_examples=200, deadline=None)
 @given(documents)
 def test_a_document_is_read_or_refused_in_lines(document: dict[str, object]) -> None:
-    report = Report("x.toml")
-    config = build(document, Place("x.toml", Path("/x"), {"T": "t", "HOME": "/h"}), report)
-    for problem in report.finish():
+    diagnostics = Diagnostics("x.toml")
+    config = build(document, LoadContext("x.toml", Path("/x"), {"T": "t", "HOME": "/h"}), diagnostics)
+    for problem in diagnostics.finish():
         assert problem.key
         assert str(problem).isprintable()
     assert effective_toml(config)

@@ -11,10 +11,10 @@ import pytest
 from msgspec.structs import replace
 
 from pollerd.config import Config, effective_toml, load, starter_toml
-from pollerd.config.environment import Place
+from pollerd.config.environment import LoadContext
 from pollerd.config.loader import build
 from pollerd.config.problem import mask_url
-from pollerd.config.reader import Report
+from pollerd.config.reader import Diagnostics
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -181,12 +181,12 @@ def test_the_example_loads_and_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_every_key_of_the_loader_is_in_the_example() -> None:
-    report = Report("x")
-    build(tomllib.loads(EVERYTHING), Place("x", Path("/x"), {}), report)
-    assert report.finish() == ()
+    diagnostics = Diagnostics("x")
+    build(tomllib.loads(EVERYTHING), LoadContext("x", Path("/x"), {}), diagnostics)
+    assert diagnostics.finish() == ()
     taken = {
         (re.sub(r"\[\d+\]", "", table), name)
-        for table, names in report.known.items()
+        for table, names in diagnostics.known.items()
         for name in names
         if not table.startswith(("accounts.old", "accounts.signed"))
     }
@@ -220,11 +220,11 @@ def test_each_default_in_the_example_is_the_real_one(tmp_path: Path, setting: Se
     ids=lambda setting: f"{setting.table}{setting.name}",
 )
 def test_each_example_in_the_example_is_taken(setting: Setting) -> None:
-    report = Report("x")
+    diagnostics = Diagnostics("x")
     table = f"{setting.table}\n"
     if setting.name in ("username", "password", "password_file", "password_env"):
         table += 'auth = "basic"\n'
     if setting.name in ("key", "secret", "secret_file", "secret_env") and "accounts" in table:
         table += 'auth = "oauth1"\n'
-    build(tomllib.loads(f"{table}{setting.text}\n"), Place("x", Path("/x"), {}), report)
-    assert [problem for problem in report.finish() if "missing" not in problem.expected and problem.value] == []
+    build(tomllib.loads(f"{table}{setting.text}\n"), LoadContext("x", Path("/x"), {}), diagnostics)
+    assert [problem for problem in diagnostics.finish() if "missing" not in problem.expected and problem.value] == []

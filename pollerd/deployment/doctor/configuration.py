@@ -19,10 +19,10 @@ from pollerd.config import (
     Problem,
     UnseenError,
 )
-from pollerd.config.environment import Place
-from pollerd.config.lines import Lines
+from pollerd.config.environment import LoadContext
+from pollerd.config.lines import LineIndex
 from pollerd.config.loader import build
-from pollerd.config.reader import Report
+from pollerd.config.reader import Diagnostics
 from pollerd.config.search import find
 from pollerd.config.values import weakness
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
@@ -63,30 +63,32 @@ def look(
     except ConfigError as error:
         return Sight(None, error.problems)
     if document is None:
-        place = Place(BUILT_IN, cwd, env, built_in=True)
-        return _built({}, place, Report(place.file), None, open_to_all=False)
+        context = LoadContext(BUILT_IN, cwd, env, built_in=True)
+        return _built({}, context, Diagnostics(context.file), None, open_to_all=False)
     unit = unit if unit is not None and unit.uses(document.path) else None
-    place = Place(
+    context = LoadContext(
         str(document.path), document.path.absolute().parent, env, service=unit.service if unit is not None else None
     )
-    report = Report(place.file, Lines(document.text))
-    return _built(document.data, place, report, unit, open_to_all=document.world_readable)
+    diagnostics = Diagnostics(context.file, LineIndex(document.text))
+    return _built(document.data, context, diagnostics, unit, open_to_all=document.world_readable)
 
 
-def _built(data: Mapping[str, object], place: Place, report: Report, unit: Unit | None, *, open_to_all: bool) -> Sight:
-    config = build(data, place, report)
-    report.finish()
-    refused = {problem.key for problem in report.problems}
+def _built(
+    data: Mapping[str, object], context: LoadContext, diagnostics: Diagnostics, unit: Unit | None, *, open_to_all: bool
+) -> Sight:
+    config = build(data, context, diagnostics)
+    diagnostics.finish()
+    refused = {problem.key for problem in diagnostics.problems}
     unseen: list[UnseenError] = []
     for source in config.secret_sources():
         try:
-            report.warnings += weakness(source)
+            diagnostics.warnings += weakness(source)
         except UnseenError as error:
             unseen.append(error)
         except ConfigError as error:
-            report.extend(tuple(problem for problem in error.problems if problem.key not in refused))
-    warnings = tuple(dict.fromkeys(report.warnings))
-    return Sight(config, report.finish(), warnings, unit, open_to_all, tuple(unseen))
+            diagnostics.extend(tuple(problem for problem in error.problems if problem.key not in refused))
+    warnings = tuple(dict.fromkeys(diagnostics.warnings))
+    return Sight(config, diagnostics.finish(), warnings, unit, open_to_all, tuple(unseen))
 
 
 def _of_secret(problem: Problem) -> bool:

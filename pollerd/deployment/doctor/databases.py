@@ -25,7 +25,7 @@ def checks(config: Config) -> Iterator[Check]:
     for output in config.outputs.sqlite:
         note = f'; an event that changes no row {_NO_ROW[output.rules.no_row]} (no_row = "{output.rules.no_row}")'
         yield _check("output sqlite", "statement", output.path, output.statement, os.R_OK | os.W_OK, note)
-    for source in config.sources:
+    for source in config.sources.sqlite:
         yield _check("source sqlite", "query", source.path, source.query, os.R_OK, "")
 
 
