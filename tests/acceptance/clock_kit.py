@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Self
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, Shim
 from tests.acceptance.crash_kit import WarmDeployment
-from tests.acceptance.deployment import until
+from tests.acceptance.waiting import until
 from tests.acceptance.warm import Warm
 from tests.sqlite_kit import transaction
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pollerd.simulator import Mix, Population, Simulator
-from tests.acceptance.deployment import Deployment, Running, until
-from tests.acceptance.waiting import listening
+from tests.acceptance.deployment import Deployment, Running
+from tests.acceptance.waiting import listening, until
 from tests.acceptance.warm import Warm
 
 QUICK: Final = 'policy = "exponential"\nfirst_poll_after = "50ms"\nmin_interval = "50ms"\nmax_interval = "1s"'

@@ -6,10 +6,12 @@ import asyncio
 import json
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.acceptance.deployment import COMMAND, PATIENCE, Deployment
+from tests.acceptance.deployment import COMMAND, Deployment
+from tests.acceptance.waiting import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,10 @@ class Seen:
         return {check["name"] for check in self.document["checks"] if check["level"] == "failure"}
 
 
-async def doctor(deployment: Deployment, *, without_rights: bool = False, **environment: str) -> Seen:
-    """Run the installed command. `without_rights`: as root that may do no more than anybody else."""
+async def doctor(
+    deployment: Deployment, environment: Mapping[str, str] | None = None, *, without_rights: bool = False
+) -> Seen:
+    """Run the installed command with this environment added. `without_rights`: as root without root's capabilities."""
     process = await asyncio.create_subprocess_exec(
         *(["setpriv", "--inh-caps=-all", "--bounding-set=-all"] if without_rights else []),
         COMMAND,
@@ -47,7 +51,7 @@ async def doctor(deployment: Deployment, *, without_rights: bool = False, **envi
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd="/",
-        env={**os.environ, "NO_PROXY": "", "no_proxy": "", **environment},
+        env={**os.environ, "NO_PROXY": "", "no_proxy": "", **(environment or {})},
     )
     async with asyncio.timeout(PATIENCE):
         out, err = await process.communicate()

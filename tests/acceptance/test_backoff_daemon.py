@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 
 from pollerd.simulator import Mix, Population, Simulator, SimulatorConfig
-from tests.acceptance.deployment import Deployment, finals, until
+from tests.acceptance.deployment import Deployment, finals
+from tests.acceptance.waiting import until
 from tests.benchmarks.backoff.daemon import World, compare
 
 SMALL = World(speed=20.0, rate=15.0, learning=20.0, measured=15.0, validity=300.0)

@@ -16,9 +16,10 @@ from pollerd.simulator import Population, Simulator, SimulatorConfig
 from tests.acceptance.cli_kit import Cli
 from tests.acceptance.conftest import Row
 from tests.acceptance.crash_kit import FAST, QUICK
-from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.deployment import Deployment
 from tests.acceptance.offline_kit import damage
 from tests.acceptance.test_crash_disk import fill, small_disk
+from tests.acceptance.waiting import until
 from tests.sqlite_kit import autocommit, rows
 
 FIRST = 1_000_000

@@ -10,7 +10,8 @@ import pytest
 from pollerd.simulator import Credentials, Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, Shim, account_events, asked, blamed, busiest
 from tests.acceptance.conftest import Row
-from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.deployment import Deployment
+from tests.acceptance.waiting import until, until_past
 
 SPEED = 30.0
 FOREVER = [Step(0.0, "ENROUTE")]
@@ -104,12 +105,12 @@ async def test_retry_after(status: str, tmp_path: Path, shim: Shim, row: Row) ->
         deployment.insert(ids)
         for form in FORMS:
             answered = len(asked(simulator))
-            await until(lambda answered=answered: len(asked(simulator)) > answered + 5, "polling goes on")
+            await until_past(lambda: len(asked(simulator)), answered + 5, "polling goes on")
             simulator.faults.set(f"{status}:next=1:retry_after={form}")
             count = simulator.statistics().by_fault.get(status, 0)
-            await until(lambda count=count: simulator.statistics().by_fault.get(status, 0) > count, "it is refused")
+            await until_past(lambda: simulator.statistics().by_fault.get(status, 0), count, "it is refused")
             refused = max(at for at, answer in asked(simulator) if "fault" in answer)
-            await until(lambda refused=refused: asked(simulator)[-1][0] > refused, f"asked again after {form!r}")
+            await until_past(lambda: asked(simulator)[-1][0], refused, f"asked again after {form!r}")
             waits[form] = (min(at for at, _ in asked(simulator) if at > refused) - refused) * speed
         assert await deployment.stop() == 0
         assert "Traceback" not in deployment.text_log()

@@ -10,7 +10,7 @@ from pollerd.simulator import Population, Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import asked
 from tests.acceptance.conftest import Row
 from tests.acceptance.crash_kit import WarmDeployment
-from tests.acceptance.deployment import until
+from tests.acceptance.waiting import until
 from tests.acceptance.warm import Warm
 from tests.sqlite_kit import transaction
 

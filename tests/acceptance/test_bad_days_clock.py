@@ -11,7 +11,8 @@ import pytest
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, Shim, asked, busiest
 from tests.acceptance.conftest import Row
-from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.deployment import Deployment
+from tests.acceptance.waiting import until
 from tests.sqlite_kit import transaction
 
 INTERVAL = 1.5

@@ -12,7 +12,8 @@ import pytest
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, Shim, account_events, blamed
 from tests.acceptance.conftest import Row
-from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.deployment import Deployment
+from tests.acceptance.waiting import until
 
 BACKOFF = 'policy = "exponential"\nmin_interval = "2s"\nmax_interval = "3s"\nfirst_poll_after = "2s"'
 SPEED = 10.0

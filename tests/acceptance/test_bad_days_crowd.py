@@ -10,7 +10,8 @@ from pathlib import Path
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, account_events
 from tests.acceptance.conftest import Row
-from tests.acceptance.deployment import Deployment, finals, until
+from tests.acceptance.deployment import Deployment, finals
+from tests.acceptance.waiting import until
 
 FILES = 256
 EACH = 1000

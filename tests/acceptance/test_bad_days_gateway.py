@@ -9,7 +9,8 @@ from pathlib import Path
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, Shim, account_events, asked, blamed, busiest
 from tests.acceptance.conftest import Row
-from tests.acceptance.deployment import Deployment, finals, until
+from tests.acceptance.deployment import Deployment, finals
+from tests.acceptance.waiting import until, until_past
 
 FOREVER = [Step(0.0, "ENROUTE")]
 BACKOFF = 'policy = "exponential"\nmin_interval = "2s"\nmax_interval = "10s"\nfirst_poll_after = "2s"'
@@ -56,20 +57,17 @@ async def test_the_gateways_trouble_is_no_messages_fault(tmp_path: Path, shim: S
         for kind, (reason, detail) in KINDS.items():
             began = simulator.now()
             simulator.faults.set(f"{kind}:on=read:seconds=0.2" if kind == "drip" else f"{kind}:on=read")
-            await until(lambda bounds=bounds: len(account_events(deployment)) > bounds, f"held for {kind}", patience=90)
+            await until_past(lambda: len(account_events(deployment)), bounds, f"held for {kind}", patience=90)
             held = account_events(deployment)[bounds]
             assert (held["type"], held["reason"]) == ("account.held", reason), kind
             assert any(part in held["detail"] for part in detail.split("|")), f"{kind}: {held['detail']}"
-            await until(lambda began=began: len(asked(simulator, began)) > 6, "and probes go out")
+            await until_past(lambda: asked(simulator)[-7][0], began, "and probes go out")
             simulator.faults.set()
-            recovered = bounds + 2
-            await until(lambda n=recovered: len(account_events(deployment)) >= n, f"recovered from {kind}", patience=90)
+            await until_past(lambda: len(account_events(deployment)), bounds + 1, f"recovered from {kind}", patience=90)
             cost[kind] = len([answer for _, answer in asked(simulator, began) if "fault" in answer])
             bounds = len(account_events(deployment))
             since = simulator.now()
-            await until(
-                lambda since=since: {i for i in ids if last_asked(simulator, i) > since} == set(ids), "all go on"
-            )
+            await until_past(lambda: min(last_asked(simulator, i) for i in ids), since, "all go on")
         grown = memory(process.pid) - peak
         # Ten connections at once with 16 MiB of an answer each.
         assert grown < 300

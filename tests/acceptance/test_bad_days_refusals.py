@@ -12,7 +12,8 @@ from pollerd.client.remote import Remote
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, Shim, account_events, asked, blamed
 from tests.acceptance.conftest import Row
-from tests.acceptance.deployment import Deployment, finals, until
+from tests.acceptance.deployment import Deployment, finals
+from tests.acceptance.waiting import until
 from tests.sqlite_kit import transaction
 
 SPEED = 120.0
@@ -375,13 +376,18 @@ async def test_what_was_taken_up_again_once_is_not_a_second_time(tmp_path: Path,
         await all_seen(simulator, deployment, [gone, *rest])
         for turn in (1, 2):
             simulator.faults.set(f"410:on=read:ids={gone}")
-            await until(lambda n=turn: counts(deployment)["message.gave_up"] == n, "it ends alone")
+            await counted(deployment, "message.gave_up", turn, "it ends alone")
             simulator.faults.set("410:on=read")
-            await until(lambda n=turn: counts(deployment)["account.held"] == n, "the account is held")
+            await counted(deployment, "account.held", turn, "the account is held")
             simulator.faults.set(f"410:on=read:ids={gone}")
-            await until(lambda n=turn: counts(deployment)["account.recovered"] == n, "and goes on")
+            await counted(deployment, "account.recovered", turn, "and goes on")
         assert await deployment.stop() == 0
         assert counts(deployment)["message.resumed"] == 1
+
+
+async def counted(deployment: Deployment, kind: str, number: int, what: str) -> None:
+    """Wait for the `number`th event of a type."""
+    await until(lambda: counts(deployment)[kind] == number, what)
 
 
 def counts(deployment: Deployment) -> Counter[str]:

@@ -15,7 +15,8 @@ from tests.acceptance.bad_days_kit import AT_ONCE, Shim
 from tests.acceptance.clock_kit import DAY, HOUR, INTERVAL, MINUTE, Life, random_life, shown, to_the_end, wall_time
 from tests.acceptance.conftest import Row
 from tests.acceptance.crash_kit import WarmDeployment
-from tests.acceptance.deployment import finals, truth, until
+from tests.acceptance.deployment import finals, truth
+from tests.acceptance.waiting import until
 from tests.acceptance.warm import Warm
 from tests.sqlite_kit import transaction
 

@@ -8,7 +8,8 @@ import subprocess
 import pytest
 
 from pollerd.cli.group import COMMANDS
-from tests.acceptance.deployment import COMMAND, PATIENCE
+from tests.acceptance.deployment import COMMAND
+from tests.acceptance.waiting import PATIENCE
 
 ENVIRONMENT = {**os.environ, "PATH": f"{COMMAND.parent}:{os.environ.get('PATH', '')}"}
 OFFER = """

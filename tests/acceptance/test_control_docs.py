@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from pollerd.simulator import Simulator, SimulatorConfig, Step
-from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.deployment import Deployment
+from tests.acceptance.waiting import until
 
 TOP = Path(__file__).parents[2]
 PAGES = {"docs/control-socket.md": 16, "README.md": 3}

@@ -13,8 +13,8 @@ from pathlib import Path
 import aiohttp
 
 from pollerd.simulator import Simulator, SimulatorConfig, Step
-from tests.acceptance.deployment import Deployment, until
-from tests.acceptance.waiting import PATIENCE, listening
+from tests.acceptance.deployment import Deployment
+from tests.acceptance.waiting import PATIENCE, listening, until
 
 QUICK = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"'
 MESSAGES = 400
@@ -46,6 +46,11 @@ async def over_http(path: Path, after: int) -> AsyncGenerator[int, None]:
             yield json.loads(line)["seq"]
 
 
+async def following(events: AsyncGenerator[int, None]) -> int | None:
+    """The next event; None at the end."""
+    return await anext(events, None)
+
+
 class Reader:
     """One that remembers its place and goes away every few events."""
 
@@ -68,8 +73,8 @@ class Reader:
         left = self._random.randint(*STAY)
         async with contextlib.aclosing(self._open(self._path, self.seen[-1] if self.seen else 0)) as events:
             while left and not self._ended(last):
-                coming = asyncio.ensure_future(anext(events, None))
-                await asyncio.wait({coming, last}, return_when=asyncio.FIRST_COMPLETED)
+                coming = asyncio.ensure_future(following(events))
+                await asyncio.wait((coming, last), return_when=asyncio.FIRST_COMPLETED)
                 if not coming.done() and self._ended(last):
                     # The last one came before anybody knew that it was the last.
                     coming.cancel()

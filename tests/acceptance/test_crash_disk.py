@@ -31,8 +31,8 @@ from tests.acceptance.crash_kit import (
     steady,
     stored,
 )
-from tests.acceptance.deployment import Deployment, until
-from tests.acceptance.waiting import LOOK, Rest
+from tests.acceptance.deployment import Deployment
+from tests.acceptance.waiting import LOOK, Rest, until
 from tests.acceptance.warm import Warm
 
 LIFE = SimulatorConfig(speed=150, population=LIVELY)

@@ -25,7 +25,8 @@ from tests.acceptance.crash_kit import (
     steady,
     stored,
 )
-from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.deployment import Deployment
+from tests.acceptance.waiting import until
 from tests.acceptance.warm import Warm
 
 KILLS = 200

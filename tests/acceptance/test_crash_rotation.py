@@ -21,7 +21,8 @@ from tests.acceptance.crash_kit import (
     settled,
     steady,
 )
-from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.deployment import Deployment
+from tests.acceptance.waiting import until
 from tests.acceptance.warm import Warm
 
 LIFE = SimulatorConfig(speed=150, population=LIVELY)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tests.acceptance.conftest import Row
-from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.deployment import Deployment
 from tests.acceptance.foreign_gateway import answer, foreign_gateway, recipient
+from tests.acceptance.waiting import until
 
 QUICK: Final = 'policy = "exponential"\nfirst_poll_after = "100ms"\nmin_interval = "100ms"\nmax_interval = "100ms"\n'
 A, B, C = 4587654321, 4587654322, 4587654323
@@ -45,9 +46,14 @@ def with_two(third: object, junk: bytes | None = None) -> Callable[[int], list[b
     return made
 
 
-def steps(*shown: list[object]) -> Callable[[int], list[bytes]]:
+def steps(*shown: Sequence[object]) -> Callable[[int], list[bytes]]:
     """One answer for each list of recipients."""
     return lambda number: [answer(number, *recipients) for recipients in shown]
+
+
+def with_field(field: str) -> Callable[[int], list[bytes]]:
+    """One answer for one recipient, in which a field of the message is not a number."""
+    return lambda number: [answer(number, recipient(A, "DELIVERED"), **{field: NAN})]
 
 
 def damaged() -> Iterator[Case]:
@@ -57,11 +63,12 @@ def damaged() -> Iterator[Case]:
         yield Case(f"msisdn {value!r}", with_two(recipient(value, "DELIVERED")), TWO, DELIVERED)
     for value in ("+45 87 65 43 23", "4587654323", 4587654323.0):
         yield Case(f"msisdn {value!r}", with_two(recipient(value, "DELIVERED")), THREE, DELIVERED)
+    misfits: tuple[object, ...] = (NAN, [1], "\ud800", {"a": {}})
     for field in ("dsntime", "dsnerror", "dsnerrorcode", "mcc", "mnc", "country", "csms", "senttime", "charge_status"):
-        for value in (NAN, [1], "\ud800", {"a": {}}):
-            third = recipient(C, "DELIVERED", **{field: value})
-            yield Case(f"{field} {value!r}", with_two(third), THREE, DELIVERED)
-    for name, junk in {
+        for junk in misfits:
+            third = recipient(C, "DELIVERED", **{field: junk})
+            yield Case(f"{field} {junk!r}", with_two(third), THREE, DELIVERED)
+    for name, raw in {
         "out of range": b"1e999",
         "no UTF-8": b'"\xff\xfe"',
         "a line break": b'"a\nb"',
@@ -69,17 +76,14 @@ def damaged() -> Iterator[Case]:
         "a long number": b"7" * 100_000,
         "a key twice": b'[], "dsnstatus": "ENROUTE", "dsnstatus": "DELIVERED"',
     }.items():
-        yield Case(f"tagvalues: {name}", with_two(recipient(C, "DELIVERED", tagvalues="HOLE"), junk), THREE, DELIVERED)
-    for entry in (None, "x", [], 7):
+        yield Case(f"tagvalues: {name}", with_two(recipient(C, "DELIVERED", tagvalues="HOLE"), raw), THREE, DELIVERED)
+    entries: tuple[object, ...] = (None, "x", [], 7)
+    for entry in entries:
         yield Case(f"entry {entry!r}", with_two(entry), TWO, None)
     for status in (None, "", 7, ["DELIVERED"], "\x00\u200b"):
         yield Case(f"status {status!r}", with_two(recipient(C, status)), TWO, None)
     for field in ("userref", "sendtime", "validity_period", "payload", "tags"):
-        third = recipient(A, "DELIVERED")
-        yield Case(
-            f"{field} of the message", lambda number, f=field, t=third: [answer(number, t, **{f: NAN})], TWO[:1],
-            {"DELIVERED": 1},
-        )  # fmt: skip
+        yield Case(f"{field} of the message", with_field(field), TWO[:1], {"DELIVERED": 1})
 
 
 def odd() -> Iterator[Case]:

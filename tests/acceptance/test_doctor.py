@@ -13,8 +13,9 @@ import pytest
 
 from pollerd.simulator import Simulator
 from pollerd.store import schema
-from tests.acceptance.deployment import COMMAND, PATIENCE, Deployment
+from tests.acceptance.deployment import COMMAND, Deployment
 from tests.acceptance.doctor_kit import doctor, free_port
+from tests.acceptance.waiting import PATIENCE
 from tests.sqlite_kit import autocommit
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user, or to mount")

@@ -127,7 +127,7 @@ async def test_a_gateway_that_never_answers_does_not_hang_the_doctor(tmp_path: P
 async def test_a_proxy_that_refuses(tmp_path: Path, status: str, says: str, do: str) -> None:
     async with raw_server(response(b"", status)) as proxy:
         deployment = Deployment(tmp_path, "https://gateway.invalid")
-        seen = await doctor(deployment, HTTPS_PROXY=proxy.url())
+        seen = await doctor(deployment, {"HTTPS_PROXY": proxy.url()})
     assert (seen.code, seen.failures) == (1, {"default: proxy"})
     assert says in seen.evidence("default: proxy")
     assert "$HTTPS_PROXY" in seen.evidence("default: proxy")

@@ -8,7 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 from pollerd.simulator import AnswerStyle, Population, Simulator, SimulatorConfig, Step
-from tests.acceptance.deployment import COMMAND, Deployment, finals, truth, until
+from tests.acceptance.deployment import COMMAND, Deployment, finals, truth
+from tests.acceptance.waiting import until, until_past
 from tests.sqlite_kit import autocommit
 
 QUICK = 'policy = "exponential"\nfirst_poll_after = "100ms"\nmin_interval = "100ms"\nmax_interval = "2s"'
@@ -74,7 +75,7 @@ async def test_stopping_under_load_is_clean_and_nothing_is_told_twice(tmp_path: 
         await deployment.start()
         deployment.insert(ids)
         for wanted in (100, 600, 1200):
-            await until(lambda wanted=wanted: len(deployment.file.read_bytes()) > 300 * wanted, "events flow")
+            await until_past(lambda: len(deployment.file.read_bytes()), 300 * wanted, "events flow")
             assert await deployment.stop(patience=10) == 0
             await deployment.start()
         await until(lambda: deployment.pending() == 0, "all messages are done with", patience=120)

@@ -14,7 +14,7 @@ from pollerd.store.retention import Retention
 from pollerd.store.store import Store
 from tests.acceptance.conftest import Row
 from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Load, WarmDeployment, connected, settled, steady
-from tests.acceptance.deployment import until
+from tests.acceptance.waiting import until
 from tests.acceptance.warm import Warm
 from tests.sqlite_kit import autocommit
 

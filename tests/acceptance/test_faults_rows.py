@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -11,8 +12,9 @@ from pollerd.simulator import Population, Simulator, SimulatorConfig
 from pollerd.store.rows import COLUMNS
 from tests.acceptance.conftest import Row
 from tests.acceptance.crash_kit import QUICK
-from tests.acceptance.deployment import Deployment, finals, until
+from tests.acceptance.deployment import Deployment, finals
 from tests.acceptance.doctor_kit import doctor
+from tests.acceptance.waiting import until
 from tests.sqlite_kit import autocommit, rows
 
 VALUES: Final = ("'x'", "''", "x'00ff'", "9e999", "-9e999", "1e300", str(2**62), "-1", "0.5", "NULL")
@@ -141,7 +143,7 @@ async def test_other_tables_do_not_end_the_daemon_either(tmp_path: Path) -> None
                 connection.execute("UPDATE events SET body = CAST(body AS TEXT)")
             await deployment.start()
             deployment.insert([100 + turn])
-            await until(lambda turn=turn: simulator.truth.polls(100 + turn), "it polls")
+            await until(partial(simulator.truth.polls, 100 + turn), "it polls")
             assert (await deployment.command("status", "--json"))[0] == 0
             assert (await deployment.command("events", "--json"))[0] == 0
             code, _, err = await deployment.command("show", str(100 + turn))

@@ -11,7 +11,8 @@ import pytest
 
 from pollerd.simulator import Credentials, Simulator, SimulatorConfig, Step
 from tests.acceptance.conftest import Row
-from tests.acceptance.deployment import Deployment, finals, until
+from tests.acceptance.deployment import Deployment, finals
+from tests.acceptance.waiting import until
 
 TIGHT = {"pollerd.db": 0o640, "pollerd.db-wal": 0o640, "pollerd.db-shm": 0o640, "pollerd.db.lock": 0o640,
          "events.ndjson": 0o640, "events.sock": 0o660, "control.sock": 0o660}  # fmt: skip

@@ -19,7 +19,8 @@ from pollerd.simulator import AnswerStyle, Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE
 from tests.acceptance.cli_kit import Cli
 from tests.acceptance.crash_kit import WarmDeployment
-from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.deployment import Deployment
+from tests.acceptance.waiting import until
 from tests.acceptance.warm import Warm
 from tests.integration.webhook_kit import receiving
 from tests.sqlite_kit import autocommit, rows, transaction

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ def test_ids_handed_over_long_after_their_messages_were_sent_are_named_by_the_do
     assert "15 min" in found[0]["evidence"]
 
 
-def sent(url: str, *messages: dict[str, object]) -> list[str]:
+def sent(url: str, *messages: Mapping[str, object]) -> list[str]:
     """Messages that the simulated gateway was sent; their ids."""
     request = urllib.request.Request(f"{url}/sim/messages", json.dumps(messages).encode())
     with urllib.request.urlopen(request) as answer:

@@ -11,7 +11,8 @@ from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, asked
 from tests.acceptance.conftest import Row
 from tests.acceptance.crash_kit import WarmDeployment
-from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.deployment import Deployment
+from tests.acceptance.waiting import until
 from tests.acceptance.warm import Warm
 from tests.sqlite_kit import transaction
 

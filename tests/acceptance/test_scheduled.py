@@ -8,6 +8,7 @@ import random
 import time
 from asyncio.subprocess import PIPE
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from pollerd import AsyncClient
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, Shim
 from tests.acceptance.conftest import Row
-from tests.acceptance.deployment import Deployment, finals, until
+from tests.acceptance.deployment import Deployment, finals
+from tests.acceptance.waiting import until
 from tests.sqlite_kit import transaction
 
 SOON = [Step(0.0, "ENROUTE"), Step(0.1, "DELIVERED")]
@@ -123,7 +125,7 @@ async def test_wrong_ids_neither_stop_the_others_nor_end_nor_are_polled_for_ever
             good = simulator.truth.add(steps=[Step(0.0, "ENROUTE"), Step(30.0, "DELIVERED")])
             deployment.insert([good])
             began = simulator.now()
-            await until(lambda i=good: any(key[0] == i for key in finals(deployment.events())), "a good one is told")
+            await until(partial(ended, deployment, good), "a good one is reported")
             delays.append((simulator.now() - began) * speed - 30.0)
         await until(lambda: unknown(deployment) >= wrong // 2, "the count of unknown ids", patience=120)
         status, doctor = [(await deployment.command(name))[1] for name in ("status", "doctor")]
@@ -136,6 +138,11 @@ async def test_wrong_ids_neither_stop_the_others_nor_end_nor_are_polled_for_ever
         assert len(warned(deployment)) == 1
         assert sorted(delays)[10] < wrong / 5, "sooner than a round of the wrong ones takes"
         row(f"{wrong} wrong ids at 5 requests/s: good ones told {sorted(delays)[7]:.0f} s late (median), 0 holds")
+
+
+def ended(deployment: Deployment, number: int) -> bool:
+    """Whether a recipient of this message has reached a final state."""
+    return any(key[0] == number for key in finals(deployment.events()))
 
 
 def unknown(deployment: Deployment) -> int:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from pollerd.simulator import Credentials, Simulator, SimulatorConfig
-from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.deployment import Deployment
 from tests.acceptance.doctor_kit import doctor
+from tests.acceptance.waiting import until
 
 RESTART = "restart the daemon (systemctl restart pollerd)"
 FAST = 'policy = "exponential"\nfirst_poll_after = "100ms"\nmin_interval = "100ms"'
@@ -65,7 +66,7 @@ async def test_each_place_says_the_right_step(tmp_path: Path, place: str) -> Non
         (account,) = json.loads(out)["accounts"]
         assert account["advice"].startswith(f"{step}; polling goes on by itself")
         assert step in " ".join((await deployment.command("status"))[1].split())
-        seen = await doctor(deployment, **environment)
+        seen = await doctor(deployment, environment)
         assert step in seen.next_step("default: polling")
         assert step in seen.next_step("default: token")
 

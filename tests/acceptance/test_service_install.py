@@ -12,7 +12,8 @@ import pytest
 from pollerd.config import load
 from pollerd.deployment.service.layout import Layout, packaged
 from pollerd.deployment.service.starter import first_configuration
-from tests.acceptance.deployment import COMMAND, PATIENCE
+from tests.acceptance.deployment import COMMAND
+from tests.acceptance.waiting import PATIENCE
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may install")
 PROGRAM = "/opt/pollerd/bin/pollerd"

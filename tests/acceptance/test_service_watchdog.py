@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from pollerd.simulator import Population, Simulator, SimulatorConfig
-from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.deployment import Deployment
+from tests.acceptance.waiting import until
 
 ALLOWED = 3.0
 """WatchdogSec= of this test."""

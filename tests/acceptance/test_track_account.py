@@ -11,8 +11,9 @@ import pytest
 import pollerd
 from pollerd.base.errors import PollerdError
 from pollerd.simulator import Population, Simulator, SimulatorConfig
-from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.deployment import Deployment
 from tests.acceptance.test_faults_identity import curl
+from tests.acceptance.waiting import until
 from tests.sqlite_kit import autocommit, rows
 
 NAMED = "is followed for the account 'default'"

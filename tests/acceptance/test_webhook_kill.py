@@ -12,7 +12,8 @@ from typing import Any
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.conftest import Row
 from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Follower, WarmDeployment, settled
-from tests.acceptance.deployment import Deployment, until
+from tests.acceptance.deployment import Deployment
+from tests.acceptance.waiting import until
 from tests.acceptance.warm import Warm
 from tests.integration.webhook_kit import SECRET, Receiver, flaky, receiving
 from tests.sqlite_kit import rows, transaction

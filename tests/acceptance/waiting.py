@@ -23,6 +23,11 @@ async def until(condition: Callable[[], object], what: str, *, patience: float =
         raise AssertionError(f"never happened: {what}") from None
 
 
+async def until_past(number: Callable[[], float], bound: float, what: str, *, patience: float = PATIENCE) -> None:
+    """Return as soon as a number is above `bound`, which is an argument so that a loop may change it."""
+    await until(lambda: number() > bound, what, patience=patience)
+
+
 def wait_for(condition: Callable[[], Any], *, patience: float = PATIENCE) -> Any:
     """The same for tests without a loop: the first answer that is true."""
     deadline = time.monotonic() + patience

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -35,7 +36,7 @@ anything = st.recursive(
 plain = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
-def bounds(schema: dict[str, Any]) -> tuple[float, float]:
+def bounds(schema: dict[str, Any]) -> tuple[Any, Any]:
     """The least and the most that a number may be."""
     above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
     least = schema["minimum"] if above is None else math.nextafter(above, math.inf)
@@ -142,13 +143,16 @@ def numbers(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from numbers(each)
 
 
+def with_field(name: str, value: float) -> object:
+    """A message handed over, with a value for one of its fields."""
+    return {"id": 7, name: value}
+
+
 async def test_the_bounds_of_every_number_are_those_of_the_check(tmp_path: Path) -> None:
     """The least and the most that the document names are taken, what is just beyond is refused."""
     body = API["paths"]["/messages"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    fields = [
-        (lambda value, name=name: {"id": 7, name: value}, schema)
-        for name, each in body["properties"].items()
-        for schema in numbers(each)
+    fields: list[tuple[Callable[[float], object], dict[str, Any]]] = [
+        (partial(with_field, name), schema) for name, each in body["properties"].items() for schema in numbers(each)
     ]
     fields += [
         (lambda value: {"ids": [value]}, body["properties"]["ids"]["items"]),

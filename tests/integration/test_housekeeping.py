@@ -245,13 +245,14 @@ async def test_what_was_not_learned_anew_is_not_written_again(store: Store) -> N
     policy = Adaptive(5.0, 1, settings=Settings())
     snapshot = Snapshot(policy, committer, "model")
     await snapshot()
-    assert not committer.idle
+    idle = [committer.idle]
     await committer.flush()
     await snapshot()
-    assert committer.idle
+    idle.append(committer.idle)
     nothing = Snapshot(Exponential(Settings()), committer, "model")
     await nothing()
-    assert committer.idle
+    idle.append(committer.idle)
+    assert idle == [False, True, True]
     committing.cancel()
 
 

@@ -156,7 +156,7 @@ async def test_a_step_of_a_month_polls_nothing_early_and_gives_nothing_up(bench:
         async with bench.working(asyncio.create_task(watch.run())):
             for step in (30 * DAY, -60 * DAY):
                 machine.stepped += step
-                await until(lambda: moved, "the step is noticed")
+                await until(lambda: bool(moved), "the step is noticed")
                 assert moved.pop() == pytest.approx(step, abs=1.0)
                 bench.window._place = (-1.0, 0)
                 await until(lambda: not bench.window.wants(bench.clock.now()), "the schedule is known")

@@ -291,13 +291,14 @@ async def test_an_account_goes_on_before_what_was_learned_by_that(store: Store) 
     off, other = (
         Held(account=name, reason="throttled", detail="", until="y", observed_at="x") for name in (on.account, "b")
     )
-    for bodies, order in [
+    cases: list[tuple[list[Held | Recovered], list[str]]] = [
         ([on], ["recovered", "status"]),
         ([off], ["status", "held"]),
         ([on, off], ["recovered", "status", "held"]),
         ([off, on], ["held", "recovered", "status"]),
         ([other, on], ["recovered", "status", "held"]),
-    ]:
+    ]
+    for bodies, order in cases:
         told = await store.commit(Batch(results=[seen], bodies=bodies))
         assert [event.type.partition(".")[2] for event in told] == order
         assert [event.seq for event in told] == list(range(told[0].seq, told[0].seq + len(order)))

@@ -135,7 +135,8 @@ def test_after_its_grace_an_invisible_message_is_looked_at_ever_more_seldom(
     seed: int, least: float, grace: float
 ) -> None:
     """Each hour on the first day, whatever `max_interval` says, every six hours from then on: 200 looks in a month."""
-    rng, age, gaps = Random(seed), grace, []
+    rng, age = Random(seed), grace
+    gaps: list[tuple[float, float]] = []
     settings = Settings(min_interval=least, max_interval=50.0, not_found_grace=grace)
     while age < 30 * 86400.0:
         gaps.append((age, guards.not_visible(settings, age, len(gaps) + 1, rng).delay))

@@ -98,12 +98,12 @@ async def test_memory_is_bounded_and_what_was_left_out_is_found_later(monkeypatc
     while True:
         while window.wants(NOW) and await window.fill(rows, NOW, nothing):
             pass
-        message = window.pop(NOW)
-        if message is None:
+        due = window.pop(NOW)
+        if due is None:
             break
-        seen.append(message.id)
-        later = msgspec.structs.replace(message, next_poll_at=NOW + 5000)
-        rows.rows[message.id] = later
+        seen.append(due.id)
+        later = msgspec.structs.replace(due, next_poll_at=NOW + 5000)
+        rows.rows[due.id] = later
         window.offer(later)
         assert len(window) <= 110
     assert sorted(seen) == list(range(1, 1001))
