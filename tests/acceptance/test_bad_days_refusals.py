@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -22,8 +24,25 @@ BACKOFF = 'policy = "exponential"\nmin_interval = "2s"\nmax_interval = "30s"\nno
 LIMITS = 'requests_per_second = 20\ntimeout = "5m"'
 
 
-async def all_seen(simulator: Simulator, deployment: Deployment, ids: list[int]) -> None:
-    """Every message was answered, and the daemon has it on disk."""
+@asynccontextmanager
+async def started(folder: Path, shim: Shim, backoff: str = BACKOFF) -> AsyncIterator[tuple[Simulator, Deployment]]:
+    """A gateway that answers, and a daemon at work whose clocks run `SPEED` times as fast."""
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        Deployment(folder, simulator, backoff=backoff, limits=LIMITS) as deployment,
+    ):
+        await deployment.start(environment=shim.environment(speed=SPEED))
+        yield simulator, deployment
+
+
+def add(simulator: Simulator, count: int) -> list[int]:
+    """Messages that stay pending."""
+    return [simulator.truth.add(steps=FOREVER) for _ in range(count)]
+
+
+async def polled(deployment: Deployment, ids: list[int]) -> None:
+    """Hand messages over; return when each was answered and the daemon has it on disk."""
+    deployment.insert(ids)
     marks = ",".join(map(str, ids))
     count = f"SELECT count(*) FROM messages WHERE seen_at IS NOT NULL AND id IN ({marks})"
     await until(lambda: deployment.query(count) == [(len(ids),)], "all were seen")
@@ -51,14 +70,9 @@ async def test_what_the_gateway_did_not_write_ends_nothing(
     fault: str, count: int, tmp_path: Path, shim: Shim, row: Row
 ) -> None:
     """A proxy without a backend refuses all for 18 minutes: held, few requests, everything told afterwards."""
-    async with (
-        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
-    ):
-        ids = [simulator.truth.add(steps=FOREVER) for _ in range(count)]
-        await deployment.start(environment=shim.environment(speed=SPEED))
-        deployment.insert(ids)
-        await all_seen(simulator, deployment, ids)
+    async with started(tmp_path, shim) as (simulator, deployment):
+        ids = add(simulator, count)
+        await polled(deployment, ids)
         simulator.faults.set(f"{fault}:on=read")
         began = simulator.now()
         await until(lambda: account_events(deployment), "the account is held")
@@ -81,15 +95,10 @@ async def test_one_refusal_for_all_is_no_verdict_on_any(
     fault: str, count: int, tmp_path: Path, shim: Shim, row: Row
 ) -> None:
     """The vendor's own refusal, to all for 18 minutes: what was answered before is asked again; the account is held."""
-    async with (
-        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
-    ):
-        ids = [simulator.truth.add(steps=FOREVER) for _ in range(count)]
+    async with started(tmp_path, shim) as (simulator, deployment):
+        ids = add(simulator, count)
         done = simulator.truth.add(steps=[Step(0.0, "DELIVERED")])
-        await deployment.start(environment=shim.environment(speed=SPEED))
-        deployment.insert([*ids, done])
-        await all_seen(simulator, deployment, [*ids, done])
+        await polled(deployment, [*ids, done])
         simulator.faults.set(f"{fault}:on=read")
         began = simulator.now()
         await until(lambda: account_events(deployment), "the account is held")
@@ -116,15 +125,10 @@ def steps_of(simulator: Simulator, number: int, since: float) -> list[str]:
 
 async def test_one_message_alone_ends_by_a_refusal(tmp_path: Path, shim: Shim, row: Row) -> None:
     """Seen before, and refused from now on while all others are answered: it ends, and nothing else happens."""
-    async with (
-        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
-    ):
-        good = [simulator.truth.add(steps=FOREVER) for _ in range(3)]
-        bad = [simulator.truth.add(steps=FOREVER) for _ in range(2)]
-        await deployment.start(environment=shim.environment(speed=SPEED))
-        deployment.insert([*good, *bad])
-        await all_seen(simulator, deployment, [*good, *bad])
+    async with started(tmp_path, shim) as (simulator, deployment):
+        good = add(simulator, 3)
+        bad = add(simulator, 2)
+        await polled(deployment, [*good, *bad])
         began = simulator.now()
         simulator.faults.set(f"404:ids={bad[0]}", f"410:ids={bad[1]}")
         await until(lambda: len(gave_up(deployment)) == 2, "both are given up")
@@ -140,13 +144,9 @@ async def test_one_message_alone_ends_by_a_refusal(tmp_path: Path, shim: Shim, r
 
 async def test_a_hold_for_refusing_outlives_restart_and_kill(tmp_path: Path, shim: Shim, row: Row) -> None:
     """Told once; after SIGTERM and kill -9 the probes go on, to what was answered before and to the newest by turns."""
-    async with (
-        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
-    ):
-        ids = [simulator.truth.add(steps=FOREVER) for _ in range(2)]
+    async with started(tmp_path, shim) as (simulator, deployment):
+        ids = add(simulator, 2)
         done = [simulator.truth.add(steps=[Step(0.0, "DELIVERED")]) for _ in range(20)]
-        await deployment.start(environment=shim.environment(speed=SPEED))
         deployment.insert([*ids, *done])
         await until(lambda: len(finals(deployment.events())) == 20, "some are delivered")
         simulator.faults.set("404:on=read")
@@ -182,14 +182,9 @@ async def test_a_hold_for_refusing_outlives_restart_and_kill(tmp_path: Path, shi
 @pytest.mark.parametrize("way", ["command", "command without a daemon", "socket"])
 async def test_somebody_may_say_that_the_messages_are_gone(way: str, tmp_path: Path, shim: Shim, row: Row) -> None:
     """`retry --resume`: the hold ends with its event, what is refused ends by the usual rules, without a new hold."""
-    async with (
-        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
-    ):
-        ids = [simulator.truth.add(steps=FOREVER) for _ in range(6)]
-        await deployment.start(environment=shim.environment(speed=SPEED))
-        deployment.insert(ids)
-        await all_seen(simulator, deployment, ids)
+    async with started(tmp_path, shim) as (simulator, deployment):
+        ids = add(simulator, 6)
+        await polled(deployment, ids)
         assert (await deployment.command("retry", "--resume", "default"))[:2] == (0, "default is not on hold.\n")
         simulator.faults.set("404:on=read")
         await until(lambda: account_events(deployment), "the account is held")
@@ -208,8 +203,7 @@ async def test_somebody_may_say_that_the_messages_are_gone(way: str, tmp_path: P
         assert took >= 14 * 60, "the grace begins when the hold ends"
         simulator.faults.set()
         fresh = simulator.truth.add(steps=FOREVER)
-        deployment.insert([fresh])
-        await all_seen(simulator, deployment, [fresh])
+        await polled(deployment, [fresh])
         assert deployment.query("SELECT trusting FROM accounts") == [(0,)]
         assert await deployment.stop() == 0
         held, recovered = account_events(deployment)
@@ -221,14 +215,9 @@ async def test_somebody_may_say_that_the_messages_are_gone(way: str, tmp_path: P
 
 async def test_a_week_of_refusals_is_believed(tmp_path: Path, shim: Shim) -> None:
     """The hold's beginning is on disk: eight days later it ends by itself, with its event, also after a restart."""
-    async with (
-        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
-    ):
-        ids = [simulator.truth.add(steps=FOREVER) for _ in range(6)]
-        await deployment.start(environment=shim.environment(speed=SPEED))
-        deployment.insert(ids)
-        await all_seen(simulator, deployment, ids)
+    async with started(tmp_path, shim) as (simulator, deployment):
+        ids = add(simulator, 6)
+        await polled(deployment, ids)
         simulator.faults.set("404:on=read")
         await until(lambda: account_events(deployment), "the account is held")
         await deployment.stop()
@@ -257,14 +246,9 @@ async def test_a_balancer_that_flaps_ends_nothing(
 ) -> None:
     """Refusals that come and go, with a grace that is much shorter than they last: nothing is given up."""
     backoff = 'policy = "exponential"\nmin_interval = "2s"\nmax_interval = "30s"\nnot_found_grace = "20s"'
-    async with (
-        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        Deployment(tmp_path, simulator, backoff=backoff, limits=LIMITS) as deployment,
-    ):
-        ids = [simulator.truth.add(steps=FOREVER) for _ in range(12)]
-        await deployment.start(environment=shim.environment(speed=SPEED))
-        deployment.insert(ids)
-        await all_seen(simulator, deployment, ids)
+    async with started(tmp_path, shim, backoff) as (simulator, deployment):
+        ids = add(simulator, 12)
+        await polled(deployment, ids)
         simulator.faults.set(*faults)
         began = simulator.now()
         await pass_time(simulator, 15 * 60)
@@ -282,16 +266,11 @@ async def test_what_is_gone_after_the_gateways_retention_ends_while_new_ones_wor
     tmp_path: Path, shim: Shim, row: Row
 ) -> None:
     """Old messages, those answered last among them, are refused from now on; new ones are answered."""
-    async with (
-        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
-    ):
-        old = [simulator.truth.add(steps=FOREVER) for _ in range(30)]
-        await deployment.start(environment=shim.environment(speed=SPEED))
-        deployment.insert(old)
-        await all_seen(simulator, deployment, old)
+    async with started(tmp_path, shim) as (simulator, deployment):
+        old = add(simulator, 30)
+        await polled(deployment, old)
         simulator.faults.set(f"404:on=read:ids={'+'.join(map(str, old))}")
-        new = [simulator.truth.add(steps=FOREVER) for _ in range(3)]
+        new = add(simulator, 3)
         deployment.insert(new)
         await until(lambda: len(gave_up(deployment)) == len(old), "the old ones end")
         assert await deployment.stop() == 0
@@ -303,13 +282,9 @@ async def test_what_is_gone_after_the_gateways_retention_ends_while_new_ones_wor
 
 async def test_a_fresh_installation_gives_nothing_up_within_a_day(tmp_path: Path, shim: Shim, row: Row) -> None:
     """Nothing was ever answered: nobody can tell whose fault a refusal is. A warning, no hold, few requests."""
-    async with (
-        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
-    ):
+    async with started(tmp_path, shim) as (simulator, deployment):
         simulator.faults.set("410:on=read")
-        ids = [simulator.truth.add(steps=FOREVER) for _ in range(5)]
-        await deployment.start(environment=shim.environment(speed=SPEED))
+        ids = add(simulator, 5)
         deployment.insert(ids)
         began = simulator.now()
         await until(lambda: any(line.get("event") == "refusal_alone" for line in deployment.log()), "a warning")
@@ -329,17 +304,12 @@ async def test_what_the_same_refusal_ended_before_the_hold_is_taken_up_again_onc
     tmp_path: Path, shim: Shim, row: Row
 ) -> None:
     """At first only some are refused, and end alone; then all are. The daemon is killed as it takes them up again."""
-    async with (
-        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
-    ):
-        first = [simulator.truth.add(steps=FOREVER) for _ in range(3)]
+    async with started(tmp_path, shim) as (simulator, deployment):
+        first = add(simulator, 3)
         other, mine = simulator.truth.add(steps=FOREVER), simulator.truth.add(steps=FOREVER)
-        rest = [simulator.truth.add(steps=FOREVER) for _ in range(5)]
+        rest = add(simulator, 5)
         unseen = 4_000_000_000
-        await deployment.start(environment=shim.environment(speed=SPEED))
-        deployment.insert([*first, other, *rest, mine])
-        await all_seen(simulator, deployment, [*first, other, *rest, mine])
+        await polled(deployment, [*first, other, *rest, mine])
         simulator.faults.set(f"410:on=read:ids={'+'.join(map(str, [*first, unseen]))}", f"422:on=read:ids={other}")
         deployment.insert([unseen])
         await until(lambda: len(gave_up(deployment)) == 5, "they end alone")
@@ -365,15 +335,10 @@ async def test_what_the_same_refusal_ended_before_the_hold_is_taken_up_again_onc
 
 
 async def test_what_was_taken_up_again_once_is_not_a_second_time(tmp_path: Path, shim: Shim) -> None:
-    async with (
-        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        Deployment(tmp_path, simulator, backoff=BACKOFF, limits=LIMITS) as deployment,
-    ):
+    async with started(tmp_path, shim) as (simulator, deployment):
         gone = simulator.truth.add(steps=FOREVER)
-        rest = [simulator.truth.add(steps=FOREVER) for _ in range(6)]
-        await deployment.start(environment=shim.environment(speed=SPEED))
-        deployment.insert([gone, *rest])
-        await all_seen(simulator, deployment, [gone, *rest])
+        rest = add(simulator, 6)
+        await polled(deployment, [gone, *rest])
         for turn in (1, 2):
             simulator.faults.set(f"410:on=read:ids={gone}")
             await counted(deployment, "message.gave_up", turn, "it ends alone")

@@ -40,6 +40,21 @@ def recipe(shop: Path) -> str:
     return block("toml").replace("/srv/shop/shop.db", str(shop)).replace('every = "5s"', 'every = "200ms"')
 
 
+@asynccontextmanager
+async def shop_and_daemon(
+    folder: Path, tables: str, more: str, *, speed: float
+) -> AsyncIterator[tuple[sqlite3.Connection, Simulator, Deployment]]:
+    """The application's database, and a daemon for it that has not started. {shop} in `more` is the database's path."""
+    shop = folder / "shop.db"
+    with autocommit(shop) as opened:
+        opened.executescript(tables)
+        async with (
+            Simulator(SimulatorConfig(speed=speed, population=LIVELY)) as simulator,
+            Deployment(folder, simulator, limits=FAST, backoff=QUICK, more=more.format(shop=shop)) as deployment,
+        ):
+            yield opened, simulator, deployment
+
+
 async def undelivered(deployment: Deployment) -> list[dict[str, Any]]:
     code, out, _ = await deployment.command("events", "--undelivered", "--json")
     assert code == 0
@@ -176,36 +191,32 @@ def check_rows(shop: sqlite3.Connection, simulator: Simulator, final: set[int], 
 async def test_a_row_that_is_not_there_yet_is_waited_for_and_said(tmp_path: Path) -> None:
     """A plain UPDATE and nothing else said: listed, counted, and written when the application has its row."""
     shop = tmp_path / "shop.db"
-    more = f"""
+    more = """
 [[outputs.sqlite]]
 path = "{shop}"
 statement = "UPDATE sms SET status = :status WHERE id = :id"
 [metrics]
 listen = "127.0.0.1:0"
 """
-    with autocommit(shop) as opened:
-        opened.execute("CREATE TABLE sms (id INTEGER PRIMARY KEY, status TEXT)")
-        async with (
-            Simulator(SimulatorConfig(speed=100, population=LIVELY)) as simulator,
-            Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK, more=more) as deployment,
-        ):
-            await deployment.start()
-            message = simulator.truth.add(steps=[Step(0, "DELIVERED")])
-            deployment.insert([message])
-            await until(lambda: deployment.query("SELECT attempts FROM unwritten WHERE attempts > 1"), "it is tried")
-            (listed,) = await undelivered(deployment)
-            assert (listed["id"], listed["status"], listed["output"]) == (message, "DELIVERED", f"sqlite {shop}")
-            assert listed["delivery"]["state"] == "waiting"
-            assert listed["delivery"]["error"] == "no row was changed"
-            assert "1 waits to be written" in (await deployment.command("status"))[1]
-            status = json.loads((await deployment.command("status", "--json"))[1])
-            assert status["undelivered"] == {"waiting": 1, "parked": 0}
-            (output,) = [each for each in status["outputs"] if each["name"] == f"sqlite {shop}"]
-            assert (output["waiting"], output["parked"], output["trouble"]) == (1, 0, None)
-            opened.execute("INSERT INTO sms (id) VALUES (?)", (message,))
-            await until(lambda: opened.execute("SELECT status FROM sms").fetchone() == ("DELIVERED",), "it is written")
-            await until(lambda: not deployment.query("SELECT 1 FROM unwritten"), "it is not kept any more")
-            assert await deployment.stop() == 0
+    tables = "CREATE TABLE sms (id INTEGER PRIMARY KEY, status TEXT)"
+    async with shop_and_daemon(tmp_path, tables, more, speed=100) as (opened, simulator, deployment):
+        await deployment.start()
+        message = simulator.truth.add(steps=[Step(0, "DELIVERED")])
+        deployment.insert([message])
+        await until(lambda: deployment.query("SELECT attempts FROM unwritten WHERE attempts > 1"), "it is tried")
+        (listed,) = await undelivered(deployment)
+        assert (listed["id"], listed["status"], listed["output"]) == (message, "DELIVERED", f"sqlite {shop}")
+        assert listed["delivery"]["state"] == "waiting"
+        assert listed["delivery"]["error"] == "no row was changed"
+        assert "1 waits to be written" in (await deployment.command("status"))[1]
+        status = json.loads((await deployment.command("status", "--json"))[1])
+        assert status["undelivered"] == {"waiting": 1, "parked": 0}
+        (output,) = [each for each in status["outputs"] if each["name"] == f"sqlite {shop}"]
+        assert (output["waiting"], output["parked"], output["trouble"]) == (1, 0, None)
+        opened.execute("INSERT INTO sms (id) VALUES (?)", (message,))
+        await until(lambda: opened.execute("SELECT status FROM sms").fetchone() == ("DELIVERED",), "it is written")
+        await until(lambda: not deployment.query("SELECT 1 FROM unwritten"), "it is not kept any more")
+        assert await deployment.stop() == 0
 
 
 async def test_an_id_in_another_form_than_the_number_is_found_again(tmp_path: Path, row: Row) -> None:
@@ -213,7 +224,7 @@ async def test_an_id_in_another_form_than_the_number_is_found_again(tmp_path: Pa
 
     Also when the query gives the row no longer, and when it is another one by now.
     """
-    shop = tmp_path / "shop.db"
+    tmp_path / "shop.db"
     forms: list[Callable[[int], object]] = [
         lambda i: f"{i} ",
         lambda i: f"000{i}",
@@ -222,7 +233,7 @@ async def test_an_id_in_another_form_than_the_number_is_found_again(tmp_path: Pa
         str,
         int,
     ]
-    more = f"""
+    more = """
 [[sources.sqlite]]
 path = "{shop}"
 query = "SELECT id FROM sms WHERE status IS NULL AND given = 1"
@@ -231,75 +242,65 @@ every = "200ms"
 path = "{shop}"
 statement = "UPDATE sms SET status = :status, final = :final WHERE id IS :source_id"
 """
-    with autocommit(shop) as opened:
-        opened.execute("CREATE TABLE sms (id, gateway_id INTEGER, given INTEGER, status TEXT, final INTEGER)")
-        async with (
-            Simulator(SimulatorConfig(speed=20, population=LIVELY)) as simulator,
-            Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK, more=more) as deployment,
-        ):
-            ids = [simulator.truth.add(steps=STEPS) for _ in range(24)]
-            for n, number in enumerate(ids):
-                opened.execute("INSERT INTO sms VALUES (?, ?, 1, NULL, NULL)", (forms[n % 6](number), number))
-            other = simulator.truth.add(steps=STEPS)
-            opened.execute("INSERT INTO sms VALUES (?, ?, 0, NULL, NULL)", (other, other))
-            await deployment.start()
-            deployment.insert([other])
-            await until(lambda: deployment.query("SELECT count(*) FROM source_ids") == [(20,)], "they are taken up")
-            assert await deployment.stop() == 0
-            deployment.config.write_text(deployment.config.read_text().replace("AND given = 1", "AND given = 2"))
-            await deployment.start()
-            await until(
-                lambda: opened.execute("SELECT count(*) FROM sms WHERE final = 1").fetchone() == (25,), "all are final"
-            )
-            assert await undelivered(deployment) == []
-            assert await deployment.stop() == 0
+    tables = "CREATE TABLE sms (id, gateway_id INTEGER, given INTEGER, status TEXT, final INTEGER)"
+    async with shop_and_daemon(tmp_path, tables, more, speed=20) as (opened, simulator, deployment):
+        ids = [simulator.truth.add(steps=STEPS) for _ in range(24)]
+        for n, number in enumerate(ids):
+            opened.execute("INSERT INTO sms VALUES (?, ?, 1, NULL, NULL)", (forms[n % 6](number), number))
+        other = simulator.truth.add(steps=STEPS)
+        opened.execute("INSERT INTO sms VALUES (?, ?, 0, NULL, NULL)", (other, other))
+        await deployment.start()
+        deployment.insert([other])
+        await until(lambda: deployment.query("SELECT count(*) FROM source_ids") == [(20,)], "they are taken up")
+        assert await deployment.stop() == 0
+        deployment.config.write_text(deployment.config.read_text().replace("AND given = 1", "AND given = 2"))
+        await deployment.start()
+        await until(
+            lambda: opened.execute("SELECT count(*) FROM sms WHERE final = 1").fetchone() == (25,), "all are final"
+        )
+        assert await undelivered(deployment) == []
+        assert await deployment.stop() == 0
     row("24 ids in 6 forms, 1 without a source")
 
 
 async def test_a_refused_event_is_parked_by_name_superseded_and_never_brought_back(tmp_path: Path) -> None:
     shop = tmp_path / "shop.db"
-    more = f"""
+    more = """
 [[outputs.sqlite]]
 path = "{shop}"
 statement = "UPDATE sms SET status = :status WHERE id = :id"
 retry_after = ["50ms"]
 """
-    with autocommit(shop) as opened:
-        opened.execute(
-            "CREATE TABLE sms (id INTEGER PRIMARY KEY, status TEXT CHECK (status NOT IN ('ENROUTE', 'EXPIRED')))"
+    tables = "CREATE TABLE sms (id INTEGER PRIMARY KEY, status TEXT CHECK (status NOT IN ('ENROUTE', 'EXPIRED')))"
+    async with shop_and_daemon(tmp_path, tables, more, speed=10) as (opened, simulator, deployment):
+        await deployment.start()
+        gone = simulator.truth.add(steps=[Step(0, "EXPIRED")])
+        moving = simulator.truth.add(steps=[Step(0, "ENROUTE"), Step(20, "DELIVERED")])
+        opened.executemany("INSERT INTO sms (id) VALUES (?)", [(gone,), (moving,)])
+        deployment.insert([gone, moving])
+        await until(
+            lambda: opened.execute("SELECT status FROM sms WHERE id = ?", (moving,)).fetchone() == ("DELIVERED",),
+            "the rest goes on",
         )
-        async with (
-            Simulator(SimulatorConfig(speed=10, population=LIVELY)) as simulator,
-            Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK, more=more) as deployment,
-        ):
-            await deployment.start()
-            gone = simulator.truth.add(steps=[Step(0, "EXPIRED")])
-            moving = simulator.truth.add(steps=[Step(0, "ENROUTE"), Step(20, "DELIVERED")])
-            opened.executemany("INSERT INTO sms (id) VALUES (?)", [(gone,), (moving,)])
-            deployment.insert([gone, moving])
-            await until(
-                lambda: opened.execute("SELECT status FROM sms WHERE id = ?", (moving,)).fetchone() == ("DELIVERED",),
-                "the rest goes on",
-            )
-            await until(lambda: not waiting(deployment, shop), "all is settled")
-            (listed,) = await undelivered(deployment)
-            assert (listed["id"], listed["delivery"]["state"], listed["delivery"]["attempts"]) == (gone, "parked", 2)
-            assert listed["delivery"]["error"].startswith("CHECK constraint failed: status NOT IN")
-            said = [record["message"] for record in deployment.log() if record.get("event") == "output_parked"]
-            assert any(f"event {listed['seq']} (message {gone}, EXPIRED)" in text for text in said)
-            told = "1 parked, no attempt is left: see pollerd events --undelivered"
-            assert told in (await deployment.command("status"))[1]
-            seen = await doctor(deployment)
-            assert seen.level("undelivered") == "warning"
-            assert f"output sqlite {shop}: 1 event is parked" in seen.evidence("undelivered")
-            assert 'an event that changes no row is tried again (no_row = "retry")' in seen.evidence("output sqlite")
-            # The name of the option before outputs into databases had the same need.
-            code, out, _ = await deployment.command("retry", "--webhook", "--json")
-            assert (code, json.loads(out)) == (0, {"taken_up": 1})
-            await until(lambda: not waiting(deployment, shop), "it is tried and parked again")
-            assert [event["id"] for event in await undelivered(deployment)] == [gone]
-            assert dict(opened.execute("SELECT id, status FROM sms")) == {gone: None, moving: "DELIVERED"}
-            assert await deployment.stop() == 0
+        await until(lambda: not waiting(deployment, shop), "all is settled")
+        (listed,) = await undelivered(deployment)
+        assert (listed["id"], listed["delivery"]["state"], listed["delivery"]["attempts"]) == (gone, "parked", 2)
+        assert listed["delivery"]["error"].startswith("CHECK constraint failed: status NOT IN")
+        said = [record["message"] for record in deployment.log() if record.get("event") == "output_parked"]
+        assert any(f"event {listed['seq']} (message {gone}, EXPIRED)" in text for text in said)
+        told = "1 parked, no attempt is left: see pollerd events --undelivered"
+        assert told in (await deployment.command("status"))[1]
+        seen = await doctor(deployment)
+        assert seen.level("undelivered") == "warning"
+        assert f"output sqlite {shop}: 1 event is parked" in seen.evidence("undelivered")
+        assert 'an event that changes no row is tried again (no_row = "retry")' in seen.evidence("output sqlite")
+        # The name of the option before outputs into databases had the same need.
+        code, out, _ = await deployment.command("retry", "--webhook", "--json")
+        assert (code, json.loads(out)) == (0, {"taken_up": 1})
+        await until(lambda: not waiting(deployment, shop), "it is tried and parked again")
+        assert [event["id"] for event in await undelivered(deployment)] == [gone]
+        assert dict(opened.execute("SELECT id, status FROM sms")) == {gone: None, moving: "DELIVERED"}
+        assert await deployment.stop() == 0
 
 
 async def test_doctor_tries_statement_and_query(tmp_path: Path) -> None:

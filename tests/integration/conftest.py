@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trustme
+
+from pollerd.store.store import Store
+from tests.integration.output_kit import opened
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
     """Where a database may be made."""
     return tmp_path / "pollerd.db"
+
+
+@pytest.fixture
+async def store(database: Path) -> AsyncIterator[Store]:
+    """An open database, empty."""
+    async with opened(database) as store:
+        yield store
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where an event file may be made; the output makes the folder too."""
+    return tmp_path / "out" / "events.ndjson"
 
 
 @pytest.fixture

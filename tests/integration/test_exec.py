@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,7 @@ import pytest
 from pollerd.outputs.exec import ExecOutput
 from pollerd.store.store import Store
 from tests.integration.control_kit import daemon
-from tests.integration.output_kit import commit, opened, running, until
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with opened(tmp_path / "p.db") as store:
-        yield store
+from tests.integration.output_kit import commit, running, until
 
 
 def script(path: Path, body: str) -> list[str]:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import socket
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -182,13 +181,6 @@ def test_a_step_of_many_years_is_one_missed_time() -> None:
 
 
 # -- the daemon's own jobs
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await Store.open(tmp_path / "p.db", time.time)
-    yield opened
-    await opened.close()
 
 
 def house(store: Store, committer: Committer, notifier: Notifier) -> House:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +13,6 @@ from pollerd.store.store import Store
 from tests.sqlite_kit import autocommit
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await Store.open(tmp_path / "p.db", time.time)
-    yield opened
-    await opened.close()
 
 
 async def write(store: Store, mib: int) -> None:
@@ -75,7 +66,7 @@ async def test_a_foreign_writer_is_waited_for_no_longer_than_allowed(store: Stor
     assert await store.run(lambda writer: writer.execute("PRAGMA busy_timeout").fetchone()[0]) == 2000
 
 
-def test_no_log_is_no_trouble(tmp_path: Path) -> None:
-    with autocommit(tmp_path / "p.db") as connection:
+def test_no_log_is_no_trouble(database: Path) -> None:
+    with autocommit(database) as connection:
         connection.execute("CREATE TABLE t (x)")
-        assert checkpoint(connection, tmp_path / "p.db") == Wal(0, 0)
+        assert checkpoint(connection, database) == Wal(0, 0)

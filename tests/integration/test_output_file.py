@@ -28,11 +28,6 @@ from tests.integration.output_kit import (
 )
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "out" / "events.ndjson"
-
-
 async def test_every_event_is_one_line_as_stored(path: Path, database: Path) -> None:
     async with opened(database) as store:
         await commit(store, 700)

@@ -24,11 +24,6 @@ from tests.integration.output_kit import (
 )
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "out" / "events.ndjson"
-
-
 async def test_a_database_restored_from_an_older_copy(
     path: Path, database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

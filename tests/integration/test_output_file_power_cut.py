@@ -44,11 +44,6 @@ async def tell_all(store: Store, path: Path) -> None:
         await until(lambda: output.health.seq == store.last, "all told")
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "out" / "events.ndjson"
-
-
 async def write_and_forget(store: Store, path: Path, synced: int, behind: int) -> int:
     """`synced` events are in the file and the place says so, `behind` more are only written; returns that offset."""
     place, offset = Cursor("file", 0), 0

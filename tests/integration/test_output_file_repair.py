@@ -22,11 +22,6 @@ from tests.integration.output_kit import (
 )
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "out" / "events.ndjson"
-
-
 async def test_a_line_torn_at_any_byte_is_repaired(path: Path, database: Path) -> None:
     path.parent.mkdir()
     async with opened(database) as store:

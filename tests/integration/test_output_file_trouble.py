@@ -30,11 +30,6 @@ from tests.integration.output_kit import (
 )
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "out" / "events.ndjson"
-
-
 @contextmanager
 def file_size_limit(limit: int) -> Iterator[Callable[[], None]]:
     """No file grows beyond `limit` bytes, until the call that is yielded; the database's cannot either."""

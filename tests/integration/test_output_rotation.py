@@ -31,11 +31,6 @@ from tests.integration.output_kit import (
 ROTATIONS = 40
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "events.ndjson"
-
-
 @asynccontextmanager
 async def load(store: Store) -> AsyncIterator[None]:
     """Events come without a pause."""
@@ -54,9 +49,9 @@ async def load(store: Store) -> AsyncIterator[None]:
 
 @pytest.mark.parametrize("create", [False, True], ids=["rename", "rename and create"])
 @pytest.mark.parametrize("nudge", [False, True], ids=["no signal", "SIGHUP"])
-async def test_rotated_under_load(tmp_path: Path, path: Path, create: bool, nudge: bool) -> None:
+async def test_rotated_under_load(path: Path, database: Path, create: bool, nudge: bool) -> None:
     output = FileOutput(path)
-    async with opened(tmp_path / "pollerd.db") as store, running(output, store):
+    async with opened(database) as store, running(output, store):
         async with load(store):
             for turn in range(ROTATIONS):
                 await until(lambda: size(path) > 0, "a line in the new file")
@@ -66,22 +61,22 @@ async def test_rotated_under_load(tmp_path: Path, path: Path, create: bool, nudg
                 if nudge:
                     output.reopen()
         await until(lambda: output.health.seq == store.last, "all told")
-        assert told_in_all(tmp_path) == exactly(store.last)
-        assert len(list(tmp_path.glob("events.ndjson.*"))) == ROTATIONS
+        assert told_in_all(path.parent) == exactly(store.last)
+        assert len(list(path.parent.glob("events.ndjson.*"))) == ROTATIONS
 
 
-async def test_rotated_while_idle_is_noticed_without_any_event(tmp_path: Path, path: Path) -> None:
-    async with opened(tmp_path / "pollerd.db") as store, running(FileOutput(path), store):
+async def test_rotated_while_idle_is_noticed_without_any_event(path: Path, database: Path) -> None:
+    async with opened(database) as store, running(FileOutput(path), store):
         await commit(store, 2)
         await wait_told(path, 2)
         path.rename(path.with_name("events.ndjson.1"))
         await until(lambda: size(path) == 0, "a new file")
 
 
-async def test_a_rotation_taken_back_repeats_nothing(tmp_path: Path, path: Path) -> None:
+async def test_a_rotation_taken_back_repeats_nothing(path: Path, database: Path) -> None:
     old = path.with_name("events.ndjson.1")
     output = FileOutput(path)
-    async with opened(tmp_path / "pollerd.db") as store, running(output, store):
+    async with opened(database) as store, running(output, store):
         await commit(store, 5)
         await wait_told(path, 5)
         path.rename(old)
@@ -94,22 +89,22 @@ async def test_a_rotation_taken_back_repeats_nothing(tmp_path: Path, path: Path)
         output.reopen()
         await commit(store, 5)
         await until(lambda: output.health.seq == 15, "all told")
-    assert told_in_all(tmp_path) == exactly(15)
+    assert told_in_all(path.parent) == exactly(15)
 
 
-async def test_a_foreign_file_put_in_place_is_renamed_aside(tmp_path: Path, path: Path) -> None:
+async def test_a_foreign_file_put_in_place_is_renamed_aside(path: Path, database: Path) -> None:
     output = FileOutput(path)
-    async with opened(tmp_path / "pollerd.db") as store, running(output, store):
+    async with opened(database) as store, running(output, store):
         await commit(store, 5)
         await wait_told(path, 5)
-        foreign = tmp_path / "foreign"
+        foreign = path.parent / "foreign"
         foreign.write_bytes(b'{"seq":3,"type":"account.held","account":"x","observed_at":"2020-01-01T00:00:00.000Z"}\n')
         path.rename(path.with_name("events.ndjson.1"))
         foreign.rename(path)
         output.reopen()
         await commit(store, 5)
         await wait_told(path, 10)
-    assert len(list(tmp_path.glob("*.other-*"))) == 1
+    assert len(list(path.parent.glob("*.other-*"))) == 1
     assert sorted(told(path) + told(path.with_name("events.ndjson.1"))) == exactly(10)
 
 
@@ -125,11 +120,11 @@ async def stop_behind(store: Store, path: Path, cursor: int) -> None:
 
 @pytest.mark.parametrize("create", [False, True])
 @pytest.mark.parametrize("where", ["events.ndjson.1", "events.ndjson-20261122", "events-1.ndjson", "old/anything"])
-async def test_rotated_after_a_kill(tmp_path: Path, path: Path, where: str, create: bool) -> None:
+async def test_rotated_after_a_kill(path: Path, database: Path, where: str, create: bool) -> None:
     """The new file is empty and the place is old: the file it was rotated to says where to go on."""
-    rotated = tmp_path / where
+    rotated = path.parent / where
     rotated.parent.mkdir(exist_ok=True)
-    async with opened(tmp_path / "pollerd.db") as store:
+    async with opened(database) as store:
         await stop_behind(store, path, 4)
         with path.open("ab") as file:
             file.write(b'{"seq":11,"typ')
@@ -143,10 +138,10 @@ async def test_rotated_after_a_kill(tmp_path: Path, path: Path, where: str, crea
         assert told(path) == [11, 12, 13]
 
 
-async def test_rotated_and_compressed_after_a_kill(tmp_path: Path, path: Path) -> None:
-    async with opened(tmp_path / "pollerd.db") as store:
+async def test_rotated_and_compressed_after_a_kill(path: Path, database: Path) -> None:
+    async with opened(database) as store:
         await stop_behind(store, path, 4)
-        with path.open("rb") as plain, gzip.open(tmp_path / "events.ndjson.1.gz", "wb") as packed:
+        with path.open("rb") as plain, gzip.open(path.parent / "events.ndjson.1.gz", "wb") as packed:
             shutil.copyfileobj(plain, packed)
         path.unlink()
         async with running(FileOutput(path), store):
@@ -157,17 +152,17 @@ async def test_rotated_and_compressed_after_a_kill(tmp_path: Path, path: Path) -
 
 @pytest.mark.parametrize(("packed", "again"), [(7, exactly(10, 8)), (10, []), (None, [])])
 async def test_compressed_before_the_daemon_has_noticed(
-    tmp_path: Path, path: Path, packed: int | None, again: list[int], caplog: pytest.LogCaptureFixture
+    path: Path, database: Path, packed: int | None, again: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     """logrotate without delaycompress: what the compressed file lacks is told again; a deleted file's lines are not."""
     output = FileOutput(path)
-    async with opened(tmp_path / "pollerd.db") as store, running(output, store):
+    async with opened(database) as store, running(output, store):
         await commit(store, 10)
         await wait_told(path, 10)
         lines = path.read_bytes().splitlines(keepends=True)
         path.unlink()
         if packed is not None:
-            (tmp_path / "events.ndjson.1.gz").write_bytes(gzip.compress(b"".join(lines[:packed])))
+            (path.parent / "events.ndjson.1.gz").write_bytes(gzip.compress(b"".join(lines[:packed])))
         output.reopen()
         await until(lambda: size(path) >= 0, "a new file")
         await commit(store, 2)
@@ -176,12 +171,12 @@ async def test_compressed_before_the_daemon_has_noticed(
     assert len(errors(caplog, "Give logrotate's rule delaycompress")) == bool(again)
 
 
-async def test_an_older_compressed_file_is_not_taken_for_the_deleted_one(tmp_path: Path, path: Path) -> None:
+async def test_an_older_compressed_file_is_not_taken_for_the_deleted_one(path: Path, database: Path) -> None:
     output = FileOutput(path)
-    async with opened(tmp_path / "pollerd.db") as store, running(output, store):
+    async with opened(database) as store, running(output, store):
         await commit(store, 10)
         await wait_told(path, 10)
-        (tmp_path / "events.ndjson.2.gz").write_bytes(gzip.compress(path.read_bytes()))
+        (path.parent / "events.ndjson.2.gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
         output.reopen()
         await commit(store, 5)
@@ -193,23 +188,26 @@ async def test_an_older_compressed_file_is_not_taken_for_the_deleted_one(tmp_pat
         assert told(path) == exactly(20, 16)
 
 
-async def test_a_neighbour_from_another_database_says_nothing(tmp_path: Path, path: Path) -> None:
-    async with opened(tmp_path / "other.db") as store, running(FileOutput(tmp_path / "events.ndjson.1"), store):
+async def test_a_neighbour_from_another_database_says_nothing(path: Path, database: Path) -> None:
+    async with (
+        opened(database.with_name("other.db")) as store,
+        running(FileOutput(path.parent / "events.ndjson.1"), store),
+    ):
         await commit(store, 8)
-        await wait_told(tmp_path / "events.ndjson.1", 8)
-    before = (tmp_path / "events.ndjson.1").read_bytes()
-    async with opened(tmp_path / "pollerd.db") as store:
+        await wait_told(path.parent / "events.ndjson.1", 8)
+    before = (path.parent / "events.ndjson.1").read_bytes()
+    async with opened(database) as store:
         await commit(store, 12)
         async with running(FileOutput(path), store):
             await wait_told(path, 12)
         assert path.read_bytes() == b"".join(await stored_lines(store))
-    assert (tmp_path / "events.ndjson.1").read_bytes() == before
+    assert (path.parent / "events.ndjson.1").read_bytes() == before
 
 
-async def test_a_new_file_torn_in_its_first_line_and_rotated_is_repaired(tmp_path: Path, path: Path) -> None:
+async def test_a_new_file_torn_in_its_first_line_and_rotated_is_repaired(path: Path, database: Path) -> None:
     """Rotated, killed in the first line of the new file, and that one rotated too before the start."""
-    rotated = tmp_path / "events.ndjson.1"
-    async with opened(tmp_path / "pollerd.db") as store:
+    rotated = path.parent / "events.ndjson.1"
+    async with opened(database) as store:
         await stop_behind(store, path, 10)
         path.write_bytes(b'{"seq":11,"typ')
         path.rename(rotated)
@@ -220,16 +218,19 @@ async def test_a_new_file_torn_in_its_first_line_and_rotated_is_repaired(tmp_pat
         assert told(path) == [11, 12, 13]
 
 
-async def test_a_neighbour_with_the_inode_and_higher_numbers_costs_no_event(tmp_path: Path, path: Path) -> None:
+async def test_a_neighbour_with_the_inode_and_higher_numbers_costs_no_event(path: Path, database: Path) -> None:
     """Another daemon's event file, made from the inode of the deleted one."""
-    other = tmp_path / "other.ndjson"
-    async with opened(tmp_path / "other.db") as store, running(FileOutput(tmp_path / "theirs.ndjson"), store):
+    other = path.parent / "other.ndjson"
+    async with (
+        opened(database.with_name("other.db")) as store,
+        running(FileOutput(path.parent / "theirs.ndjson"), store),
+    ):
         await commit(store, 50)
-        await wait_told(tmp_path / "theirs.ndjson", 50)
-    async with opened(tmp_path / "pollerd.db") as store:
+        await wait_told(path.parent / "theirs.ndjson", 50)
+    async with opened(database) as store:
         await stop_behind(store, path, 10)
         path.rename(other)
-        other.write_bytes((tmp_path / "theirs.ndjson").read_bytes())
+        other.write_bytes((path.parent / "theirs.ndjson").read_bytes())
         await commit(store, 5)
         async with running(FileOutput(path, advance=store.advance_seq), store):
             await wait_told(path, 15)

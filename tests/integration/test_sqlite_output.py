@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,6 @@ from tests.integration.webhook_kit import change, tell
 from tests.sqlite_kit import autocommit
 
 UPDATE = "UPDATE sms SET status = :status, final = :final WHERE id = :id"
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with opened(tmp_path / "p.db") as store:
-        yield store
 
 
 @pytest.fixture
@@ -210,7 +204,7 @@ async def test_events_deleted_before_they_were_written_are_named_once(
     tmp_path: Path, shop: sqlite3.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     """However often the next batch has to be tried."""
-    path = tmp_path / "p.db"
+    path = tmp_path / "pollerd.db"
     async with opened(path) as store:
         await tell(store, *(change(n, "DELIVERED") for n in range(1, 11)))
         await store.save_cursor(Cursor("sqlite", 2, ""))

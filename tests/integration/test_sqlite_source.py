@@ -19,16 +19,10 @@ import pytest
 from pollerd.intake.sqlite import Row, SqliteSource
 from pollerd.store.source_rows import Given, Inlet
 from pollerd.store.store import Store
-from tests.integration.output_kit import opened, until
+from tests.integration.output_kit import until
 from tests.sqlite_kit import autocommit, transaction
 
 ULID = "01JNN696A9E0WS89FPYGT15NBX"
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with opened(tmp_path / "p.db") as store:
-        yield store
 
 
 @pytest.fixture

@@ -37,13 +37,6 @@ def row(message_id: int, due: float = 50.0, **more: object) -> Message:
     return Message(message_id, "default", 10.0, due, base=10.0, **more)  # type: ignore[arg-type]
 
 
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await Store.open(tmp_path / "p.db", time.time)
-    yield opened
-    await opened.close()
-
-
 def insert(path: Path, *ids: int) -> None:
     with transaction(path) as connection:
         connection.executemany("INSERT OR IGNORE INTO messages (id) VALUES (?)", [(i,) for i in ids])
@@ -99,23 +92,23 @@ async def test_cancelling_a_commit_does_not_tear_it(store: Store) -> None:
     assert told[-1] == store.last
 
 
-async def test_an_open_that_fails_closes_what_it_opened(tmp_path: Path) -> None:
-    await (await Store.open(tmp_path / "p.db", time.time)).close()
-    with autocommit(tmp_path / "p.db") as connection:
+async def test_an_open_that_fails_closes_what_it_opened(database: Path) -> None:
+    await (await Store.open(database, time.time)).close()
+    with autocommit(database) as connection:
         connection.execute("DROP TABLE events")
     with pytest.raises(StoreError, match="no such table: events"):
-        await Store.open(tmp_path / "p.db", time.time)
+        await Store.open(database, time.time)
     # SQLite removes its side files when the last connection is closed.
-    assert [path.name for path in tmp_path.iterdir()] == ["p.db"]
+    assert [path.name for path in database.parent.iterdir()] == ["pollerd.db"]
 
 
-async def test_numbers_go_on_upward_after_everything_was_pruned(tmp_path: Path) -> None:
-    store = await Store.open(tmp_path / "p.db", time.time)
+async def test_numbers_go_on_upward_after_everything_was_pruned(database: Path) -> None:
+    store = await Store.open(database, time.time)
     await store.commit(Batch(bodies=[recovered() for _ in range(5)]))
     await store.close()
-    with autocommit(tmp_path / "p.db") as connection:
+    with autocommit(database) as connection:
         connection.execute("DELETE FROM events")
-    store = await Store.open(tmp_path / "p.db", time.time)
+    store = await Store.open(database, time.time)
     assert (store.last, store.pruned) == (5, 5)
     (event,) = await store.commit(Batch(bodies=[recovered()]))
     assert event.seq == 6
@@ -141,12 +134,12 @@ async def test_reading_is_the_same_from_memory_and_from_disk(store: Store, after
     assert [e.seq for e in await store.read(after, 50)] == expected
 
 
-async def test_lifting_the_numbers_hides_no_event_and_wakes_nobody(tmp_path: Path) -> None:
+async def test_lifting_the_numbers_hides_no_event_and_wakes_nobody(database: Path) -> None:
     """Just after opening, before anything is in memory: what is stored stays readable, and there is nothing new."""
-    store = await Store.open(tmp_path / "p.db", time.time)
+    store = await Store.open(database, time.time)
     await store.commit(Batch(bodies=[recovered(), recovered()]))
     await store.close()
-    store = await Store.open(tmp_path / "p.db", time.time)
+    store = await Store.open(database, time.time)
     await store.advance_seq(41)
     assert store.pruned == 0
     assert [e.seq for e in await store.read(0, 10)] == [1, 2]
@@ -184,26 +177,26 @@ async def test_counters_follow_the_states(store: Store) -> None:
     assert dict(rows(store.path, "SELECT name, value FROM counters")) == {"pending": 1, "finished": 1, "polls": 5}
 
 
-async def test_accounts_and_cursors_outlive_a_restart(tmp_path: Path) -> None:
-    store = await Store.open(tmp_path / "p.db", time.time)
+async def test_accounts_and_cursors_outlive_a_restart(database: Path) -> None:
+    store = await Store.open(database, time.time)
     held = AccountState("default", held_detail="x", held_total=12.5, credit=3.0, currency="DKK", credit_low=True)
     await store.commit(Batch(accounts=[held], cursors=[Cursor("file", 9, "inode")], notes=[("model", b"\x01")]))
     await store.close()
-    store = await Store.open(tmp_path / "p.db", time.time)
+    store = await Store.open(database, time.time)
     assert await store.accounts() == {"default": held}
     assert await store.cursor("file") == Cursor("file", 9, "inode")
     assert await store.note("model") == b"\x01"
     await store.close()
 
 
-async def test_a_hold_for_refusing_is_one_that_an_older_version_knows(tmp_path: Path) -> None:
-    store = await Store.open(tmp_path / "p.db", time.time)
+async def test_a_hold_for_refusing_is_one_that_an_older_version_knows(database: Path) -> None:
+    store = await Store.open(database, time.time)
     held = AccountState("default", HoldReason.REFUSING, "410", 1.0, 2.0, refusal="http_410")
     trusting = AccountState("other", trusting=True)
     await store.commit(Batch(accounts=[held, trusting]))
     assert await store.accounts() == {"default": held, "other": trusting}
     written = "SELECT held_reason FROM accounts WHERE name = 'default'"
-    assert rows(store.path, written) == [("server_errors",)]
+    assert rows(database, written) == [("server_errors",)]
     # What an older version leaves behind when it ends the hold.
     await store.write(lambda db: db.execute("UPDATE accounts SET held_reason = NULL"))
     assert (await store.accounts())["default"].held_reason is None

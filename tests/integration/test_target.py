@@ -7,7 +7,7 @@ import logging
 import random
 import sqlite3
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from pollerd.core.ports import DeliveryState
 from pollerd.store.retention import Retention
 from pollerd.store.store import Store
 from pollerd.store.undelivered import retry_parked
-from tests.integration.output_kit import opened, running, until
+from tests.integration.output_kit import running, until
 from tests.integration.target_kit import GUARDED, NAME, parked, settled, states, target, undelivered
 from tests.integration.webhook_kit import change, tell
 from tests.sqlite_kit import autocommit, transaction
@@ -26,12 +26,6 @@ STATES = ("BUFFERED", "ENROUTE", "DELIVERED")
 ONE, TWO = 4587654321, 4587654322
 EACH = "UPDATE sms SET status = :status WHERE id = :id AND msisdn = :msisdn"
 NEVER = (1000.0,)
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with opened(tmp_path / "p.db") as store:
-        yield store
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import logging
 import random
 import socket
 from collections import defaultdict
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +23,11 @@ from pollerd.store import schema
 from pollerd.store.deliveries import Deliveries
 from pollerd.store.store import Store
 from pollerd.store.undelivered import count_undelivered, read_undelivered, retry_parked
-from tests.integration.output_kit import opened, running, until
+from tests.integration.output_kit import running, until
 from tests.integration.webhook_kit import SECRET, Receiver, change, flaky, free_port, receiving, secret, tell
 from tests.sqlite_kit import autocommit
 
 STATES = ("BUFFERED", "ENROUTE", "DELIVERED")
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with opened(tmp_path / "p.db") as store:
-        yield store
 
 
 def webhook(store: Store, settings: WebhookOutputConfig, **more: Any) -> WebhookOutput:
@@ -219,7 +212,7 @@ async def test_all_arrives_in_order_through_failures_and_restarts(store: Store, 
 
 def test_what_older_versions_parked_and_later_states_overtook_is_dropped_by_the_migration(tmp_path: Path) -> None:
     """1 is old, 2 is of another recipient, 3's successor waits itself, 4's is not posted yet."""
-    path = tmp_path / "p.db"
+    path = tmp_path / "pollerd.db"
     schema.prepare(path).close()
     with autocommit(path) as database:
         told = [change(1, "ENROUTE"), change(1, "ENROUTE", msisdn=2), change(2, "ENROUTE"), change(3, "ENROUTE"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,9 @@ from pollerd.daemon.clock import SystemClock
 from pollerd.store.deliveries import Deliveries
 from pollerd.store.store import Store
 from pollerd.store.undelivered import retry_parked
-from tests.integration.output_kit import opened, running, until
+from tests.integration.output_kit import running, until
 from tests.integration.test_webhook import delivered, start, webhook
 from tests.integration.webhook_kit import SECRET, Receiver, change, receiving, tell
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with opened(tmp_path / "p.db") as store:
-        yield store
 
 
 async def parked(store: Store, seqs: list[int]) -> None:
