@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -94,6 +95,15 @@ def memory(pid: int) -> int:
     return 0
 
 
+def all_polled(simulator: Simulator, ids: list[int]) -> bool:
+    return all(simulator.truth.polls(number) for number in ids)
+
+
+def given_up(deployment: Deployment, count: int) -> bool:
+    """Whether so many messages were given up."""
+    return len([event for event in deployment.events() if event["type"] == "message.gave_up"]) >= count
+
+
 async def test_one_messages_own_trouble_ends_with_it(tmp_path: Path, shim: Shim, row: Row) -> None:
     """400, 422 and answers that nobody can read, each for one message: given up after few tries; others go on."""
     speed = 20.0
@@ -146,16 +156,13 @@ async def test_three_unreadable_messages_alone_hold_nothing(tmp_path: Path, shim
             faults = [f"{kind}:ids={n}" for kind, n in zip(("truncated", "wrong_json", "huge"), bad, strict=True)]
             simulator.faults.set(*(faults if case == "never answered" else ()))
             deployment.insert(bad)
-            await until(lambda bad=bad: all(simulator.truth.polls(n) for n in bad), f"{case}: asked for")
+            await until(partial(all_polled, simulator, bad), f"{case}: asked for")
             if case == "after an outage":
                 simulator.faults.set("500")
                 await until(lambda: account_events(deployment), "the outage holds the account")
             simulator.faults.set(*faults)
             ended += len(bad)
-            await until(
-                lambda n=ended: len([e for e in deployment.events() if e["type"] == "message.gave_up"]) >= n,
-                f"{case}: given up",
-            )
+            await until(partial(given_up, deployment, ended), f"{case}: given up")
             found = [event["type"] for event in account_events(deployment)]
             assert found == (["account.held", "account.recovered"] if case == "after an outage" else []), case
             tries[case] = max(simulator.truth.polls(n) for n in bad)

@@ -57,6 +57,9 @@ class SilentGateway:
     async def balance(self) -> Balance | Trouble:
         raise NotImplementedError
 
+    def reload_credentials(self) -> bool:
+        return False
+
     async def close(self) -> None: ...
 
 
