@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, Entry]] = MappingProxyType(
         "demo": Entry("run:demo", "Watch pollerd at work against a simulated gateway; no token needed."),
         "simulate": Entry("simulate:simulate", "Run a simulated GatewayAPI."),
         "track": Entry("track:track", "Start to follow messages."),
+        "wait": Entry("wait:wait", "Wait for final states; the exit code says how they are."),
         "untrack": Entry("requests:untrack", "Stop following messages."),
         "list": Entry("messages:list_", "List messages."),
         "show": Entry("messages:show", "Show one message: recipients, history, next poll and why then."),

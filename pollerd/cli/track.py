@@ -16,6 +16,7 @@ import click
 from pollerd.base.text import counted, quoted, shortened
 from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_config, refuse_options
 from pollerd.cli.terminal import screen
+from pollerd.cli.wait import wait_for, wait_options
 from pollerd.core import particulars
 from pollerd.core.ids import IdError, parse_id
 from pollerd.core.model import Priority
@@ -144,6 +145,10 @@ class Report:
     metavar="DURATION",
     help="Tell message.overdue when no final state is known so long after sending; 0: never.  [default: the account's]",
 )
+@click.option(
+    "--wait", "wait_", is_flag=True, help="Wait for the final states, as `pollerd wait` does; its exit codes."
+)
+@wait_options
 @json_option
 @config_option
 def track(
@@ -155,6 +160,9 @@ def track(
     sendtime: float | None,
     priority: Priority | None,
     overdue_after: float | None,
+    wait_: bool,
+    timeout: float,
+    accepted: bool,
     as_json: bool,
     config_path: Path | None,
 ) -> int:
@@ -163,6 +171,7 @@ def track(
     \b
     pollerd track 421332671 --sendtime 2026-11-24T08:00:00+01:00
     curl -s https://gatewayapi.com/rest/mtsms ... | pollerd track -
+    curl -s https://gatewayapi.com/rest/mtsms ... | pollerd track - --wait && echo "delivered"
 
     Give --sendtime for what the send call was told to send later: the gateway does not know such a message before, and
     it is asked about from then on. An alarm that somebody must answer: --priority URGENT --overdue-after 5m.
@@ -190,14 +199,23 @@ def track(
     report = Report()
     from pollerd.cli.owner import Follower
 
+    waited: dict[int, None] = {}
     with Follower(config) as follower:
         for chunk in _chunks(ids):
+            if wait_:
+                waited.update(dict.fromkeys(chunk.ids))
             done = follower.track(chunk.ids, account, known)
             report.take(chunk.ids, done)
             report.refuse(chunk.refused)
     _tell(report, as_json=as_json)
     if report.tracked and not as_json and not follower.by_daemon:
         _tell_if_nobody_polls(config.store.path)
+    if waited:
+        from pollerd.client.source import Place
+
+        place = Place(config.store.path, config.control.socket, tuple(config.accounts))
+        code = wait_for(place, list(waited), timeout, accepted=accepted, as_json=as_json)
+        return code if not report.refused else 1
     return 1 if report.refused else 0
 
 
