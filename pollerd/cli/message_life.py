@@ -10,9 +10,10 @@ import msgspec
 
 from pollerd.base.text import ago, clock, counted, duration, shortened
 from pollerd.cli.terminal import screen
-from pollerd.core import errorcodes, history, lifecycle
 from pollerd.core import event as events
+from pollerd.core import history, lifecycle
 from pollerd.core.model import Message, Recipient, State
+from pollerd.gateway.gatewayapi import errorcodes
 from pollerd.status.message import STATE_NAMES
 from pollerd.status.timeline import (
     Entry,

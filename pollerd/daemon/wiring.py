@@ -14,6 +14,7 @@ from pollerd.core.ports import AccountState
 from pollerd.daemon.clock import SystemClock
 from pollerd.daemon.gateway_time import Witness
 from pollerd.gateway import GatewayClient
+from pollerd.gateway.gatewayapi.interface import GatewayApi
 from pollerd.gateway.limits import AccountLimiter
 from pollerd.polling.committer import Committer
 from pollerd.polling.control_check import answered_note
@@ -53,7 +54,13 @@ async def make_lane(account: AccountConfig, known: AccountState | None, config: 
     limiter = AccountLimiter(account.name, account.limits, core.clock, random.Random(), known)
     dates = core.witness.gateway(account.base_url)
     gateway = GatewayClient(
-        account, core.clock, random.Random(), limiter=limiter, time=dates, show_msisdn=config.log.show_msisdn
+        account,
+        GatewayApi(account),
+        core.clock,
+        random.Random(),
+        limiter=limiter,
+        time=dates,
+        show_msisdn=config.log.show_msisdn,
     )
     poller = Poller(
         account.name,

@@ -1,4 +1,4 @@
-"""GatewayAPI over HTTP: one client for each account, and what its limits allow.
+"""The gateway over HTTP: one client for each account, what its limits allow, and what the vendor's answers mean.
 
 Requests for one message or the balance enter; outcomes leave, every failure among them as a value.
 """

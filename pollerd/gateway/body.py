@@ -7,14 +7,21 @@ from typing import Final
 
 from aiohttp import ClientResponse
 
-from pollerd.gateway.decode import DecodeError
-
 MAX_WIRE_BYTES: Final = 8 * 1024 * 1024
 """What is read of one answer. A recipient takes 300 to 600 bytes with its tag values, so 10,000 of them fit."""
 MAX_UNPACKED_BYTES: Final = 16 * 1024 * 1024
 """What a compressed body may grow to: twice the above, so that compression is never the reason for a refusal."""
 MAX_ERROR_BYTES: Final = 64 * 1024
 """What is read of an answer outside 2xx; its first few hundred characters are all that is used."""
+
+
+class DecodeError(Exception):
+    """The body cannot be understood. `kind` is a stable word for it, `detail` says what is wrong, not what it says."""
+
+    def __init__(self, detail: str, kind: str = "undecodable") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.kind = kind
 
 
 class TooLargeError(DecodeError):

@@ -17,14 +17,12 @@ from pollerd.config import AccountConfig
 from pollerd.core.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
 from pollerd.core.ports import Balance, Clock, GatewayTime, Limiter
 from pollerd.gateway.answerlog import AnswerLog
-from pollerd.gateway.answers import read_balance, read_message, read_refusal
-from pollerd.gateway.auth import Credentials
 from pollerd.gateway.body import MAX_ERROR_BYTES, MAX_WIRE_BYTES, TooLargeError, read_bounded
 from pollerd.gateway.connection import OneConnection, idle_limit
 from pollerd.gateway.failures import trouble
-from pollerd.gateway.refusal import Refusal
 from pollerd.gateway.slots import Slots
 from pollerd.gateway.transport import Route, proxy_of, trust
+from pollerd.gateway.vendor import Vendor
 
 logger: Final = logging.getLogger("pollerd.gateway")
 
@@ -44,7 +42,7 @@ class GatewayClient:
     A request that meets a kept connection which the other side has forgotten is made once more, on a new connection,
     when `limiter` allows it, and is no failure. While `limiter` is held every request opens a connection of its own.
 
-    Raises :class:`pollerd.config.ConfigError` when the secret, `ca_file` or the proxy cannot be used. `rng` spreads
+    Raises :class:`pollerd.config.ConfigError` when `ca_file` or the proxy cannot be used. `rng` spreads
     the ages of connections. `time` hears the dates of all answers. `resolver` replaces the system's name resolution.
     `connection_age` is in seconds.
     """
@@ -52,6 +50,7 @@ class GatewayClient:
     def __init__(
         self,
         account: AccountConfig,
+        vendor: Vendor,
         clock: Clock,
         rng: random.Random,
         *,
@@ -63,14 +62,11 @@ class GatewayClient:
     ) -> None:
         base = URL(account.base_url)
         self._host = f"{base.host}:{base.explicit_port}" if base.explicit_port else str(base.host)
-        self._messages = base / "rest" / "mtsms"
-        self._path = self._messages.raw_path
-        self._me = base / "rest" / "me"
         self._clock = clock
         self._limiter = limiter
         self._time = time
         self._show_msisdn = show_msisdn
-        self._credentials = Credentials(account)
+        self._vendor = vendor
         self._proxy = proxy_of(account)
         self._redact = self._redactor()
         self._log = AnswerLog(account.name, clock.monotonic)
@@ -83,8 +79,8 @@ class GatewayClient:
         )
 
     async def read(self, message_id: int) -> Outcome:
-        """One `GET /rest/mtsms/<id>`, bounded in time and size. Every failure is a value."""
-        reply = await self._get(self._messages.with_path(f"{self._path}/{message_id}", encoded=True))
+        """Ask once for the status of a message, bounded in time and size. Every failure is a value."""
+        reply = await self._get(self._vendor.message_url(message_id))
         if isinstance(reply, tuple):
             body, response = reply
             if response.status == 200:
@@ -101,15 +97,15 @@ class GatewayClient:
         return reply
 
     async def balance(self) -> Balance | Trouble:
-        """One `GET /rest/me`."""
-        reply = await self._get(self._me)
+        """Ask once for the account's credit."""
+        reply = await self._get(self._vendor.balance_url)
         outcome: Balance | NotFound | Rejected | Trouble
         if isinstance(reply, tuple):
             body, response = reply
             if response.status != 200:
                 outcome = self._refused("balance", response, body)
                 return outcome if isinstance(outcome, Trouble) else _of_account(outcome)
-            outcome = read_balance(body, response.headers)
+            outcome = self._vendor.read_balance(body, response.headers)
         else:
             outcome = reply
         if isinstance(outcome, Balance):
@@ -119,7 +115,7 @@ class GatewayClient:
 
     def reload_credentials(self) -> bool:
         """Look at the secret's source again; True when it gave another secret, used from the next request on."""
-        if not self._credentials.reload():
+        if not self._vendor.reload():
             return False
         self._redact = self._redactor()
         return True
@@ -149,7 +145,7 @@ class GatewayClient:
         idle: float | None = None
         forgotten = False
         try:
-            response = await session.get(url, headers=self._credentials.headers(url), allow_redirects=False)
+            response = await session.get(url, headers=self._vendor.headers(url), allow_redirects=False)
             whole = False
             try:
                 if response.status == 200:
@@ -184,14 +180,14 @@ class GatewayClient:
     async def _understand(self, body: bytes, response: ClientResponse, message_id: int) -> Outcome:
         at_once = _UNPACKED_AT_ONCE if "Content-Encoding" in response.headers else _DECODED_AT_ONCE
         if len(body) <= at_once:
-            return read_message(body, response.headers, message_id)
-        return await asyncio.to_thread(read_message, body, response.headers, message_id)
+            return self._vendor.read_message(body, response.headers, message_id)
+        return await asyncio.to_thread(self._vendor.read_message, body, response.headers, message_id)
 
     def _refused(self, what: str, response: ClientResponse, body: bytes) -> NotFound | Rejected | Trouble:
-        refusal = Refusal.of(response.status, response.headers, body, self._redact)
-        outcome = read_refusal(refusal, self._clock.wall())
+        error = self._vendor.read_error(response.status, response.headers, body, self._redact, self._clock.wall())
+        outcome = error.outcome
         kind = "http_404" if isinstance(outcome, NotFound) else outcome.kind
-        self._log.refused(what, response.status, kind, refusal.text)
+        self._log.refused(what, response.status, kind, error.text)
         return outcome
 
     def _note_unusable(self, what: str, outcome: Outcome) -> None:
@@ -199,7 +195,7 @@ class GatewayClient:
             self._log.failed(what, outcome.kind, outcome.detail)
 
     def _redactor(self) -> Redactor:
-        secrets = list(self._credentials.secrets)
+        secrets = list(self._vendor.secrets)
         if self._proxy is not None and self._proxy.user:
             password = self._proxy.password or ""
             secrets += [password, f"{self._proxy.user}:{password}"]

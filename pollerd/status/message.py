@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from pollerd.core import errorcodes, lifecycle
+from pollerd.core import lifecycle
 from pollerd.core.event import instant
 from pollerd.core.model import OVERDUE, Message, Recipient, State
+from pollerd.gateway.gatewayapi import errorcodes
 
 STATE_NAMES = {
     State.NEW: "pending",

@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from pollerd.base.text import ago, clock, counted, duration
-from pollerd.core import errorcodes, history, lifecycle
 from pollerd.core import event as events
+from pollerd.core import history, lifecycle
 from pollerd.core.model import HoldReason, Message, Priority, Recipient, State
+from pollerd.gateway.gatewayapi import errorcodes
 from pollerd.status.sentences import Tone
 
 _body = msgspec.json.Decoder(events.Body)

@@ -24,6 +24,7 @@ from pollerd.config import (
     TokenAuth,
 )
 from pollerd.gateway import GatewayClient
+from pollerd.gateway.gatewayapi.interface import GatewayApi
 
 TOKEN = "tok-3n-0f-the-te5t"
 ID = 421332671
@@ -149,10 +150,15 @@ def account(
     )
 
 
+def gateway_client(of: AccountConfig, clock: Clock, rng: random.Random, **options: Any) -> GatewayClient:
+    """A client of GatewayAPI."""
+    return GatewayClient(of, GatewayApi(of), clock, rng, **options)
+
+
 @asynccontextmanager
 async def client(of: AccountConfig | str, **options: Any) -> AsyncIterator[GatewayClient]:
     """A client that is closed at the end, with a look that it left no open end behind."""
-    opened = GatewayClient(account(of) if isinstance(of, str) else of, Clock(), random.Random(1), **options)
+    opened = gateway_client(account(of) if isinstance(of, str) else of, Clock(), random.Random(1), **options)
     try:
         yield opened
     finally:

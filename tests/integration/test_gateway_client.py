@@ -17,7 +17,6 @@ import pytest
 from pollerd.config import BasicAuth, FileSecret, OAuth1, Origin, SecretKind, TokenAuth
 from pollerd.core.model import Answer, HoldReason, NotFound, Rejected, Trouble
 from pollerd.core.ports import Balance, Gateway
-from pollerd.gateway import GatewayClient
 from pollerd.gateway.body import MAX_WIRE_BYTES
 from tests.integration.gateway_kit import (
     GOOD,
@@ -26,6 +25,7 @@ from tests.integration.gateway_kit import (
     Clock,
     account,
     client,
+    gateway_client,
     message,
     raw_server,
     response,
@@ -393,4 +393,4 @@ async def test_a_404_of_somebody_else_is_a_warning_with_its_body(caplog: pytest.
 
 def test_a_client_can_be_made_before_there_is_a_loop() -> None:
     """The composition root may build everything before anything runs."""
-    assert GatewayClient(account("https://gatewayapi.com"), Clock(), random.Random(1)) is not None
+    assert gateway_client(account("https://gatewayapi.com"), Clock(), random.Random(1)) is not None

@@ -16,7 +16,6 @@ import trustme
 from pollerd.config import OAuth1, SecretKind
 from pollerd.core.model import Answer, HoldReason, Trouble
 from pollerd.core.ports import Balance
-from pollerd.gateway import GatewayClient
 from pollerd.gateway.limits import AccountLimiter
 from pollerd.gateway.limits.keepalive import MOST
 from pollerd.simulator import Simulator
@@ -28,6 +27,7 @@ from tests.integration.gateway_kit import (
     RawServer,
     account,
     client,
+    gateway_client,
     raw_server,
     response,
     secret,
@@ -305,7 +305,7 @@ class Shifted(Clock):
 async def test_the_servers_own_idle_time_is_kept_to(header: str, rest: float, connections: int) -> None:
     clock = Shifted()
     async with raw_server(GOOD.replace(b"\r\n", f"\r\n{header}\r\n".encode(), 1)) as server:
-        gateway = GatewayClient(account(server.url(), max_connections=1), clock, random.Random(1))
+        gateway = gateway_client(account(server.url(), max_connections=1), clock, random.Random(1))
         await gateway.read(ID)
         clock.ahead += rest
         await gateway.read(ID)

@@ -16,7 +16,6 @@ import trustme
 
 from pollerd.config import ConfigError
 from pollerd.core.model import Answer
-from pollerd.gateway import GatewayClient
 from tests.integration.connections_kit import pem, tls_server, trouble
 from tests.integration.gateway_kit import (
     GOOD,
@@ -25,6 +24,7 @@ from tests.integration.gateway_kit import (
     Clock,
     account,
     client,
+    gateway_client,
     raw_server,
     response,
     until,
@@ -180,7 +180,7 @@ async def test_no_proxy_in_the_environment_is_respected(monkeypatch: pytest.Monk
 def test_a_proxy_of_another_kind_is_a_configuration_error(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", text)
     with pytest.raises(ConfigError, match="HTTPS_PROXY"):
-        GatewayClient(account("https://gatewayapi.com"), Clock(), random.Random(1))
+        gateway_client(account("https://gatewayapi.com"), Clock(), random.Random(1))
 
 
 @pytest.mark.parametrize("password", ["p#ss", "p/ss", "p?ss", "p[ss", "p@:%#"])
@@ -189,5 +189,5 @@ def test_a_proxy_of_the_environment_whose_password_breaks_its_url(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://joe:{password}@127.0.0.1:3128")
     with pytest.raises(ConfigError, match="percent-encoded") as caught:
-        GatewayClient(account("https://gatewayapi.com"), Clock(), random.Random(1))
+        gateway_client(account("https://gatewayapi.com"), Clock(), random.Random(1))
     assert password not in str(caught.value)

@@ -12,7 +12,6 @@ import trustme
 
 from pollerd.config import ConfigError
 from pollerd.core.model import Answer
-from pollerd.gateway import GatewayClient
 from pollerd.gateway.transport import trust
 from tests.certificates_kit import FLAWS, REFUSED, flawed
 from tests.integration.connections_kit import pem, tls_server, trouble
@@ -22,6 +21,7 @@ from tests.integration.gateway_kit import (
     Clock,
     account,
     client,
+    gateway_client,
     raw_server,
     response,
 )
@@ -107,4 +107,4 @@ def test_a_ca_file_that_is_none_is_a_configuration_error(content: str | None, tm
     if content is not None:
         file.write_text(content)
     with pytest.raises(ConfigError, match=r"accounts\.default\.ca_file"):
-        GatewayClient(account("https://gatewayapi.com", ca_file=file), Clock(), random.Random(1))
+        gateway_client(account("https://gatewayapi.com", ca_file=file), Clock(), random.Random(1))

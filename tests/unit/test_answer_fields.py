@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from pollerd.core import diff, lifecycle
 from pollerd.core import event as events
 from pollerd.core.model import Answer, Message, Recipient
-from pollerd.gateway import fields, parse
-from pollerd.gateway.decode import DecodeError, decode_answer, decode_balance
-from pollerd.gateway.fields import Cost
+from pollerd.gateway.body import DecodeError
+from pollerd.gateway.gatewayapi import fields, parse
+from pollerd.gateway.gatewayapi.decode import decode_answer, decode_balance
+from pollerd.gateway.gatewayapi.fields import Loss
 
 ID = 421332671
 NUMBERS = (4587654321, 4587654322, 4587654323)
@@ -88,13 +89,13 @@ def test_junk_in_a_recipient_costs_what_the_table_says(field: str, junk: bytes) 
     assert [found.recipients[place] for place in others] == [CLEAN.recipients[place] for place in others]
     hit, clean = found.recipients[HIT], CLEAN.recipients[HIT]
     cost = fields.RECIPIENT.get(field, fields.Field()).cost
-    assert cost is not Cost.ANSWER
-    if cost is Cost.NOTHING:
+    assert cost is not Loss.ANSWER
+    if cost is Loss.NOTHING:
         assert hit == clean
         assert found.unusable == ()
     else:
         assert only(hit, clean, ATTRIBUTES[field])
-    if cost is Cost.RECIPIENT and getattr(hit, ATTRIBUTES[field]) in (0, lifecycle.NO_STATE):
+    if cost is Loss.RECIPIENT and getattr(hit, ATTRIBUTES[field]) in (0, lifecycle.NO_STATE):
         assert found.unusable == ((field, 1),)
 
 
@@ -103,12 +104,12 @@ def test_junk_in_a_recipient_costs_what_the_table_says(field: str, junk: bytes) 
 def test_junk_in_a_message_costs_what_the_table_says(field: str, junk: bytes) -> None:
     raw = damaged(field, junk, within="message")
     match fields.MESSAGE.get(field, fields.Field()).cost:
-        case Cost.ANSWER if field != "recipients" or not junk.startswith(b"["):
+        case Loss.ANSWER if field != "recipients" or not junk.startswith(b"["):
             with pytest.raises(DecodeError):
                 decode_answer(raw, ID)
-        case Cost.NOTHING:
+        case Loss.NOTHING:
             assert decode_answer(raw, ID) == CLEAN
-        case Cost.FIELD:
+        case Loss.FIELD:
             found = msgspec.structs.replace(decode_answer(raw, ID), unusable=())
             assert only(found, CLEAN, {"validity_period": "validity"}.get(field, field))
 
@@ -132,7 +133,7 @@ def test_junk_in_the_balance_costs_what_the_table_says(junk: bytes) -> None:
     for field in [*fields.BALANCE, "something new"]:
         shape = {"credit": 12.5, "currency": "DKK", "id": 1, field: HOLE}
         raw = json.dumps(shape).encode().replace(json.dumps(HOLE).encode(), junk)
-        if fields.BALANCE.get(field, fields.Field()).cost is Cost.ANSWER and junk not in (b"0", b"-4587654321"):
+        if fields.BALANCE.get(field, fields.Field()).cost is Loss.ANSWER and junk not in (b"0", b"-4587654321"):
             with pytest.raises(DecodeError):
                 decode_balance(raw)
         else:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pollerd.base import text
-from pollerd.core import errorcodes
+from pollerd.gateway.gatewayapi import errorcodes
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,9 @@ from hypothesis import strategies as st
 from pollerd.core import event as events
 from pollerd.core.lifecycle import NO_STATE
 from pollerd.core.model import UNIDENTIFIED, Answer, Priority, Recipient
-from pollerd.gateway.decode import (
-    MAX_CONTAINERS,
-    MAX_VALUES,
-    DecodeError,
-    EmptyAnswerError,
-    decode_answer,
-    decode_balance,
-)
+from pollerd.gateway.body import DecodeError
+from pollerd.gateway.gatewayapi.decode import EmptyAnswerError, decode_answer, decode_balance
+from pollerd.gateway.gatewayapi.parse import MAX_CONTAINERS, MAX_VALUES
 
 ID = 421332671
 

@@ -19,10 +19,8 @@ from pollerd.base.retryafter import parse_retry_after
 from pollerd.core.model import Answer, HoldReason, NotFound, Rejected, Trouble
 from pollerd.core.ports import Balance
 from pollerd.gateway.answerlog import QUIET, AnswerLog
-from pollerd.gateway.answers import read_balance, read_message, read_refusal
-from pollerd.gateway.body import MAX_UNPACKED_BYTES, TooLargeError, unpack
-from pollerd.gateway.decode import DecodeError
-from pollerd.gateway.refusal import Refusal
+from pollerd.gateway.body import MAX_UNPACKED_BYTES, DecodeError, TooLargeError, unpack
+from pollerd.gateway.gatewayapi.answers import read_balance, read_error, read_message
 from pollerd.gateway.text import clean
 
 NOW = 1_764_000_000.0
@@ -39,7 +37,7 @@ def named(*rows: tuple[Any, ...]) -> list[Any]:
 def refused(
     status: int, body: bytes = b"", headers: dict[str, str] | None = None, secrets: tuple[str, ...] = ()
 ) -> NotFound | Rejected | Trouble:
-    return read_refusal(Refusal.of(status, headers or {}, body, Redactor(secrets)), NOW)
+    return read_error(status, headers or {}, body, Redactor(secrets), NOW).outcome
 
 
 def api(code: str | None = None, message: str = "no", *variables: str) -> bytes:

@@ -21,11 +21,10 @@ from pollerd.core.model import HoldReason, NotFound, Rejected, Trouble
 from pollerd.core.ports import Balance
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.deployment.doctor.route import Target, Way, explore, resolve
-from pollerd.gateway.answers import read_balance, read_refusal
-from pollerd.gateway.auth import Credentials
 from pollerd.gateway.body import MAX_ERROR_BYTES, TooLargeError, read_bounded
 from pollerd.gateway.failures import trouble
-from pollerd.gateway.refusal import Refusal
+from pollerd.gateway.gatewayapi.answers import read_balance, read_error
+from pollerd.gateway.gatewayapi.auth import Credentials
 from pollerd.gateway.transport import Route
 
 REGIONS: Final = ("https://gatewayapi.com", "https://gatewayapi.eu")
@@ -116,8 +115,8 @@ async def ask(account: AccountConfig, target: Target, credentials: Credentials) 
     ahead = _ahead(response, begun, ended)
     if response.status == 200:
         return Reply(read_balance(body, response.headers), ahead=ahead)
-    refusal = Refusal.of(response.status, response.headers, body, redact)
-    return Reply(_trouble(read_refusal(refusal, ended)), refusal.code, ahead)
+    answer = read_error(response.status, response.headers, body, redact, ended)
+    return Reply(_trouble(answer.outcome), answer.code, ahead)
 
 
 def _trouble(outcome: NotFound | Rejected | Trouble) -> Trouble:

@@ -12,8 +12,7 @@ from oauthlib.oauth1 import Client as OAuthSigner
 from yarl import URL
 
 from pollerd.config import AccountConfig, BasicAuth, ConfigError, OAuth1, Secret, TokenAuth
-
-Headers = CIMultiDict[str]
+from pollerd.gateway.vendor import Headers
 
 logger: Final = logging.getLogger("pollerd.gateway")
 
@@ -35,7 +34,7 @@ class _Signer(Protocol):
         ...
 
 
-class _Fixed:
+class _FixedHeaders:
     """The same `Authorization` for every request."""
 
     __slots__ = ("_headers", "secrets")
@@ -48,7 +47,7 @@ class _Fixed:
         return self._headers
 
 
-class _Signed:
+class _SignedHeaders:
     """OAuth 1.0a, two-legged: HMAC-SHA1 over each request, empty token and token secret."""
 
     __slots__ = ("_client", "secrets")
@@ -117,9 +116,9 @@ def _signer(account: AccountConfig, secret: Secret) -> _Signer:
     revealed = secret.reveal()
     match account.auth:
         case TokenAuth():
-            return _Fixed(f"Token {revealed}", revealed)
+            return _FixedHeaders(f"Token {revealed}", revealed)
         case BasicAuth(username=username):
             pair = f"{username}:{revealed}".encode()
-            return _Fixed(f"Basic {base64.b64encode(pair).decode('ascii')}", revealed)
+            return _FixedHeaders(f"Basic {base64.b64encode(pair).decode('ascii')}", revealed)
         case OAuth1(key=key):
-            return _Signed(key, revealed)
+            return _SignedHeaders(key, revealed)

@@ -13,11 +13,10 @@ from typing import Any, Final
 from pollerd.core import lifecycle
 from pollerd.core.model import UNIDENTIFIED, Answer, Recipient
 from pollerd.core.ports import Balance
-from pollerd.gateway import fields, parse
-from pollerd.gateway.fields import Cost
-from pollerd.gateway.parse import MAX_CONTAINERS, MAX_VALUES, DecodeError, Row
-
-__all__ = ("MAX_CONTAINERS", "MAX_VALUES", "DecodeError", "EmptyAnswerError", "decode_answer", "decode_balance")
+from pollerd.gateway.body import DecodeError
+from pollerd.gateway.gatewayapi import fields, parse
+from pollerd.gateway.gatewayapi.fields import Loss
+from pollerd.gateway.gatewayapi.parse import Row
 
 
 class EmptyAnswerError(DecodeError):
@@ -41,7 +40,7 @@ class _Table:
         # On the hot path: these counts tell that there is nothing to look for.
         if made.count(None) != row.count(None):
             for name, value, found in zip(self.names, row, made, strict=True):
-                if found is None and value not in (None, "", 0) and self._costs[name] is Cost.FIELD:
+                if found is None and value not in (None, "", 0) and self._costs[name] is Loss.FIELD:
                     unusable.append(name)
         return made
 

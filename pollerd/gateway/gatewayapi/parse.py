@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
-from pollerd.gateway import fields
+from pollerd.gateway.body import DecodeError
+from pollerd.gateway.gatewayapi import fields
 
 MAX_CONTAINERS: Final = 120_000
 """Objects and lists in one body. 10,000 recipients have one each and a list of tag values; empty objects, three bytes
@@ -30,15 +31,6 @@ _LONGEST_INTEGER: Final = 40
 """Digits; a longer integer fits no field, and to read one of a million digits takes minutes."""
 _TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.?)*+"?|[\[{}\]]', re.DOTALL)
 """Texts and brackets. A text that never ends goes to the end, so that nothing is looked at twice."""
-
-
-class DecodeError(Exception):
-    """The body cannot be understood. `kind` is a stable word for it, `detail` says what is wrong, not what it says."""
-
-    def __init__(self, detail: str, kind: str = "undecodable") -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.kind = kind
 
 
 Row = tuple[Any, ...]

@@ -44,7 +44,7 @@ _SEPARATORS: Final = re.compile(r"[\s().\-/\u2010-\u2015]")
 """What people write between the digits of a telephone number."""
 
 
-class Cost(StrEnum):
+class Loss(StrEnum):
     """What is lost when a field cannot be used."""
 
     NOTHING = "nothing"
@@ -60,7 +60,7 @@ class Cost(StrEnum):
 class Field(msgspec.Struct, frozen=True):
     """`read` makes the value of use out of what the gateway wrote; without it nobody reads the field."""
 
-    cost: Cost = Cost.NOTHING
+    cost: Loss = Loss.NOTHING
     read: Callable[[Any], Any] | None = None
 
 
@@ -194,35 +194,35 @@ def _text(longest: int) -> Callable[[object], str | None]:
 
 
 MESSAGE: Final[Fields] = {
-    "id": Field(Cost.ANSWER, integer),
-    "recipients": Field(Cost.ANSWER, _list),
-    "userref": Field(Cost.FIELD, _text(LONGEST_USERREF)),
-    "sendtime": Field(Cost.FIELD, _instant),
-    "validity_period": Field(Cost.FIELD, _validity),
-    "priority": Field(Cost.FIELD, Priority.named),
+    "id": Field(Loss.ANSWER, integer),
+    "recipients": Field(Loss.ANSWER, _list),
+    "userref": Field(Loss.FIELD, _text(LONGEST_USERREF)),
+    "sendtime": Field(Loss.FIELD, _instant),
+    "validity_period": Field(Loss.FIELD, _validity),
+    "priority": Field(Loss.FIELD, Priority.named),
     **dict.fromkeys(("class", "message", "payload", "label", "sender", "tags", "encoding"), Field()),
     **dict.fromkeys(("destaddr", "udh", "callback_url", "actual_sender", "anonymized"), Field()),
 }
 """The fields of a message; any other one costs nothing."""
 
 RECIPIENT: Final[Fields] = {
-    "msisdn": Field(Cost.RECIPIENT, _msisdn),
-    "dsnstatus": Field(Cost.RECIPIENT, _status),
-    "dsntime": Field(Cost.FIELD, _instant),
-    "dsnerror": Field(Cost.FIELD, _text(LONGEST_ERROR)),
-    "dsnerrorcode": Field(Cost.FIELD, _code),
-    "country": Field(Cost.FIELD, _country),
-    "mcc": Field(Cost.FIELD, _network),
-    "mnc": Field(Cost.FIELD, _network),
-    "charge_status": Field(Cost.FIELD, _text(LONGEST_CHARGE)),
-    "senttime": Field(Cost.FIELD, _instant),
+    "msisdn": Field(Loss.RECIPIENT, _msisdn),
+    "dsnstatus": Field(Loss.RECIPIENT, _status),
+    "dsntime": Field(Loss.FIELD, _instant),
+    "dsnerror": Field(Loss.FIELD, _text(LONGEST_ERROR)),
+    "dsnerrorcode": Field(Loss.FIELD, _code),
+    "country": Field(Loss.FIELD, _country),
+    "mcc": Field(Loss.FIELD, _network),
+    "mnc": Field(Loss.FIELD, _network),
+    "charge_status": Field(Loss.FIELD, _text(LONGEST_CHARGE)),
+    "senttime": Field(Loss.FIELD, _instant),
     **dict.fromkeys(("csms", "tagvalues", "actual_sender"), Field()),
 }
 """The fields of a recipient; any other one costs nothing. Those that are read are in the order of `model.Recipient`."""
 
 BALANCE: Final[Fields] = {
-    "credit": Field(Cost.ANSWER, number),
-    "currency": Field(Cost.FIELD, _text(LONGEST_CURRENCY)),
+    "credit": Field(Loss.ANSWER, number),
+    "currency": Field(Loss.FIELD, _text(LONGEST_CURRENCY)),
     "id": Field(),
 }
 """The fields of `GET /rest/me`."""

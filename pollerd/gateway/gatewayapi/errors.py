@@ -8,14 +8,13 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from pollerd.core.errorcodes import REFUSALS
-from pollerd.gateway.body import MAX_ERROR_BYTES, unpack
-from pollerd.gateway.decode import DecodeError
+from pollerd.gateway.body import MAX_ERROR_BYTES, DecodeError, unpack
+from pollerd.gateway.foreign import is_page
+from pollerd.gateway.gatewayapi.errorcodes import REFUSALS
 from pollerd.gateway.text import clean
 
 _LONGEST_DETAIL: Final = 300
 _PLACE: Final = re.compile(r"%(\d)")
-_PAGE_STARTS: Final = ("<!doctype html", "<html", "<head", "<body", "<script")
 
 
 class _WireError(msgspec.Struct):
@@ -28,7 +27,7 @@ class _WireError(msgspec.Struct):
 _decoder: Final = msgspec.json.Decoder(_WireError)
 
 
-class Refusal(msgspec.Struct):
+class ErrorBody(msgspec.Struct):
     """`text` and `detail` are masked. `ours`: the body is in the vendor's form, `code` its error code if any.
 
     The vendor's form is a JSON object with an `incident_uuid` or an error code. Proxies and balancers write JSON too.
@@ -62,7 +61,7 @@ class Refusal(msgspec.Struct):
     @property
     def page(self) -> bool:
         """Whether the body is a web page, which the vendor does not write."""
-        return not self.ours and is_page(self.text[:256], self.headers)
+        return not self.ours and is_page(self.text, self.headers)
 
     @property
     def detail(self) -> str:
@@ -76,14 +75,6 @@ class Refusal(msgspec.Struct):
         known = REFUSALS.get(self.code) if self.code is not None else None
         text = self.message or ("" if known is None else known.words)
         return clean(f"{line}: {text}" if text else line, _LONGEST_DETAIL)
-
-
-def is_page(start: str, headers: Mapping[str, str]) -> bool:
-    """Whether a body that begins with `start` is a web page: it looks like one, and says or clearly shows it."""
-    start = start.lstrip("\ufeff \t\r\n")
-    if not start.startswith("<"):
-        return False
-    return "html" in headers.get("Content-Type", "").lower() or start[:14].lower().startswith(_PAGE_STARTS)
 
 
 def _decoded(body: bytes) -> _WireError | None:

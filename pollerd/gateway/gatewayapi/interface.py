@@ -1,0 +1,59 @@
+"""GatewayAPI's REST interface for one account. Source: the vendor's REST documentation, in `gatewayapi.com/docs`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from yarl import URL
+
+from pollerd.config import AccountConfig
+from pollerd.core.model import Outcome, Trouble
+from pollerd.core.ports import Balance
+from pollerd.gateway.gatewayapi.answers import read_balance, read_error, read_message
+from pollerd.gateway.gatewayapi.auth import Credentials
+from pollerd.gateway.vendor import ErrorAnswer, Headers
+
+
+class GatewayApi:
+    """Fulfils `gateway.vendor.Vendor`.
+
+    Raises :class:`pollerd.config.ConfigError` when the account's secret cannot be read.
+    """
+
+    def __init__(self, account: AccountConfig) -> None:
+        base = URL(account.base_url)
+        self._messages = base / "rest" / "mtsms"
+        self._path = self._messages.raw_path
+        self._credentials = Credentials(account)
+        self.balance_url = base / "rest" / "me"
+
+    def message_url(self, message_id: int) -> URL:
+        """See `Vendor`."""
+        return self._messages.with_path(f"{self._path}/{message_id}", encoded=True)
+
+    def headers(self, url: URL) -> Headers:
+        """See `Vendor`."""
+        return self._credentials.headers(url)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """See `Vendor`."""
+        return self._credentials.secrets
+
+    def reload(self) -> bool:
+        """See `Vendor`."""
+        return self._credentials.reload()
+
+    def read_message(self, body: bytes, headers: Mapping[str, str], message_id: int) -> Outcome:
+        """See `Vendor`."""
+        return read_message(body, headers, message_id)
+
+    def read_balance(self, body: bytes, headers: Mapping[str, str]) -> Balance | Trouble:
+        """See `Vendor`."""
+        return read_balance(body, headers)
+
+    def read_error(
+        self, status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str], now: float
+    ) -> ErrorAnswer:
+        """See `Vendor`."""
+        return read_error(status, headers, body, redact, now)
