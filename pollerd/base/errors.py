@@ -63,3 +63,18 @@ class DurabilityError(PollerdError):
     What the page cache holds afterwards is unknown, so nothing may be tried again: the process ends and the
     restart recovers from what really is on disk.
     """
+
+
+def root_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What a person is shown of a group: the deliberate error in it, else the first one."""
+    found: list[BaseException] = []
+
+    def walk(errors: BaseExceptionGroup[BaseException]) -> None:
+        for error in errors.exceptions:
+            if isinstance(error, BaseExceptionGroup):
+                walk(error)
+            else:
+                found.append(error)
+
+    walk(group)
+    return next((error for error in found if isinstance(error, PollerdError)), found[0])

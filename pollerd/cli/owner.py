@@ -42,7 +42,7 @@ class Held(NamedTuple):
     until: float | None
 
 
-class Desk(Protocol):
+class Owner(Protocol):
     """Looks at messages and asks for something, of whoever owns the database."""
 
     def standings(self, ids: Sequence[int]) -> dict[int, Standing]:
@@ -74,15 +74,15 @@ class Desk(Protocol):
         ...
 
 
-def at_desk(config: Config, work: Callable[[Desk], T]) -> T:
+def ask_owner(config: Config, work: Callable[[Owner], T]) -> T:
     """What `work` returns: done in the database, or by the daemon where this user may not.
 
     `work` may be begun a second time. Raises StoreError, UnavailableError when neither is possible.
     """
     try:
-        return work(DatabaseDesk(config))
+        return work(DatabaseOwner(config))
     except StoreForbiddenError as error:
-        return through_daemon(config, error, lambda remote: work(SocketDesk(remote)))
+        return through_daemon(config, error, lambda remote: work(RemoteOwner(remote)))
 
 
 def through_daemon(config: Config, why: StoreForbiddenError, work: Callable[[Remote], T]) -> T:
@@ -97,14 +97,14 @@ def through_daemon(config: Config, why: StoreForbiddenError, work: Callable[[Rem
         raise UnavailableError(f"{why} The daemon cannot do it either: {error}") from error
 
 
-class DatabaseDesk:
-    """The database, opened by this command. Fulfils `Desk`."""
+class DatabaseOwner:
+    """The database, opened by this command. Fulfils `Owner`."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
 
     def standings(self, ids: Sequence[int]) -> dict[int, Standing]:
-        """See `Desk`."""
+        """See `Owner`."""
         try:
             with View.open(self._config.store.path) as view:
                 found = {message_id: view.standing(message_id) for message_id in ids}
@@ -113,7 +113,7 @@ class DatabaseDesk:
         return {message_id: standing for message_id, standing in found.items() if standing is not None}
 
     def hold(self, account: str) -> Held | None:
-        """See `Desk`."""
+        """See `Owner`."""
         try:
             with View.open(self._config.store.path) as view:
                 found = view.hold(account)
@@ -122,11 +122,11 @@ class DatabaseDesk:
         return None if found is None or not found.held_reason else Held(account, found.held_reason, found.held_until)
 
     def resume(self, account: str) -> None:
-        """See `Desk`."""
+        """See `Owner`."""
         self._settle(RequestKind.RESUME, [None], account)
 
     def given_up(self) -> int:
-        """See `Desk`."""
+        """See `Owner`."""
         try:
             with View.open(self._config.store.path) as view:
                 return view.count_gave_up()
@@ -134,15 +134,15 @@ class DatabaseDesk:
             return 0
 
     def settle(self, kind: RequestKind, ids: Sequence[int]) -> bool:
-        """See `Desk`."""
+        """See `Owner`."""
         return self._settle(kind, ids)
 
     def retry_all(self) -> None:
-        """See `Desk`."""
+        """See `Owner`."""
         self._settle(RequestKind.RETRY_ALL, [None])
 
     def forget(self, network: str | None) -> None:
-        """See `Desk`."""
+        """See `Owner`."""
         self._settle(RequestKind.FORGET, [None], network)
 
     def _settle(self, kind: RequestKind, ids: Sequence[int | None], argument: str | None = None) -> bool:
@@ -171,7 +171,7 @@ class DatabaseDesk:
 
     def _settle_ourselves(self) -> bool:
         """Whether it could be tried here."""
-        from pollerd.daemon.app import settle_requests
+        from pollerd.daemon.offline import settle_requests
 
         # What matters is said by the command itself, in its own words.
         logging.getLogger("pollerd").addHandler(logging.NullHandler())
@@ -189,14 +189,14 @@ class DatabaseDesk:
         return True
 
 
-class SocketDesk:
-    """The daemon's control socket. Fulfils `Desk`."""
+class RemoteOwner:
+    """The daemon's control socket. Fulfils `Owner`."""
 
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
 
     def standings(self, ids: Sequence[int]) -> dict[int, Standing]:
-        """See `Desk`."""
+        """See `Owner`."""
         from pollerd.client.values import NotFollowedError
 
         found = {}
@@ -209,7 +209,7 @@ class SocketDesk:
         return found
 
     def settle(self, kind: RequestKind, ids: Sequence[int]) -> bool:
-        """See `Desk`."""
+        """See `Owner`."""
         from pollerd.client.remote import OvertakenError
 
         for message_id in ids:
@@ -221,16 +221,16 @@ class SocketDesk:
         return True
 
     def hold(self, account: str) -> Held | None:
-        """See `Desk`."""
+        """See `Owner`."""
         found = self._remote.hold(account)
         return None if found is None else Held(account, found.reason, sentences.at(found.until))
 
     def forget(self, network: str | None) -> None:
-        """See `Desk`."""
+        """See `Owner`."""
         self._remote.forget(network)
 
     def resume(self, account: str) -> None:
-        """See `Desk`."""
+        """See `Owner`."""
         from pollerd.client.remote import OvertakenError
 
         # It ended since it was looked at: the next look tells.
@@ -238,16 +238,16 @@ class SocketDesk:
             self._remote.resume(account)
 
     def given_up(self) -> int:
-        """See `Desk`."""
+        """See `Owner`."""
         return self._remote.count_gave_up()
 
     def retry_all(self) -> None:
-        """See `Desk`."""
+        """See `Owner`."""
         # All of them first: a page begins where the one before ended.
         self.settle(RequestKind.RETRY, list(self._remote.gave_up()))
 
 
-class Follower:
+class Tracker:
     """Takes ids to follow, the way that this user may."""
 
     def __init__(self, config: Config) -> None:

@@ -19,7 +19,7 @@ from pollerd.core.ports import RequestKind
 from pollerd.status.message import moment
 
 if TYPE_CHECKING:
-    from pollerd.cli.owner import Desk, Held
+    from pollerd.cli.owner import Held, Owner
     from pollerd.config import Config
     from pollerd.store.view import Standing
 
@@ -152,25 +152,25 @@ def _ask(wish: Wish, arguments: Sequence[str], config: Config, *, as_json: bool)
     refuse_options(arguments)
     if not arguments:
         raise click.UsageError("Missing argument 'ID...'.", click.get_current_context())
-    from pollerd.cli.owner import at_desk
+    from pollerd.cli.owner import ask_owner
 
     ids, verdicts = _parsed(arguments)
-    verdicts += at_desk(config, lambda desk: _asked(desk, wish, ids, config))
+    verdicts += ask_owner(config, lambda owner: _asked(owner, wish, ids, config))
     _tell(verdicts, as_json=as_json)
     return 1 if any(verdict.failed for verdict in verdicts) else 0
 
 
-def _asked(desk: Desk, wish: Wish, ids: Sequence[int], config: Config) -> list[Verdict]:
-    before = desk.standings(ids)
+def _asked(owner: Owner, wish: Wish, ids: Sequence[int], config: Config) -> list[Verdict]:
+    before = owner.standings(ids)
     found = {message_id: _at_once(wish, message_id, before.get(message_id), config) for message_id in ids}
     verdicts = [verdict for verdict in found.values() if verdict is not None]
     wanted = [message_id for message_id, verdict in found.items() if verdict is None]
     if wanted:
-        runs = desk.settle(wish.kind, wanted)
-        after = desk.standings(wanted)
+        runs = owner.settle(wish.kind, wanted)
+        after = owner.standings(wanted)
         polled = wish.kind is RequestKind.POLL
         accounts = {standing.account for standing in after.values()} if polled else set()
-        held = {account: desk.hold(account) for account in accounts}
+        held = {account: owner.hold(account) for account in accounts}
         for message_id in wanted:
             standing = after.get(message_id)
             verdict = _done(wish, message_id, standing, runs=runs)
@@ -252,9 +252,9 @@ def _document(verdict: Verdict) -> dict[str, object]:
 
 
 def _retry_all(config: Config, *, as_json: bool) -> int:
-    from pollerd.cli.owner import at_desk
+    from pollerd.cli.owner import ask_owner
 
-    before, left = at_desk(config, _retried)
+    before, left = ask_owner(config, _retried)
     if as_json:
         screen.write_json({"taken_up": max(0, before - left), "still_given_up": left})
     elif not before:
@@ -266,10 +266,10 @@ def _retry_all(config: Config, *, as_json: bool) -> int:
     return 1 if left else 0
 
 
-def _retried(desk: Desk) -> tuple[int, int]:
+def _retried(owner: Owner) -> tuple[int, int]:
     """How many were given up before and are still."""
-    before = desk.given_up()
+    before = owner.given_up()
     if not before:
         return 0, 0
-    desk.retry_all()
-    return before, desk.given_up()
+    owner.retry_all()
+    return before, owner.given_up()

@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pollerd.cli.owner import at_desk
+from pollerd.cli.owner import ask_owner
 from pollerd.cli.terminal import screen
 from pollerd.core.model import HoldReason
 from pollerd.status.message import moment
 
 if TYPE_CHECKING:
-    from pollerd.cli.owner import Desk, Held
+    from pollerd.cli.owner import Held, Owner
     from pollerd.config import Config
 
 
 def resume(config: Config, account: str, *, as_json: bool) -> int:
-    """End the account's hold for `refusing`; the exit code. Raises as `Desk.settle`."""
+    """End the account's hold for `refusing`; the exit code. Raises as `Owner.settle`."""
     if account not in config.accounts:
         known = ", ".join(config.accounts)
         raise click.BadParameter(
             f"there is no account {account!r} in the configuration; there is {known}.", param_hint="--resume"
         )
-    before, after = at_desk(config, lambda desk: _resumed(desk, account))
+    before, after = ask_owner(config, lambda owner: _resumed(owner, account))
     if as_json:
         held = None if after is None else {"reason": after.reason, "until": moment(after.until)}
         screen.write_json({"account": account, "resumed": before is not None and after is None, "held": held})
@@ -36,10 +36,10 @@ def resume(config: Config, account: str, *, as_json: bool) -> int:
     return 1 if after is not None else 0
 
 
-def _resumed(desk: Desk, account: str) -> tuple[Held | None, Held | None]:
+def _resumed(owner: Owner, account: str) -> tuple[Held | None, Held | None]:
     """The hold before and after."""
-    before = desk.hold(account)
+    before = owner.hold(account)
     if before is None or before.reason != HoldReason.REFUSING:
         return before, before
-    desk.resume(account)
-    return before, desk.hold(account)
+    owner.resume(account)
+    return before, owner.hold(account)

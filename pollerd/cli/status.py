@@ -17,7 +17,7 @@ import msgspec
 
 from pollerd.cli.options import config_option, json_option, load_config
 from pollerd.cli.terminal import screen
-from pollerd.client.live import fetch
+from pollerd.client.remote import fetch_status
 from pollerd.status import sentences
 from pollerd.status.document import AccountDocument, OutputDocument
 from pollerd.status.look import Look
@@ -61,7 +61,7 @@ def status(*, watch: bool, as_json: bool, config_path: Path | None) -> int:
 
 def _look(config: Config, before: Look | None) -> Look:
     now = time.time()
-    live = fetch(config.control.socket)
+    live = fetch_status(config.control.socket)
     if live is not None:
         return Look(now, live, running=True, rate=sum(account.polls_per_second_10s for account in live.accounts))
     from pollerd.status import offline

@@ -197,18 +197,18 @@ def track(
         overdue_after=overdue_after,
     )
     report = Report()
-    from pollerd.cli.owner import Follower
+    from pollerd.cli.owner import Tracker
 
     waited: dict[int, None] = {}
-    with Follower(config) as follower:
+    with Tracker(config) as tracker:
         for chunk in _chunks(ids):
             if wait_:
                 waited.update(dict.fromkeys(chunk.ids))
-            done = follower.track(chunk.ids, account, known)
+            done = tracker.track(chunk.ids, account, known)
             report.take(chunk.ids, done)
             report.refuse(chunk.refused)
     _tell(report, as_json=as_json)
-    if report.tracked and not as_json and not follower.by_daemon:
+    if report.tracked and not as_json and not tracker.by_daemon:
         _tell_if_nobody_polls(config.store.path)
     if waited:
         from pollerd.client.source import Place

@@ -36,7 +36,7 @@ def make_settings(config: Config) -> Settings:
 
 
 class Learner:
-    """What a policy has learned, as the store keeps it. Fulfils `intake.Learner`."""
+    """What a policy has learned, as the store keeps it."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -55,9 +55,14 @@ class Learner:
         return MODEL, self._policy.snapshot()
 
 
-def make_policy(config: Config, seed: int) -> Policy:
-    """The backoff that the configuration asks for."""
+def make_policy(config: Config, seed: int, learned: bytes | None = None) -> Policy:
+    """The backoff that the configuration asks for; `learned` is the note MODEL of an earlier run."""
     settings = make_settings(config)
+    policy: Policy
     if config.backoff.policy == "exponential":
-        return Exponential(settings, seed)
-    return Adaptive(settings.polls_per_message, seed, settings=settings)
+        policy = Exponential(settings, seed)
+    else:
+        policy = Adaptive(settings.polls_per_message, seed, settings=settings)
+    if learned is not None:
+        policy.restore(learned)
+    return policy

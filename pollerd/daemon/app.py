@@ -16,27 +16,23 @@ from typing import Any, Final
 
 from pollerd.base import failpoints, logs
 from pollerd.base.anchor import NOTE as NOTE_OF_TIME
-from pollerd.base.anchor import Anchor
-from pollerd.base.errors import PollerdError
+from pollerd.base.errors import root_cause
 from pollerd.base.text import counted
 from pollerd.config import Config
-from pollerd.config.policy import MODEL, Learner, make_policy, make_settings
+from pollerd.config.policy import MODEL, Learner, make_policy
 from pollerd.config.secret import RESTART
-from pollerd.core.outcome import Judge
-from pollerd.core.ports import Batch, Opening, Output, Preparing
-from pollerd.daemon.clock import SystemClock
+from pollerd.core.ports import Opening, Output, Preparing
 from pollerd.daemon.clock_steps import Account, ClockWatch
 from pollerd.daemon.control_wiring import make_control, make_progress, make_warnings
 from pollerd.daemon.database_guard import Guard
 from pollerd.daemon.fittings import make_balance_jobs, make_outputs, make_places, make_sources
-from pollerd.daemon.gateway_time import Witness
+from pollerd.daemon.gateway_time import gateway_ahead, resume_time
 from pollerd.daemon.housekeeping import House, Housekeeping, Job, Snapshot, standard_jobs
 from pollerd.daemon.secrets import Vault
 from pollerd.daemon.start import Start, StoppedError
 from pollerd.daemon.systemd import Notifier, feed, watchdog_interval
 from pollerd.daemon.wiring import Core, Lane, make_lane
-from pollerd.gateway.limits import AccountLimiter
-from pollerd.intake.loop import Intake, OfflineDesk
+from pollerd.intake.loop import Intake
 from pollerd.outputs.acceptor import Acceptor
 from pollerd.outputs.relay import Relay
 from pollerd.polling import overdue_watch
@@ -63,8 +59,6 @@ WRITING: Final = 2.5
 """Seconds that the last transactions get; what is not written is asked again after the next start."""
 OPENING: Final = 1.0
 """Seconds that outputs get to open their sockets before the daemon calls itself started."""
-PATIENCE: Final = 10.0
-"""Seconds that a command which does its work itself waits for a database that cannot be written now."""
 CREDENTIALS: Final = 2.0
 """Seconds between two looks whether a secret was replaced."""
 
@@ -140,7 +134,7 @@ class App:
             try:
                 await self._serve(core, self._relay, outputs, warnings, places, stack)
             except BaseExceptionGroup as group:
-                raise _first(group) from group
+                raise root_cause(group) from group
 
     async def _open(self, stack: AsyncExitStack, start: Start) -> Core:
         path = self.config.store.path
@@ -149,10 +143,8 @@ class App:
         stack.enter_context(lock)
         store = await start.insist(lambda: Store.open(path, time.time))
         stack.push_async_callback(store.close)
-        clock, witness = await start.insist(lambda: _found_time(store))
-        policy = make_policy(self.config, random.SystemRandom().getrandbits(32))
-        if (model := await store.note(MODEL)) is not None:
-            policy.restore(model)
+        clock, witness = await start.insist(lambda: resume_time(store))
+        policy = make_policy(self.config, random.SystemRandom().getrandbits(32), await store.note(MODEL))
         statistics = Statistics(clock.wall())
         if (counted := await store.note(NOTE)) is not None:
             statistics.restore(counted)
@@ -176,7 +168,7 @@ class App:
             core.clock,
             Learner(core.policy),
             undecided=lambda: core.witness.undecided,
-            gateway_ahead=_gateway_ahead(self.config, core.witness),
+            gateway_ahead=gateway_ahead(self.config, core.witness),
         )
         sources = make_sources(self.config, core.store, core.clock, intake.poke)
         control = self._control = make_control(
@@ -313,21 +305,6 @@ async def _cancel(*tasks: asyncio.Task[None]) -> None:
         await asyncio.wait(tasks)
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What a person is to be told of a group: the deliberate error in it, else the first one."""
-    found: list[BaseException] = []
-
-    def walk(errors: BaseExceptionGroup[BaseException]) -> None:
-        for error in errors.exceptions:
-            if isinstance(error, BaseExceptionGroup):
-                walk(error)
-            else:
-                found.append(error)
-
-    walk(group)
-    return next((error for error in found if isinstance(error, PollerdError)), found[0])
-
-
 def run(config: Config) -> int:
     """Run the daemon in the foreground until SIGTERM or SIGINT; returns the exit code."""
     sys.setswitchinterval(SWITCH)
@@ -353,53 +330,3 @@ async def _run(config: Config) -> None:
     loop.add_signal_handler(signal.SIGINT, app.stop)
     loop.add_signal_handler(signal.SIGHUP, app.reload)
     await app.run()
-
-
-async def _found_time(store: Store) -> tuple[SystemClock, Witness]:
-    """The daemon's time as it goes on from the last run, noted before anything is planned by it."""
-    noted = Anchor.read(await store.note(NOTE_OF_TIME))
-    clock = SystemClock(noted)
-    witness = Witness(clock, noted)
-    await store.commit(Batch(notes=[(NOTE_OF_TIME, witness.anchor().written())], at=clock.now()))
-    return clock, witness
-
-
-def _gateway_ahead(config: Config, witness: Witness) -> Callable[[str], float]:
-    """By how many seconds the clock of an account's gateway is ahead of the daemon's."""
-    hosts = {name: account.base_url for name, account in config.accounts.items()}
-    return lambda account: witness.ahead(hosts.get(account, ""))
-
-
-async def settle_requests(config: Config) -> None:
-    """Do what commands asked for while no daemon runs.
-
-    Raises DatabaseBusyError when one does, StoreError when the database cannot be written, now or at all.
-    """
-    async with AsyncExitStack() as stack:
-        stack.enter_context(Ownership.acquire(config.store.path))
-        store = await Store.open(config.store.path, time.time)
-        stack.push_async_callback(store.close)
-        clock, witness = await _found_time(store)
-        committer = Committer(store, clock, patience=PATIENCE)
-        known = await store.accounts()
-        policy = make_policy(config, 0)
-        if (model := await store.note(MODEL)) is not None:
-            policy.restore(model)
-        settings = make_settings(config)
-        desks = {
-            name: OfflineDesk(
-                Judge(policy, settings, random.Random(), clock, account.overdue_after),
-                clock,
-                AccountLimiter(name, account.limits, clock, random.Random(), known.get(name)),
-                committer,
-            )
-            for name, account in config.accounts.items()
-        }
-        try:
-            async with asyncio.TaskGroup() as group:
-                committing = group.create_task(committer.run())
-                ahead = _gateway_ahead(config, witness)
-                await Intake(store, committer, desks, clock, Learner(policy), gateway_ahead=ahead).settle_requests()
-                committing.cancel()
-        except BaseExceptionGroup as failed:
-            raise _first(failed) from failed

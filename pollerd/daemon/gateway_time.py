@@ -17,13 +17,16 @@ the gateway alone, then the wall clock alone; what one of them says alone ages n
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from statistics import median
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-from pollerd.base.anchor import TOLERANCE, Anchor
+from pollerd.base.anchor import NOTE, TOLERANCE, Anchor
 from pollerd.base.retryafter import http_date
+from pollerd.config import Config
+from pollerd.core.ports import Batch, Store
+from pollerd.daemon.clock import SystemClock
 
 SETTLE: Final = 2.0
 """Seconds after a jump in which answers are not heard: they may have waited in the machine while it was stopped."""
@@ -51,16 +54,6 @@ class Correction(NamedTuple):
     doubted: bool
 
 
-class Times(Protocol):
-    """The daemon's clock as seen from here."""
-
-    sure: bool
-
-    def now(self) -> float: ...
-    def wall(self) -> float: ...
-    def anchor(self, ahead: float, gateways: dict[str, float]) -> Anchor: ...
-
-
 class Heard(NamedTuple):
     """A date: at `at` (daemon's time) the clock of `host` was `ahead` of us by so many seconds; None: no date."""
 
@@ -72,7 +65,7 @@ class Heard(NamedTuple):
 class Witness:
     """Weighs the clocks against each other. `decide` is to be asked once a second."""
 
-    def __init__(self, clock: Times, anchor: Anchor | None = None) -> None:
+    def __init__(self, clock: SystemClock, anchor: Anchor | None = None) -> None:
         self._clock = clock
         self._ahead = clock.wall() - clock.now() if anchor is None else anchor.ahead
         self._gateways = {} if anchor is None else dict(anchor.gateways)
@@ -252,3 +245,18 @@ def _instant(date: str) -> float | None:
     """UNIX seconds: the middle of the second that it names. Many answers a second carry the same one."""
     named = http_date(date)
     return None if named is None else named + 0.5
+
+
+async def resume_time(store: Store) -> tuple[SystemClock, Witness]:
+    """The daemon's time as it goes on from the last run, noted before anything is planned by it. Raises StoreError."""
+    noted = Anchor.read(await store.note(NOTE))
+    clock = SystemClock(noted)
+    witness = Witness(clock, noted)
+    await store.commit(Batch(notes=[(NOTE, witness.anchor().written())], at=clock.now()))
+    return clock, witness
+
+
+def gateway_ahead(config: Config, witness: Witness) -> Callable[[str], float]:
+    """By how many seconds the clock of an account's gateway is ahead of the daemon's."""
+    hosts = {name: account.base_url for name, account in config.accounts.items()}
+    return lambda account: witness.ahead(hosts.get(account, ""))

@@ -11,11 +11,11 @@ from typing import Final, Protocol
 import msgspec
 
 from pollerd.base.errors import StoreUnavailableError
+from pollerd.config.policy import Learner
 from pollerd.core import outcome, overdue
 from pollerd.core.diff import Result
 from pollerd.core.model import Message, State
-from pollerd.core.outcome import Judge
-from pollerd.core.ports import Clock, Limiter, Request, RequestKind, Store
+from pollerd.core.ports import Clock, Request, RequestKind, Store
 from pollerd.polling.committer import Committer
 
 log = logging.getLogger(__name__)
@@ -26,27 +26,15 @@ CHUNK: Final = 1000
 """New rows planned at a time."""
 
 
-class Desk(Protocol):
-    """Where an account's messages are planned and, while a daemon runs, polled."""
+class Planner(Protocol):
+    """Plans an account's messages and, while a daemon runs, polls them."""
 
     def plan(self, message: Message) -> Message: ...
     def again(self, message: Message) -> Message: ...
-    def offer(self, message: Message) -> None: ...
+    def schedule(self, message: Message) -> None: ...
     def drop(self, message_id: int) -> None: ...
     def busy_with(self, message_id: int) -> bool: ...
     def resume(self) -> None: ...
-
-
-class Learner(Protocol):
-    """What the backoff has learned."""
-
-    def forget(self, network: str | None) -> None:
-        """Forget one network, or all (None)."""
-        ...
-
-    def note(self) -> tuple[str, bytes]:
-        """What is known now, and the name under which the store keeps it."""
-        ...
 
 
 class TakingClock(Clock, Protocol):
@@ -57,39 +45,6 @@ class TakingClock(Clock, Protocol):
     def taken(self, wall: float) -> float: ...
 
 
-class OfflineDesk:
-    """Plans while no daemon runs: the rows are all there is."""
-
-    def __init__(self, judge: Judge, clock: Clock, limiter: Limiter, committer: Committer) -> None:
-        self._judge = judge
-        self._clock = clock
-        self._limiter = limiter
-        self._committer = committer
-
-    def plan(self, message: Message) -> Message:
-        """Plan a row that nobody has planned yet."""
-        return self._judge.first(message, self._clock.now(), self._limiter.held_total)
-
-    def again(self, message: Message) -> Message:
-        """Plan a message that was given up."""
-        return self._judge.again(message, self._clock.now(), self._limiter.held_total)
-
-    def resume(self) -> None:
-        """End a hold for `refusing`."""
-        if (transition := self._limiter.resume()) is not None:
-            self._committer.record_account(transition.state, transition.bodies)
-
-    def offer(self, message: Message) -> None:
-        """The next daemon finds it in the store."""
-
-    def drop(self, message_id: int) -> None:
-        """Nothing is in memory."""
-
-    def busy_with(self, message_id: int) -> bool:
-        """Nothing is being polled."""
-        return False
-
-
 class Intake:
     """Notices other writers by the database's data version and takes over what they left."""
 
@@ -97,7 +52,7 @@ class Intake:
         self,
         store: Store,
         committer: Committer,
-        pollers: Mapping[str, Desk],
+        pollers: Mapping[str, Planner],
         clock: TakingClock,
         learner: Learner,
         undecided: Callable[[], bool] = lambda: False,
@@ -188,7 +143,7 @@ class Intake:
             planned = poller.plan(message)
         self._committer.record(Result(planned, was=State.NEW))
         if poller is not None:
-            poller.offer(planned)
+            poller.schedule(planned)
 
     def _warn(self, account: str) -> None:
         if account not in self._strangers:
@@ -254,7 +209,7 @@ class Intake:
         due = poller.plan(message) if message.state is State.NEW else message
         due = msgspec.structs.replace(due, next_poll_at=self._clock.now(), next_reason="asked for", forced=True)
         self._committer.record(Result(due, was=message.state, full=message.state is State.NEW))
-        poller.offer(due)
+        poller.schedule(due)
 
     def _again(self, message: Message) -> None:
         poller = self._pollers.get(message.account)
@@ -263,7 +218,7 @@ class Intake:
             return
         planned = poller.again(message)
         self._committer.record(Result(planned, was=message.state))
-        poller.offer(planned)
+        poller.schedule(planned)
 
     async def _retry_all(self) -> None:
         after = 0

@@ -56,7 +56,7 @@ class Asking(Protocol):
     def window(self) -> Window: ...
     @property
     def limiter(self) -> Limiter: ...
-    def offer(self, message: Message) -> None: ...
+    def schedule(self, message: Message) -> None: ...
     def busy_with(self, message_id: int) -> bool: ...
 
 
@@ -133,7 +133,7 @@ class OverdueWatch:
         if not poller.busy_with(message_id):
             self._allowed[poller.account] = left - 1.0, at
             due = min(now, message.next_poll_at)
-            poller.offer(msgspec.structs.replace(message, next_poll_at=due, forced=True))
+            poller.schedule(msgspec.structs.replace(message, next_poll_at=due, forced=True))
         return True
 
     async def _tell(self, message_id: int) -> bool:

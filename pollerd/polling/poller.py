@@ -109,9 +109,9 @@ class Poller:
         self._stopping = True
         self._wake.set()
 
-    def offer(self, message: Message) -> None:
+    def schedule(self, message: Message) -> None:
         """A message that was planned, or asked for."""
-        if self.window.offer(message):
+        if self.window.add(message):
             self._wake.set()
 
     def nudge(self) -> None:
@@ -276,7 +276,7 @@ class Poller:
         if result.bodies:
             self._announcer.told(result.bodies)
             self._meter.told(result, self._clock.wall(), outcome.ahead if type(outcome) is Answer else 0.0)
-        self.offer(result.message)
+        self.schedule(result.message)
 
     def _failed(self, message_id: int, outcome: Outcome) -> int:
         """Failures in a row of this message while others were answered; bounded in memory."""
@@ -392,7 +392,7 @@ class Poller:
                 if self._committer.unsaved(message.id) is None:
                     result = self._judge.resumed(message, self._clock.now())
                     self._committer.record(result)
-                    self.offer(result.message)
+                    self.schedule(result.message)
                     count += 1
             await self._committer.flush()
             place = (ended[-1].finished_at or 0.0, ended[-1].id)

@@ -36,7 +36,7 @@ class Waking(Protocol):
 
     @property
     def window(self) -> Window: ...
-    def offer(self, message: Message) -> None: ...
+    def schedule(self, message: Message) -> None: ...
 
 
 class Wake:
@@ -100,5 +100,5 @@ class Wake:
             return False
         replanned = msgspec.structs.replace(message, base=base, next_poll_at=due, next_reason=decision.reason)
         self._committer.record(Result(replanned, full=False))
-        poller.offer(replanned)
+        poller.schedule(replanned)
         return True

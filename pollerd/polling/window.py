@@ -39,7 +39,7 @@ class Window:
         """In memory or under way; the value is the form that counts, older entries of the heap are void."""
         self._away: set[int] = set()
         self._dropped: dict[int, Message | None] = {}
-        """Dropped while under way, and what has been offered since: no second poll before the first is answered."""
+        """Dropped while under way, and what has been added since: no second poll before the first is answered."""
         self._place: Due = (-math.inf, 0)
         self._more = True
 
@@ -60,14 +60,14 @@ class Window:
         return self._known.get(message_id) if message_id in self._away else None
 
     def answered(self, message_id: int) -> Message | None:
-        """The poll under way is over: the message as it counts now, to be offered; None when no longer of interest."""
+        """The poll under way is over: the message as it counts now, to be added; None: no longer of interest."""
         if message_id not in self._dropped:
             return self.under_way(message_id)
-        if (offered := self._dropped.pop(message_id)) is not None:
-            self.offer(offered)
+        if (added := self._dropped.pop(message_id)) is not None:
+            self.add(added)
         return None
 
-    def offer(self, message: Message) -> bool:
+    def add(self, message: Message) -> bool:
         """A message with its new due time. True when it may be the next one due."""
         if message.id in self._dropped:
             self._dropped[message.id] = message
@@ -92,7 +92,7 @@ class Window:
         if message.id in self._away:
             self._known[message.id] = message
         else:
-            self.offer(message)
+            self.add(message)
 
     def drop(self, message_id: int) -> None:
         """Forget a message; a poll under way is no longer of interest."""
@@ -171,7 +171,7 @@ class Window:
     def admit(self, message: Message) -> None:
         """A message that the scan has passed while it was not on disk yet."""
         if message.id not in self._known and (message.next_poll_at, message.id) <= self._place:
-            self.offer(message)
+            self.add(message)
 
     def _take_in(self, rows: list[Message], unsaved: Callable[[int], Message | None]) -> None:
         for message in rows:

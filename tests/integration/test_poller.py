@@ -120,13 +120,13 @@ async def test_taken_up_again_under_way_it_is_asked_for_once_more_after_the_answ
     now = bench.clock.now()
     async with bench.working():
         await until(lambda: not bench.window.wants(now), "the schedule is known")
-        bench.poller.offer(due(1, now))
+        bench.poller.schedule(due(1, now))
         await until(lambda: bench.gateway.asked == [1], "the first poll")
         assert bench.poller.busy_with(1)
         bench.poller.drop(1)
         assert not bench.poller.busy_with(1), "who asks for a poll now is not to be put off with an answer thrown away"
-        bench.poller.offer(due(1, now - 1.0))
-        bench.poller.offer(due(2, now))
+        bench.poller.schedule(due(1, now - 1.0))
+        bench.poller.schedule(due(2, now))
         await until(lambda: len(bench.gateway.asked) == 2, "the second connection")
         assert bench.gateway.asked == [1, 2]
         bench.gateway.let.set()

@@ -87,7 +87,7 @@ class Parts:
 
     def due_in(self, seconds: float) -> None:
         now = self.clock.now()
-        self.poller.offer(Message(1, "default", now, now + seconds, base=now, forced=seconds <= 0))
+        self.poller.schedule(Message(1, "default", now, now + seconds, base=now, forced=seconds <= 0))
 
     def looks(self, seconds: float) -> str | None:
         """Two looks, `seconds` apart."""

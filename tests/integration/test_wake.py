@@ -39,7 +39,7 @@ class Lane:
         self.window = window
         self.offered: list[Message] = []
 
-    def offer(self, message: Message) -> None:
+    def schedule(self, message: Message) -> None:
         self.offered.append(message)
 
 

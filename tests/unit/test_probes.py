@@ -11,7 +11,7 @@ from tests.unit.test_window import NOW, FirstDue, at
 def waiting(*messages: Message) -> Window:
     window = Window("default", FirstDue())
     for message in messages:
-        window.offer(message)
+        window.add(message)
     return window
 
 
@@ -25,7 +25,7 @@ def asked(probes: Probes, window: Window, known: list[int], count: int) -> list[
     for _ in range(count):
         target = probes.next(window, known)
         if isinstance(target, Message):
-            window.offer(target)
+            window.add(target)
         found.append(target.id if isinstance(target, Message) else target or 0)
     return found
 

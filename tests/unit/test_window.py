@@ -92,7 +92,7 @@ async def test_memory_is_bounded_and_what_was_left_out_is_found_later(monkeypatc
     for i in range(1, 1001):
         message = at(i, NOW - 1000 + i)
         rows.rows[i] = message
-        window.offer(message)
+        window.add(message)
     assert len(window) <= 100
     seen: list[int] = []
     while True:
@@ -104,7 +104,7 @@ async def test_memory_is_bounded_and_what_was_left_out_is_found_later(monkeypatc
         seen.append(due.id)
         later = msgspec.structs.replace(due, next_poll_at=NOW + 5000)
         rows.rows[due.id] = later
-        window.offer(later)
+        window.add(later)
         assert len(window) <= 110
     assert sorted(seen) == list(range(1, 1001))
 
@@ -132,7 +132,7 @@ async def test_an_alarm_that_a_full_window_leaves_out_is_found_when_it_is_due(mo
     window = await filled(rows)
     for message in (at(500, NOW + 1, priority=Priority.URGENT), at(501, NOW + 1)):
         rows.rows[message.id] = message
-        window.offer(message)
+        window.add(message)
     assert not window.holds(500)
     assert not window.behind(NOW)
     assert window.behind(NOW + 2)
@@ -145,7 +145,7 @@ async def test_a_message_under_way_is_not_handed_out_again() -> None:
     window = await filled(rows)
     assert window.pop(NOW) is not None
     await window.fill(rows, NOW, nothing)
-    window.offer(at(2, NOW))
+    window.add(at(2, NOW))
     assert drained(window, NOW) == [2]
 
 
@@ -157,14 +157,14 @@ async def test_a_stale_row_is_not_taken_over_a_newer_form_that_is_not_on_disk_ye
 
 async def test_a_forced_poll_goes_first_and_leaves_no_second_one_behind() -> None:
     window = await filled(Rows(at(1, NOW - 10), at(2, NOW + 8)))
-    window.offer(at(2, NOW, forced=True))
+    window.add(at(2, NOW, forced=True))
     assert drained(window, NOW + 20) == [2, 1]
 
 
 async def test_dropped_or_finished_messages_are_gone() -> None:
     window = await filled(Rows(at(1, NOW), at(2, NOW)))
     window.drop(1)
-    window.offer(at(2, NOW, state=State.FINISHED))
+    window.add(at(2, NOW, state=State.FINISHED))
     assert drained(window, NOW) == []
     assert len(window) == 0
 
@@ -221,7 +221,7 @@ def test_every_message_is_polled_at_its_time_whatever_the_order_of_things(seed: 
                 polled[message.id] = polled.get(message.id, 0) + 1
                 again = msgspec.structs.replace(message, next_poll_at=now + rng.choice([0.5, 3, 30]))
                 rows.rows[message.id] = again
-                window.offer(again)
+                window.add(again)
             else:
                 now += rng.uniform(0, 0.5)
         assert set(polled) == set(rows.rows)
@@ -241,7 +241,7 @@ async def test_a_message_dropped_under_way_is_not_asked_for_again_before_its_ans
     window = await filled(rows)
     assert window.pop(NOW) is not None
     window.drop(1)
-    window.offer(at(1, NOW - 5))
+    window.add(at(1, NOW - 5))
     await window.fill_latest(rows, NOW, nothing)
     window.admit(at(1, NOW - 4))
     assert drained(window, NOW + 2) == [2]
@@ -254,8 +254,8 @@ async def test_a_message_dropped_under_way_for_good_stays_away() -> None:
     for _ in range(2):
         assert window.pop(NOW) is not None
         window.drop(1)
-        window.offer(at(1, NOW))
+        window.add(at(1, NOW))
         window.drop(1)
         assert window.answered(1) is None
         assert window.pop(NOW) is None
-        window.offer(at(1, NOW))
+        window.add(at(1, NOW))

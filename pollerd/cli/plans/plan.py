@@ -136,13 +136,13 @@ def plan(
 
 
 def _forget(config: Config, network: str, *, as_json: bool) -> int:
-    from pollerd.cli.owner import at_desk
+    from pollerd.cli.owner import ask_owner
 
     key = None if network == EVERY else network.upper()
     if key is not None and not (_NETWORK.fullmatch(key) or (len(key) == 2 and key.isascii() and key.isalpha())):
         right = "give a network such as 238/01, or a country such as DK; without a value all is forgotten"
         raise click.BadParameter(f"{network!r} is no network; {right}.", click.get_current_context(), None, "--forget")
-    at_desk(config, lambda desk: desk.forget(key))
+    ask_owner(config, lambda owner: owner.forget(key))
     if as_json:
         screen.write_json({"forgotten": key})
     else:

@@ -1,0 +1,92 @@
+"""What a command does itself while no daemon runs: it owns the database and does what is requested in it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import AsyncExitStack
+from typing import Final
+
+from pollerd.base.errors import root_cause
+from pollerd.config import Config
+from pollerd.config.policy import MODEL, Learner, make_policy, make_settings
+from pollerd.core.model import Message
+from pollerd.core.outcome import Judge
+from pollerd.core.ports import Clock, Limiter
+from pollerd.daemon.gateway_time import gateway_ahead, resume_time
+from pollerd.gateway.limits import AccountLimiter
+from pollerd.intake.loop import Intake
+from pollerd.polling.committer import Committer
+from pollerd.store.lock import Ownership
+from pollerd.store.store import Store
+
+PATIENCE: Final = 10.0
+"""Seconds that a command waits for a database that cannot be written now: a person waits for the command."""
+
+
+class OfflinePlanner:
+    """Plans an account's messages while nobody polls them. Fulfils `intake.loop.Planner`."""
+
+    def __init__(self, judge: Judge, clock: Clock, limiter: Limiter, committer: Committer) -> None:
+        self._judge = judge
+        self._clock = clock
+        self._limiter = limiter
+        self._committer = committer
+
+    def plan(self, message: Message) -> Message:
+        """Plan a row that nobody has planned yet."""
+        return self._judge.first(message, self._clock.now(), self._limiter.held_total)
+
+    def again(self, message: Message) -> Message:
+        """Plan a message that was given up."""
+        return self._judge.again(message, self._clock.now(), self._limiter.held_total)
+
+    def resume(self) -> None:
+        """End a hold for `refusing`."""
+        if (transition := self._limiter.resume()) is not None:
+            self._committer.record_account(transition.state, transition.bodies)
+
+    def schedule(self, message: Message) -> None:
+        """The next daemon finds it in the store."""
+
+    def drop(self, message_id: int) -> None:
+        """Nothing is in memory."""
+
+    def busy_with(self, message_id: int) -> bool:
+        """Nothing is being polled."""
+        return False
+
+
+async def settle_requests(config: Config) -> None:
+    """Do what commands have requested, while no daemon runs.
+
+    Raises DatabaseBusyError when one does, StoreError when the database cannot be written, now or at all.
+    """
+    async with AsyncExitStack() as stack:
+        stack.enter_context(Ownership.acquire(config.store.path))
+        store = await Store.open(config.store.path, time.time)
+        stack.push_async_callback(store.close)
+        clock, witness = await resume_time(store)
+        committer = Committer(store, clock, patience=PATIENCE)
+        known = await store.accounts()
+        policy = make_policy(config, 0, await store.note(MODEL))
+        settings = make_settings(config)
+        planners = {
+            name: OfflinePlanner(
+                Judge(policy, settings, random.Random(), clock, account.overdue_after),
+                clock,
+                AccountLimiter(name, account.limits, clock, random.Random(), known.get(name)),
+                committer,
+            )
+            for name, account in config.accounts.items()
+        }
+        ahead = gateway_ahead(config, witness)
+        intake = Intake(store, committer, planners, clock, Learner(policy), gateway_ahead=ahead)
+        try:
+            async with asyncio.TaskGroup() as group:
+                committing = group.create_task(committer.run())
+                await intake.settle_requests()
+                committing.cancel()
+        except BaseExceptionGroup as failed:
+            raise root_cause(failed) from failed
