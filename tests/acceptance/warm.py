@@ -105,9 +105,9 @@ class Warm:
 
 def serve() -> None:
     """Answer requests until standard input ends; then nobody needs the daemons any more."""
-    from pollerd import cli  # noqa: F401  everything that a daemon imports
+    from pollerd import cli  # noqa: F401
     from pollerd.cli import run  # noqa: F401
-    from pollerd.outputs import file, socket  # noqa: F401
+    from pollerd.daemon import app  # noqa: F401  what `run` imports only when it is called: most of a start
 
     with contextlib.suppress(ImportError):
         import uvloop  # noqa: F401
