@@ -22,7 +22,7 @@ def backup(*, path: Path, as_json: bool, config_path: Path | None) -> int:
     database; it holds telephone numbers. To use it, stop the daemon, remove the database with its -wal and -shm, and
     put the copy in its place.
     """
-    from pollerd.store.backup import back_up
+    from pollerd.store.sqlite.backup import back_up
 
     config = load_config(config_path)
     made = back_up(config.store.path, path)

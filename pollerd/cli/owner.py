@@ -19,8 +19,8 @@ from pollerd.core.ports import RequestKind
 from pollerd.status import sentences
 from pollerd.status.message import STATES
 from pollerd.store.commands import Asked, Handover, Tracked
-from pollerd.store.lock import check_ownable, owner_pid
-from pollerd.store.readonly import DatabaseMissingError
+from pollerd.store.sqlite.lock import check_ownable, owner_pid
+from pollerd.store.sqlite.readonly import DatabaseMissingError
 from pollerd.store.view import Standing, View
 
 if TYPE_CHECKING:

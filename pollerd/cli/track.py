@@ -295,7 +295,7 @@ def _tell(report: Report, *, as_json: bool) -> None:
 
 
 def _tell_if_nobody_polls(database: Path) -> None:
-    from pollerd.store.lock import owner_pid
+    from pollerd.store.sqlite.lock import owner_pid
 
     if owner_pid(database) is None:
         click.echo("No daemon runs on this database; polling starts with: pollerd run")

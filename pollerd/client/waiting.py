@@ -73,7 +73,7 @@ class Waiting:
         """Whether a daemon runs; one that answered through its socket does."""
         if self._place.database is None:
             return True
-        from pollerd.store.lock import owner_pid
+        from pollerd.store.sqlite.lock import owner_pid
 
         try:
             return owner_pid(self._place.database) is not None

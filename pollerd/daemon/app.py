@@ -44,8 +44,8 @@ from pollerd.server.api.server import ControlServer
 from pollerd.status.metrics import Meter
 from pollerd.status.statistics import NOTE, Statistics
 from pollerd.status.warnlog import WarnLog
-from pollerd.store.lock import Ownership
-from pollerd.store.store import Store
+from pollerd.store.sqlite.lock import Ownership
+from pollerd.store.sqlite.store import SqliteStore
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ class App:
         # In a thread: who asks who owns the database is waited for.
         lock = await start.insist(lambda: asyncio.to_thread(Ownership.acquire, path, daemon=True))
         stack.enter_context(lock)
-        store = await start.insist(lambda: Store.open(path, time.time))
+        store = await start.insist(lambda: SqliteStore.open(path, time.time))
         stack.push_async_callback(store.close)
         clock, witness = await start.insist(lambda: resume_time(store))
         policy = make_policy(self.config, random.SystemRandom().getrandbits(32), await store.note(MODEL))

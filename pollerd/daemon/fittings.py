@@ -23,7 +23,7 @@ from pollerd.outputs.socket import SocketOutput
 from pollerd.polling.balance import CreditWatch
 from pollerd.store.deliveries import Deliveries
 from pollerd.store.source_rows import Given, Inlet
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 from pollerd.store.unwritten import UnwrittenEvents
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def make_places(config: Config) -> dict[str, Acceptor]:
 
 
 def make_outputs(
-    config: Config, store: Store, clock: Clock, protect: Callable[[str], None], places: Mapping[str, Acceptor]
+    config: Config, store: SqliteStore, clock: Clock, protect: Callable[[str], None], places: Mapping[str, Acceptor]
 ) -> list[Output]:
     """The outputs that the configuration names; `protect` is told every secret that they read later."""
     wanted = config.outputs
@@ -76,7 +76,7 @@ def make_outputs(
     return outputs
 
 
-def _targets(config: Config, store: Store, clock: Clock) -> Iterator[Output]:
+def _targets(config: Config, store: SqliteStore, clock: Clock) -> Iterator[Output]:
     """The outputs into databases."""
     if not config.outputs.sqlite:
         return
@@ -107,7 +107,7 @@ def _environment(config: Config) -> dict[str, str]:
     return clean_environment(os.environ, variables, [source.read().reveal() for source in sources])
 
 
-def make_sources(config: Config, store: Store, clock: Clock, poke: Callable[[], None]) -> list[SqliteSource]:
+def make_sources(config: Config, store: SqliteStore, clock: Clock, poke: Callable[[], None]) -> list[SqliteSource]:
     """The sources of ids that the configuration names; `poke` makes the intake look."""
     sources = []
     names: Counter[str] = Counter()

@@ -23,8 +23,8 @@ from pollerd.core.ports import Clock, OutputHealth, Store
 from pollerd.daemon.systemd import Notifier
 from pollerd.daemon.unknown_ids import UnknownWatch
 from pollerd.status.line import Polling, StatusLine
-from pollerd.store.checkpoint import WalWatch
 from pollerd.store.retention import Retention
+from pollerd.store.sqlite.checkpoint import WalWatch
 
 log = logging.getLogger(__name__)
 

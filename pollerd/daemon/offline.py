@@ -18,8 +18,8 @@ from pollerd.daemon.gateway_time import gateway_ahead, resume_time
 from pollerd.gateway.limits import AccountLimiter
 from pollerd.intake.loop import Intake
 from pollerd.polling.committer import Committer
-from pollerd.store.lock import Ownership
-from pollerd.store.store import Store
+from pollerd.store.sqlite.lock import Ownership
+from pollerd.store.sqlite.store import SqliteStore
 
 PATIENCE: Final = 10.0
 """Seconds that a command waits for a database that cannot be written now: a person waits for the command."""
@@ -65,7 +65,7 @@ async def settle_requests(config: Config) -> None:
     """
     async with AsyncExitStack() as stack:
         stack.enter_context(Ownership.acquire(config.store.path))
-        store = await Store.open(config.store.path, time.time)
+        store = await SqliteStore.open(config.store.path, time.time)
         stack.push_async_callback(store.close)
         clock, witness = await resume_time(store)
         committer = Committer(store, clock, patience=PATIENCE)

@@ -23,8 +23,8 @@ from pollerd.polling.ranking import PolicyRanker
 from pollerd.polling.window import Window
 from pollerd.status.metrics import Meter
 from pollerd.status.statistics import Statistics
-from pollerd.store.lock import Ownership
-from pollerd.store.store import Store
+from pollerd.store.sqlite.lock import Ownership
+from pollerd.store.sqlite.store import SqliteStore
 
 
 class Lane(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ class Core(msgspec.Struct, frozen=True):
     lock: Ownership
     clock: SystemClock
     witness: Witness
-    store: Store
+    store: SqliteStore
     committer: Committer
     policy: Policy
     meter: Meter

@@ -1,4 +1,4 @@
-"""The database: all SQL of pollerd stands here and only here.
+"""Everything that outlives a restart: all SQL stands here and only here. `sqlite` is the engine, the rest is any's.
 
 Messages, results and cursors enter; committed rows and events by `seq` leave.
 """

@@ -15,11 +15,12 @@ import msgspec
 
 from pollerd.core.particulars import NOTHING, Particulars
 from pollerd.core.ports import RequestKind
-from pollerd.store import others, schema
-from pollerd.store.files import Files
-from pollerd.store.lock import check_same_file, owner_pid
+from pollerd.store import others
 from pollerd.store.others import OtherAccount
 from pollerd.store.rows import DEFAULT_ACCOUNT
+from pollerd.store.sqlite import schema
+from pollerd.store.sqlite.files import Files
+from pollerd.store.sqlite.lock import check_same_file, owner_pid
 from pollerd.store.statements import statements
 
 CHUNK: Final = 50_000
@@ -59,7 +60,7 @@ class Handover:
         check_same_file(path)
         connection = schema.prepare(path)
         if owner_pid(path) is not None:
-            # The daemon sees to it, see `pollerd.store.checkpoint`.
+            # The daemon sees to it, see `pollerd.store.sqlite.checkpoint`.
             connection.execute("PRAGMA wal_autocheckpoint = 0")
         return cls(Path(path), connection)
 

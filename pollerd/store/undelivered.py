@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from pollerd.base import anchor
 from pollerd.core.ports import Delivery, DeliveryState
-from pollerd.store import schema, unwritten
-from pollerd.store.lock import check_same_file
+from pollerd.store import unwritten
+from pollerd.store.sqlite import schema
+from pollerd.store.sqlite.lock import check_same_file
 from pollerd.store.statements import statements
 
 

@@ -25,7 +25,8 @@ from pollerd.base.errors import StoreError
 from pollerd.core.event import Event
 from pollerd.core.model import Message, State
 from pollerd.core.ports import Delivery
-from pollerd.store import aside, damage, lock, readonly, rows, schema
+from pollerd.store import aside, damage, rows
+from pollerd.store.sqlite import lock, readonly, schema
 from pollerd.store.statements import statements
 from pollerd.store.undelivered import Undelivered, count_undelivered, read_undelivered
 

@@ -13,7 +13,8 @@ from pollerd.core import diff
 from pollerd.core import event as events
 from pollerd.core.model import GiveUpReason, Message, Recipient, State
 from pollerd.simulator import Simulator, SimulatorConfig
-from pollerd.store import rows, schema
+from pollerd.store import rows
+from pollerd.store.sqlite import schema
 from tests.acceptance.bad_days_kit import Shim, build
 from tests.acceptance.cli_kit import Cli
 from tests.acceptance.deployment import Deployment

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pollerd.core.model import Message, Recipient
-from pollerd.store import rows, schema
+from pollerd.store import rows
+from pollerd.store.sqlite import schema
 from tests.acceptance.cli_kit import Cli, Done
 from tests.acceptance.offline_kit import NOW, stored
 from tests.acceptance.test_cli_reading import at_a_terminal

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pollerd.simulator import Simulator
-from pollerd.store import schema
+from pollerd.store.sqlite import schema
 from tests.acceptance.deployment import COMMAND, Deployment
 from tests.acceptance.doctor_kit import doctor, free_port
 from tests.acceptance.waiting import PATIENCE

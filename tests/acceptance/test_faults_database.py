@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pollerd.simulator import Population, Simulator, SimulatorConfig
 from pollerd.store.retention import Retention
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 from tests.acceptance.conftest import Row
 from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Load, WarmDeployment, connected, settled, steady
 from tests.acceptance.waiting import until
@@ -130,7 +130,7 @@ async def test_everything_pruned_then_a_restart(tmp_path: Path, warm: Warm, row:
         await settled(deployment)
         assert await deployment.stop() == 0
         last = deployment.events()[-1]["seq"]
-        store = await Store.open(deployment.database, simulator.now)
+        store = await SqliteStore.open(deployment.database, simulator.now)
         await Retention(store, frozenset({"file"}), 0.0).run(simulator.now() + 10.0)
         await store.close()
         assert deployment.query("SELECT count(*) FROM events") == [(0,)]

@@ -17,7 +17,7 @@ import pytest
 from aiohttp import ClientSession, UnixConnector
 
 from pollerd.simulator import Population, Simulator, SimulatorConfig
-from pollerd.store.lock import lock_path, owner_pid
+from pollerd.store.sqlite.lock import lock_path, owner_pid
 from tests.acceptance.crash_kit import QUICK
 from tests.acceptance.deployment import Deployment, finals, truth
 from tests.acceptance.doctor_kit import doctor
@@ -25,7 +25,8 @@ from tests.acceptance.waiting import until
 from tests.sqlite_kit import autocommit, rows
 
 COMMAND = (
-    "import sys; from pollerd.store.lock import Ownership; owned = Ownership.acquire(sys.argv[1]); sys.stdin.read()"
+    "import sys; from pollerd.store.sqlite.lock import Ownership;"
+    " owned = Ownership.acquire(sys.argv[1]); sys.stdin.read()"
 )
 
 

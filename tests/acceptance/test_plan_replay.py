@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pollerd.core.model import Message, Recipient, State
-from pollerd.store import rows, schema
+from pollerd.store import rows
+from pollerd.store.sqlite import schema
 from tests.acceptance.cli_kit import Cli
 
 NOW = 1_764_000_000.0

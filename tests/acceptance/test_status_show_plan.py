@@ -15,7 +15,8 @@ import pytest
 
 from pollerd.base.text import clock
 from pollerd.core.model import Message, Recipient, State
-from pollerd.store import rows, schema
+from pollerd.store import rows
+from pollerd.store.sqlite import schema
 from tests.acceptance.cli_kit import Cli
 from tests.acceptance.offline_kit import stored
 from tests.acceptance.test_cli_daemon import FAST, daemon, gateway

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.output_kit import opened
 
 
@@ -19,7 +19,7 @@ def database(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(database: Path) -> AsyncIterator[Store]:
+async def store(database: Path) -> AsyncIterator[SqliteStore]:
     """An open database, empty."""
     async with opened(database) as store:
         yield store

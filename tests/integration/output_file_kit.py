@@ -11,14 +11,14 @@ import pytest
 from pollerd.core import event as events
 from pollerd.core.ports import Cursor
 from pollerd.outputs.file import FileOutput
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.output_kit import (
     running,
     wait_told,
 )
 
 
-async def tell_all(store: Store, path: Path, last: int | None = None) -> None:
+async def tell_all(store: SqliteStore, path: Path, last: int | None = None) -> None:
     """One start of the output, ended when the file ends with the last event."""
     output = FileOutput(path, advance=store.advance_seq)
     await output.prepare(store)
@@ -33,7 +33,7 @@ def errors(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
 class Counting:
     """The real store; `reads` of events and `tries` to find the place are counted."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: SqliteStore) -> None:
         self.reads = 0
         self.tries = 0
         self.wait, self.save_cursor = store.wait, store.save_cursor

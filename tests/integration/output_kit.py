@@ -13,7 +13,7 @@ from typing import Any
 
 from pollerd.core import event as events
 from pollerd.core.ports import Batch, EventLog, Output
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 from tests.sqlite_kit import autocommit
 
 _ids = itertools.count(1)
@@ -21,8 +21,8 @@ PATIENCE = 30.0
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[Store]:
-    store = await Store.open(path, time.time)
+async def opened(path: Path) -> AsyncIterator[SqliteStore]:
+    store = await SqliteStore.open(path, time.time)
     try:
         yield store
     finally:
@@ -50,7 +50,7 @@ def status(message_id: int, *, error: str | None = None) -> events.Status:
     )
 
 
-async def commit(store: Store, count: int, *, error: str | None = None) -> int:
+async def commit(store: SqliteStore, count: int, *, error: str | None = None) -> int:
     """Commit `count` more events, each different from every other in this process; returns the last `seq`."""
     await store.commit(Batch(bodies=[status(next(_ids), error=error) for _ in range(count)], at=time.time()))
     return store.last
@@ -117,7 +117,7 @@ def exactly(last: int, first: int = 1) -> list[int]:
     return list(range(first, last + 1))
 
 
-async def stored_lines(store: Store) -> list[bytes]:
+async def stored_lines(store: SqliteStore) -> list[bytes]:
     return [event.line for event in await store.read(0, 1_000_000)]
 
 

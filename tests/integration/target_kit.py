@@ -13,7 +13,7 @@ from pollerd.core.ports import Delivery, DeliveryState
 from pollerd.daemon.clock import SystemClock
 from pollerd.outputs.sqlite import SqliteTarget
 from pollerd.outputs.target.output import TargetOutput
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 from pollerd.store.undelivered import read_undelivered
 from pollerd.store.unwritten import UnwrittenEvents
 from tests.sqlite_kit import autocommit
@@ -24,7 +24,13 @@ GUARDED = "UPDATE sms SET status = :status, seq = :seq WHERE id = :id AND coales
 
 
 def target(
-    store: Store, path: Path, statement: str = PLAIN, *, name: str = NAME, database: str | None = None, **rules: Any
+    store: SqliteStore,
+    path: Path,
+    statement: str = PLAIN,
+    *,
+    name: str = NAME,
+    database: str | None = None,
+    **rules: Any,
 ) -> TargetOutput:
     """As the daemon makes it, but in a hurry."""
     made = TargetRules(**{"no_row": _no_row(statement), "retry_after": (0.05,) * 200, **rules})
@@ -33,24 +39,24 @@ def target(
     return TargetOutput(name, engine, statement, made, book, SystemClock(), retry_first=0.02, retry_max=0.1)
 
 
-def undelivered(store: Store) -> list[Delivery]:
+def undelivered(store: SqliteStore) -> list[Delivery]:
     """All that is waiting or parked, as commands see it."""
     with autocommit(store.path) as database:
         return read_undelivered(database, 0, 1000)
 
 
-def states(store: Store) -> dict[int, str]:
+def states(store: SqliteStore) -> dict[int, str]:
     return {kept.seq: kept.state.name.lower() for kept in undelivered(store)}
 
 
-async def parked(store: Store, seqs: Sequence[int]) -> None:
+async def parked(store: SqliteStore, seqs: Sequence[int]) -> None:
     """Wait until just these events are parked."""
     async with asyncio.timeout(30):
         while [kept.seq for kept in undelivered(store) if kept.state is DeliveryState.PARKED] != list(seqs):
             await asyncio.sleep(0.01)
 
 
-async def settled(store: Store, name: str = NAME) -> None:
+async def settled(store: SqliteStore, name: str = NAME) -> None:
     """Wait until nothing waits any more."""
     async with asyncio.timeout(60):
         while True:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pollerd.store import schema
-from pollerd.store.backup import back_up
+from pollerd.store.sqlite import schema
+from pollerd.store.sqlite.backup import back_up
 from tests.sqlite_kit import autocommit, rows
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pollerd.outputs.exec import ExecOutput
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.control_kit import daemon
 from tests.integration.output_kit import commit, running, until
 
@@ -39,7 +39,7 @@ def got(path: Path) -> list[list[int]]:
 TAKE = 'seqs = [json.loads(line)["seq"] for line in sys.stdin]\nopen(got, "a").write(json.dumps(seqs) + "\\n")'
 
 
-async def test_batches_in_order_and_the_place_is_kept(store: Store, tmp_path: Path) -> None:
+async def test_batches_in_order_and_the_place_is_kept(store: SqliteStore, tmp_path: Path) -> None:
     first = output(script(tmp_path, TAKE))
     await first.prepare(store)
     await commit(store, 1200)
@@ -53,7 +53,7 @@ async def test_batches_in_order_and_the_place_is_kept(store: Store, tmp_path: Pa
     assert [seq for batch in batches for seq in batch] == list(range(1, 1204))
 
 
-async def test_a_new_output_begins_with_what_happens_from_then_on(store: Store, tmp_path: Path) -> None:
+async def test_a_new_output_begins_with_what_happens_from_then_on(store: SqliteStore, tmp_path: Path) -> None:
     await commit(store, 5)
     new = output(script(tmp_path, TAKE))
     await new.prepare(store)
@@ -72,7 +72,7 @@ async def test_a_new_output_begins_with_what_happens_from_then_on(store: Store, 
     ],
 )
 async def test_a_batch_that_is_not_acknowledged_comes_again(
-    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, failure: str, said: str
+    store: SqliteStore, tmp_path: Path, caplog: pytest.LogCaptureFixture, failure: str, said: str
 ) -> None:
     caplog.set_level(logging.INFO)
     body = f'if not os.path.exists(got + ".ok"):\n    {failure}\n{TAKE}'
@@ -91,7 +91,7 @@ async def test_a_batch_that_is_not_acknowledged_comes_again(
     assert "works again" in caplog.text
 
 
-async def test_a_program_that_does_not_read_its_input_may_acknowledge_it(store: Store, tmp_path: Path) -> None:
+async def test_a_program_that_does_not_read_its_input_may_acknowledge_it(store: SqliteStore, tmp_path: Path) -> None:
     deaf = output(["true"])
     await deaf.prepare(store)
     await commit(store, 600)
@@ -99,7 +99,7 @@ async def test_a_program_that_does_not_read_its_input_may_acknowledge_it(store: 
         await until(lambda: deaf.health.seq == 600, "all")
 
 
-async def test_a_command_that_is_not_there_is_named_and_tried_again(store: Store, tmp_path: Path) -> None:
+async def test_a_command_that_is_not_there_is_named_and_tried_again(store: SqliteStore, tmp_path: Path) -> None:
     missing = output([str(tmp_path / "tool")])
     await missing.prepare(store)
     await commit(store, 1)
@@ -110,7 +110,7 @@ async def test_a_command_that_is_not_there_is_named_and_tried_again(store: Store
         await until(lambda: missing.health.seq == 1, "it is there now")
 
 
-async def test_arguments_are_no_shell_text_and_output_goes_nowhere(store: Store, tmp_path: Path) -> None:
+async def test_arguments_are_no_shell_text_and_output_goes_nowhere(store: SqliteStore, tmp_path: Path) -> None:
     body = 'open(got, "w").write(json.dumps(sys.argv[1:])); sys.stdout.write("x" * 1_000_000)'
     plain = output([*script(tmp_path, body), "$(id); *", ""])
     await plain.prepare(store)
@@ -120,7 +120,7 @@ async def test_arguments_are_no_shell_text_and_output_goes_nowhere(store: Store,
     assert json.loads((tmp_path / "got").read_text()) == ["$(id); *", ""]
 
 
-async def test_a_child_that_stays_behind_holds_up_nobody(store: Store, tmp_path: Path) -> None:
+async def test_a_child_that_stays_behind_holds_up_nobody(store: SqliteStore, tmp_path: Path) -> None:
     body = f"{TAKE}\nif os.fork() == 0:\n    time.sleep(600)"
     left = output([*script(tmp_path, body)], patience=20.0)
     await left.prepare(store)
@@ -129,7 +129,7 @@ async def test_a_child_that_stays_behind_holds_up_nobody(store: Store, tmp_path:
         await until(lambda: left.health.seq == 1, "the event")
 
 
-async def test_stopping_ends_the_whole_group_and_the_batch_comes_again(store: Store, tmp_path: Path) -> None:
+async def test_stopping_ends_the_whole_group_and_the_batch_comes_again(store: SqliteStore, tmp_path: Path) -> None:
     body = 'child = os.fork()\nopen(got + str(child == 0), "w").write(str(os.getpid()))\ntime.sleep(600)'
     slow = output(script(tmp_path, body))
     await slow.prepare(store)
@@ -153,7 +153,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def test_trouble_of_the_program_is_waited_out_with_growing_delays(store: Store, tmp_path: Path) -> None:
+async def test_trouble_of_the_program_is_waited_out_with_growing_delays(store: SqliteStore, tmp_path: Path) -> None:
     body = 'open(got, "a").write("[]\\n"); sys.exit(1)'
     failing = output(script(tmp_path, body), retry_first=30.0, retry_max=60.0)
     await failing.prepare(store)

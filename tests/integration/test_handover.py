@@ -14,11 +14,12 @@ from pollerd.base.errors import DatabaseBusyError, StoreError
 from pollerd.core.model import Recipient, State
 from pollerd.core.particulars import Particulars
 from pollerd.core.ports import RequestKind
-from pollerd.store import rows, schema
+from pollerd.store import rows
 from pollerd.store.commands import Handover, Tracked
-from pollerd.store.lock import Ownership, owner_pid
 from pollerd.store.others import OtherAccount
-from pollerd.store.schema import Migration
+from pollerd.store.sqlite import schema
+from pollerd.store.sqlite.lock import Ownership, owner_pid
+from pollerd.store.sqlite.schema import Migration
 from tests.sqlite_kit import autocommit
 
 
@@ -136,7 +137,7 @@ def test_ownership_comes_before_the_tables_and_makes_the_folder(tmp_path: Path) 
 def test_ownership_dies_with_its_process(tmp_path: Path) -> None:
     database = tmp_path / "p.db"
     code = (
-        "import sys; from pollerd.store.lock import Ownership; owned = Ownership.acquire(sys.argv[1]);"
+        "import sys; from pollerd.store.sqlite.lock import Ownership; owned = Ownership.acquire(sys.argv[1]);"
         "print('has it', flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(

@@ -21,7 +21,7 @@ from pollerd.daemon.housekeeping import House, Housekeeping, Job, Snapshot, stan
 from pollerd.daemon.housekeeping import _Every as Every
 from pollerd.daemon.systemd import Notifier
 from pollerd.polling.committer import Committer
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 
 PATIENCE = 20.0
 
@@ -183,7 +183,7 @@ def test_a_step_of_many_years_is_one_missed_time() -> None:
 # -- the daemon's own jobs
 
 
-def house(store: Store, committer: Committer, notifier: Notifier) -> House:
+def house(store: SqliteStore, committer: Committer, notifier: Notifier) -> House:
     return House(
         store=store,
         committer=committer,
@@ -198,7 +198,7 @@ def house(store: Store, committer: Committer, notifier: Notifier) -> House:
     )
 
 
-async def test_every_standard_job_does_its_work_on_a_real_store(store: Store, tmp_path: Path) -> None:
+async def test_every_standard_job_does_its_work_on_a_real_store(store: SqliteStore, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(PATIENCE)
@@ -226,12 +226,12 @@ async def test_every_standard_job_does_its_work_on_a_real_store(store: Store, tm
     assert again.snapshot() == model
 
 
-async def test_no_status_line_where_nobody_listens(store: Store) -> None:
+async def test_no_status_line_where_nobody_listens(store: SqliteStore) -> None:
     jobs = standard_jobs(house(store, Committer(store, SystemClock()), Notifier(None)))
     assert "status" not in {job.name for job in jobs}
 
 
-async def test_what_was_not_learned_anew_is_not_written_again(store: Store) -> None:
+async def test_what_was_not_learned_anew_is_not_written_again(store: SqliteStore) -> None:
     committer = Committer(store, SystemClock())
     committing = asyncio.create_task(committer.run())
     policy = Adaptive(5.0, 1, settings=Settings())
@@ -248,7 +248,7 @@ async def test_what_was_not_learned_anew_is_not_written_again(store: Store) -> N
     committing.cancel()
 
 
-async def test_statistics_leave_the_plans_on_their_indexes(store: Store) -> None:
+async def test_statistics_leave_the_plans_on_their_indexes(store: SqliteStore) -> None:
     """ANALYZE over a lopsided table must not talk SQLite out of the index that the schedule lives on."""
 
     def fill(db: sqlite3.Connection) -> None:

@@ -8,28 +8,28 @@ from pathlib import Path
 import pytest
 
 from pollerd.core.ports import Batch
-from pollerd.store.checkpoint import CUT_ABOVE, Wal, WalWatch, checkpoint
-from pollerd.store.store import Store
+from pollerd.store.sqlite.checkpoint import CUT_ABOVE, Wal, WalWatch, checkpoint
+from pollerd.store.sqlite.store import SqliteStore
 from tests.sqlite_kit import autocommit
 
 MIB = 1 << 20
 
 
-async def write(store: Store, mib: int) -> None:
+async def write(store: SqliteStore, mib: int) -> None:
     for n in range(mib):
         await store.commit(Batch(notes=[(f"note {n}", bytes(MIB))]))
 
 
-async def tended(store: Store, *, cut_above: int = CUT_ABOVE) -> Wal:
+async def tended(store: SqliteStore, *, cut_above: int = CUT_ABOVE) -> Wal:
     return await store.run(lambda writer: checkpoint(writer, store.path, cut_above))
 
 
-def size(store: Store) -> int:
+def size(store: SqliteStore) -> int:
     return Path(f"{store.path}-wal").stat().st_size
 
 
 async def test_the_log_grows_under_a_long_reader_and_shrinks_afterwards(
-    store: Store, caplog: pytest.LogCaptureFixture
+    store: SqliteStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     watch = WalWatch(store, cut_above=MIB, warn_above=4 * MIB)
@@ -48,14 +48,14 @@ async def test_the_log_grows_under_a_long_reader_and_shrinks_afterwards(
     await write(store, 1)
 
 
-async def test_a_log_of_ordinary_size_is_not_cut(store: Store) -> None:
+async def test_a_log_of_ordinary_size_is_not_cut(store: SqliteStore) -> None:
     await write(store, 2)
     before = size(store)
     assert (await tended(store)).behind == 0
     assert size(store) == before > 0
 
 
-async def test_a_foreign_writer_is_waited_for_no_longer_than_allowed(store: Store) -> None:
+async def test_a_foreign_writer_is_waited_for_no_longer_than_allowed(store: SqliteStore) -> None:
     await write(store, 2)
     with autocommit(store.path) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -14,15 +14,15 @@ import pytest
 
 from pollerd.base import open_databases
 from pollerd.base.errors import DatabaseBusyError, StoreError
-from pollerd.store import inode, schema
 from pollerd.store.commands import Handover
-from pollerd.store.lock import Ownership, check_ownable, lock_path, owner_pid
+from pollerd.store.sqlite import inode, schema
+from pollerd.store.sqlite.lock import Ownership, check_ownable, lock_path, owner_pid
 from pollerd.store.view import View
 from tests.sqlite_kit import autocommit
 
 HOLDER = """
 import sys
-from pollerd.store.lock import Ownership
+from pollerd.store.sqlite.lock import Ownership
 owned = Ownership.acquire(sys.argv[1], daemon=True)
 print("has it", flush=True)
 sys.stdin.read()

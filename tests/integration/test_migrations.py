@@ -14,11 +14,11 @@ import pytest
 
 from pollerd.base.errors import StoreError
 from pollerd.core.model import State
-from pollerd.store import schema
 from pollerd.store.commands import Handover
 from pollerd.store.rows import blob_from_recipients
-from pollerd.store.schema import Migration
-from pollerd.store.store import Store
+from pollerd.store.sqlite import schema
+from pollerd.store.sqlite.schema import Migration
+from pollerd.store.sqlite.store import SqliteStore
 from pollerd.store.view import View
 from tests.sqlite_kit import autocommit
 
@@ -89,7 +89,7 @@ async def test_going_forth_and_back_and_forth_loses_nothing(tmp_path: Path) -> N
             database.execute(f"EXPLAIN {sql}", [0] * count).close()
         write_as_before(database, 11, 2)
     schema.prepare(path).close()
-    store = await Store.open(path, time.time)
+    store = await SqliteStore.open(path, time.time)
     try:
         for first in (1, 11):
             polled, ended, new = [await store.message(first + n) for n in range(3)]

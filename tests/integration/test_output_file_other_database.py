@@ -9,7 +9,7 @@ import pytest
 
 from pollerd.base.errors import OutputError
 from pollerd.outputs.file import FileOutput
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.output_file_kit import errors, tell_all
 from tests.integration.output_kit import (
     commit,
@@ -44,7 +44,7 @@ async def test_a_database_restored_from_an_older_copy(
     assert len(errors(caplog, "ends at event 35 but the database ends at event 20: it was restored")) == 1
 
 
-async def commit_after_prepare(store: Store, path: Path, count: int) -> None:
+async def commit_after_prepare(store: SqliteStore, path: Path, count: int) -> None:
     output = FileOutput(path, advance=store.advance_seq)
     await output.prepare(store)
     await commit(store, count)

@@ -19,7 +19,7 @@ import pytest
 from pollerd.core.ports import Cursor
 from pollerd.outputs.file import FileOutput
 from pollerd.outputs.synced import Synced
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.output_file_kit import errors
 from tests.integration.output_kit import (
     commit,
@@ -37,14 +37,14 @@ from tests.integration.output_kit import (
 SECTOR = 512
 
 
-async def tell_all(store: Store, path: Path) -> None:
+async def tell_all(store: SqliteStore, path: Path) -> None:
     """One start of the output, ended when everything is told in whatever file."""
     output = FileOutput(path)
     async with running(output, store):
         await until(lambda: output.health.seq == store.last, "all told")
 
 
-async def write_and_forget(store: Store, path: Path, synced: int, behind: int) -> int:
+async def write_and_forget(store: SqliteStore, path: Path, synced: int, behind: int) -> int:
     """`synced` events are in the file and the place says so, `behind` more are only written; returns that offset."""
     place, offset = Cursor("file", 0), 0
     if synced:
@@ -57,7 +57,7 @@ async def write_and_forget(store: Store, path: Path, synced: int, behind: int) -
     return offset
 
 
-async def saved(store: Store) -> Cursor:
+async def saved(store: SqliteStore) -> Cursor:
     place = await store.cursor("file")
     assert place is not None
     return place

@@ -13,7 +13,7 @@ import pytest
 
 from pollerd.core.ports import Cursor
 from pollerd.outputs.file import FileOutput
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.output_file_kit import errors
 from tests.integration.output_kit import (
     commit,
@@ -32,7 +32,7 @@ ROTATIONS = 40
 
 
 @asynccontextmanager
-async def load(store: Store) -> AsyncIterator[None]:
+async def load(store: SqliteStore) -> AsyncIterator[None]:
     """Events come without a pause."""
 
     async def commit_on() -> None:
@@ -108,7 +108,7 @@ async def test_a_foreign_file_put_in_place_is_renamed_aside(path: Path, database
     assert sorted(told(path) + told(path.with_name("events.ndjson.1"))) == exactly(10)
 
 
-async def stop_behind(store: Store, path: Path, cursor: int) -> None:
+async def stop_behind(store: SqliteStore, path: Path, cursor: int) -> None:
     """The state a kill leaves: ten events in the file, the saved place at `cursor`."""
     async with running(FileOutput(path), store):
         await commit(store, 10)

@@ -26,7 +26,7 @@ from pollerd.polling.committer import Committer
 from pollerd.polling.poller import Poller
 from pollerd.polling.ranking import PolicyRanker
 from pollerd.polling.window import Window
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.output_kit import until
 from tests.sqlite_kit import autocommit
 
@@ -59,7 +59,7 @@ class SlowGateway:
 class Bench:
     """One account's poller with all it works on."""
 
-    def __init__(self, store: Store, clock: SystemClock) -> None:
+    def __init__(self, store: SqliteStore, clock: SystemClock) -> None:
         self.store, self.clock = store, clock
         self.gateway = SlowGateway()
         policy, rng = Exponential(SETTINGS, 1), random.Random(1)
@@ -107,7 +107,7 @@ def machine() -> Settable:
 @pytest.fixture
 async def bench(tmp_path: Path, machine: Settable) -> AsyncIterator[Bench]:
     clock = SystemClock(None, machine)
-    store = await Store.open(tmp_path / "pollerd.db", clock.wall)
+    store = await SqliteStore.open(tmp_path / "pollerd.db", clock.wall)
     yield Bench(store, clock)
     await store.close()
 

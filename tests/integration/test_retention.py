@@ -17,7 +17,7 @@ from pollerd.core.event import Recovered, instant
 from pollerd.core.model import Message, State
 from pollerd.core.ports import Batch, Cursor
 from pollerd.store.retention import Pruned, Retention
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 from pollerd.store.view import View
 from tests.sqlite_kit import autocommit, rows, transaction
 
@@ -30,22 +30,22 @@ FILE = frozenset({"file"})
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await Store.open(tmp_path / "p.db", lambda: NOW)
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    opened = await SqliteStore.open(tmp_path / "p.db", lambda: NOW)
     yield opened
     await opened.close()
 
 
-async def tell(store: Store, count: int, at: float) -> None:
+async def tell(store: SqliteStore, count: int, at: float) -> None:
     body = Recovered(account="default", reason="unreachable", detail="", until=None, observed_at=instant(at))
     await store.commit(Batch(bodies=[body] * count, at=at))
 
 
-async def told(store: Store, seq: int, name: str = "file", at: float = NOW) -> None:
+async def told(store: SqliteStore, seq: int, name: str = "file", at: float = NOW) -> None:
     await store.commit(Batch(cursors=[Cursor(name, seq)], at=at))
 
 
-async def follow(store: Store, ids: range, state: State, at: float) -> None:
+async def follow(store: SqliteStore, ids: range, state: State, at: float) -> None:
     with transaction(store.path) as connection:
         connection.executemany("INSERT INTO messages (id) VALUES (?)", [(i,) for i in ids])
     ended = at if state >= State.FINISHED else None
@@ -53,16 +53,16 @@ async def follow(store: Store, ids: range, state: State, at: float) -> None:
     await store.commit(Batch(results=[Result(message, was=State.NEW, polls=1) for message in messages], at=at))
 
 
-def seqs(store: Store) -> list[int]:
+def seqs(store: SqliteStore) -> list[int]:
     with View.open(store.path) as view:
         return [event.seq for event in view.events(0, 10_000)]
 
 
-def ids(store: Store) -> list[int]:
+def ids(store: SqliteStore) -> list[int]:
     return [row[0] for row in rows(store.path, "SELECT id FROM messages ORDER BY id")]
 
 
-async def test_only_what_ended_long_ago_is_deleted_and_the_counters_follow(store: Store) -> None:
+async def test_only_what_ended_long_ago_is_deleted_and_the_counters_follow(store: SqliteStore) -> None:
     await follow(store, range(1, 4), State.FINISHED, OLD)
     await follow(store, range(11, 13), State.GAVE_UP, OLD)
     await follow(store, range(21, 23), State.PENDING, ANCIENT)
@@ -75,7 +75,7 @@ async def test_only_what_ended_long_ago_is_deleted_and_the_counters_follow(store
     assert (counters["pending"], counters["finished"], counters["gave_up"], counters["polls"]) == (2, 2, 0, 9)
 
 
-async def test_thousands_go_in_several_transactions(store: Store) -> None:
+async def test_thousands_go_in_several_transactions(store: SqliteStore) -> None:
     await follow(store, range(1, 5001), State.FINISHED, OLD)
     await tell(store, 5000, OLD)
     await told(store, 5000)
@@ -87,7 +87,7 @@ async def test_thousands_go_in_several_transactions(store: Store) -> None:
     assert (await store.counters())["finished"] == 0
 
 
-async def test_a_waiting_request_protects_what_it_may_take_up(store: Store) -> None:
+async def test_a_waiting_request_protects_what_it_may_take_up(store: SqliteStore) -> None:
     await follow(store, range(1, 4), State.GAVE_UP, OLD)
     retention = Retention(store, FILE, KEEP)
     with autocommit(store.path) as connection:
@@ -107,7 +107,7 @@ async def test_a_waiting_request_protects_what_it_may_take_up(store: Store) -> N
     ],
 )
 async def test_an_event_goes_when_every_output_has_told_it(
-    store: Store, cursors: dict[str, int], left: list[int], why: str
+    store: SqliteStore, cursors: dict[str, int], left: list[int], why: str
 ) -> None:
     await tell(store, 10, OLD)
     for name, seq in cursors.items():
@@ -117,7 +117,7 @@ async def test_an_event_goes_when_every_output_has_told_it(
     assert store.pruned == (left[0] - 1 if left else 10)
 
 
-async def test_told_events_stay_as_history_until_they_are_old(store: Store) -> None:
+async def test_told_events_stay_as_history_until_they_are_old(store: SqliteStore) -> None:
     await tell(store, 2, OLD)
     await tell(store, 3, NOW - DAY)
     await told(store, 5)
@@ -125,7 +125,7 @@ async def test_told_events_stay_as_history_until_they_are_old(store: Store) -> N
     assert seqs(store) == [3, 4, 5]
 
 
-async def test_a_clock_that_ran_ahead_for_a_while_stops_nothing(store: Store) -> None:
+async def test_a_clock_that_ran_ahead_for_a_while_stops_nothing(store: SqliteStore) -> None:
     await tell(store, 2, NOW + 1000 * DAY)
     await tell(store, 2, OLD)
     await tell(store, 1, NOW)
@@ -134,24 +134,24 @@ async def test_a_clock_that_ran_ahead_for_a_while_stops_nothing(store: Store) ->
     assert seqs(store) == [5]
 
 
-async def test_without_outputs_age_alone_decides(store: Store) -> None:
+async def test_without_outputs_age_alone_decides(store: SqliteStore) -> None:
     await tell(store, 3, OLD)
     assert await Retention(store, frozenset(), KEEP).run(NOW) == Pruned(0, 3)
 
 
-async def test_numbers_go_on_upward_after_everything_was_pruned(store: Store) -> None:
+async def test_numbers_go_on_upward_after_everything_was_pruned(store: SqliteStore) -> None:
     await tell(store, 7, OLD)
     await told(store, 7)
     await Retention(store, FILE, KEEP).run(NOW)
     assert (seqs(store), store.last, store.pruned) == ([], 7, 7)
-    again = await Store.open(store.path, lambda: NOW)
+    again = await SqliteStore.open(store.path, lambda: NOW)
     assert (again.last, again.pruned) == (7, 7)
     await tell(again, 1, NOW)
     assert ([event.seq for event in await again.read(0, 10)], again.pruned) == ([8], 7)
     await again.close()
 
 
-async def test_nothing_is_deleted_when_the_transaction_fails(store: Store) -> None:
+async def test_nothing_is_deleted_when_the_transaction_fails(store: SqliteStore) -> None:
     await follow(store, range(1, 4), State.FINISHED, OLD)
     with autocommit(store.path) as connection:
         connection.execute("CREATE TRIGGER no BEFORE UPDATE ON counters BEGIN SELECT RAISE(ABORT, 'no'); END")
@@ -163,7 +163,7 @@ async def test_nothing_is_deleted_when_the_transaction_fails(store: Store) -> No
 
 
 async def test_an_output_that_stands_still_is_named_once_and_again_when_it_moves(
-    store: Store, caplog: pytest.LogCaptureFixture
+    store: SqliteStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     await tell(store, 3, ANCIENT)
@@ -184,7 +184,7 @@ async def test_an_output_that_stands_still_is_named_once_and_again_when_it_moves
 
 
 async def test_the_place_of_an_output_no_longer_configured_holds_back_nothing(
-    store: Store, caplog: pytest.LogCaptureFixture
+    store: SqliteStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     await tell(store, 3, OLD)
     await told(store, 3)
@@ -200,7 +200,7 @@ async def test_the_place_of_an_output_no_longer_configured_holds_back_nothing(
     assert [record.__dict__["event"] for record in caplog.records] == ["output_forgotten"]
 
 
-async def test_events_count_as_deleted_only_once_they_are(store: Store) -> None:
+async def test_events_count_as_deleted_only_once_they_are(store: SqliteStore) -> None:
     """A reader must not be told of a gap that is none."""
     await tell(store, 3, OLD)
     await told(store, 3)
@@ -217,11 +217,11 @@ async def test_events_count_as_deleted_only_once_they_are(store: Store) -> None:
 
 async def test_a_read_beside_the_deletion_misses_nothing_in_silence(tmp_path: Path) -> None:
     """What follows deleted events is given only once they are known to be gone."""
-    writing = await Store.open(tmp_path / "p.db", lambda: NOW)
+    writing = await SqliteStore.open(tmp_path / "p.db", lambda: NOW)
     await tell(writing, 4, OLD)
     await writing.close()
     # Opened anew: nothing is in memory, events are read from the disk.
-    store = await Store.open(tmp_path / "p.db", lambda: NOW)
+    store = await SqliteStore.open(tmp_path / "p.db", lambda: NOW)
     begun, go_on = threading.Event(), threading.Event()
 
     def delete(db: sqlite3.Connection) -> tuple[int, None]:

@@ -12,7 +12,7 @@ import pytest
 
 from pollerd.core import event as events
 from pollerd.core.ports import Cursor
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.output_kit import commit, opened, prune, running, until
 from tests.integration.target_kit import parked, settled, states, target
 from tests.integration.webhook_kit import change, tell
@@ -32,7 +32,7 @@ def shop(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 async def test_every_row_has_its_state_and_the_place_is_kept(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     await tell(store, *(change(n, "ENROUTE", final=False) for n in range(1, 1001)))
     async with running(first := target(store, tmp_path / "shop.db", UPDATE), store):
@@ -46,7 +46,7 @@ async def test_every_row_has_its_state_and_the_place_is_kept(
 
 
 async def test_only_states_unless_the_statement_names_the_type(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     shop.execute("CREATE TABLE log (type, id, counts)")
     completed = events.Completed(
@@ -66,7 +66,7 @@ async def test_only_states_unless_the_statement_names_the_type(
 
 
 async def test_a_locked_database_holds_this_output_and_is_named_once(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     await tell(store, change(1, "DELIVERED"))
@@ -83,7 +83,7 @@ async def test_a_locked_database_holds_this_output_and_is_named_once(
     assert said[1] == "output sqlite: works again"
 
 
-async def test_a_missing_database_is_not_created(store: Store, tmp_path: Path) -> None:
+async def test_a_missing_database_is_not_created(store: SqliteStore, tmp_path: Path) -> None:
     await commit(store, 1)
     path = tmp_path / "later.db"
     async with running(missing := target(store, path, "INSERT INTO log VALUES (:id)"), store):
@@ -104,7 +104,7 @@ async def test_a_missing_database_is_not_created(store: Store, tmp_path: Path) -
     ],
 )
 async def test_a_statement_that_cannot_be_run_holds_all_events_and_is_explained(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path, statement: str, said: str
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, statement: str, said: str
 ) -> None:
     await tell(store, change(1, "DELIVERED"))
     async with running(broken := target(store, tmp_path / "shop.db", statement), store):
@@ -136,7 +136,7 @@ REFUSING = [
 
 @pytest.mark.parametrize(("sentence", "statement", "rule", "said"), REFUSING, ids=[case[0] for case in REFUSING])
 async def test_an_event_that_is_refused_is_parked_by_name_and_the_rest_goes_on(
-    store: Store,
+    store: SqliteStore,
     shop: sqlite3.Connection,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -170,7 +170,12 @@ async def test_an_event_that_is_refused_is_parked_by_name_and_the_rest_goes_on(
     [("max_page_count = 5", "database or disk is full"), ("query_only = ON", "attempt to write a readonly database")],
 )
 async def test_what_is_wrong_with_the_database_is_no_events_fault(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pragma: str, said: str
+    store: SqliteStore,
+    shop: sqlite3.Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pragma: str,
+    said: str,
 ) -> None:
     """However often it is tried: nothing is parked, and all is there in order afterwards."""
     shop.execute("CREATE TABLE log (seq INTEGER PRIMARY KEY, note)")

@@ -18,7 +18,7 @@ import pytest
 
 from pollerd.intake.sqlite import Row, SqliteSource
 from pollerd.store.source_rows import Given, Inlet
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.output_kit import until
 from tests.sqlite_kit import autocommit, transaction
 
@@ -44,7 +44,7 @@ class Intake:
 
 @asynccontextmanager
 async def reading(
-    store: Store, path: Path, query: str = "SELECT gateway_id AS id FROM sms", intake: Intake | None = None
+    store: SqliteStore, path: Path, query: str = "SELECT gateway_id AS id FROM sms", intake: Intake | None = None
 ) -> AsyncIterator[SqliteSource]:
     inlet = Inlet("shop", Given(["shop"]), store, time.time, (intake or Intake()).poke, database="shop.db")
     source = SqliteSource("shop", path, query, 0.02, inlet)
@@ -57,17 +57,17 @@ async def reading(
             await task
 
 
-def count(store: Store) -> int:
+def count(store: SqliteStore) -> int:
     return int(followed(store, "count(*)")[0][0])
 
 
-def followed(store: Store, columns: str = "id") -> list[Any]:
+def followed(store: SqliteStore, columns: str = "id") -> list[Any]:
     with autocommit(store.path) as database:
         return database.execute(f"SELECT {columns} FROM messages ORDER BY id").fetchall()
 
 
 async def test_rows_are_followed_with_what_is_known_of_them(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     shop.executemany(
         "INSERT INTO sms VALUES (?, ?, ?, ?, NULL)",
@@ -90,7 +90,7 @@ async def test_rows_are_followed_with_what_is_known_of_them(
 
 
 async def test_what_is_no_id_is_refused_by_name_once_and_the_rest_taken(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     refused = [ULID, "x", -1, 0, 2.5, b"\xff", None, float(2**70), "18446744073709551616"]
     shop.executemany("INSERT INTO sms (gateway_id) VALUES (?)", [(value,) for value in [*refused, 7, "8"]])
@@ -105,7 +105,7 @@ async def test_what_is_no_id_is_refused_by_name_once_and_the_rest_taken(
     assert any(f"{ULID!r} is an id of the newer Mobile Message API" in text for text in said)
 
 
-async def test_the_same_ids_again_cost_no_write(store: Store, shop: sqlite3.Connection, tmp_path: Path) -> None:
+async def test_the_same_ids_again_cost_no_write(store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path) -> None:
     shop.execute("BEGIN")
     shop.executemany("INSERT INTO sms (gateway_id) VALUES (?)", [(n,) for n in range(1, 10_001)])
     shop.execute("COMMIT")
@@ -130,7 +130,7 @@ async def test_the_same_ids_again_cost_no_write(store: Store, shop: sqlite3.Conn
     ],
 )
 async def test_a_query_that_cannot_be_used_is_explained_and_changes_nothing(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path, query: str, said: str
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, query: str, said: str
 ) -> None:
     shop.execute("INSERT INTO sms (gateway_id) VALUES (1)")
     async with reading(store, tmp_path / "shop.db", query) as source:
@@ -140,7 +140,7 @@ async def test_a_query_that_cannot_be_used_is_explained_and_changes_nothing(
 
 
 async def test_a_single_column_is_the_id_whatever_its_name(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     shop.execute("INSERT INTO sms (gateway_id) VALUES (1)")
     async with reading(store, tmp_path / "shop.db", "SELECT gateway_id FROM sms"):
@@ -148,7 +148,7 @@ async def test_a_single_column_is_the_id_whatever_its_name(
 
 
 async def test_a_locked_or_missing_database_is_named_once_and_once_when_it_works_again(
-    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: SqliteStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     path = tmp_path / "shop.db"
@@ -174,7 +174,7 @@ async def test_a_locked_or_missing_database_is_named_once_and_once_when_it_works
 
 
 async def test_a_large_result_holds_no_lock_while_it_is_taken_in(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     """The foreign application can write while the ids that were read are still being handed over."""
     shop.execute("BEGIN")
@@ -202,7 +202,7 @@ async def test_a_large_result_holds_no_lock_while_it_is_taken_in(
 
 
 async def test_a_row_that_outlives_its_message_is_not_taken_for_a_new_one(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     """Given up, deleted by retention, and the query still gives it, over restarts too. Gone and back, it is new."""
     shop.executemany("INSERT INTO sms (gateway_id) VALUES (?)", [(1,), (2,), (2,)])
@@ -225,12 +225,12 @@ async def test_a_row_that_outlives_its_message_is_not_taken_for_a_new_one(
         await until(lambda: intake.pokes == 2, "told twice")
 
 
-def given(store: Store) -> list[int]:
+def given(store: SqliteStore) -> list[int]:
     with autocommit(store.path) as database:
         return [row[0] for row in database.execute("SELECT id FROM given WHERE source = 'shop' ORDER BY id")]
 
 
-async def test_two_sources_remember_for_themselves(store: Store, shop: sqlite3.Connection) -> None:
+async def test_two_sources_remember_for_themselves(store: SqliteStore, shop: sqlite3.Connection) -> None:
     names = Given(["one", "other"])
     one, other = (Inlet(name, names, store, time.time, Intake().poke, database="shop.db") for name in names.sources)
     rows = [Row(number) for number in (1, 2)]
@@ -248,7 +248,7 @@ async def test_two_sources_remember_for_themselves(store: Store, shop: sqlite3.C
     assert await one.take(rows) == 2
 
 
-async def test_a_source_that_was_configured_otherwise_is_remembered(store: Store) -> None:
+async def test_a_source_that_was_configured_otherwise_is_remembered(store: SqliteStore) -> None:
     rows = [Row(number) for number in (1, 2, 3)]
     before = Inlet("before", Given(["before"]), store, time.time, Intake().poke, database="shop.db")
     assert await before.take(rows) == 3
@@ -266,13 +266,13 @@ async def test_a_source_that_was_configured_otherwise_is_remembered(store: Store
     assert kept == [("now", 1), ("now", 2), ("more", 3)]
 
 
-def forms(store: Store) -> list[Any]:
+def forms(store: SqliteStore) -> list[Any]:
     with autocommit(store.path) as database:
         return database.execute("SELECT id, written, typeof(written) FROM source_ids ORDER BY id").fetchall()
 
 
 async def test_the_form_of_an_id_is_remembered_as_it_was_given(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     """For messages that are followed, whoever handed them over; also where it changes; and no number costs a write."""
     with transaction(store.path) as database:

@@ -17,7 +17,7 @@ from pollerd.core.model import HoldReason, Message, Recipient, State
 from pollerd.core.ports import AccountState, Batch, Cursor
 from pollerd.daemon.clock import SystemClock
 from pollerd.polling.committer import Committer
-from pollerd.store.store import TAIL, Store
+from pollerd.store.sqlite.store import TAIL, SqliteStore
 from tests.sqlite_kit import autocommit, rows, transaction
 
 
@@ -42,7 +42,7 @@ def insert(path: Path, *ids: int) -> None:
         connection.executemany("INSERT OR IGNORE INTO messages (id) VALUES (?)", [(i,) for i in ids])
 
 
-async def test_a_row_by_plain_sql_is_new_and_due_from_now(store: Store) -> None:
+async def test_a_row_by_plain_sql_is_new_and_due_from_now(store: SqliteStore) -> None:
     assert await store.foreign_change()
     assert not await store.foreign_change()
     insert(store.path, 421332671)
@@ -52,7 +52,7 @@ async def test_a_row_by_plain_sql_is_new_and_due_from_now(store: Store) -> None:
     assert abs(found.sent_at - time.time()) < 60
 
 
-async def test_state_time_and_events_are_one_transaction(store: Store) -> None:
+async def test_state_time_and_events_are_one_transaction(store: SqliteStore) -> None:
     insert(store.path, 1)
     recipients = (Recipient(4512345678, "ENROUTE"),)
     result = Result(row(1, 99.0, recipients=recipients, polls=1), (status(1),), was=State.NEW, polls=1)
@@ -64,7 +64,7 @@ async def test_state_time_and_events_are_one_transaction(store: Store) -> None:
     assert [e.line for e in await store.read(0, 10)] == [event.line]
 
 
-async def test_a_transaction_that_fails_leaves_nothing_and_uses_no_number(store: Store) -> None:
+async def test_a_transaction_that_fails_leaves_nothing_and_uses_no_number(store: SqliteStore) -> None:
     insert(store.path, 1)
     with autocommit(store.path) as connection:
         connection.execute("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no'); END")
@@ -79,7 +79,7 @@ async def test_a_transaction_that_fails_leaves_nothing_and_uses_no_number(store:
     assert event.seq == 1
 
 
-async def test_cancelling_a_commit_does_not_tear_it(store: Store) -> None:
+async def test_cancelling_a_commit_does_not_tear_it(store: SqliteStore) -> None:
     insert(store.path, 1)
     for cancelled_after in range(12):
         task = asyncio.create_task(store.commit(Batch(results=(Result(row(1), (status(1),)),))))
@@ -93,29 +93,29 @@ async def test_cancelling_a_commit_does_not_tear_it(store: Store) -> None:
 
 
 async def test_an_open_that_fails_closes_what_it_opened(database: Path) -> None:
-    await (await Store.open(database, time.time)).close()
+    await (await SqliteStore.open(database, time.time)).close()
     with autocommit(database) as connection:
         connection.execute("DROP TABLE events")
     with pytest.raises(StoreError, match="no such table: events"):
-        await Store.open(database, time.time)
+        await SqliteStore.open(database, time.time)
     # SQLite removes its side files when the last connection is closed.
     assert [path.name for path in database.parent.iterdir()] == ["pollerd.db"]
 
 
 async def test_numbers_go_on_upward_after_everything_was_pruned(database: Path) -> None:
-    store = await Store.open(database, time.time)
+    store = await SqliteStore.open(database, time.time)
     await store.commit(Batch(bodies=[recovered() for _ in range(5)]))
     await store.close()
     with autocommit(database) as connection:
         connection.execute("DELETE FROM events")
-    store = await Store.open(database, time.time)
+    store = await SqliteStore.open(database, time.time)
     assert (store.last, store.pruned) == (5, 5)
     (event,) = await store.commit(Batch(bodies=[recovered()]))
     assert event.seq == 6
     await store.close()
 
 
-async def test_numbers_can_be_lifted_above_what_an_output_has_seen(store: Store) -> None:
+async def test_numbers_can_be_lifted_above_what_an_output_has_seen(store: SqliteStore) -> None:
     await store.advance_seq(41)
     (event,) = await store.commit(Batch(bodies=[recovered()]))
     assert event.seq == 42
@@ -127,7 +127,7 @@ async def test_numbers_can_be_lifted_above_what_an_output_has_seen(store: Store)
 
 
 @pytest.mark.parametrize("after", [0, 1, 57, TAIL, TAIL + 200, TAIL + 299, TAIL + 300, TAIL + 900])
-async def test_reading_is_the_same_from_memory_and_from_disk(store: Store, after: int) -> None:
+async def test_reading_is_the_same_from_memory_and_from_disk(store: SqliteStore, after: int) -> None:
     total = TAIL + 300
     await store.commit(Batch(bodies=[recovered() for _ in range(total)]))
     expected = list(range(after + 1, total + 1))[:50]
@@ -136,10 +136,10 @@ async def test_reading_is_the_same_from_memory_and_from_disk(store: Store, after
 
 async def test_lifting_the_numbers_hides_no_event_and_wakes_nobody(database: Path) -> None:
     """Just after opening, before anything is in memory: what is stored stays readable, and there is nothing new."""
-    store = await Store.open(database, time.time)
+    store = await SqliteStore.open(database, time.time)
     await store.commit(Batch(bodies=[recovered(), recovered()]))
     await store.close()
-    store = await Store.open(database, time.time)
+    store = await SqliteStore.open(database, time.time)
     await store.advance_seq(41)
     assert store.pruned == 0
     assert [e.seq for e in await store.read(0, 10)] == [1, 2]
@@ -152,7 +152,7 @@ async def test_lifting_the_numbers_hides_no_event_and_wakes_nobody(database: Pat
     await store.close()
 
 
-async def test_waiting_ends_with_the_commit(store: Store) -> None:
+async def test_waiting_ends_with_the_commit(store: SqliteStore) -> None:
     waiter = asyncio.create_task(store.wait(0))
     await asyncio.sleep(0)
     assert not waiter.done()
@@ -160,7 +160,7 @@ async def test_waiting_ends_with_the_commit(store: Store) -> None:
     await waiter
 
 
-async def test_the_schedule_is_read_by_account_and_place(store: Store) -> None:
+async def test_the_schedule_is_read_by_account_and_place(store: SqliteStore) -> None:
     insert(store.path, *range(1, 8))
     results = [Result(row(i, 100.0 if i < 5 else 200.0), was=State.NEW) for i in range(1, 8)]
     await store.commit(Batch(results=results))
@@ -170,7 +170,7 @@ async def test_the_schedule_is_read_by_account_and_place(store: Store) -> None:
     assert await store.due_latest("default", 150.0, 1)
 
 
-async def test_counters_follow_the_states(store: Store) -> None:
+async def test_counters_follow_the_states(store: SqliteStore) -> None:
     insert(store.path, 1, 2)
     await store.commit(Batch(results=[Result(row(i), was=State.NEW, polls=2) for i in (1, 2)]))
     await store.commit(Batch(results=[Result(row(1, state=State.FINISHED), polls=1)]))
@@ -178,11 +178,11 @@ async def test_counters_follow_the_states(store: Store) -> None:
 
 
 async def test_accounts_and_cursors_outlive_a_restart(database: Path) -> None:
-    store = await Store.open(database, time.time)
+    store = await SqliteStore.open(database, time.time)
     held = AccountState("default", held_detail="x", held_total=12.5, credit=3.0, currency="DKK", credit_low=True)
     await store.commit(Batch(accounts=[held], cursors=[Cursor("file", 9, "inode")], notes=[("model", b"\x01")]))
     await store.close()
-    store = await Store.open(database, time.time)
+    store = await SqliteStore.open(database, time.time)
     assert await store.accounts() == {"default": held}
     assert await store.cursor("file") == Cursor("file", 9, "inode")
     assert await store.note("model") == b"\x01"
@@ -190,7 +190,7 @@ async def test_accounts_and_cursors_outlive_a_restart(database: Path) -> None:
 
 
 async def test_a_hold_for_refusing_is_one_that_an_older_version_knows(database: Path) -> None:
-    store = await Store.open(database, time.time)
+    store = await SqliteStore.open(database, time.time)
     held = AccountState("default", HoldReason.REFUSING, "410", 1.0, 2.0, refusal="http_410")
     trusting = AccountState("other", trusting=True)
     await store.commit(Batch(accounts=[held, trusting]))
@@ -203,7 +203,7 @@ async def test_a_hold_for_refusing_is_one_that_an_older_version_knows(database: 
     await store.close()
 
 
-async def test_unknown_ids_are_counted_by_account_until_they_are_seen_or_end(store: Store) -> None:
+async def test_unknown_ids_are_counted_by_account_until_they_are_seen_or_end(store: SqliteStore) -> None:
     insert(store.path, *range(1, 8))
     known = [Result(row(i), was=State.NEW) for i in (1, 2)]
     unknown = [Result(row(i, unknown=True), was=State.NEW) for i in range(3, 8)]
@@ -219,7 +219,7 @@ async def test_unknown_ids_are_counted_by_account_until_they_are_seen_or_end(sto
 
 
 @pytest.fixture
-async def committer(store: Store) -> AsyncIterator[Committer]:
+async def committer(store: SqliteStore) -> AsyncIterator[Committer]:
     committer = Committer(store, SystemClock())
     task = asyncio.create_task(committer.run())
     yield committer
@@ -227,7 +227,7 @@ async def committer(store: Store) -> AsyncIterator[Committer]:
     await asyncio.wait([task])
 
 
-async def test_results_of_one_message_merge_in_order(store: Store, committer: Committer) -> None:
+async def test_results_of_one_message_merge_in_order(store: SqliteStore, committer: Committer) -> None:
     insert(store.path, 1)
     committer.record(Result(row(1, 60.0), (status(1),), was=State.NEW, polls=1))
     committer.record(Result(row(1, 70.0, polls=2), full=False, polls=1))
@@ -243,7 +243,7 @@ async def test_results_of_one_message_merge_in_order(store: Store, committer: Co
 
 
 async def test_a_locked_database_holds_polling_back_and_loses_nothing(
-    store: Store, committer: Committer, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore, committer: Committer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     insert(store.path, 1)
     await store._writer.execute("PRAGMA busy_timeout = 0")
@@ -264,7 +264,7 @@ async def test_a_locked_database_holds_polling_back_and_loses_nothing(
     assert committer.trouble == ""
 
 
-async def test_a_command_waits_for_a_locked_database_only_so_long(store: Store) -> None:
+async def test_a_command_waits_for_a_locked_database_only_so_long(store: SqliteStore) -> None:
     """A daemon waits for ever; whoever sits before a screen wants to know."""
     insert(store.path, 1)
     await store._writer.execute("PRAGMA busy_timeout = 0")
@@ -276,7 +276,7 @@ async def test_a_command_waits_for_a_locked_database_only_so_long(store: Store) 
             await impatient.run()
 
 
-async def test_an_account_goes_on_before_what_was_learned_by_that(store: Store) -> None:
+async def test_an_account_goes_on_before_what_was_learned_by_that(store: SqliteStore) -> None:
     """One transaction holds what ended a hold, what the answers said, and what began the next."""
     insert(store.path, 1)
     seen = Result(row(1), (status(1),), was=State.NEW)

@@ -21,7 +21,7 @@ from pollerd.polling.ranking import PolicyRanker
 from pollerd.polling.window import Window
 from pollerd.status.line import StatusLine
 from pollerd.status.stuck import GRACE, WRITING, Progress
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 
 
 class HandClock:
@@ -66,7 +66,7 @@ class SilentGateway:
 class Parts:
     """One account on a real store."""
 
-    def __init__(self, store: Store, clock: HandClock) -> None:
+    def __init__(self, store: SqliteStore, clock: HandClock) -> None:
         policy = Exponential(Settings())
         self.clock = clock
         self.gateway = SilentGateway()
@@ -99,7 +99,7 @@ class Parts:
 @pytest.fixture
 async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
     clock = HandClock()
-    store = await Store.open(tmp_path / "p.db", clock.wall)
+    store = await SqliteStore.open(tmp_path / "p.db", clock.wall)
     yield Parts(store, clock)
     await store.close()
 

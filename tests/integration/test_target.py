@@ -15,7 +15,7 @@ import pytest
 from pollerd.core import event as events
 from pollerd.core.ports import DeliveryState
 from pollerd.store.retention import Retention
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 from pollerd.store.undelivered import retry_parked
 from tests.integration.output_kit import running, until
 from tests.integration.target_kit import GUARDED, NAME, parked, settled, states, target, undelivered
@@ -46,7 +46,7 @@ def told(shop: sqlite3.Connection) -> list[tuple[int, str]]:
 
 
 async def test_a_row_that_comes_later_gets_its_states_in_order_and_others_do_not_wait(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     path = tmp_path / "shop.db"
     shop.execute("INSERT INTO sms (id) VALUES (2)")
@@ -67,7 +67,7 @@ async def test_a_row_that_comes_later_gets_its_states_in_order_and_others_do_not
 
 
 async def test_the_schedule_is_followed_then_it_is_parked_and_can_be_taken_up(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     await tell(store, change(1, "ENROUTE"))
     path, tried = tmp_path / "shop.db", []
@@ -92,7 +92,9 @@ async def test_the_schedule_is_followed_then_it_is_parked_and_can_be_taken_up(
         assert output.health.keeps
 
 
-async def test_a_clock_that_was_wrong_puts_nothing_off(store: Store, shop: sqlite3.Connection, tmp_path: Path) -> None:
+async def test_a_clock_that_was_wrong_puts_nothing_off(
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
+) -> None:
     """Planned by a clock that was five hours ahead."""
     await tell(store, change(1, "ENROUTE"))
     async with running(target(store, tmp_path / "shop.db", retry_after=NEVER), store):
@@ -105,7 +107,7 @@ async def test_a_clock_that_was_wrong_puts_nothing_off(store: Store, shop: sqlit
 
 
 async def test_what_is_parked_is_superseded_by_a_later_state_and_never_written_again(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     path = tmp_path / "shop.db"
@@ -125,7 +127,7 @@ async def test_what_is_parked_is_superseded_by_a_later_state_and_never_written_a
 
 
 async def test_what_is_taken_up_while_a_later_one_waits_goes_first(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     path = tmp_path / "shop.db"
     await tell(store, change(1, "ENROUTE"))
@@ -141,7 +143,7 @@ async def test_what_is_taken_up_while_a_later_one_waits_goes_first(
 
 
 async def test_later_events_wait_for_one_that_is_refused_until_it_is_parked(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     shop.execute("""
         CREATE TRIGGER rule BEFORE UPDATE ON sms WHEN new.id = 1 AND new.status = 'ENROUTE'
@@ -163,7 +165,7 @@ async def test_later_events_wait_for_one_that_is_refused_until_it_is_parked(
 
 
 async def test_a_guard_against_going_back_is_no_missing_row(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     """A batch that comes again after a crash: its older states change no row, since the newest one is there already."""
     path = tmp_path / "shop.db"
@@ -180,7 +182,7 @@ async def test_a_guard_against_going_back_is_no_missing_row(
 
 
 async def test_a_waiting_state_is_superseded_when_a_later_one_finds_the_row(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The row has what it waits for already, and a guard that is too strict."""
     caplog.set_level(logging.INFO)
@@ -196,7 +198,7 @@ async def test_a_waiting_state_is_superseded_when_a_later_one_finds_the_row(
 
 
 async def test_news_of_a_message_is_a_reason_to_look_for_its_row_and_spends_no_attempt(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     await tell(store, change(1, "BUFFERED"))
     async with running(target(store, tmp_path / "shop.db", retry_after=NEVER), store):
@@ -211,7 +213,7 @@ async def test_news_of_a_message_is_a_reason_to_look_for_its_row_and_spends_no_a
 
 
 async def test_a_recipient_without_a_row_holds_up_no_other_one(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     """Where the statement names the recipient. What is about the whole message waits for all of them."""
     path = tmp_path / "shop.db"
@@ -234,7 +236,7 @@ async def test_a_recipient_without_a_row_holds_up_no_other_one(
 
 
 async def test_a_message_without_a_row_of_its_own_holds_up_all_its_recipients(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     """Where the statement does not name the recipient: the row would go back to what was told before."""
     await tell(store, change(1, "ENROUTE", msisdn=ONE), change(1, "ENROUTE", msisdn=TWO))
@@ -263,7 +265,7 @@ async def test_a_message_without_a_row_of_its_own_holds_up_all_its_recipients(
     ],
 )
 async def test_what_is_kept_for_another_attempt(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path, statement: str, rules: dict[str, str], kept: list[int]
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, statement: str, rules: dict[str, str], kept: list[int]
 ) -> None:
     """No event that lacks what the row is looked for by, such as one about an account."""
     shop.execute("CREATE TABLE seen (one INTEGER PRIMARY KEY)")
@@ -279,7 +281,7 @@ async def test_what_is_kept_for_another_attempt(
 
 @pytest.mark.parametrize("form", ["4602 ", "0004602", " 4602", 4602.0, 4602, "4602"], ids=repr)
 async def test_the_statement_gets_the_id_as_its_source_gave_it(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path, form: str | float
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, form: str | float
 ) -> None:
     """Bound as what it was; from the source of this database, where it has one."""
     shop.execute("INSERT INTO sms (id) VALUES (?), (17)", (form,))
@@ -296,7 +298,7 @@ async def test_the_statement_gets_the_id_as_its_source_gave_it(
 
 
 async def test_who_compares_with_the_number_is_told_how_the_id_was_given(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     shop.execute("INSERT INTO sms (id) VALUES ('4602 ')")
     with transaction(store.path) as database:
@@ -308,7 +310,7 @@ async def test_who_compares_with_the_number_is_told_how_the_id_was_given(
 
 
 async def test_retention_forgets_what_was_parked_for_long_and_what_no_output_wants_any_more(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, other = tmp_path / "shop.db", "sqlite other"
     await tell(store, change(1, "ENROUTE"), change(2, "ENROUTE"))
@@ -339,7 +341,7 @@ async def test_retention_forgets_what_was_parked_for_long_and_what_no_output_wan
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_every_row_ends_with_its_last_state_in_order_whatever_comes_between(
-    store: Store, shop: sqlite3.Connection, tmp_path: Path, seed: int
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, seed: int
 ) -> None:
     """Rows come late, some states are refused, the output is started anew and its place is lost."""
     rng, path = random.Random(seed), tmp_path / "shop.db"

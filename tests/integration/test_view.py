@@ -14,9 +14,10 @@ from pollerd.base.errors import StoreError
 from pollerd.core import diff
 from pollerd.core import event as events
 from pollerd.core.model import GiveUpReason, Message, State
-from pollerd.store import rows, schema
-from pollerd.store.lock import Ownership
-from pollerd.store.readonly import DatabaseMissingError
+from pollerd.store import rows
+from pollerd.store.sqlite import schema
+from pollerd.store.sqlite.lock import Ownership
+from pollerd.store.sqlite.readonly import DatabaseMissingError
 from pollerd.store.view import CAP, Standing, View
 from tests.sqlite_kit import autocommit
 

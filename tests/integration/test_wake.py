@@ -17,7 +17,7 @@ from pollerd.polling.ranking import PolicyRanker
 from pollerd.polling.replan import SPREAD, Wake
 from pollerd.polling.window import Window
 from pollerd.store.commands import Handover
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 
 
 class Over(Exponential):
@@ -47,7 +47,7 @@ async def test_messages_of_the_operator_are_due_again_soon_and_no_others(tmp_pat
     with Handover.open(tmp_path / "p.db") as handover:
         handover.track([1, 2, 3])
     clock = SystemClock()
-    store = await Store.open(tmp_path / "p.db", clock.wall)
+    store = await SqliteStore.open(tmp_path / "p.db", clock.wall)
     committer = Committer(store, clock)
     now = clock.now()
 

@@ -19,9 +19,9 @@ from pollerd.core import event as events
 from pollerd.core.ports import DeliveryState
 from pollerd.daemon.clock import SystemClock
 from pollerd.outputs.webhook.output import WebhookOutput
-from pollerd.store import schema
 from pollerd.store.deliveries import Deliveries
-from pollerd.store.store import Store
+from pollerd.store.sqlite import schema
+from pollerd.store.sqlite.store import SqliteStore
 from pollerd.store.undelivered import count_undelivered, read_undelivered, retry_parked
 from tests.integration.output_kit import running, until
 from tests.integration.webhook_kit import SECRET, Receiver, change, flaky, free_port, receiving, secret, tell
@@ -30,16 +30,16 @@ from tests.sqlite_kit import autocommit
 STATES = ("BUFFERED", "ENROUTE", "DELIVERED")
 
 
-def webhook(store: Store, settings: WebhookOutputConfig, **more: Any) -> WebhookOutput:
+def webhook(store: SqliteStore, settings: WebhookOutputConfig, **more: Any) -> WebhookOutput:
     return WebhookOutput(settings, Deliveries(store), SystemClock(), keep_parked=3600.0, **more)
 
 
-async def start(store: Store, output: WebhookOutput) -> None:
+async def start(store: SqliteStore, output: WebhookOutput) -> None:
     """As the daemon does before the first event."""
     await output.prepare(store)
 
 
-async def delivered(store: Store) -> None:
+async def delivered(store: SqliteStore) -> None:
     """Wait until nothing is left to post."""
     while True:
         cursor = await store.cursor("webhook")
@@ -57,7 +57,7 @@ def orders(got: list[dict[str, Any]]) -> dict[int, list[str]]:
     return told
 
 
-async def test_the_post_is_the_vendors_and_its_token_carries_the_body(store: Store) -> None:
+async def test_the_post_is_the_vendors_and_its_token_carries_the_body(store: SqliteStore) -> None:
     async with receiving() as receiver:
         output = webhook(store, WebhookOutputConfig(receiver.url, secret()))
         await start(store, output)
@@ -77,7 +77,7 @@ async def test_the_post_is_the_vendors_and_its_token_carries_the_body(store: Sto
     assert receiver.headers[0]["Content-Type"] == "application/json"
 
 
-async def test_without_a_secret_nothing_is_signed_and_a_charge_is_told(store: Store) -> None:
+async def test_without_a_secret_nothing_is_signed_and_a_charge_is_told(store: SqliteStore) -> None:
     async with receiving() as receiver:
         output = webhook(store, WebhookOutputConfig(receiver.url))
         await start(store, output)
@@ -90,7 +90,7 @@ async def test_without_a_secret_nothing_is_signed_and_a_charge_is_told(store: St
 
 @pytest.mark.parametrize(("all_events", "expected"), [(False, 0), (True, 2)])
 async def test_other_events_are_posted_whole_and_only_when_asked_for(
-    store: Store, all_events: bool, expected: int
+    store: SqliteStore, all_events: bool, expected: int
 ) -> None:
     completed = events.Completed(
         id=5, account="default", userref=None, counts={"DELIVERED": 1}, polls=2, observed_at=events.instant(1.0)
@@ -110,7 +110,7 @@ async def test_other_events_are_posted_whole_and_only_when_asked_for(
         assert whole[0]["counts"] == {"DELIVERED": 1}
 
 
-async def test_a_new_webhook_begins_with_what_happens_from_then_on(store: Store) -> None:
+async def test_a_new_webhook_begins_with_what_happens_from_then_on(store: SqliteStore) -> None:
     async with receiving() as receiver:
         await tell(store, change(1, "DELIVERED"))
         output = webhook(store, WebhookOutputConfig(receiver.url))
@@ -121,7 +121,7 @@ async def test_a_new_webhook_begins_with_what_happens_from_then_on(store: Store)
         assert [body["id"] for body in receiver.got] == [2]
 
 
-async def test_refused_events_come_again_on_schedule_then_are_parked_and_can_be_taken_up(store: Store) -> None:
+async def test_refused_events_come_again_on_schedule_then_are_parked_and_can_be_taken_up(store: SqliteStore) -> None:
     down = True
     receiver = Receiver(answer=lambda body: 500 if down and body["id"] == 1 else 200)
     async with receiving(receiver):
@@ -148,7 +148,7 @@ async def test_refused_events_come_again_on_schedule_then_are_parked_and_can_be_
     assert [b["status"] for b in receiver.got if b["id"] == 1] == ["ENROUTE", "DELIVERED"]
 
 
-async def test_the_vendors_schedule_is_the_default_and_is_written_down(store: Store) -> None:
+async def test_the_vendors_schedule_is_the_default_and_is_written_down(store: SqliteStore) -> None:
     clock = SystemClock()
     async with receiving(Receiver(answer=lambda _: 500)) as receiver:
         output = webhook(store, WebhookOutputConfig(receiver.url))
@@ -169,7 +169,7 @@ async def test_the_vendors_schedule_is_the_default_and_is_written_down(store: St
                 await asyncio.sleep(0.01)
 
 
-async def test_a_message_waits_for_its_own_event_and_no_other_does(store: Store) -> None:
+async def test_a_message_waits_for_its_own_event_and_no_other_does(store: SqliteStore) -> None:
     receiver = Receiver(answer=lambda body: 500 if body["id"] == 1 else 200)
     async with receiving(receiver):
         output = webhook(store, WebhookOutputConfig(receiver.url, retry_after=(3600.0,)))
@@ -191,7 +191,7 @@ async def test_a_message_waits_for_its_own_event_and_no_other_does(store: Store)
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_all_arrives_in_order_through_failures_and_restarts(store: Store, seed: int) -> None:
+async def test_all_arrives_in_order_through_failures_and_restarts(store: SqliteStore, seed: int) -> None:
     rng = random.Random(seed)
     async with receiving(Receiver(answer=flaky(0.3, seed))) as receiver:
         settings = WebhookOutputConfig(receiver.url, secret(), retry_after=(0.01, 0.02, *[0.05] * 18))
@@ -232,7 +232,7 @@ def test_what_older_versions_parked_and_later_states_overtook_is_dropped_by_the_
 
 
 async def test_a_dead_receiver_is_not_hammered_and_gets_all_when_it_is_back(
-    store: Store, caplog: pytest.LogCaptureFixture
+    store: SqliteStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     receiver = Receiver(port=free_port())
@@ -253,7 +253,7 @@ async def test_a_dead_receiver_is_not_hammered_and_gets_all_when_it_is_back(
     assert len(said) == 2, said
 
 
-async def test_routes_lead_to_their_own_receivers_and_a_dead_one_holds_up_no_other(store: Store) -> None:
+async def test_routes_lead_to_their_own_receivers_and_a_dead_one_holds_up_no_other(store: SqliteStore) -> None:
     async with receiving() as one, receiving(Receiver(secret="two's")) as two:
         dead = f"http://127.0.0.1:{free_port()}/"
         routes = (
@@ -281,7 +281,7 @@ async def test_routes_lead_to_their_own_receivers_and_a_dead_one_holds_up_no_oth
         assert len({body["id"] for body in one.got}) == 1000
 
 
-async def test_redirects_are_not_followed(store: Store) -> None:
+async def test_redirects_are_not_followed(store: SqliteStore) -> None:
     async with receiving(Receiver(answer=lambda _: 307)) as receiver:
         output = webhook(store, WebhookOutputConfig(receiver.url, retry_after=()))
         await start(store, output)
@@ -295,7 +295,7 @@ async def test_redirects_are_not_followed(store: Store) -> None:
 
 @pytest.mark.parametrize("address", ["203.0.113.7", "169.254.169.254", "2001:db8::1", "::ffff:203.0.113.7"])
 async def test_a_name_that_leads_outside_is_judged_when_connected_to(
-    store: Store, monkeypatch: pytest.MonkeyPatch, address: str
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     place = (address, 80, 0, 0) if ":" in address else (address, 80)
@@ -310,7 +310,7 @@ async def test_a_name_that_leads_outside_is_judged_when_connected_to(
     assert "neither a loopback nor a private address; set allow_remote = true" in parked[0].error
 
 
-async def test_the_environments_proxy_has_no_say(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_environments_proxy_has_no_say(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     async with receiving() as receiver:
@@ -321,7 +321,7 @@ async def test_the_environments_proxy_has_no_say(store: Store, monkeypatch: pyte
             await until(lambda: len(receiver.got) == 1, "a post")
 
 
-async def test_a_replaced_secret_is_used_and_a_broken_one_is_not(store: Store, tmp_path: Path) -> None:
+async def test_a_replaced_secret_is_used_and_a_broken_one_is_not(store: SqliteStore, tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text(f"{SECRET}\n")
     source = FileSecret(path, SecretKind.SIGNING, Origin("test", "secret_file"))
@@ -342,7 +342,7 @@ async def test_a_replaced_secret_is_used_and_a_broken_one_is_not(store: Store, t
             await until(lambda: len(receiver.got) == 3, "a post with the last good secret")
 
 
-async def test_a_receiver_that_does_not_answer_has_its_time_and_delays_nobody_else(store: Store) -> None:
+async def test_a_receiver_that_does_not_answer_has_its_time_and_delays_nobody_else(store: SqliteStore) -> None:
     receiver = Receiver(gate=asyncio.Event())
     async with receiving(receiver), receiving() as other:
         routes = (WebhookRouteConfig(other.url, account="other"),)

@@ -15,14 +15,14 @@ from pollerd.core import event as events
 from pollerd.core.ports import Batch, Delivery, DeliveryChange, DeliveryState
 from pollerd.daemon.clock import SystemClock
 from pollerd.store.deliveries import Deliveries
-from pollerd.store.store import Store
+from pollerd.store.sqlite.store import SqliteStore
 from pollerd.store.undelivered import retry_parked
 from tests.integration.output_kit import running, until
 from tests.integration.test_webhook import delivered, start, webhook
 from tests.integration.webhook_kit import SECRET, Receiver, change, receiving, tell
 
 
-async def parked(store: Store, seqs: list[int]) -> None:
+async def parked(store: SqliteStore, seqs: list[int]) -> None:
     """Wait until these events are parked."""
     while [d.seq for d in await Deliveries(store).undelivered(0, 10) if d.state is DeliveryState.PARKED] != seqs:
         await asyncio.sleep(0.01)
@@ -30,7 +30,7 @@ async def parked(store: Store, seqs: list[int]) -> None:
 
 @pytest.mark.parametrize(("second_taken", "tries"), [(False, "1 1 2 1 2 3"), (True, "1 1 2 3")])
 async def test_what_is_taken_up_again_while_a_later_one_is_posted(
-    store: Store, caplog: pytest.LogCaptureFixture, second_taken: bool, tries: str
+    store: SqliteStore, caplog: pytest.LogCaptureFixture, second_taken: bool, tries: str
 ) -> None:
     """1 is parked, 2 is with the receiver, 3 is behind it when `retry --webhook` comes. Where 2 is refused, 1 goes
     before all that is not out yet; where it is taken, 1 is old and never posted again.
@@ -60,7 +60,9 @@ async def test_what_is_taken_up_again_while_a_later_one_is_posted(
     assert said == ["output webhook: superseded by a later state and dropped: event 1 (message 1, 1)"] * second_taken
 
 
-async def test_a_parked_event_is_superseded_by_a_later_one_about_the_same_and_by_nothing_else(store: Store) -> None:
+async def test_a_parked_event_is_superseded_by_a_later_one_about_the_same_and_by_nothing_else(
+    store: SqliteStore,
+) -> None:
     """Of the same recipient, or the same account: what is left can be posted without telling anything old."""
     refuse = True
     receiver = Receiver(answer=lambda _: 500 if refuse else 200)
@@ -84,7 +86,7 @@ async def test_a_parked_event_is_superseded_by_a_later_one_about_the_same_and_by
     ]
 
 
-async def test_a_failed_later_event_waits_for_the_one_that_was_taken_up_again(store: Store) -> None:
+async def test_a_failed_later_event_waits_for_the_one_that_was_taken_up_again(store: SqliteStore) -> None:
     """The post that was under way fails and is due sooner than the earlier one: it is not told before it."""
     book = Deliveries(store)
     deliveries = [
@@ -99,7 +101,7 @@ async def test_a_failed_later_event_waits_for_the_one_that_was_taken_up_again(st
 
 
 @pytest.mark.parametrize("code", [429, 503])
-async def test_a_receiver_is_not_asked_sooner_than_it_says(store: Store, code: int) -> None:
+async def test_a_receiver_is_not_asked_sooner_than_it_says(store: SqliteStore, code: int) -> None:
     """Its own event waits as long as `Retry-After` says, those of other messages too, and no attempt is spent."""
     clock = SystemClock()
     receiver = Receiver(answer=lambda _: code, more={"Retry-After": "1800"})
@@ -120,7 +122,7 @@ async def test_a_receiver_is_not_asked_sooner_than_it_says(store: Store, code: i
         assert len(receiver.tries) == 1
 
 
-async def test_a_receivers_wish_does_not_shorten_the_schedule(store: Store) -> None:
+async def test_a_receivers_wish_does_not_shorten_the_schedule(store: SqliteStore) -> None:
     clock = SystemClock()
     async with receiving(Receiver(answer=lambda _: 503, more={"Retry-After": "1"})) as receiver:
         output = webhook(store, WebhookOutputConfig(receiver.url, retry_after=(600.0,)))
@@ -133,7 +135,7 @@ async def test_a_receivers_wish_does_not_shorten_the_schedule(store: Store) -> N
     assert waiting[0].next_at - clock.now() > 500
 
 
-async def test_every_secret_is_protected_before_it_signs(store: Store, tmp_path: Path) -> None:
+async def test_every_secret_is_protected_before_it_signs(store: SqliteStore, tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text(SECRET)
     source = FileSecret(path, SecretKind.SIGNING, Origin("test", "secret_file"))
@@ -148,7 +150,7 @@ async def test_every_secret_is_protected_before_it_signs(store: Store, tmp_path:
             assert known == [SECRET, "another one altogether"]
 
 
-async def test_taken_up_again_by_a_command_after_the_clock_was_set_it_is_due_at_once(store: Store) -> None:
+async def test_taken_up_again_by_a_command_after_the_clock_was_set_it_is_due_at_once(store: SqliteStore) -> None:
     """The daemon's time is five days behind the wall clock's here, and the command has only that."""
     book, machine = Deliveries(store), Machine()
     await book.save(DeliveryChange(kept=[Delivery(1, "message.status", 1, b"{}", "default", DeliveryState.PARKED)]))

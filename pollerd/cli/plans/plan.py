@@ -15,7 +15,7 @@ from pollerd.cli.options import config_option, counting_number, json_option, loa
 from pollerd.cli.plans import schedule
 from pollerd.cli.terminal import screen
 from pollerd.cli.terminal.plot import Axis, area, marks
-from pollerd.store.readonly import DatabaseMissingError
+from pollerd.store.sqlite.readonly import DatabaseMissingError
 from pollerd.store.view import View
 
 if TYPE_CHECKING:

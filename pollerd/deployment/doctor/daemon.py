@@ -16,7 +16,7 @@ from pollerd.config import Config
 from pollerd.deployment.doctor.bounded import in_thread
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.status import sentences
-from pollerd.store.lock import owner_pid
+from pollerd.store.sqlite.lock import owner_pid
 
 NAME: Final = "daemon"
 PATIENCE: Final = 5.0

@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from pollerd.base.text import counted, size
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
-from pollerd.store import schema
-from pollerd.store.lock import owner_pid
+from pollerd.store.sqlite import schema
+from pollerd.store.sqlite.lock import owner_pid
 from pollerd.store.statements import statements
 from pollerd.store.undelivered import count_undelivered
 

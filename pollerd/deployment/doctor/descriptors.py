@@ -13,7 +13,7 @@ from pollerd.config import Config
 from pollerd.config.descriptors import Need
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.deployment.doctor.unit import Unit
-from pollerd.store.lock import owner_pid
+from pollerd.store.sqlite.lock import owner_pid
 
 NAME: Final = "open files"
 _SETTING: Final = "LimitNOFILE"

@@ -23,7 +23,7 @@ from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.deployment.doctor.rights import existing, may_write
 from pollerd.deployment.doctor.unit import Unit
 from pollerd.outputs.filepath import PathError, doubts, resolve, user
-from pollerd.store.lock import owner_pid
+from pollerd.store.sqlite.lock import owner_pid
 
 CONNECT: Final = 3.0
 """Seconds for a receiver to take a connection."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.outputs.filepath import user
-from pollerd.store.lock import complaint, lock_path
+from pollerd.store.sqlite.lock import complaint, lock_path
 
 NAME: Final = "rights"
 _SIDE_FILES: Final = ("", "-wal", "-shm", ".lock")

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pollerd.store import schema
+from pollerd.store.sqlite import schema
 from tests.benchmarks.throughput import machine
 from tests.sqlite_kit import autocommit, transaction
 

@@ -25,12 +25,13 @@ from pollerd.core import event as events
 from pollerd.core.event import Body, Event
 from pollerd.core.model import Message, Priority
 from pollerd.core.ports import AccountState, Batch, Cursor, Request, RequestKind
-from pollerd.store import aside, damage, rows, schema
+from pollerd.store import aside, damage, rows
 from pollerd.store.batch import planned
-from pollerd.store.files import Files
+from pollerd.store.sqlite import schema
+from pollerd.store.sqlite.files import Files
+from pollerd.store.sqlite.writer import Work, Writer
 from pollerd.store.statements import statements
 from pollerd.store.states import account_from_row, cursor_from_row
-from pollerd.store.writer import Work, Writer
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ _PASSING = frozenset(
 )
 
 
-class Store:
+class SqliteStore:
     """The open database. Only the process that holds its `Ownership` may have one."""
 
     def __init__(

@@ -23,7 +23,7 @@ import msgspec
 
 from pollerd.base.errors import StoreError
 from pollerd.base.folders import own_as_folder
-from pollerd.store import readonly, schema
+from pollerd.store.sqlite import readonly, schema
 
 _MODE: Final = 0o640
 _PAGES: Final = 256

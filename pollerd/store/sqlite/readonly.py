@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pollerd.base.errors import StoreError, StoreForbiddenError, UnavailableError
-from pollerd.store import lock, schema
+from pollerd.store.sqlite import lock, schema
 
 
 class DatabaseMissingError(UnavailableError):

@@ -12,7 +12,7 @@ from typing import Any, Final, Self, TypeVar
 import aiosqlite
 
 from pollerd.base import failpoints
-from pollerd.store.files import Files
+from pollerd.store.sqlite.files import Files
 
 T = TypeVar("T")
 Work = tuple[str, Sequence[Sequence[Any]]]

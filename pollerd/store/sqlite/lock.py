@@ -1,7 +1,7 @@
 """Who owns a database: one process at a time, told by locks that die with their holder.
 
-There are two: one on the database file itself (`pollerd.store.inode`), which holds for every name of it, and one on a
-file beside it, where anybody may read the holder's process id without opening the database.
+There are two: one on the database file itself (see `inode`), which holds for every name of it, and one on a file beside
+it, where anybody may read the holder's process id without opening the database.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Final, Self
 from pollerd.base import open_databases
 from pollerd.base.errors import DatabaseBusyError, StoreError, StoreForbiddenError, StoreUnavailableError
 from pollerd.base.folders import own_as_folder
-from pollerd.store import inode
-from pollerd.store.schema import create_database, forbidden, full
+from pollerd.store.sqlite import inode
+from pollerd.store.sqlite.schema import create_database, forbidden, full
 
 _PATIENCE: Final = 0.5
 """Seconds: a look by :func:`owner_pid` holds the lock for microseconds and must not turn a daemon away."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from pollerd.base.errors import StoreError
-from pollerd.store import schema
-from pollerd.store.store import translated
+from pollerd.store.sqlite import schema
+from pollerd.store.sqlite.store import translated
 
 log = logging.getLogger(__name__)
 
