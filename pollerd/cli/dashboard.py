@@ -1,4 +1,4 @@
-"""The look at the daemon, painted for a terminal."""
+"""The status document, painted for a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pollerd.base.text import ago, counted, duration, shortened, size
 from pollerd.cli.terminal import screen
 from pollerd.status import sentences
 from pollerd.status.document import AccountDocument, CountryDocument, StatusDocument
-from pollerd.status.look import Look
 from pollerd.status.sentences import Sentence
 
 if TYPE_CHECKING:
@@ -29,20 +28,19 @@ _WIDE: Final = 98
 _LOG: Final = 3
 
 
-def picture(look: Look, width: int, height: int | None = None) -> RenderableType:
+def picture(document: StatusDocument, width: int, height: int | None = None) -> RenderableType:
     """Everything, for so many columns; with `height`, at most so many lines as far as that can be."""
     from rich.console import Group
 
-    seen = look.document
-    parts: list[RenderableType] = [_headline(look), *_lateness(look), screen.plain("")]
-    facts = _facts(look)
+    parts: list[RenderableType] = [_headline(document), *_lateness(document), screen.plain("")]
+    facts = _facts(document)
     parts += [*facts, screen.plain("")]
-    groups = _groups(seen, _BAR if width >= _WIDE else _SHORT_BAR)
+    groups = _groups(document, _BAR if width >= _WIDE else _SHORT_BAR)
     parts.append(groups)
-    tail = [*_accounts(look), *_outputs(look), *_sources(look), *_log(look)]
-    used = 4 + len(parts) + _lines(seen) + len(tail)
+    tail = [*_accounts(document), *_outputs(document), *_sources(document), *_log(document)]
+    used = 4 + len(parts) + _lines(document) + len(tail)
     room = _COUNTRIES if height is None else max(0, min(_COUNTRIES, height - used - 3))
-    if (countries := _countries(seen, room, wide=width >= _WIDE)) is not None:
+    if (countries := _countries(document, room, wide=width >= _WIDE)) is not None:
         parts += [screen.plain(""), countries]
     return Group(*parts, screen.plain(""), *tail)
 
@@ -63,17 +61,16 @@ def _thinned(values: Sequence[float], width: int) -> list[float]:
     return [sum(part) / len(part) for part in reversed(parts)]
 
 
-def _headline(look: Look) -> Text:
-    seen = look.document
-    line = _said(sentences.headline(seen, running=look.running), bold=True)
-    if seen.uptime:
-        line.append_text(screen.plain(f", up for {duration(seen.uptime)}", "dim"))
-    where = f"{seen.database.path}, {size(seen.database.size)}, {counted(seen.database.last_seq, 'event')}"
+def _headline(document: StatusDocument) -> Text:
+    line = _said(sentences.headline(document), bold=True)
+    if document.uptime:
+        line.append_text(screen.plain(f", up for {duration(document.uptime)}", "dim"))
+    where = f"{document.database.path}, {size(document.database.size)}, {counted(document.database.last_seq, 'event')}"
     return line.append("\n").append_text(screen.plain(where, "dim"))
 
 
-def _lateness(look: Look) -> list[Text]:
-    return [_said(sentence, mark="! ") for sentence in sentences.late(look.document, look.now)]
+def _lateness(document: StatusDocument) -> list[Text]:
+    return [_said(sentence, mark="! ") for sentence in sentences.late(document)]
 
 
 def _said(sentence: Sentence, *, bold: bool = False, mark: str = "") -> Text:
@@ -88,76 +85,73 @@ def _fact(label: str, *parts: Text | str) -> Text:
     return line
 
 
-def _facts(look: Look) -> list[RenderableType]:
-    seen = look.document
-    counts = seen.messages
+def _facts(document: StatusDocument) -> list[RenderableType]:
+    counts = document.messages
     line = _fact("messages", screen.plain(sentences.pending(counts), "bold cyan"), " pending, ")
     line.append_text(screen.plain(f"{counts.finished:,}", "bold green")).append(" finished, ")
     line.append_text(screen.plain(f"{counts.gave_up:,}", "bold red" if counts.gave_up else "bold")).append(" gave up")
     if counts.gave_up:
         line.append_text(screen.plain(" (take up again with: pollerd retry --all)", "dim"))
-    oldest = sentences.at(seen.oldest_pending_sent_at)
-    waiting = [f"the oldest sent {ago(oldest, look.now)}"] if oldest is not None else []
+    oldest = sentences.at(document.oldest_pending_sent_at)
+    waiting = [f"the oldest sent {ago(oldest, document.now)}"] if oldest is not None else []
     waiting += [f"{sentences.count(counts.new)} not planned yet"] if counts.new else []
     found: list[RenderableType] = [line]
     if waiting:
         found.append(_fact("", screen.plain(", ".join(waiting), "dim")))
-    if (polls := _polls(look)) is not None:
+    if (polls := _polls(document)) is not None:
         found.append(polls)
-    if seen.delivery is not None and (known := seen.delivery.detection) is not None:
+    if document.delivery is not None and (known := document.delivery.detection) is not None:
         text = f"{duration(known.median)} after the gateway knew (median), {duration(known.p95)} at most for 95 %"
         found.append(_fact("news told", text))
-    forecasts = [(account, account.forecast) for account in seen.accounts if account.forecast is not None]
+    forecasts = [(account, account.forecast) for account in document.accounts if account.forecast is not None]
     for number, (account, forecast) in enumerate(forecasts):
         name = f"{account.name}: " if len(forecasts) > 1 else ""
-        found.append(_fact("" if number else "outlook", name, _said(sentences.outlook(forecast, look.now))))
+        found.append(_fact("" if number else "outlook", name, _said(sentences.outlook(forecast, document.now))))
     return found
 
 
-def _polls(look: Look) -> Text | None:
-    seen = look.document
-    limit = sum(account.rate for account in seen.accounts)
+def _polls(document: StatusDocument) -> Text | None:
+    limit = sum(account.rate for account in document.accounts)
     parts: list[Text | str] = []
-    if look.rate is not None:
-        parts += [screen.plain(f"{look.rate:.1f}", "bold"), f" a second of {limit:g} allowed  "]
-    beats = [beat.polls_per_second for beat in seen.throughput]
+    if document.polls.per_second is not None:
+        parts += [screen.plain(f"{document.polls.per_second:.1f}", "bold"), f" a second of {limit:g} allowed  "]
+    beats = [beat.polls_per_second for beat in document.throughput]
     if len(beats) > 1:
         minutes = round(len(beats) / 4)
         parts += [screen.plain(spark(beats), "cyan"), screen.plain(f" last {max(1, minutes)} min  ", "dim")]
-    ended = seen.messages.finished + seen.messages.gave_up
-    if ended + seen.messages.pending:
-        parts.append(f"{seen.polls / (ended + seen.messages.pending):.1f} a message")
+    if (mean := sentences.polls_a_message(document)) is not None:
+        parts.append(f"{mean:.1f} a message")
     return _fact("polls", *parts) if parts else None
 
 
-def _lines(seen: StatusDocument) -> int:
+def _lines(document: StatusDocument) -> int:
     """Lines that the groups take."""
-    states = len(seen.delivery.reached) if seen.delivery is not None else 0
-    return 2 + max(sum(1 for group in seen.ages if group.count), states)
+    states = len(document.delivery.reached) if document.delivery is not None else 0
+    return 2 + max(sum(1 for group in document.ages if group.count), states)
 
 
-def _groups(seen: StatusDocument, bar: int) -> Table:
+def _groups(document: StatusDocument, bar: int) -> Table:
     """Pending by age, and beside it the states that recipients reached."""
     from rich.table import Table
 
     both = Table.grid(padding=(0, 4))
-    both.add_row(_ages(seen, bar), _funnel(seen, bar))
+    both.add_row(_ages(document, bar), _funnel(document, bar))
     return both
 
 
-def _ages(seen: StatusDocument, bar: int) -> RenderableType:
+def _ages(document: StatusDocument, bar: int) -> RenderableType:
     made = screen.table("pending", "", "messages", right=("messages",), whole=("pending", ""))
-    shown = [(name, g) for name, g in zip(sentences.age_names(seen.ages), seen.ages, strict=True) if g.count]
+    shown = [(name, g) for name, g in zip(sentences.age_names(document.ages), document.ages, strict=True) if g.count]
     if not shown:
-        return _fact("pending", "nothing" if not seen.messages.pending + seen.messages.new else "ages not known yet")
+        return _fact("pending", "nothing" if not document.messages.pending else "ages not known yet")
     top = max(group.count for _, group in shown)
     for name, group in shown:
         screen.row(made, name, _bar(group.count, top, "cyan", bar), f"{group.count:,}")
     return made
 
 
-def _funnel(seen: StatusDocument, bar: int) -> RenderableType:
-    delivery = seen.delivery
+def _funnel(document: StatusDocument, bar: int) -> RenderableType:
+    delivery = document.delivery
     if delivery is None or not delivery.seen:
         return screen.plain("")
     made = screen.table("recipients", "", "reached", right=("reached",), whole=("recipients", ""))
@@ -180,13 +174,13 @@ def _bar(count: int, top: int, style: str, width: int) -> Text:
     return screen.plain("█" * max(1, round(count / max(top, 1) * width)), style)
 
 
-def _countries(seen: StatusDocument, most: int, *, wide: bool) -> RenderableType | None:
-    if seen.delivery is None or not seen.delivery.countries or most < 1:
+def _countries(document: StatusDocument, most: int, *, wide: bool) -> RenderableType | None:
+    if document.delivery is None or not document.delivery.countries or most < 1:
         return None
     numbers = ("ended", "delivered", "median", "95 %")
     named = ("2 s to 1 d", "otherwise") if wide else ("2 s to 1 d",)
     made = screen.table("country", *numbers, *named, right=numbers, whole=named)
-    for country in seen.delivery.countries[:most]:
+    for country in document.delivery.countries[:most]:
         ended = sum(country.states.values())
         delivered = country.states.get("DELIVERED", 0)
         others = ", ".join(f"{count:,} {state}" for state, count in country.states.items() if state != "DELIVERED")
@@ -207,16 +201,16 @@ def _times(country: CountryDocument) -> str:
     return spark([float(count) for count in country.times], len(country.times)) if any(country.times) else ""
 
 
-def _accounts(look: Look) -> list[Text]:
+def _accounts(document: StatusDocument) -> list[Text]:
     found = []
-    for account in look.document.accounts:
-        line = _fact("account", screen.plain(shortened(account.name, 40), "bold"), ": ", _polling(account, look))
+    for account in document.accounts:
+        line = _fact("account", screen.plain(shortened(account.name, 40), "bold"), ": ", _polling(account, document))
         line.append(f", {sentences.count(account.due)} due")
         if account.late:
             line.append(", ").append_text(screen.plain(f"{sentences.count(account.late)} late", "yellow"))
         when = sentences.at(account.next_poll_at)
-        if when is not None and look.running and account.state == "polling":
-            line.append(f", next poll {'now' if when <= look.now else ago(when, look.now)}")
+        if when is not None and document.daemon.running and account.state == "polling":
+            line.append(f", next poll {'now' if when <= document.now else ago(when, document.now)}")
         if account.credit is not None:
             credit = f"{account.credit:,.2f} {account.currency or ''}".strip()
             line.append(", credit ").append_text(screen.plain(credit, "red" if account.credit_low else ""))
@@ -226,19 +220,18 @@ def _accounts(look: Look) -> list[Text]:
     return found
 
 
-def _polling(account: AccountDocument, look: Look) -> Text:
-    if (held := sentences.hold(account, look.now)) is not None:
+def _polling(account: AccountDocument, document: StatusDocument) -> Text:
+    if (held := sentences.hold(account, document.now)) is not None:
         return _said(held)
-    if not look.running:
+    if not document.daemon.running:
         return screen.plain("stopped", "red")
     if account.rate < account.rate_limit * 0.99:
         return screen.plain(f"slowed down to {account.rate:.1f} of {account.rate_limit:g} a second", "yellow")
     return screen.plain("polling", "green")
 
 
-def _outputs(look: Look) -> list[Text]:
-    seen = look.document
-    told = [(output, sentences.told(output, look.now)) for output in seen.outputs]
+def _outputs(document: StatusDocument) -> list[Text]:
+    told = [(output, sentences.delivered(output, document.now)) for output in document.outputs]
     well = [output.name for output, sentence in told if sentence.tone == "good" and not output.trouble]
     found = [_fact("outputs", f"{', '.join(well)}: ", screen.plain("everything is told", "green"))] if well else []
     for output, sentence in told:
@@ -251,20 +244,22 @@ def _outputs(look: Look) -> list[Text]:
     return found
 
 
-def _sources(look: Look) -> list[Text]:
+def _sources(document: StatusDocument) -> list[Text]:
     found = []
-    for source in look.document.sources:
+    for source in document.sources:
         if source.trouble:
             said = screen.plain(shortened(source.trouble, 200), "red")
             found.append(_fact("source", f"{source.name}: ", said))
     return found
 
 
-def _log(look: Look) -> list[Text]:
+def _log(document: StatusDocument) -> list[Text]:
     found = []
-    for record in look.document.log[-_LOG:]:
+    for record in document.log[-_LOG:]:
         when = sentences.at(record.at)
         style = "red" if record.level == "error" else "yellow"
-        line = _fact(record.level, screen.plain("" if when is None else f"{sentences.clock(when, look.now)} ", "dim"))
+        line = _fact(
+            record.level, screen.plain("" if when is None else f"{sentences.clock(when, document.now)} ", "dim")
+        )
         found.append(line.append_text(screen.plain(shortened(record.message, 160), style)))
     return found

@@ -1,4 +1,4 @@
-"""`pollerd status`: the whole daemon at one look."""
+"""`pollerd status`: the state of the whole daemon."""
 
 from __future__ import annotations
 
@@ -18,17 +18,15 @@ import msgspec
 from pollerd.cli.options import config_option, json_option, load_config
 from pollerd.cli.terminal import screen
 from pollerd.client.remote import fetch_status
-from pollerd.status import sentences
-from pollerd.status.document import AccountDocument, OutputDocument
-from pollerd.status.look import Look
-from pollerd.status.message import moment
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from pollerd.config import Config
+    from pollerd.status.document import StatusDocument
 
 _EVERY: Final = 1.0
+"""Seconds from one picture of `--watch` to the next."""
 
 
 @click.command()
@@ -36,11 +34,12 @@ _EVERY: Final = 1.0
 @json_option
 @config_option
 def status(*, watch: bool, as_json: bool, config_path: Path | None) -> int:
-    """Look at the whole daemon at once: what is pending and how old, what is late and why, when the backlog is gone,
+    """Show the state of the whole daemon: what is pending and how old, what is late and why, when the backlog is gone,
     accounts and holds, outputs, and how messages fare by country.
 
-    Due, late and not yet planned messages are counted up to 100,000. With so many not planned, the number of pending
-    messages is the least there can be; in JSON "not_planned" is 100000 then.
+    With --json it is the document of GET /status. Due, late and not yet planned messages are counted up to 100,000.
+    With so many not planned, the number of pending messages is the least there can be; in JSON "not_planned" is 100000
+    then.
 
     Exit code 69 when there is no database yet.
     """
@@ -48,55 +47,55 @@ def status(*, watch: bool, as_json: bool, config_path: Path | None) -> int:
     if watch:
         _watch(config, as_json=as_json)
         return 0
-    look = _look(config, None)
-    if as_json:
-        screen.write_json(document(look, config))
-    else:
-        from pollerd.cli.dashboard import picture
-
-        console = screen.console()
-        console.print(picture(look, console.width))
+    _print(_document(config, None), as_json=as_json)
     return 0
 
 
-def _look(config: Config, before: Look | None) -> Look:
-    now = time.time()
+def _document(config: Config, before: StatusDocument | None) -> StatusDocument:
+    """The daemon's own document, else the database's; the latter measures polls a second since the one `before`."""
     live = fetch_status(config.control.socket)
     if live is not None:
-        return Look(now, live, running=True, rate=sum(account.polls_per_second_10s for account in live.accounts))
-    from pollerd.status import offline
+        return live
+    from pollerd.status import builder
 
-    found = offline.look(config, now)
-    rate = None
-    if before is not None and now > before.now:
-        rate = max(0, found.polls - before.document.polls) / (now - before.now)
-    return Look(now, found, running=found.healthy, rate=rate)
+    found = builder.from_database(config, time.time())
+    if before is None or found.now <= before.now:
+        return found
+    rate = max(0, found.polls.total - before.polls.total) / (found.now - before.now)
+    return msgspec.structs.replace(found, polls=msgspec.structs.replace(found.polls, per_second=rate))
+
+
+def _print(document: StatusDocument, *, as_json: bool) -> None:
+    if as_json:
+        screen.write_json(document)
+        return
+    from pollerd.cli.dashboard import picture
+
+    console = screen.console()
+    console.print(picture(document, console.width))
 
 
 def _watch(config: Config, *, as_json: bool) -> None:
-    from pollerd.cli.dashboard import picture
-
-    look = _look(config, None)
+    document = _document(config, None)
     if as_json or not (sys.stdout.isatty() and sys.stdin is not None and sys.stdin.isatty()):
         while True:
-            if as_json:
-                screen.write_json(document(look, config))
-            else:
-                console = screen.console()
-                console.print(picture(look, console.width))
+            _print(document, as_json=as_json)
             time.sleep(_EVERY)
-            look = _look(config, look)
+            document = _document(config, document)
     from rich.live import Live
 
+    from pollerd.cli.dashboard import picture
+
     console = screen.console()
+    shown = picture(document, console.width, console.height)
     with (
         _interrupts() as interrupted,
         _keys(),
-        Live(picture(look, console.width, console.height), console=console, screen=True, auto_refresh=False) as live,
+        Live(shown, console=console, screen=True, auto_refresh=False) as live,
     ):
         while not _quit_pressed(_EVERY, interrupted):
-            look = _look(config, look)
-            live.update(picture(look, console.width, console.height), refresh=True)
+            document = _document(config, document)
+            live.update(picture(document, console.width, console.height), refresh=True)
 
 
 @contextmanager
@@ -148,75 +147,3 @@ def _quit_pressed(seconds: float, interrupted: int) -> bool:
         if not keys or b"q" in keys.lower():
             return True
     return False
-
-
-def document(look: Look, config: Config) -> dict[str, object]:
-    """The look for programs. Instants are RFC 3339.
-
-    Counts of due, late and not yet planned messages stop at 100,000; then `pending` is the least there can be.
-    """
-    seen = look.document
-    return {
-        "time": moment(look.now),
-        "daemon": {"running": look.running, "pid": seen.pid or None},
-        "messages": {
-            "pending": seen.messages.pending + seen.messages.new,
-            "not_planned": seen.messages.new,
-            "finished": seen.messages.finished,
-            "gave_up": seen.messages.gave_up,
-            "overdue": seen.messages.overdue,
-            "set_aside": seen.messages.set_aside,
-            "oldest_pending_sent_at": seen.oldest_pending_sent_at,
-            "by_age": msgspec.to_builtins(seen.ages),
-        },
-        "polls": {"total": seen.polls, "per_second": look.rate},
-        "late": [sentence.text for sentence in sentences.late(seen, look.now)],
-        "accounts": [_account_document(account, config, look.now) for account in seen.accounts],
-        "outputs": [_output_document(output, look.now) for output in seen.outputs],
-        "sources": msgspec.to_builtins(seen.sources),
-        "undelivered": msgspec.to_builtins(seen.undelivered),
-        "events": {"last_seq": seen.database.last_seq, "pruned_seq": seen.database.pruned_seq},
-        "requests_waiting": seen.requests_waiting,
-        "database": {"path": seen.database.path, "bytes": seen.database.size, "trouble": seen.database.trouble},
-        "delivery": msgspec.to_builtins(seen.delivery),
-        "backoff": msgspec.to_builtins(seen.backoff),
-        "log": msgspec.to_builtins(seen.log),
-    }
-
-
-def _account_document(account: AccountDocument, config: Config, now: float) -> dict[str, object]:
-    found = account.forecast
-    return {
-        "name": account.name,
-        "configured": account.name in config.accounts,
-        "due": account.due,
-        "late": account.late,
-        "next_poll_at": account.next_poll_at,
-        "hold": msgspec.to_builtins(account.hold),
-        "advice": sentences.advice(account),
-        "rate": account.rate,
-        "rate_limit": account.rate_limit,
-        "connections_kept": account.connections_kept,
-        "repeated_requests": account.repeated_requests,
-        "forecast": None
-        if found is None
-        else {**msgspec.to_builtins(found), "text": sentences.outlook(found, now).text},
-        "credit": account.credit,
-        "currency": account.currency,
-        "credit_low": account.credit_low,
-    }
-
-
-def _output_document(output: OutputDocument, now: float) -> dict[str, object]:
-    since = sentences.at(output.behind_since)
-    behind = None if since is None else max(0.0, now - since)
-    return {
-        "name": output.name,
-        "seq": output.seq,
-        "lag": output.lag,
-        "lag_seconds": behind,
-        "readers": output.readers,
-        "trouble": output.trouble,
-        "waiting": output.waiting,
-        "parked": output.parked,
-    }

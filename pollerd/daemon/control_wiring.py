@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 
 from pollerd.base.descriptors import PAGE
 from pollerd.base.logs import Cleaner, Secrets
-from pollerd.config import AccountConfig, Config, Listen
+from pollerd.config import Config, Listen
 from pollerd.core.ports import OutputHealth, SourceHealth
 from pollerd.daemon.wiring import Core
 from pollerd.intake.loop import Intake
 from pollerd.intake.sqlite import SqliteSource
 from pollerd.outputs.acceptor import Acceptor
 from pollerd.polling.poller import Poller
-from pollerd.server.api.documents import About, status_document
 from pollerd.server.api.messages import MessageRoom
 from pollerd.server.api.server import MODE, ControlRoom, ControlServer
 from pollerd.server.listen import HttpServer, PortDoor, SocketDoor
 from pollerd.server.pages.server import WebRoom, application, paint
-from pollerd.status.document import StatusDocument
-from pollerd.status.snapshot import Bounds, Census, Parts
+from pollerd.status.snapshot import Observer, Parts
 from pollerd.status.stuck import Progress
 from pollerd.status.warnlog import WarnLog
 from pollerd.store.readers import Reading
@@ -51,24 +48,24 @@ def make_control(
     """The control socket and, where configured, the metrics' own port. To be made in the running loop."""
     reading = Reading(core.store.path)
     parts = Parts(
+        config=config,
         clock=core.clock,
-        log=core.store,
+        store=core.store,
         committer=core.committer,
         policy=core.policy,
         pollers=pollers,
-        bounds={name: _bounds(config.accounts[name]) for name in pollers},
         statistics=core.statistics,
         outputs=health,
         sources=lambda: [SourceHealth(source.name, source.trouble) for source in sources],
+        log=lambda: warnings.last,
         stuck=make_progress(config, core, pollers).stuck,
     )
     room = ControlRoom(
         messages=MessageRoom(tuple(config.accounts), core.clock, core.store, intake, reading),
         log=core.store,
-        census=Census(parts, reading),
+        observer=Observer(parts, reading),
         meter=core.meter,
         warnings=warnings,
-        about=About(version("pollerd"), config.source, str(core.store.path), config.backoff.policy),
     )
     socket, metrics, web = config.control.socket, config.metrics, config.web
     return ControlServer(
@@ -80,24 +77,17 @@ def make_control(
     )
 
 
-def _bounds(account: AccountConfig) -> Bounds:
-    return Bounds(account.limits.requests_per_second, account.limits.max_connections, account.renewal)
-
-
 def _pages(
     config: Config, listen: Listen, room: ControlRoom, core: Core, reading: Reading, place: Acceptor
 ) -> HttpServer:
     """The status page for browsers."""
-
-    async def look() -> StatusDocument:
-        return status_document(await room.census.take(), room.about, 0, room.warnings.last)
 
     pages = WebRoom(
         listen=listen,
         clock=core.clock,
         reading=reading,
         committer=core.committer,
-        look=look,
+        status=room.observer.document,
         show_msisdn=config.log.show_msisdn,
         give_up_after=config.backoff.give_up_after,
         scheduled_horizon=config.backoff.scheduled_horizon,

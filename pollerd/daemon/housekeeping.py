@@ -22,7 +22,8 @@ from pollerd.base.errors import DurabilityError, PollerdError
 from pollerd.core.ports import Clock, OutputHealth, Store
 from pollerd.daemon.systemd import Notifier
 from pollerd.daemon.unknown_ids import UnknownWatch
-from pollerd.status.line import Polling, StatusLine
+from pollerd.polling.poller import Poller
+from pollerd.status.line import StatusLine
 from pollerd.store.retention import Retention
 from pollerd.store.sqlite.checkpoint import WalWatch
 
@@ -184,7 +185,7 @@ class House(msgspec.Struct, frozen=True):
     clock: Clock
     policy: Policy
     model: str
-    pollers: Mapping[str, Polling]
+    pollers: Mapping[str, Poller]
     outputs: frozenset[str]
     health: Callable[[], Sequence[OutputHealth]]
     keep_finished: float

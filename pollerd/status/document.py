@@ -1,10 +1,12 @@
-"""The whole daemon at one look, as `GET /status` answers it and as pages and terminals are painted from it.
+"""The status document: the state of the whole daemon as every reader gets it, with the daemon running or not.
 
-Instants are RFC 3339 in UTC, durations and lags are seconds, sizes are bytes.
+`GET /status` and `status --json` print it; the terminal, the page and the metrics are made from it. Instants are
+RFC 3339 in UTC, durations and lags are seconds, sizes are bytes.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -22,15 +24,17 @@ class HoldDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccountDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """One account. `state` is `polling`, `held` or `unconfigured` (messages wait for an account nobody configured).
+    """One account. `state` is `polling`, `held` or `unconfigured`: it has messages, but the configuration does not name
+    it, and `configured` is false.
 
     `rate` is requests a second in force, `rate_limit` as configured. `asking` requests are under way, on at most
     `connections`. `in_memory` messages are due soon or under way, `backlog` of them wait for the limit. `due` and
     `late` (by a minute) count in the database, up to 100,000, and so do `unknown` ones: never seen, and past
     `not_found_grace`. `arrivals_per_second` is messages handed over, over five
-    minutes; `forecast` is null while no daemon runs. `repeated_requests` were made a second time since the start:
-    the other side had forgotten a kept connection; `connections_kept` is false where that happened too often.
-    `renewal` says what a person does so that another secret is taken up.
+    minutes; while no daemon runs, `forecast` is null unless messages are due. `repeated_requests` were made a second
+    time since the start: the other side had forgotten a kept connection; `connections_kept` is false where that
+    happened too often. `renewal` says what a person does so that another secret is taken up, `advice` what to do about
+    the account (null: nothing).
     """
 
     name: str
@@ -58,13 +62,16 @@ class AccountDocument(msgspec.Struct, frozen=True, kw_only=True):
     connections_kept: bool = True
     repeated_requests: int = 0
     renewal: str = ""
+    configured: bool = True
+    advice: str | None = None
 
 
 class OutputDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """One output: its place (of the reader furthest behind), and how many events lie behind it, since when.
+    """One output: its cursor `seq` (of the reader furthest behind), and `lag`, the number of events after it. The first
+    of them was committed at `behind_since`, `lag_seconds` ago.
 
-    Beside its place it keeps events that are `waiting` for another attempt, and `parked` ones whose attempts are used
-    up (both counted up to 100,000).
+    An output that `keeps` events beside its cursor has some `waiting` for another attempt, and some `parked`, whose
+    attempts are used up (both counted up to 100,000).
     """
 
     name: str
@@ -75,12 +82,22 @@ class OutputDocument(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str | None
     waiting: int = 0
     parked: int = 0
+    lag_seconds: float | None = None
+    keeps: bool = False
+
+
+class AgeDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """So many pending messages are at most `up_to` old, and older than the group before; null: all older ones."""
+
+    up_to: float | None
+    count: int
 
 
 class MessageCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """How many messages are in which state; `new` ones are planned in a moment. `overdue` ones are pending, and were
-    told as `message.overdue`, `set_aside` ones are not polled, since their rows were damaged. All three are counted up
-    to 100,000.
+    """How many messages are in which state. `pending` includes the `new` ones (`not_planned` says the same), which get
+    their first due time within a second while the daemon runs. `overdue` ones are pending, and were reported as
+    `message.overdue`; `set_aside` ones are not polled, since their rows were damaged. `new`, `overdue` and `set_aside`
+    are counted up to 100,000; with so many new ones, `pending` is the least there can be.
     """
 
     new: int
@@ -89,13 +106,40 @@ class MessageCounts(msgspec.Struct, frozen=True, kw_only=True):
     gave_up: int
     overdue: int = 0
     set_aside: int = 0
+    not_planned: int
+    oldest_pending_sent_at: str | None
+    by_age: list[AgeDocument]
+
+
+class PollsDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Polls that the database knows of, earlier runs included, and polls a second now (null: not measured)."""
+
+    total: int
+    per_second: float | None
+
+
+class EventsDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The highest `seq` given, and the one up to which retention has deleted the events."""
+
+    last_seq: int
+    pruned_seq: int
+
+
+class DaemonDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a daemon runs on this database, and its process id where that is known."""
+
+    running: bool
+    pid: int | None
 
 
 class DatabaseDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The database. `trouble` is null while it can be written; polling waits while it cannot."""
+    """The database. `size` (`bytes` says the same) is the file's, `wal_size` that of the write-ahead log beside it.
+    `trouble` is null while it can be written; polling waits while it cannot.
+    """
 
     path: str
     size: int
+    bytes: int
     wal_size: int
     last_seq: int
     pruned_seq: int
@@ -103,7 +147,7 @@ class DatabaseDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BackoffDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """What the backoff says of itself; `stalled` are the operators whose deliveries seem to stand still."""
+    """What the backoff has learned; `stalled` are the operators whose deliveries seem to stand still."""
 
     policy: str
     predicted_polls: float | None
@@ -122,13 +166,6 @@ class LogDocument(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-class AgeDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """So many pending messages are at most `up_to` old, and older than the group before; null: all older ones."""
-
-    up_to: float | None
-    count: int
-
-
 class DelayDocument(msgspec.Struct, frozen=True, kw_only=True):
     """From a final state's own time at the gateway to when it was known, over this hour and the one before."""
 
@@ -140,7 +177,7 @@ class DelayDocument(msgspec.Struct, frozen=True, kw_only=True):
 class CountryDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A country's recipients by final state; time from sending to delivery as median, 95 % mark and counts.
 
-    `times` counts up to 2, 5, 10, 20, 60 s, 5 and 30 min, 2, 12 and 24 h, and above. `??`: country not told.
+    `times` counts up to 2, 5, 10, 20, 60 s, 5 and 30 min, 2, 12 and 24 h, and above. `??`: no country known.
     """
 
     country: str
@@ -169,7 +206,7 @@ class DeliveryDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A foreign database that ids are read from. `trouble`: why nothing can be read now; null when all is well."""
+    """Another program's database that ids are read from. `trouble`: why it cannot be read now; null when it can."""
 
     name: str
     trouble: str | None
@@ -184,7 +221,7 @@ class UndeliveredDocument(msgspec.Struct, frozen=True, kw_only=True):
     parked: int
 
 
-class BeatDocument(msgspec.Struct, frozen=True, kw_only=True):
+class ThroughputDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Polls a second in the 15 s before `at`."""
 
     at: str
@@ -192,28 +229,44 @@ class BeatDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole daemon at one look. `problem` says what stands still, as `/healthz` does; null when all is well."""
+    """The state of the whole daemon at `time`. Without a daemon, or where it cannot be asked, it comes from the
+    database: what only a running daemon knows is null, empty or 0 then.
 
+    `problem` says what does not move, as `/healthz` does; null when all is well. `late` says in words what is late or
+    needs somebody, and why. `configuration` is the file's path, `followers` read `GET /events` with `follow`.
+    `oldest_pending_sent_at` and `ages` stand in `messages` too, `pid` in `daemon`, the two numbers of `events` in
+    `database`.
+    """
+
+    time: str
     version: str
+    daemon: DaemonDocument
     pid: int
     since: str
     uptime: float
     configuration: str
     healthy: bool
     problem: str | None
+    late: list[str]
     messages: MessageCounts
-    polls: int
+    polls: PollsDocument
     oldest_due_lag: float
     accounts: list[AccountDocument]
     outputs: list[OutputDocument]
     followers: int
+    events: EventsDocument
     database: DatabaseDocument
     backoff: BackoffDocument
     log: list[LogDocument]
     oldest_pending_sent_at: str | None = None
     ages: list[AgeDocument] = []
     delivery: DeliveryDocument | None = None
-    throughput: list[BeatDocument] = []
+    throughput: list[ThroughputDocument] = []
     requests_waiting: int = 0
     sources: list[SourceDocument] = []
     undelivered: UndeliveredDocument | None = None
+
+    @property
+    def now(self) -> float:
+        """`time` as UNIX seconds."""
+        return datetime.fromisoformat(self.time).timestamp()

@@ -1,4 +1,4 @@
-"""When is the backlog worked off? Worked out from the rates alone."""
+"""When the backlog of an account is gone, worked out from the rates alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 Kind = Literal["idle", "keeps_up", "drains", "overload", "held", "stopped"]
 LOOKING_AHEAD: Final = 3600.0
-"""Seconds after which the delay of an overload is told."""
+"""Seconds from now for which the delay of an overload is foretold."""
 HEADROOM: Final = 1.1
 """A limit that is to be enough lies so far above what is needed."""
 LEAST_RATE: Final = 1e-3
@@ -39,7 +39,8 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of the backlog. Durations are seconds, rates polls a second.
 
     `demand` is what the arrivals ask for. `drained_in`: the backlog is gone then (`drains`; `held`: counted from the
-    end of the hold). `needed_rate` would be enough, and `delay` is how late a poll is in an hour (`overload`).
+    end of the hold). `needed_rate` would be enough, and `delay` is how late a poll is in an hour (`overload`). `text`
+    says it in words.
     """
 
     kind: Kind
@@ -49,6 +50,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     drained_in: float | None = None
     needed_rate: float | None = None
     delay: float | None = None
+    text: str = ""
 
 
 def forecast(load: Load) -> Forecast:

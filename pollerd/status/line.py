@@ -4,40 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from pollerd.core.ports import AccountState, Clock, OutputHealth
 
-
-class Backlog(Protocol):
-    """A window as seen from here."""
-
-    @property
-    def backlog(self) -> int: ...
-
-
-class Holdable(Protocol):
-    """A limiter as seen from here."""
-
-    @property
-    def held(self) -> AccountState | None: ...
-
-
-class Polling(Protocol):
-    """A poller as seen from here."""
-
-    @property
-    def polls(self) -> int: ...
-    @property
-    def window(self) -> Backlog: ...
-    @property
-    def limiter(self) -> Holdable: ...
+if TYPE_CHECKING:
+    from pollerd.polling.poller import Poller
 
 
 class StatusLine:
     """Puts the line together; polls a second are counted from one line to the next."""
 
-    def __init__(self, pollers: Mapping[str, Polling], clock: Clock) -> None:
+    def __init__(self, pollers: Mapping[str, Poller], clock: Clock) -> None:
         self._pollers = pollers
         self._clock = clock
         self._polls = self._total()

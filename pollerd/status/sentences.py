@@ -136,7 +136,7 @@ def unknown(number: int) -> Sentence:
     return Sentence(text, "warn" if number >= MANY else "plain")
 
 
-def late(document: StatusDocument, now: float) -> list[Sentence]:
+def late(document: StatusDocument) -> list[Sentence]:
     """What is late by a minute or more, and why."""
     found: list[Sentence] = []
     if document.problem:
@@ -152,8 +152,8 @@ def late(document: StatusDocument, now: float) -> list[Sentence]:
         found.append(Sentence(f"{account.name}: {polls} late, {_why(account, document)}", "warn"))
     for account in document.accounts:
         if account.unknown:
-            told = unknown(account.unknown)
-            found.append(Sentence(f"{account.name}: {told.text}", told.tone))
+            ids = unknown(account.unknown)
+            found.append(Sentence(f"{account.name}: {ids.text}", ids.tone))
     if overdue := document.messages.overdue:
         are = "message is" if overdue == 1 else "messages are"
         text = f"{count(overdue)} {are} overdue, without a final state in time: see pollerd list --state overdue"
@@ -167,7 +167,7 @@ def late(document: StatusDocument, now: float) -> list[Sentence]:
 
 
 def _why(account: AccountDocument, document: StatusDocument) -> str:
-    if document.pid == 0:
+    if not document.daemon.running:
         return "no daemon runs"
     if account.state == "unconfigured":
         return "its account is not in the configuration"
@@ -193,14 +193,21 @@ def count(number: int) -> str:
     return f"at least {CAP:,}" if number >= CAP else f"{number:,}"
 
 
+def polls_a_message(document: StatusDocument) -> float | None:
+    """Polls for each message that has a due time or had one; None when there is none."""
+    counts = document.messages
+    planned = counts.finished + counts.gave_up + counts.pending - counts.new
+    return document.polls.total / planned if planned else None
+
+
 def pending(counts: MessageCounts) -> str:
-    """How many messages are pending, those that nobody has planned yet included."""
-    total = f"{counts.pending + counts.new:,}"
+    """How many messages are pending, those without a due time yet included."""
+    total = f"{counts.pending:,}"
     return f"at least {total}" if counts.new >= CAP else total
 
 
-def told(output: OutputDocument, now: float) -> Sentence:
-    """How far an output has told the events. What it keeps for another attempt counts as told only once it is taken."""
+def delivered(output: OutputDocument, now: float) -> Sentence:
+    """How far an output has delivered the events. What it keeps for another attempt counts only once it is taken."""
     parts: list[str] = []
     if output.lag:
         since = at(output.behind_since)
@@ -231,9 +238,9 @@ def age_names(ages: list[AgeDocument]) -> list[str]:
     return [age(group, last) for group, last in zip(ages, before, strict=False)]
 
 
-def headline(document: StatusDocument, *, running: bool) -> Sentence:
+def headline(document: StatusDocument) -> Sentence:
     """The state of the daemon in one sentence."""
-    if not running:
+    if not document.daemon.running:
         return Sentence("The daemon does not run (start it with: pollerd run)", "bad")
     process = f" (process {document.pid})" if document.pid else ""
     held = [account for account in document.accounts if account.state == "held"]

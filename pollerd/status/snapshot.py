@@ -1,105 +1,57 @@
-"""The running daemon at one look: what `GET /status` tells and the metrics count."""
+"""What only the running daemon knows: the state of its parts in memory, and how fast polls are made."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Final, Protocol
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from pollerd.backoff import Metrics, Policy
-from pollerd.core.ports import AccountState, Clock, OutputHealth, SourceHealth
-from pollerd.status.document import DeliveryDocument
-from pollerd.status.rates import Beat, Pulse
-from pollerd.status.statistics import Statistics
-from pollerd.store.readers import Reading
-from pollerd.store.view import AccountView, Overview
+from pollerd.core.ports import AccountState, Clock, OutputHealth, SourceHealth, Store
+from pollerd.status import builder
+from pollerd.status.document import LogDocument, StatusDocument
+from pollerd.store.view import Overview
+
+if TYPE_CHECKING:
+    from pollerd.backoff import Metrics, Policy
+    from pollerd.config import Config
+    from pollerd.polling.committer import Committer
+    from pollerd.polling.poller import Poller
+    from pollerd.status.statistics import Statistics
+    from pollerd.store.readers import Reading
 
 _EVERY: Final = 1.0
-_KEPT: Final = 61
+"""Seconds between two counts of the polls."""
 SHORT: Final = 10.0
 LONG: Final = 60.0
-"""Seconds over which polls a second are told."""
+"""Seconds over which polls a second are shown."""
+_KEPT: Final = 61
+"""Counts kept: enough for LONG."""
+STEP: Final = 15.0
+"""Seconds between two points of the throughput's history."""
+HISTORY: Final = 241
+"""Points kept: an hour."""
+ARRIVALS_OVER: Final = 300.0
+"""Seconds over which arrivals are averaged, soon after the start too: they come in bursts, and one is no rate."""
+
+LOST: Final = Overview(
+    daemon=None, new=0, pending=0, finished=0, gave_up=0, polls=0, oldest_sent_at=None, last_seq=0, pruned_seq=0,
+    requests=0, size=0, accounts=(), outputs=(),
+)  # fmt: skip
+"""What is shown of a lost database: at its path there is none, or another one."""
 
 
-class Crowd(Protocol):
-    """A window as seen from here."""
-
-    def __len__(self) -> int: ...
-    @property
-    def backlog(self) -> int: ...
-
-
-class Pace(Protocol):
-    """A limiter as seen from here."""
-
-    @property
-    def held(self) -> AccountState | None: ...
-    @property
-    def held_total(self) -> float: ...
-    @property
-    def rate(self) -> float: ...
-    @property
-    def keeps_connections(self) -> bool: ...
-    @property
-    def repeats(self) -> int: ...
-
-
-class Polling(Protocol):
-    """A poller as seen from here."""
-
-    @property
-    def polls(self) -> int: ...
-    @property
-    def planned(self) -> int: ...
-    @property
-    def asking(self) -> Mapping[int, float]: ...
-    @property
-    def window(self) -> Crowd: ...
-    @property
-    def limiter(self) -> Pace: ...
-
-
-class Committing(Protocol):
-    """A committer as seen from here."""
-
-    @property
-    def trouble(self) -> str: ...
-
-
-class Log(Protocol):
-    """The event log as seen from here."""
-
-    @property
-    def last(self) -> int: ...
-    @property
-    def path(self) -> Path: ...
-    @property
-    def lost(self) -> str: ...
-
-
-class Bounds(msgspec.Struct, frozen=True):
-    """What an account is allowed: requests a second, and connections at a time. `renewal`: what a person does when its
-    secret is refused."""
-
-    rate: float
-    connections: int
-    renewal: str = ""
-
-
-class AccountSight(msgspec.Struct, frozen=True):
+class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One account. `in_memory` messages are known to the poller, `backlog` of them are due and wait for the limit.
 
-    `polls_short` and `polls_long` are polls a second over the last 10 and 60 s, `arrivals` messages a second over five
-    minutes; `stored` is what the database knows. `repeats` requests were made a second time because the other side had
-    forgotten a kept connection; `keeps_connections`: whether any are kept.
+    `polls_short` and `polls_long` are polls a second over SHORT and LONG, `arrivals` messages a second over
+    ARRIVALS_OVER. `held` has the wall clock's times. `repeats` requests were made a second time because the other side
+    had forgotten a kept connection; `keeps_connections`: whether any are kept.
     """
 
-    name: str
-    bounds: Bounds
     polls: int
     polls_short: float
     polls_long: float
@@ -112,138 +64,106 @@ class AccountSight(msgspec.Struct, frozen=True):
     held_total: float
     keeps_connections: bool
     repeats: int
-    stored: AccountView
 
 
-class OutputSight(msgspec.Struct, frozen=True):
-    """One output: `seq` is its place (of its reader furthest behind), `lag` how many events are committed behind it.
-
-    `waiting` and `parked` ones are kept beside its place, by an output that `keeps` any.
-    """
-
-    name: str
-    seq: int
-    lag: int
-    trouble: str
-    readers: int | None
-    behind_since: float | None
-    keeps: bool
-    waiting: int = 0
-    parked: int = 0
-
-
-class Sight(msgspec.Struct, frozen=True):
-    """Everything at the instant `at` (UNIX seconds). `uptime` is in seconds, sizes are bytes; `complaint` says what
-    stands still. Accounts that only the database knows are in `overview` alone.
-    """
+class Throughput(NamedTuple):
+    """Polls a second in the STEP seconds before `at` (UNIX seconds)."""
 
     at: float
+    polls: float
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The running daemon's parts. `uptime` is in seconds; `trouble` is the database's (empty: none), `stuck` says what
+    does not move though it could. `followers` read the events over the control socket.
+    """
+
     uptime: float
-    accounts: tuple[AccountSight, ...]
-    outputs: tuple[OutputSight, ...]
-    sources: tuple[SourceHealth, ...]
-    overview: Overview
+    accounts: Mapping[str, AccountSnapshot]
+    outputs: Sequence[OutputHealth]
+    sources: Sequence[SourceHealth]
     last_seq: int
-    database_size: int
-    wal_size: int
     backoff: Metrics
-    delivery: DeliveryDocument
-    beats: tuple[Beat, ...]
+    throughput: Sequence[Throughput]
     trouble: str
-    complaint: str | None
-
-    @property
-    def oldest_due_lag(self) -> float:
-        """Seconds that the message which is longest due has waited; 0 when none is due."""
-        due = [account.next_poll_at for account in self.overview.accounts if account.next_poll_at is not None]
-        return max(0.0, self.at - min(due)) if due else 0.0
+    stuck: str | None
+    log: Sequence[LogDocument]
+    followers: int
 
 
-NOTHING: Final = Overview(
-    daemon=None, new=0, pending=0, finished=0, gave_up=0, polls=0, oldest_sent_at=None, last_seq=0, pruned_seq=0,
-    requests=0, size=0, accounts=(), outputs=(),
-)  # fmt: skip
-"""What is shown of a lost database: at its path there is none, or another one."""
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of a running daemon. `stuck` says what does not move, and is called every second."""
 
-
-class Parts(msgspec.Struct, frozen=True):
-    """What the census looks at. `stuck` tells what stands still and is asked every second."""
-
+    config: Config
     clock: Clock
-    log: Log
-    committer: Committing
+    store: Store
+    committer: Committer
     policy: Policy
-    pollers: Mapping[str, Polling]
-    bounds: Mapping[str, Bounds]
+    pollers: Mapping[str, Poller]
     statistics: Statistics
     outputs: Callable[[], Sequence[OutputHealth]]
     sources: Callable[[], Sequence[SourceHealth]]
+    log: Callable[[], Sequence[LogDocument]]
     stuck: Callable[[], str | None]
 
 
-class Census:
-    """Looks at the parts; `run` keeps what has to be watched over time."""
+class Observer:
+    """Watches the parts of a running daemon: `run` measures rates, `document` makes the status document."""
 
     def __init__(self, parts: Parts, reading: Reading) -> None:
         self._parts = parts
         self._reading = reading
         self._began = parts.clock.monotonic()
-        self._marks: deque[tuple[float, dict[str, int]]] = deque(maxlen=_KEPT)
-        self._pulse = Pulse()
-        self._mark()
-        self.complaint: str | None = None
+        self._counts: deque[tuple[float, dict[str, int]]] = deque(maxlen=_KEPT)
+        self._rates = RateHistory()
+        self._count()
+        self.stuck: str | None = None
+        """What does not move though it could; None when all is well."""
 
     async def run(self) -> None:
         """Count once a second until cancelled."""
         while True:
             await asyncio.sleep(_EVERY)
-            self._mark()
-            self.complaint = self._parts.stuck()
+            self._count()
+            self.stuck = self._parts.stuck()
 
     @property
     def trouble(self) -> str:
         """The trouble with the database, empty when there is none."""
-        return self._parts.committer.trouble or self._parts.log.lost
+        return self._parts.committer.trouble or self._parts.store.lost
 
-    @property
-    def uptime(self) -> float:
-        """Seconds since the start."""
-        return self._parts.clock.monotonic() - self._began
-
-    async def take(self, *, oldest: bool = True) -> Sight:
-        """One look; without `oldest` it takes half the time. Raises StoreError."""
+    async def document(self, followers: int = 0, *, oldest: bool = True) -> StatusDocument:
+        """The status document; without `oldest` it takes half the time. Raises StoreError."""
         parts = self._parts
         now = parts.clock.wall()
-        overview = (
-            NOTHING if parts.log.lost else await self._reading.read(lambda pages: pages.overview(now, oldest=oldest))
+        stored = (
+            LOST if parts.store.lost else await self._reading.read(lambda pages: pages.overview(now, oldest=oldest))
         )
-        stored = {account.name: account for account in overview.accounts}
-        return Sight(
-            at=now,
-            uptime=self.uptime,
-            accounts=tuple(self._account(name, poller, stored) for name, poller in parts.pollers.items()),
-            outputs=tuple(self._outputs(overview)),
-            sources=tuple(parts.sources()),
-            overview=overview,
-            last_seq=parts.log.last,
-            database_size=_size(parts.log.path),
-            wal_size=_size(Path(f"{parts.log.path}-wal")),
+        return builder.build(parts.config, stored, parts.statistics.report(now), now, self._snapshot(followers))
+
+    def _snapshot(self, followers: int) -> Snapshot:
+        parts = self._parts
+        return Snapshot(
+            uptime=parts.clock.monotonic() - self._began,
+            accounts={name: self._account(name, poller) for name, poller in parts.pollers.items()},
+            outputs=parts.outputs(),
+            sources=parts.sources(),
+            last_seq=parts.store.last,
             backoff=parts.policy.metrics(),
-            delivery=parts.statistics.report(now),
-            beats=tuple(self._pulse.beats()),
+            throughput=self._rates.throughput(),
             trouble=self.trouble,
-            complaint=self.complaint,
+            stuck=self.stuck,
+            log=parts.log(),
+            followers=followers,
         )
 
-    def _account(self, name: str, poller: Polling, stored: Mapping[str, AccountView]) -> AccountSight:
+    def _account(self, name: str, poller: Poller) -> AccountSnapshot:
         limiter = poller.limiter
-        return AccountSight(
-            name=name,
-            bounds=self._parts.bounds[name],
+        return AccountSnapshot(
             polls=poller.polls,
             polls_short=self._rate(name, poller.polls, SHORT),
             polls_long=self._rate(name, poller.polls, LONG),
-            arrivals=self._pulse.arrivals(name, poller.planned, self._parts.clock.monotonic()),
+            arrivals=self._rates.arrivals(name, poller.planned, self._parts.clock.monotonic()),
             asking=len(poller.asking),
             in_memory=len(poller.window),
             backlog=poller.window.backlog,
@@ -252,49 +172,64 @@ class Census:
             held_total=limiter.held_total,
             keeps_connections=limiter.keeps_connections,
             repeats=limiter.repeats,
-            stored=stored.get(name) or AccountView(name),
         )
 
     def _held(self, state: AccountState | None) -> AccountState | None:
         """With the wall clock's times."""
         if state is None:
             return None
-        told = self._parts.clock.told
+        by_wall = self._parts.clock.told
         since, until = state.held_since, state.held_until
         return msgspec.structs.replace(
             state,
-            held_since=None if since is None else told(since),
-            held_until=None if until is None else told(until),
+            held_since=None if since is None else by_wall(since),
+            held_until=None if until is None else by_wall(until),
         )
 
-    def _outputs(self, overview: Overview) -> list[OutputSight]:
-        last = self._parts.log.last
-        stored = {output.name: output for output in overview.outputs}
-        found = []
-        for health in self._parts.outputs():
-            lag = max(0, last - health.seq)
-            sight = OutputSight(health.name, health.seq, lag, health.trouble, health.readers, None, health.keeps)
-            if (known := stored.get(health.name)) is not None:
-                behind = known.behind_since if lag else None
-                sight = msgspec.structs.replace(sight, behind_since=behind, waiting=known.waiting, parked=known.parked)
-            found.append(sight)
-        return found
-
-    def _mark(self) -> None:
+    def _count(self) -> None:
         polls = {name: poller.polls for name, poller in self._parts.pollers.items()}
         clock = self._parts.clock
-        self._marks.append((clock.monotonic(), polls))
+        self._counts.append((clock.monotonic(), polls))
         arrived = {name: poller.planned for name, poller in self._parts.pollers.items()}
-        self._pulse.mark(clock.wall(), clock.monotonic(), sum(polls.values()), arrived)
+        self._rates.count(clock.wall(), clock.monotonic(), sum(polls.values()), arrived)
 
     def _rate(self, name: str, polls: int, seconds: float) -> float:
         now = self._parts.clock.monotonic()
-        at, before = next(((at, before) for at, before in self._marks if now - at <= seconds + 0.5), self._marks[-1])
+        at, before = next(((at, before) for at, before in self._counts if now - at <= seconds + 0.5), self._counts[-1])
         return (polls - before.get(name, 0)) / (now - at) if now > at else 0.0
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+class _Totals(NamedTuple):
+    at: float
+    tick: float
+    polls: int
+    arrived: Mapping[str, int]
+
+
+class RateHistory:
+    """How fast polls were made and messages arrived over the last hour: totals every STEP seconds, from whoever calls
+    `count` more often.
+    """
+
+    def __init__(self) -> None:
+        self._totals: deque[_Totals] = deque(maxlen=HISTORY)
+
+    def count(self, now: float, tick: float, polls: int, arrived: Mapping[str, int]) -> None:
+        """Totals since the start at `now` (UNIX seconds) and `tick` (monotonic); `arrived` is by account."""
+        if not self._totals or tick - self._totals[-1].tick >= STEP - 0.5:
+            self._totals.append(_Totals(now, tick, polls, dict(arrived)))
+
+    def throughput(self) -> list[Throughput]:
+        """Polls a second, step by step, the oldest first."""
+        return [
+            Throughput(after.at, max(0, after.polls - before.polls) / (after.tick - before.tick))
+            for before, after in pairwise(list(self._totals))
+            if after.tick > before.tick
+        ]
+
+    def arrivals(self, account: str, total: int, tick: float) -> float:
+        """Messages a second that were handed over lately; `total` is their number by now."""
+        before = next((known for known in self._totals if tick - known.tick <= ARRIVALS_OVER), None)
+        if before is None:
+            return 0.0
+        return max(0, total - before.arrived.get(account, 0)) / max(tick - before.tick, ARRIVALS_OVER)

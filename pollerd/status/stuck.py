@@ -1,13 +1,17 @@
-"""Tells whether the daemon moves, for the watchdog: work that could be done is done, or something stands still."""
+"""Whether the daemon makes progress, for the watchdog: what could be done is done, or something is stuck."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from pollerd.core.ports import Clock
+
+if TYPE_CHECKING:
+    from pollerd.polling.committer import Committer
+    from pollerd.polling.poller import Poller
 
 GRACE: Final = 10.0
 """Seconds that something may look stuck: a message due in this very moment is no sign of anything."""
@@ -15,45 +19,7 @@ WRITING: Final = 120.0
 """Seconds that one transaction may take; a disk that wakes up takes long, but not for ever."""
 
 
-class Due(Protocol):
-    """A window as seen from here."""
-
-    def next_due(self) -> float: ...
-
-
-class Allowance(Protocol):
-    """A limiter as seen from here."""
-
-    def delay(self) -> float: ...
-
-
-class Polling(Protocol):
-    """A poller as seen from here; `asking` gives since when (monotonic seconds) messages are being asked about."""
-
-    @property
-    def polls(self) -> int: ...
-    @property
-    def asking(self) -> Mapping[int, float]: ...
-    @property
-    def window(self) -> Due: ...
-    @property
-    def limiter(self) -> Allowance: ...
-
-
-class Committing(Protocol):
-    """A committer as seen from here; `groups` counts its transactions."""
-
-    @property
-    def trouble(self) -> str: ...
-    @property
-    def full(self) -> bool: ...
-    @property
-    def idle(self) -> bool: ...
-    @property
-    def groups(self) -> int: ...
-
-
-class _Mark(msgspec.Struct, frozen=True):
+class _Suspicion(msgspec.Struct, frozen=True):
     """Since when (monotonic seconds) something looks stuck, and the count that would have to rise."""
 
     since: float
@@ -61,14 +27,14 @@ class _Mark(msgspec.Struct, frozen=True):
 
 
 class Progress:
-    """Compares one look with those before. `longest_request`: seconds after which an answer is overdue for good;
+    """Compares the counts now with those before. `longest_request`: seconds after which an answer is overdue for good;
     twice the largest timeout of all accounts.
     """
 
     def __init__(
         self,
-        pollers: Mapping[str, Polling],
-        committer: Committing,
+        pollers: Mapping[str, Poller],
+        committer: Committer,
         clock: Clock,
         *,
         longest_request: float = 30.0,
@@ -77,7 +43,7 @@ class Progress:
         self._committer = committer
         self._clock = clock
         self._longest = longest_request
-        self._marks: dict[str, _Mark] = {}
+        self._suspicions: dict[str, _Suspicion] = {}
 
     def stuck(self) -> str | None:
         """What does not move though it could, in words; None when all is well. To be called every few seconds."""
@@ -95,7 +61,7 @@ class Progress:
             if (since := self._standstill(f"poller {name}", now, poller.polls, suspect=suspect)) > GRACE:
                 yield f"account {name} has polled nothing for {since:.0f} s though messages are due"
 
-    def _could_poll(self, poller: Polling, now: float) -> bool:
+    def _could_poll(self, poller: Poller, now: float) -> bool:
         if any(now - since < self._longest for since in poller.asking.values()):
             return False
         # A hold counts for as long as it says so; when its probe may go out, the probe has to go out.
@@ -104,11 +70,11 @@ class Progress:
         return bool(poller.asking) or poller.window.next_due() <= self._clock.now()
 
     def _standstill(self, what: str, now: float, count: int, *, suspect: bool) -> float:
-        """Seconds for which every look was suspect with the same count; 0 when this one is not."""
+        """Seconds for which every call was suspect with the same count; 0 when this one is not."""
         if not suspect:
-            self._marks.pop(what, None)
+            self._suspicions.pop(what, None)
             return 0.0
-        mark = self._marks.get(what)
-        if mark is None or mark.count != count:
-            mark = self._marks[what] = _Mark(now, count)
-        return now - mark.since
+        suspicion = self._suspicions.get(what)
+        if suspicion is None or suspicion.count != count:
+            suspicion = self._suspicions[what] = _Suspicion(now, count)
+        return now - suspicion.since

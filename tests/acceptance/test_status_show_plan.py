@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
@@ -10,6 +11,7 @@ import sqlite3
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +59,53 @@ def test_the_live_look_and_the_look_afterwards_agree(tmp_path: Path) -> None:
         assert after["delivery"]["countries"] == live["delivery"]["countries"]
         assert cli("plan", "--json").json["events"] > 0
         assert "before" in cli("plan").text
+
+
+NAMED = (
+    "time", "daemon.running", "daemon.pid", "pid", "healthy", "problem", "late", "uptime", "followers",
+    "requests_waiting", "messages.pending", "messages.new", "messages.not_planned", "messages.finished",
+    "messages.gave_up", "messages.overdue", "messages.set_aside", "messages.oldest_pending_sent_at",
+    "messages.by_age", "oldest_pending_sent_at", "ages", "polls.total", "polls.per_second", "accounts.name",
+    "accounts.state", "accounts.configured", "accounts.due", "accounts.late", "accounts.hold", "accounts.advice",
+    "accounts.rate", "accounts.rate_limit", "accounts.forecast", "accounts.connections_kept",
+    "accounts.repeated_requests", "accounts.credit", "outputs.name", "outputs.seq", "outputs.lag",
+    "outputs.lag_seconds", "outputs.behind_since", "outputs.readers", "outputs.trouble", "outputs.waiting",
+    "outputs.parked", "sources", "undelivered.waiting", "undelivered.parked", "events.last_seq",
+    "events.pruned_seq", "database.path", "database.bytes", "database.size", "database.wal_size",
+    "database.trouble", "database.last_seq", "delivery", "backoff.policy", "throughput", "log",
+)  # fmt: skip
+"""What programs read, by its path; of a list its first item's."""
+
+
+def named(document: Any, path: str) -> bool:
+    """Whether the document has something by that path."""
+    for name in path.split("."):
+        document = document[0] if isinstance(document, list) else document
+        if name not in document:
+            return False
+        document = document[name]
+    return True
+
+
+def test_status_is_one_document_whoever_asks_and_whether_the_daemon_runs(tmp_path: Path) -> None:
+    with gateway(tmp_path, "--mix", "delivered=1", "--tail", "0.01") as url:
+        cli = Cli(tmp_path, url, FAST)
+        with daemon(cli):
+            assert cli("track", "17", "18").code == 0
+            wait_for(lambda: cli("status", "--json").json["messages"]["finished"] == 2)
+            socket = cli.database.parent / "control.sock"
+            curl = ("curl", "-sS", "--unix-socket", str(socket), "http://localhost/status")
+            asked = json.loads(subprocess.run(curl, capture_output=True, check=True, timeout=60).stdout)
+            printed = cli("status", "--json").json
+            assert printed.keys() == asked.keys()
+            for name in ("daemon", "messages", "outputs", "events", "delivery", "sources", "undelivered"):
+                assert printed[name] == asked[name], name
+        stopped = cli("status", "--json").json
+        assert stopped.keys() == printed.keys()
+        assert [path for document in (asked, printed, stopped) for path in NAMED if not named(document, path)] == []
+        assert stopped["messages"] == printed["messages"]
+        assert stopped["polls"]["total"] == printed["polls"]["total"]
+        assert stopped["daemon"] == {"running": False, "pid": None}
 
 
 def test_a_daemon_without_a_control_socket_is_looked_at_through_its_database(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How far an output is said to have told the events."""
+"""How far an output is said to have delivered the events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("sentence", "name", "lag", "kept", "text", "tone"), CASES, ids=[case[0] for case in CASES])
-def test_told(sentence: str, name: str, lag: int, kept: tuple[int, int], text: str, tone: str) -> None:
+def test_what_an_output_has_delivered(
+    sentence: str, name: str, lag: int, kept: tuple[int, int], text: str, tone: str
+) -> None:
     since = "1970-01-01T00:00:40.000Z" if lag else None
     output = OutputDocument(
         name=name,
@@ -33,6 +35,6 @@ def test_told(sentence: str, name: str, lag: int, kept: tuple[int, int], text: s
         waiting=kept[0],
         parked=kept[1],
     )
-    said = sentences.told(output, 100.0)
+    said = sentences.delivered(output, 100.0)
     assert said.text.endswith(text), sentence
     assert said.tone == tone, sentence

@@ -8,8 +8,8 @@ from pollerd.core import diff, history
 from pollerd.core.diff import Result
 from pollerd.core.model import HoldReason, Message, Recipient
 from pollerd.status import histogram
-from pollerd.status.ages import ages
-from pollerd.status.rates import Pulse
+from pollerd.status.builder import group_by_age
+from pollerd.status.snapshot import RateHistory
 from pollerd.status.statistics import Statistics
 
 NOW = 1_764_000_000.0
@@ -102,23 +102,23 @@ def test_quantiles_lie_between_the_bounds_of_their_bin() -> None:
 
 
 def test_pending_messages_fall_into_groups_of_age() -> None:
-    groups = ages([(NOW - 30, 3), (NOW - 7200, 4), (NOW - 10 * 86400, 5)], 15.0, NOW)
+    groups = group_by_age([(NOW - 30, 3), (NOW - 7200, 4), (NOW - 10 * 86400, 5)], 15.0, NOW)
     assert [(group.up_to, group.count) for group in groups if group.count] == [(60.0, 3), (7200.0, 4), (None, 5)]
 
 
-def test_the_pulse_tells_polls_by_step_and_arrivals_over_minutes() -> None:
-    pulse = Pulse()
+def test_the_history_has_polls_by_step_and_arrivals_over_minutes() -> None:
+    rates = RateHistory()
     for second in range(361):
-        pulse.mark(NOW + second, second, 10 * second, {"default": 2 * second})
-    assert [beat.polls for beat in pulse.beats()] == pytest.approx([10.0] * 24)
-    assert pulse.arrivals("default", 720, 360.0) == pytest.approx(2.0)
-    assert pulse.arrivals("other", 0, 360.0) == 0.0
+        rates.count(NOW + second, second, 10 * second, {"default": 2 * second})
+    assert [step.polls for step in rates.throughput()] == pytest.approx([10.0] * 24)
+    assert rates.arrivals("default", 720, 360.0) == pytest.approx(2.0)
+    assert rates.arrivals("other", 0, 360.0) == 0.0
 
 
 def test_a_burst_soon_after_the_start_is_no_rate() -> None:
-    pulse = Pulse()
-    pulse.mark(NOW, 0.0, 0, {})
-    assert pulse.arrivals("default", 60, 2.0) == pytest.approx(60 / 300)
+    rates = RateHistory()
+    rates.count(NOW, 0.0, 0, {})
+    assert rates.arrivals("default", 60, 2.0) == pytest.approx(60 / 300)
 
 
 def test_the_trail_keeps_the_last_polls_and_folds_repeated_failures() -> None:

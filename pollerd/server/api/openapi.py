@@ -168,7 +168,7 @@ def _paths() -> dict[str, Any]:
             }
         },
         "/events": {"get": _events_operation()},
-        "/status": {"get": _operation("status", "The whole daemon at one look.", "StatusDocument", 400)},
+        "/status": {"get": _operation("status", "The state of the whole daemon.", "StatusDocument", 400)},
         "/metrics": {"get": _operation("metrics", "Metrics for Prometheus.", text, 400)},
         "/healthz": {"get": _operation("health", "200 while all that could move moves.", "HealthDocument", 400, 503)},
         "/openapi.json": {"get": _operation("openapi", "This document.", anything, 400)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Final
 
 import msgspec
@@ -15,7 +16,7 @@ from pollerd.base.errors import DurabilityError
 from pollerd.config import Listen
 from pollerd.outputs.acceptor import Acceptor
 from pollerd.server.api import query
-from pollerd.server.api.documents import About, HealthDocument, status_document
+from pollerd.server.api.documents import HealthDocument
 from pollerd.server.api.messages import MessageRoom, MessageRoutes
 from pollerd.server.api.openapi import document
 from pollerd.server.api.stream import EventStream, Feed, Log
@@ -23,7 +24,7 @@ from pollerd.server.hosts import meant_for
 from pollerd.server.listen import Door, HttpServer, PortDoor
 from pollerd.server.refusals import answer, explaining, refusal
 from pollerd.status.metrics import Collector, Crowding, Exposed, Meter, registry
-from pollerd.status.snapshot import Census
+from pollerd.status.snapshot import Observer
 from pollerd.status.warnlog import WarnLog
 
 MODE: Final = 0o660
@@ -38,10 +39,9 @@ class ControlRoom(msgspec.Struct, frozen=True):
 
     messages: MessageRoom
     log: Log
-    census: Census
+    observer: Observer
     meter: Meter
     warnings: WarnLog
-    about: About
 
 
 class Scrapes:
@@ -59,11 +59,8 @@ class Scrapes:
         """`GET /metrics`."""
         query.only(request)
         async with self._turn:
-            sight = await self._room.census.take(oldest=False)
             self._collector.exposed = Exposed(
-                sight,
-                self._room.about.version,
-                self._stream.followers,
+                await self._room.observer.document(self._stream.followers, oldest=False),
                 dict(self._room.warnings.counts),
                 [Crowding(place.what, place.open, place.most, place.turned_away) for place in self._places],
             )
@@ -108,7 +105,7 @@ class ControlServer:
         """Serve until cancelled. Raises DurabilityError when a request met a disk that cannot be trusted."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._room.census.run(), name="census")
+                group.create_task(self._room.observer.run(), name="observer")
                 group.create_task(self._feed.run(), name="feed")
                 for server in self._servers:
                     group.create_task(server.run(), name="http")
@@ -160,21 +157,20 @@ class ControlServer:
 
     async def _status(self, request: web.Request) -> web.Response:
         query.only(request)
-        sight = await self._room.census.take()
-        return answer(status_document(sight, self._room.about, self._stream.followers, self._room.warnings.last))
+        return answer(await self._room.observer.document(self._stream.followers))
 
     async def _health(self, request: web.Request) -> web.Response:
         query.only(request)
-        census = self._room.census
-        if census.trouble:
-            return refusal(503, "database_unavailable", census.trouble)
-        if census.complaint is not None:
-            return refusal(503, "stuck", census.complaint)
+        observer = self._room.observer
+        if observer.trouble:
+            return refusal(503, "database_unavailable", observer.trouble)
+        if observer.stuck is not None:
+            return refusal(503, "stuck", observer.stuck)
         return answer(HealthDocument(status="ok"))
 
     async def _openapi(self, request: web.Request) -> web.Response:
         query.only(request)
-        return answer(document(self._room.about.version))
+        return answer(document(version("pollerd")))
 
     async def _let_go(self, application: web.Application) -> None:
         self._feed.stop()

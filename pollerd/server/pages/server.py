@@ -22,7 +22,6 @@ from pollerd.server.pages.frame import frame, problem
 from pollerd.server.pages.guard import guarding
 from pollerd.server.pages.html import Html
 from pollerd.status.document import StatusDocument
-from pollerd.status.look import Look
 from pollerd.status.timeline import timeline
 from pollerd.store.finder import Found
 from pollerd.store.pages import PlaceError
@@ -30,7 +29,7 @@ from pollerd.store.readers import Reading
 from pollerd.store.rows import by_wall
 
 FRESH: Final = 1.0
-"""Seconds that one look serves whoever asks."""
+"""Seconds that one document serves whoever asks."""
 SHOWN: Final = 50
 LONGEST: Final = 200
 """Characters of a search."""
@@ -45,14 +44,14 @@ class Unsaved(Protocol):
 
 
 class WebRoom(msgspec.Struct, frozen=True):
-    """What the pages show. `look` is asked at most once a second; `give_up_after` and
+    """What the pages show. `status` makes the status document and is asked at most once a second; `give_up_after` and
     `scheduled_horizon` are in seconds."""
 
     listen: Listen
     clock: Clock
     reading: Reading
     committer: Unsaved
-    look: Callable[[], Awaitable[StatusDocument]]
+    status: Callable[[], Awaitable[StatusDocument]]
     show_msisdn: bool
     give_up_after: float
     scheduled_horizon: float
@@ -82,11 +81,11 @@ class Pages:
 
     async def status(self, request: web.Request) -> web.Response:
         """`GET /`: the whole page; without JavaScript it loads itself anew."""
-        return _html(frame("Status", status_page.content(await self._look()), live=True))
+        return _html(frame("Status", status_page.content(await self._document()), live=True))
 
     async def fragment(self, request: web.Request) -> web.Response:
         """`GET /status`: what changes on that page."""
-        return _html(status_page.content(await self._look()))
+        return _html(status_page.content(await self._document()))
 
     async def messages(self, request: web.Request) -> web.Response:
         """`GET /messages`: a page of the list, or of a search."""
@@ -138,14 +137,11 @@ class Pages:
             raise web.HTTPNotFound(text="There is no such file.")
         return web.Response(body=self._files[name], content_type=_STATIC[name], charset="utf-8")
 
-    async def _look(self) -> Look:
+    async def _document(self) -> StatusDocument:
         async with self._turn:
             if self._seen is None or time.monotonic() - self._seen[0] > FRESH:
-                document = await self._room.look()
-                self._seen = (time.monotonic(), document)
-            document = self._seen[1]
-        rate = sum(account.polls_per_second_10s for account in document.accounts)
-        return Look(self._room.clock.wall(), document, running=True, rate=rate)
+                self._seen = (time.monotonic(), await self._room.status())
+            return self._seen[1]
 
     def _number(self, msisdn: int) -> str:
         return str(msisdn) if self._room.show_msisdn else mask_msisdn(msisdn)

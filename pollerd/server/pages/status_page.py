@@ -1,4 +1,4 @@
-"""The look at the daemon as a page."""
+"""The status document as a page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pollerd.server.pages import charts
 from pollerd.server.pages.html import Html, Part, table, tag
 from pollerd.status import sentences
 from pollerd.status.document import AccountDocument, CountryDocument, DeliveryDocument, OutputDocument, StatusDocument
-from pollerd.status.look import Look
 from pollerd.status.sentences import Sentence
 
 KINDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -32,29 +31,28 @@ _LOG: Final = 10
 _HOURS: Final = 24
 
 
-def content(look: Look) -> Html:
+def content(document: StatusDocument) -> Html:
     """Everything on the page below its head."""
-    seen = look.document
-    late = [said(sentence) for sentence in sentences.late(seen, look.now)]
+    late = [said(sentence) for sentence in sentences.late(document)]
     parts: list[Part] = [
-        tag("h1", said(sentences.headline(seen, running=look.running), "span")),
+        tag("h1", said(sentences.headline(document), "span")),
         tag(
             "p",
-            f"for {duration(seen.uptime)}, version {seen.version}, {seen.database.path}, "
-            f"{size(seen.database.size)}, {counted(seen.database.last_seq, 'event')}",
+            f"for {duration(document.uptime)}, version {document.version}, {document.database.path}, "
+            f"{size(document.database.size)}, {counted(document.database.last_seq, 'event')}",
             class_="dim",
         ),
         tag("ul", [tag("li", each) for each in late], class_="late") if late else None,
-        tag("div", _cards(look), class_="cards"),
-        tag("div", [_throughput(look), _pending(seen)], class_="pair"),
+        tag("div", _cards(document), class_="cards"),
+        tag("div", [_throughput(document), _pending(document)], class_="pair"),
     ]
-    if seen.delivery is not None and seen.delivery.seen:
-        parts.append(tag("div", [_states(seen.delivery), _hours(seen.delivery)], class_="pair"))
-        parts.append(_section("Delivery by country", _countries(seen.delivery)))
-    parts.append(_section("Accounts", _accounts(look)))
-    parts.append(_section("Outputs", _outputs(look)))
-    if seen.log:
-        parts.append(_section("Last warnings and errors", _log(look)))
+    if document.delivery is not None and document.delivery.seen:
+        parts.append(tag("div", [_states(document.delivery), _hours(document.delivery)], class_="pair"))
+        parts.append(_section("Delivery by country", _countries(document.delivery)))
+    parts.append(_section("Accounts", _accounts(document)))
+    parts.append(_section("Outputs", _outputs(document)))
+    if document.log:
+        parts.append(_section("Last warnings and errors", _log(document)))
     return tag("div", parts)
 
 
@@ -67,26 +65,24 @@ def _section(title: str, *parts: Part) -> Html:
     return tag("section", tag("h2", title), parts)
 
 
-def _cards(look: Look) -> list[Html]:
-    seen = look.document
-    counts = seen.messages
-    oldest = sentences.at(seen.oldest_pending_sent_at)
-    limit = sum(account.rate for account in seen.accounts)
+def _cards(document: StatusDocument) -> list[Html]:
+    counts = document.messages
+    oldest = sentences.at(document.oldest_pending_sent_at)
+    limit = sum(account.rate for account in document.accounts)
     found = [
         _card(
             "Pending",
             sentences.pending(counts),
-            "" if oldest is None else f"the oldest sent {ago(oldest, look.now)}",
+            "" if oldest is None else f"the oldest sent {ago(oldest, document.now)}",
         ),
         *([_card("Overdue", sentences.count(counts.overdue), "no final state in time")] if counts.overdue else []),
         _card("Finished", f"{counts.finished:,}", ""),
         _card("Gave up", f"{counts.gave_up:,}", "take up again: pollerd retry --all" if counts.gave_up else ""),
-        _card("Polls a second", f"{look.rate or 0.0:.1f}", f"of {limit:g} allowed"),
+        _card("Polls a second", f"{document.polls.per_second or 0.0:.1f}", f"of {limit:g} allowed"),
     ]
-    ended = counts.finished + counts.gave_up + counts.pending
-    if ended:
-        found.append(_card("Polls a message", f"{seen.polls / ended:.1f}", f"{seen.polls:,} in all"))
-    known = seen.delivery.detection if seen.delivery is not None else None
+    if (mean := sentences.polls_a_message(document)) is not None:
+        found.append(_card("Polls a message", f"{mean:.1f}", f"{document.polls.total:,} in all"))
+    known = document.delivery.detection if document.delivery is not None else None
     if known is not None:
         found.append(_card("News known after", duration(known.median), f"95 %: {duration(known.p95)}"))
     return found
@@ -102,18 +98,18 @@ def _card(label: str, value: str, remark: str) -> Html:
     )
 
 
-def _throughput(look: Look) -> Html:
-    beats = [beat.polls_per_second for beat in look.document.throughput]
-    limit = sum(account.rate for account in look.document.accounts)
+def _throughput(document: StatusDocument) -> Html:
+    beats = [beat.polls_per_second for beat in document.throughput]
+    limit = sum(account.rate for account in document.accounts)
     minutes = max(1, round(len(beats) / 4))
     title = f"Polls a second over the last {minutes} min"
     outlooks = [
         tag(
             "p",
-            f"{account.name}: " if len(look.document.accounts) > 1 else None,
-            said(sentences.outlook(account.forecast, look.now)),
+            f"{account.name}: " if len(document.accounts) > 1 else None,
+            said(sentences.outlook(account.forecast, document.now)),
         )
-        for account in look.document.accounts
+        for account in document.accounts
         if account.forecast is not None
     ]
     if len(beats) < 2:
@@ -124,8 +120,10 @@ def _throughput(look: Look) -> Html:
     )
 
 
-def _pending(seen: StatusDocument) -> Html:
-    shown = [(name, g.count) for name, g in zip(sentences.age_names(seen.ages), seen.ages, strict=True) if g.count]
+def _pending(document: StatusDocument) -> Html:
+    shown = [
+        (name, g.count) for name, g in zip(sentences.age_names(document.ages), document.ages, strict=True) if g.count
+    ]
     if not shown:
         return _section("Pending by age", tag("p", "nothing is pending"))
     top = max(count for _, count in shown)
@@ -195,14 +193,14 @@ def _country(country: CountryDocument) -> tuple[Part, ...]:
     )
 
 
-def _accounts(look: Look) -> Html:
+def _accounts(document: StatusDocument) -> Html:
     heads = ("account", "polling", "polls/s", "limit", "due", "late", "credit")
-    rows = [_account(account, look) for account in look.document.accounts]
+    rows = [_account(account, document) for account in document.accounts]
     return table("Accounts at GatewayAPI", heads, rows, numbers=(2, 3, 4, 5, 6))
 
 
-def _account(account: AccountDocument, look: Look) -> tuple[Part, ...]:
-    held = sentences.hold(account, look.now) or Sentence("goes on", "good")
+def _account(account: AccountDocument, document: StatusDocument) -> tuple[Part, ...]:
+    held = sentences.hold(account, document.now) or Sentence("goes on", "good")
     todo = sentences.advice(account)
     polling = [said(held), tag("p", f"To do: {todo}", class_="todo") if todo else None]
     credit = "" if account.credit is None else f"{account.credit:,.2f} {account.currency or ''}".strip()
@@ -217,28 +215,28 @@ def _account(account: AccountDocument, look: Look) -> tuple[Part, ...]:
     )
 
 
-def _outputs(look: Look) -> Html:
-    if not look.document.outputs:
+def _outputs(document: StatusDocument) -> Html:
+    if not document.outputs:
         return tag("p", "There is no output.")
-    rows = [_output(output, look) for output in look.document.outputs]
+    rows = [_output(output, document) for output in document.outputs]
     return table("Who is told", ("output", "state", "told up to", "readers"), rows, numbers=(2, 3))
 
 
-def _output(output: OutputDocument, look: Look) -> tuple[Part, ...]:
-    told = sentences.told(output, look.now)
+def _output(output: OutputDocument, document: StatusDocument) -> tuple[Part, ...]:
+    told = sentences.delivered(output, document.now)
     trouble = tag("p", output.trouble, class_="bad") if output.trouble else None
     readers = "" if output.readers is None else f"{output.readers:,}"
     return output.name, [said(told), trouble], f"{output.seq:,}", readers
 
 
-def _log(look: Look) -> Html:
+def _log(document: StatusDocument) -> Html:
     rows = [
         (
             _clock(sentences.at(record.at)),
             tag("span", record.level, class_="bad" if record.level == "error" else "warn"),
             record.message,
         )
-        for record in reversed(look.document.log[-_LOG:])
+        for record in reversed(document.log[-_LOG:])
     ]
     return table("The newest first", ("at", "level", "message"), rows)
 

@@ -13,25 +13,25 @@ from prometheus_client.process_collector import ProcessCollector
 
 from pollerd.core.event import TYPES
 from pollerd.core.model import HoldReason
+from pollerd.status.document import AccountDocument, StatusDocument
 from pollerd.status.metrics.meter import AccountMeter, CommitMeter, Histogram, Meter
-from pollerd.status.snapshot import AccountSight, Sight
 
 _PREFIX: Final = "pollerd_"
-_ACCOUNT_GAUGES: Final[tuple[tuple[str, str, Callable[[AccountSight], float]], ...]] = (
+_ACCOUNT_GAUGES: Final[tuple[tuple[str, str, Callable[[AccountDocument], float]], ...]] = (
     ("account_request_rate", "Requests a second in force.", lambda a: a.rate),
-    ("account_request_rate_limit", "Requests a second as configured.", lambda a: a.bounds.rate),
+    ("account_request_rate_limit", "Requests a second as configured.", lambda a: a.rate_limit),
     ("account_connections", "Requests under way.", lambda a: a.asking),
-    ("account_connections_limit", "Connections as configured.", lambda a: a.bounds.connections),
-    ("account_connections_kept", "0 while each request opens a connection of its own.", lambda a: a.keeps_connections),
+    ("account_connections_limit", "Connections as configured.", lambda a: a.connections),
+    ("account_connections_kept", "0 while each request opens a connection of its own.", lambda a: a.connections_kept),
     ("account_messages_in_memory", "Messages in memory: due soon or under way.", lambda a: a.in_memory),
     ("account_backlog", "Messages in memory that are due and wait for the limit.", lambda a: a.backlog),
-    ("account_due", "Messages that are due, counted up to 100,000.", lambda a: a.stored.due),
+    ("account_due", "Messages that are due, counted up to 100,000.", lambda a: a.due),
     (
         "account_unknown",
         "Messages that the gateway has never shown, past not_found_grace, counted up to 100,000.",
-        lambda a: a.stored.unknown,
+        lambda a: a.unknown,
     ),
-    ("account_late", "Messages due for a minute or more, counted up to 100,000.", lambda a: a.stored.late),
+    ("account_late", "Messages due for a minute or more, counted up to 100,000.", lambda a: a.late),
 )
 
 
@@ -45,11 +45,9 @@ class Crowding(msgspec.Struct, frozen=True):
 
 
 class Exposed(msgspec.Struct, frozen=True):
-    """What one scrape shows. `followers` read the event log over the control socket, `warnings` counts by log level."""
+    """What one scrape shows. `warnings` counts by log level."""
 
-    sight: Sight
-    version: str
-    followers: int
+    status: StatusDocument
     warnings: Mapping[str, int]
     places: Sequence[Crowding] = ()
 
@@ -67,12 +65,12 @@ class Collector:
         yield from _commits(self._meter.commits)
         if (exposed := self.exposed) is not None:
             yield from _daemon(exposed)
-            yield from _messages(exposed.sight)
-            yield from _accounts(exposed.sight)
+            yield from _messages(exposed.status)
+            yield from _accounts(exposed.status)
             yield from _outputs(exposed)
-            yield from _sources(exposed.sight)
-            yield from _database(exposed.sight)
-            yield from _backoff(exposed.sight)
+            yield from _sources(exposed.status)
+            yield from _database(exposed.status)
+            yield from _backoff(exposed.status)
 
 
 def registry(collector: Collector) -> CollectorRegistry:
@@ -121,12 +119,11 @@ def _commits(meter: CommitMeter) -> Iterator[Metric]:
 
 
 def _daemon(exposed: Exposed) -> Iterator[Metric]:
-    sight = exposed.sight
     build = GaugeMetricFamily(f"{_PREFIX}build_info", "Always 1; the version is in the label.", labels=("version",))
-    build.add_metric((exposed.version,), 1)
+    build.add_metric((exposed.status.version,), 1)
     yield build
-    yield _gauge("uptime_seconds", "Time since the daemon started.", sight.uptime)
-    healthy = not sight.trouble and sight.complaint is None
+    yield _gauge("uptime_seconds", "Time since the daemon started.", exposed.status.uptime)
+    healthy = exposed.status.healthy
     yield _gauge("healthy", "1 while everything that could move moves, as GET /healthz tells.", healthy)
     logged = CounterMetricFamily(f"{_PREFIX}log_messages", "Warnings and errors logged.", labels=("level",))
     for level, count in exposed.warnings.items():
@@ -151,58 +148,68 @@ def _places(places: Sequence[Crowding]) -> Iterator[Metric]:
     yield from (there, most, away)
 
 
-def _messages(sight: Sight) -> Iterator[Metric]:
-    overview = sight.overview
+def _messages(status: StatusDocument) -> Iterator[Metric]:
+    counts = status.messages
     made = GaugeMetricFamily(f"{_PREFIX}messages", "Messages in the database by state.", labels=("state",))
-    for state in ("new", "pending", "finished", "gave_up", "set_aside"):
-        made.add_metric((state,), getattr(overview, state))
+    by_state = {
+        "new": counts.new,
+        "pending": counts.pending - counts.new,
+        "finished": counts.finished,
+        "gave_up": counts.gave_up,
+        "set_aside": counts.set_aside,
+    }
+    for state, count in by_state.items():
+        made.add_metric((state,), count)
     yield made
-    yield _gauge("overdue_messages", "Pending messages told as overdue, counted up to 100,000.", overview.overdue)
-    yield _counter("database_polls", "Polls that the database knows of, earlier runs included.", overview.polls)
-    yield _gauge("oldest_due_lag_seconds", "How long the message that is longest due has waited.", sight.oldest_due_lag)
+    yield _gauge("overdue_messages", "Pending messages told as overdue, counted up to 100,000.", counts.overdue)
+    yield _counter("database_polls", "Polls that the database knows of, earlier runs included.", status.polls.total)
+    yield _gauge(
+        "oldest_due_lag_seconds", "How long the message that is longest due has waited.", status.oldest_due_lag
+    )
 
 
-def _accounts(sight: Sight) -> Iterator[Metric]:
+def _accounts(status: StatusDocument) -> Iterator[Metric]:
     held = GaugeMetricFamily(
         f"{_PREFIX}account_held",
         "1 while polling of the account is paused for this reason.",
         labels=("account", "reason"),
     )
-    for account in sight.accounts:
+    accounts = [account for account in status.accounts if account.configured]
+    for account in accounts:
         for reason in HoldReason:
-            now = account.held is not None and account.held.held_reason is reason
+            now = account.hold is not None and account.hold.reason == reason.value
             held.add_metric((account.name, reason.value), now)
     yield held
     total = CounterMetricFamily(
         f"{_PREFIX}account_held_seconds", "Time the account was paused, earlier runs included.", labels=("account",)
     )
-    for account in sight.accounts:
-        total.add_metric((account.name,), account.held_total)
+    for account in accounts:
+        total.add_metric((account.name,), account.held_seconds_total)
     yield total
     repeated = CounterMetricFamily(
         f"{_PREFIX}account_repeated_requests",
         "Requests made a second time because the other side had forgotten the connection.",
         labels=("account",),
     )
-    for account in sight.accounts:
-        repeated.add_metric((account.name,), account.repeats)
+    for account in accounts:
+        repeated.add_metric((account.name,), account.repeated_requests)
     yield repeated
     for name, text, value in _ACCOUNT_GAUGES:
         made = GaugeMetricFamily(f"{_PREFIX}{name}", text, labels=("account",))
-        for account in sight.accounts:
+        for account in accounts:
             made.add_metric((account.name,), value(account))
         yield made
     credit = GaugeMetricFamily(
         f"{_PREFIX}account_credit", "The account's balance when it was last read.", labels=("account", "currency")
     )
-    for account in sight.accounts:
-        if account.stored.credit is not None:
-            credit.add_metric((account.name, account.stored.currency or ""), account.stored.credit)
+    for account in accounts:
+        if account.credit is not None:
+            credit.add_metric((account.name, account.currency or ""), account.credit)
     yield credit
 
 
 def _outputs(exposed: Exposed) -> Iterator[Metric]:
-    sight = exposed.sight
+    status = exposed.status
     lag = GaugeMetricFamily(
         f"{_PREFIX}output_lag_events", "Committed events that the output has still to tell.", labels=("output",)
     )
@@ -213,15 +220,13 @@ def _outputs(exposed: Exposed) -> Iterator[Metric]:
     )
     working = GaugeMetricFamily(f"{_PREFIX}output_up", "0 while the output is in trouble.", labels=("output",))
     readers = GaugeMetricFamily(f"{_PREFIX}output_readers", "Readers connected.", labels=("output",))
-    for output in sight.outputs:
+    for output in status.outputs:
         lag.add_metric((output.name,), output.lag)
-        waited.add_metric(
-            (output.name,), 0.0 if output.behind_since is None else max(0.0, sight.at - output.behind_since)
-        )
+        waited.add_metric((output.name,), output.lag_seconds or 0.0)
         working.add_metric((output.name,), not output.trouble)
         if output.readers is not None:
             readers.add_metric((output.name,), output.readers)
-    readers.add_metric(("control",), exposed.followers)
+    readers.add_metric(("control",), status.followers)
     yield from (lag, waited, working, readers)
     undelivered = GaugeMetricFamily(
         f"{_PREFIX}undelivered_events",
@@ -233,32 +238,36 @@ def _outputs(exposed: Exposed) -> Iterator[Metric]:
         "Events that this output could not deliver: waiting for another attempt, or parked after the last.",
         labels=("output", "state"),
     )
-    keeping = [output for output in sight.outputs if output.keeps]
-    for state in ("waiting", "parked") if keeping else ():
-        undelivered.add_metric((state,), getattr(sight.overview, state))
-        for output in keeping:
-            kept.add_metric((output.name, state), getattr(output, state))
+    keeping = [output for output in status.outputs if output.keeps]
+    if keeping and (together := status.undelivered) is not None:
+        undelivered.add_metric(("waiting",), together.waiting)
+        undelivered.add_metric(("parked",), together.parked)
+    for output in keeping:
+        kept.add_metric((output.name, "waiting"), output.waiting)
+        kept.add_metric((output.name, "parked"), output.parked)
     yield kept
     yield undelivered
 
 
-def _sources(sight: Sight) -> Iterator[Metric]:
+def _sources(status: StatusDocument) -> Iterator[Metric]:
     working = GaugeMetricFamily(f"{_PREFIX}source_up", "0 while the source cannot be read.", labels=("source",))
-    for source in sight.sources:
+    for source in status.sources:
         working.add_metric((source.name,), not source.trouble)
     yield working
 
 
-def _database(sight: Sight) -> Iterator[Metric]:
-    yield _gauge("database_size_bytes", "Size of the database file.", sight.database_size)
-    yield _gauge("database_wal_size_bytes", "Size of the write-ahead log beside it.", sight.wal_size)
-    yield _gauge("database_trouble", "1 while the database cannot be written and polling waits.", bool(sight.trouble))
-    yield _gauge("last_seq", "The highest event number given.", sight.last_seq)
-    yield _gauge("pruned_seq", "Events up to this number have been deleted by retention.", sight.overview.pruned_seq)
+def _database(status: StatusDocument) -> Iterator[Metric]:
+    yield _gauge("database_size_bytes", "Size of the database file.", status.database.size)
+    yield _gauge("database_wal_size_bytes", "Size of the write-ahead log beside it.", status.database.wal_size)
+    yield _gauge(
+        "database_trouble", "1 while the database cannot be written and polling waits.", bool(status.database.trouble)
+    )
+    yield _gauge("last_seq", "The highest event number given.", status.database.last_seq)
+    yield _gauge("pruned_seq", "Events up to this number have been deleted by retention.", status.database.pruned_seq)
 
 
-def _backoff(sight: Sight) -> Iterator[Metric]:
-    found = sight.backoff
+def _backoff(status: StatusDocument) -> Iterator[Metric]:
+    found = status.backoff
     polls = GaugeMetricFamily(
         f"{_PREFIX}backoff_polls_per_message", "Polls a message as predicted and as measured.", labels=("kind",)
     )
@@ -268,8 +277,10 @@ def _backoff(sight: Sight) -> Iterator[Metric]:
     yield polls
     if found.price is not None:
         yield _gauge("backoff_price", "What a poll must be worth to be made; rises when polls are short.", found.price)
-    yield _gauge("backoff_learned_events", "Final states (decayed) that the backoff has learned from.", found.events)
-    yield _gauge("backoff_stalled_operators", "Operators whose deliveries seem to stand still.", len(found.down))
+    yield _gauge(
+        "backoff_learned_events", "Final states (decayed) that the backoff has learned from.", found.learned_events
+    )
+    yield _gauge("backoff_stalled_operators", "Operators whose deliveries seem to stand still.", len(found.stalled))
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -1,0 +1,311 @@
+"""Makes the status document, in this one place: from the database, and from the running daemon where there is one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from pollerd.core.event import instant
+from pollerd.core.ports import OutputHealth
+from pollerd.status import sentences
+from pollerd.status.document import (
+    AccountDocument,
+    AgeDocument,
+    BackoffDocument,
+    DaemonDocument,
+    DatabaseDocument,
+    DeliveryDocument,
+    EventsDocument,
+    HoldDocument,
+    MessageCounts,
+    OutputDocument,
+    PollsDocument,
+    SourceDocument,
+    StatusDocument,
+    ThroughputDocument,
+    UndeliveredDocument,
+)
+from pollerd.status.forecast import Forecast, Load, forecast
+from pollerd.status.message import moment
+from pollerd.status.statistics import NOTE, Statistics
+from pollerd.store.rows import AGE_SLOT
+from pollerd.store.view import AccountView, Overview, View
+
+if TYPE_CHECKING:
+    from pollerd.config import AccountConfig, Config
+    from pollerd.status.snapshot import AccountSnapshot, Snapshot
+
+AGES: Final = (60.0, 300.0, 1800.0, 7200.0, 43200.0, 86400.0, 259200.0)
+"""Seconds since sending by which pending messages are grouped; what is older is one group more."""
+_POLLS: Final = 5.0
+"""Polls a message in a forecast, until the backoff or the database knows better."""
+
+
+def from_database(config: Config, now: float) -> StatusDocument:
+    """The document at `now` (UNIX seconds) without asking a daemon. Raises DatabaseMissingError, StoreError."""
+    with View.open(config.store.path) as view:
+        stored = view.overview(now)
+        counted = view.note(NOTE)
+    if counted is None:
+        return build(config, stored, None, now)
+    statistics = Statistics(now)
+    statistics.restore(counted)
+    return build(config, stored, statistics.report(now), now)
+
+
+def build(
+    config: Config, stored: Overview, delivery: DeliveryDocument | None, now: float, live: Snapshot | None = None
+) -> StatusDocument:
+    """The document of `stored` at `now` (UNIX seconds); `live` is what the running daemon adds to it."""
+    due = [account.next_poll_at for account in stored.accounts if account.next_poll_at is not None]
+    running = live is not None or stored.daemon is not None
+    pid = stored.daemon or 0 if live is None else os.getpid()
+    problem = None if live is None else live.trouble or live.stuck or None
+    last_seq = stored.last_seq if live is None else live.last_seq
+    ages = group_by_age(stored.ages, AGE_SLOT, now)
+    oldest = moment(stored.oldest_sent_at)
+    accounts = list(_accounts(config, stored, now, live))
+    found = StatusDocument(
+        time=instant(now),
+        version=version("pollerd"),
+        daemon=DaemonDocument(running=running, pid=pid or None),
+        pid=pid,
+        since="" if live is None else instant(now - live.uptime),
+        uptime=0.0 if live is None else round(live.uptime, 3),
+        configuration=config.source,
+        healthy=running and problem is None,
+        problem=problem,
+        late=[],
+        messages=MessageCounts(
+            new=stored.new,
+            not_planned=stored.new,
+            pending=stored.pending + stored.new,
+            finished=stored.finished,
+            gave_up=stored.gave_up,
+            overdue=stored.overdue,
+            set_aside=stored.set_aside,
+            oldest_pending_sent_at=oldest,
+            by_age=ages,
+        ),
+        polls=PollsDocument(
+            total=stored.polls,
+            per_second=None if live is None else sum(account.polls_per_second_10s for account in accounts),
+        ),
+        oldest_due_lag=round(max(0.0, now - min(due)), 3) if due else 0.0,
+        accounts=accounts,
+        outputs=list(_outputs(stored, last_seq, now, live)),
+        followers=0 if live is None else live.followers,
+        events=EventsDocument(last_seq=last_seq, pruned_seq=stored.pruned_seq),
+        database=_database(config.store.path, last_seq, stored.pruned_seq, "" if live is None else live.trouble),
+        backoff=_backoff(config.backoff.policy, live),
+        log=[] if live is None else list(live.log),
+        oldest_pending_sent_at=oldest,
+        ages=ages,
+        delivery=delivery,
+        throughput=[
+            ThroughputDocument(at=instant(at), polls_per_second=round(polls, 3))
+            for at, polls in (() if live is None else live.throughput)
+        ],
+        requests_waiting=stored.requests,
+        sources=[
+            SourceDocument(name=source.name, trouble=source.trouble or None)
+            for source in (() if live is None else live.sources)
+        ],
+        undelivered=UndeliveredDocument(waiting=stored.waiting, parked=stored.parked),
+    )
+    return msgspec.structs.replace(found, late=[sentence.text for sentence in sentences.late(found)])
+
+
+def group_by_age(slots: Iterable[tuple[float, int]], width: float, now: float) -> list[AgeDocument]:
+    """Pending messages by age. A slot is from when (UNIX seconds) and how many; messages lie in its middle."""
+    counts = [0] * (len(AGES) + 1)
+    for since, count in slots:
+        age = now - since - width / 2
+        counts[next((place for place, bound in enumerate(AGES) if age <= bound), len(AGES))] += count
+    return [AgeDocument(up_to=bound, count=count) for bound, count in zip((*AGES, None), counts, strict=True)]
+
+
+def _accounts(config: Config, stored: Overview, now: float, live: Snapshot | None) -> Iterator[AccountDocument]:
+    """The configured accounts, then those that have messages though nobody configured them."""
+    known = {account.name: account for account in stored.accounts}
+    for name, account in config.accounts.items():
+        view, part = known.get(name) or AccountView(name), None if live is None else live.accounts.get(name)
+        found = _configured(account, view, part, _forecast(account, view, stored, part, live, now))
+        yield msgspec.structs.replace(found, advice=sentences.advice(found))
+    for name, view in sorted(known.items()):
+        if name not in config.accounts and (view.due or view.next_poll_at is not None):
+            found = _unconfigured(view)
+            yield msgspec.structs.replace(found, advice=sentences.advice(found))
+
+
+def _configured(
+    account: AccountConfig, stored: AccountView, live: AccountSnapshot | None, outlook: Forecast | None
+) -> AccountDocument:
+    hold = _stored_hold(stored) if live is None else _hold(live)
+    return AccountDocument(
+        name=stored.name,
+        state="polling" if hold is None else "held",
+        hold=hold,
+        rate=account.limits.requests_per_second if live is None else live.rate,
+        rate_limit=account.limits.requests_per_second,
+        connections=account.limits.max_connections,
+        asking=live.asking if live else 0,
+        polls=live.polls if live else 0,
+        polls_per_second_10s=round(live.polls_short, 3) if live else 0.0,
+        polls_per_second_60s=round(live.polls_long, 3) if live else 0.0,
+        in_memory=live.in_memory if live else 0,
+        backlog=live.backlog if live else 0,
+        due=stored.due,
+        late=stored.late,
+        next_poll_at=moment(stored.next_poll_at),
+        held_seconds_total=round(live.held_total, 3) if live else 0.0,
+        credit=stored.credit,
+        currency=stored.currency,
+        credit_low=stored.credit_low,
+        arrivals_per_second=round(live.arrivals, 3) if live else 0.0,
+        forecast=outlook,
+        unknown=stored.unknown,
+        connections_kept=live.keeps_connections if live else True,
+        repeated_requests=live.repeats if live else 0,
+        renewal=account.renewal,
+    )
+
+
+def _unconfigured(stored: AccountView) -> AccountDocument:
+    return AccountDocument(
+        name=stored.name,
+        configured=False,
+        state="unconfigured",
+        hold=None,
+        rate=0.0,
+        rate_limit=0.0,
+        connections=0,
+        asking=0,
+        polls=0,
+        polls_per_second_10s=0.0,
+        polls_per_second_60s=0.0,
+        in_memory=0,
+        backlog=0,
+        due=stored.due,
+        late=stored.late,
+        next_poll_at=moment(stored.next_poll_at),
+        held_seconds_total=0.0,
+        credit=stored.credit,
+        currency=stored.currency,
+        credit_low=stored.credit_low,
+        unknown=stored.unknown,
+    )
+
+
+def _stored_hold(stored: AccountView) -> HoldDocument | None:
+    if stored.held_reason is None:
+        return None
+    return HoldDocument(
+        reason=stored.held_reason,
+        detail=stored.held_detail or "",
+        since=moment(stored.held_since),
+        until=moment(stored.held_until),
+    )
+
+
+def _hold(live: AccountSnapshot) -> HoldDocument | None:
+    held = live.held
+    if held is None or held.held_reason is None:
+        return None
+    return HoldDocument(
+        reason=held.held_reason.value,
+        detail=held.held_detail,
+        since=moment(held.held_since),
+        until=moment(held.held_until),
+    )
+
+
+def _forecast(
+    account: AccountConfig,
+    view: AccountView,
+    stored: Overview,
+    live: AccountSnapshot | None,
+    daemon: Snapshot | None,
+    now: float,
+) -> Forecast | None:
+    if live is None or daemon is None:
+        if stored.daemon is not None or not view.due:
+            return None
+        rate = account.limits.requests_per_second
+        found = forecast(Load(view.due, stored.pending, 0.0, 0.0, rate, running=False))
+    else:
+        held, ended = live.held, stored.finished + stored.gave_up
+        waiting = None
+        if held is not None:
+            waiting = 0.0 if held.held_until is None else max(0.0, held.held_until - now)
+        learned = daemon.backoff.predicted_polls or daemon.backoff.measured_polls
+        found = forecast(
+            Load(
+                backlog=max(live.backlog, view.due - live.asking),
+                pending=stored.pending,
+                arrivals=live.arrivals,
+                polls=learned or (stored.polls / ended if ended else _POLLS),
+                rate=live.rate,
+                held_for=waiting,
+            )
+        )
+    return msgspec.structs.replace(found, text=sentences.outlook(found, now).text)
+
+
+def _outputs(stored: Overview, last_seq: int, now: float, live: Snapshot | None) -> Iterator[OutputDocument]:
+    known = {output.name: output for output in stored.outputs}
+    kept = [
+        OutputHealth(output.name, output.seq, keeps=bool(output.waiting + output.parked)) for output in known.values()
+    ]
+    for health in kept if live is None else live.outputs:
+        view, lag = known.get(health.name), max(0, last_seq - health.seq)
+        since = view.behind_since if view is not None and lag else None
+        yield OutputDocument(
+            name=health.name,
+            seq=health.seq,
+            lag=lag,
+            lag_seconds=None if since is None else max(0.0, now - since),
+            behind_since=moment(since),
+            readers=health.readers,
+            trouble=health.trouble or None,
+            waiting=0 if view is None else view.waiting,
+            parked=0 if view is None else view.parked,
+            keeps=health.keeps,
+        )
+
+
+def _database(path: Path, last_seq: int, pruned_seq: int, trouble: str) -> DatabaseDocument:
+    size = _size(path)
+    return DatabaseDocument(
+        path=str(path),
+        size=size,
+        bytes=size,
+        wal_size=_size(Path(f"{path}-wal")),
+        last_seq=last_seq,
+        pruned_seq=pruned_seq,
+        trouble=trouble or None,
+    )
+
+
+def _backoff(policy: str, live: Snapshot | None) -> BackoffDocument:
+    known = None if live is None else live.backoff
+    return BackoffDocument(
+        policy=policy,
+        predicted_polls=known.predicted_polls if known else None,
+        measured_polls=known.measured_polls if known else None,
+        price=known.price if known else None,
+        learned_events=known.events if known else 0.0,
+        stalled=[str(key) for key in known.down] if known else [],
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
