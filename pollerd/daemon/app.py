@@ -170,6 +170,7 @@ class App:
             undecided=lambda: core.witness.undecided,
             gateway_ahead=gateway_ahead(self.config, core.witness),
         )
+        core.store.on_set_aside = intake.set_aside
         sources = make_sources(self.config, core.store, core.clock, intake.poke)
         control = self._control = make_control(
             self.config,

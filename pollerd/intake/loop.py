@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 import msgspec
@@ -15,7 +15,7 @@ from pollerd.config.policy import Learner
 from pollerd.core import outcome, overdue
 from pollerd.core.diff import Result
 from pollerd.core.model import Message, State
-from pollerd.core.ports import Clock, Request, RequestKind, Store
+from pollerd.core.ports import AccountState, Clock, Request, RequestKind, Store
 from pollerd.polling.committer import Committer
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class TakingClock(Clock, Protocol):
     """A clock that knows what other programs took for the time. See `pollerd.daemon.clock.SystemClock`."""
 
     looked: float
+    doubted: float
 
     def taken(self, wall: float) -> float: ...
 
@@ -69,6 +70,7 @@ class Intake:
         self._pollers = pollers
         self._clock = clock
         self._strangers: set[str] = set()
+        self._unconfigured: dict[str, AccountState] | None = None
         self._poked = asyncio.Event()
         self._turn = asyncio.Lock()
 
@@ -101,10 +103,17 @@ class Intake:
             await self._store.set_strange_aside()
             while not self._undecided() and (rows := await self._store.new(CHUNK)):
                 for message in rows:
-                    self._plan(self._dated(message))
+                    await self._plan(self._dated(message))
                 # Only what is on disk is gone from the next look.
                 await self._committer.flush()
             return not self._undecided()
+
+    def set_aside(self, ids: Iterable[int]) -> None:
+        """Rows were set aside: these messages are not polled from memory either, unless they are just made whole."""
+        for message_id in ids:
+            if not self._committer.rewrites(message_id):
+                for poller in self._pollers.values():
+                    poller.drop(message_id)
 
     async def ask(self, kind: RequestKind, message_id: int | None, argument: str | None = None) -> None:
         """Do what a program asks this process for; on disk when this returns."""
@@ -121,7 +130,7 @@ class Intake:
         sendtime = None if message.sendtime is None else message.sendtime - self._gateway_ahead(message.account)
         return msgspec.structs.replace(message, sent_at=sent_at, sendtime=sendtime)
 
-    def _plan(self, message: Message) -> None:
+    async def _plan(self, message: Message) -> None:
         if self._committer.unsaved(message.id) is not None:
             # Somebody has dealt with it already; the row is about to say so.
             return
@@ -134,6 +143,7 @@ class Intake:
                 state=State.PENDING,
                 base=message.sending,
                 next_poll_at=message.sending,
+                frozen_at=await self._held_total(message.account, now) + self._clock.doubted,
                 taken_at=now,
                 next_reason="account not configured",
             )
@@ -144,6 +154,15 @@ class Intake:
         self._committer.record(Result(planned, was=State.NEW))
         if poller is not None:
             poller.schedule(planned)
+
+    async def _held_total(self, account: str, now: float) -> float:
+        """Seconds that an account without configuration was held so far, in the configuration of its day."""
+        if self._unconfigured is None:
+            self._unconfigured = await self._store.accounts()
+        if (known := self._unconfigured.get(account)) is None:
+            return 0.0
+        # A hold in force then goes on once it is configured again.
+        return known.held_total + (0.0 if known.held_since is None else max(0.0, now - known.held_since))
 
     def _warn(self, account: str) -> None:
         if account not in self._strangers:

@@ -104,6 +104,10 @@ class Committer:
         result = self._waiting.get(message_id) or self._committing.get(message_id)
         return None if result is None else result.message
 
+    def rewrites(self, message_id: int) -> bool:
+        """Whether the message's row is about to be written whole, whatever stands there now."""
+        return any(group[message_id].full for group in (self._waiting, self._committing) if message_id in group)
+
     def unsaved_messages(self) -> Iterator[Message]:
         """All messages whose newest form is not on disk yet."""
         for message_id, result in self._committing.items():

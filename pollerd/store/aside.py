@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 _NAMED: Final = 20
 """Rows named one by one in the log; the rest is counted."""
 _STATE: Final = rows.COLUMNS.index("state")
+_NEXT_POLL_AT: Final = rows.COLUMNS.index("next_poll_at")
 _SENT_AT: Final = rows.COLUMNS.index("sent_at")
 
 
@@ -66,10 +67,16 @@ def set_aside(db: sqlite3.Connection, damaged: Sequence[Damaged], now: float) ->
     sql = statements("store")
     for row, why in damaged:
         done = db.execute(sql["set_aside"], (why, row[0])).rowcount
-        if done and row[_STATE] == State.PENDING:
+        if done and _was_pending(row):
             slot = int(rows.instant(row[_SENT_AT], now) // rows.AGE_SLOT)
             db.execute(sql["count"], ("pending", -1))
             db.execute(sql["count_age"], (slot, -1))
+
+
+def _was_pending(row: Sequence[Any]) -> bool:
+    """Whether a row was counted as pending; where its state is none, its place in the schedule tells."""
+    state = damage.state(row[_STATE])
+    return state is State.PENDING or (state is State.SET_ASIDE and row[_NEXT_POLL_AT] is not None)
 
 
 def tell(damaged: Sequence[Damaged]) -> None:

@@ -10,13 +10,31 @@ import pytest
 
 import pollerd
 from pollerd.base.errors import PollerdError
-from pollerd.simulator import Population, Simulator, SimulatorConfig
+from pollerd.simulator import Population, Simulator, SimulatorConfig, Step
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.test_faults_identity import curl
 from tests.acceptance.waiting import until
 from tests.sqlite_kit import autocommit, rows
 
 NAMED = "is followed for the account 'default'"
+
+
+async def test_an_account_configured_later_keeps_its_messages_to_their_deadline(tmp_path: Path) -> None:
+    """It was held for ten days in an earlier configuration; a message handed over since then does not wait them out."""
+    soon = 'give_up_after = "3s"\nnot_found_grace = "1s"\nmin_interval = "100ms"\nmax_interval = "1s"'
+    async with Simulator() as simulator, Deployment(tmp_path, simulator, backoff=soon) as deployment:
+        number = simulator.truth.add(steps=[Step(0.0, "ENROUTE")])
+        await deployment.start()
+        with autocommit(deployment.database) as connection:
+            connection.execute("INSERT INTO accounts (name, held_total) VALUES ('late', 864000.0)")
+            connection.execute("INSERT INTO messages (id, account) VALUES (?, 'late')", (number,))
+        await until(lambda: rows(deployment.database, "SELECT 1 FROM messages WHERE state = 1"), "it is planned")
+        assert await deployment.stop() == 0
+        late = f'[accounts.late]\nbase_url = "{simulator.url}"\ntoken = "simulator-demo"\n'
+        deployment.config.write_text(deployment.config.read_text() + late)
+        await deployment.start()
+        await until(lambda: any(e["type"] == "message.gave_up" for e in deployment.events()), "it ends")
+        assert await deployment.stop() == 0
 
 
 async def test_every_way_to_hand_over_refuses_it(tmp_path: Path) -> None:

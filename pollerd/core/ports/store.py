@@ -7,7 +7,7 @@ that was cancelled has nevertheless run to its end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -59,6 +59,9 @@ class Schedule(Protocol):
 
 class Store(Schedule, EventLog, Protocol):
     """The open store. Only its owner has one."""
+
+    on_set_aside: Callable[[Iterable[int]], None]
+    """Called with the messages whose rows were just set aside: what others remember of them is void."""
 
     # -- writing
 

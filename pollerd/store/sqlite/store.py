@@ -78,6 +78,7 @@ class SqliteStore:
         self._whole.set()
         self._told = asyncio.Event()
         self._data_version = 0
+        self.on_set_aside: Callable[[Iterable[int]], None] = lambda ids: None
 
     @classmethod
     async def open(cls, path: Path, wall: Callable[[], float]) -> Self:
@@ -283,6 +284,7 @@ class SqliteStore:
     async def _set_aside(self, damaged: Sequence[aside.Damaged]) -> None:
         wall = self._wall()
         await self.write(lambda db: aside.set_aside(db, damaged, wall))
+        self.on_set_aside(row[0] for row, _ in damaged)
         aside.tell(damaged)
 
     async def _fetch(self, connection: aiosqlite.Connection, name: str, parameters: Sequence[Any] = ()) -> list[Any]:
