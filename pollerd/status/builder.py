@@ -34,7 +34,7 @@ from pollerd.status.forecast import Forecast, Load, forecast
 from pollerd.status.message import moment
 from pollerd.status.statistics import NOTE, Statistics
 from pollerd.store.rows import AGE_SLOT
-from pollerd.store.view import AccountView, Overview, View
+from pollerd.store.view import CAP, AccountView, Overview, View
 
 if TYPE_CHECKING:
     from pollerd.config import AccountConfig, Config
@@ -237,7 +237,7 @@ def _forecast(
         if stored.daemon is not None or not view.due:
             return None
         rate = account.limits.requests_per_second
-        found = forecast(Load(view.due, stored.pending, 0.0, 0.0, rate, running=False))
+        found = forecast(Load(view.due, view.pending, 0.0, 0.0, rate, running=False))
     else:
         held, ended = live.held, stored.finished + stored.gave_up
         waiting = None
@@ -247,7 +247,8 @@ def _forecast(
         found = forecast(
             Load(
                 backlog=max(live.backlog, view.due - live.asking),
-                pending=stored.pending,
+                # A count that stops at CAP says too little; that of all accounts is too much at most.
+                pending=view.pending if view.pending < CAP else stored.pending,
                 arrivals=live.arrivals,
                 polls=learned or (stored.polls / ended if ended else _POLLS),
                 rate=live.rate,

@@ -14,6 +14,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -46,7 +47,7 @@ class Standing(NamedTuple):
 
 
 class AccountView(msgspec.Struct, frozen=True):
-    """An account at a glance. `due`, `late` and `unknown` count up to `CAP`; instants are UNIX seconds.
+    """An account at a glance. `due`, `late`, `pending` and `unknown` count up to `CAP`; instants are UNIX seconds.
 
     `unknown` messages were never seen and are past their grace.
     """
@@ -63,6 +64,7 @@ class AccountView(msgspec.Struct, frozen=True):
     currency: str | None = None
     credit_low: bool = False
     unknown: int = 0
+    pending: int = 0
 
 
 class OutputView(msgspec.Struct, frozen=True):
@@ -305,6 +307,7 @@ class View:
                 late=self._fetch("count_due", name, due - LATE_AFTER, CAP)[0][0],
                 next_poll_at=rows.later(rows.real(self._fetch("next_poll", name)[0][0]), ahead),
                 unknown=self._fetch("count_unknown", name, CAP)[0][0],
+                pending=self._fetch("count_due", name, inf, CAP)[0][0],
             )
 
     def _outputs(self, last: int, ahead: float, undelivered: Mapping[str, Undelivered]) -> Iterator[OutputView]:

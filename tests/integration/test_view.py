@@ -163,6 +163,7 @@ def test_the_overview_tells_the_whole(writer: sqlite3.Connection, database: Path
     assert seen.size > 4096
     held, low, default = seen.accounts
     assert (default.name, default.due, default.late, default.next_poll_at) == ("default", 1, 0, NOW - 5)
+    assert (default.pending, held.pending, low.pending) == (2, 1, 0)
     assert (held.name, held.due, held.late, held.held_reason, held.held_until) == ("b", 1, 1, "throttled", 5)
     assert (low.credit, low.currency, low.credit_low) == (1.5, "DKK", True)
     assert [(o.name, o.lag, o.behind_since) for o in seen.outputs] == [("file", 0, None), ("socket", 2, NOW)]
