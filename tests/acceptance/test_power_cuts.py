@@ -40,3 +40,5 @@ async def test_power_cuts(
     assert found.differences == 0, "\n".join(found.told)
     assert 0 < found.waiting <= UNSYNCED
     assert found.cuts >= cuts
+    # Else the cuts have shown nothing.
+    assert min(found.damaged, found.renamed, found.first, found.repaired) > 0

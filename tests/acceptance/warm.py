@@ -142,7 +142,7 @@ def _daemon(request: dict[str, Any]) -> NoReturn:
         for number, descriptor in enumerate((nothing, nothing, log)):
             os.dup2(descriptor, number)
         os.environ.update(request["environment"])
-        if "SHIM_STEP" in os.environ:
+        if any(name.startswith("SHIM_") for name in request["environment"]):
             ctypes.CDLL(None).shim_begin()
         # Failpoints are armed when the module is loaded.
         importlib.reload(failpoints)

@@ -18,7 +18,8 @@ from tests.acceptance.crash_kit import FAST, QUICK
 from tests.acceptance.deployment import Deployment, Running
 from tests.acceptance.waiting import until
 from tests.acceptance.warm import Warm
-from tests.powercuts.disk import LOSSES, Change, Disk, File, Log, read_log
+from tests.powercuts.cuts import Wish, anything, choose, draw, event_files, loses_first, loses_renamed, most_waiting
+from tests.powercuts.disk import Disk, File, Log, read_log
 from tests.sqlite_kit import rows
 
 LIFE: Final = SimulatorConfig(
@@ -30,11 +31,17 @@ _NOTE: Final = "the order's number, and what else a customer's system sends alon
 
 @dataclass(slots=True)
 class Found:
-    """What replays have shown. All but the first five have to be 0."""
+    """What replays have shown. From `missing` on all have to be 0."""
 
     cuts: int = 0
     events: int = 0
     files: int = 0
+    damaged: int = 0
+    """Cuts that took bytes of an event file which readers had seen."""
+    renamed: int = 0
+    """Those that took them of a file that had its second name already."""
+    first: int = 0
+    """Those that took the first bytes of a file, and left some behind them."""
     repaired: int = 0
     """Starts that wrote lost bytes again."""
     waiting: int = 0
@@ -55,7 +62,8 @@ class Found:
 
     def __str__(self) -> str:
         return (
-            f"{self.cuts} cuts, {self.events} events in {self.files} files, {self.repaired} repaired, at most "
+            f"{self.cuts} cuts, {self.events} events in {self.files} files, {self.damaged} damaged ({self.renamed} in "
+            f"a renamed file, {self.first} at a file's beginning), {self.repaired} repaired, at most "
             f"{self.waiting:,} bytes not synced: {self.missing} missing, {self.doubled} doubled, {self.junk} junk "
             f"lines, {self.moved} files with moved lines, {self.errors} errors in the logs"
         )
@@ -79,6 +87,7 @@ class Stage:
         self._warm = warm
         self._boot = folder / "boot"
         self._numbers = count(1)
+        self.booted = ""
         self.deployment = Deployment(folder, simulator)
         self.deployment.database = self.data / "pollerd.db"
         self.deployment.file = self.data / "events.ndjson"
@@ -91,9 +100,10 @@ class Stage:
             text = self.deployment.config.read_text()
             self.deployment.config.write_text(text.replace(f'[outputs.file]\npath = "{self.deployment.file}"\n', ""))
 
-    def boot(self) -> None:
-        """The machine starts."""
-        self._boot.write_text(f"boot {next(self._numbers)}\n")
+    def boot(self, name: str = "") -> None:
+        """The machine starts; with a name it is back in the boot that is called so."""
+        self.booted = name or f"boot{next(self._numbers)}"
+        self._boot.write_text(self.booted + "\n")
 
     async def start(self, log: Path | None = None) -> Running:
         """Start the daemon, and log what reaches its disk."""
@@ -158,6 +168,8 @@ class Stage:
             # What is in the way is in the log.
             raise AssertionError(self.deployment.text_log()[-2000:]) from error
         assert await self.deployment.stop() == 0, self.deployment.text_log()[-2000:]
+        for (place,) in self.deployment.query("SELECT detail FROM outputs WHERE name = 'file'"):
+            assert f'"boot":"{self.booted}"' in place, f"the daemon does not know that this is {self.booted}: {place}"
 
     def keep(self) -> set[int]:
         """Keep the event files of now under names of their own, so that no other file gets their inodes."""
@@ -281,7 +293,9 @@ async def record_catching_up(stage: Stage, log: Path, messages: int, rotations: 
     await stage.start(log)
     told = "SELECT seq FROM outputs WHERE seq = (SELECT max(seq) FROM events)"
     for number in range(rotations):
-        await until(partial(_large, file, rng.randint(1, 600_000), stage.deployment, told), "lines", look=0.001)
+        # The daemon looks for a rotation between two batches, and those grow: so do the files.
+        size = rng.randint(1, 20_000 << number)
+        await until(partial(_large, file, size, stage.deployment, told), "lines", look=0.001)
         if stage.deployment.query(told):
             break
         hand.rename(file, file.with_name(f"events.ndjson.{number}"))
@@ -297,55 +311,39 @@ def _large(file: Path, size: int, deployment: Deployment, told: str) -> bool:
 # -- what is replayed
 
 
-def choose(changes: Sequence[Change], files: set[int], cuts: int, rng: random.Random) -> list[int]:
-    """Where to cut, ascending: half right after a write to an event file, a quarter near other changes of these files
-    and of names, a quarter anywhere.
-    """
-    written = [n + 1 for n, change in enumerate(changes) if change.inode in files and change.kind == "W"]
-    near = [
-        n + more for n, change in enumerate(changes) if change.inode in files or change.kind in "CRD" for more in (0, 1)
-    ]
-    anywhere = range(len(changes) + 1)
-    return sorted(rng.choice(rng.choice((written, written, near, anywhere))) for _ in range(cuts))
-
-
 async def replay(stage: Stage, before: Disk, log: Path, cuts: int, found: Found, *, again: float = 0.3) -> None:
     """Cut a log `cuts` times. `again`: how often the start after a cut is cut too, while it repairs."""
-    rng, disk, done = stage.rng, before, 0
+    rng, disk, done, recorded = stage.rng, before, 0, stage.booted
     changes, files = read_log(log), stage.keep()
-    found.waiting = max(found.waiting, _most_waiting(changes, files))
-    for at in choose(changes, files, cuts, rng):
+    found.waiting = max(found.waiting, most_waiting(changes, files))
+    for at, wish in choose(changes, files, cuts, rng):
         for change in changes[done:at]:
             disk.change(change)
         done = max(done, at)
-        await _cut(stage, disk, {}, found, f"cut at {at} of {len(changes)}", again=rng.random() < again)
+        stage.boot(recorded)
+        what = f"cut at {at} of {len(changes)}"
+        await _cut(stage, disk, {}, found, what, wish, again=rng.random() < again)
         stage.forget(files)
 
 
-def _most_waiting(changes: Sequence[Change], files: set[int]) -> int:
-    """The most bytes that one of the files had without a sync."""
-    waits = dict.fromkeys(files, 0)
-    most = 0
-    for change in changes:
-        if change.inode in files:
-            waits[change.inode] = 0 if change.kind == "S" else waits[change.inode] + len(change.data)
-            most = max(most, *waits.values())
-    return most
-
-
-async def _cut(stage: Stage, disk: Disk, seen: dict[str, bytes], found: Found, what: str, *, again: bool) -> None:
+async def _cut(
+    stage: Stage, disk: Disk, seen: dict[str, bytes], found: Found, what: str, wish: Wish, *, again: bool
+) -> None:
     rng = stage.rng
-    loss, same = rng.choice(LOSSES), rng.random() < 0.4
-    left = disk.left(loss, rng)
+    loss, left = draw(disk, rng, wish)
+    same = rng.random() < 0.5
+    found.damaged += any(content != file.content() for _, file, content in event_files(left))
+    found.renamed += any(loses_renamed(*one) for one in event_files(left))
+    found.first += any(loses_first(*one) for one in event_files(left))
     # By file, not by name: readers have the offsets of a file, also when its newest name is lost.
     shown = {file.inode: file.content() for path, file in disk.shown().items() if "events.ndjson" in path}
     found.moved += sum(content != b"" for inode, content in shown.items() if inode not in _inodes(left))
     seen = {path: max(seen.get(path, b""), shown.get(file.inode, b""), key=len) for path, (file, _) in left.items()}
-    what = f"{what}, {loss} kept, {'same' if same else 'other'} inodes"
     stage.put(left, same_inodes=same)
-    if same and (loss != "all" or rng.random() < 0.5):
-        # Else nothing was lost: the daemon was killed. Copies are another machine's, where a boot means nothing.
+    if (same and loss != "all") or rng.random() < 0.5:
+        # Else nothing was lost: the daemon was killed. Or the files are copies, which are no boot's.
         stage.boot()
+    what = f"{what}, {loss} kept, {'same' if same else 'other'} inodes, {stage.booted}"
     log = stage.data.with_name("again.log")
     log.unlink(missing_ok=True)
     base, repairs, errors = Disk.of(stage.data), stage.repairs(), len(stage.errors())
@@ -358,12 +356,14 @@ async def _cut(stage: Stage, disk: Disk, seen: dict[str, bytes], found: Found, w
     found.repaired += stage.repairs() > repairs
     stage.compare(found, {path: content for path, content in seen.items() if content}, what, stage.errors()[errors:])
     if again:
-        stage.keep()
-        changes = read_log(log)
-        at = rng.choice([n for n, change in enumerate(changes) if change.kind in "WTSDC"]) + 1
+        files, changes = stage.keep(), read_log(log)
+        anywhere = [n for n, change in enumerate(changes, 1) if change.kind in "WTSDC"]
+        repairing = [n for n in anywhere if changes[n - 1].inode in files]
+        at = rng.choice(rng.choice((repairing or anywhere, anywhere)))
         for change in changes[:at]:
             base.change(change)
-        await _cut(stage, base, seen, found, f"{what}; then at {at} of {len(changes)} of the start", again=False)
+        what = f"{what}; then at {at} of {len(changes)} of the start"
+        await _cut(stage, base, seen, found, what, anything, again=False)
 
 
 def _inodes(left: Mapping[str, tuple[File, bytes]]) -> set[int]:
