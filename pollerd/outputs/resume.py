@@ -111,20 +111,19 @@ async def _without_lines(log: EventLog, cursor: Cursor | None, path: Path, fd: i
             return Finding(told)
         text = f"the event file {path} is gone: a new one begins after event {told}; those up to it were told before"
         return Finding(told, notes=((logging.WARNING, text),))
-    repair = rotated if rotated.surely else None
     if rotated.extent is not None and rotated.extent.whole:
-        return Finding(max(told, rotated.extent.seq), rotated=repair)
+        return Finding(max(told, rotated.extent.seq), rotated=rotated)
     kin = _Kin.OURS
     if rotated.last is not None:
         kin = await _kin_of(log, rotated, surely=rotated.surely or told >= log.last)
     if kin is _Kin.FOREIGN:
         return Finding(told)
     if rotated.last is None or rotated.last.seq <= told:
-        return Finding(told, rotated=repair)
+        return Finding(told, rotated=rotated if rotated.surely else None)
     seq = rotated.last.seq
     if kin is _Kin.AHEAD:
-        return Finding(seq, seq, rotated=repair, notes=(_ahead(rotated.path, seq, log.last),))
-    return Finding(seq, rotated=repair)
+        return Finding(seq, seq, rotated=rotated, notes=(_ahead(rotated.path, seq, log.last),))
+    return Finding(seq, rotated=rotated)
 
 
 async def _kin(log: EventLog, last: Line, content: tuple[int, int] | None, *, surely: bool) -> _Kin:

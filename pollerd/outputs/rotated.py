@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Final
 import msgspec
 
 from pollerd.base.errors import DurabilityError
+from pollerd.base.folders import sync_folder
 from pollerd.core.ports import Cursor, EventLog
 from pollerd.outputs.eventfile import UNSYNCED
-from pollerd.outputs.filepath import identity_of
+from pollerd.outputs.filepath import identity, identity_of
 from pollerd.outputs.repair import Extent, Ground, Run, find_ground, measure, mend
 from pollerd.outputs.synced import Synced
 from pollerd.outputs.tail import PACKED, Line, last_in_packed, survey
@@ -23,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 ASIDE: Final = ".other-"
 """Stands in the name of a file that was set aside."""
+
+_DATED: Final = re.compile(r"[.-]\d")
+"""How what programs that rotate files add to a name begins: a number or a date."""
 
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITE: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -50,7 +55,8 @@ async def find_rotated(log: EventLog, cursor: Cursor | None, path: Path, run: Ru
 
     Compressed ones are read as they are. Raises OSError.
     """
-    candidates = await run(partial(_candidates, path, Synced.of(cursor)))
+    synced = Synced.of(cursor)
+    candidates = await run(partial(_candidates, path, synced))
     for candidate in candidates:
         if candidate.path.suffix not in PACKED:
             rotated = await _examine(log, cursor, candidate, run)
@@ -62,36 +68,45 @@ async def find_rotated(log: EventLog, cursor: Cursor | None, path: Path, run: Ru
     if newest.path.suffix in PACKED:
         last = await run(partial(last_in_packed, newest.path))
         return Rotated(newest.path, last, None, torn=False, surely=False)
-    return await _examine(log, cursor, newest, run, last_hope=True)
+    here = await run(partial(identity, path))
+    elsewhere = synced is None or here is None or not synced.about(here)
+    return await _examine(log, cursor, newest, run, last_hope=elsewhere and newest.dated)
 
 
 async def repair(log: EventLog, rotated: Rotated, told: int, run: Run, *, complete: bool) -> int:
     """Make the file whole and put it on disk; returns the event after which another file goes on, `told` at first.
 
     `complete`: nothing was told behind it yet. What readers may have seen at an open end is put there again: all events
-    that can have been in the file, in their places.
+    that can have been in the file, in their places. Nothing is written to a file that is not surely the one.
     """
     try:
-        fd = await run(partial(os.open, rotated.path, _WRITE))
+        fd = await run(partial(os.open, rotated.path, _WRITE if rotated.surely else _READ))
     except OSError as error:
         return _not_writable(rotated, told, error)
     try:
-        if rotated.ground is None:
-            if rotated.torn and rotated.end is not None:
-                await run(partial(_cut, fd, rotated.path, rotated.end))
-            return told
-        until = 0
-        if complete and rotated.open_end:
-            until = max(rotated.ground.offset + UNSYNCED, (await run(partial(os.fstat, fd))).st_size)
-        extent = await measure(log, fd, rotated.ground, run, until=until)
-        if extent.damaged is not None:
-            await mend(log, fd, rotated.ground, extent, run)
-            tell_mended(rotated.path, extent)
-        if extent.whole:
-            await run(partial(_cut, fd, rotated.path, extent.end))
-        return max(told, extent.seq)
+        if rotated.surely:
+            told = await _make_whole(log, rotated, fd, told, run, complete=complete)
+        # What it holds is not told again, whoever wrote it and whatever was synced of it: it has to last.
+        await run(partial(_sync, fd, rotated.path))
+        return told
     finally:
         os.close(fd)
+
+
+async def _make_whole(log: EventLog, rotated: Rotated, fd: int, told: int, run: Run, *, complete: bool) -> int:
+    if rotated.ground is None:
+        if rotated.torn and rotated.end is not None:
+            await run(partial(_cut, fd, rotated.path, rotated.end))
+        return told
+    # Its size at the last sync is not lost, and no more than this was written since.
+    until = (await run(partial(os.fstat, fd))).st_size + UNSYNCED if complete and rotated.open_end else 0
+    extent = await measure(log, fd, rotated.ground, run, until=until)
+    if extent.damaged is not None:
+        await mend(log, fd, rotated.ground, extent, run)
+        tell_mended(rotated.path, extent)
+    if extent.whole:
+        await run(partial(_cut, fd, rotated.path, extent.end))
+    return max(told, extent.seq)
 
 
 def tell_mended(path: Path, extent: Extent) -> None:
@@ -128,7 +143,7 @@ def _not_writable(rotated: Rotated, told: int, error: OSError) -> int:
 
 
 def _cut(fd: int, path: Path, end: int) -> None:
-    """Cut the unfinished line off, and put the file on disk."""
+    """Cut the unfinished line off."""
     size = os.fstat(fd).st_size
     if size > end:
         os.ftruncate(fd, end)
@@ -138,17 +153,26 @@ def _cut(fd: int, path: Path, end: int) -> None:
             size - end,
             extra={"event": "file_repaired"},
         )
+
+
+def _sync(fd: int, path: Path) -> None:
+    """Put the file and its name on disk."""
     try:
         os.fsync(fd)
     except OSError as error:
         raise DurabilityError(f"{path} could not be synced to disk: {error.strerror}. Check the disk.") from error
+    sync_folder(path.parent)
 
 
 class _Candidate(msgspec.Struct, frozen=True):
-    """A regular file that is named after the event file, or that the place is about by its numbers."""
+    """A regular file that is named after the event file, or that the place is about by its numbers.
+
+    `dated`: named as programs do that rotate files, not as those that keep notes of their own beside a file.
+    """
 
     path: Path
     named: bool
+    dated: bool
     about: bool
     changed: float
 
@@ -166,7 +190,8 @@ def _candidates(path: Path, synced: Synced | None) -> list[_Candidate]:
         named = entry.name.startswith((f"{path.name}.", f"{path.name}-")) and ASIDE not in entry.name
         about = synced is not None and synced.about(identity_of(stat))
         if named or about:
-            found.append(_Candidate(Path(entry.path), named, about, stat.st_mtime))
+            dated = named and _DATED.match(entry.name, len(path.name)) is not None
+            found.append(_Candidate(Path(entry.path), named, dated, about, stat.st_mtime))
     return sorted(found, key=lambda candidate: (candidate.about, candidate.changed), reverse=True)
 
 
@@ -207,11 +232,13 @@ async def _examine(
         if ground is not None and not ground.proven and not candidate.named:
             ground = None
         extent = None if ground is None else await measure(log, fd, ground, run)
-        since_boot = synced is not None and synced.since_boot(identity_of(os.fstat(fd)))
+        unharmed = synced is not None and synced.since_boot(identity_of(os.fstat(fd)))
     except OSError:
         return None
     finally:
         os.close(fd)
+    # Whatever the boot says, bytes that are gone have been lost.
+    unharmed = unharmed and (extent is None or extent.damaged is None)
     # A new file may be given the inode of a deleted one; what was written to reaches the place saved, or has been begun
     # after it and is called so.
     reaches = candidate.named if tail.last is None else tail.last.seq >= told
@@ -223,5 +250,5 @@ async def _examine(
         surely=ground is not None or (candidate.about and reaches),
         ground=ground,
         extent=extent,
-        open_end=ground is not None and synced is not None and synced.offset == ground.offset and not since_boot,
+        open_end=ground is not None and synced is not None and synced.offset == ground.offset and not unharmed,
     )

@@ -195,6 +195,74 @@ async def test_without_a_boot_in_between_nothing_is_written_behind_a_renamed_fil
         assert (told(old), told(path)) == (exactly(30), exactly(40, 31))
 
 
+async def test_bytes_that_are_gone_are_lost_whatever_the_boot_says(path: Path, database: Path) -> None:
+    """A disk that was taken off and put back, or a kernel that is not named anew: holes are no kill's work."""
+    old = path.with_name("events.ndjson.1")
+    async with opened(database) as store:
+        await commit(store, 30)
+        await tell_all(store, path)
+        kept, offset = await saved(store), size(path)
+        await commit(store, 60)
+        await tell_all(store, path)
+        await store.save_cursor(kept)
+        seen = path.read_bytes()
+        path.rename(old)
+        blank(old, offset + 600, offset + 3000)
+        os.truncate(old, len(seen) - 1000)
+        await tell_all(store, path)
+        assert (old.read_bytes(), told(path)) == (seen, [])
+
+
+async def test_a_renamed_file_gets_its_end_back_however_far_behind_the_place_is(path: Path, database: Path) -> None:
+    """The database could not be written for a while, so that the place stood still while the file was synced."""
+    old = path.with_name("events.ndjson.1")
+    async with opened(database) as store:
+        await write_and_forget(store, path, 3, 4000)
+        seen = path.read_bytes()
+        path.rename(old)
+        os.truncate(old, len(seen) - 400_000)
+        await tell_all(store, path)
+        assert (old.read_bytes(), told(path)) == (seen, [])
+
+
+@pytest.mark.parametrize("neighbour", ["events.ndjson.4", "events.ndjson.offset"])
+async def test_an_empty_neighbour_is_not_written_to(path: Path, database: Path, neighbour: str) -> None:
+    """The file at the path is the one that has lost all, or the neighbour keeps notes of another program."""
+    other = path.with_name(neighbour)
+    async with opened(database) as store:
+        await write_and_forget(store, path, 0, 60)
+        seen = path.read_bytes()
+        file = path.stat()
+        await store.save_cursor(Cursor("file", 0, Synced(file.st_ino, file.st_dev, 0, "the one before").note))
+        os.truncate(path, 0)
+        other.touch()
+        if neighbour.endswith("offset"):
+            another_inode(path)
+        await tell_all(store, path)
+        assert (path.read_bytes(), size(other)) == (seen, 0)
+
+
+async def test_what_is_not_told_again_is_synced_whoever_wrote_it(
+    path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gzip does not sync what it writes: the place may not pass its lines before they are on disk."""
+    packed = path.with_name("events.ndjson.1.gz")
+    fsync, synced = os.fsync, set()
+
+    def watch_sync(fd: int) -> None:
+        fsync(fd)
+        synced.add(os.fstat(fd).st_ino)
+
+    async with opened(database) as store:
+        await write_and_forget(store, path, 30, 60)
+        packed.write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+        monkeypatch.setattr(os, "fsync", watch_sync)
+        await tell_all(store, path)
+        assert (await saved(store)).seq == 90
+        assert packed.stat().st_ino in synced
+
+
 async def test_a_renamed_file_full_of_holes_is_repaired_where_it_is(path: Path, database: Path) -> None:
     old = path.parent / "old" / "events.ndjson.1"
     async with opened(database) as store:
