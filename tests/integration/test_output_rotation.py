@@ -123,7 +123,7 @@ async def stop_behind(store: SqliteStore, path: Path, cursor: int) -> None:
 async def test_rotated_after_a_kill(path: Path, database: Path, where: str, create: bool) -> None:
     """The new file is empty and the place is old: the file it was rotated to says where to go on."""
     rotated = path.parent / where
-    rotated.parent.mkdir(exist_ok=True)
+    rotated.parent.mkdir(parents=True, exist_ok=True)
     async with opened(database) as store:
         await stop_behind(store, path, 4)
         with path.open("ab") as file:
