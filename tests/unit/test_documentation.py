@@ -101,7 +101,15 @@ def test_the_unit_restarts_what_the_page_says_it_restarts() -> None:
     assert {cells[0] for cells in rows if cells[2] == "does not restart"} == set(kept.split())
 
 
+def test_the_top_level_holds_nothing_that_a_newcomer_need_not_see() -> None:
+    ignored = [".git", *(TOP / ".gitignore").read_text().replace("/", "").split()]
+    found = {path.name for path in TOP.iterdir() if not any(path.match(pattern) for pattern in ignored)}
+    texts = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"}
+    settings = {"pyproject.toml", "config.example.toml", ".gitignore"}
+    assert found - {"packaging"} == texts | settings | {".ci", "docs", "pollerd", "systemd", "tests"}
+
+
 def test_no_link_of_the_documentation_is_dead() -> None:
-    for name in (TOP / "README.md", *(TOP / "docs").glob("*.md")):
+    for name in (*TOP.glob("*.md"), *(TOP / "docs").glob("*.md")):
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", name.read_text()):
             assert (name.parent / target).exists(), f"{name.name}: {target}"
