@@ -15,13 +15,15 @@ from pollerd.outputs.eventfile import EventFile
 from pollerd.outputs.filepath import identity, resolve
 from pollerd.outputs.repair import Run, find_ground, measure, mend
 from pollerd.outputs.resume import Finding, find_place, look
-from pollerd.outputs.rotated import ASIDE, last_packed, repair, tell_mended
+from pollerd.outputs.rotated import ASIDE, being_packed, last_packed, repair, tell_mended
 from pollerd.outputs.synced import Synced
 
 logger = logging.getLogger(__name__)
 
 _CREATE_GRACE: Final = 0.1
 """Seconds that a program which rotates by rename-and-create has for its second step, before we create the file."""
+_PACKED_AT_REST: Final = 3.0
+"""Seconds after which a compressed file that does not grow is not about to be finished: it is an old one."""
 
 Advance = Callable[[int], Awaitable[None]]
 
@@ -89,6 +91,7 @@ class Opener:
         if there is None:
             await asyncio.sleep(_CREATE_GRACE)
         await self._run(old.sync_name)
+        await self._until_packed(old)
         new = await self._open()
         try:
             new = await self._fit(log, new, old.seq)
@@ -97,6 +100,17 @@ class Opener:
             new.close()
             raise
         return new
+
+    async def _until_packed(self, old: EventFile) -> None:
+        """Wait while a program compresses the renamed file: it may have read less of it than was written."""
+        clock, seen = asyncio.get_running_loop().time, None
+        since = clock()
+        while (packed := await self._run(lambda: being_packed(old.path, old.identity))) is not None:
+            if packed != seen:
+                seen, since = packed, clock()
+            elif clock() - since > _PACKED_AT_REST:
+                return
+            await asyncio.sleep(_CREATE_GRACE)
 
     async def _open(self) -> EventFile:
         file = await self._run(lambda: EventFile.open(resolve(self._path), self._mode))

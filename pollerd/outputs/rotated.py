@@ -130,6 +130,19 @@ def last_packed(path: Path) -> tuple[Path, int] | None:
     return None if newest is None or last is None else (newest, last.seq)
 
 
+def being_packed(path: Path, original: tuple[int, int]) -> tuple[Path, int] | None:
+    """The compressed file that stands beside the file `original` (device and inode), to which `path` led before a
+    rotation, and its size; None when there is none, as soon as the original is deleted.
+    """
+    for candidate in _candidates(path, None):
+        if candidate.path.suffix in PACKED and identity(candidate.path.with_suffix("")) == original:
+            try:
+                return candidate.path, candidate.path.stat().st_size
+            except FileNotFoundError:
+                continue
+    return None
+
+
 def _not_writable(rotated: Rotated, told: int, error: OSError) -> int:
     damaged = rotated.extent.damaged if rotated.extent is not None else None
     if rotated.torn or damaged is not None:

@@ -171,6 +171,45 @@ async def test_compressed_before_the_daemon_has_noticed(
     assert len(errors(caplog, "Give logrotate's rule delaycompress")) == bool(again)
 
 
+async def test_noticed_while_it_is_compressed(path: Path, database: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What was written after the compressing program had read its last is told again, however late that ends."""
+    output = FileOutput(path)
+    async with opened(database) as store, running(output, store):
+        await commit(store, 12)
+        await wait_told(path, 12)
+        renamed = path.rename(path.with_name("events.ndjson.1"))
+        packed = renamed.with_name("events.ndjson.1.gz")
+        made = gzip.compress(b"".join(renamed.read_bytes().splitlines(keepends=True)[:10]))
+        packed.write_bytes(b"")
+        output.reopen()
+        await commit(store, 3)
+        # The program takes a second.
+        for end in range(0, len(made), len(made) // 20):
+            packed.write_bytes(made[:end])
+            await asyncio.sleep(0.05)
+        assert size(path) <= 0
+        packed.write_bytes(made)
+        renamed.unlink()
+        await wait_told(path, 15)
+    assert told(path) == exactly(15, 11)
+    assert len(errors(caplog, "Give logrotate's rule delaycompress")) == 1
+
+
+async def test_an_old_compressed_file_beside_the_renamed_one_holds_nothing_up_for_long(
+    path: Path, database: Path
+) -> None:
+    output = FileOutput(path)
+    async with opened(database) as store, running(output, store):
+        await commit(store, 10)
+        await wait_told(path, 10)
+        path.with_name("events.ndjson.1.gz").write_bytes(gzip.compress(b"old"))
+        path.rename(path.with_name("events.ndjson.1"))
+        output.reopen()
+        await commit(store, 5)
+        await wait_told(path, 15)
+    assert told(path) == exactly(15, 11)
+
+
 async def test_an_older_compressed_file_is_not_taken_for_the_deleted_one(path: Path, database: Path) -> None:
     output = FileOutput(path)
     async with opened(database) as store, running(output, store):
