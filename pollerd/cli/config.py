@@ -75,7 +75,7 @@ def config() -> None:
 @click.option("--force", is_flag=True, help="Replace a file that is there already.")
 def init(*, path: Path, force: bool) -> int:
     """Write a commented configuration to PATH ("-": standard output).  [default: ./pollerd.toml]"""
-    from pollerd.config import starter_toml
+    from pollerd.config.example import starter_toml
 
     text = starter_toml()
     if str(path) == "-":
@@ -104,7 +104,7 @@ def _write(path: Path, text: str, *, force: bool) -> None:
 @config_option
 def show(*, as_json: bool, config_path: Path | None) -> int:
     """Print the configuration in force as TOML; secrets are masked."""
-    from pollerd.config import effective_toml
+    from pollerd.config.render import effective_toml
 
     text = effective_toml(load_config(config_path))
     if as_json:

@@ -1,10 +1,23 @@
 """The configuration: TOML, environment and secrets enter; frozen values leave, or every mistake at once."""
 
 from pollerd.base.duration import parse_duration, render_duration
+from pollerd.config.accounts import AccountConfig, Auth, BasicAuth, LimitsConfig, OAuth1, TokenAuth
+from pollerd.config.addresses import Listen, MaskedUrl
 from pollerd.config.environment import Service
 from pollerd.config.loader import load
+from pollerd.config.outputs import (
+    ExecOutputConfig,
+    FileOutputConfig,
+    OutputsConfig,
+    SocketOutputConfig,
+    SourcesConfig,
+    SqliteOutputConfig,
+    SqliteSourceConfig,
+    TargetRules,
+    WebhookOutputConfig,
+    WebhookRouteConfig,
+)
 from pollerd.config.problem import ConfigError, Problem
-from pollerd.config.render import effective_toml, starter_toml
 from pollerd.config.search import SYSTEM_FILE
 from pollerd.config.secret import (
     AbsentSecret,
@@ -17,33 +30,16 @@ from pollerd.config.secret import (
     SecretSource,
     UnseenError,
 )
-from pollerd.config.values import (
+from pollerd.config.tables import (
     BUILT_IN,
-    AccountConfig,
-    Auth,
     BackoffConfig,
-    BasicAuth,
     Config,
     ControlConfig,
     CreditConfig,
-    ExecOutputConfig,
-    FileOutputConfig,
-    LimitsConfig,
-    Listen,
     LogConfig,
-    MaskedUrl,
     MetricsConfig,
-    OAuth1,
-    OutputsConfig,
-    SocketOutputConfig,
-    SourcesConfig,
-    SqliteOutputConfig,
-    SqliteSourceConfig,
     StoreConfig,
-    TokenAuth,
     WebConfig,
-    WebhookOutputConfig,
-    WebhookRouteConfig,
 )
 
 __all__ = [
@@ -81,14 +77,13 @@ __all__ = [
     "SqliteOutputConfig",
     "SqliteSourceConfig",
     "StoreConfig",
+    "TargetRules",
     "TokenAuth",
     "UnseenError",
     "WebConfig",
     "WebhookOutputConfig",
     "WebhookRouteConfig",
-    "effective_toml",
     "load",
     "parse_duration",
     "render_duration",
-    "starter_toml",
 ]

@@ -1,155 +1,227 @@
-"""``[limits]`` and ``[accounts.NAME]``: who asks the gateway, and how much."""
+"""``[limits]`` and ``[accounts.NAME]``: who asks the gateway, and how much. The keys, and how they are read.
 
-from __future__ import annotations
+A struct's docstring is the text about its table that users read.
+"""
 
+# Declarations are read while the program runs: no `from __future__ import annotations` here.
 import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
-from pollerd.config.environment import LoadContext
-from pollerd.config.kinds import Choice, base_url, duration, is_loopback, number, proxy_url, text, whole
-from pollerd.config.reader import Diagnostics, TomlTable, Wrong, key_part
+from pollerd.config.addresses import BASE_URL, PROXY_URL, MaskedUrl, is_loopback
+from pollerd.config.key import Key, SecretKeys, Variants, fields, key_names
+from pollerd.config.kinds import MINUTE, PATH, TEXT, USERNAME, YEAR, choice, duration, number, whole
+from pollerd.config.reader import Diagnostics, TomlTable, key_part
 from pollerd.config.secret import (
     RESTART,
     AbsentSecret,
     EnvSecret,
     FileSecret,
-    InlineSecret,
     Origin,
     SealedSecret,
     Secret,
     SecretKind,
     SecretSource,
 )
-from pollerd.config.values import AccountConfig, Auth, BasicAuth, LimitsConfig, OAuth1, TokenAuth
 
-DEFAULT_ACCOUNT = "default"
-DEFAULT_BASE_URL = "https://gatewayapi.com"
-GATEWAY_CONNECTIONS = 40
-"""Open connections that the gateway allows one address."""
+DEFAULT_ACCOUNT: Final = "default"
+"""The account of messages that are handed over without one."""
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", re.ASCII)
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", re.ASCII)
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+GATEWAY_CONNECTIONS: Final = 40
+"""Open connections that GatewayAPI allows one address, says its documentation."""
 
 
-class _Scheme(msgspec.Struct, frozen=True):
-    """One way to authenticate: the key that says who, if any, and the key that holds the secret."""
+class TokenAuth(msgspec.Struct, frozen=True):
+    """What GatewayAPI recommends. Without any of the keys, the token is the systemd credential named "token" (or
+    "token-NAME", by the account's name), then the environment variable GATEWAYAPI_TOKEN when there is only one account.
+    """
 
-    who: str | None
-    secret: str
-    kind: SecretKind
-
-    def key_names(self) -> tuple[str, ...]:
-        who = (self.who,) if self.who else ()
-        return (*who, self.secret, f"{self.secret}_file", f"{self.secret}_env")
-
-
-_TOKEN = _Scheme(None, "token", SecretKind.TOKEN)
-_SCHEMES = {
-    "token": _TOKEN,
-    "basic": _Scheme("username", "password", SecretKind.PASSWORD),
-    "oauth1": _Scheme("key", "secret", SecretKind.TOKEN),
-}
-_SCHEME = Choice({name: name for name in _SCHEMES})
+    source: Annotated[
+        SecretSource,
+        SecretKeys(
+            "token",
+            SecretKind.TOKEN,
+            "A file with the token and nothing else, readable by the daemon's user alone.",
+            "/etc/pollerd/token",
+            "GATEWAYAPI_TOKEN",
+        ),
+    ]
 
 
-def read_limits(table: TomlTable, base: LimitsConfig) -> LimitsConfig:
-    """The limits of this table; what it leaves away is taken from ``base``."""
-    limits = LimitsConfig(
-        requests_per_second=table.take("requests_per_second", number(0, 10_000, above=True), base.requests_per_second),
-        max_connections=table.take("max_connections", whole(1, GATEWAY_CONNECTIONS), base.max_connections),
-        timeout=table.take("timeout", duration(0.1, 600), base.timeout),
-    )
-    table.close()
-    return limits
+class BasicAuth(msgspec.Struct, frozen=True):
+    """HTTP Basic, the older way. Without a key for it, the password is the systemd credential named "password"."""
+
+    username: Annotated[str, Key(USERNAME, "The user name.", "alice")]
+    source: Annotated[
+        SecretSource,
+        SecretKeys(
+            "password",
+            SecretKind.PASSWORD,
+            "A file with the password and nothing else.",
+            "/etc/pollerd/password",
+            "GATEWAYAPI_PASSWORD",
+        ),
+    ]
 
 
-def read_accounts(root: TomlTable, limits: LimitsConfig, context: LoadContext) -> dict[str, AccountConfig]:
+class OAuth1(msgspec.Struct, frozen=True):
+    """Two-legged OAuth 1.0a. Without a key for it, the secret is the systemd credential named "secret"."""
+
+    key: Annotated[str, Key(TEXT, "The API key.", "Create-an-API-Key")]
+    source: Annotated[
+        SecretSource,
+        SecretKeys(
+            "secret",
+            SecretKind.TOKEN,
+            "A file with the secret that belongs to the key, and nothing else.",
+            "/etc/pollerd/secret",
+            "GATEWAYAPI_SECRET",
+        ),
+    ]
+
+
+Auth = TokenAuth | BasicAuth | OAuth1
+_SCHEMES: Final[Mapping[str, type[Auth]]] = MappingProxyType({"token": TokenAuth, "basic": BasicAuth, "oauth1": OAuth1})
+_AUTH: Final = Variants(
+    Key(choice(*_SCHEMES), "How pollerd proves who it is. The keys of each way follow."), "token", _SCHEMES
+)
+
+
+class LimitsConfig(msgspec.Struct, frozen=True):
+    """What an account may ask of the gateway. [limits] is for every account, [accounts.NAME.limits] for that one alone,
+    key by key.
+    """
+
+    requests_per_second: Annotated[float, Key(number(0, 10_000, above=True), "Requests a second at most.")] = 10.0
+    max_connections: Annotated[
+        int,
+        Key(
+            whole(1, GATEWAY_CONNECTIONS),
+            f"Connections open at once. The gateway allows {GATEWAY_CONNECTIONS} from one address, whoever opens them: "
+            "leave some to others.",
+        ),
+    ] = 20
+    timeout: Annotated[float, Key(duration(0.1, 10 * MINUTE), "Time for one request as a whole.")] = 15.0
+
+
+class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One table for each GatewayAPI account. A message that is handed over without an account belongs to "default"."""
+
+    name: str
+    base_url: Annotated[
+        str,
+        Key(
+            BASE_URL,
+            'The gateway. EU accounts are at "https://gatewayapi.eu"; a token is valid at one of the two.',
+        ),
+    ] = "https://gatewayapi.com"
+    auth: Annotated[Auth, _AUTH]
+    proxy: Annotated[
+        MaskedUrl | None,
+        Key(
+            PROXY_URL,
+            'The HTTP proxy to the gateway; "http://user:password@proxy:3128" works too.',
+            "http://proxy:3128",
+            "HTTPS_PROXY and NO_PROXY of the environment hold",
+        ),
+    ] = None
+    ca_file: Annotated[
+        Path | None,
+        Key(
+            PATH,
+            "Certificates of a private authority, PEM.",
+            "/etc/ssl/corp.pem",
+            "SSL_CERT_FILE of the environment holds, else the system's own certificates",
+        ),
+    ] = None
+    overdue_after: Annotated[
+        float | None,
+        Key(
+            duration(1, YEAR),
+            "Time after sending. A message that then has no final state is reported once, as message.overdue.",
+            "10m",
+            "nothing is reported",
+        ),
+    ] = None
+    limits: LimitsConfig = LimitsConfig()
+
+    @property
+    def renewal(self) -> str:
+        """What a person does so that the daemon takes up another secret."""
+        return self.auth.source.renewal
+
+
+def read_accounts(root: TomlTable, limits: LimitsConfig) -> dict[str, AccountConfig]:
     """All accounts by name. Without any, there is one named ``default``."""
     tables = root.section("accounts")
     names = tables.names() or (DEFAULT_ACCOUNT,)
     accounts: dict[str, AccountConfig] = {}
     for name in names:
         if not _NAME.fullmatch(name):
-            root.diagnostics.add(
-                tables.path(name), None, "an account's name is made of letters, digits, - and _ (63 at most)"
-            )
+            wrong = "an account's name is made of letters, digits, - and _ (63 at most)"
+            root.diagnostics.add(tables.path(name), None, wrong)
         table = tables.section(name)
-        accounts[name] = _Reader(table, context, only=len(names) == 1).account(name, limits)
+        auth = _AuthReader(table, name, only=len(names) == 1).read()
+        own = table.section("limits").read(LimitsConfig, **msgspec.structs.asdict(limits))
+        accounts[name] = table.read(AccountConfig, name=name, auth=auth, limits=own)
     _warn(root.diagnostics, accounts)
     return accounts
 
 
-class _Reader(msgspec.Struct, frozen=True):
+class _AuthReader(msgspec.Struct, frozen=True):
     table: TomlTable
-    context: LoadContext
+    account: str
     only: bool
 
-    def account(self, name: str, limits: LimitsConfig) -> AccountConfig:
-        table = self.table
-        account = AccountConfig(
-            name=name,
-            base_url=table.take("base_url", base_url, DEFAULT_BASE_URL),
-            auth=self._auth(name),
-            limits=read_limits(table.section("limits"), limits),
-            proxy=table.take("proxy", proxy_url),
-            ca_file=table.take("ca_file", self.context.path),
-            overdue_after=table.take("overdue_after", duration(1, 365 * 86400)),
-        )
-        table.close()
-        return account
-
-    def _auth(self, name: str) -> Auth:
-        chosen = self.table.take("auth", _SCHEME, "token")
-        scheme = _SCHEMES[chosen]
+    def read(self) -> Auth:
+        chosen: str = self.table.take("auth", _AUTH.key, _AUTH.default)
+        struct = _SCHEMES[chosen]
         self._refuse_foreign(chosen)
-        who = self._who(scheme)
-        source = read_secret(self.table, scheme.secret, scheme.kind, self.context)
+        keys = next(field.marker for field in fields(struct) if isinstance(field.marker, SecretKeys))
+        source = self.table.secret(keys)
         if source is None and self.table.sound("auth"):
-            source = self._found_by_itself(name, scheme)
+            source = self._found_by_itself(keys)
         elif source is None:
-            source = _refused(scheme.kind, self.context, self.table.path("auth"))
-        if chosen == "basic":
-            return BasicAuth(who, source)
-        return OAuth1(who, source) if chosen == "oauth1" else TokenAuth(source)
-
-    def _who(self, scheme: _Scheme) -> str:
-        if scheme.who is None:
-            return ""
-        kind = _username if scheme.who == "username" else text
-        return self.table.require(scheme.who, kind) or ""
+            source = self.table.refused_secret("auth", keys.kind)
+        return self.table.read_whole(struct, source=source) or TokenAuth(source)
 
     def _refuse_foreign(self, chosen: str) -> None:
-        certain = self.table.sound("auth")
-        for name, scheme in _SCHEMES.items():
-            given = [key for key in scheme.key_names() if key in self.table]
-            if name == chosen or not certain:
-                continue
-            for key in given:
-                wrong = f'belongs to auth = "{name}", but auth is "{chosen}"; change auth, or remove this key'
-                self.table.refuse(key, wrong, secret=True)
+        if not self.table.sound("auth"):
+            return
+        own = key_names(_SCHEMES[chosen])
+        for name, struct in _SCHEMES.items():
+            for key in key_names(struct):
+                if key in self.table and key not in own:
+                    wrong = f'belongs to auth = "{name}", but auth is "{chosen}"; change auth, or remove this key'
+                    self.table.refuse(key, wrong, secret=True)
 
-    def _found_by_itself(self, account: str, scheme: _Scheme) -> SecretSource:
-        origin = Origin(self.context.file, self.table.path(scheme.secret))
+    def _found_by_itself(self, keys: SecretKeys) -> SecretSource:
+        context = self.table.context
+        origin = Origin(context.file, self.table.path(keys.name))
         variable = "GATEWAYAPI_TOKEN"
         from_env: SecretSource | None = None
         # With several accounts nobody could say whose token the variable holds.
-        if scheme is _TOKEN and self.only and self.context.env.get(variable):
-            from_env = EnvSecret(variable, Secret(self.context.env[variable]), scheme.kind, origin)
-        if from_env is not None and self.context.built_in:
+        if keys.name == "token" and self.only and context.env.get(variable):
+            from_env = EnvSecret(variable, Secret(context.env[variable]), keys.kind, origin)
+        if from_env is not None and context.built_in:
             return from_env
-        credentials = [f"{scheme.secret}-{account}"]
-        if self.only or account == DEFAULT_ACCOUNT:
-            credentials.append(scheme.secret)
+        credentials = [f"{keys.name}-{self.account}"]
+        if self.only or self.account == DEFAULT_ACCOUNT:
+            credentials.append(keys.name)
         for credential in credentials:
-            found = self._credential(credential, scheme.kind, origin) if _NAME.fullmatch(credential) else None
+            found = self._credential(credential, keys.kind, origin) if _NAME.fullmatch(credential) else None
             if found is not None:
                 return found
-        return from_env or AbsentSecret(scheme.kind, origin, self._ways(scheme))
+        return from_env or AbsentSecret(keys.kind, origin, self._ways(keys.name))
 
     def _credential(self, name: str, kind: SecretKind, origin: Origin) -> SecretSource | None:
-        path, service = self.context.credential(name), self.context.service
+        path, service = self.table.context.credential(name), self.table.context.service
         if path is not None:
             return FileSecret(path, kind, origin, credential=name)
         if service is None or name not in service.credentials:
@@ -159,9 +231,8 @@ class _Reader(msgspec.Struct, frozen=True):
             return SealedSecret(name, service.unit, kind, origin)
         return FileSecret(loaded, kind, origin, service.unit, name)
 
-    def _ways(self, scheme: _Scheme) -> str:
-        what = scheme.secret
-        if self.context.built_in:
+    def _ways(self, what: str) -> str:
+        if self.table.context.built_in:
             return (
                 "no token is given and no configuration was found; set the environment variable GATEWAYAPI_TOKEN, "
                 "or write a configuration with token_file in it (pollerd config init), or give a systemd "
@@ -171,59 +242,9 @@ class _Reader(msgspec.Struct, frozen=True):
             f'set {what}_file = "/etc/pollerd/{what}", or {what}_env to the name of an environment variable, or give a '
             f'systemd credential named "{what}"'
         )
-        if self.context.credentials is None:
+        if self.table.context.credentials is None:
             return f"no {what} is given; {ways}"
         return f"no {what} is given; put it into /etc/pollerd/{what}, if the unit loads that, and {RESTART}; or {ways}"
-
-
-def _username(value: object) -> str:
-    found = text(value)
-    if ":" in found:
-        raise Wrong("must not hold a colon, which HTTP Basic cannot carry in a user name")
-    return found
-
-
-def _variable(value: object) -> str:
-    if isinstance(value, str) and _VARIABLE.fullmatch(value):
-        return value
-    raise Wrong("must be the name of an environment variable, not the secret itself")
-
-
-def read_secret(table: TomlTable, name: str, kind: SecretKind, context: LoadContext) -> SecretSource | None:
-    """Where ``name``, ``name_file`` or ``name_env`` says the secret is; None when none of them does."""
-    forms = (name, f"{name}_file", f"{name}_env")
-    given = [key for key in forms if key in table]
-    for key in given[1:]:
-        table.refuse(key, f"must be left out, {given[0]} is given already; keep one of them", secret=True)
-
-    def inline(value: object) -> Secret:
-        if not isinstance(value, str):
-            raise Wrong("must be a text in quotes")
-        fault = kind.fault(value, literal=True)
-        if fault is not None:
-            raise Wrong(fault)
-        return Secret(value)
-
-    secret = table.take(forms[0], inline, secret=True)
-    path = table.take(forms[1], context.path)
-    variable = table.take(forms[2], _variable, secret=True)
-    if secret is not None:
-        return InlineSecret(secret, kind, Origin(context.file, table.path(forms[0])))
-    if path is not None:
-        origin = Origin(context.file, table.path(forms[1]))
-        return FileSecret(path, kind, origin, credential=context.credential_at(path))
-    if variable is not None:
-        found = context.env.get(variable)
-        value = None if found is None else Secret(found)
-        return EnvSecret(variable, value, kind, Origin(context.file, table.path(forms[2])))
-    if given:
-        return _refused(kind, context, table.path(given[0]))
-    return None
-
-
-def _refused(kind: SecretKind, context: LoadContext, key: str) -> SecretSource:
-    """Stands in for a secret whose key has its problem already, so that it is not called missing too."""
-    return AbsentSecret(kind, Origin(context.file, key), "cannot be used as it stands")
 
 
 def _warn(diagnostics: Diagnostics, accounts: dict[str, AccountConfig]) -> None:

@@ -7,7 +7,7 @@ from typing import Final, Self
 import msgspec
 
 from pollerd.base.descriptors import CONTROL, EVENTS, METRICS, OWN, PAGE, PER_CONNECTION, PLACES, total_of
-from pollerd.config.values import Config
+from pollerd.config.tables import Config
 
 _TO_WEBHOOK: Final = 4
 _TO_DATABASE: Final = 6

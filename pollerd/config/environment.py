@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
-
-from pollerd.config.kinds import PathKind
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -42,9 +41,13 @@ class LoadContext(msgspec.Struct, frozen=True):
     built_in: bool = False
     service: Service | None = None
 
-    @property
-    def path(self) -> PathKind:
-        return PathKind(self.base, self.env.get("HOME"))
+    def absolute(self, path: Path) -> Path:
+        """The path from the root on; ``~`` is the home folder, and relative ones start at ``base``."""
+        home = self.env.get("HOME")
+        if home and path.parts[:1] == ("~",):
+            path = Path(home, *path.parts[1:])
+        # "a/../b" must compare equal to "b"; symbolic links are left to the operating system.
+        return Path(os.path.normpath(self.base / path))
 
     def state_folder(self) -> Path:
         """``$STATE_DIRECTORY``, as systemd gives it, else the user's state folder."""

@@ -2,58 +2,39 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from pollerd.base.duration import render_duration
-from pollerd.config.accounts import read_accounts, read_limits
+from pollerd.config.accounts import LimitsConfig, read_accounts
+from pollerd.config.addresses import is_loopback
 from pollerd.config.environment import FindService, LoadContext
-from pollerd.config.kinds import Choice, duration, flag, is_loopback, listen, number, socket_fits
+from pollerd.config.key import Key, values
+from pollerd.config.kinds import PathKind, socket_fits
 from pollerd.config.lines import LineIndex
 from pollerd.config.outputs import OutputReader
 from pollerd.config.problem import ConfigError, show
 from pollerd.config.reader import Diagnostics, TomlTable
 from pollerd.config.search import SYSTEM_FILE, ConfigFile, find
-from pollerd.config.secret import FileSecret, InlineSecret
-from pollerd.config.values import (
+from pollerd.config.secret import FileSecret, InlineSecret, check_secrets
+from pollerd.config.tables import (
     BUILT_IN,
-    DEFAULT_KEEP_FINISHED,
     BackoffConfig,
     Config,
     ControlConfig,
     CreditConfig,
-    LimitsConfig,
-    Listen,
     LogConfig,
     MetricsConfig,
     StoreConfig,
     WebConfig,
-    check_secrets,
 )
 
-_DAY = 86400.0
-_POLICIES: Mapping[str, Literal["adaptive", "exponential"]] = {
-    "adaptive": "adaptive",
-    "exponential": "exponential",
-}
-_LEVELS: Mapping[str, Literal["debug", "info", "warning", "error"]] = {
-    "debug": "debug",
-    "info": "info",
-    "warning": "warning",
-    "error": "error",
-}
-_FORMATS: Mapping[str, Literal["auto", "text", "json", "journal"]] = {
-    "auto": "auto",
-    "text": "text",
-    "json": "json",
-    "journal": "journal",
-}
+Served = TypeVar("Served", MetricsConfig, WebConfig)
 
 
 def load(
@@ -89,24 +70,25 @@ def load(
 
 def build(data: Mapping[str, object], context: LoadContext, diagnostics: Diagnostics) -> Config:
     """Read the whole document. What is wrong goes to the diagnostics; the value then holds defaults instead."""
-    root = TomlTable(diagnostics, "", data)
-    accounts = read_accounts(root, read_limits(root.section("limits"), LimitsConfig()), context)
-    store = _store(root.section("store"), context)
-    reader = OutputReader(context, store.path, frozenset(accounts))
+    root = TomlTable(diagnostics, "", data, context)
+    limits = root.section("limits").read(LimitsConfig)
+    accounts = read_accounts(root, limits)
+    store = _store(root.section("store"))
+    reader = OutputReader(store.path, frozenset(accounts))
     config = Config(
         accounts=accounts,
+        limits=limits,
+        backoff=_backoff(root.section("backoff")),
         store=store,
         outputs=reader.outputs(root),
-        control=_control(root.section("control"), context, store.path),
-        source=context.file,
-        backoff=_backoff(root.section("backoff")),
-        credit=_credit(root.section("credit")),
-        log=_log(root.section("log")),
-        metrics=None if (found := _listen(root.subtable("metrics"))) is None else MetricsConfig(found),
-        web=None if (found := _listen(root.subtable("web"))) is None else WebConfig(found),
         sources=reader.sources(root),
+        control=_control(root.section("control"), store.path),
+        metrics=_served(root.subtable("metrics"), MetricsConfig),
+        web=_served(root.subtable("web"), WebConfig),
+        credit=root.section("credit").read(CreditConfig),
+        log=root.section("log").read(LogConfig),
+        source=context.file,
     )
-    root.close()
     _refuse_shared_paths(config, context, diagnostics)
     _refuse_shared_port(config, diagnostics)
     return config
@@ -127,15 +109,12 @@ def _finished(config: Config, diagnostics: Diagnostics, *, secrets: bool) -> Con
     return replace(config, warnings=tuple(dict.fromkeys(diagnostics.warnings)))
 
 
-def _store(table: TomlTable, context: LoadContext) -> StoreConfig:
-    path = table.take("path", context.path)
-    store = StoreConfig(
-        path=path if path is not None else context.state_folder() / "pollerd.db",
-        keep_finished=table.take("keep_finished", duration(0, 3650 * _DAY), DEFAULT_KEEP_FINISHED),
-    )
+def _store(table: TomlTable) -> StoreConfig:
+    store = table.read(StoreConfig, path=Path())
+    if not table.holds("path"):
+        return replace(store, path=table.context.state_folder() / "pollerd.db")
     if _is_folder(store.path):
         table.refuse("path", f"is a folder; name a file in it, such as {store.path / 'pollerd.db'}")
-    table.close()
     return store
 
 
@@ -147,14 +126,11 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _control(table: TomlTable, context: LoadContext, store: Path) -> ControlConfig:
-    given = table.take("socket", context.path.socket)
-    table.close()
-    if given is not None:
-        return ControlConfig(given)
-    default = context.socket_folder(store) / "control.sock"
-    if socket_fits(default):
-        return ControlConfig(default)
+def _control(table: TomlTable, store: Path) -> ControlConfig:
+    default = table.context.socket_folder(store) / "control.sock"
+    control = table.read(ControlConfig, socket=default)
+    if control.socket != default or socket_fits(default):
+        return control
     if table.sound("socket"):
         table.diagnostics.warnings.append(
             f"no control socket: the default path {default} is too long for one; set a shorter [control] socket"
@@ -163,29 +139,16 @@ def _control(table: TomlTable, context: LoadContext, store: Path) -> ControlConf
 
 
 def _backoff(table: TomlTable) -> BackoffConfig:
-    default = BackoffConfig()
-    give_up_after = table.take("give_up_after", duration(1, 365 * _DAY), default.give_up_after)
-    horizon = table.take("scheduled_horizon", duration(1, 3650 * _DAY), default.scheduled_horizon)
-    backoff = BackoffConfig(
-        policy=table.take("policy", Choice(_POLICIES), default.policy),
-        polls_per_message=table.take("polls_per_message", number(1, 1000), default.polls_per_message),
-        factor=table.take("factor", number(1, 100), default.factor),
-        first_poll_after=table.take("first_poll_after", duration(0, 30 * _DAY)),
-        min_interval=table.take("min_interval", duration(0.01, _DAY), default.min_interval),
-        max_interval=table.take("max_interval", duration(0.01, 30 * _DAY), default.max_interval),
+    backoff = table.read(BackoffConfig)
+    if "not_found_grace" not in table:
         # Who shortens one of the others alone has not asked for a longer grace than that.
-        not_found_grace=table.take(
-            "not_found_grace", duration(0, 30 * _DAY), min(default.not_found_grace, give_up_after, horizon)
-        ),
-        scheduled_horizon=horizon,
-        give_up_after=give_up_after,
-    )
+        grace = min(backoff.not_found_grace, backoff.give_up_after, backoff.scheduled_horizon)
+        backoff = replace(backoff, not_found_grace=grace)
     _compare(table, "min_interval", backoff.min_interval, "max_interval", backoff.max_interval)
     _compare(table, "not_found_grace", backoff.not_found_grace, "give_up_after", backoff.give_up_after)
     _compare(table, "not_found_grace", backoff.not_found_grace, "scheduled_horizon", backoff.scheduled_horizon)
     if backoff.first_poll_after is not None:
         _compare(table, "first_poll_after", backoff.first_poll_after, "give_up_after", backoff.give_up_after)
-    table.close()
     return backoff
 
 
@@ -199,36 +162,13 @@ def _compare(table: TomlTable, low: str, low_value: float, high: str, high_value
         table.refuse(high, f'must be at least {low}, which is "{render_duration(low_value)}"')
 
 
-def _credit(table: TomlTable) -> CreditConfig:
-    credit = CreditConfig(
-        warn_below=table.take("warn_below", number(-math.inf, math.inf)),
-        check_every=table.take("check_every", duration(1, 30 * _DAY), CreditConfig().check_every),
-    )
-    table.close()
-    return credit
-
-
-def _log(table: TomlTable) -> LogConfig:
-    default = LogConfig()
-    log = LogConfig(
-        level=table.take("level", Choice(_LEVELS), default.level),
-        format=table.take("format", Choice(_FORMATS), default.format),
-        show_msisdn=table.take("show_msisdn", flag, default.show_msisdn),
-    )
-    table.close()
-    return log
-
-
-def _listen(table: TomlTable | None) -> Listen | None:
-    if table is None:
-        return None
-    found = table.require("listen", listen)
-    if found is not None and not is_loopback(found.host):
+def _served(table: TomlTable | None, struct: type[Served]) -> Served | None:
+    found = None if table is None else table.read_whole(struct)
+    if table is not None and found is not None and not is_loopback(found.listen.host):
         table.diagnostics.warnings.append(
-            f"{table.path('listen')}: {found} can be reached from other machines and asks for no password; "
+            f"{table.path('listen')}: {found.listen} can be reached from other machines and asks for no password; "
             "prefer 127.0.0.1"
         )
-    table.close()
     return found
 
 
@@ -243,30 +183,20 @@ class _Use(msgspec.Struct, frozen=True):
 def _uses(config: Config, context: LoadContext) -> Iterator[_Use]:
     if not context.built_in:
         yield _Use("the configuration file", context.base / Path(context.file).name, own=True)
-    yield _Use("store.path", config.store.path, own=True)
     for suffix in ("-wal", "-shm"):
         yield _Use("the database's own " + suffix, Path(f"{config.store.path}{suffix}"), own=True)
-    if config.outputs.file is not None:
-        yield _Use("outputs.file.path", config.outputs.file.path, own=True)
-    if config.outputs.socket is not None:
-        yield _Use("outputs.socket.path", config.outputs.socket.path, own=True)
-    if config.control.socket is not None:
-        yield _Use("control.socket", config.control.socket, own=True)
-    for source in config.secret_sources():
-        if isinstance(source, FileSecret):
-            yield _Use(source.origin.key, source.path, own=False)
-    for account in config.accounts.values():
-        if account.ca_file is not None:
-            yield _Use(f"accounts.{account.name}.ca_file", account.ca_file, own=False)
-    for i, output in enumerate(config.outputs.sqlite):
-        yield _Use(f"outputs.sqlite[{i}].path", output.path, own=False)
-    for i, origin in enumerate(config.sources.sqlite):
-        yield _Use(f"sources.sqlite[{i}].path", origin.path, own=False)
+    for key, declared, value in values(config):
+        if isinstance(value, FileSecret):
+            yield _Use(value.origin.key, value.path, own=False)
+        elif isinstance(value, Path):
+            own = isinstance(declared, Key) and isinstance(declared.kind, PathKind) and declared.kind.own
+            yield _Use(key, value, own=own)
 
 
 def _refuse_shared_paths(config: Config, context: LoadContext, diagnostics: Diagnostics) -> None:
     first: dict[Path, _Use] = {}
-    for use in _uses(config, context):
+    # What must have its path for itself comes first: the blame goes to what was put there as well.
+    for use in sorted(_uses(config, context), key=lambda use: not use.own):
         other = first.setdefault(use.path, use)
         if other is not use and (use.own or other.own):
             wrong = f"is the path of {other.key} as well; every purpose needs a path of its own"

@@ -1,73 +1,231 @@
-"""``[outputs.*]`` and ``[[sources.*]]``: who is told, and what other databases are read."""
+"""``[outputs.*]`` and ``[[sources.*]]``: where events go, and where ids come from. The keys, and how they are read.
 
-from __future__ import annotations
+A struct's docstring is the text about its table that users read.
+"""
 
+# Declarations are read while the program runs: no `from __future__ import annotations` here.
+import stat
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
-from pollerd.config.accounts import read_secret
-from pollerd.config.environment import LoadContext
+from pollerd.config.addresses import WEBHOOK_URL, is_foreign_address
+from pollerd.config.key import Key, SameTable, SecretKeys
 from pollerd.config.kinds import (
-    Choice,
-    command,
+    COMMAND,
+    DAY,
+    EVENT_STATEMENT,
+    FLAG,
+    HOUR,
+    MINUTE,
+    MODE,
+    OWN_PATH,
+    PATH,
+    QUERY,
+    SOCKET_PATH,
+    TEXT,
+    choice,
     duration,
     durations,
-    flag,
-    is_foreign_address,
-    mode,
     socket_fits,
-    text,
-    webhook_url,
 )
 from pollerd.config.reader import TomlTable
-from pollerd.config.secret import SecretKind
-from pollerd.config.values import (
-    DEFAULT_EVERY,
-    DEFAULT_RETRY_AFTER,
-    DEFAULT_ROW_RETRY_AFTER,
-    DEFAULT_SOCKET_MODE,
-    ExecOutputConfig,
-    FileOutputConfig,
-    OutputsConfig,
-    SocketOutputConfig,
-    SourcesConfig,
-    SqliteOutputConfig,
-    SqliteSourceConfig,
-    TargetRules,
-    WebhookOutputConfig,
-    WebhookRouteConfig,
-)
+from pollerd.config.secret import SecretKind, SecretSource
 
-_NO_ROW: Final = Choice[Literal["retry", "ignore"]]({"retry": "retry", "ignore": "ignore"})
+_DELAYS: Final = durations(0.01, 30 * DAY, 20)
+"""Seconds between attempts: at least what keeps a retry from being a busy loop, at most as long as events are kept by
+default. The vendor's own schedule has six waits; twenty leave room for more."""
 
 
-def _event_statement(value: object) -> str:
-    # Few configurations have SQL, and every command's start would wait for SQLite.
-    from pollerd.config.sql import event_statement
+class FileOutputConfig(msgspec.Struct, frozen=True):
+    """Events appended to a file, one JSON object a line, each exactly once."""
 
-    return event_statement(value)
+    path: Annotated[
+        Path,
+        Key(OWN_PATH, "The file.", "/var/lib/pollerd/events.ndjson", "events.ndjson beside the database"),
+    ]
 
 
-def _no_row(statement: str) -> Literal["retry", "ignore"]:
+class SocketOutputConfig(msgspec.Struct, frozen=True):
+    """Events to every program that connects to a Unix socket."""
+
+    path: Annotated[
+        Path,
+        Key(
+            SOCKET_PATH,
+            "The socket.",
+            "/run/pollerd/events.sock",
+            "events.sock in $RUNTIME_DIRECTORY, else beside the database",
+        ),
+    ]
+    mode: Annotated[int, Key(MODE, "Who may connect, and with it read phone numbers: octal text.")] = 0o660
+
+
+class WebhookRouteConfig(msgspec.Struct, frozen=True):
+    """Some events to another URL: by account, by the beginning of the userref, or by both, which must both hold. The
+    first route that fits is taken.
+    """
+
+    url: Annotated[str, Key(WEBHOOK_URL, "Where these events are posted.", "http://127.0.0.1:8081/status")]
+    userref_prefix: Annotated[
+        str | None, Key(TEXT, "Takes events whose userref begins so.", "shop-", "any userref")
+    ] = None
+    account: Annotated[str | None, Key(TEXT, "Takes events of this account.", "default", "any account")] = None
+    secret: Annotated[
+        SecretSource | None,
+        SecretKeys(
+            "secret",
+            SecretKind.SIGNING,
+            "A file with the secret that signs what is posted here; without any, it is not signed.",
+            "/etc/pollerd/shop-secret",
+            "SHOP_SECRET",
+        ),
+    ] = None
+
+
+class WebhookOutputConfig(msgspec.Struct, frozen=True):
+    """GatewayAPI's webhook for a local program: the same body, signature and retries. Every change of a status is
+    posted at least once, those of one message in order, from the time when this table was added. As in GatewayAPI's own
+    posts, error, code and userref are always there (null when not known), and body and payload are ASCII.
+    """
+
+    url: Annotated[str, Key(WEBHOOK_URL, "Where events are posted.", "http://127.0.0.1:8080/status")]
+    secret: Annotated[
+        SecretSource | None,
+        SecretKeys(
+            "secret",
+            SecretKind.SIGNING,
+            "A file with the secret for X-Gwapi-Signature, 32 bytes or more; without any, posts are not signed.",
+            "/etc/pollerd/webhook-secret",
+            "WEBHOOK_SECRET",
+        ),
+    ] = None
+    all_events: Annotated[
+        bool, Key(FLAG, "Posts events of every type, those that the vendor does not know as they are in the event log.")
+    ] = False
+    allow_remote: Annotated[bool, Key(FLAG, "Allows receivers outside of loopback and private addresses.")] = False
+    retry_after: Annotated[
+        tuple[float, ...],
+        Key(
+            _DELAYS,
+            "Waits after each failed attempt. After the last the event is parked: pollerd retry --webhook",
+        ),
+        # GatewayAPI's own schedule.
+    ] = (MINUTE, 2 * MINUTE, 6 * MINUTE, 24 * MINUTE, 2 * HOUR, 12 * HOUR)
+    routes: tuple[WebhookRouteConfig, ...] = ()
+
+
+class ExecOutputConfig(msgspec.Struct, frozen=True):
+    """A program of yours, started for each batch of events: NDJSON on its standard input, exit code 0 acknowledges.
+    After any other code, or more than a minute, the batch comes again. It begins with what happens after this table was
+    added.
+    """
+
+    command: Annotated[
+        tuple[str, ...],
+        Key(
+            COMMAND, "The program and its arguments; no shell is started.", ["/usr/local/bin/handle-events", "--batch"]
+        ),
+    ]
+
+
+class TargetRules(msgspec.Struct, frozen=True):
+    """Which events an output into a database takes, and what becomes of one that changes no row."""
+
+    no_row: Annotated[
+        Literal["retry", "ignore"],
+        Key(
+            choice("retry", "ignore"),
+            'What an event means that changes no row: "retry" tries it again, and later ones about the same row wait; '
+            '"ignore" counts it as delivered.',
+            "retry",
+            "retry for an UPDATE whose WHERE compares with :id, :source_id, :msisdn, :account and :userref alone, else "
+            "ignore",
+        ),
+    ]
+    retry_after: Annotated[
+        tuple[float, ...],
+        Key(
+            _DELAYS,
+            "Waits after each failed attempt. After the last the event is parked: pollerd retry --undelivered",
+        ),
+        # An application writes its row a moment after sending, or when a batch is through; half a day later it most
+        # likely never does.
+    ] = (1.0, 2.0, 5.0, 15.0, MINUTE, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 12 * HOUR)
+    userref_prefix: Annotated[
+        str | None, Key(TEXT, "Takes only events whose userref begins so.", "shop-", "any userref")
+    ] = None
+    account: Annotated[str | None, Key(TEXT, "Takes only events of this account.", "default", "any account")] = None
+
+
+class SqliteOutputConfig(msgspec.Struct, frozen=True):
+    """Writes into another SQLite database, beginning with the oldest event that is kept. An event may come twice: the
+    example keeps a row from going back.
+    """
+
+    path: Annotated[Path, Key(PATH, "The database's file.", "/srv/shop/shop.db")]
+    statement: Annotated[
+        str,
+        Key(
+            EVENT_STATEMENT,
+            "Run for each message.status, or for every event if it names :type. The :names are fields of the event; "
+            ":source_id is the id as a source gave it, and with :msisdn each recipient has a row.",
+            "UPDATE sms SET status = :status, seq = :seq WHERE gateway_id = :source_id AND msisdn = :msisdn "
+            "AND coalesce(seq, 0) <= :seq",
+        ),
+    ]
+    rules: Annotated[TargetRules, SameTable()]
+
+
+class OutputsConfig(msgspec.Struct, frozen=True):
+    """Where events are reported. Without any table [outputs.*] they go to events.ndjson beside the database. All of it
+    is about messages that you sent: those that people send to you (MO) cannot be polled, the gateway only pushes them.
+    """
+
+    file: FileOutputConfig | None = None
+    socket: SocketOutputConfig | None = None
+    webhook: WebhookOutputConfig | None = None
+    exec: ExecOutputConfig | None = None
+    sqlite: tuple[SqliteOutputConfig, ...] = ()
+
+
+class SqliteSourceConfig(msgspec.Struct, frozen=True):
+    """Takes the ids of messages from another SQLite database, which is only read. A row is taken up when the query
+    begins to give it; one that it still gives after its message has ended is left alone.
+    """
+
+    path: Annotated[Path, Key(PATH, "The database's file.", "/srv/shop/shop.db")]
+    query: Annotated[
+        str,
+        Key(
+            QUERY,
+            "Gives a column id and, if wanted, account, userref, sent_at, sendtime, priority and overdue_after.",
+            "SELECT gateway_id AS id FROM sms WHERE status IS NULL",
+        ),
+    ]
+    every: Annotated[float, Key(duration(0.1, DAY), "How often the query is run.")] = 5.0
+
+
+class SourcesConfig(msgspec.Struct, frozen=True):
+    """Other databases that message ids are taken from. Ids that are handed over otherwise need no table here."""
+
+    sqlite: tuple[SqliteSourceConfig, ...] = ()
+
+
+def no_row_of(statement: str) -> Literal["retry", "ignore"]:
     """What an event that changes no row most likely means for a statement."""
+    # Few configurations have SQL, and every command's start would wait for SQLite.
     from pollerd.config.sql import analysed
 
     return "retry" if analysed(statement).plain else "ignore"
 
 
-def _query(value: object) -> str:
-    from pollerd.config.sql import query
-
-    return query(value)
-
-
 class OutputReader(msgspec.Struct, frozen=True):
     """Reads everything that depends on where the database is."""
 
-    context: LoadContext
     store: Path
     accounts: frozenset[str]
 
@@ -77,110 +235,67 @@ class OutputReader(msgspec.Struct, frozen=True):
             file=self._file(table.subtable("file")),
             socket=self._socket(table.subtable("socket")),
             webhook=self._webhook(table.subtable("webhook")),
-            exec=self._exec(table.subtable("exec")),
+            exec=None if (found := table.subtable("exec")) is None else found.read_whole(ExecOutputConfig),
             sqlite=tuple(filter(None, map(self._sqlite, table.subtables("sqlite")))),
         )
-        table.close()
         return outputs if table.names() else OutputsConfig(file=FileOutputConfig(self._default_file()))
 
     def sources(self, root: TomlTable) -> SourcesConfig:
-        table = root.section("sources")
-        found = tuple(filter(None, map(self._source, table.subtables("sqlite"))))
-        table.close()
-        return SourcesConfig(found)
+        found = (table.read_whole(SqliteSourceConfig) for table in root.section("sources").subtables("sqlite"))
+        return SourcesConfig(tuple(filter(None, found)))
 
     def _default_file(self) -> Path:
         return self.store.parent / "events.ndjson"
 
     def _file(self, table: TomlTable | None) -> FileOutputConfig | None:
-        if table is None:
-            return None
-        output = FileOutputConfig(table.take("path", self.context.path, self._default_file()))
-        table.close()
-        return output
+        return None if table is None else table.read(FileOutputConfig, path=self._default_file())
 
     def _socket(self, table: TomlTable | None) -> SocketOutputConfig | None:
         if table is None:
             return None
-        default = self.context.socket_folder(self.store) / "events.sock"
-        path = table.take("path", self.context.path.socket, default)
-        if path == default and not socket_fits(default):
+        default = table.context.socket_folder(self.store) / "events.sock"
+        output = table.read(SocketOutputConfig, path=default)
+        if output.path == default and not socket_fits(default):
             table.refuse("path", f"must be given: the default {default} is too long for a Unix socket")
-        rights = table.take("mode", mode, DEFAULT_SOCKET_MODE)
-        if rights & 0o002:
+        if output.mode & stat.S_IWOTH:
             table.diagnostics.warnings.append(
                 f"{table.path('mode')}: every user of this machine may read the events, phone numbers "
                 'included; use "0660" and a group'
             )
-        table.close()
-        return SocketOutputConfig(path, rights)
+        return output
 
     def _webhook(self, table: TomlTable | None) -> WebhookOutputConfig | None:
         if table is None:
             return None
-        allow_remote = table.take("allow_remote", flag, default=False)
-        output = WebhookOutputConfig(
-            url=self._url(table, allow_remote=allow_remote),
-            secret=read_secret(table, "secret", SecretKind.SIGNING, self.context),
-            all_events=table.take("all_events", flag, default=False),
-            allow_remote=allow_remote,
-            retry_after=table.take("retry_after", durations(0.01, 30 * 86400, 20), DEFAULT_RETRY_AFTER),
-            routes=tuple(self._route(each, allow_remote=allow_remote) for each in table.subtables("routes")),
-        )
-        table.close()
+        tables = table.subtables("routes")
+        routes = tuple(map(self._route, tables))
+        output = table.read(WebhookOutputConfig, url="", routes=routes)
+        if not output.allow_remote:
+            _refuse_remote(table, output.url)
+            for each, route in zip(tables, routes, strict=True):
+                _refuse_remote(each, route.url)
         return output
 
-    def _url(self, table: TomlTable, *, allow_remote: bool) -> str:
-        url = table.require("url", webhook_url) or ""
-        if not allow_remote and is_foreign_address(urlsplit(url).hostname or ""):
-            table.refuse("url", "must be a loopback or private address; for any other set allow_remote = true")
-        return url
-
-    def _route(self, table: TomlTable, *, allow_remote: bool) -> WebhookRouteConfig:
-        route = WebhookRouteConfig(
-            url=self._url(table, allow_remote=allow_remote),
-            userref_prefix=table.take("userref_prefix", text),
-            account=table.take("account", text),
-            secret=read_secret(table, "secret", SecretKind.SIGNING, self.context),
-        )
+    def _route(self, table: TomlTable) -> WebhookRouteConfig:
+        route = table.read(WebhookRouteConfig, url="")
         self._check_account(table, route.account)
         if "userref_prefix" not in table and "account" not in table:
             table.diagnostics.add(table.key, None, "must say which events it takes: userref_prefix, account or both")
-        table.close()
         return route
 
-    def _exec(self, table: TomlTable | None) -> ExecOutputConfig | None:
-        if table is None:
-            return None
-        found = table.require("command", command)
-        table.close()
-        return None if found is None else ExecOutputConfig(found)
-
     def _sqlite(self, table: TomlTable) -> SqliteOutputConfig | None:
-        path = table.require("path", self.context.path)
-        sql = table.require("statement", _event_statement)
-        rules = self._rules(table, sql or "")
-        table.close()
-        return None if path is None or sql is None else SqliteOutputConfig(path, sql, rules)
-
-    def _rules(self, table: TomlTable, statement: str) -> TargetRules:
-        """The keys that outputs into databases have in common."""
-        rules = TargetRules(
-            no_row=table.take("no_row", _NO_ROW) or _no_row(statement),
-            retry_after=table.take("retry_after", durations(0.01, 30 * 86400, 20), DEFAULT_ROW_RETRY_AFTER),
-            userref_prefix=table.take("userref_prefix", text),
-            account=table.take("account", text),
-        )
+        rules = table.read(TargetRules, no_row="ignore")
         self._check_account(table, rules.account)
-        return rules
+        output = table.read_whole(SqliteOutputConfig, rules=rules)
+        if output is None or "no_row" in table:
+            return output
+        return replace(output, rules=replace(rules, no_row=no_row_of(output.statement)))
 
     def _check_account(self, table: TomlTable, account: str | None) -> None:
         if account is not None and account not in self.accounts:
             table.refuse("account", "is not the name of an account in this configuration")
 
-    def _source(self, table: TomlTable) -> SqliteSourceConfig | None:
-        path = table.require("path", self.context.path)
-        sql = table.require("query", _query)
-        every = table.take("every", duration(0.1, 86400), DEFAULT_EVERY)
-        table.close()
-        return None if path is None or sql is None else SqliteSourceConfig(path, sql, every)
+
+def _refuse_remote(table: TomlTable, url: str) -> None:
+    if is_foreign_address(urlsplit(url).hostname or ""):
+        table.refuse("url", "must be a loopback or private address; for any other set allow_remote = true")

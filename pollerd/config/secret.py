@@ -347,3 +347,27 @@ def _checked(
     if fault is not None:
         raise origin.error(f"{place} {fault}", value)
     return Secret(text)
+
+
+def check_secrets(sources: tuple[SecretSource, ...]) -> tuple[str, ...]:
+    """Read every source; returns warnings, raises :class:`ConfigError` with all problems."""
+    problems: list[Problem] = []
+    unseen: list[str] = []
+    weak: list[str] = []
+    for source in sources:
+        try:
+            weak += weakness(source)
+        except UnseenError as error:
+            unseen.append(f"{error.told}; {error.next_step}")
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(tuple(problems))
+    warnings = (source.warning() for source in sources)
+    return tuple(dict.fromkeys([*unseen, *(text for text in warnings if text is not None), *weak]))
+
+
+def weakness(source: SecretSource) -> tuple[str, ...]:
+    """Read the source; what is unwise about the secret in it. Raises :class:`ConfigError`."""
+    found = source.kind.weakness(source.read().reveal())
+    return () if found is None else (f"{source.origin.key}: the secret {found}",)

@@ -7,8 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from pollerd.config.kinds import statement
-from pollerd.config.reader import Wrong
+from pollerd.config.kinds import Wrong, statement
 from pollerd.core import event
 
 _COMMENT: Final = r"--[^\n]*|/\*.*?(?:\*/|\Z)"

@@ -19,7 +19,7 @@ from aiohttp import (
     ServerDisconnectedError,
 )
 
-from pollerd.config.kinds import PERCENT_ENCODED
+from pollerd.config.addresses import PERCENT_ENCODED
 from pollerd.core.model import HoldReason, Trouble
 from pollerd.gateway.certificates import FLAWS
 from pollerd.gateway.text import clean

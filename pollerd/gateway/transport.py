@@ -28,7 +28,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from pollerd.config import AccountConfig, ConfigError, Problem
-from pollerd.config.kinds import PERCENT_ENCODED
+from pollerd.config.addresses import PERCENT_ENCODED
 from pollerd.gateway.connection import OneConnection
 
 KEEP_ALIVE: Final = 15.0

@@ -141,12 +141,12 @@ def account(
     url: str, *, auth: Auth | None = None, proxy: str | None = None, ca_file: Any = None, **limits: Any
 ) -> AccountConfig:
     return AccountConfig(
-        "default",
-        url,
-        auth or TokenAuth(secret(TOKEN)),
-        LimitsConfig(**{"timeout": 5.0, "max_connections": 2, **limits}),
-        MaskedUrl(proxy) if proxy else None,
-        ca_file,
+        name="default",
+        base_url=url,
+        auth=auth or TokenAuth(secret(TOKEN)),
+        limits=LimitsConfig(**{"timeout": 5.0, "max_connections": 2, **limits}),
+        proxy=MaskedUrl(proxy) if proxy else None,
+        ca_file=ca_file,
     )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pollerd.config.outputs import _no_row
-from pollerd.config.values import TargetRules
+from pollerd.config import TargetRules
+from pollerd.config.outputs import no_row_of
 from pollerd.core.ports import Delivery, DeliveryState
 from pollerd.daemon.clock import SystemClock
 from pollerd.outputs.sqlite import SqliteTarget
@@ -33,7 +33,7 @@ def target(
     **rules: Any,
 ) -> TargetOutput:
     """As the daemon makes it, but in a hurry."""
-    made = TargetRules(**{"no_row": _no_row(statement), "retry_after": (0.05,) * 200, **rules})
+    made = TargetRules(**{"no_row": no_row_of(statement), "retry_after": (0.05,) * 200, **rules})
     book = UnwrittenEvents(store, name, database)
     engine = SqliteTarget(path, statement)
     return TargetOutput(name, engine, statement, made, book, SystemClock(), retry_first=0.02, retry_max=0.1)

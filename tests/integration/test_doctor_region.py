@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from pollerd.config import AccountConfig, LimitsConfig, TokenAuth
+from pollerd.config import AccountConfig, TokenAuth
 from pollerd.deployment.doctor.check import Check, Level
 from pollerd.deployment.doctor.gateway import REGIONS, account_checks
 from pollerd.simulator import Credentials, Simulator, SimulatorConfig
@@ -27,7 +27,7 @@ async def regions() -> AsyncIterator[tuple[Simulator, Simulator]]:
 
 
 def account(gateway: Simulator, token: str) -> AccountConfig:
-    return AccountConfig("default", gateway.url, TokenAuth(secret(token)), LimitsConfig())
+    return AccountConfig(name="default", base_url=gateway.url, auth=TokenAuth(secret(token)))
 
 
 def token_check(checks: list[Check]) -> Check:

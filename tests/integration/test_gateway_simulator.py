@@ -27,7 +27,7 @@ def at(simulator: Simulator, auth: object = None, **limits: float) -> AccountCon
         max_connections=int(limits.get("connections", 5)),
         timeout=limits.get("timeout", 5.0),
     )
-    return AccountConfig("default", simulator.url, chosen, known)
+    return AccountConfig(name="default", base_url=simulator.url, auth=chosen, limits=known)
 
 
 def world(*faults: str, credentials: Credentials | None = None) -> SimulatorConfig:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pollerd.backoff import Exponential, Settings
-from pollerd.config.values import LimitsConfig
+from pollerd.config import LimitsConfig
 from pollerd.core.model import HoldReason, Message, NotFound, Outcome, Trouble
 from pollerd.core.outcome import Judge
 from pollerd.core.ports import Balance

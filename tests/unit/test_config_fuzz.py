@@ -12,10 +12,11 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pollerd.config import ConfigError, effective_toml, load, parse_duration, render_duration
+from pollerd.config import ConfigError, load, parse_duration, render_duration
 from pollerd.config.environment import LoadContext
 from pollerd.config.loader import build
 from pollerd.config.reader import Diagnostics
+from pollerd.config.render import effective_toml
 
 NAMES = [
     *("accounts", "limits", "backoff", "store", "outputs", "control", "credit", "log", "metrics", "web", "sources"),

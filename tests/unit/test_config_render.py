@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from pollerd.config import Config, effective_toml, load, starter_toml
+from pollerd.config import Config, load
 from pollerd.config.environment import LoadContext
+from pollerd.config.example import starter_toml
 from pollerd.config.loader import build
 from pollerd.config.problem import mask_url
 from pollerd.config.reader import Diagnostics
+from pollerd.config.render import effective_toml
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from pollerd.config import BasicAuth, Config, ConfigError, OAuth1, Secret, TokenAuth, effective_toml, load
+from pollerd.config import BasicAuth, Config, ConfigError, OAuth1, Secret, TokenAuth, load
+from pollerd.config.render import effective_toml
 
 HIDDEN = "GoHiddenTokenValue123"
 Load = Callable[..., Config]

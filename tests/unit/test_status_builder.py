@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from pollerd.backoff import Metrics
-from pollerd.config import load
-from pollerd.config.values import Config
+from pollerd.config import Config, load
 from pollerd.core.model import HoldReason
 from pollerd.core.ports import AccountState, OutputHealth
 from pollerd.status.builder import build

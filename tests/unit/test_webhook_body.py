@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pollerd.base.errors import OutputError
 from pollerd.config import WebhookOutputConfig, WebhookRouteConfig
-from pollerd.config.kinds import is_foreign_address, is_private
+from pollerd.config.addresses import is_foreign_address, is_private
 from pollerd.config.secret import InlineSecret, Origin, Secret, SecretKind
 from pollerd.core import event as events
 from pollerd.outputs.webhook.body import Routes, posted

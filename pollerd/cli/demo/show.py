@@ -103,7 +103,7 @@ def _config(url: str, folder: Path) -> Config:
     secret = InlineSecret(Secret(DEMO_CREDENTIAL), SecretKind.TOKEN, Origin("demo", "accounts.default.token"))
     limits = LimitsConfig(requests_per_second=REQUESTS_PER_SECOND, max_connections=10, timeout=5.0)
     return Config(
-        accounts={"default": AccountConfig("default", url, TokenAuth(secret), limits)},
+        accounts={"default": AccountConfig(name="default", base_url=url, auth=TokenAuth(secret), limits=limits)},
         store=StoreConfig(folder / "pollerd.db"),
         outputs=OutputsConfig(file=FileOutputConfig(folder / "events.ndjson")),
         control=ControlConfig(None),

@@ -20,18 +20,17 @@ from pollerd.config import (
     UnseenError,
 )
 from pollerd.config.environment import LoadContext
+from pollerd.config.key import fields
 from pollerd.config.lines import LineIndex
 from pollerd.config.loader import build
 from pollerd.config.reader import Diagnostics
 from pollerd.config.search import find
-from pollerd.config.values import weakness
+from pollerd.config.secret import weakness
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.deployment.doctor.unit import Unit
 
 NAME: Final = "configuration"
-_TABLES: Final = frozenset(
-    {"accounts", "limits", "backoff", "store", "outputs", "sources", "control", "metrics", "web", "credit", "log"}
-)
+_TABLES: Final = frozenset(field.name for field in fields(Config))
 
 
 class Sight(msgspec.Struct, frozen=True):

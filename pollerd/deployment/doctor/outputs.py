@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from pollerd.base.errors import PollerdError
 from pollerd.config import Config, WebhookOutputConfig
-from pollerd.config.kinds import is_private
+from pollerd.config.addresses import is_private
 from pollerd.deployment.doctor import databases
 from pollerd.deployment.doctor.bounded import in_thread
 from pollerd.deployment.doctor.check import Check, failure, ok, warning

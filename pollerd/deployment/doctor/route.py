@@ -17,7 +17,7 @@ import msgspec
 from yarl import URL
 
 from pollerd.config import AccountConfig, ConfigError
-from pollerd.config.kinds import PERCENT_ENCODED
+from pollerd.config.addresses import PERCENT_ENCODED
 from pollerd.deployment.doctor import certificate
 from pollerd.deployment.doctor.bounded import in_thread
 from pollerd.deployment.doctor.certificate import Certificate

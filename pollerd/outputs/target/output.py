@@ -19,8 +19,8 @@ import msgspec
 from pollerd.base import failpoints
 from pollerd.base.shield import to_end
 from pollerd.base.text import counted
+from pollerd.config import TargetRules
 from pollerd.config.sql import SOURCE_ID, analysed
-from pollerd.config.values import TargetRules
 from pollerd.core import event
 from pollerd.core.event import Event
 from pollerd.core.ports import (

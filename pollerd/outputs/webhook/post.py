@@ -26,7 +26,7 @@ from aiohttp import (
 
 from pollerd.base.retryafter import parse_retry_after
 from pollerd.config import WebhookRouteConfig
-from pollerd.config.kinds import is_private
+from pollerd.config.addresses import is_private
 from pollerd.outputs.webhook.sign import Signer
 
 PATIENCE: Final = 15.0

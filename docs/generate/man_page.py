@@ -1,17 +1,17 @@
-"""The manual page, made from the commands themselves: `python -m pollerd.cli.manpage > docs/man/pollerd.1`."""
+"""The manual page, made from the commands themselves and from the declared keys of the configuration."""
 
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Iterator
 from typing import Final
 
 import click
 
 from pollerd.cli import cli
+from pollerd.config.outline import Section, sections
 
-_SECTIONS: Final = """.SH CONFIGURATION
+_CONFIGURATION: Final = """.SH CONFIGURATION
 Looked for in this order: the file after
 .BR \\-c ,
 the file that
@@ -19,10 +19,11 @@ the file that
 names,
 .IR ./pollerd.toml ,
 .IR /etc/pollerd/config.toml ,
-built\\-in defaults. Every key is explained in the file that
+built\\-in defaults.
 .B pollerd config init
-writes.
-.SH EXIT STATUS
+writes a file with every key. Durations: "250ms", "2s", "10m", "72h", "30d", or a number of seconds.
+"""
+_SECTIONS: Final = """.SH EXIT STATUS
 .TP
 .B 0
 Done.
@@ -85,7 +86,7 @@ Its sockets.
 def page() -> str:
     """The whole page in man(7) macros."""
     parts = [
-        '.\\" Made from the commands; do not edit. See pollerd/cli/manpage.py.',
+        '.\\" Made from the commands; do not edit. Run: python docs/generate',
         '.TH POLLERD 1 "" "pollerd" "User Commands"',
         ".SH NAME",
         "pollerd \\- follows every SMS sent through GatewayAPI to its final state",
@@ -100,7 +101,23 @@ def page() -> str:
         command = cli.get_command(root, name)
         assert command is not None
         parts += _command(command, click.Context(command, root, info_name=name))
-    return "\n".join(parts) + "\n" + _SECTIONS
+    keys = [line for section in sections() for line in _table(section)]
+    return "\n".join(parts) + "\n" + _CONFIGURATION + "\n".join(keys) + "\n" + _SECTIONS
+
+
+def _table(section: Section) -> Iterator[str]:
+    if section.blocks:
+        yield f".SS {_text(section.header)}"
+    if section.text:
+        yield from (".PP", _text(section.text))
+    for block in section.blocks:
+        if block.condition:
+            yield from (".PP", _text(f"{block.condition}: {block.text}"))
+        for entry in block.entries:
+            yield from (".TP", f".B {_text(f'{entry.name} = {entry.value}')}")
+            marks = [*([] if entry.is_default else ["Example."]), *(["Required."] if entry.required else [])]
+            bounds = f"({entry.key.kind.bounds})" if entry.key.kind.bounds else ""
+            yield _text(" ".join(filter(None, [*marks, entry.meaning, bounds])))
 
 
 def _command(command: click.Command, context: click.Context) -> Iterator[str]:
@@ -139,7 +156,3 @@ def _text(text: str) -> str:
     """Plain text as roff; a dot or a quote at the start of a line would be a request."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

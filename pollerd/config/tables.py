@@ -1,0 +1,185 @@
+"""The tables of the configuration, each key declared once: type, bounds, default and what it is for.
+
+A docstring is the text about its table in config.example.toml, docs/configuration.md and the manual page. Durations are
+seconds, and paths are absolute once they are read.
+"""
+
+# Annotations are read while the program runs: no `from __future__ import annotations` here.
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from pollerd.config.accounts import AccountConfig, LimitsConfig
+from pollerd.config.addresses import LISTEN, Listen
+from pollerd.config.key import Group, Key, SecretKeys, values
+from pollerd.config.kinds import DAY, FLAG, HOUR, MINUTE, OWN_PATH, SOCKET_PATH, YEAR, choice, duration, number
+from pollerd.config.outputs import OutputsConfig, SourcesConfig
+from pollerd.config.secret import SecretSource, check_secrets
+
+BUILT_IN: Final = "built-in defaults"
+"""``Config.source`` when no file was found."""
+
+
+class BackoffConfig(msgspec.Struct, frozen=True):
+    """How long to wait between two polls of a message."""
+
+    policy: Annotated[
+        Literal["adaptive", "exponential"],
+        Key(
+            choice("adaptive", "exponential"),
+            '"adaptive" learns how long each network takes, "exponential" waits longer by a fixed factor each time.',
+        ),
+    ] = "adaptive"
+    polls_per_message: Annotated[
+        float, Key(number(1, 1000), "For adaptive: the average number of polls that one message may cost.")
+    ] = 5.0
+    factor: Annotated[
+        float, Key(number(1, 100), "For exponential: how many times the interval before each interval is.")
+    ] = 1.5
+    first_poll_after: Annotated[
+        float | None,
+        Key(
+            duration(0, 30 * DAY),
+            'Time from sending to the first poll; "0s" polls at once.',
+            "2s",
+            "exponential takes 2s, adaptive chooses",
+        ),
+    ] = None
+    min_interval: Annotated[float, Key(duration(0.01, DAY), "The shortest interval.")] = 2.0
+    max_interval: Annotated[float, Key(duration(0.01, 30 * DAY), "The longest interval.")] = HOUR
+    not_found_grace: Annotated[
+        float,
+        Key(
+            duration(0, 30 * DAY),
+            'How long "not found" may mean "not there yet": it is polled at short intervals, then a warning follows.',
+        ),
+    ] = 15 * MINUTE
+    scheduled_horizon: Annotated[
+        float,
+        Key(duration(1, 10 * YEAR), "How long to wait for a message that was never seen and has no sendtime."),
+    ] = 30 * DAY
+    give_up_after: Annotated[
+        float,
+        Key(
+            duration(1, YEAR),
+            "Time after which polling stops without a final state: from sending, or from sendtime + validity_period if "
+            "that is later.",
+        ),
+    ] = 3 * DAY
+
+
+class StoreConfig(msgspec.Struct, frozen=True):
+    """The SQLite database with messages, events and what was learned."""
+
+    path: Annotated[
+        Path,
+        Key(
+            OWN_PATH,
+            "The database's file.",
+            "/var/lib/pollerd/pollerd.db",
+            "pollerd.db in $STATE_DIRECTORY, else in the user's state folder",
+        ),
+    ]
+    keep_finished: Annotated[float, Key(duration(0, 10 * YEAR), "How long a finished message can still be shown.")] = (
+        30 * DAY
+    )
+
+
+class ControlConfig(msgspec.Struct, frozen=True):
+    """The socket that commands and programs talk to the daemon through."""
+
+    # None: no control socket, because the path chosen by default is too long for one.
+    socket: Annotated[
+        Path | None,
+        Key(
+            SOCKET_PATH,
+            "The control socket.",
+            "/run/pollerd/control.sock",
+            "control.sock in $RUNTIME_DIRECTORY, else beside the database",
+        ),
+    ]
+
+
+class MetricsConfig(msgspec.Struct, frozen=True):
+    """Prometheus metrics on a TCP port; the control socket has them too, at /metrics. Every user of this machine can
+    read a port on loopback; there are no phone numbers in it. Ask by address, by localhost, or by the machine's own
+    name.
+    """
+
+    listen: Annotated[Listen, Key(LISTEN, "The address and port.", "127.0.0.1:9464")]
+
+
+class WebConfig(msgspec.Struct, frozen=True):
+    """The status page for a browser: read-only, without a password, so keep it on loopback (or behind a proxy that asks
+    for one). Every user of this machine can read it there.
+    """
+
+    listen: Annotated[Listen, Key(LISTEN, "The address and port.", "127.0.0.1:8787")]
+
+
+class CreditConfig(msgspec.Struct, frozen=True):
+    """A warning when an account's balance runs low."""
+
+    warn_below: Annotated[
+        float | None,
+        Key(
+            number(),
+            "The balance in the account's currency; well again 5 % above it.",
+            100.0,
+            "the balance is not watched",
+        ),
+    ] = None
+    check_every: Annotated[float, Key(duration(1, 30 * DAY), "How often the balance is read.")] = 15 * MINUTE
+
+
+class LogConfig(msgspec.Struct, frozen=True):
+    """The daemon's own log."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Key(choice("debug", "info", "warning", "error"), "The least important messages that are written."),
+    ] = "info"
+    format: Annotated[
+        Literal["auto", "text", "json", "journal"],
+        Key(
+            choice("auto", "text", "json", "journal"),
+            'The form of a line; "auto" is journal under systemd, else text.',
+        ),
+    ] = "auto"
+    show_msisdn: Annotated[bool, Key(FLAG, "Writes phone numbers in full instead of masked.")] = False
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The configuration in force. ``source`` is the file's path or ``built-in defaults``."""
+
+    accounts: Annotated[Mapping[str, AccountConfig], Group("Accounts")]
+    limits: Annotated[LimitsConfig, Group("Limits")] = LimitsConfig()
+    backoff: Annotated[BackoffConfig, Group("Polling")] = BackoffConfig()
+    store: Annotated[StoreConfig, Group("Database")]
+    outputs: Annotated[OutputsConfig, Group("Outputs")]
+    sources: Annotated[SourcesConfig, Group("Sources")] = SourcesConfig()
+    control: Annotated[ControlConfig, Group("Control socket, metrics, status page")]
+    metrics: MetricsConfig | None = None
+    web: WebConfig | None = None
+    credit: Annotated[CreditConfig, Group("Balance and log")] = CreditConfig()
+    log: LogConfig = LogConfig()
+    source: str = BUILT_IN
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # A caller's dict would leave the frozen value open to change.
+        msgspec.structs.force_setattr(self, "accounts", MappingProxyType(dict(self.accounts)))
+
+    def secret_sources(self) -> tuple[SecretSource, ...]:
+        """Every place a secret is read from."""
+        return tuple(value for _, keys, value in values(self) if isinstance(keys, SecretKeys) and value is not None)
+
+    def resolve_secrets(self) -> tuple[str, ...]:
+        """Read every secret once; returns warnings about where they are kept.
+
+        Raises :class:`ConfigError` with all that cannot be read or cannot be right.
+        """
+        return check_secrets(self.secret_sources())
