@@ -108,7 +108,7 @@ def busiest(times: list[float], span: float) -> int:
 
 
 def account_events(deployment: Deployment) -> list[Mapping[str, Any]]:
-    """What was told of accounts."""
+    """The events about accounts."""
     return [event for event in deployment.events() if event["type"].startswith("account.")]
 
 

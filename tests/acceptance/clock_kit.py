@@ -168,7 +168,7 @@ class Life:
 
 
 async def happens(life: Life, rng: random.Random) -> None:
-    """One thing, and sometimes the next one before anybody has looked."""
+    """One thing, and sometimes the next one before the daemon has checked."""
     seconds = rng.choice([10.0, 5 * MINUTE, HOUR])
     match rng.randrange(9):
         case 0 | 1:
@@ -195,7 +195,7 @@ async def happens(life: Life, rng: random.Random) -> None:
     if rng.random() < 0.5:
         await life.polled()
     else:
-        # Somewhere between two looks of the daemon.
+        # Somewhere between two checks of the daemon.
         await asyncio.sleep(rng.uniform(0.0, 2.0))
 
 

@@ -75,7 +75,7 @@ def healthy(tmp_path: Path, gateway: Simulator) -> Deployment:
 
 @pytest.fixture
 def row(record_property: Callable[[str, object], None]) -> Row:
-    """Tell one line of counts."""
+    """Adds one line of counts to the summary."""
     return lambda text: record_property("row", text)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of bad days share: a fast deployment, the balance of what was told against the truth, readers."""
+"""What the tests of bad days share: a fast deployment, the balance of what was reported against the truth, readers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class WarmDeployment(Deployment):
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What was told against what the gateway knows. Everything but the first three has to be 0."""
+    """What was reported against what the gateway knows. Everything but the first three has to be 0."""
 
     messages: int
     changes: int
@@ -52,11 +52,11 @@ class Balance:
     missing: int
     """Numbers left out."""
     repeated: int
-    """Numbers told twice, or out of order."""
+    """Numbers reported twice, or out of order."""
     lost: int
-    """Final states and completions never told, and links missing in a recipient's chain of states."""
+    """Final states and completions never reported, and links missing in a recipient's chain of states."""
     doubled: int
-    """Final states and completions told twice, and whatever follows a final state."""
+    """Final states and completions reported twice, and whatever follows a final state."""
     untrue: int
     """States that the gateway never had, or not in this order."""
 
@@ -69,7 +69,7 @@ class Balance:
 
 
 def balance(events: Sequence[Mapping[str, Any]], simulator: Simulator, ids: Iterable[int]) -> Balance:
-    """Compare all events, in the order told, with the simulator's truth about `ids`."""
+    """Compare all events, in the order reported, with the simulator's truth about `ids`."""
     seqs = [event["seq"] for event in events]
     missing = len(set(range(1, max(seqs, default=0) + 1)) - set(seqs))
     repeated = sum(after <= before for before, after in pairwise(seqs))
@@ -98,13 +98,13 @@ def balance(events: Sequence[Mapping[str, Any]], simulator: Simulator, ids: Iter
 
 
 def _breaks(chain: Sequence[Mapping[str, Any]]) -> int:
-    """Events whose `previous` is not what was told before them: one in between was lost."""
+    """Events whose `previous` is not what was reported before them: one in between was lost."""
     before = [None, *(event["status"] for event in chain)]
     return sum(event["previous"] != state for event, state in zip(chain, before, strict=False))
 
 
 def _in_order(told: Iterable[str], happened: Iterable[str]) -> bool:
-    """Whether `told` can be had from `happened` by leaving out what nobody looked at. UNKNOWN is before everything."""
+    """Whether `told` can be had from `happened` by leaving out what no poll saw. UNKNOWN is before everything."""
     ahead = iter(["UNKNOWN", *happened])
     return all(any(state == status for state in ahead) for status in told)
 

@@ -199,7 +199,7 @@ format = "json"
         """Messages that are not done with."""
         return int(self.query("SELECT count(*) FROM messages WHERE state < 2")[0][0])
 
-    # -- what was told
+    # -- what was reported
 
     def lines(self) -> list[str]:
         """The whole lines of the event file; a torn last one is an error of the caller's making."""
@@ -213,7 +213,7 @@ format = "json"
 
 
 def finals(events: Iterable[dict[str, Any]]) -> dict[tuple[int, int], str]:
-    """The final state told of each (message, recipient); AssertionError when anything follows one."""
+    """The final state reported of each (message, recipient); AssertionError when anything follows one."""
     found: dict[tuple[int, int], str] = {}
     for event in events:
         if event["type"] == "message.status":

@@ -1,4 +1,4 @@
-"""A gateway that is not ours: each message has its answers as raw bytes, one a poll, the last one for ever."""
+"""A gateway that is not ours: each message has its answers as raw bytes, one a poll, the last one repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A start with a hundred thousand overdue messages: paced, the freshest news first, and nobody starves."""
+"""A start with a hundred thousand overdue messages: paced, the freshest messages first, and nobody starves."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def crowd(family: int, address: object, number: int) -> list[socket.socket]:
 
 
 def said(connections: list[socket.socket]) -> set[bytes]:
-    """The first words of what those that were turned away were told."""
+    """How the replies to refused connections begin."""
     words = set()
     for connection in connections:
         connection.setblocking(False)
@@ -54,7 +54,7 @@ def descriptors(pid: int) -> int:
 
 async def test_a_crowd_at_every_place_stops_nothing(tmp_path: Path, row: Row) -> None:
     """1,000 silent connections at each of four places, 256 file descriptors: messages are polled to their end, the
-    operator's commands are answered, those turned away are told, and the log says so once for each place.
+    operator's commands are answered, refused ones get a reason, and the log says so once for each place.
     """
     page, metrics = free_port(), free_port()
     more = f'[web]\nlisten = "127.0.0.1:{page}"\n[metrics]\nlisten = "127.0.0.1:{metrics}"'

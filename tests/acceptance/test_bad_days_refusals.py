@@ -69,7 +69,7 @@ def gave_up(deployment: Deployment) -> dict[int, str]:
 async def test_what_the_gateway_did_not_write_ends_nothing(
     fault: str, count: int, tmp_path: Path, shim: Shim, row: Row
 ) -> None:
-    """A proxy without a backend refuses all for 18 minutes: held, few requests, everything told afterwards."""
+    """A proxy without a backend refuses all for 18 minutes: held, few requests, everything reported afterwards."""
     async with started(tmp_path, shim) as (simulator, deployment):
         ids = add(simulator, count)
         await polled(deployment, ids)
@@ -143,7 +143,7 @@ async def test_one_message_alone_ends_by_a_refusal(tmp_path: Path, shim: Shim, r
 
 
 async def test_a_hold_for_refusing_outlives_restart_and_kill(tmp_path: Path, shim: Shim, row: Row) -> None:
-    """Told once; after SIGTERM and kill -9 the probes go on, to what was answered before and to the newest by turns."""
+    """Reported once; after SIGTERM and kill -9 the probes go on, in turn to answered ones and to the newest."""
     async with started(tmp_path, shim) as (simulator, deployment):
         ids = add(simulator, 2)
         done = [simulator.truth.add(steps=[Step(0.0, "DELIVERED")]) for _ in range(20)]
@@ -281,7 +281,7 @@ async def test_what_is_gone_after_the_gateways_retention_ends_while_new_ones_wor
 
 
 async def test_a_fresh_installation_gives_nothing_up_within_a_day(tmp_path: Path, shim: Shim, row: Row) -> None:
-    """Nothing was ever answered: nobody can tell whose fault a refusal is. A warning, no hold, few requests."""
+    """Nothing was ever answered: nobody can say whose fault a refusal is. A warning, no hold, few requests."""
     async with started(tmp_path, shim) as (simulator, deployment):
         simulator.faults.set("410:on=read")
         ids = add(simulator, 5)

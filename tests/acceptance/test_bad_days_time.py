@@ -138,8 +138,8 @@ async def test_handed_over_in_the_second_before_the_step_is_noticed(step: float,
 
 
 @pytest.mark.parametrize("wrong", [HOUR, 5 * DAY, -5 * DAY])
-async def test_handed_over_by_a_clock_that_was_wrong_between_two_looks(wrong: float, life: Life) -> None:
-    """Set and set back before anybody looks: the daemon never sees the time by which the id was handed over."""
+async def test_handed_over_by_a_clock_that_was_wrong_between_two_checks(wrong: float, life: Life) -> None:
+    """Set and set back between two checks: the daemon never sees the time by which the id was handed over."""
     life.set_clock(wrong)
     young = life.hand_over()
     life.set_clock(-wrong)
@@ -158,7 +158,7 @@ def span(life: Life, ids: list[int]) -> float:
     return float(newest - oldest)
 
 
-async def test_an_age_that_is_only_told_ends_nobody_at_once(life: Life) -> None:
+async def test_an_age_that_is_only_reported_ends_nobody_at_once(life: Life) -> None:
     """Handed over as five days old: three answers, spread over the grace of a quarter of an hour, and not before."""
     old = life.hand_over(sent_before=5 * DAY)
     handed_over = life.simulator.now()
@@ -214,7 +214,7 @@ async def test_a_restart_of_the_machine(wrong: float, life: Life) -> None:
 
 
 @pytest.mark.parametrize("step", [-5 * DAY, 5 * DAY])
-async def test_what_is_told_and_shown_is_the_wall_clocks(step: float, life: Life) -> None:
+async def test_what_is_reported_and_shown_is_the_wall_clocks(step: float, life: Life) -> None:
     """While the daemon runs, after it, and before the next one: the times are those of the clock on the wall."""
     life.set_clock(step)
     await life.polled()
@@ -262,7 +262,7 @@ async def test_a_clock_that_was_wrong_from_the_beginning(
         ids = [simulator.truth.add(steps=[Step(0.0, "BUFFERED"), Step(4.0, "DELIVERED")]) for _ in range(20)]
         deployment.insert(ids)
         await until(lambda: finals(deployment.events()) == truth(simulator, ids), "all final states", patience=30)
-        # The gateway sends by its own clock what it is told to send later.
+        # The gateway sends by its own clock what is scheduled.
         later = simulator.now() + 5.0
         ids.append(simulator.truth.add(steps=[Step(0.0, "DELIVERED")], sendtime=later))
         with transaction(deployment.database) as connection:

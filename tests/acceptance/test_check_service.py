@@ -71,7 +71,9 @@ def test_a_password_goes_the_same_way(installed: Installed, token: Path) -> None
         ("two words\n", "holds a space"),
     ],
 )
-def test_what_is_wrong_with_its_file_is_told(installed: Installed, token: Path, content: str | None, says: str) -> None:
+def test_what_is_wrong_with_its_file_is_reported(
+    installed: Installed, token: Path, content: str | None, says: str
+) -> None:
     if content is None:
         token.unlink()
     else:

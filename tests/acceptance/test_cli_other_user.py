@@ -85,7 +85,7 @@ def test_without_a_daemon_both_reasons_are_said(folder: Path, command: list[str]
     assert command[0] != "retry" or cli("untrack", "17").code == 0
     done = Member(cli)(*command)
     assert (done.code, done.out) == (69, b"")
-    # After the untrack there is a lock, which is looked at first.
+    # After the untrack there is a lock, which is checked first.
     right = "give that user the right to it" if command[0] == "retry" else "give this user the right to write the file"
     assert right in done.err
     assert f"The daemon cannot do it either: no daemon answers at {folder}/control.sock" in done.err
@@ -96,7 +96,7 @@ def test_without_a_daemon_both_reasons_are_said(folder: Path, command: list[str]
 @pytest.mark.parametrize(
     "command", [["track", "17"], ["poll", "17"], ["retry", "--all"], ["retry", "--webhook"]], ids=" ".join
 )
-def test_a_folder_that_may_not_be_looked_into_is_no_missing_database(folder: Path, command: list[str]) -> None:
+def test_a_folder_that_may_not_be_entered_is_no_missing_database(folder: Path, command: list[str]) -> None:
     cli = made(folder, "http://127.0.0.1:9")
     assert cli("track", "17").code == 0
     (folder / "db").chmod(0o700)
@@ -105,7 +105,7 @@ def test_a_folder_that_may_not_be_looked_into_is_no_missing_database(folder: Pat
     assert "The daemon cannot do it either" in done.err
 
 
-def test_who_may_neither_write_nor_ask_is_told_to_join_the_group(folder: Path) -> None:
+def test_who_may_neither_write_nor_ask_is_asked_to_join_the_group(folder: Path) -> None:
     with gateway(folder, "--mix", "stuck=1") as url:
         cli = made(folder, url)
         with daemon(cli):

@@ -109,7 +109,7 @@ def test_list_gives_the_states_asked_for(filled: Cli) -> None:
     assert len(filled("list", "--json", "--limit", "2").lines) == 2
 
 
-def test_show_tells_one_message_whole(filled: Cli) -> None:
+def test_show_prints_one_message_whole(filled: Cli) -> None:
     document = filled("show", "1", "--json").json
     assert (document["id"], document["state"], document["userref"], document["polls"]) == (1, "pending", HARMLESS, 3)
     assert document["recipients"][0]["meaning"].startswith("absent subscriber")
@@ -134,7 +134,7 @@ def test_events_are_the_log(filled: Cli) -> None:
     assert "ends at 3" in ahead.err
 
 
-def test_events_tell_of_a_gap(filled: Cli) -> None:
+def test_events_report_a_gap(filled: Cli) -> None:
     with autocommit(filled.database) as connection:
         connection.execute("DELETE FROM events WHERE seq <= 2")
     assert "2 to 2" in filled("events", "--after", "1").err
@@ -177,7 +177,7 @@ def test_a_closed_pipe_is_no_error(filled: Cli) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_status_tells_the_whole(filled: Cli) -> None:
+def test_status_reports_the_whole(filled: Cli) -> None:
     document = filled("status", "--json").json
     assert document["daemon"] == {"running": False, "pid": None}
     assert document["messages"]["pending"] == 2

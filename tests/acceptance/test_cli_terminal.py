@@ -114,7 +114,7 @@ def test_a_long_list_comes_whole_and_in_order(cli: Cli) -> None:
     assert [item["id"] for item in pending] == list(range(1, 2501))
 
 
-def test_a_count_that_stops_is_told_as_the_least(cli: Cli) -> None:
+def test_a_count_that_stops_is_reported_as_the_least(cli: Cli) -> None:
     assert cli("track", "-", stdin="\n".join(map(str, range(1, 99_999))).encode()).code == 0
     assert "99,998 pending" in cli("status").text
     assert "least" not in cli("status").text

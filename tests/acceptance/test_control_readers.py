@@ -29,7 +29,7 @@ async def over_socket(path: Path, after: int) -> AsyncGenerator[int, None]:
         writer.write(b"after %d\n" % after)
         due = after + 1
         while line := await stream.readline():
-            # What was told between the connection and the daemon's reading of our line comes first, and then again.
+            # What was reported between the connection and the daemon's reading of our line comes first, and then again.
             if (seq := json.loads(line)["seq"]) == due:
                 due += 1
                 yield seq

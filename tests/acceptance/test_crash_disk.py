@@ -260,7 +260,7 @@ async def test_database_restored_from_an_older_copy(tmp_path: Path, warm: Warm, 
 
 
 async def test_event_file_deleted(tmp_path: Path, warm: Warm, row: Row) -> None:
-    """A new one begins after the last event told; what was told before is not told again, and that is said once."""
+    """A new one begins after the last event reported; earlier ones are not reported again, and that is logged once."""
     async with (
         Simulator(LIFE) as simulator,
         WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK) as deployment,
@@ -279,7 +279,7 @@ async def test_event_file_deleted(tmp_path: Path, warm: Warm, row: Row) -> None:
 
 
 async def test_event_file_of_another_database(tmp_path: Path, warm: Warm, row: Row) -> None:
-    """It is renamed aside, untouched, and that is said once."""
+    """It is renamed aside, untouched, and that is logged once."""
     other = tmp_path / "other"
     other.mkdir()
     async with (

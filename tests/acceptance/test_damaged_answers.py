@@ -1,4 +1,4 @@
-"""Answers of which a part is damaged or odd, through the installed command: all the rest is told, and the end comes."""
+"""Answers with damaged or odd parts, through the installed command: all the rest is reported, and the end comes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ NAN: Final = float("nan")
 FIRST: Final = 421332000
 
 Line = tuple[int, str, str | None]
-"""A number, the state told of it, and the one before."""
+"""A number, the state reported of it, and the one before."""
 
 
 class Case(NamedTuple):
-    """A message: its answers, one a poll; the lines to tell; the completion's counts (None: it stays pending)."""
+    """A message: its answers, one a poll; the lines to report; the completion's counts (None: it stays pending)."""
 
     name: str
     answers: Callable[[int], list[bytes]]
@@ -127,7 +127,7 @@ def odd() -> Iterator[Case]:
                {"READ": 1})  # fmt: skip
 
 
-async def test_all_that_can_be_read_of_an_answer_is_told(tmp_path: Path, row: Row) -> None:
+async def test_all_that_can_be_read_of_an_answer_is_reported(tmp_path: Path, row: Row) -> None:
     """Each message: the lines of the others, the completion by states, no line for what has no number, no refusal."""
     cases = dict(enumerate([*damaged(), *odd()], FIRST))
     answers = {number: case.answers(number) for number, case in cases.items()}

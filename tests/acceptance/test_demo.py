@@ -13,7 +13,7 @@ import pytest
 from tests.acceptance.cli_kit import Cli
 
 
-def test_the_demo_tells_the_truth_in_lines(tmp_path: Path) -> None:
+def test_the_demo_reports_the_truth_in_lines(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
     cli.environment["TMPDIR"] = str(tmp_path)
     before = set(tmp_path.iterdir())

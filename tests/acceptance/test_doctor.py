@@ -97,7 +97,7 @@ def test_people_get_one_screen_with_failures_first(tmp_path: Path) -> None:
     assert not any(line.endswith(" ") for line in lines)
 
 
-async def test_a_bad_configuration_is_named_whole_and_the_rest_is_looked_at(healthy: Deployment) -> None:
+async def test_a_bad_configuration_is_named_whole_and_the_rest_is_checked(healthy: Deployment) -> None:
     healthy.config.write_text(healthy.config.read_text() + "levle = 'info'\n[limits2]\n[credit]\ncheck_every = '1x'\n")
     seen = await doctor(healthy)
     assert seen.code == 78

@@ -171,7 +171,7 @@ token = "{DEMO_CREDENTIAL}"
     assert "up to 60 of the 40" in seen.evidence("connections")
 
 
-async def test_a_hold_of_the_running_daemon_is_told(tmp_path: Path) -> None:
+async def test_a_hold_of_the_running_daemon_is_reported(tmp_path: Path) -> None:
     async with Simulator(SimulatorConfig(credentials=Credentials(tokens=frozenset({"one"})))) as gateway:
         deployment = Deployment(tmp_path, gateway)
         (tmp_path / "token").write_text("two\n")

@@ -1,4 +1,4 @@
-"""The main job through the installed command: from an id to its final state, told once."""
+"""The main job through the installed command: from an id to its final state, reported once."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_a_row_inserted_by_sqlite3_is_polled_at_once(tmp_path: Path) -> No
         await until(lambda: simulator.truth.polls(421332671) >= 1, "the first request for it")
 
 
-async def test_stopping_under_load_is_clean_and_nothing_is_told_twice(tmp_path: Path) -> None:
+async def test_stopping_under_load_is_clean_and_nothing_is_reported_twice(tmp_path: Path) -> None:
     async with (
         Simulator(SimulatorConfig(speed=3000, population=Population(validity=6 * 3600.0))) as simulator,
         Deployment(tmp_path, simulator, backoff=QUICK) as deployment,

@@ -1,4 +1,4 @@
-"""The event file is known by what it is and by who made it: other disks, links put elsewhere, strangers' files."""
+"""The event file is known by what it is and by who made it: other disks, links put elsewhere, other users' files."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ async def test_a_stranger_who_is_faster_than_the_daemon_at_a_rotation_gets_nothi
 
 @AS_ROOT
 async def test_a_members_file_in_a_folder_of_the_group_is_said_and_written(tmp_path: Path, warm: Warm) -> None:
-    """Whoever let the group in may have meant it, so the events go there; but not without a word."""
+    """The rights of the group may be meant, so the events go there, with a warning."""
     folder = tmp_path / "shared"
     folder.mkdir()
     folder.chmod(0o770)

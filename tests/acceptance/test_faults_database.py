@@ -33,7 +33,7 @@ async def python_writer(database: Path, first: int, timeout: float) -> int:
 
 
 async def shell_writer(database: Path, first: int, timeout: int) -> int:
-    """The command sqlite3, which waits not at all unless told to; how many inserts failed."""
+    """The command sqlite3, which does not wait unless asked to; how many inserts failed."""
     lines = "".join(f"INSERT OR IGNORE INTO messages (id) VALUES ({n});\n" for n in range(first, first + ROWS))
     process = await asyncio.create_subprocess_exec("sqlite3", database, stdin=PIPE, stdout=DEVNULL, stderr=PIPE)
     _, err = await process.communicate(f".timeout {timeout}\n{lines}".encode())
@@ -41,7 +41,7 @@ async def shell_writer(database: Path, first: int, timeout: int) -> int:
 
 
 async def test_three_foreign_writers_while_polling(tmp_path: Path, warm: Warm, row: Row) -> None:
-    """A thousand rows each, one transaction a row, with the drivers' own patience: nobody is turned away."""
+    """A thousand rows each, one transaction a row, with the drivers' own timeout: none is refused."""
     async with (
         Simulator(SimulatorConfig(speed=150, population=Population(any_id=True, visibility_median=0.0))) as simulator,
         WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK) as deployment,
@@ -66,7 +66,7 @@ async def test_three_foreign_writers_while_polling(tmp_path: Path, warm: Warm, r
 
 
 async def test_a_writer_without_patience(tmp_path: Path, warm: Warm, row: Row) -> None:
-    """SQLite's own default is to wait not at all: how often such a writer meets our lock is told, and it is rare."""
+    """SQLite's own default is to wait not at all: how often such a writer meets our lock is counted, and it is rare."""
     async with (
         Simulator(SimulatorConfig(speed=150, population=LIVELY)) as simulator,
         WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK) as deployment,
@@ -119,7 +119,7 @@ async def test_a_long_foreign_read_transaction(tmp_path: Path, warm: Warm, row: 
 
 
 async def test_everything_pruned_then_a_restart(tmp_path: Path, warm: Warm, row: Row) -> None:
-    """Numbers go on upward, and a reader that asks for what was deleted is told of the gap."""
+    """Numbers go on upward, and a reader that asks for deleted events gets a line about the gap."""
     async with (
         Simulator(SimulatorConfig(speed=150, population=LIVELY)) as simulator,
         WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK) as deployment,

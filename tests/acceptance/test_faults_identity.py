@@ -203,7 +203,7 @@ async def test_a_database_that_is_taken_away(
         await until(lambda: len(deployment.events()) >= 3, "all were polled")
         away(database, backup)
         named = "-wal was removed" if away is without_its_log else "replaced" if away is replaced else "was removed"
-        # At once, long before the next look at the files.
+        # At once, long before the next check of the files.
         code, _, err = await curl(deployment, "/messages", '{"id": 4}')
         assert (code, named in err) == (503, True), err
         if away is not without_its_log:

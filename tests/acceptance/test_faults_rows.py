@@ -19,7 +19,7 @@ from tests.sqlite_kit import autocommit, rows
 
 VALUES: Final = ("'x'", "''", "x'00ff'", "9e999", "-9e999", "1e300", str(2**62), "-1", "0.5", "NULL")
 HARMLESS: Final = {"id", "userref", "sent_at", "priority", "next_reason", "last_answer", "gave_up_for", "trail"}
-"""Columns that others may fill, and those that only tell a person something: they cost no more than themselves."""
+"""Columns that others may fill, and those that are only for people: they cost no more than themselves."""
 FATAL: Final = {
     ("polls", "'x'"), ("state", "'x'"), ("next_poll_at", "'x'"), ("next_poll_at", "NULL"), ("base", "9e999"),
     ("frozen_at", "x'00ff'"), ("strikes", str(2**62)), ("recipients", "'x'"), ("account", "x'00ff'"),
@@ -56,7 +56,7 @@ async def test_every_column_with_every_strange_value(tmp_path: Path, row: Row) -
 
         def silent() -> list[int]:
             kept = aside()
-            # Ended, or of an account that nobody has configured: `status` tells of that one.
+            # Ended, or of an account that nobody has configured: `status` names that one.
             waiting = "SELECT id FROM messages WHERE state >= 2 OR account <> 'default'"
             waits = {number for (number,) in rows(deployment.database, waiting)}
             return [n for n in asked if n not in kept and n not in waits and simulator.truth.polls(n) <= asked[n]]

@@ -108,7 +108,7 @@ async def test_escapes_stay_in_their_field(where: str, tmp_path: Path, row: Row)
 
 @pytest.mark.parametrize("error", ["eio", "enospc"])
 async def test_a_start_that_fails_leaves_no_socket_behind(error: str, tmp_path: Path) -> None:
-    """An error after the control socket was bound and before anything runs: who looks for it finds no dead end."""
+    """An error after the control socket was bound and before anything runs: no socket without a listener is left."""
     async with Simulator() as simulator, Deployment(tmp_path, simulator) as deployment:
         process = await deployment.launch(environment={"POLLERD_FAILPOINTS": f"app.before_serving={error}"})
         assert await process.wait() == 1

@@ -1,4 +1,4 @@
-"""Silence is news: a message without a final state is told once at its time, whatever the account and its schedule."""
+"""A message without a final state is reported once at its time, whatever the account and its schedule."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def overdue(deployment: Deployment) -> dict[int, dict[str, Any]]:
 
 
 def types(deployment: Deployment, message_id: int) -> list[str]:
-    """What was told of a message, in order."""
+    """What was reported of a message, in order."""
     return [event["type"] for event in deployment.events() if event.get("id") == message_id]
 
 
@@ -47,7 +47,7 @@ def told_at(event: dict[str, Any]) -> float:
     return datetime.fromisoformat(event["observed_at"]).timestamp()
 
 
-async def test_it_is_told_once_in_every_output_and_nothing_ends_by_it(tmp_path: Path, warm: Warm) -> None:
+async def test_it_is_reported_once_in_every_output_and_nothing_ends_by_it(tmp_path: Path, warm: Warm) -> None:
     other = tmp_path / "other.db"
     with autocommit(other) as connection:
         connection.execute("CREATE TABLE news (seq INTEGER, type TEXT, id INTEGER, pending INTEGER, recipients TEXT)")
@@ -136,8 +136,8 @@ statement = "INSERT INTO news VALUES (:seq, :type, :id, :pending, :recipients)"
         assert await deployment.stop() == 0
 
 
-async def test_what_ended_in_time_is_not_told_whenever_its_next_poll_would_be(tmp_path: Path, warm: Warm) -> None:
-    """It is asked about once more when it would be told."""
+async def test_what_ended_in_time_is_not_reported_whenever_its_next_poll_would_be(tmp_path: Path, warm: Warm) -> None:
+    """It is polled once more before it would be reported."""
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
         WarmDeployment(tmp_path, simulator, warm, backoff=SELDOM, account='overdue_after = "4s"') as deployment,
@@ -155,7 +155,7 @@ async def test_what_ended_in_time_is_not_told_whenever_its_next_poll_would_be(tm
         assert await deployment.stop() == 0
 
 
-async def test_it_is_told_while_the_account_is_held(tmp_path: Path, warm: Warm) -> None:
+async def test_it_is_reported_while_the_account_is_held(tmp_path: Path, warm: Warm) -> None:
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
         WarmDeployment(tmp_path, simulator, warm, backoff=SELDOM, account=SOON) as deployment,
@@ -171,7 +171,7 @@ async def test_it_is_told_while_the_account_is_held(tmp_path: Path, warm: Warm) 
         assert await deployment.stop() == 0
 
 
-async def test_imported_history_is_told_only_once_it_was_asked_about(tmp_path: Path, warm: Warm) -> None:
+async def test_imported_history_is_reported_only_once_it_was_asked_about(tmp_path: Path, warm: Warm) -> None:
     day_old = time.time() - 86400
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
@@ -193,7 +193,7 @@ async def test_imported_history_is_told_only_once_it_was_asked_about(tmp_path: P
 
 
 async def test_a_scheduled_message_counts_from_its_time(tmp_path: Path, warm: Warm) -> None:
-    """The gateway says it is sent later than it was handed over: at the first answer all is worked out anew."""
+    """The gateway says it is sent later than it was handed over: at the first answer its time is calculated anew."""
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE, answers=AnswerStyle(scheduled="shown"))) as simulator,
         WarmDeployment(tmp_path, simulator, warm, backoff=SELDOM, account=SOON) as deployment,
@@ -224,14 +224,14 @@ async def test_a_message_s_own_time_goes_before_its_account_s(tmp_path: Path, wa
             connection.executemany("INSERT INTO messages (id, overdue_after) VALUES (?, ?)", list(given.items()))
             connection.execute("INSERT INTO messages (id, account, overdue_after) VALUES (7, 'nobody', 1)")
         early = {number for number, after in given.items() if after in (1, "1.2")}
-        # An account that is not configured cannot be asked: its silence is news as well.
+        # An account that is not configured cannot be asked: it is reported as well.
         await until(lambda: set(overdue(deployment)) == early | {7}, "the early ones are told")
         due = dict(deployment.query("SELECT id, round(overdue_at - sent_at) FROM messages"))
         assert [due[number] for number in given] == [1, 1, None, 3600, 3600, 3600, 3600]
         assert await deployment.stop() == 0
 
 
-async def test_taken_up_again_it_is_told_again_only_if_it_never_was(tmp_path: Path, warm: Warm) -> None:
+async def test_taken_up_again_it_is_reported_again_only_if_it_never_was(tmp_path: Path, warm: Warm) -> None:
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
         WarmDeployment(tmp_path, simulator, warm, backoff=SELDOM, account=SOON) as deployment,

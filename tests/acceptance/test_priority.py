@@ -80,7 +80,7 @@ async def test_an_alarm_beside_a_mailing(count: int, tmp_path: Path, warm: Warm,
         if count == 5000:
             assert all(polls <= 2 * CONNECTIONS for polls, _ in seen.values())
         else:
-            # Looked for in the database several times a second.
+            # Read from the database several times a second.
             assert all(polls <= 3 * RATE for polls, _ in seen.values())
         assert simulator.truth.polls(plain) == 0, f"{before} others, and it still waits: that is what priority is for"
         assert await deployment.stop() == 0

@@ -27,7 +27,7 @@ BACKOFF = 'policy = "exponential"\nmin_interval = "2s"\nmax_interval = "1m"\nnot
 
 
 async def test_scheduled_messages_are_asked_about_from_their_time_on(tmp_path: Path, row: Row) -> None:
-    """`sendtime` by command, control socket, Python, source and plain SQL: nothing is asked before, all is told."""
+    """`sendtime` by command, control socket, Python, source and plain SQL: nothing is asked before, all is reported."""
     orders = tmp_path / "orders.db"
     with transaction(orders) as database:
         database.execute("CREATE TABLE orders (id INTEGER, sendtime TEXT)")
@@ -63,7 +63,7 @@ async def test_scheduled_messages_are_asked_about_from_their_time_on(tmp_path: P
 
 @pytest.mark.parametrize("known", [True, False], ids=["sendtime known", "nothing known"])
 async def test_nothing_scheduled_is_lost(known: bool, tmp_path: Path, shim: Shim, row: Row, long: bool) -> None:
-    """From minutes to half a day ahead (to 20 of them in the long form), sped up: all delivered and told."""
+    """From minutes to half a day ahead (to 20 of them in the long form), sped up: all delivered and reported."""
     speed, count, days = (20_000.0, 2000, 20.0) if long else (3_000.0, 200, 0.5)
     limits = 'requests_per_second = 10000\ntimeout = "10m"\nmax_connections = 40'
     async with (
@@ -100,14 +100,14 @@ async def wall(deployment: Deployment) -> float:
     address = ("--unix-socket", deployment.folder / "control.sock", "http://localhost/status")
     shown = b""
     while not shown:
-        # By its fast clock the daemon's patience with a slow request lasts milliseconds: ask until it has answered.
+        # By its fast clock the daemon's timeout of a request lasts milliseconds: ask until it has answered.
         asking = await asyncio.create_subprocess_exec("curl", "-sf", *address, stdout=PIPE)
         shown = (await asking.communicate())[0]
     status = json.loads(shown)
     return datetime.fromisoformat(status["since"]).timestamp() + float(status["uptime"])
 
 
-async def test_wrong_ids_neither_stop_the_others_nor_end_nor_are_polled_for_ever(
+async def test_wrong_ids_neither_stop_the_others_nor_end_nor_are_polled_without_end(
     tmp_path: Path, shim: Shim, row: Row, long: bool
 ) -> None:
     """Ids of another account, more than the limit can serve, beside messages that are delivered in the meantime."""

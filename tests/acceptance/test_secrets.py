@@ -79,7 +79,7 @@ async def test_the_gateway_takes_a_token_that_windows_wrote_down(tmp_path: Path)
         assert (seen.code, seen.level("default: token")) == (0, "ok")
 
 
-def test_a_raw_password_of_a_proxy_is_told_how_to_be_written(tmp_path: Path) -> None:
+def test_a_message_says_how_a_raw_password_of_a_proxy_is_written(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
     cli.config.write_text(cli.config.read_text().replace("token =", 'proxy = "http://joe:p@:%#ss@proxy:3128"\ntoken ='))
     done = cli("check")

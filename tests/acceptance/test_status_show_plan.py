@@ -34,7 +34,7 @@ def store(connection: sqlite3.Connection, message: Message) -> None:
     )
 
 
-def test_the_live_look_and_the_look_afterwards_agree(tmp_path: Path) -> None:
+def test_the_live_status_and_the_status_afterwards_agree(tmp_path: Path) -> None:
     with gateway(tmp_path, "--mix", "delivered=1", "--tail", "0.01") as url:
         cli = Cli(tmp_path, url, FAST)
         with daemon(cli):
@@ -108,7 +108,7 @@ def test_status_is_one_document_whoever_asks_and_whether_the_daemon_runs(tmp_pat
         assert stopped["daemon"] == {"running": False, "pid": None}
 
 
-def test_a_daemon_without_a_control_socket_is_looked_at_through_its_database(tmp_path: Path) -> None:
+def test_a_daemon_without_a_control_socket_is_read_through_its_database(tmp_path: Path) -> None:
     with gateway(tmp_path, "--mix", "stuck=1") as url:
         cli = Cli(tmp_path, url, '[backoff]\nfirst_poll_after = "1h"\n')
         with daemon(cli):
@@ -216,7 +216,7 @@ def test_ages_of_pending_messages_follow_them_to_their_end(tmp_path: Path) -> No
             assert not any(group["count"] for group in cli("status", "--json").json["messages"]["by_age"])
 
 
-def test_what_waits_for_the_webhook_is_not_said_to_be_told(tmp_path: Path) -> None:
+def test_what_waits_for_the_webhook_is_not_said_to_be_reported(tmp_path: Path) -> None:
     cli = Cli(tmp_path, extra='[outputs.webhook]\nurl = "http://127.0.0.1:9/"\n')
     connection = schema.prepare(cli.database)
     connection.execute("INSERT INTO outputs VALUES ('webhook', 0, '', 0)")

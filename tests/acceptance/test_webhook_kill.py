@@ -34,7 +34,7 @@ def webhook(receiver: Receiver, retry_after: list[str]) -> str:
 
 
 def changes(told: list[dict[str, Any]]) -> dict[tuple[int, int], list[str]]:
-    """What each recipient was told, in order; the same told again at once counts once."""
+    """What was delivered about each recipient, in order; a repetition counts once."""
     found: dict[tuple[int, int], list[str]] = defaultdict(list)
     for event in told:
         states = found[event["id"], event["msisdn"]]

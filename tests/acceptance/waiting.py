@@ -1,4 +1,4 @@
-"""Waiting for what other processes do: looked at again and again, with the only pauses of these tests between looks."""
+"""Waiting for what other processes do: by checks with short pauses between them, the only pauses of these tests."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def listening(path: Path) -> bool:
 
 
 class Rest:
-    """True once a number has stayed the same over `looks` looks in a row."""
+    """True once a number has stayed the same over `looks` checks in a row."""
 
     def __init__(self, number: Callable[[], int], looks: int) -> None:
         self._number = number

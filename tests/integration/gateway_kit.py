@@ -157,7 +157,7 @@ def gateway_client(of: AccountConfig, clock: Clock, rng: random.Random, **option
 
 @asynccontextmanager
 async def client(of: AccountConfig | str, **options: Any) -> AsyncIterator[GatewayClient]:
-    """A client that is closed at the end, with a look that it left no open end behind."""
+    """A client that is closed at the end, and checked for connections that it left open."""
     opened = gateway_client(account(of) if isinstance(of, str) else of, Clock(), random.Random(1), **options)
     try:
         yield opened

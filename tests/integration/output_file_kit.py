@@ -14,16 +14,16 @@ from pollerd.outputs.file import FileOutput
 from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.output_kit import (
     running,
-    wait_told,
+    wait_written,
 )
 
 
-async def tell_all(store: SqliteStore, path: Path, last: int | None = None) -> None:
+async def write_all(store: SqliteStore, path: Path, last: int | None = None) -> None:
     """One start of the output, ended when the file ends with the last event."""
     output = FileOutput(path, advance=store.advance_seq)
     await output.prepare(store)
     async with running(output, store):
-        await wait_told(path, store.last if last is None else last)
+        await wait_written(path, store.last if last is None else last)
 
 
 def errors(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the tests of the outputs share: a real store, events, and a look at what was told."""
+"""What the tests of the outputs share: a real store, events, and what an event file holds."""
 
 from __future__ import annotations
 
@@ -84,19 +84,19 @@ def size(path: Path) -> int:
         return -1
 
 
-def told(path: Path) -> list[int]:
+def seqs(path: Path) -> list[int]:
     """The numbers in an event file, every line of which must be whole."""
     content = path.read_bytes()
     assert content == b"" or content.endswith(b"\n"), f"torn line at the end of {path}"
     return [json.loads(line)["seq"] for line in content.splitlines()]
 
 
-def told_in_all(folder: Path, pattern: str = "events.ndjson*") -> list[int]:
+def seqs_in_all(folder: Path, pattern: str = "events.ndjson*") -> list[int]:
     """The numbers in the event file and in all it was rotated to."""
-    return sorted(seq for path in folder.glob(pattern) for seq in told(path))
+    return sorted(seq for path in folder.glob(pattern) for seq in seqs(path))
 
 
-async def wait_told(path: Path, last: int) -> None:
+async def wait_written(path: Path, last: int) -> None:
     """Wait until the file ends with the event `last`."""
     ending = b'{"seq":%d,' % last
 

@@ -1,6 +1,6 @@
-"""A process that commits events and tells them to a file, to be killed: DATABASE FILE EVENTS.
+"""A process that commits events and writes them to a file, to be killed: DATABASE FILE EVENTS.
 
-Half-way it renames the file away, with a nudge or without. It exits with 0 when everything is told.
+Half-way it renames the file away, with a nudge or without. It exits with 0 when everything is reported.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pollerd.store.sqlite.backup import back_up
 from tests.sqlite_kit import autocommit, rows
 
 
-def test_a_commit_after_each_part_does_not_begin_the_copy_anew(tmp_path: Path) -> None:
+def test_a_commit_after_each_part_does_not_begin_the_copy_again(tmp_path: Path) -> None:
     """SQLite's own backup would never end."""
     database, copy = tmp_path / "p.db", tmp_path / "copy.db"
     schema.prepare(database).close()

@@ -306,7 +306,7 @@ async def test_what_the_daemon_refuses_is_said(running: Daemon) -> None:
         await asyncio.to_thread(lambda: client.track(1, account="nobody"))
 
 
-async def test_a_gap_is_told_both_ways(tmp_path: Path) -> None:
+async def test_a_gap_is_reported_both_ways(tmp_path: Path) -> None:
     async with daemon(tmp_path) as running:
         await running.follow(1, 2)
         await running.ended(1, 2)

@@ -104,7 +104,7 @@ def full(records: list[object]) -> int:
 async def test_silent_connections_make_room_for_those_that_ask(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ten times as many as there may be, in silence; each that asks is answered; the others are told why they go."""
+    """Ten times as many as there may be, in silence; each that asks is answered; the others get the reason."""
     async with served(tmp_path) as found:
         silent = []
         for _ in range(10 * MOST):
@@ -289,7 +289,7 @@ async def test_without_descriptors_it_waits_and_says_so_once(tmp_path: Path, cap
 
 
 async def test_readers_of_events_leave_room_for_commands(tmp_path: Path) -> None:
-    """As many readers as there may be, and the daemon still answers; the next is told."""
+    """As many readers as there may be, and the daemon still answers; the next gets a reason."""
     async with daemon(tmp_path) as running, AsyncExitStack() as stack:
         assert running.app._control is not None
         stream = running.app._control._stream

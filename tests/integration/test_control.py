@@ -206,7 +206,7 @@ async def test_a_reader_that_follows_one_message_hears_of_it_as_it_happens(tmp_p
                     break
 
 
-async def test_a_gap_is_told_to_who_asks_for_what_was_deleted(tmp_path: Path) -> None:
+async def test_who_asks_for_deleted_events_gets_a_gap(tmp_path: Path) -> None:
     async with daemon(tmp_path) as running:
         await running.follow(1, 2, 3)
         await running.ended(1, 2, 3)

@@ -66,7 +66,7 @@ async def looked(simulator: Simulator, times: int) -> None:
     await until(lambda: looks(simulator) >= enough, f"{times} looks at the balance")
 
 
-async def test_each_crossing_is_told_once_and_only_past_the_margin(tmp_path: Path) -> None:
+async def test_each_crossing_is_reported_once_and_only_past_the_margin(tmp_path: Path) -> None:
     async with Simulator(SimulatorConfig(credit=1000.0)) as simulator:
         async with daemon(tmp_path, simulator, 'warn_below = 100\ncheck_every = "1s"'):
             await looked(simulator, 2)
@@ -78,7 +78,7 @@ async def test_each_crossing_is_told_once_and_only_past_the_margin(tmp_path: Pat
             assert len(told(tmp_path)) == 1
         assert rows(tmp_path / "pollerd.db", "SELECT credit, currency, credit_low FROM accounts") == [(101.0, "DKK", 1)]
         async with daemon(tmp_path, simulator, 'warn_below = 100\ncheck_every = "1s"'):
-            # What was low before the restart is not told again.
+            # What was low before the restart is not reported again.
             await looked(simulator, 2)
             simulator.set_credit(105.0)
             await until(lambda: len(told(tmp_path)) == 2, "well again")
@@ -117,7 +117,7 @@ async def test_while_the_account_is_held_the_balance_is_not_asked_for(tmp_path: 
                 database.execute("INSERT INTO messages (id, sent_at) VALUES (?, 1)", (message,))
             await until(lambda: app.lanes["default"].limiter.held is not None, "the account is held")
             before = looks(simulator)
-            # One more poll of the held account proves that time for a look has passed as well.
+            # One more poll of the held account proves that a check was due as well.
             polls = simulator.statistics().reads
             await until(lambda: simulator.statistics().reads > polls, "a probe")
             assert looks(simulator) == before

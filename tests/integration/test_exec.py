@@ -19,7 +19,7 @@ from tests.integration.output_kit import commit, running, until
 
 
 def script(path: Path, body: str) -> list[str]:
-    """A Python program; `got` in it is the file that the test looks at."""
+    """A Python program; `got` in it is the file that the test reads."""
     program = path / "program.py"
     program.write_text(f"import json, os, sys, time\ngot = {str(path / 'got')!r}\n{body}\n")
     return [sys.executable, "-S", str(program)]

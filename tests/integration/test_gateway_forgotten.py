@@ -260,7 +260,7 @@ async def test_a_repeat_that_fails_is_a_fault_and_the_last_try() -> None:
         assert len(server.heads) == 3
 
 
-async def test_the_repeat_is_signed_anew() -> None:
+async def test_the_repeat_is_signed_again() -> None:
     auth = OAuth1("key", secret("its-secret", SecretKind.TOKEN))
     of = Forgetful(close)
     async with raw_server(of) as server, client(account(server.url(), auth=auth, max_connections=1)) as gateway:
@@ -270,7 +270,7 @@ async def test_the_repeat_is_signed_anew() -> None:
         assert len({found[1] for found in nonces if found}) == 3
 
 
-async def test_one_forgotten_connection_tells_of_those_unused_for_longer() -> None:
+async def test_one_forgotten_connection_means_those_unused_for_longer() -> None:
     """Three connections, all forgotten: one request is made again, the others open new ones at once."""
     async with raw_server(Forgetful(close)) as server, client(account(server.url(), max_connections=3)) as gateway:
         await asyncio.gather(*(gateway.read(ID) for _ in range(3)))
@@ -337,7 +337,7 @@ async def test_a_gateway_that_forgets_costs_no_hold_and_keeps_the_pace() -> None
     assert seen.max_requests_per_second <= 27
 
 
-async def test_where_connections_are_not_kept_the_gateway_is_told() -> None:
+async def test_where_connections_are_not_kept_the_gateway_hears_of_it() -> None:
     async with raw_server(GOOD) as server, client(account(server.url()), limiter=Unkept()) as gateway:
         for _ in range(3):
             assert isinstance(await gateway.read(ID), Answer)

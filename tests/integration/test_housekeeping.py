@@ -231,7 +231,7 @@ async def test_no_status_line_where_nobody_listens(store: SqliteStore) -> None:
     assert "status" not in {job.name for job in jobs}
 
 
-async def test_what_was_not_learned_anew_is_not_written_again(store: SqliteStore) -> None:
+async def test_what_was_not_learned_again_is_not_written_again(store: SqliteStore) -> None:
     committer = Committer(store, SystemClock())
     committing = asyncio.create_task(committer.run())
     policy = Adaptive(5.0, 1, settings=Settings())
@@ -271,7 +271,7 @@ async def test_statistics_leave_the_plans_on_their_indexes(store: SqliteStore) -
 
 
 async def test_a_stop_while_a_job_is_being_started_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
-    """The scheduler logs what it cancels with a traceback: whoever stops the daemon would read of a fault."""
+    """The scheduler logs what it cancels with a traceback, which would seem a fault to whoever stops the daemon."""
     housekeeping = Housekeeping([Job("due at once", 60.0, Counting())])
     task = asyncio.create_task(housekeeping.run())
     for _ in range(2):

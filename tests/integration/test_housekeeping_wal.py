@@ -1,4 +1,4 @@
-"""The write-ahead log of a real database stays bounded, whoever reads."""
+"""The write-ahead log of a real database stays bounded, whatever others read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One owner of a database, by whatever name; strangers' files in the lock's place; SQLite's own locks left alone."""
+"""One owner of a database, by whatever name; other users' files in the lock's place; SQLite's own locks left alone."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ print("; ".join(said))
 
 
 def outside(database: Path, *statements: str) -> str:
-    """What another process is told."""
+    """What another process sees."""
     command = [sys.executable, "-c", OUTSIDER, str(database), *statements]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
@@ -88,7 +88,7 @@ def test_one_owner_of_a_file_whatever_leads_to_it(
     Ownership.acquire(database, daemon=daemon).release()
 
 
-def test_a_command_is_told_from_a_daemon(tmp_path: Path) -> None:
+def test_a_command_is_distinguished_from_a_daemon(tmp_path: Path) -> None:
     database = tmp_path / "p.db"
     with Ownership.acquire(database), pytest.raises(DatabaseBusyError, match="a command") as refused:
         Ownership.acquire(database, daemon=True)
@@ -162,7 +162,7 @@ def test_a_lock_that_everybody_may_open_is_closed_to_them(tmp_path: Path) -> Non
         assert stat.S_IMODE(lock_path(database).stat().st_mode) == 0o660
 
 
-def test_locks_of_sqlite_outlive_every_look_of_ours(tmp_path: Path) -> None:
+def test_locks_of_sqlite_outlive_every_check_of_ours(tmp_path: Path) -> None:
     """A closed descriptor would drop them all: then another program may take the log away under our feet."""
     database = tmp_path / "p.db"
     with Ownership.acquire(database, daemon=True) as owned, closing(schema.prepare(database)) as ours:

@@ -141,7 +141,7 @@ async def test_the_page_has_every_metric_with_its_type_and_labels_and_no_other(t
         await running.follow(*range(1, 6))
         await running.ended(*range(1, 6))
         async with asyncio.timeout(60):
-            # Some numbers come with the first learning and the first look at the balance.
+            # Some numbers come with the first learning and the first check of the balance.
             while page.keys() - (found := families(await running.get("/metrics"))).keys():
                 await asyncio.sleep(0.1)
     assert found == page

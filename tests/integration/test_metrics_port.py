@@ -33,7 +33,7 @@ async def test_metrics_on_a_port_of_their_own(tmp_path: Path) -> None:
         ("127.0.0.1", "attacker.example", 421),
         ("127.0.0.1", "[", 421),
         ("127.0.0.1", socket.gethostname(), 200),
-        # Whoever may reach it may read it, by whatever name.
+        # Everybody who can reach it may read it, by whatever name.
         ("0.0.0.0", "any.name.of.it", 200),
     ],
 )

@@ -13,17 +13,17 @@ import pytest
 
 from pollerd.base.errors import OutputError
 from pollerd.outputs.file import FileOutput
-from tests.integration.output_file_kit import Counting, tell_all
+from tests.integration.output_file_kit import Counting, write_all
 from tests.integration.output_kit import (
     commit,
     exactly,
     opened,
     running,
+    seqs,
     size,
     stored_lines,
-    told,
     until,
-    wait_told,
+    wait_written,
     write_lines,
 )
 
@@ -33,7 +33,7 @@ async def test_every_event_is_one_line_as_stored(path: Path, database: Path) -> 
         await commit(store, 700)
         output = FileOutput(path)
         async with running(output, store):
-            await wait_told(path, 700)
+            await wait_written(path, 700)
             await commit(store, 800)
             await until(lambda: output.health.seq == 1500, "all told")
             assert output.health.trouble == ""
@@ -49,7 +49,7 @@ async def test_modes_are_exact_whatever_the_umask(path: Path, database: Path, um
         await commit(store, 1)
         before = os.umask(umask)
         try:
-            await tell_all(store, path)
+            await write_all(store, path)
         finally:
             os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
@@ -62,7 +62,7 @@ async def test_the_mode_of_a_file_that_was_there_is_left(path: Path, database: P
     path.chmod(0o604)
     async with opened(database) as store:
         await commit(store, 1)
-        await tell_all(store, path)
+        await write_all(store, path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o604
 
 
@@ -71,9 +71,9 @@ async def test_a_symlink_is_followed(tmp_path: Path, path: Path, database: Path)
     path.symlink_to(tmp_path / "elsewhere.ndjson")
     async with opened(database) as store:
         await commit(store, 3)
-        await tell_all(store, path)
+        await write_all(store, path)
     assert path.is_symlink()
-    assert told(tmp_path / "elsewhere.ndjson") == [1, 2, 3]
+    assert seqs(tmp_path / "elsewhere.ndjson") == [1, 2, 3]
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo", "device"])
@@ -106,7 +106,7 @@ async def test_a_second_writer_is_refused(path: Path, database: Path) -> None:
     async with opened(database) as store:
         await commit(store, 3)
         async with running(FileOutput(path), store):
-            await wait_told(path, 3)
+            await wait_written(path, 3)
             with pytest.raises(OutputError, match="another process writes events"):
                 await FileOutput(path, name="second").run(store)
         with path.open("rb") as file:
@@ -117,15 +117,15 @@ async def test_numbers_left_out_cost_nothing(path: Path, database: Path) -> None
     output = FileOutput(path)
     async with opened(database) as store, running(output, log := Counting(store)) as task:
         await commit(store, 2)
-        await wait_told(path, 2)
+        await wait_written(path, 2)
         await store.advance_seq(100)
         output.reopen()
         log.reads = 0
         await asyncio.wait({task}, timeout=0.5)
         assert log.reads < 10
         await commit(store, 2)
-        await wait_told(path, 102)
-        assert told(path) == [1, 2, 101, 102]
+        await wait_written(path, 102)
+        assert seqs(path) == [1, 2, 101, 102]
 
 
 async def test_line_separators_of_unicode_and_control_characters_stay_inside_the_line(
@@ -135,7 +135,7 @@ async def test_line_separators_of_unicode_and_control_characters_stay_inside_the
     async with opened(database) as store:
         await commit(store, 1, error=nasty)
         await commit(store, 1)
-        await tell_all(store, path)
+        await write_all(store, path)
     lines = path.read_bytes().split(b"\n")
     assert len(lines) == 3
     assert json.loads(lines[0])["error"] == nasty
@@ -144,12 +144,12 @@ async def test_line_separators_of_unicode_and_control_characters_stay_inside_the
     assert len(path.read_text().splitlines()) == 2
 
 
-async def test_a_stop_tells_what_was_committed_before(path: Path, database: Path) -> None:
+async def test_a_stop_reports_what_was_committed_before(path: Path, database: Path) -> None:
     async with opened(database) as store:
         async with running(FileOutput(path), store):
             await until(lambda: size(path) == 0, "start")
             await commit(store, 5000)
-        assert told(path) == exactly(5000)
+        assert seqs(path) == exactly(5000)
         cursor = await store.cursor("file")
         assert cursor is not None
         assert cursor.seq == 5000

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pollerd.base import failpoints
-from tests.integration.output_kit import exactly, opened, stored_lines, told_in_all
+from tests.integration.output_kit import exactly, opened, seqs_in_all, stored_lines
 
 ROOT = Path(__file__).parents[2]
 KILLS = 20
@@ -53,7 +53,7 @@ async def check_all_told(folder: Path) -> None:
     """One more start without a kill, then every event of the database is in one line of one file, as stored."""
     assert await ended(await start(folder)) == 0
     async with opened(folder / "pollerd.db") as store:
-        assert told_in_all(folder) == exactly(store.last)
+        assert seqs_in_all(folder) == exactly(store.last)
         files = (path.read_bytes() for path in folder.glob("events.ndjson*"))
         assert sorted(line for file in files for line in file.splitlines(keepends=True)) == sorted(
             await stored_lines(store)

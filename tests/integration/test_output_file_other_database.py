@@ -10,17 +10,17 @@ import pytest
 from pollerd.base.errors import OutputError
 from pollerd.outputs.file import FileOutput
 from pollerd.store.sqlite.store import SqliteStore
-from tests.integration.output_file_kit import errors, tell_all
+from tests.integration.output_file_kit import errors, write_all
 from tests.integration.output_kit import (
     commit,
     exactly,
     opened,
     running,
+    seqs,
     size,
     stored_lines,
-    told,
     until,
-    wait_told,
+    wait_written,
 )
 
 
@@ -29,17 +29,17 @@ async def test_a_database_restored_from_an_older_copy(
 ) -> None:
     async with opened(database) as store:
         await commit(store, 20)
-        await tell_all(store, path)
+        await write_all(store, path)
     shutil.copy(database, database.with_name("copy"))
     async with opened(database) as store:
         await commit(store, 15)
-        await tell_all(store, path)
+        await write_all(store, path)
     database.unlink()
     shutil.copy(database.with_name("copy"), database)
     for _ in range(2):
         async with opened(database) as store:
             await commit_after_prepare(store, path, 10)
-    assert told(path) == exactly(55)
+    assert seqs(path) == exactly(55)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     assert len(errors(caplog, "ends at event 35 but the database ends at event 20: it was restored")) == 1
 
@@ -49,24 +49,24 @@ async def commit_after_prepare(store: SqliteStore, path: Path, count: int) -> No
     await output.prepare(store)
     await commit(store, count)
     async with running(output, store):
-        await wait_told(path, store.last)
+        await wait_written(path, store.last)
 
 
-async def test_a_restored_database_with_events_that_were_not_told(path: Path, database: Path) -> None:
+async def test_a_restored_database_with_events_that_were_not_reported(path: Path, database: Path) -> None:
     """The copy was made while events 18 to 20 were committed but not yet in the file; later they were."""
     async with opened(database) as store:
         await commit(store, 17)
-        await tell_all(store, path)
+        await write_all(store, path)
         await commit(store, 3)
     shutil.copy(database, database.with_name("copy"))
     async with opened(database) as store:
         await commit(store, 5)
-        await tell_all(store, path)
+        await write_all(store, path)
     database.unlink()
     shutil.copy(database.with_name("copy"), database)
     async with opened(database) as store:
         await commit_after_prepare(store, path, 5)
-    assert told(path) == exactly(30)
+    assert seqs(path) == exactly(30)
 
 
 async def test_a_lost_database_goes_on_above_the_file(
@@ -74,23 +74,23 @@ async def test_a_lost_database_goes_on_above_the_file(
 ) -> None:
     async with opened(database) as store:
         await commit(store, 20)
-        await tell_all(store, path)
+        await write_all(store, path)
     database.unlink()
     async with opened(database) as store:
         await commit_after_prepare(store, path, 5)
-    assert told(path) == exactly(25)
+    assert seqs(path) == exactly(25)
     assert len(errors(caplog, "ends at event 20 but the database is new. Numbering goes on at 21")) == 1
 
 
 async def test_a_lost_database_goes_on_above_a_rotated_file(path: Path, database: Path) -> None:
     async with opened(database) as store:
         await commit(store, 20)
-        await tell_all(store, path)
+        await write_all(store, path)
     database.unlink()
     path.rename(path.with_name("events.ndjson.1"))
     async with opened(database) as store:
         await commit_after_prepare(store, path, 5)
-    assert told(path) == exactly(25, first=21)
+    assert seqs(path) == exactly(25, first=21)
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [(8, 12), (12, 12), (30, 12)])
@@ -99,13 +99,13 @@ async def test_a_file_from_another_database_is_set_aside(
 ) -> None:
     async with opened(database.with_name("other.db")) as store:
         await commit(store, theirs)
-        await tell_all(store, path)
+        await write_all(store, path)
     foreign = path.read_bytes()
     async with opened(database) as store:
         await commit(store, ours)
-        await tell_all(store, path)
+        await write_all(store, path)
         await commit(store, 3)
-        await tell_all(store, path)
+        await write_all(store, path)
         assert path.read_bytes() == b"".join(await stored_lines(store))
     aside = [file for file in path.parent.iterdir() if ".other-" in file.name]
     assert [file.read_bytes() for file in aside] == [foreign]
@@ -115,13 +115,13 @@ async def test_a_file_from_another_database_is_set_aside(
 async def test_a_file_ahead_that_comes_too_late_to_move_the_numbers_is_set_aside(path: Path, database: Path) -> None:
     async with opened(database.with_name("other.db")) as store:
         await commit(store, 9)
-        await tell_all(store, path)
+        await write_all(store, path)
     async with opened(database) as store:
         async with running(FileOutput(path), store):
             await until(lambda: size(path) == 0, "a new file")
             await commit(store, 3)
-            await wait_told(path, 3)
-        assert told(path) == [1, 2, 3]
+            await wait_written(path, 3)
+        assert seqs(path) == [1, 2, 3]
         assert len([file for file in path.parent.iterdir() if ".other-" in file.name]) == 1
 
 

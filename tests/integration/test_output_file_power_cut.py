@@ -26,19 +26,19 @@ from tests.integration.output_kit import (
     exactly,
     opened,
     running,
+    seqs,
+    seqs_in_all,
     size,
     stored_lines,
-    told,
-    told_in_all,
     until,
-    wait_told,
+    wait_written,
 )
 
 SECTOR = 512
 
 
-async def tell_all(store: SqliteStore, path: Path) -> None:
-    """One start of the output, ended when everything is told in whatever file."""
+async def write_all(store: SqliteStore, path: Path) -> None:
+    """One start of the output, ended when everything is reported in whatever file."""
     output = FileOutput(path)
     async with running(output, store):
         await until(lambda: output.health.seq == store.last, "all told")
@@ -49,10 +49,10 @@ async def write_and_forget(store: SqliteStore, path: Path, synced: int, behind: 
     place, offset = Cursor("file", 0), 0
     if synced:
         await commit(store, synced)
-        await tell_all(store, path)
+        await write_all(store, path)
         place, offset = after_a_boot(await saved(store)), size(path)
     await commit(store, behind)
-    await tell_all(store, path)
+    await write_all(store, path)
     await store.save_cursor(place)
     return offset
 
@@ -102,7 +102,7 @@ async def test_any_sectors_lost_come_back_in_place(
         if choice.random() < 0.5:
             another_inode(path)
         await commit(store, 1)
-        await tell_all(store, path)
+        await write_all(store, path)
         assert path.read_bytes() == whole + (await stored_lines(store))[-1]
         assert [file.name for file in path.parent.iterdir()] == [path.name]
     assert not errors(caplog, "another program")
@@ -116,12 +116,12 @@ async def test_the_first_page_of_a_rotated_file_comes_back(
     async with opened(database) as store:
         await commit(store, 102)
         async with running(output := FileOutput(path), store):
-            await wait_told(path, 102)
+            await wait_written(path, 102)
             path.rename(old)
             output.reopen()
             await until(lambda: size(path) == 0, "a new file")
             await commit(store, 60)
-            await wait_told(path, 162)
+            await wait_written(path, 162)
         now = await saved(store)
         synced = Synced.of(now)
         assert synced is not None
@@ -129,9 +129,9 @@ async def test_the_first_page_of_a_rotated_file_comes_back(
         await store.save_cursor(after_a_boot(kept))
         whole = path.read_bytes()
         blank(path, 0, 4096)
-        await tell_all(store, path)
+        await write_all(store, path)
         assert path.read_bytes() == whole
-        assert told_in_all(path.parent) == exactly(162)
+        assert seqs_in_all(path.parent) == exactly(162)
     assert len(errors(caplog, "lacked 4096 bytes of the events 103 to")) == 1
 
 
@@ -142,23 +142,23 @@ async def test_a_place_saved_by_another_version_is_enough(path: Path, database: 
         whole = path.read_bytes()
         await store.save_cursor(Cursor("file", 30, detail.format(inode=path.stat().st_ino)))
         blank(path, offset + 100, offset + 5000)
-        await tell_all(store, path)
+        await write_all(store, path)
         assert path.read_bytes() == whole
 
 
-async def test_more_than_a_mebibyte_that_was_not_synced_is_looked_at_whole(path: Path, database: Path) -> None:
+async def test_more_than_a_mebibyte_that_was_not_synced_is_checked_whole(path: Path, database: Path) -> None:
     """As when the database could not be written for a while, so that the place stood still."""
     async with opened(database) as store:
         await commit(store, 3)
-        await tell_all(store, path)
+        await write_all(store, path)
         kept = await saved(store)
         await commit(store, 4000, error="x" * 600)
-        await tell_all(store, path)
+        await write_all(store, path)
         whole = path.read_bytes()
         await store.save_cursor(after_a_boot(kept))
         blank(path, 4096, 8192)
         blank(path, 3 * SECTOR * 2048, 3 * SECTOR * 2048 + 4096)
-        await tell_all(store, path)
+        await write_all(store, path)
         assert path.read_bytes() == whole
 
 
@@ -176,41 +176,41 @@ async def test_a_renamed_file_that_lost_its_end_gets_it_back(
         if create:
             path.touch()
         os.truncate(old, {"all": offset, "some": offset + 1000, "nothing": len(seen)}[lost])
-        await tell_all(store, path)
+        await write_all(store, path)
         assert old.read_bytes() == seen
         await commit(store, 5)
-        await tell_all(store, path)
+        await write_all(store, path)
         assert old.read_bytes() == seen
-        assert told_in_all(path.parent) == exactly(95)
+        assert seqs_in_all(path.parent) == exactly(95)
 
 
 async def test_without_a_boot_in_between_nothing_is_written_behind_a_renamed_file(path: Path, database: Path) -> None:
     old = path.with_name("events.ndjson.1")
     async with opened(database) as store:
         await commit(store, 30)
-        await tell_all(store, path)
+        await write_all(store, path)
         await commit(store, 10)
         path.rename(old)
-        await tell_all(store, path)
-        assert (told(old), told(path)) == (exactly(30), exactly(40, 31))
+        await write_all(store, path)
+        assert (seqs(old), seqs(path)) == (exactly(30), exactly(40, 31))
 
 
 async def test_bytes_that_are_gone_are_lost_whatever_the_boot_says(path: Path, database: Path) -> None:
-    """A disk that was taken off and put back, or a kernel that is not named anew: holes are no kill's work."""
+    """A disk that was taken off and put back, or a kernel whose boot has no new name: holes are no kill's work."""
     old = path.with_name("events.ndjson.1")
     async with opened(database) as store:
         await commit(store, 30)
-        await tell_all(store, path)
+        await write_all(store, path)
         kept, offset = await saved(store), size(path)
         await commit(store, 60)
-        await tell_all(store, path)
+        await write_all(store, path)
         await store.save_cursor(kept)
         seen = path.read_bytes()
         path.rename(old)
         blank(old, offset + 600, offset + 3000)
         os.truncate(old, len(seen) - 1000)
-        await tell_all(store, path)
-        assert (old.read_bytes(), told(path)) == (seen, [])
+        await write_all(store, path)
+        assert (old.read_bytes(), seqs(path)) == (seen, [])
 
 
 async def test_a_renamed_file_gets_its_end_back_however_far_behind_the_place_is(path: Path, database: Path) -> None:
@@ -221,8 +221,8 @@ async def test_a_renamed_file_gets_its_end_back_however_far_behind_the_place_is(
         seen = path.read_bytes()
         path.rename(old)
         os.truncate(old, len(seen) - 400_000)
-        await tell_all(store, path)
-        assert (old.read_bytes(), told(path)) == (seen, [])
+        await write_all(store, path)
+        assert (old.read_bytes(), seqs(path)) == (seen, [])
 
 
 @pytest.mark.parametrize("neighbour", ["events.ndjson.4", "events.ndjson.offset"])
@@ -238,11 +238,11 @@ async def test_an_empty_neighbour_is_not_written_to(path: Path, database: Path, 
         other.touch()
         if neighbour.endswith("offset"):
             another_inode(path)
-        await tell_all(store, path)
+        await write_all(store, path)
         assert (path.read_bytes(), size(other)) == (seen, 0)
 
 
-async def test_what_is_not_told_again_is_synced_whoever_wrote_it(
+async def test_what_is_not_reported_again_is_synced_whoever_wrote_it(
     path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """gzip does not sync what it writes: the place may not pass its lines before they are on disk."""
@@ -258,7 +258,7 @@ async def test_what_is_not_told_again_is_synced_whoever_wrote_it(
         packed.write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
         monkeypatch.setattr(os, "fsync", watch_sync)
-        await tell_all(store, path)
+        await write_all(store, path)
         assert (await saved(store)).seq == 90
         assert packed.stat().st_ino in synced
 
@@ -271,9 +271,9 @@ async def test_a_renamed_file_full_of_holes_is_repaired_where_it_is(path: Path, 
         old.parent.mkdir()
         path.rename(old)
         blank(old, offset + 600, offset + 3000)
-        await tell_all(store, path)
+        await write_all(store, path)
         assert old.read_bytes() == seen
-        assert told(path) == []
+        assert seqs(path) == []
 
 
 @contextmanager
@@ -289,7 +289,7 @@ def read_only(folder: Path) -> Iterator[None]:
         subprocess.run([umount, folder], check=True)
 
 
-async def test_what_a_damaged_file_lacks_that_cannot_be_written_is_told_again(
+async def test_what_a_damaged_file_lacks_that_cannot_be_written_is_reported_again(
     path: Path, database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     old = path.parent / "old" / "events.ndjson.1"
@@ -301,21 +301,21 @@ async def test_what_a_damaged_file_lacks_that_cannot_be_written_is_told_again(
         start = offset + sum(map(len, lines[30:40])) + 10
         blank(old, start, start + 1000)
         with read_only(old.parent):
-            await tell_all(store, path)
-        assert told(path) == exactly(90, first=41)
+            await write_all(store, path)
+        assert seqs(path) == exactly(90, first=41)
     assert len(errors(caplog, "was damaged by a crash and cannot be repaired")) == 1
 
 
 async def test_a_renamed_file_that_was_compressed_is_gone_on_from(path: Path, database: Path) -> None:
-    """Its lines are read, not written: what its end lacks is told again in the new file."""
+    """Its lines are read, not written: what its end lacks is reported again in the new file."""
     packed = path.with_name("events.ndjson.1.gz")
     async with opened(database) as store:
         await write_and_forget(store, path, 30, 60)
         lines = path.read_bytes().splitlines(keepends=True)
         packed.write_bytes(gzip.compress(b"".join(lines[:70])))
         path.unlink()
-        await tell_all(store, path)
-        assert told(path) == exactly(90, first=71)
+        await write_all(store, path)
+        assert seqs(path) == exactly(90, first=71)
 
 
 async def test_lines_of_another_program_behind_what_was_synced_stay(path: Path, database: Path) -> None:
@@ -325,13 +325,13 @@ async def test_lines_of_another_program_behind_what_was_synced_stay(path: Path, 
             file.write(b"# checked until here\n")
         before = path.read_bytes()
         await commit(store, 5)
-        await tell_all(store, path)
+        await write_all(store, path)
         assert path.read_bytes() == before + b"".join((await stored_lines(store))[30:])
 
 
 @pytest.mark.parametrize("damage", ["none", "torn", "hole", "end"])
 async def test_an_event_above_a_mebibyte(path: Path, database: Path, damage: str) -> None:
-    """A line longer than the window in which the last event is looked for."""
+    """A line longer than the window in which the last event is searched."""
     changes: dict[str, Callable[[int], None]] = {
         "none": lambda offset: None,
         "torn": lambda offset: os.truncate(path, offset + 1_500_000),
@@ -340,19 +340,19 @@ async def test_an_event_above_a_mebibyte(path: Path, database: Path, damage: str
     }
     async with opened(database) as store:
         await commit(store, 2)
-        await tell_all(store, path)
+        await write_all(store, path)
         kept = await saved(store)
         offset = size(path)
         await commit(store, 1, error="long " * 400_000)
-        await tell_all(store, path)
+        await write_all(store, path)
         whole = path.read_bytes()
         await store.save_cursor(after_a_boot(kept))
         changes[damage](offset)
-        await tell_all(store, path)
+        await write_all(store, path)
         assert path.read_bytes() == whole
         await commit(store, 2)
-        await tell_all(store, path)
-        assert told(path) == exactly(5)
+        await write_all(store, path)
+        assert seqs(path) == exactly(5)
 
 
 async def test_never_more_than_512_kib_wait_for_a_sync(
@@ -379,7 +379,7 @@ async def test_never_more_than_512_kib_wait_for_a_sync(
     monkeypatch.setattr(os, "write", watch_write)
     async with opened(database) as store:
         await commit(store, 9000)
-        await tell_all(store, path)
-        assert told(path) == exactly(9000)
+        await write_all(store, path)
+        assert seqs(path) == exactly(9000)
     assert size(path) > 2_500_000
     assert 0 < most <= 512 * 1024

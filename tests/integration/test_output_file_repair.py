@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from pollerd.core.ports import Cursor
-from tests.integration.output_file_kit import errors, tell_all
+from tests.integration.output_file_kit import errors, write_all
 from tests.integration.output_kit import (
     commit,
     exactly,
     opened,
     prune,
+    seqs,
+    seqs_in_all,
     size,
     stored_lines,
-    told,
-    told_in_all,
     write_lines,
 )
 
@@ -29,7 +29,7 @@ async def test_a_line_torn_at_any_byte_is_repaired(path: Path, database: Path) -
         lines = await stored_lines(store)
         for cut in range(len(lines[2])):
             write_lines(path, [*lines[:2], lines[2][:cut]])
-            await tell_all(store, path)
+            await write_all(store, path)
             assert path.read_bytes() == b"".join(lines)
 
 
@@ -42,7 +42,7 @@ async def test_a_first_line_torn_at_any_byte_is_repaired(path: Path, database: P
             # Killed in the first line, before any place was saved.
             await store.save_cursor(Cursor("file", 0, ""))
             write_lines(path, [lines[0][:cut]])
-            await tell_all(store, path)
+            await write_all(store, path)
             assert path.read_bytes() == b"".join(lines)
 
 
@@ -56,7 +56,7 @@ async def test_a_tail_of_nul_bytes_is_cut(
         lines = await stored_lines(store)
         write_lines(path, [*lines[:3], lines[3][:20]])
         os.truncate(path, size(path) + nul)
-        await tell_all(store, path)
+        await write_all(store, path)
         assert path.read_bytes() == b"".join(lines)
     assert len(errors(caplog, f"{20 + nul} bytes of an unfinished line")) == 1
 
@@ -69,7 +69,7 @@ async def test_lines_edited_by_hand_at_the_end_are_left(
         await commit(store, 4)
         lines = await stored_lines(store)
         write_lines(path, [*lines[:2], b"# checked until here\n"])
-        await tell_all(store, path)
+        await write_all(store, path)
         assert path.read_bytes() == b"".join([*lines[:2], b"# checked until here\n", *lines[2:]])
     assert len(errors(caplog, "are no events: left as they are")) == 1
 
@@ -80,8 +80,8 @@ async def test_a_masked_number_in_the_last_line_does_no_harm(path: Path, databas
         await commit(store, 3)
         lines = [line.replace(b"4587654321", b"0") for line in await stored_lines(store)]
         write_lines(path, lines[:2])
-        await tell_all(store, path)
-    assert told_in_all(path.parent) == [1, 2, 3]
+        await write_all(store, path)
+    assert seqs_in_all(path.parent) == [1, 2, 3]
 
 
 async def test_the_files_own_last_line_rules_over_the_cursor(path: Path, database: Path) -> None:
@@ -92,42 +92,42 @@ async def test_the_files_own_last_line_rules_over_the_cursor(path: Path, databas
         for cursor, kept in [(2, 7), (7, 2), (0, 10)]:
             await store.save_cursor(Cursor("file", cursor, ""))
             write_lines(path, lines[:kept])
-            await tell_all(store, path)
+            await write_all(store, path)
             assert path.read_bytes() == b"".join(lines)
 
 
-async def test_a_deleted_file_begins_after_what_was_told(
+async def test_a_deleted_file_begins_after_what_was_reported(
     path: Path, database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened(database) as store:
         await commit(store, 5)
-        await tell_all(store, path)
+        await write_all(store, path)
         path.unlink()
         await commit(store, 3)
-        await tell_all(store, path)
-        assert told(path) == [6, 7, 8]
+        await write_all(store, path)
+        assert seqs(path) == [6, 7, 8]
     assert len(errors(caplog, "is gone: a new one begins after event 5; those up to it were told before")) == 1
 
 
-async def test_an_emptied_file_goes_on_after_what_was_told(path: Path, database: Path) -> None:
+async def test_an_emptied_file_goes_on_after_what_was_reported(path: Path, database: Path) -> None:
     async with opened(database) as store:
         await commit(store, 5)
-        await tell_all(store, path)
+        await write_all(store, path)
         os.truncate(path, 0)
         await commit(store, 1)
-        await tell_all(store, path)
-        assert told(path) == [6]
+        await write_all(store, path)
+        assert seqs(path) == [6]
 
 
-async def test_events_deleted_before_they_were_told_are_named(
+async def test_events_deleted_before_they_were_reported_are_named(
     path: Path, database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened(database) as store:
         await commit(store, 10)
     prune(database, 4)
     async with opened(database) as store:
-        await tell_all(store, path)
-        assert told(path) == exactly(10, first=5)
+        await write_all(store, path)
+        assert seqs(path) == exactly(10, first=5)
     assert len(errors(caplog, "events 1 to 4 were deleted by retention before they were told")) == 1
 
 
@@ -140,12 +140,12 @@ async def test_a_file_with_the_inode_of_the_deleted_one_does_not_pass_for_it(
     """What the system does at random: a file of somebody else is made from the deleted one's inode."""
     async with opened(database) as store:
         await commit(store, 5)
-        await tell_all(store, path)
+        await write_all(store, path)
         other = path.with_name("other")
         path.rename(other)
         other.write_bytes(content)
         await commit(store, 3)
-        await tell_all(store, path)
-        assert told(path) == [6, 7, 8]
+        await write_all(store, path)
+        assert seqs(path) == [6, 7, 8]
         assert other.read_bytes() == content
     assert len(errors(caplog, "is gone: a new one begins after event 5; those up to it were told before")) == 1

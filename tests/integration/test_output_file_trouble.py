@@ -22,11 +22,11 @@ from tests.integration.output_kit import (
     exactly,
     opened,
     running,
+    seqs,
     size,
     stored_lines,
-    told,
     until,
-    wait_told,
+    wait_written,
 )
 
 
@@ -62,7 +62,7 @@ async def test_a_file_that_may_not_grow_has_no_torn_line_and_catches_up(
                 await until(lambda: output.health.seq == 20, "another try")
                 assert size(path) == whole
                 lift()
-                await wait_told(path, 50)
+                await wait_written(path, 50)
                 await until(lambda: output.health.trouble == "", "end of trouble")
         assert path.read_bytes() == b"".join(lines)
     assert len(errors(caplog, "File too large; 30 events wait")) == 1
@@ -88,14 +88,14 @@ async def test_a_full_disk_tears_no_line_and_catches_up(small_disk: Path, databa
         await commit(store, 1)
         output, other = FileOutput(path), FileOutput(database.with_name("other.ndjson"), name="other")
         async with running(output, store), running(other, store):
-            await wait_told(path, 1)
+            await wait_written(path, 1)
             (small_disk / "filler").write_bytes(bytes(150 * 1024))
             await commit(store, 400)
             await until(lambda: "No space left" in output.health.trouble, "trouble")
-            await wait_told(database.with_name("other.ndjson"), store.last)
-            assert told(path) == exactly(output.health.seq)
+            await wait_written(database.with_name("other.ndjson"), store.last)
+            assert seqs(path) == exactly(output.health.seq)
             (small_disk / "filler").unlink()
-            await wait_told(path, store.last)
+            await wait_written(path, store.last)
         assert path.read_bytes() == b"".join(await stored_lines(store))
 
 
@@ -111,7 +111,7 @@ async def test_a_folder_that_is_missing_for_now_is_waited_for(tmp_path: Path, pa
             await asyncio.wait({task}, timeout=0.5)
             assert log.tries < 5, "a nudge makes one try, not tries without a pause"
             blocker.unlink()
-            await wait_told(path, 3)
+            await wait_written(path, 3)
 
 
 async def test_copytruncate_is_named_once_and_writing_goes_on(
@@ -120,23 +120,23 @@ async def test_copytruncate_is_named_once_and_writing_goes_on(
     async with opened(database) as store, running(FileOutput(path), store):
         for turn in range(3):
             await commit(store, 10)
-            await wait_told(path, store.last)
+            await wait_written(path, store.last)
             shutil.copy(path, path.with_name(f"copy.{turn}"))
             os.truncate(path, 0)
         await commit(store, 10)
-        await wait_told(path, store.last)
-        assert told(path) == exactly(40, first=31)
+        await wait_written(path, store.last)
+        assert seqs(path) == exactly(40, first=31)
     assert len(errors(caplog, "copytruncate")) == 1
 
 
 async def test_a_file_cut_in_the_middle_of_a_line_is_continued_by_whole_lines(path: Path, database: Path) -> None:
     async with opened(database) as store, running(FileOutput(path), store):
         await commit(store, 10)
-        await wait_told(path, 10)
+        await wait_written(path, 10)
         os.truncate(path, size(path) - 7)
         await commit(store, 2)
-        await wait_told(path, 12)
-        assert told(path) == [*exactly(9), 11, 12]
+        await wait_written(path, 12)
+        assert seqs(path) == [*exactly(9), 11, 12]
 
 
 async def test_another_programs_line_stays_and_ours_stay_whole(
@@ -144,11 +144,11 @@ async def test_another_programs_line_stays_and_ours_stay_whole(
 ) -> None:
     async with opened(database) as store, running(FileOutput(path), store):
         await commit(store, 2)
-        await wait_told(path, 2)
+        await wait_written(path, 2)
         with path.open("ab") as file:
             file.write(b'{"half a')
         await commit(store, 2)
-        await wait_told(path, 4)
+        await wait_written(path, 4)
         lines = path.read_bytes().splitlines()
         assert lines[2] == b'{"half a'
         assert [json.loads(line)["seq"] for line in lines[:2] + lines[3:]] == [1, 2, 3, 4]

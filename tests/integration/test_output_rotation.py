@@ -20,12 +20,12 @@ from tests.integration.output_kit import (
     exactly,
     opened,
     running,
+    seqs,
+    seqs_in_all,
     size,
     stored_lines,
-    told,
-    told_in_all,
     until,
-    wait_told,
+    wait_written,
 )
 
 ROTATIONS = 40
@@ -61,14 +61,14 @@ async def test_rotated_under_load(path: Path, database: Path, create: bool, nudg
                 if nudge:
                     output.reopen()
         await until(lambda: output.health.seq == store.last, "all told")
-        assert told_in_all(path.parent) == exactly(store.last)
+        assert seqs_in_all(path.parent) == exactly(store.last)
         assert len(list(path.parent.glob("events.ndjson.*"))) == ROTATIONS
 
 
 async def test_rotated_while_idle_is_noticed_without_any_event(path: Path, database: Path) -> None:
     async with opened(database) as store, running(FileOutput(path), store):
         await commit(store, 2)
-        await wait_told(path, 2)
+        await wait_written(path, 2)
         path.rename(path.with_name("events.ndjson.1"))
         await until(lambda: size(path) == 0, "a new file")
 
@@ -78,41 +78,41 @@ async def test_a_rotation_taken_back_repeats_nothing(path: Path, database: Path)
     output = FileOutput(path)
     async with opened(database) as store, running(output, store):
         await commit(store, 5)
-        await wait_told(path, 5)
+        await wait_written(path, 5)
         path.rename(old)
         output.reopen()
         await until(lambda: size(path) == 0, "a new file")
         await commit(store, 5)
-        await wait_told(path, 10)
+        await wait_written(path, 10)
         path.rename(path.with_name("events.ndjson.2"))
         old.rename(path)
         output.reopen()
         await commit(store, 5)
         await until(lambda: output.health.seq == 15, "all told")
-    assert told_in_all(path.parent) == exactly(15)
+    assert seqs_in_all(path.parent) == exactly(15)
 
 
 async def test_a_foreign_file_put_in_place_is_renamed_aside(path: Path, database: Path) -> None:
     output = FileOutput(path)
     async with opened(database) as store, running(output, store):
         await commit(store, 5)
-        await wait_told(path, 5)
+        await wait_written(path, 5)
         foreign = path.parent / "foreign"
         foreign.write_bytes(b'{"seq":3,"type":"account.held","account":"x","observed_at":"2020-01-01T00:00:00.000Z"}\n')
         path.rename(path.with_name("events.ndjson.1"))
         foreign.rename(path)
         output.reopen()
         await commit(store, 5)
-        await wait_told(path, 10)
+        await wait_written(path, 10)
     assert len(list(path.parent.glob("*.other-*"))) == 1
-    assert sorted(told(path) + told(path.with_name("events.ndjson.1"))) == exactly(10)
+    assert sorted(seqs(path) + seqs(path.with_name("events.ndjson.1"))) == exactly(10)
 
 
 async def stop_behind(store: SqliteStore, path: Path, cursor: int) -> None:
     """The state a kill leaves: ten events in the file, the saved place at `cursor`."""
     async with running(FileOutput(path), store):
         await commit(store, 10)
-        await wait_told(path, 10)
+        await wait_written(path, 10)
     saved = await store.cursor("file")
     assert saved is not None
     await store.save_cursor(Cursor("file", cursor, saved.detail))
@@ -133,9 +133,9 @@ async def test_rotated_after_a_kill(path: Path, database: Path, where: str, crea
             path.touch()
         async with running(FileOutput(path), store):
             await commit(store, 3)
-            await wait_told(path, 13)
-        assert told(rotated) == exactly(10)
-        assert told(path) == [11, 12, 13]
+            await wait_written(path, 13)
+        assert seqs(rotated) == exactly(10)
+        assert seqs(path) == [11, 12, 13]
 
 
 async def test_rotated_and_compressed_after_a_kill(path: Path, database: Path) -> None:
@@ -146,19 +146,19 @@ async def test_rotated_and_compressed_after_a_kill(path: Path, database: Path) -
         path.unlink()
         async with running(FileOutput(path), store):
             await commit(store, 3)
-            await wait_told(path, 13)
-        assert told(path) == [11, 12, 13]
+            await wait_written(path, 13)
+        assert seqs(path) == [11, 12, 13]
 
 
 @pytest.mark.parametrize(("packed", "again"), [(7, exactly(10, 8)), (10, []), (None, [])])
 async def test_compressed_before_the_daemon_has_noticed(
     path: Path, database: Path, packed: int | None, again: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """logrotate without delaycompress: what the compressed file lacks is told again; a deleted file's lines are not."""
+    """logrotate without delaycompress: a new file gets what the compressed one lacks, but no line of a deleted one."""
     output = FileOutput(path)
     async with opened(database) as store, running(output, store):
         await commit(store, 10)
-        await wait_told(path, 10)
+        await wait_written(path, 10)
         lines = path.read_bytes().splitlines(keepends=True)
         path.unlink()
         if packed is not None:
@@ -166,8 +166,8 @@ async def test_compressed_before_the_daemon_has_noticed(
         output.reopen()
         await until(lambda: size(path) >= 0, "a new file")
         await commit(store, 2)
-        await wait_told(path, 12)
-    assert told(path) == [*again, 11, 12]
+        await wait_written(path, 12)
+    assert seqs(path) == [*again, 11, 12]
     assert len(errors(caplog, "Give logrotate's rule delaycompress")) == bool(again)
 
 
@@ -176,7 +176,7 @@ async def test_noticed_while_it_is_compressed(path: Path, database: Path, caplog
     output = FileOutput(path)
     async with opened(database) as store, running(output, store):
         await commit(store, 12)
-        await wait_told(path, 12)
+        await wait_written(path, 12)
         renamed = path.rename(path.with_name("events.ndjson.1"))
         packed = renamed.with_name("events.ndjson.1.gz")
         made = gzip.compress(b"".join(renamed.read_bytes().splitlines(keepends=True)[:10]))
@@ -190,8 +190,8 @@ async def test_noticed_while_it_is_compressed(path: Path, database: Path, caplog
         assert size(path) <= 0
         packed.write_bytes(made)
         renamed.unlink()
-        await wait_told(path, 15)
-    assert told(path) == exactly(15, 11)
+        await wait_written(path, 15)
+    assert seqs(path) == exactly(15, 11)
     assert len(errors(caplog, "Give logrotate's rule delaycompress")) == 1
 
 
@@ -201,30 +201,30 @@ async def test_an_old_compressed_file_beside_the_renamed_one_holds_nothing_up_fo
     output = FileOutput(path)
     async with opened(database) as store, running(output, store):
         await commit(store, 10)
-        await wait_told(path, 10)
+        await wait_written(path, 10)
         path.with_name("events.ndjson.1.gz").write_bytes(gzip.compress(b"old"))
         path.rename(path.with_name("events.ndjson.1"))
         output.reopen()
         await commit(store, 5)
-        await wait_told(path, 15)
-    assert told(path) == exactly(15, 11)
+        await wait_written(path, 15)
+    assert seqs(path) == exactly(15, 11)
 
 
 async def test_an_older_compressed_file_is_not_taken_for_the_deleted_one(path: Path, database: Path) -> None:
     output = FileOutput(path)
     async with opened(database) as store, running(output, store):
         await commit(store, 10)
-        await wait_told(path, 10)
+        await wait_written(path, 10)
         (path.parent / "events.ndjson.2.gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
         output.reopen()
         await commit(store, 5)
-        await wait_told(path, 15)
+        await wait_written(path, 15)
         path.unlink()
         output.reopen()
         await commit(store, 5)
-        await wait_told(path, 20)
-        assert told(path) == exactly(20, 16)
+        await wait_written(path, 20)
+        assert seqs(path) == exactly(20, 16)
 
 
 async def test_a_neighbour_from_another_database_says_nothing(path: Path, database: Path) -> None:
@@ -233,12 +233,12 @@ async def test_a_neighbour_from_another_database_says_nothing(path: Path, databa
         running(FileOutput(path.parent / "events.ndjson.1"), store),
     ):
         await commit(store, 8)
-        await wait_told(path.parent / "events.ndjson.1", 8)
+        await wait_written(path.parent / "events.ndjson.1", 8)
     before = (path.parent / "events.ndjson.1").read_bytes()
     async with opened(database) as store:
         await commit(store, 12)
         async with running(FileOutput(path), store):
-            await wait_told(path, 12)
+            await wait_written(path, 12)
         assert path.read_bytes() == b"".join(await stored_lines(store))
     assert (path.parent / "events.ndjson.1").read_bytes() == before
 
@@ -252,9 +252,9 @@ async def test_a_new_file_torn_in_its_first_line_and_rotated_is_repaired(path: P
         path.rename(rotated)
         async with running(FileOutput(path), store):
             await commit(store, 3)
-            await wait_told(path, 13)
+            await wait_written(path, 13)
         assert rotated.read_bytes() == b""
-        assert told(path) == [11, 12, 13]
+        assert seqs(path) == [11, 12, 13]
 
 
 async def test_a_neighbour_with_the_inode_and_higher_numbers_costs_no_event(path: Path, database: Path) -> None:
@@ -265,12 +265,12 @@ async def test_a_neighbour_with_the_inode_and_higher_numbers_costs_no_event(path
         running(FileOutput(path.parent / "theirs.ndjson"), store),
     ):
         await commit(store, 50)
-        await wait_told(path.parent / "theirs.ndjson", 50)
+        await wait_written(path.parent / "theirs.ndjson", 50)
     async with opened(database) as store:
         await stop_behind(store, path, 10)
         path.rename(other)
         other.write_bytes((path.parent / "theirs.ndjson").read_bytes())
         await commit(store, 5)
         async with running(FileOutput(path, advance=store.advance_seq), store):
-            await wait_told(path, 15)
-        assert told(path) == exactly(15, 11)
+            await wait_written(path, 15)
+        assert seqs(path) == exactly(15, 11)

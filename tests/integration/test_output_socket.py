@@ -44,7 +44,7 @@ async def test_a_reader_gets_the_events_after_the_place_it_names(path: Path, dat
 
 
 async def test_who_asks_at_once_hears_nothing_before_what_it_asked_for(path: Path, database: Path) -> None:
-    """While events come all the time, as to a program that never looks at numbers."""
+    """While events come all the time, as to a program that ignores numbers."""
 
     async def come(stopped: asyncio.Event) -> None:
         while not stopped.is_set():
@@ -161,10 +161,10 @@ def _too_long() -> bytes:
     return _error("too_long", f"a line has at most {_COMMAND_LIMIT} bytes; {_UNDERSTOOD}")
 
 
-async def test_more_readers_than_there_may_be_are_told_so(
+async def test_more_readers_than_there_may_be_get_the_reason(
     path: Path, database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Those who have a place keep it, however silent; the log tells once."""
+    """Readers keep their connection, however silent; the log says so once."""
     place = Acceptor("event socket", 3)
     async with opened(database) as store, serving(path, store, readers=place) as output, AsyncExitStack() as stack:
         await readers(output, 0)
@@ -188,7 +188,7 @@ async def rest_or_reset(reader: Reader) -> bytes:
         return b""
 
 
-async def test_deleted_events_are_told_as_a_gap(path: Path, database: Path) -> None:
+async def test_deleted_events_are_reported_as_a_gap(path: Path, database: Path) -> None:
     async with opened(database) as store:
         await commit(store, 20)
     prune(database, 12)
@@ -200,7 +200,7 @@ async def test_deleted_events_are_told_as_a_gap(path: Path, database: Path) -> N
         assert await reader.numbers(8) == exactly(20, first=13)
 
 
-async def test_when_all_events_are_deleted_the_gap_is_told_at_once(path: Path, database: Path) -> None:
+async def test_when_all_events_are_deleted_the_gap_is_reported_at_once(path: Path, database: Path) -> None:
     async with opened(database) as store:
         await commit(store, 20)
     prune(database, 20)

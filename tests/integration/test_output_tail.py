@@ -107,7 +107,7 @@ def test_nul_tail_larger_than_the_window(tmp_path: Path) -> None:
     assert (tail.end, tail.size) == (len(WHOLE), 3 * WINDOW)
 
 
-def test_an_event_is_looked_for_one_window_back_and_no_further(tmp_path: Path) -> None:
+def test_an_event_is_searched_one_window_back_and_no_further(tmp_path: Path) -> None:
     rubbish = b"x" * 99 + b"\n"
     near = look(tmp_path / "near", WHOLE + rubbish * (WINDOW // 100 - 2))
     assert near.last is not None
@@ -145,13 +145,13 @@ def test_last_event_of_a_compressed_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no gzip at all", gzip.compress(WHOLE, mtime=0)[:-9]])
-def test_a_damaged_compressed_file_tells_nothing(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_compressed_file_proves_nothing(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "events.gz"
     path.write_bytes(content)
     assert last_in_packed(path) is None
 
 
-def test_the_same_event_is_told_by_what_and_when() -> None:
+def test_the_same_event_is_recognised_by_what_and_when() -> None:
     one = b'{"seq":1,"type":"message.status","id":7,"msisdn":4512345678,"observed_at":"2026-01-01T00:00:00.000Z"}'
     masked = b'{"id": 7, "type": "message.status", "seq": 1, "observed_at": "2026-01-01T00:00:00.000Z", "msisdn": 0}'
     later = one.replace(b"00.000Z", b"00.001Z")

@@ -13,7 +13,7 @@ from pollerd.core.ports import EventLog, OutputHealth
 from pollerd.outputs.file import FileOutput
 from pollerd.outputs.relay import Relay
 from pollerd.outputs.socket import SocketOutput
-from tests.integration.output_kit import commit, exactly, opened, told, until, wait_told
+from tests.integration.output_kit import commit, exactly, opened, seqs, until, wait_written
 
 
 class Ends:
@@ -52,14 +52,14 @@ async def stop(task: asyncio.Task[None]) -> None:
     assert task.cancelled()
 
 
-async def test_all_outputs_tell_all_and_stop_in_order(tmp_path: Path, database: Path) -> None:
+async def test_all_outputs_report_all_and_stop_in_order(tmp_path: Path, database: Path) -> None:
     files = [FileOutput(tmp_path / f"{number}.ndjson", name=f"file {number}") for number in range(3)]
     relay = Relay([*files, SocketOutput(tmp_path / "events.sock")])
     async with opened(database) as store:
         task = asyncio.create_task(relay.run(store))
         await commit(store, 100)
         for number in range(3):
-            await wait_told(tmp_path / f"{number}.ndjson", 100)
+            await wait_written(tmp_path / f"{number}.ndjson", 100)
         await until(lambda: [health.seq for health in relay.health] == [100] * 4, "all places")
         await stop(task)
         for number in range(3):
@@ -81,11 +81,11 @@ async def test_trouble_of_one_is_tried_again_while_others_go_on(
         await until(lambda: relay.health[0].trouble != "", "trouble")
         assert (str(error) if error else "ended by itself") in relay.health[0].trouble
         await commit(store, 10)
-        await wait_told(tmp_path / "events.ndjson", 10)
+        await wait_written(tmp_path / "events.ndjson", 10)
         await until(lambda: bad.starts == 5 and relay.health[0].trouble == "", "end of trouble")
         assert relay.health[1].trouble == ""
         await stop(task)
-    assert told(tmp_path / "events.ndjson") == exactly(10)
+    assert seqs(tmp_path / "events.ndjson") == exactly(10)
     said = [record.getMessage() for record in caplog.records if "ends" in record.getMessage()]
     assert len(said) == 2
     assert said[1] == "output ends: works again"
@@ -108,7 +108,7 @@ async def test_a_defect_in_one_output_is_named_and_the_others_go_on(
         task = asyncio.create_task(relay.run(store))
         await until(lambda: defective.starts == 2, "another start of the defective one")
         await commit(store, 10)
-        await until(lambda: told(tmp_path / "events.ndjson") == exactly(10), "the other one tells all")
+        await until(lambda: seqs(tmp_path / "events.ndjson") == exactly(10), "the other one tells all")
         await stop(task)
     assert any(record.exc_info and "failed" in record.getMessage() for record in caplog.records)
 
@@ -133,9 +133,9 @@ async def test_a_path_put_right_is_taken_up_with_all_events(tmp_path: Path, data
         await commit(store, 10)
         await until(lambda: "not a regular file" in relay.health[0].trouble, "trouble")
         path.rmdir()
-        await wait_told(path, 10)
+        await wait_written(path, 10)
         await stop(task)
-    assert told(path) == exactly(10)
+    assert seqs(path) == exactly(10)
 
 
 async def test_stopped_at_once_after_the_start_nothing_is_left_open(tmp_path: Path, database: Path) -> None:
@@ -148,6 +148,6 @@ async def test_stopped_at_once_after_the_start_nothing_is_left_open(tmp_path: Pa
                 await asyncio.sleep(0)
             await stop(task)
         task = asyncio.create_task(Relay([FileOutput(path)]).run(store))
-        await wait_told(path, 10)
+        await wait_written(path, 10)
         await stop(task)
-    assert told(path) == exactly(10)
+    assert seqs(path) == exactly(10)

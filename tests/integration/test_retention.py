@@ -106,7 +106,7 @@ async def test_a_waiting_request_protects_what_it_may_take_up(store: SqliteStore
         ({"webhook": 10}, list(range(1, 11)), "one that never saved its place has told nothing"),
     ],
 )
-async def test_an_event_goes_when_every_output_has_told_it(
+async def test_an_event_goes_when_every_output_has_reported_it(
     store: SqliteStore, cursors: dict[str, int], left: list[int], why: str
 ) -> None:
     await tell(store, 10, OLD)
@@ -117,7 +117,7 @@ async def test_an_event_goes_when_every_output_has_told_it(
     assert store.pruned == (left[0] - 1 if left else 10)
 
 
-async def test_told_events_stay_as_history_until_they_are_old(store: SqliteStore) -> None:
+async def test_reported_events_stay_as_history_until_they_are_old(store: SqliteStore) -> None:
     await tell(store, 2, OLD)
     await tell(store, 3, NOW - DAY)
     await told(store, 5)
@@ -201,7 +201,7 @@ async def test_the_place_of_an_output_no_longer_configured_holds_back_nothing(
 
 
 async def test_events_count_as_deleted_only_once_they_are(store: SqliteStore) -> None:
-    """A reader must not be told of a gap that is none."""
+    """A reader must not get a gap that is none."""
     await tell(store, 3, OLD)
     await told(store, 3)
     with autocommit(store.path) as connection:
@@ -220,7 +220,7 @@ async def test_a_read_beside_the_deletion_misses_nothing_in_silence(tmp_path: Pa
     writing = await SqliteStore.open(tmp_path / "p.db", lambda: NOW)
     await tell(writing, 4, OLD)
     await writing.close()
-    # Opened anew: nothing is in memory, events are read from the disk.
+    # Opened again: nothing is in memory, events are read from the disk.
     store = await SqliteStore.open(tmp_path / "p.db", lambda: NOW)
     begun, go_on = threading.Event(), threading.Event()
 

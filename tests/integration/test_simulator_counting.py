@@ -58,7 +58,7 @@ class Clients:
 
 
 def lasting(record: MessageRecord) -> MessageRecord:
-    """The record without the present state, which moves on between two looks."""
+    """The record without the present state, which moves on between two reads."""
     recipients = [msgspec.structs.replace(r, status="") for r in record.recipients]
     return msgspec.structs.replace(record, recipients=recipients)
 
@@ -84,7 +84,7 @@ async def test_connections_above_the_limit_are_turned_away(over_limit: Any, surp
         assert (stats.max_connections, stats.connections, stats.rejected_connections) == (3, 3, 2)
 
 
-async def test_forty_connections_are_the_limit_unless_told_otherwise() -> None:
+async def test_forty_connections_are_the_limit_unless_set_otherwise() -> None:
     async with Simulator() as simulator, Clients(simulator) as clients:
         answers = [await clients.ask() for _ in range(41)]
         assert answers == [b"HTTP/1.1 200 OK\r\n"] * 40 + [b""]
@@ -295,7 +295,7 @@ async def test_the_admin_prefix_refuses_what_it_does_not_know(method: str, path:
         assert "error" in await response.json()
 
 
-async def test_serve_runs_until_told_to_stop_and_returns_the_counts() -> None:
+async def test_serve_runs_until_it_is_stopped_and_returns_the_counts() -> None:
     stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
     task = asyncio.create_task(serve(SimulatorConfig(), stop=stop, ready=listening.set_result))
     simulator = await listening

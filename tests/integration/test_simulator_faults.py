@@ -212,7 +212,7 @@ async def test_an_answer_that_is_merely_late_still_goes_out_when_stopping() -> N
         await close(writer)
 
 
-async def test_slow_is_right_and_counts_as_told() -> None:
+async def test_slow_is_right_and_counts_as_reported() -> None:
     async with gateway("slow:seconds=0.01") as simulator:
         answered, _, body = await fetch(simulator)
         assert answered == 200
@@ -291,7 +291,7 @@ async def test_a_huge_body_has_the_size_asked_for() -> None:
         assert (answered, len(body)) == (200, 3_000_001)
 
 
-async def test_faults_are_counted_by_kind_and_noted_for_the_message_but_tell_nothing() -> None:
+async def test_faults_are_counted_by_kind_and_noted_for_the_message_but_show_nothing() -> None:
     async with gateway("500:next=2", "truncated:next=1") as simulator:
         answers = [(await fetch(simulator))[0] for _ in range(5)]
         record, stats = simulator.record(ID), simulator.statistics()

@@ -244,7 +244,7 @@ async def test_a_message_lives_from_404_to_its_final_state_in_real_time() -> Non
     assert abs(recipient["senttime"] - time.time()) < 60
 
 
-async def test_every_final_state_told_is_the_truth() -> None:
+async def test_every_final_state_reported_is_the_truth() -> None:
     mix = Mix(delivered=1, never=1, undeliverable=1, accepted=1, rejected=1, skipped=1, deleted=1)
     population = Population(mix=mix, any_id=True, implied_sent_at=time.time() - 10 * 86_400)
     async with Simulator(SimulatorConfig(population=population)) as simulator:
@@ -288,7 +288,7 @@ async def test_recipients_come_in_changing_order_when_shuffled() -> None:
     assert len({tuple(sorted(order)) for order in orders}) == 1
 
 
-async def test_a_transient_state_is_shown_only_after_the_final_one_was_told() -> None:
+async def test_a_transient_state_is_shown_only_after_the_final_one_was_reported() -> None:
     style = AnswerStyle(late_transient=1.0)
     async with Simulator(SimulatorConfig(answers=style, population=AT_ONCE)) as simulator:
         simulator.truth.add(4, steps=ENDED)
@@ -365,7 +365,7 @@ async def test_traffic_runs_until_its_total_and_hands_over_every_id() -> None:
         assert handed == [record.id for record in simulator.records()]
 
 
-async def test_traffic_without_total_ends_when_told() -> None:
+async def test_traffic_without_total_ends_when_it_is_stopped() -> None:
     stop = asyncio.Event()
 
     async def take(_: list[int]) -> None:

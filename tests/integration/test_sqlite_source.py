@@ -274,7 +274,7 @@ def forms(store: SqliteStore) -> list[Any]:
 async def test_the_form_of_an_id_is_remembered_as_it_was_given(
     store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    """For messages that are followed, whoever handed them over; also where it changes; and no number costs a write."""
+    """For followed messages, however they were handed over; also where it changes; and no number costs a write."""
     with transaction(store.path) as database:
         database.execute("INSERT INTO messages (id) VALUES (6)")
         # As an earlier version has left them: given, and one of them followed no longer.

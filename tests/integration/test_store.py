@@ -265,7 +265,7 @@ async def test_a_locked_database_holds_polling_back_and_loses_nothing(
 
 
 async def test_a_command_waits_for_a_locked_database_only_so_long(store: SqliteStore) -> None:
-    """A daemon waits for ever; whoever sits before a screen wants to know."""
+    """A daemon waits without end; a person before a screen wants an answer."""
     insert(store.path, 1)
     await store._writer.execute("PRAGMA busy_timeout = 0")
     with autocommit(store.path) as foreign:

@@ -90,7 +90,7 @@ class Parts:
         self.poller.schedule(Message(1, "default", now, now + seconds, base=now, forced=seconds <= 0))
 
     def looks(self, seconds: float) -> str | None:
-        """Two looks, `seconds` apart."""
+        """Two checks, `seconds` apart."""
         self.progress.stuck()
         self.clock.at += seconds
         return self.progress.stuck()
@@ -167,7 +167,7 @@ async def test_a_committer_that_stands_still_is_stuck(parts: Parts) -> None:
     await asyncio.wait([committing])
 
 
-async def test_the_status_line_tells_it_all(parts: Parts) -> None:
+async def test_the_status_line_reports_it_all(parts: Parts) -> None:
     line = StatusLine({"default": parts.poller}, parts.clock)
     parts.poller.polls += 49
     parts.clock.at += 5.0

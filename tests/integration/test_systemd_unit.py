@@ -25,7 +25,7 @@ def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
 
 
 def with_program(tmp_path: Path, text: str) -> Path:
-    """The unit with a program that exists here: systemd looks whether it can be run."""
+    """The unit with a program that exists here: systemd checks whether it can be run."""
     unit = tmp_path / "pollerd.service"
     unit.write_text(text.replace("/opt/pollerd/bin/pollerd", sys.executable))
     return unit
@@ -73,7 +73,7 @@ def test_the_unit_says(line: str) -> None:
 
 def test_the_unit_starts_without_any_file_that_it_loads() -> None:
     """A missing file ends the start with 243, unless SetCredential= has the same name, with something in it: an empty
-    value is a syntax error, which `verify` tells."""
+    value is a syntax error, which `verify` reports."""
     lines = UNIT.read_text().splitlines()
     loaded = [line.removeprefix("LoadCredential=").partition(":")[0] for line in lines if line.startswith("LoadCred")]
     assert loaded == ["token", "password", "secret"]

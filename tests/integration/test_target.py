@@ -197,7 +197,7 @@ async def test_a_waiting_state_is_superseded_when_a_later_one_finds_the_row(
     assert told(shop) == [(1, "DELIVERED")]
 
 
-async def test_news_of_a_message_is_a_reason_to_look_for_its_row_and_spends_no_attempt(
+async def test_news_of_a_message_is_a_reason_to_try_its_row_and_spends_no_attempt(
     store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     await tell(store, change(1, "BUFFERED"))
@@ -238,7 +238,7 @@ async def test_a_recipient_without_a_row_holds_up_no_other_one(
 async def test_a_message_without_a_row_of_its_own_holds_up_all_its_recipients(
     store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    """Where the statement does not name the recipient: the row would go back to what was told before."""
+    """Where the statement does not name the recipient: the row would go back to what was reported before."""
     await tell(store, change(1, "ENROUTE", msisdn=ONE), change(1, "ENROUTE", msisdn=TWO))
     async with running(target(store, tmp_path / "shop.db", retry_after=NEVER), store):
         await until(lambda: states(store) == {1: "waiting", 2: "waiting"}, "both wait")
@@ -267,7 +267,7 @@ async def test_a_message_without_a_row_of_its_own_holds_up_all_its_recipients(
 async def test_what_is_kept_for_another_attempt(
     store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, statement: str, rules: dict[str, str], kept: list[int]
 ) -> None:
-    """No event that lacks what the row is looked for by, such as one about an account."""
+    """No event that lacks what the WHERE compares with, such as one about an account."""
     shop.execute("CREATE TABLE seen (one INTEGER PRIMARY KEY)")
     shop.execute("INSERT INTO seen VALUES (1)")
     shop.execute("ALTER TABLE sms ADD COLUMN userref")
@@ -297,7 +297,7 @@ async def test_the_statement_gets_the_id_as_its_source_gave_it(
     assert shop.execute("SELECT seq FROM sms ORDER BY rowid").fetchall() == [(kind,), ("integer",)]
 
 
-async def test_who_compares_with_the_number_is_told_how_the_id_was_given(
+async def test_who_compares_with_the_number_learns_how_the_id_was_given(
     store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     shop.execute("INSERT INTO sms (id) VALUES ('4602 ')")

@@ -144,7 +144,7 @@ def test_a_restored_database_is_noticed(writer: sqlite3.Connection, database: Pa
         assert view.replaced
 
 
-def test_the_overview_tells_the_whole(writer: sqlite3.Connection, database: Path) -> None:
+def test_the_overview_reports_the_whole(writer: sqlite3.Connection, database: Path) -> None:
     put(writer, message(1), message(2, next_poll_at=NOW - 5), message(3, account="b", next_poll_at=NOW - 500))
     writer.execute("INSERT INTO messages (id) VALUES (9)")
     writer.execute("INSERT INTO counters VALUES ('pending', 3), ('finished', 5), ('polls', 12)")

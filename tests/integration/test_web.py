@@ -124,7 +124,7 @@ async def test_the_page_shows_what_the_daemon_knows(tmp_path: Path) -> None:
         assert "The daemon runs" in fragment.text
 
 
-async def test_without_a_script_the_page_loads_itself_anew(tmp_path: Path) -> None:
+async def test_without_a_script_the_page_loads_itself_again(tmp_path: Path) -> None:
     async with web(tmp_path) as site:
         _, body, _ = await site.get("/")
         noscript = body.partition("<noscript>")[2].partition("</noscript>")[0]
@@ -210,7 +210,7 @@ async def test_the_list_is_turned_page_by_page(tmp_path: Path) -> None:
                 assert len(seen) == len(set(seen)) == 120
 
 
-async def test_one_messages_life_is_told(tmp_path: Path) -> None:
+async def test_one_messages_life_is_reported(tmp_path: Path) -> None:
     async with web(tmp_path) as site:
         await hand_over(site.running, 17)
         await site.running.ended(17)
@@ -296,7 +296,7 @@ async def test_a_database_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         assert "schema 99" in Page.of(body).text
 
 
-async def test_what_waits_for_the_webhook_is_not_said_to_be_told(tmp_path: Path) -> None:
+async def test_what_waits_for_the_webhook_is_not_said_to_be_reported(tmp_path: Path) -> None:
     async with web(tmp_path, '[outputs.webhook]\nurl = "http://127.0.0.1:1/"\n') as site:
         await hand_over(site.running, 17)
         await site.running.ended(17)

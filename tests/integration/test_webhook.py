@@ -49,7 +49,7 @@ async def delivered(store: SqliteStore) -> None:
 
 
 def orders(got: list[dict[str, Any]]) -> dict[int, list[str]]:
-    """What each message's recipient was told, in order, repetitions of the same left out."""
+    """What was delivered about each message, in order, without repetitions."""
     told: dict[int, list[str]] = defaultdict(list)
     for body in got:
         if told[body["id"]][-1:] != [body["status"]]:
@@ -77,7 +77,7 @@ async def test_the_post_is_the_vendors_and_its_token_carries_the_body(store: Sql
     assert receiver.headers[0]["Content-Type"] == "application/json"
 
 
-async def test_without_a_secret_nothing_is_signed_and_a_charge_is_told(store: SqliteStore) -> None:
+async def test_without_a_secret_nothing_is_signed_and_a_charge_is_reported(store: SqliteStore) -> None:
     async with receiving() as receiver:
         output = webhook(store, WebhookOutputConfig(receiver.url))
         await start(store, output)

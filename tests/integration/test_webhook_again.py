@@ -49,7 +49,7 @@ async def test_what_is_taken_up_again_while_a_later_one_is_posted(
             await tell(store, change(1, "2"), change(1, "3"))
             await until(lambda: receiver.busy == 1, "the second is with the receiver")
             assert await asyncio.to_thread(retry_parked, store.path) == 1
-            # That the third is in the book shows that the output has looked since.
+            # That the third is in the book shows that the output has checked since.
             while not [d for d in await Deliveries(store).undelivered(0, 10) if d.seq == 3]:
                 await asyncio.sleep(0.01)
             refused.clear()
@@ -63,7 +63,7 @@ async def test_what_is_taken_up_again_while_a_later_one_is_posted(
 async def test_a_parked_event_is_superseded_by_a_later_one_about_the_same_and_by_nothing_else(
     store: SqliteStore,
 ) -> None:
-    """Of the same recipient, or the same account: what is left can be posted without telling anything old."""
+    """Of the same recipient, or the same account: what is left can be posted without reporting anything old."""
     refuse = True
     receiver = Receiver(answer=lambda _: 500 if refuse else 200)
     held = events.Held(account="default", reason="throttled", detail="", until=None, observed_at=events.instant(1.0))
@@ -87,7 +87,7 @@ async def test_a_parked_event_is_superseded_by_a_later_one_about_the_same_and_by
 
 
 async def test_a_failed_later_event_waits_for_the_one_that_was_taken_up_again(store: SqliteStore) -> None:
-    """The post that was under way fails and is due sooner than the earlier one: it is not told before it."""
+    """The post that was under way fails and is due sooner than the earlier one: it is not reported before it."""
     book = Deliveries(store)
     deliveries = [
         Delivery(seq, "message.status", message, b"{}", "default", next_at=due)

@@ -1,4 +1,4 @@
-"""A receiver of webhooks that remembers what it got, and fails when it is told to."""
+"""A receiver of webhooks that remembers what it got, and fails on demand."""
 
 from __future__ import annotations
 

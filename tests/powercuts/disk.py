@@ -1,4 +1,4 @@
-"""A disk as a log of changes tells it, and what a power cut may leave of it.
+"""A disk as a log of changes describes it, and what a power cut may leave of it.
 
 A record of the log (little-endian, packed): kind (1 byte), inode (8), place (8), size (4), then `size` bytes.
 

@@ -94,7 +94,7 @@ class Stage:
         self.configure()
 
     def configure(self, *, file: bool = True) -> None:
-        """Write the configuration; without the event file nothing is told to one for the time being."""
+        """Write the configuration; without the event file no event goes to one for the time being."""
         self.deployment.configure(self._simulator.url, "simulator-demo", limits=FAST, backoff=QUICK)
         if not file:
             text = self.deployment.config.read_text()
@@ -147,7 +147,7 @@ class Stage:
         assert code == 0, said
 
     async def acquaint(self) -> None:
-        """Let the daemon meet the gateway's clock: without its word a start after a boot waits for the right time."""
+        """Let the daemon meet the gateway's clock: without it a start after a boot waits for the right time."""
         await self.start()
         await self.hand_over(3)
         known = "SELECT count(*) FROM meta WHERE name = 'time' AND CAST(value AS TEXT) LIKE '%\"gateways\":{\"%'"
@@ -155,7 +155,7 @@ class Stage:
         await self.done()
 
     async def done(self) -> None:
-        """Everything is told and the daemon has stopped."""
+        """Everything is reported and the daemon has stopped."""
         place = "coalesce((SELECT seq FROM outputs WHERE name = 'file'), 0)"
         wanted = "TRUE" if "[outputs.file]" in self.deployment.config.read_text() else "FALSE"
         waiting = f"SELECT count(*) FROM events WHERE {wanted} AND seq > {place}"
@@ -293,7 +293,7 @@ async def record_catching_up(stage: Stage, log: Path, messages: int, rotations: 
     await stage.start(log)
     told = "SELECT seq FROM outputs WHERE seq = (SELECT max(seq) FROM events)"
     for number in range(rotations):
-        # The daemon looks for a rotation between two batches, and those grow: so do the files.
+        # The daemon checks for a rotation between two batches, and those grow: so do the files.
         size = rng.randint(1, 20_000 << number)
         await until(partial(_large, file, size, stage.deployment, told), "lines", look=0.001)
         if stage.deployment.query(told):
@@ -304,7 +304,7 @@ async def record_catching_up(stage: Stage, log: Path, messages: int, rotations: 
 
 
 def _large(file: Path, size: int, deployment: Deployment, told: str) -> bool:
-    """Whether the file has its size, or everything is told."""
+    """Whether the file has its size, or everything is reported."""
     return (file.exists() and file.stat().st_size >= size) or bool(deployment.query(told))
 
 

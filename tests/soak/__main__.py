@@ -97,7 +97,7 @@ class Soak:
         await asyncio.sleep(self._rng.uniform(0.1, 3.0))
 
     async def end(self) -> None:
-        """Until everything that is the gateway's is done with and told."""
+        """Until everything that is the gateway's is done with and reported."""
         await self._polled_on()
         for first in range(0, len(self.foreign), 1000):
             ids = map(str, self.foreign[first : first + 1000])
@@ -134,7 +134,7 @@ class Soak:
         await asyncio.sleep(self._rng.uniform(0.5, 8.0))
         self._simulator.faults.set()
         if any(text.startswith(("401", "403")) for text in texts):
-            # As an administrator would: the token is put there anew, with another one in between.
+            # As an administrator would: the token is put there again, with another one in between.
             token = self._deployment.folder / "token"
             right = token.read_text()
             token.write_text("another\n")
@@ -303,7 +303,7 @@ async def _soak(deployment: Deployment, simulator: Simulator, run: Soak, minutes
     code = await deployment.stop()
     events = all_files(deployment)
     found = balance(events, simulator, load.ids)
-    # An id of another account ends by our word and by nothing else; one of ours never is given up.
+    # An id of another account ends by our command and by nothing else; one of ours never is given up.
     gave_up = sorted((event["id"], event["reason"]) for event in events if event["type"] == "message.gave_up")
     wrongly = len(set(gave_up) ^ {(foreign, "untracked") for foreign in run.foreign})
     holds = Counter(event["reason"] for event in events if event["type"] == "account.held")

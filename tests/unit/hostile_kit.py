@@ -58,7 +58,7 @@ def born_when_asked(policy: Adaptive, rng: Random) -> None:
 
 
 def an_hour_off(policy: Adaptive, rng: Random) -> None:
-    """A gateway whose clock is an hour behind: whatever is sent looks an hour old."""
+    """A gateway whose clock is an hour behind: whatever is sent seems an hour old."""
     for i in range(1000):
         submit = NOW - 9000.0 + i * 5.0
         policy.first(submit)

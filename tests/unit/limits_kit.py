@@ -1,4 +1,4 @@
-"""An account's limiter with hands on its clock, and the outcomes that it is told."""
+"""An account's limiter with its clock, and the outcomes that it meets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ THROTTLED = trouble(HoldReason.THROTTLED)
 
 
 class HandClock:
-    """A clock that only moves when told; the wall can be stepped on its own."""
+    """A clock that only moves when the test moves it; the wall can be stepped on its own."""
 
     def __init__(self) -> None:
         self.seconds = self.instant = 1000.0
@@ -52,7 +52,7 @@ class HandClock:
 
 
 class Bench:
-    """A limiter, its clock, and every event it told."""
+    """A limiter, its clock, and every event it made."""
 
     def __init__(
         self, rate: float = 10.0, restored: AccountState | None = None, clock: HandClock | None = None
@@ -70,7 +70,7 @@ class Bench:
         return transition
 
     def ask(self, outcome: Outcome) -> float:
-        """Wait as told, send one request and hear its outcome; the seconds waited."""
+        """Wait as long as it says, send one request and report its outcome; the seconds waited."""
         wait = self.limiter.delay()
         self.clock.move(wait)
         assert self.limiter.delay() == 0.0

@@ -171,7 +171,7 @@ literals = trees.map(lambda tree: json.dumps(tree).encode()) | st.sampled_from([
 
 
 def told(history: list[Answer]) -> list[tuple[int, str, str | None]]:
-    """What is told of the recipients that are not damaged, answer for answer."""
+    """What is reported of the recipients that are not damaged, answer for answer."""
     kept: tuple[Recipient, ...] = ()
     found: list[tuple[int, str, str | None]] = []
     for answer in history:
@@ -187,7 +187,7 @@ def told(history: list[Answer]) -> list[tuple[int, str, str | None]]:
     st.lists(st.tuples(st.sampled_from([*fields.RECIPIENT, "new"]), literals, st.booleans()), min_size=1, max_size=3),
     st.lists(st.sampled_from(sorted(lifecycle.KNOWN | {"PAUSED"})), min_size=6, max_size=6),
 )
-def test_junk_in_one_recipient_changes_nothing_that_is_told_of_the_others(
+def test_junk_in_one_recipient_changes_nothing_that_is_reported_of_the_others(
     junk: list[tuple[str, bytes, bool]], states: list[str]
 ) -> None:
     clean: list[Answer] = []

@@ -35,7 +35,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Log:
     return Log(caplog)
 
 
-def test_a_damaged_answer_is_told_once_a_message_and_says_what_is_lost(
+def test_a_damaged_answer_is_reported_once_a_message_and_says_what_is_lost(
     log: Log, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(5):

@@ -10,7 +10,7 @@ from tests.unit.policy_kit import KEY, NOW, follow, known, taught
 
 
 @pytest.mark.parametrize("timed", [True, False], ids=["with timestamps", "without"])
-def test_looks_gather_where_changes_happen(timed: bool) -> None:
+def test_polls_gather_where_changes_happen(timed: bool) -> None:
     policy = Adaptive(5, 1)
     follow(policy, 2500, timed=timed, median=40.0)
     ages = [row.age for row in policy.explain(KEY).rows]
@@ -19,7 +19,7 @@ def test_looks_gather_where_changes_happen(timed: bool) -> None:
     assert inside >= 4
 
 
-def test_predicted_and_made_looks_meet_the_budget() -> None:
+def test_predicted_and_made_polls_meet_the_budget() -> None:
     for budget in (3.0, 6.0):
         policy = taught(budget, 3000)
         looked = policy.metrics().measured_polls
@@ -30,7 +30,7 @@ def test_predicted_and_made_looks_meet_the_budget() -> None:
         assert predicted == pytest.approx(budget, rel=0.12)
 
 
-def test_operators_are_told_apart() -> None:
+def test_operators_are_distinguished() -> None:
     policy = Adaptive(5, 1)
     follow(policy, 1500, key="fast", median=3.0)
     follow(policy, 1500, key="slow", start=NOW + 5000, median=120.0)
@@ -60,7 +60,7 @@ def test_a_moved_clock_teaches_nothing() -> None:
     assert policy.metrics().events == 0
 
 
-def test_a_time_outside_the_looks_is_taken_as_the_nearer_look() -> None:
+def test_a_time_outside_the_polls_is_taken_as_the_nearer_poll() -> None:
     policy = Adaptive(5, 1)
     policy.observe(NOW + 20, KEY, 10.0, 20.0, True, 3.0, "DELIVERED", NOW, NOW)
     policy.observe(NOW + 20, KEY, 10.0, 20.0, True, 900.0, "DELIVERED", NOW, NOW)
@@ -75,7 +75,7 @@ def test_the_index_prefers_what_has_probably_changed_without_starving_the_old() 
     assert values == sorted(values)
 
 
-def test_more_recipients_are_looked_at_sooner() -> None:
+def test_more_recipients_are_polled_sooner() -> None:
     policy = taught(3, 3000)
 
     def mean(k: int) -> float:
@@ -110,7 +110,7 @@ def test_while_an_operator_stalls_the_old_wait_longer_and_nothing_is_learned() -
     assert policy.metrics().events == events
 
 
-def test_recovery_restarts_the_clock_of_what_waited_and_looks_soon() -> None:
+def test_recovery_restarts_the_clock_of_what_waited_and_polls_soon() -> None:
     policy, now = stalled()
     submit = now - 100.0
     assert policy.base_for(KEY, submit, submit) == submit

@@ -19,7 +19,7 @@ def taught_expiry(age: float, *, n: int = 12) -> Adaptive:
     return policy
 
 
-def test_the_look_before_an_expiry_leads_right_behind_it() -> None:
+def test_the_poll_before_an_expiry_leads_right_behind_it() -> None:
     policy = taught_expiry(100_000.0)
     now = NOW + 400_000.0
     decision = policy.next(now, KEY, now - 99_000.0, now - 99_000.0)
@@ -27,7 +27,7 @@ def test_the_look_before_an_expiry_leads_right_behind_it() -> None:
     assert 1000.0 < decision.delay < 1005.0
 
 
-def test_after_its_expiry_a_message_is_looked_at_every_half_minute_and_then_less() -> None:
+def test_after_its_expiry_a_message_is_polled_every_half_minute_and_then_less() -> None:
     policy = taught_expiry(100_000.0)
     now = NOW + 400_000.0
     for since, expected in ((5.0, 30.0), (600.0, 300.0)):
@@ -68,7 +68,7 @@ def test_an_expiry_is_met_though_max_interval_forbids_to_wait_for_it() -> None:
     assert 100_000.0 <= looks[-1] < 100_005.0
 
 
-def test_an_operator_without_own_expiries_is_looked_at_when_those_of_others_expire() -> None:
+def test_an_operator_without_own_expiries_is_polled_when_those_of_others_expire() -> None:
     policy = Adaptive(5, 1, settings=Settings(max_interval=3600.0))
     policy.restore(taught_expiry(100_000.0).snapshot())
     now = NOW + 400_000.0
@@ -79,7 +79,7 @@ def test_an_operator_without_own_expiries_is_looked_at_when_those_of_others_expi
         assert decision.reason == "expiry window"
 
 
-def test_the_budget_holds_where_max_interval_forces_looks() -> None:
+def test_the_budget_holds_where_max_interval_forces_polls() -> None:
     policy = Adaptive(5, 1, settings=Settings(max_interval=3600.0))
     policy.restore(taught_expiry(100_000.0, n=60).snapshot())
     plan = policy.explain(KEY)

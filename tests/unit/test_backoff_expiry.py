@@ -91,7 +91,7 @@ def test_what_is_borrowed_from_others_was_not_seen_here() -> None:
     assert all(w.seen == 0 for w in got)
 
 
-def test_news_is_told_once() -> None:
+def test_news_is_reported_once() -> None:
     samples = Expiries()
     samples.add(DAY, DAY)
     assert samples.news()

@@ -71,7 +71,7 @@ def test_steps_of_an_invisible_message_grow_from_two_to_thirty_seconds() -> None
 
 
 @given(st.integers(0, 2**32))
-def test_an_invisible_message_is_last_looked_at_when_its_grace_ends(seed: int) -> None:
+def test_an_invisible_message_is_last_polled_when_its_grace_ends(seed: int) -> None:
     rng = Random(seed)
     age, tries, looks = 0.0, 0, [0.0]
     while age < S.not_found_grace:
@@ -85,7 +85,7 @@ def test_an_invisible_message_is_last_looked_at_when_its_grace_ends(seed: int) -
     assert len(looks) < 50
 
 
-def test_a_scheduled_message_is_looked_at_shortly_after_it_is_sent() -> None:
+def test_a_scheduled_message_is_polled_shortly_after_it_is_sent() -> None:
     decision = guards.scheduled(S, 1_764_000_000.0, 1_764_003_600.0, Random(1))
     assert 3602.0 <= decision.delay <= 3604.0
     assert decision.reason == "scheduled for 2025-11-24 17:00:00 UTC"
@@ -131,10 +131,8 @@ def test_steps_of_an_invisible_message_stay_within_the_settings(
 
 
 @given(st.integers(0, 2**32), st.sampled_from([0.1, 2.0, 45.0]), st.sampled_from([5.0, 900.0]))
-def test_after_its_grace_an_invisible_message_is_looked_at_ever_more_seldom(
-    seed: int, least: float, grace: float
-) -> None:
-    """Each hour on the first day, whatever `max_interval` says, every six hours from then on: 200 looks in a month."""
+def test_after_its_grace_an_invisible_message_is_polled_ever_more_seldom(seed: int, least: float, grace: float) -> None:
+    """Each hour on the first day, whatever `max_interval` says, every six hours from then on: 200 polls in a month."""
     rng, age = Random(seed), grace
     gaps: list[tuple[float, float]] = []
     settings = Settings(min_interval=least, max_interval=50.0, not_found_grace=grace)

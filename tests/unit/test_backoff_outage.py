@@ -13,7 +13,7 @@ A, B = "238/01", "262/02"
 
 
 def healthy(outages: Outages, key: str, start: float, seconds: int, rng: Random, *, rate: float = 2.0) -> float:
-    """Looks that find what they promise."""
+    """Polls that find what they promise."""
     now = start
     for _ in range(int(seconds * rate)):
         now += 1.0 / rate
@@ -22,7 +22,7 @@ def healthy(outages: Outages, key: str, start: float, seconds: int, rng: Random,
 
 
 def silent(outages: Outages, key: str, start: float, seconds: int, rate: float = 2.0) -> float:
-    """Looks that find nothing."""
+    """Polls that find nothing."""
     now = start
     for _ in range(int(seconds * rate)):
         now += 1.0 / rate

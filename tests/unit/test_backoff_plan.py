@@ -61,7 +61,7 @@ def test_the_envelope_finds_what_trying_every_pair_finds(
 
 @settings(max_examples=100, deadline=None)
 @given(small_grids(), st.floats(0.001, 100.0), st.floats(1.0, 60.0))
-def test_a_look_is_never_planned_later_than_allowed_where_the_grid_has_an_earlier_age(
+def test_a_poll_is_never_planned_later_than_allowed_where_the_grid_has_an_earlier_age(
     case: tuple[list[float], list[float], list[float], list[float]], price: float, longest: float
 ) -> None:
     ages, s, w, m = case
@@ -90,7 +90,7 @@ def drawn(table: Table, hazard: list[float], rng: Random) -> float:
     return float("inf")
 
 
-def test_looks_and_cost_are_what_a_simulation_of_the_plan_gives() -> None:
+def test_polls_and_cost_are_what_a_simulation_of_the_plan_gives() -> None:
     known = Expiries((172800.0, 172800.0) for _ in range(64))
     cells = grid(WIDE, windows(known, known))
     hazard = hazards()
@@ -113,7 +113,7 @@ def test_looks_and_cost_are_what_a_simulation_of_the_plan_gives() -> None:
     assert cost / n == pytest.approx(predicted, rel=0.05)
 
 
-def test_a_higher_price_buys_fewer_looks() -> None:
+def test_a_higher_price_buys_fewer_polls() -> None:
     cells = grid(WIDE, ())
     polls = [
         solve(WIDE, cells, PRIOR, price, (NOTHING_KNOWN, 3.0)).polls_from(3.0) for price in (0.1, 1.0, 10.0, 100.0)
@@ -137,7 +137,7 @@ def test_gaps_keep_the_shortest_and_the_longest_wait_at_every_age() -> None:
             )
 
 
-def test_the_last_look_before_a_sharp_expiry_is_followed_by_one_right_after_it() -> None:
+def test_the_last_poll_before_a_sharp_expiry_is_followed_by_one_right_after_it() -> None:
     known = Expiries((172800.0, 172800.0) for _ in range(64))
     cells = grid(WIDE, windows(known, known))
     table = solve(WIDE, cells, hazards(), 1.0, (NOTHING_KNOWN, 3.0))
@@ -148,7 +148,7 @@ def test_the_last_look_before_a_sharp_expiry_is_followed_by_one_right_after_it()
     assert not any(172800.0 * 0.95 < x < 172800.0 for x in looks)
 
 
-def test_a_look_just_before_the_end_of_a_window_is_followed_by_one_at_its_end() -> None:
+def test_a_poll_just_before_the_end_of_a_window_is_followed_by_one_at_its_end() -> None:
     known = Expiries((150_000.0, 172_800.0) for _ in range(64))
     cells = grid(WIDE, windows(known, known))
     table = solve(WIDE, cells, hazards(), 1.0, (NOTHING_KNOWN, 3.0))
@@ -168,7 +168,7 @@ def test_survival_falls_and_an_expiry_takes_what_is_left() -> None:
     assert after < 0.05 * before
 
 
-def test_many_recipients_are_worth_more_looks_at_the_same_price() -> None:
+def test_many_recipients_are_worth_more_polls_at_the_same_price() -> None:
     cells = grid(WIDE, ())
     one = solve(WIDE, cells, hazards(), 2.0, (NOTHING_KNOWN, 3.0))
     gaps = [one.next_age(10.0) - 10.0]

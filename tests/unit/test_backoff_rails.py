@@ -95,7 +95,7 @@ def test_steady_traffic_never_contradicts_what_was_learned_from_it() -> None:
     assert policy.metrics().events > before + 300
 
 
-def test_a_network_starts_anew_when_it_is_forgotten_and_the_others_stay() -> None:
+def test_a_network_starts_again_when_it_is_forgotten_and_the_others_stay() -> None:
     policy = Adaptive(5, 1, settings=BOUNDS)
     now = follow(policy, 200)
     follow(policy, 200, key="262/02", start=now)

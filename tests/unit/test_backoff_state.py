@@ -1,4 +1,4 @@
-"""The adaptive policy's state: snapshots, copies, seeds, and what it tells of itself."""
+"""The adaptive policy's state: snapshots, copies, seeds, and what it reports of itself."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_maintenance_makes_one_plan_a_call_and_ends() -> None:
     assert not policy.maintain(NOW + 30)
 
 
-def test_the_plan_tells_what_it_expects() -> None:
+def test_the_plan_shows_what_it_expects() -> None:
     policy = taught(n=2500)
     plan = policy.explain(KEY)
     assert plan.polls == pytest.approx(5.0, rel=0.15)

@@ -59,7 +59,7 @@ def test_a_fresh_start_finds_its_price_step_by_step() -> None:
     assert policy.metrics().predicted_polls == pytest.approx(5.0, rel=0.1)
 
 
-def test_a_budget_that_max_interval_alone_uses_up_leaves_looks_for_the_young() -> None:
+def test_a_budget_that_max_interval_alone_uses_up_leaves_polls_for_the_young() -> None:
     policy = Adaptive(2, 1, settings=Settings(min_interval=0.25, max_interval=450.0))
     while policy.maintain(NOW):
         pass

@@ -1,4 +1,4 @@
-"""Ids from a stream, whatever the stream looks like and however it is cut into blocks."""
+"""Ids from a stream, whatever its form and however it is cut into blocks."""
 
 import json
 from collections.abc import Callable

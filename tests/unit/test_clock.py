@@ -63,7 +63,7 @@ def test_any_sequence(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(300))
-def test_any_sequence_too_fast_to_be_looked_into(seed: int) -> None:
+def test_any_sequence_too_fast_to_be_checked(seed: int) -> None:
     """What a stop lasted may be missed when the clock is set at the same time; what did not pass is never counted."""
     rng = random.Random(seed)
     daemon, told = started(), []
@@ -142,7 +142,7 @@ def test_a_gateway_whose_clock_is_set_moves_nothing_and_is_believed_again_after_
 
 
 @pytest.mark.parametrize(("off", "told"), [(DAY, DAY), (-HOUR, -HOUR), (30.0, 0.0)])
-def test_a_wall_clock_that_is_wrong_is_told(off: float, told: float) -> None:
+def test_a_wall_clock_that_is_wrong_is_reported(off: float, told: float) -> None:
     daemon = started()
     assert daemon.witness.wrong == 0.0
     daemon.world.wrong = off
@@ -254,7 +254,7 @@ def test_an_id_handed_over_while_the_daemon_was_away_is_as_old_as_it_is() -> Non
         daemon.world.time += 100.0
         handed_over.append(daemon.world.wall())
         daemon.world.wrong -= DAY
-        # Killed before it has looked.
+        # Killed before it has checked.
         daemon = restarted(daemon)
     handed_over.append(daemon.world.wall())
     ages = [daemon.clock.taken(wall) - away for wall in handed_over]

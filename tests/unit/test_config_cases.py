@@ -173,6 +173,6 @@ def test_what_an_event_that_changes_no_row_means_where_nothing_is_said(read: Loa
     assert read(f'{table}no_row = "{other}"').outputs.sqlite[0].rules.no_row == other
 
 
-def test_a_folder_that_may_not_be_looked_into_is_left_to_its_owner(read: Load) -> None:
+def test_a_folder_that_may_not_be_entered_is_left_to_its_owner(read: Load) -> None:
     """A name too long for the file system fails for root, too, as a closed folder does for others."""
     assert read(f'[store]\npath = "/tmp/{"x" * 300}"').store.path.name == "x" * 300

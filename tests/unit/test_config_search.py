@@ -1,4 +1,4 @@
-"""Where the configuration is looked for."""
+"""Where the configuration is searched."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_file_that_may_not_be_read_is_not_passed_over(unprivileged: Path) -> N
     assert caught.value.problems[0].file == str(system)
 
 
-def test_a_folder_that_may_not_be_looked_into_is_not_passed_over(unprivileged: Path) -> None:
+def test_a_folder_that_may_not_be_entered_is_not_passed_over(unprivileged: Path) -> None:
     system = write(unprivileged / "etc" / "config.toml", "error")
     system.parent.chmod(0)
     try:

@@ -213,7 +213,7 @@ def given(read: Load, folder: Path, kind: tuple[str, str], place: str, content: 
 
 
 PLACES = [(kind, place) for kind in KINDS for place in ("file", "env", "credential")]
-# The webhook's secret is never looked for among the credentials.
+# The webhook's secret is never searched among the credentials.
 PLACES.remove((KINDS[3], "credential"))
 place_of = pytest.mark.parametrize(
     ("kind", "place"), PLACES, ids=[f"{'webhook' if 'webhook' in k[1] else k[0]}-{p}" for k, p in PLACES]
@@ -300,7 +300,7 @@ def test_a_variable_that_is_not_set_is_named_but_a_pasted_token_is_not(read: Loa
     assert HIDDEN not in told(caught)
 
 
-def test_all_secrets_that_fail_are_told_together_with_the_other_mistakes(read: Load) -> None:
+def test_all_secrets_that_fail_are_reported_together_with_the_other_mistakes(read: Load) -> None:
     text = '[accounts.default]\ntoken_file = "gone"\n[accounts.b]\ntoken_env = "GONE"\n[log]\nlevel = 1\n'
     with pytest.raises(ConfigError) as caught:
         read(text, secrets=True)
@@ -334,7 +334,7 @@ LEAKS = [
 
 
 @pytest.mark.parametrize(("sentence", "text"), LEAKS, ids=[case[0] for case in LEAKS])
-def test_no_error_tells_a_secret(read: Load, sentence: str, text: str) -> None:
+def test_no_error_shows_a_secret(read: Load, sentence: str, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read(text if text.startswith("[") else f"[accounts.default]\n{text}", secrets=True)
     assert HIDDEN not in told(caught), sentence

@@ -15,7 +15,7 @@ TROUBLE = Trouble(HoldReason.UNREACHABLE, "timeout", "no answer")
 
 
 class Gateway:
-    """Answers each message as it is told, one outcome after another; the last one stays."""
+    """Answers each message as the test wants, one outcome after another; the last one stays."""
 
     def __init__(self, **answers: Iterable[Outcome | None]) -> None:
         self.seconds = 100.0

@@ -314,7 +314,7 @@ trees = st.recursive(
 
 
 def check(raw: bytes) -> None:
-    """Decodes or refuses; what it gives can be stored and told."""
+    """Decodes or refuses; what it gives can be stored and reported."""
     try:
         found = decode_answer(raw, ID)
     except DecodeError:

@@ -240,7 +240,7 @@ def test_a_detail_that_an_answer_leaves_out_is_still_known() -> None:
 
 
 def test_by_turns_from_two_copies_of_which_one_lags() -> None:
-    """Each state is told once, in the order in which the gateway came to it, and nothing is stored for the laggard."""
+    """Each state is reported once, in the order in which the gateway came to it; nothing is stored for the laggard."""
     lagging, leading = (r(1, "BUFFERED", time=10.0),), (r(1, "ENROUTE", time=20.0),)
     kept: tuple[Recipient, ...] = ()
     told: list[str] = []
@@ -254,7 +254,7 @@ def test_by_turns_from_two_copies_of_which_one_lags() -> None:
 
 
 def test_a_number_that_comes_and_goes_is_one_recipient() -> None:
-    """Its final state without the number counts, what follows it does not, and with the number it is told."""
+    """Its final state without the number counts, what follows it does not, and with the number it is reported."""
     kept: tuple[Recipient, ...] = (r(1, "EXPIRED"), r(2, "ENROUTE"), r(3, "ENROUTE"))
     steps: list[tuple[tuple[Recipient, ...], int, list[str]]] = [
         ((r(3, "ENROUTE"), r(0, "DELIVERED"), r(1, "EXPIRED")), 1, []),
@@ -298,7 +298,7 @@ answers = st.lists(
 
 @given(answers)
 def test_laws_of_any_history(history: list[tuple[Recipient, ...]]) -> None:
-    """Nothing follows a final state, each event names the state before, and what is kept is what was told last."""
+    """Nothing follows a final state, each event names the state before, and what is kept is what was reported last."""
     kept: tuple[Recipient, ...] = ()
     told: Counter[tuple[int, str]] = Counter()
     for answer in history:
@@ -321,7 +321,7 @@ def test_laws_of_any_history(history: list[tuple[Recipient, ...]]) -> None:
 
 
 @given(answers, st.randoms(use_true_random=False))
-def test_the_order_of_an_answer_tells_nothing(history: list[tuple[Recipient, ...]], random: Random) -> None:
+def test_the_order_of_an_answer_means_nothing(history: list[tuple[Recipient, ...]], random: Random) -> None:
     kept: tuple[Recipient, ...] = ()
     for answer in history:
         kept = diff.diff(kept, answer).recipients
@@ -350,7 +350,7 @@ def test_the_body_is_the_vendors_webhook_body_and_more() -> None:
     assert json.loads(events.encode(completed))["counts"] == {"DELIVERED": 1}
 
 
-def test_without_a_time_from_the_gateway_ours_is_told() -> None:
+def test_without_a_time_from_the_gateway_ours_is_reported() -> None:
     found = diff.diff((), (r(1, "ENROUTE"),))
     (status,) = diff.told(Message(1, "default", 0, 0), found, 1764000043.5)
     assert json.loads(events.encode(status))["time"] == 1764000043

@@ -25,7 +25,7 @@ def der(pem: trustme.Blob) -> bytes:
 # -- certificates
 
 
-def test_a_certificate_tells_its_names_and_its_time() -> None:
+def test_a_certificate_shows_its_names_and_its_time() -> None:
     until = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
     authority = trustme.CA(organization_name="Corp Proxy Ltd", organization_unit_name="Sécurité")
     issued = authority.issue_cert(

@@ -94,7 +94,7 @@ def test_when_polling_ends(
         assert result.message.next_reason
 
 
-def test_read_at_the_first_look_ends_it_as_delivered_does() -> None:
+def test_read_at_the_first_poll_ends_it_as_delivered_does() -> None:
     result = judge().settle(message(), Answer((Recipient(4512345678, "READ", SENT + 3600),)), SENT + 9, 0)
     assert result.message.state is State.FINISHED
     status, completed = result.bodies
@@ -103,14 +103,14 @@ def test_read_at_the_first_look_ends_it_as_delivered_does() -> None:
     assert (status.status, status.previous, status.final, completed.counts) == ("READ", None, True, {"READ": 1})
 
 
-def test_a_read_that_an_earlier_release_told_as_transient_completes() -> None:
+def test_a_read_that_an_earlier_release_reported_as_transient_completes() -> None:
     stored = message(recipients=(Recipient(4512345678, "READ"),))
     result = judge().settle(stored, Answer(stored.recipients), SENT + 9, 0)
     assert result.message.state is State.FINISHED
     assert [type(body) for body in result.bodies] == [Completed]
 
 
-def test_a_recipient_without_a_number_counts_and_is_not_told() -> None:
+def test_a_recipient_without_a_number_counts_and_is_not_reported() -> None:
     answer = Answer((Recipient(4512345678, "DELIVERED"), Recipient(0, "ENROUTE")))
     pending = judge().settle(asked(), answer, SENT + 5, 0)
     assert pending.message.state is State.PENDING
@@ -188,7 +188,7 @@ def test_when_a_refusal_ends_a_message(
     assert (result.message.state is State.PENDING) is (reason is None)
 
 
-def test_what_is_not_believed_is_looked_at_more_and_more_seldom() -> None:
+def test_what_is_not_believed_is_polled_more_and_more_seldom() -> None:
     row, now, gaps = message(**MISSING), SENT + 70, []
     for _ in range(30):
         row = judge().settle(row, GONE, now, 0.0).message
@@ -205,7 +205,7 @@ def test_an_answer_ends_a_run_of_refusals() -> None:
     assert missed.refused_since == SENT + 300, "held time is taken off"
 
 
-def test_the_last_final_state_is_told_with_the_completion() -> None:
+def test_the_last_final_state_is_reported_with_the_completion() -> None:
     result = judge().settle(message(polls=3), DELIVERED, SENT + 9, 0)
     assert [type(body) for body in result.bodies] == [Status, Completed]
     assert result.message.polls == 4
@@ -230,7 +230,7 @@ def test_intervals_grow_with_age_up_to_the_maximum() -> None:
     assert all(later > earlier * 1.1 for earlier, later in itertools.pairwise(gaps[:8]))
 
 
-def test_the_last_look_is_not_later_than_the_end_of_the_grace_or_the_deadline() -> None:
+def test_the_last_poll_is_not_later_than_the_end_of_the_grace_or_the_deadline() -> None:
     missing = judge().settle(message(misses=40), NotFound(), SENT + 55, 0)
     assert missing.message.next_poll_at <= SENT + 60.1
     pending = judge().settle(message(), ENROUTE, SENT + 950, 0)
@@ -290,7 +290,7 @@ def test_a_sendtime_ahead_is_waited_for() -> None:
     assert SENT + 800 <= result.message.next_poll_at <= SENT + 860
 
 
-def test_taken_up_again_its_clocks_start_anew_and_nothing_is_told_twice() -> None:
+def test_taken_up_again_its_clocks_start_again_and_nothing_is_reported_twice() -> None:
     ended = judge().settle(asked(), ENROUTE, SENT + 2000, 0)
     assert ended.message.state is State.GAVE_UP
     again = judge().again(ended.message, SENT + 5000, 0)
@@ -302,7 +302,7 @@ def test_taken_up_again_its_clocks_start_anew_and_nothing_is_told_twice() -> Non
     assert late.message.state is State.GAVE_UP
 
 
-def test_untracking_tells_so_and_remembers_where_it_stood() -> None:
+def test_untracking_is_reported_and_remembers_where_it_stood() -> None:
     result = untracked(message(recipients=(Recipient(1, "ENROUTE"),)), SENT + 1, SENT + 3601)
     (body,) = result.bodies
     assert isinstance(body, GaveUp)
@@ -336,7 +336,7 @@ def test_the_userref_of_the_gateway_is_taken_when_none_was_handed_over() -> None
         ("one for later waits for it, spread", 60.0, 62.0, 64.0),
     ],
 )
-def test_the_first_look_at_what_is_sent_a_little_later(sentence: str, ahead: float, least: float, most: float) -> None:
+def test_the_first_poll_at_what_is_sent_a_little_later(sentence: str, ahead: float, least: float, most: float) -> None:
     new = msgspec.structs.replace(message(), sent_at=SENT + ahead, state=State.NEW)
     delays = [judge().first(new, SENT, 0.0).next_poll_at - SENT for _ in range(20)]
     assert least <= min(delays), sentence

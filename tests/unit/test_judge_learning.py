@@ -50,7 +50,7 @@ def recipient(status: str = "ENROUTE", time: float | None = None, sent: float | 
 
 
 def taught(message: Message, *looks: tuple[float, Outcome], taken_at: float = NOW) -> tuple[Student, Message]:
-    """A learner and the message after these looks (instant, what was met); it was taken in at `taken_at`."""
+    """A learner and the message after these polls (instant, what was met); it was taken in at `taken_at`."""
     policy = Student()
     judge = Judge(policy, SETTINGS, random.Random(1))
     message = judge.first(message, taken_at, 0.0)

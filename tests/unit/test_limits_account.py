@@ -53,7 +53,7 @@ def test_what_begins_a_hold(why: str, outcomes: list[Outcome], reason: HoldReaso
     assert bench.types == ([events.ACCOUNT_HELD] if reason else [])
 
 
-def test_a_hold_tells_who_why_and_until_when() -> None:
+def test_a_hold_reports_who_why_and_until_when() -> None:
     bench = Bench()
     bench.ask(FORBIDDEN)
     (body,) = bench.told
@@ -227,7 +227,7 @@ def test_a_command_ends_it_and_no_other_hold() -> None:
     assert bench.limiter.refuse("http_410", "410 for all") is None, "one hold at a time"
 
 
-def test_want_of_rights_is_told_even_then() -> None:
+def test_want_of_rights_is_reported_even_then() -> None:
     bench = refusing()
     bench.ask(UNAUTHORIZED)
     assert bench.types == [events.ACCOUNT_HELD, events.ACCOUNT_HELD]

@@ -91,7 +91,7 @@ def test_an_outage_that_shows_itself_in_turns_is_one_hold_with_growing_pauses() 
     assert bench.types == [events.ACCOUNT_HELD]
 
 
-def test_another_reason_is_told_once() -> None:
+def test_another_reason_is_reported_once() -> None:
     bench = Bench()
     for _ in range(TROUBLES_BEFORE_HOLD):
         bench.ask(UNREACHABLE)

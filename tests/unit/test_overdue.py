@@ -1,4 +1,4 @@
-"""When a message is overdue, and what is told then: once, by the message's own time, only while it is pending."""
+"""When a message is overdue, and what is reported then: once, by the message's own time, only while it is pending."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def planned(sent_at: float = NOW, after: float | None = AFTER, **more: object) -
 
 
 def asked(message: Message, outcome: Outcome, now: float) -> tuple[Message, list[events.Overdue]]:
-    """The message after a poll, and what was told of its silence."""
+    """The message after a poll, and what was reported of it."""
     result = judge().settle(message, outcome, now, 0.0)
     return result.message, [body for body in result.bodies if isinstance(body, events.Overdue)]
 
@@ -80,7 +80,7 @@ def test_when_it_is_due(why: str, message: Message, due: float | None) -> None:
         ("a failure says nothing", Trouble(HoldReason.UNREACHABLE, "timeout", ""), None),
     ],
 )
-def test_what_an_answer_after_its_time_tells(
+def test_what_an_answer_after_its_time_means(
     why: str, outcome: Outcome, told: tuple[int | None, list[tuple[int | None, str]]] | None
 ) -> None:
     late, wanted = NOW + AFTER, [] if told is None else [told]
@@ -102,20 +102,20 @@ def test_the_time_of_sending_becomes_known_and_moves_it() -> None:
     assert len(told) == 1, "it was sent long before it was handed over"
 
 
-def test_imported_it_is_told_by_its_first_answer() -> None:
+def test_imported_it_is_reported_by_its_first_answer() -> None:
     message = planned(NOW - 86400)
     assert not overdue.is_due(message, NOW + 1)
     assert len(asked(message, seen(WAITS), NOW + 1)[1]) == 1
     assert asked(message, seen(ENDED), NOW + 1)[1] == []
 
 
-def test_given_up_in_the_same_moment_it_is_not_told_as_overdue_as_well() -> None:
+def test_given_up_in_the_same_moment_it_is_not_reported_as_overdue_as_well() -> None:
     message = msgspec.structs.replace(planned(), polls=9, first_poll_at=NOW, seen_at=NOW, recipients=(WAITS,))
     result = judge().settle(message, seen(WAITS), NOW + 30 * 86400, 0.0)
     assert [body.__struct_config__.tag for body in result.bodies] == ["message.gave_up"]
 
 
-def test_taken_up_again_only_what_was_never_told_is_told() -> None:
+def test_taken_up_again_only_what_was_never_reported_is_reported() -> None:
     for told in (False, True):
         given_up = msgspec.structs.replace(planned(), state=State.GAVE_UP, overdue=told)
         again = judge().again(given_up, NOW + 86400, 0.0)

@@ -47,7 +47,7 @@ def test_later_recipients_cost_further_polls() -> None:
 
 
 class Witness(Exponential):
-    """Remembers what it was told."""
+    """Remembers what it observed."""
 
     def __init__(self) -> None:
         super().__init__(TEN)
@@ -68,7 +68,7 @@ class Witness(Exponential):
         self.told.append((a0, a1, terminal, event_age))
 
 
-def test_a_policy_is_told_nothing_before_it_looks() -> None:
+def test_a_policy_learns_nothing_before_it_polls() -> None:
     witness = Witness()
     replay(witness, [one(NOW, 35.0)])
     assert [terminal for *_, terminal, _ in witness.told] == [False, False, False, True]
@@ -115,7 +115,7 @@ def test_only_messages_whose_ends_have_times_are_replayed_in_the_order_of_sendin
     assert found == [one(NOW - 9, 0.0, key="DK"), one(NOW, 5.0, key="DK"), one(NOW + 60, 10.0, key="DK")]
 
 
-def test_what_would_be_looked_at_for_ever_is_left_out() -> None:
+def test_what_would_be_polled_without_end_is_left_out() -> None:
     """A row that says it was sent in 1970, and more recipients than are replayed."""
     few, many = ((Recipient(1, "DELIVERED", NOW + 9),) * count for count in (1, RECIPIENTS))
     found = pasts(

@@ -1,4 +1,4 @@
-"""Which due message is polled next: by priority, and no priority for ever."""
+"""Which due message is polled next: by priority, and no priority waits without end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fates are a pure function of seed, id and number, and look like life."""
+"""Fates are a pure function of seed, id and number, and resemble life."""
 
 import math
 from collections import Counter

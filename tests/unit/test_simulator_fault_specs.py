@@ -156,7 +156,7 @@ def test_a_wrong_fault_leaves_the_old_ones_in_force() -> None:
     assert faults.active == (Fault(kind="500"),)
 
 
-def test_an_outage_without_end_lasts_until_faults_are_set_anew() -> None:
+def test_an_outage_without_end_lasts_until_faults_are_set_again() -> None:
     clock, outages = SimClock(), Outages(1.0)
     faults = FaultBoard(clock, outages, seed=1)
     faults.set("outage:operator=238/01")

@@ -22,7 +22,7 @@ def build(
     return Truth(SimClock(speed), outages, 1, population or Population(), style), outages
 
 
-def test_delays_are_divided_by_the_speed_and_told_in_real_time() -> None:
+def test_delays_are_divided_by_the_speed_and_reported_in_real_time() -> None:
     truth, _ = build(speed=5.0)
     truth.add(7, recipients=[DANE], sent_at=T, steps=DELIVERED)
     message = truth.get(7)
@@ -43,7 +43,7 @@ def test_the_state_at_an_age(age: float, status: str) -> None:
     assert state_at(truth.changes(truth.get(7), DANE), T + age).status == status
 
 
-def test_the_same_seed_tells_the_same_truth() -> None:
+def test_the_same_seed_gives_the_same_truth() -> None:
     one, two = build()[0], build()[0]
     for truth in (one, two):
         for message_id in range(1, 300):

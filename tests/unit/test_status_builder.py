@@ -89,7 +89,7 @@ def test_a_running_daemon_knows_of_holds_and_outputs_before_the_database_does(co
     assert build(config, stored, None, NOW).accounts[0].state == "polling"
 
 
-def test_a_lost_database_is_told_with_what_is_in_memory(config: Config) -> None:
+def test_a_lost_database_is_reported_with_what_is_in_memory(config: Config) -> None:
     found = build(config, LOST, None, NOW, live({"shop": account()}, trouble="the database was removed"))
     assert (found.daemon.running, found.healthy, found.problem) == (True, False, "the database was removed")
     assert found.late == ["the database was removed"]

@@ -41,7 +41,7 @@ def test_states_are_counted_by_country_with_delivery_times() -> None:
     assert sum(denmark.times) == 99
 
 
-def test_how_late_we_are_is_told_of_the_last_hours_and_of_times_that_the_gateway_gave() -> None:
+def test_how_late_we_are_is_reported_of_the_last_hours_and_of_times_that_the_gateway_gave() -> None:
     counted = Statistics(NOW)
     for _ in range(10):
         counted.told(*told("DELIVERED", after=5, seen=4))
