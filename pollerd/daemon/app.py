@@ -1,51 +1,27 @@
-"""The daemon: parts wired together, run as one, taken down in order. Every death of a part is the daemon's."""
+"""Runs a daemon from its start to its stop: every part that dies ends it, and the parts end in reverse order."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import signal
 import sys
-import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
-from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
 from pollerd.base import failpoints, logs
-from pollerd.base.anchor import NOTE as NOTE_OF_TIME
 from pollerd.base.errors import root_cause
 from pollerd.base.text import counted
 from pollerd.config import Config
-from pollerd.config.policy import MODEL, Learner, make_policy
 from pollerd.config.secret import RESTART
-from pollerd.core.ports import Opening, Output, Preparing
-from pollerd.daemon.clock_steps import Account, ClockWatch
-from pollerd.daemon.control_wiring import make_control, make_progress, make_warnings
-from pollerd.daemon.database_guard import Guard
-from pollerd.daemon.fittings import make_balance_jobs, make_outputs, make_places, make_sources
-from pollerd.daemon.gateway_time import gateway_ahead, resume_time
-from pollerd.daemon.housekeeping import House, Housekeeping, Job, Snapshot, standard_jobs
-from pollerd.daemon.secrets import Vault
+from pollerd.core.ports import Opening, Output
+from pollerd.daemon.secrets import MaskedSecrets
 from pollerd.daemon.start import Start, StoppedError
 from pollerd.daemon.systemd import Notifier, feed, watchdog_interval
-from pollerd.daemon.wiring import Core, Lane, make_lane
-from pollerd.intake.loop import Intake
-from pollerd.outputs.acceptor import Acceptor
-from pollerd.outputs.relay import Relay
-from pollerd.polling import overdue_watch
-from pollerd.polling.committer import Committer
-from pollerd.polling.overdue_watch import OverdueWatch
-from pollerd.polling.poller import Poller
-from pollerd.polling.replan import Wake
-from pollerd.server.api.server import ControlServer
-from pollerd.status.metrics import Meter
-from pollerd.status.statistics import NOTE, Statistics
-from pollerd.status.warnlog import WarnLog
-from pollerd.store.sqlite.lock import Ownership
-from pollerd.store.sqlite.store import SqliteStore
+from pollerd.daemon.wiring import Daemon, build
+from pollerd.status.parts import Parts
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +36,7 @@ WRITING: Final = 2.5
 OPENING: Final = 1.0
 """Seconds that outputs get to open their sockets before the daemon calls itself started."""
 CREDENTIALS: Final = 2.0
-"""Seconds between two looks whether a secret was replaced."""
+"""Seconds between two checks whether a secret was replaced."""
 
 
 class App:
@@ -71,13 +47,12 @@ class App:
     ) -> None:
         """`secrets` are those masked in the log: a secret that is replaced while the daemon runs is added to them."""
         self.config = config
-        self._vault = Vault(config.secret_sources(), secrets or logs.Secrets())
         self.started = asyncio.Event()
-        self.lanes: dict[str, Lane] = {}
+        self._masked = MaskedSecrets(config.secret_sources(), secrets or logs.Secrets())
         self._notifier = notifier or Notifier(None)
         self._stop = asyncio.Event()
-        self._relay: Relay | None = None
-        self._control: ControlServer | None = None
+        self.daemon: Daemon | None = None
+        """Once it is built."""
 
     def stop(self) -> None:
         """End in order; `run` returns when everything is on disk."""
@@ -85,17 +60,13 @@ class App:
 
     def reload(self) -> None:
         """SIGHUP: reopen outputs, read secrets again."""
-        if not self.started.is_set():
+        if (daemon := self.daemon) is None or not self.started.is_set():
             # Everything is about to be read for the first time.
             return
         self._notifier.reloading()
-        self._vault.look()
-        if self._relay is not None:
-            self._relay.reopen()
-        if self._control is not None:
-            self._control.reopen()
-        for lane in self.lanes.values():
-            _refresh(lane)
+        daemon.parts.relay.reopen()
+        daemon.control.reopen()
+        self._reload_credentials(daemon)
         fixed = ", ".join(source.origin.key for source in self.config.secret_sources() if not source.watched)
         also = f"; for another {fixed}: {RESTART}" if fixed else ""
         log.info("reloaded: outputs reopened, secrets in files read again%s", also, extra={"event": "reloaded"})
@@ -113,118 +84,43 @@ class App:
 
     async def _run(self) -> None:
         self.config.resolve_secrets()
-        self._vault.look()
+        self._masked.update()
         async with AsyncExitStack() as stack:
-            warnings = stack.enter_context(make_warnings(self.config, self._vault.secrets).listening())
             start = Start(self._notifier, self._stop)
-            core = await self._open(stack, start)
-            places = make_places(self.config)
-            outputs = make_outputs(self.config, core.store, core.clock, self._vault.secrets.protect, places)
-            for output in outputs:
-                if isinstance(output, Preparing):
-                    await start.insist(partial(output.prepare, core.store))
-            known = await core.store.accounts()
-            for name, account in self.config.accounts.items():
-                now = core.clock.now()
-                await start.insist(partial(overdue_watch.date, core.store, name, account.overdue_after, now))
-                lane = await make_lane(account, known.get(name), self.config, core)
-                stack.push_async_callback(lane.gateway.close)
-                self.lanes[name] = lane
-            self._relay = Relay(outputs)
+            daemon = await build(self.config, stack, start, self._notifier, self._masked.secrets)
+            await daemon.control.start()
+            failpoints.hit("app.before_serving")
+            self.daemon = daemon
             try:
-                await self._serve(core, self._relay, outputs, warnings, places, stack)
+                await self._supervise(daemon)
             except BaseExceptionGroup as group:
                 raise root_cause(group) from group
 
-    async def _open(self, stack: AsyncExitStack, start: Start) -> Core:
-        path = self.config.store.path
-        # In a thread: who asks who owns the database is waited for.
-        lock = await start.insist(lambda: asyncio.to_thread(Ownership.acquire, path, daemon=True))
-        stack.enter_context(lock)
-        store = await start.insist(lambda: SqliteStore.open(path, time.time))
-        stack.push_async_callback(store.close)
-        clock, witness = await start.insist(lambda: resume_time(store))
-        policy = make_policy(self.config, random.SystemRandom().getrandbits(32), await store.note(MODEL))
-        statistics = Statistics(clock.wall())
-        if (counted := await store.note(NOTE)) is not None:
-            statistics.restore(counted)
-        meter = Meter(statistics.told)
-        return Core(lock, clock, witness, store, Committer(store, clock, meter.commits), policy, meter, statistics)
-
-    async def _serve(
-        self,
-        core: Core,
-        relay: Relay,
-        outputs: Sequence[Output],
-        warnings: WarnLog,
-        places: Mapping[str, Acceptor],
-        stack: AsyncExitStack,
-    ) -> None:
-        pollers = {name: lane.poller for name, lane in self.lanes.items()}
-        intake = Intake(
-            core.store,
-            core.committer,
-            pollers,
-            core.clock,
-            Learner(core.policy),
-            undecided=lambda: core.witness.undecided,
-            gateway_ahead=gateway_ahead(self.config, core.witness),
-        )
-        core.store.on_set_aside = intake.set_aside
-        sources = make_sources(self.config, core.store, core.clock, intake.poke)
-        control = self._control = make_control(
-            self.config,
-            core,
-            pollers,
-            intake,
-            health=lambda: relay.health,
-            sources=sources,
-            warnings=warnings,
-            places=places,
-        )
-        # Whatever happens before it runs: a socket that was bound is not left behind.
-        stack.push_async_callback(control.close)
-        await control.start()
-        failpoints.hit("app.before_serving")
-        balances = make_balance_jobs(self.config, self.lanes, await core.store.accounts(), core)
-        counted = Job("statistics", 10.0, Snapshot(core.statistics, core.committer, NOTE))
-        housekeeping = Housekeeping((*standard_jobs(self._house(core, relay, pollers)), *balances, counted))
-        asked = [Account(lane.gateway, lane.limiter, lane.poller.nudge) for lane in self.lanes.values()]
-        watch = ClockWatch(core.clock, core.witness, core.committer, asked, housekeeping.clock_stepped)
+    async def _supervise(self, daemon: Daemon) -> None:
+        """Run every part until `stop`, then end them in order. A part that dies ends all."""
+        parts = daemon.parts
         async with asyncio.TaskGroup() as group:
 
             def start(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
                 return group.create_task(work, name=name)
 
-            committing = start("committer", core.committer.run())
-            telling = start("relay", relay.run(core.store))
-            serving = start("control", control.run())
-            side = [
-                start("intake", intake.run()),
-                start("clock", watch.run()),
-                start("credentials", self._watch_credentials()),
-                start("guard", Guard(core.store, core.lock, core.committer, pollers.values(), self._notifier).run()),
-                start(
-                    "wake", Wake(core.policy, core.store, core.committer, pollers, core.clock, random.Random()).run()
-                ),
-                start("overdue", OverdueWatch(core.store, core.committer, pollers, core.clock).run()),
-                start("housekeeping", housekeeping.run()),
-                *(start(f"source {number}", source.run()) for number, source in enumerate(sources)),
-            ]
-            polling = [start(f"poller {name}", poller.run()) for name, poller in pollers.items()]
+            committing = start("committer", parts.committer.run())
+            serving = [start("relay", parts.relay.run(parts.store)), start("control", daemon.control.run())]
+            side = [start(name, work()) for name, work in daemon.side.items()]
+            side.append(start("credentials", self._watch_credentials(daemon)))
+            polling = [start(f"poller {name}", poller.run()) for name, poller in parts.pollers.items()]
             if self._notifier.active and (interval := watchdog_interval()) is not None:
-                progress = make_progress(self.config, core, pollers)
-                side.append(start("watchdog", feed(self._notifier, progress.stuck, interval)))
-            await _opened(outputs)
+                side.append(start("watchdog", feed(self._notifier, parts.stuck, interval)))
+            await _opened(daemon.outputs)
             self._notifier.ready()
             self.started.set()
-            await self._announce(core)
+            await self._announce(parts)
             await self._stop.wait()
-            await self._wind_down(core, polling, side, [telling, serving])
+            await self._wind_down(daemon, polling, side, serving)
             committing.cancel()
 
-    async def _announce(self, core: Core) -> None:
-        pending = (await core.store.counters()).get("pending", 0)
+    async def _announce(self, parts: Parts) -> None:
+        pending = (await parts.store.counters()).get("pending", 0)
         release, database = version("pollerd"), str(self.config.store.path)
         log.info(
             "started: pollerd %s, database %s, %s pending",
@@ -236,53 +132,40 @@ class App:
                 "version": release,
                 "database": database,
                 "pending": pending,
-                "accounts": sorted(self.lanes),
-                "last_seq": core.store.last,
+                "accounts": sorted(parts.pollers),
+                "last_seq": parts.store.last,
             },
-        )
-
-    def _house(self, core: Core, relay: Relay, pollers: Mapping[str, Poller]) -> House:
-        return House(
-            store=core.store,
-            committer=core.committer,
-            clock=core.clock,
-            policy=core.policy,
-            model=MODEL,
-            pollers=pollers,
-            outputs=frozenset(health.name for health in relay.health if health.readers is None),
-            health=lambda: relay.health,
-            keep_finished=self.config.store.keep_finished,
-            notifier=self._notifier,
         )
 
     async def _wind_down(
         self,
-        core: Core,
-        polling: list[asyncio.Task[None]],
-        side: list[asyncio.Task[None]],
-        telling: list[asyncio.Task[None]],
+        daemon: Daemon,
+        polling: Sequence[asyncio.Task[None]],
+        side: Sequence[asyncio.Task[None]],
+        serving: Sequence[asyncio.Task[None]],
     ) -> None:
-        """First no new polls, then everything known to disk, then the outputs: in the order in which news travels."""
+        """First no new polls, then everything known to disk, then the outputs: in the order in which events travel."""
         log.info("stopping", extra={"event": "stopping"})
         self._notifier.stopping()
-        for lane in self.lanes.values():
-            lane.poller.stop()
+        for poller in daemon.parts.pollers.values():
+            poller.stop()
         await asyncio.wait(polling, timeout=ANSWERS)
         await _cancel(*polling, *side)
-        core.committer.record_note(MODEL, core.policy.snapshot())
-        core.committer.record_note(NOTE_OF_TIME, core.witness.anchor().written())
-        core.committer.record_note(NOTE, core.statistics.snapshot())
+        daemon.record_state()
         with suppress(TimeoutError):
             async with asyncio.timeout(WRITING):
-                await core.committer.flush()
-        await _cancel(*telling)
+                await daemon.parts.committer.flush()
+        await _cancel(*serving)
 
-    async def _watch_credentials(self) -> None:
+    async def _watch_credentials(self, daemon: Daemon) -> None:
         while True:
             await asyncio.sleep(CREDENTIALS)
-            self._vault.look()
-            for lane in self.lanes.values():
-                _refresh(lane)
+            self._reload_credentials(daemon)
+
+    def _reload_credentials(self, daemon: Daemon) -> None:
+        self._masked.update()
+        for account in daemon.accounts.values():
+            account.reload_credentials()
 
 
 async def _opened(outputs: Iterable[Output]) -> None:
@@ -292,11 +175,6 @@ async def _opened(outputs: Iterable[Output]) -> None:
             for output in outputs:
                 if isinstance(output, Opening):
                     await output.opened.wait()
-
-
-def _refresh(lane: Lane) -> None:
-    if lane.gateway.reload_credentials():
-        lane.limiter.credentials_changed()
 
 
 async def _cancel(*tasks: asyncio.Task[None]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from pollerd.base.anchor import NOTE
-from pollerd.core.ports import Gateway, Limiter
+from pollerd.daemon.account import Account
 from pollerd.daemon.clock import SystemClock
 from pollerd.daemon.gateway_time import Witness
 from pollerd.polling.committer import Committer
@@ -18,14 +18,6 @@ log = logging.getLogger(__name__)
 TICK: Final = 1.0
 NOTED_EVERY: Final = 60.0
 """Seconds between two notes of the time: after a restart of the machine it goes on from the last one."""
-
-
-class Account(NamedTuple):
-    """One account: whom to ask for the date, at whose pace, and how to wake its polling."""
-
-    gateway: Gateway
-    limiter: Limiter
-    wake: Callable[[], None]
 
 
 class ClockWatch:
@@ -119,7 +111,7 @@ class ClockWatch:
         self._note()
         self._moved(stepped)
         for account in self._accounts:
-            account.wake()
+            account.poller.nudge()
 
     def _note(self) -> None:
         self._committer.record_note(NOTE, self._witness.anchor().written())

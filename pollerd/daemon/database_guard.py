@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import Final
 
 from pollerd.base.errors import DatabaseLostError, StoreError
 from pollerd.daemon.systemd import Notifier
-from pollerd.polling.committer import Committer
+from pollerd.status.parts import Parts
+from pollerd.store.sqlite.lock import Ownership
 
 log = logging.getLogger(__name__)
 
@@ -19,48 +19,24 @@ LINGER: Final = 10.0
 """Seconds for which a lost database is shown in `status` and to health checks before the daemon stops."""
 
 
-class Watched(Protocol):
-    """The store as seen from here."""
-
-    @property
-    def lost(self) -> str: ...
-    async def rescue(self) -> str: ...
-
-
-class Tended(Protocol):
-    """The lock as seen from here."""
-
-    def tend(self) -> bool: ...
-
-
-class Polling(Protocol):
-    """A poller as seen from here."""
-
-    def stop(self) -> None: ...
-
-
 class Guard:
-    """Looks once a second."""
+    """Checks once a second."""
 
-    def __init__(
-        self, store: Watched, lock: Tended, committer: Committer, pollers: Iterable[Polling], notifier: Notifier
-    ) -> None:
-        self._store = store
+    def __init__(self, parts: Parts, lock: Ownership, notifier: Notifier) -> None:
+        self._parts = parts
         self._lock = lock
-        self._committer = committer
-        self._pollers = tuple(pollers)
         self._notifier = notifier
         self._trouble = ""
 
     async def run(self) -> None:
         """Look until cancelled. Raises DatabaseLostError when the database has been lost for `LINGER` seconds."""
-        while not self._store.lost:
+        while not self._parts.store.lost:
             self._tend()
             await asyncio.sleep(EVERY)
-        lost = self._store.lost
-        for poller in self._pollers:
+        lost = self._parts.store.lost
+        for poller in self._parts.pollers.values():
             poller.stop()
-        self._committer.block(lost)
+        self._parts.committer.block(lost)
         self._notifier.status(lost)
         log.error(
             "%s: polling has ended, nothing more is taken in, and in %.0f s the daemon stops. Its next start uses what "
@@ -69,7 +45,7 @@ class Guard:
             LINGER,
             extra={"event": "database_lost"},
         )
-        if aside := await self._store.rescue():
+        if aside := await self._parts.store.rescue():
             log.error(
                 "the last transactions of the lost database are in %s: to use it again, put that beside it as its -wal",
                 aside,

@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
 import msgspec
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -19,17 +18,19 @@ from apscheduler.triggers.base import BaseTrigger
 
 from pollerd.backoff import Policy
 from pollerd.base.errors import DurabilityError, PollerdError
-from pollerd.core.ports import Clock, OutputHealth, Store
+from pollerd.config.policy import MODEL
+from pollerd.core.ports import Clock
 from pollerd.daemon.systemd import Notifier
 from pollerd.daemon.unknown_ids import UnknownWatch
-from pollerd.polling.poller import Poller
+from pollerd.polling.committer import Committer
 from pollerd.status.line import StatusLine
+from pollerd.status.parts import Parts
+from pollerd.status.statistics import NOTE as STATISTICS
 from pollerd.store.retention import Retention
 from pollerd.store.sqlite.checkpoint import WalWatch
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 DAY: Final = 86400.0
 LEARN_STEPS: Final = 50
 """Steps of the policy's own work a second at most, each below 5 ms."""
@@ -157,77 +158,39 @@ def _seconds(seconds: float) -> timedelta:
 # -- the daemon's own jobs
 
 
-class HouseStore(Store, Protocol):
-    """The store, and its connection."""
-
-    @property
-    def path(self) -> Path: ...
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T: ...
-    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T: ...
-    async def prune(self, delete: Callable[[sqlite3.Connection], tuple[int, T]]) -> T: ...
-
-
-class HouseCommitter(Protocol):
-    """The committer as seen from here."""
-
-    @property
-    def trouble(self) -> str: ...
-    def record_note(self, name: str, value: bytes) -> None: ...
-
-
-class House(msgspec.Struct, frozen=True):
-    """What is to be kept. `model` is the note under which the store keeps what the policy learned; `outputs` are the
-    names of the configured outputs that keep a place, `keep_finished` is in seconds.
-    """
-
-    store: HouseStore
-    committer: HouseCommitter
-    clock: Clock
-    policy: Policy
-    model: str
-    pollers: Mapping[str, Poller]
-    outputs: frozenset[str]
-    health: Callable[[], Sequence[OutputHealth]]
-    keep_finished: float
-    notifier: Notifier
-
-
-def standard_jobs(house: House) -> tuple[Job, ...]:
-    """Retention, checkpoint, statistics, learning, the model's snapshot, and the status line where systemd listens."""
-    retention = Retention(house.store, house.outputs, house.keep_finished)
-    wal = WalWatch(house.store)
+def standard_jobs(parts: Parts, notifier: Notifier) -> list[Job]:
+    """Retention, checkpoint, learning, what is learned and counted, and the status line where systemd listens."""
+    store, clock = parts.store, parts.clock
+    outputs = frozenset(health.name for health in parts.relay.health if health.readers is None)
+    retention = Retention(store, outputs, parts.config.store.keep_finished)
     jobs = [
-        Job("retention", 600.0, lambda: retention.run(house.clock.now()), first=60.0),
-        Job("checkpoint", 60.0, wal.tend),
-        Job("optimize", DAY, lambda: house.store.write(_optimize), first=3600.0),
-        Job("learning", 1.0, lambda: _learn(house.policy, house.clock)),
-        Job("unknown ids", 10.0, UnknownWatch(house.store, tuple(house.pollers))),
-        Job("model snapshot", 30.0, Snapshot(house.policy, house.committer, house.model)),
+        Job("retention", 600.0, lambda: retention.run(clock.now()), first=60.0),
+        Job("checkpoint", 60.0, WalWatch(store).tend),
+        Job("optimize", DAY, lambda: store.write(_optimize), first=3600.0),
+        Job("learning", 1.0, lambda: _learn(parts.policy, clock)),
+        Job("unknown ids", 10.0, UnknownWatch(store, tuple(parts.pollers))),
+        Job("model snapshot", 30.0, NoteWriter(MODEL, parts.policy.snapshot, parts.committer)),
+        Job("statistics", 10.0, NoteWriter(STATISTICS, parts.statistics.snapshot, parts.committer)),
     ]
-    if house.notifier.active:
-        line = StatusLine(house.pollers, house.clock)
-        jobs.append(Job("status", 5.0, lambda: _tell_status(house, line), first=0.0))
-    return tuple(jobs)
+    if notifier.active:
+        line = StatusLine(parts.pollers, clock)
+        jobs.append(Job("status", 5.0, lambda: _write_status(parts, notifier, line), first=0.0))
+    return jobs
 
 
-class Kept(Protocol):
-    """What has a state worth keeping."""
-
-    def snapshot(self) -> bytes: ...
-
-
-class Snapshot:
+class NoteWriter:
     """Hands a state, such as what the policy learned, to the committer when it has changed."""
 
-    def __init__(self, kept: Kept, committer: HouseCommitter, name: str) -> None:
-        self._kept = kept
-        self._committer = committer
+    def __init__(self, name: str, take: Callable[[], bytes], committer: Committer) -> None:
+        """`take` gives the state; it is kept as the note `name`."""
         self._name = name
+        self._take = take
+        self._committer = committer
         self._last = b""
 
     async def __call__(self) -> None:
-        """One snapshot."""
-        taken = self._kept.snapshot()
+        """Take the state once."""
+        taken = self._take()
         if taken != self._last:
             self._committer.record_note(self._name, taken)
             self._last = taken
@@ -246,6 +209,6 @@ async def _learn(policy: Policy, clock: Clock) -> None:
         await asyncio.sleep(0)
 
 
-async def _tell_status(house: House, line: StatusLine) -> None:
-    counters = await house.store.counters()
-    house.notifier.status(line.line(counters.get("pending", 0), house.committer.trouble, house.health()))
+async def _write_status(parts: Parts, notifier: Notifier, line: StatusLine) -> None:
+    counters = await parts.store.counters()
+    notifier.status(line.line(counters.get("pending", 0), parts.committer.trouble, parts.relay.health))

@@ -9,16 +9,16 @@ from pollerd.config import ConfigError, SecretSource
 from pollerd.config.secret import Fingerprint
 
 
-class Vault:
-    """Knows the places of all secrets and tells `secrets` what is in them."""
+class MaskedSecrets:
+    """Knows the sources of all secrets and masks what they hold through `secrets`."""
 
     def __init__(self, sources: Sequence[SecretSource], secrets: Secrets) -> None:
         self.secrets = secrets
         self._sources = sources
         self._seen: dict[int, Fingerprint | None] = {}
 
-    def look(self) -> None:
-        """Protect what is new. What cannot be read now is named by who wants to use it, and looked at again later."""
+    def update(self) -> None:
+        """Mask what is new. What cannot be read now is named by who wants to use it, and tried again later."""
         for number, source in enumerate(self._sources):
             fingerprint = source.fingerprint()
             if number in self._seen and self._seen[number] == fingerprint:

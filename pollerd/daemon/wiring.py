@@ -1,79 +1,323 @@
-"""Builds the parts of a daemon from its configuration. Used by `app` alone."""
+"""Puts the daemon together: the one place where every part is made and given what it needs.
+
+`build` goes from the database outward: what all share, the outputs, what takes ids in, the polling of each account,
+what shows the daemon to others, what is done now and then. `app` runs what it returns.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import os
 import random
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, Final
+from zlib import crc32
 
 import msgspec
 
-from pollerd.backoff import Policy
-from pollerd.config import AccountConfig, Config
-from pollerd.config.policy import make_settings
+from pollerd.base import descriptors
+from pollerd.base.anchor import NOTE as TIME
+from pollerd.base.descriptors import PAGE
+from pollerd.base.logs import Cleaner, Secrets
+from pollerd.config import AccountConfig, Config, EnvSecret
+from pollerd.config.descriptors import Need
+from pollerd.config.policy import MODEL, Learner, make_policy, make_settings
 from pollerd.core.outcome import Judge
-from pollerd.core.ports import AccountState
+from pollerd.core.ports import AccountState, Clock, Output, Preparing
+from pollerd.daemon.account import Account
 from pollerd.daemon.clock import SystemClock
-from pollerd.daemon.gateway_time import Witness
-from pollerd.gateway import GatewayClient
+from pollerd.daemon.clock_steps import ClockWatch
+from pollerd.daemon.database_guard import Guard
+from pollerd.daemon.gateway_time import Witness, gateway_ahead, resume_time
+from pollerd.daemon.housekeeping import Housekeeping, Job, standard_jobs
+from pollerd.daemon.start import Start
+from pollerd.daemon.systemd import Notifier
+from pollerd.gateway.client import GatewayClient
 from pollerd.gateway.gatewayapi.interface import GatewayApi
-from pollerd.gateway.limits import AccountLimiter
+from pollerd.gateway.limits.account import AccountLimiter
+from pollerd.intake.loop import Intake
+from pollerd.intake.sqlite import SqliteSource
+from pollerd.outputs.acceptor import Acceptor
+from pollerd.outputs.exec import ExecOutput, clean_environment
+from pollerd.outputs.file import FileOutput
+from pollerd.outputs.relay import Relay
+from pollerd.outputs.socket import SocketOutput
+from pollerd.polling import overdue_watch
+from pollerd.polling.balance import BalanceWatch
 from pollerd.polling.committer import Committer
 from pollerd.polling.control_check import answered_note
+from pollerd.polling.overdue_watch import OverdueWatch
 from pollerd.polling.poller import Poller
 from pollerd.polling.ranking import PolicyRanker
+from pollerd.polling.replan import Replanner
 from pollerd.polling.window import Window
-from pollerd.status.metrics import Meter
+from pollerd.server.api.server import ControlServer
+from pollerd.server.pages.server import page_server
+from pollerd.status.metrics.meter import Meter
+from pollerd.status.parts import Parts
+from pollerd.status.snapshot import Observer
+from pollerd.status.statistics import NOTE as STATISTICS
 from pollerd.status.statistics import Statistics
+from pollerd.status.stuck import StuckCheck
+from pollerd.status.warnlog import WarnLog
+from pollerd.store.deliveries import Deliveries
+from pollerd.store.readers import Reading
+from pollerd.store.source_rows import Given, Inlet
 from pollerd.store.sqlite.lock import Ownership
 from pollerd.store.sqlite.store import SqliteStore
+from pollerd.store.unwritten import UnwrittenEvents
+
+log = logging.getLogger(__name__)
+
+_FIRST_BALANCE: Final = 5.0
+"""Seconds after the start until balances are read first: what is due then goes ahead of them."""
+
+Task = Callable[[], Coroutine[Any, Any, None]]
+"""Something that runs until it is cancelled."""
 
 
-class Lane(msgspec.Struct, frozen=True):
-    """All that belongs to one account."""
+class Daemon(msgspec.Struct, frozen=True):
+    """A daemon that is built and does not run yet. `side` are its tasks beside polling, committing and the outputs."""
 
-    gateway: GatewayClient
-    limiter: AccountLimiter
-    poller: Poller
-
-
-class Core(msgspec.Struct, frozen=True):
-    """What all accounts share."""
-
-    lock: Ownership
-    clock: SystemClock
+    parts: Parts
     witness: Witness
-    store: SqliteStore
-    committer: Committer
-    policy: Policy
-    meter: Meter
-    statistics: Statistics
+    accounts: Mapping[str, Account]
+    outputs: list[Output]
+    control: ControlServer
+    side: Mapping[str, Task]
+
+    def record_state(self) -> None:
+        """Hand what is learned and counted to the committer, for the next start."""
+        parts = self.parts
+        parts.committer.record_note(MODEL, parts.policy.snapshot())
+        parts.committer.record_note(TIME, self.witness.anchor().written())
+        parts.committer.record_note(STATISTICS, parts.statistics.snapshot())
 
 
-async def make_lane(account: AccountConfig, known: AccountState | None, config: Config, core: Core) -> Lane:
-    """One account's client, limits and loop; `known` is what the store remembers of it."""
-    answered = await core.store.note(answered_note(account.name))
-    limiter = AccountLimiter(account.name, account.limits, core.clock, random.Random(), known)
-    dates = core.witness.gateway(account.base_url)
+async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: Notifier, secrets: Secrets) -> Daemon:
+    """The daemon that `config` describes. What has to be closed is put on `stack`; what cannot be had yet `start` tries
+    again. `secrets` are those masked in the log.
+
+    Raises DatabaseBusyError when another daemon owns the database, DurabilityError when the disk cannot be trusted, and
+    other PollerdErrors for what cannot be opened.
+    """
+    warnings = WarnLog(Cleaner(secrets, show_msisdn=config.log.show_msisdn))
+    stack.enter_context(warnings.listening())
+
+    # The database, and what all accounts share.
+    lock = await start.insist(lambda: asyncio.to_thread(Ownership.acquire, config.store.path, daemon=True))
+    stack.enter_context(lock)
+    store = await start.insist(lambda: SqliteStore.open(config.store.path, time.time))
+    stack.push_async_callback(store.close)
+    clock, witness = await start.insist(lambda: resume_time(store))
+    policy = make_policy(config, random.SystemRandom().getrandbits(32), await store.note(MODEL))
+    statistics = Statistics(clock.wall())
+    if (counted := await store.note(STATISTICS)) is not None:
+        statistics.restore(counted)
+    meter = Meter(statistics.told)
+    committer = Committer(store, clock, meter.commits)
+
+    # The outputs settle what they have to before the first event of this start is committed.
+    acceptors = _make_acceptors(config)
+    outputs = _make_outputs(config, store, clock, secrets.protect, acceptors)
+    for output in outputs:
+        if isinstance(output, Preparing):
+            await start.insist(partial(output.prepare, store))
+
+    pollers: dict[str, Poller] = {}
+    intake = Intake(
+        store,
+        committer,
+        pollers,
+        clock,
+        Learner(policy),
+        undecided=lambda: witness.undecided,
+        gateway_ahead=gateway_ahead(config, witness),
+    )
+    store.on_set_aside = intake.set_aside
+    longest = max(account.limits.timeout for account in config.accounts.values())
+    parts = Parts(
+        config=config,
+        clock=clock,
+        store=store,
+        reading=Reading(store.path),
+        committer=committer,
+        policy=policy,
+        pollers=pollers,
+        intake=intake,
+        sources=_make_sources(config, store, clock, intake.poke),
+        relay=Relay(outputs),
+        meter=meter,
+        statistics=statistics,
+        warnings=warnings,
+        stuck=StuckCheck(pollers, committer, clock, longest_request=2 * longest).stuck,
+    )
+
+    known = await store.accounts()
+    accounts = {}
+    for name, account in config.accounts.items():
+        await start.insist(partial(overdue_watch.date, store, name, account.overdue_after, clock.now()))
+        accounts[name] = await _make_account(account, known.get(name), parts, clock, witness)
+        stack.push_async_callback(accounts[name].gateway.close)
+        pollers[name] = accounts[name].poller
+
+    observer, web = Observer(parts), config.web
+    pages = None if web is None else page_server(parts, observer, web.listen, acceptors[PAGE])
+    control = ControlServer(parts, observer, acceptors, pages)
+    stack.push_async_callback(control.close)
+    balances = _balance_jobs(parts, accounts, await store.accounts())
+    housekeeping = Housekeeping((*standard_jobs(parts, notifier), *balances))
+    side: dict[str, Task] = {
+        "intake": intake.run,
+        "clock": ClockWatch(clock, witness, committer, accounts.values(), housekeeping.clock_stepped).run,
+        "guard": Guard(parts, lock, notifier).run,
+        "replan": Replanner(policy, store, committer, pollers, clock, random.Random()).run,
+        "overdue": OverdueWatch(store, committer, pollers, clock).run,
+        "housekeeping": housekeeping.run,
+        **{f"source {number}": source.run for number, source in enumerate(parts.sources)},
+    }
+    return Daemon(parts, witness, accounts, outputs, control, side)
+
+
+async def _make_account(
+    account: AccountConfig, known: AccountState | None, parts: Parts, clock: SystemClock, witness: Witness
+) -> Account:
+    """`known` is what the store remembers of it."""
+    config = parts.config
+    limiter = AccountLimiter(account.name, account.limits, clock, random.Random(), known)
     gateway = GatewayClient(
         account,
         GatewayApi(account),
-        core.clock,
+        clock,
         random.Random(),
         limiter=limiter,
-        time=dates,
+        time=witness.gateway(account.base_url),
         show_msisdn=config.log.show_msisdn,
     )
     poller = Poller(
         account.name,
         gateway=gateway,
         limiter=limiter,
-        verdicts=Judge(core.policy, make_settings(config), random.Random(), core.clock, account.overdue_after),
-        window=Window(account.name, PolicyRanker(core.policy)),
-        store=core.store,
-        committer=core.committer,
-        clock=core.clock,
+        verdicts=Judge(parts.policy, make_settings(config), random.Random(), clock, account.overdue_after),
+        window=Window(account.name, PolicyRanker(parts.policy)),
+        store=parts.store,
+        committer=parts.committer,
+        clock=clock,
         connections=account.limits.max_connections,
         renewal=account.renewal,
-        meter=core.meter.account(account.name),
-        answered=answered,
+        meter=parts.meter.account(account.name),
+        answered=await parts.store.note(answered_note(account.name)),
     )
-    return Lane(gateway, limiter, poller)
+    return Account(gateway, limiter, poller)
+
+
+def _balance_jobs(parts: Parts, accounts: Mapping[str, Account], known: Mapping[str, AccountState]) -> Iterator[Job]:
+    """What checks every account's balance, when a threshold is set."""
+    threshold, every = parts.config.credit.warn_below, parts.config.credit.check_every
+    if threshold is None:
+        return
+    for name, account in accounts.items():
+        watch = BalanceWatch(
+            name,
+            threshold,
+            gateway=account.gateway,
+            limiter=account.limiter,
+            committer=parts.committer,
+            clock=parts.clock,
+            known=known.get(name),
+        )
+        yield Job(f"balance of {name}", every, watch.check, first=min(every, _FIRST_BALANCE))
+
+
+def _make_acceptors(config: Config) -> dict[str, Acceptor]:
+    """What takes connections of others, by name. They share what is left of this process's file descriptors after those
+    of polling, the database, outputs and sources. Raises the process's own limit where that is allowed.
+    """
+    need = Need.of(config)
+    limit = descriptors.provide(need.total)
+    found = descriptors.share(limit, need.reserve, need.places)
+    if limit < need.total:
+        log.log(
+            logging.WARNING if limit < need.reserve else logging.INFO,
+            "this process may have %d files open, of %d that it could use: connections are bounded at %s; raise "
+            "LimitNOFILE (or ulimit -n) to %d for more",
+            limit,
+            need.total,
+            ", ".join(f"{most} ({name})" for name, most in found.items()),
+            need.total,
+            extra={"event": "few_descriptors", "limit": limit, "needed": need.total, "reserve": need.reserve},
+        )
+    return {name: Acceptor(name, most) for name, most in found.items()}
+
+
+def _make_outputs(
+    config: Config, store: SqliteStore, clock: Clock, protect: Callable[[str], None], acceptors: Mapping[str, Acceptor]
+) -> list[Output]:
+    """The outputs that the configuration names; `protect` is told every secret that they read later."""
+    wanted = config.outputs
+    outputs: list[Output] = []
+    if wanted.file is not None:
+        outputs.append(FileOutput(wanted.file.path, advance=store.advance_seq))
+    if wanted.socket is not None:
+        outputs.append(SocketOutput(wanted.socket.path, wanted.socket.mode, readers=acceptors[descriptors.EVENTS]))
+    if wanted.webhook is not None:
+        # PyJWT loads the package cryptography where it is installed (0.1 s, 10 MB); only a webhook is worth that.
+        from pollerd.outputs.webhook.output import WebhookOutput
+
+        book = Deliveries(store)
+        kept = config.store.keep_finished
+        outputs.append(WebhookOutput(wanted.webhook, book, clock, keep_parked=kept, protect=protect))
+    if wanted.exec is not None:
+        outputs.append(ExecOutput(wanted.exec.command, _environment(config)))
+    outputs += _targets(config, store, clock)
+    return outputs
+
+
+def _targets(config: Config, store: SqliteStore, clock: Clock) -> Iterator[Output]:
+    """The outputs into databases."""
+    if not config.outputs.sqlite:
+        return
+    # Few configurations have one, and the others need not wait for it.
+    from pollerd.outputs.sqlite import SqliteTarget
+    from pollerd.outputs.target.output import TargetOutput
+
+    names: Counter[str] = Counter()
+    read = {os.path.realpath(source.path) for source in config.sources.sqlite}
+    for output in config.outputs.sqlite:
+        name = _numbered(names, f"sqlite {output.path}")
+        database = os.path.realpath(output.path)
+        book = UnwrittenEvents(store, name, database if database in read else None)
+        target = SqliteTarget(output.path, output.statement)
+        yield TargetOutput(name, target, output.statement, output.rules, book, clock)
+
+
+def _numbered(names: Counter[str], name: str) -> str:
+    """By path, so that a place stays with its database when others are added or removed before it."""
+    names[name] += 1
+    return name if names[name] == 1 else f"{name} {names[name]}"
+
+
+def _environment(config: Config) -> dict[str, str]:
+    """The environment for programs that are not ours. Raises ConfigError for secrets that cannot be read."""
+    sources = config.secret_sources()
+    variables = [source.variable for source in sources if isinstance(source, EnvSecret)]
+    return clean_environment(os.environ, variables, [source.read().reveal() for source in sources])
+
+
+def _make_sources(config: Config, store: SqliteStore, clock: Clock, poke: Callable[[], None]) -> list[SqliteSource]:
+    """The sources of ids that the configuration names; `poke` makes the intake look at once."""
+    sources = []
+    names: Counter[str] = Counter()
+    # The same whatever stands before it in the file.
+    keys = [f"{source.path} {crc32(source.query.encode()):08x}" for source in config.sources.sqlite]
+    given = Given(keys)
+    for source, key in zip(config.sources.sqlite, keys, strict=True):
+        name = _numbered(names, f"sqlite {source.path}")
+        inlet = Inlet(key, given, store, clock.wall, poke, database=os.path.realpath(source.path))
+        sources.append(SqliteSource(name, source.path, source.query, source.every, inlet))
+    return sources

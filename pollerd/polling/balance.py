@@ -27,7 +27,7 @@ def is_low(credit: float, warn_below: float, *, was_low: bool) -> bool:
     return credit < warn_below
 
 
-class CreditWatch:
+class BalanceWatch:
     """One account's balance against `warn_below`; `known` is what the store remembers of the account."""
 
     def __init__(

@@ -39,7 +39,7 @@ class Waking(Protocol):
     def schedule(self, message: Message) -> None: ...
 
 
-class Wake:
+class Replanner:
     """Asks the policy once a second whose outage is over."""
 
     def __init__(

@@ -32,7 +32,7 @@ _NO_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 """Errors of a machine that has no IPv6, although a name such as localhost stands for an address of it too."""
 
 
-class Door(Protocol):
+class Endpoint(Protocol):
     """Where requests come in."""
 
     async def open(self) -> Sequence[socket.socket]:
@@ -41,7 +41,7 @@ class Door(Protocol):
 
     @property
     def in_place(self) -> bool:
-        """Whether who looks for the door still finds this one."""
+        """Whether clients still find this one at its address."""
         ...
 
     def close(self) -> None:
@@ -49,7 +49,7 @@ class Door(Protocol):
         ...
 
 
-class SocketDoor:
+class UnixEndpoint:
     """A Unix socket at `path`, created with exactly `mode`."""
 
     def __init__(self, path: Path, mode: int) -> None:
@@ -77,7 +77,7 @@ class SocketDoor:
             self._listener = None
 
 
-class PortDoor:
+class TcpEndpoint:
     """A TCP address. `port` 0 takes a free one; `address` is the one in use."""
 
     def __init__(self, listen: Listen) -> None:
@@ -154,16 +154,16 @@ def _listening(family: int, address: tuple[Any, ...]) -> socket.socket:
 
 
 class HttpServer:
-    """Serves an application at a door until cancelled. A door that cannot be opened is tried again for ever.
+    """Serves an application at an endpoint until cancelled. One that cannot be opened is tried again for ever.
 
     `acceptor` bounds the number of connections, and none may keep the server waiting for long (see `connection`).
     `painter` says so to whom it concerns.
     """
 
     def __init__(
-        self, application: web.Application, door: Door, acceptor: Acceptor, painter: Painter = in_words
+        self, application: web.Application, endpoint: Endpoint, acceptor: Acceptor, painter: Painter = in_words
     ) -> None:
-        self._door = door
+        self._endpoint = endpoint
         self._what = acceptor.what
         self._acceptor = acceptor
         self._painter = painter
@@ -172,14 +172,14 @@ class HttpServer:
         self._sockets: Sequence[socket.socket] = ()
         self._again = asyncio.Event()
         self.trouble = ""
-        """Why nobody is heard; empty while the door is open."""
+        """Why nobody can connect; empty while the endpoint is open."""
 
     async def start(self) -> None:
-        """Open the door if that is possible now; `run` goes on trying otherwise, and takes connections."""
+        """Open the endpoint if that is possible now; `run` goes on trying otherwise, and takes connections."""
         if self._runner.server is None:
             await self._runner.setup()
         try:
-            self._sockets = await self._door.open()
+            self._sockets = await self._endpoint.open()
         except OutputError as error:
             if str(error) != self.trouble:
                 log.error("%s: %s", self._what, error, extra={"event": "control_closed"})
@@ -201,7 +201,7 @@ class HttpServer:
                     log.warning(
                         "%s: %s was removed while it was in use: bound again",
                         self._what,
-                        self._door,
+                        self._endpoint,
                         extra={"event": "socket_rebound"},
                     )
                 else:
@@ -215,12 +215,12 @@ class HttpServer:
     async def close(self) -> None:
         """Let everybody go and listen no more. May be called twice, and instead of `run`."""
         self._sockets = ()
-        self._door.close()
+        self._endpoint.close()
         if self._runner.server is not None:
             await self._runner.cleanup()
 
     def reopen(self) -> None:
-        """SIGHUP: look at once whether the door is still there."""
+        """SIGHUP: check at once whether the endpoint is still there."""
         self._again.set()
 
     async def _until_removed(self) -> None:
@@ -231,14 +231,14 @@ class HttpServer:
                 accepting = [
                     group.create_task(self._acceptor.serve(each, self._connection, refusal)) for each in self._sockets
                 ]
-                while self._door.in_place:
+                while self._endpoint.in_place:
                     await self._pause(_LOOK)
                 for task in accepting:
                     task.cancel()
         finally:
             # Who is connected stays so: only the place where nobody finds us any more is given up.
             self._sockets = ()
-            self._door.close()
+            self._endpoint.close()
 
     def _connection(self) -> ClientConnection:
         server = self._runner.server

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from pollerd.core.ports import AccountState, Clock, OutputHealth, SourceHealth, Store
+from pollerd.core.ports import AccountState, OutputHealth, SourceHealth
 from pollerd.status import builder
 from pollerd.status.document import LogDocument, StatusDocument
 from pollerd.store.view import Overview
 
 if TYPE_CHECKING:
-    from pollerd.backoff import Metrics, Policy
-    from pollerd.config import Config
-    from pollerd.polling.committer import Committer
+    from pollerd.backoff import Metrics
     from pollerd.polling.poller import Poller
-    from pollerd.status.statistics import Statistics
-    from pollerd.store.readers import Reading
+    from pollerd.status.parts import Parts
 
 _EVERY: Final = 1.0
 """Seconds between two counts of the polls."""
@@ -91,28 +88,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     followers: int
 
 
-class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of a running daemon. `stuck` says what does not move, and is called every second."""
-
-    config: Config
-    clock: Clock
-    store: Store
-    committer: Committer
-    policy: Policy
-    pollers: Mapping[str, Poller]
-    statistics: Statistics
-    outputs: Callable[[], Sequence[OutputHealth]]
-    sources: Callable[[], Sequence[SourceHealth]]
-    log: Callable[[], Sequence[LogDocument]]
-    stuck: Callable[[], str | None]
-
-
 class Observer:
     """Watches the parts of a running daemon: `run` measures rates, `document` makes the status document."""
 
-    def __init__(self, parts: Parts, reading: Reading) -> None:
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._reading = reading
         self._began = parts.clock.monotonic()
         self._counts: deque[tuple[float, dict[str, int]]] = deque(maxlen=_KEPT)
         self._rates = RateHistory()
@@ -137,7 +117,7 @@ class Observer:
         parts = self._parts
         now = parts.clock.wall()
         stored = (
-            LOST if parts.store.lost else await self._reading.read(lambda pages: pages.overview(now, oldest=oldest))
+            LOST if parts.store.lost else await parts.reading.read(lambda pages: pages.overview(now, oldest=oldest))
         )
         return builder.build(parts.config, stored, parts.statistics.report(now), now, self._snapshot(followers))
 
@@ -146,14 +126,14 @@ class Observer:
         return Snapshot(
             uptime=parts.clock.monotonic() - self._began,
             accounts={name: self._account(name, poller) for name, poller in parts.pollers.items()},
-            outputs=parts.outputs(),
-            sources=parts.sources(),
+            outputs=parts.relay.health,
+            sources=[SourceHealth(source.name, source.trouble) for source in parts.sources],
             last_seq=parts.store.last,
             backoff=parts.policy.metrics(),
             throughput=self._rates.throughput(),
             trouble=self.trouble,
             stuck=self.stuck,
-            log=parts.log(),
+            log=parts.warnings.last,
             followers=followers,
         )
 

@@ -26,7 +26,7 @@ class _Suspicion(msgspec.Struct, frozen=True):
     count: int
 
 
-class Progress:
+class StuckCheck:
     """Compares the counts now with those before. `longest_request`: seconds after which an answer is overdue for good;
     twice the largest timeout of all accounts.
     """

@@ -20,7 +20,7 @@ from pollerd.config import Listen
 from pollerd.outputs.acceptor import Acceptor
 from pollerd.server import connection as bounds
 from pollerd.server.connection import Wait
-from pollerd.server.listen import HttpServer, PortDoor, SocketDoor
+from pollerd.server.listen import HttpServer, TcpEndpoint, UnixEndpoint
 from pollerd.server.pages.server import paint
 from tests.integration.control_kit import daemon
 from tests.integration.output_kit import until
@@ -43,7 +43,7 @@ class Served:
         application.router.add_post("/body", self._body)
         application.router.add_get("/large", self._large)
         application.router.add_get("/stream", self._stream)
-        self.server = HttpServer(application, SocketDoor(path, 0o660), self.place)
+        self.server = HttpServer(application, UnixEndpoint(path, 0o660), self.place)
 
     async def _quick(self, _: web.Request) -> web.Response:
         return web.Response(text="quick")
@@ -221,7 +221,7 @@ async def test_a_reader_of_a_stream_may_be_silent(tmp_path: Path, monkeypatch: p
 async def test_a_port_is_bounded_too_and_speaks_in_pages() -> None:
     place = Acceptor("status page", 2)
     application = web.Application()
-    door = PortDoor(Listen("localhost", 0))
+    door = TcpEndpoint(Listen("localhost", 0))
     server = HttpServer(application, door, place, paint)
     await server.start()
     assert door.address is not None
@@ -251,7 +251,7 @@ async def test_a_name_of_several_addresses_is_one_port(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(loop, "getaddrinfo", resolve)
     answers: list[object] = [elsewhere, here, there, here]
-    door = PortDoor(Listen("several.test", 0))
+    door = TcpEndpoint(Listen("several.test", 0))
     sockets = await door.open()
     assert door.address is not None
     assert [each.getsockname() for each in sockets] == [
@@ -291,8 +291,8 @@ async def test_without_descriptors_it_waits_and_says_so_once(tmp_path: Path, cap
 async def test_readers_of_events_leave_room_for_commands(tmp_path: Path) -> None:
     """As many readers as there may be, and the daemon still answers; the next gets a reason."""
     async with daemon(tmp_path) as running, AsyncExitStack() as stack:
-        assert running.app._control is not None
-        stream = running.app._control._stream
+        assert running.app.daemon is not None
+        stream = running.app.daemon.control._stream
         stream._most = 3
         for _ in range(3):
             follower = running.session.get("http://localhost/events?follow=1")

@@ -50,8 +50,8 @@ async def test_the_openapi_document_is_valid_and_names_every_route(tmp_path: Pat
         assert api == document(api["info"]["version"])
         for name, schema in api["components"]["schemas"].items():
             jsonschema.Draft202012Validator.check_schema(schema), name
-        assert running.app._control is not None
-        made = running.app._control._control()
+        assert running.app.daemon is not None
+        made = running.app.daemon.control._control()
         routes = {(route.method.lower(), route.resource.canonical) for route in made.router.routes() if route.resource}
         assert routes == {(method, path) for path, methods in api["paths"].items() for method in methods}
 

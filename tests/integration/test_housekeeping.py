@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -15,12 +15,22 @@ import pytest
 
 from pollerd.backoff import Adaptive, Exponential, Settings
 from pollerd.base.errors import DurabilityError, StoreError
-from pollerd.core.ports import OutputHealth
+from pollerd.base.logs import Cleaner, Secrets
+from pollerd.config import load
+from pollerd.config.policy import Learner
+from pollerd.core.ports import EventLog, OutputHealth
 from pollerd.daemon.clock import SystemClock
-from pollerd.daemon.housekeeping import House, Housekeeping, Job, Snapshot, standard_jobs
+from pollerd.daemon.housekeeping import Housekeeping, Job, NoteWriter, standard_jobs
 from pollerd.daemon.housekeeping import _Every as Every
 from pollerd.daemon.systemd import Notifier
+from pollerd.intake.loop import Intake
+from pollerd.outputs.relay import Relay
 from pollerd.polling.committer import Committer
+from pollerd.status.metrics import Meter
+from pollerd.status.parts import Parts
+from pollerd.status.statistics import Statistics
+from pollerd.status.warnlog import WarnLog
+from pollerd.store.readers import Reading
 from pollerd.store.sqlite.store import SqliteStore
 
 PATIENCE = 20.0
@@ -183,28 +193,52 @@ def test_a_step_of_many_years_is_one_missed_time() -> None:
 # -- the daemon's own jobs
 
 
-def house(store: SqliteStore, committer: Committer, notifier: Notifier) -> House:
-    return House(
+class Full:
+    """An output whose disk is full."""
+
+    name = "file"
+    health = OutputHealth("file", 0, "disk full")
+
+    async def run(self, log: EventLog) -> None:
+        raise AssertionError("nobody runs it here")
+
+    def reopen(self) -> None:
+        raise AssertionError("nobody reopens it here")
+
+
+@pytest.fixture
+def parts(store: SqliteStore, tmp_path: Path) -> Iterator[Parts]:
+    path = tmp_path / "pollerd.toml"
+    path.write_text('[accounts.default]\ntoken = "a-token-of-a-test"\n[outputs.file]\npath = "events.ndjson"\n')
+    clock = SystemClock()
+    committer = Committer(store, clock)
+    policy, statistics = Adaptive(5.0, 1, settings=Settings()), Statistics(clock.wall())
+    found = Parts(
+        config=load(path, {}, tmp_path),
+        clock=clock,
         store=store,
+        reading=Reading(store.path),
         committer=committer,
-        clock=SystemClock(),
-        policy=Adaptive(5.0, 1, settings=Settings()),
-        model="model",
+        policy=policy,
         pollers={},
-        outputs=frozenset({"file"}),
-        health=lambda: (OutputHealth("file", 0, "disk full"),),
-        keep_finished=86400.0,
-        notifier=notifier,
+        intake=Intake(store, committer, {}, clock, Learner(policy)),
+        sources=[],
+        relay=Relay([Full()]),
+        meter=Meter(statistics.told),
+        statistics=statistics,
+        warnings=WarnLog(Cleaner(Secrets(), show_msisdn=False)),
+        stuck=lambda: None,
     )
+    yield found
+    found.reading.close()
 
 
-async def test_every_standard_job_does_its_work_on_a_real_store(store: SqliteStore, tmp_path: Path) -> None:
+async def test_every_standard_job_does_its_work_on_a_real_store(parts: Parts, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(PATIENCE)
-        committer = Committer(store, SystemClock())
-        committing = asyncio.create_task(committer.run())
-        jobs = {job.name: job for job in standard_jobs(house(store, committer, Notifier(str(tmp_path / "notify"))))}
+        committing = asyncio.create_task(parts.committer.run())
+        jobs = {job.name: job for job in standard_jobs(parts, Notifier(str(tmp_path / "notify")))}
         assert set(jobs) == {
             "retention",
             "checkpoint",
@@ -212,22 +246,24 @@ async def test_every_standard_job_does_its_work_on_a_real_store(store: SqliteSto
             "learning",
             "unknown ids",
             "model snapshot",
+            "statistics",
             "status",
         }
         for job in jobs.values():
             await job.run()
-        await committer.flush()
+        await parts.committer.flush()
         committing.cancel()
         assert systemd.recv(1000) == b"STATUS=0 pending, 0 due, 0.0 polls/s, output file in trouble: disk full"
-    model = await store.note("model")
+    model = await parts.store.note("model")
     assert model
+    assert await parts.store.note("statistics")
     again = Adaptive(5.0, 1, settings=Settings())
     again.restore(model)
     assert again.snapshot() == model
 
 
-async def test_no_status_line_where_nobody_listens(store: SqliteStore) -> None:
-    jobs = standard_jobs(house(store, Committer(store, SystemClock()), Notifier(None)))
+async def test_no_status_line_where_nobody_listens(parts: Parts) -> None:
+    jobs = standard_jobs(parts, Notifier(None))
     assert "status" not in {job.name for job in jobs}
 
 
@@ -235,20 +271,20 @@ async def test_what_was_not_learned_again_is_not_written_again(store: SqliteStor
     committer = Committer(store, SystemClock())
     committing = asyncio.create_task(committer.run())
     policy = Adaptive(5.0, 1, settings=Settings())
-    snapshot = Snapshot(policy, committer, "model")
+    snapshot = NoteWriter("model", policy.snapshot, committer)
     await snapshot()
     idle = [committer.idle]
     await committer.flush()
     await snapshot()
     idle.append(committer.idle)
-    nothing = Snapshot(Exponential(Settings()), committer, "model")
+    nothing = NoteWriter("model", Exponential(Settings()).snapshot, committer)
     await nothing()
     idle.append(committer.idle)
     assert idle == [False, True, True]
     committing.cancel()
 
 
-async def test_statistics_leave_the_plans_on_their_indexes(store: SqliteStore) -> None:
+async def test_statistics_leave_the_plans_on_their_indexes(store: SqliteStore, parts: Parts) -> None:
     """ANALYZE over a lopsided table must not talk SQLite out of the index that the schedule lives on."""
 
     def fill(db: sqlite3.Connection) -> None:
@@ -258,7 +294,7 @@ async def test_statistics_leave_the_plans_on_their_indexes(store: SqliteStore) -
         )
 
     await store.write(fill)
-    jobs = {job.name: job for job in standard_jobs(house(store, Committer(store, SystemClock()), Notifier(None)))}
+    jobs = {job.name: job for job in standard_jobs(parts, Notifier(None))}
     due = "SELECT id FROM messages WHERE state = 1 AND account = ? AND next_poll_at <= ? ORDER BY next_poll_at LIMIT 9"
 
     def plan(db: sqlite3.Connection) -> str:

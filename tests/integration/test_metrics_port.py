@@ -14,13 +14,13 @@ from tests.integration.control_kit import daemon
 
 async def test_metrics_on_a_port_of_their_own(tmp_path: Path) -> None:
     async with daemon(tmp_path, more='[metrics]\nlisten = "127.0.0.1:0"\n') as running:
-        assert running.app._control is not None
-        door: Any = running.app._control._servers[1]._door
+        assert running.app.daemon is not None
+        endpoint: Any = running.app.daemon.control._servers[1]._endpoint
         async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://{door.address}/metrics") as response:
+            async with session.get(f"http://{endpoint.address}/metrics") as response:
                 assert response.status == 200
                 assert "pollerd_polls_total" in await response.text()
-            async with session.get(f"http://{door.address}/messages") as response:
+            async with session.get(f"http://{endpoint.address}/messages") as response:
                 assert response.status == 404
                 assert "/metrics and /healthz are served here" in await response.text()
 
@@ -41,12 +41,12 @@ async def test_the_metrics_port_answers_who_asked_for_this_machine(
     tmp_path: Path, listen: str, host: str, status: int
 ) -> None:
     async with daemon(tmp_path, more=f'[metrics]\nlisten = "{listen}:0"\n') as running:
-        assert running.app._control is not None
-        door: Any = running.app._control._servers[1]._door
+        assert running.app.daemon is not None
+        endpoint: Any = running.app.daemon.control._servers[1]._endpoint
         for path in ("/metrics", "/healthz"):
             async with (
                 aiohttp.ClientSession() as session,
-                session.get(f"http://{door.address}{path}", headers={"Host": host}) as response,
+                session.get(f"http://{endpoint.address}{path}", headers={"Host": host}) as response,
             ):
                 assert response.status == status
                 if status == 421:

@@ -20,7 +20,7 @@ from pollerd.polling.poller import Poller
 from pollerd.polling.ranking import PolicyRanker
 from pollerd.polling.window import Window
 from pollerd.status.line import StatusLine
-from pollerd.status.stuck import GRACE, WRITING, Progress
+from pollerd.status.stuck import GRACE, WRITING, StuckCheck
 from pollerd.store.sqlite.store import SqliteStore
 
 
@@ -83,7 +83,7 @@ class Parts:
             clock=clock,
             connections=2,
         )
-        self.progress = Progress({"default": self.poller}, self.committer, clock, longest_request=30.0)
+        self.progress = StuckCheck({"default": self.poller}, self.committer, clock, longest_request=30.0)
 
     def due_in(self, seconds: float) -> None:
         now = self.clock.now()

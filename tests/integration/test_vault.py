@@ -76,8 +76,8 @@ async def test_what_the_status_shows_is_masked_by_the_same_secrets(tmp_path: Pat
         (tmp_path / "token").write_text(OTHER)
         app.reload()
         logging.getLogger("somebody").warning("it is %s", OTHER)
-        assert app._control is not None
-        assert [entry.message for entry in app._control._room.warnings.last][-1] == "it is ***"
+        assert app.daemon is not None
+        assert [entry.message for entry in app.daemon.parts.warnings.last][-1] == "it is ***"
     finally:
         app.stop()
         await running

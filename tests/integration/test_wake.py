@@ -14,7 +14,7 @@ from pollerd.core.ports import Batch
 from pollerd.daemon.clock import SystemClock
 from pollerd.polling.committer import Committer
 from pollerd.polling.ranking import PolicyRanker
-from pollerd.polling.replan import SPREAD, Wake
+from pollerd.polling.replan import SPREAD, Replanner
 from pollerd.polling.window import Window
 from pollerd.store.commands import Handover
 from pollerd.store.sqlite.store import SqliteStore
@@ -60,7 +60,7 @@ async def test_messages_of_the_operator_are_due_again_soon_and_no_others(tmp_pat
     policy = Over(Settings())
     lane = Lane(Window("default", PolicyRanker(policy)))
     committing = asyncio.create_task(committer.run())
-    await Wake(policy, store, committer, {"default": lane}, clock, random.Random(1)).wake(frozenset({"238/01"}))
+    await Replanner(policy, store, committer, {"default": lane}, clock, random.Random(1)).wake(frozenset({"238/01"}))
     await committer.flush()
     committing.cancel()
     stored = [await store.message(message_id) for message_id in (1, 2, 3)]

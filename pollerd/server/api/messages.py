@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sqlite3
-from collections.abc import Callable, Collection
-from typing import Final, Protocol, TypeVar
+from collections.abc import Collection
+from typing import Final
 
-import msgspec
 from aiohttp import web
 
 from pollerd.core.model import FILTERS, HoldReason, Message, State
-from pollerd.core.ports import Clock, RequestKind
+from pollerd.core.ports import RequestKind
 from pollerd.intake.body import NAMED, BodyError, Handed, Reader, RefusedId
 from pollerd.server.api import query
 from pollerd.server.api.documents import (
@@ -24,12 +22,11 @@ from pollerd.server.api.documents import (
 )
 from pollerd.server.refusals import RefusedError, answer
 from pollerd.status.message import message_document
+from pollerd.status.parts import Parts
 from pollerd.store.pages import PlaceError
-from pollerd.store.readers import Reading
 from pollerd.store.track import offer
 from pollerd.store.undelivered import unpark
 
-T = TypeVar("T")
 LIMIT: Final = 100
 MOST: Final = 1000
 PATIENCE: Final = 10.0
@@ -42,34 +39,15 @@ _OPEN: Final = frozenset({State.NEW, State.PENDING})
 _SET_ASIDE: Final = "is set aside, since its row was damaged; take it up again with POST /messages/{id}/retry"
 
 
-class Writer(Protocol):
-    """The store's one writer."""
-
-    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T: ...
-
-
-class Intake(Protocol):
-    """The loop that takes in what is new."""
-
-    def poke(self) -> None: ...
-    async def ask(self, kind: RequestKind, message_id: int | None, argument: str | None = None) -> None: ...
-
-
-class MessageRoom(msgspec.Struct, frozen=True):
-    """What the handlers work with; `accounts` are the configured ones."""
-
-    accounts: tuple[str, ...]
-    clock: Clock
-    store: Writer
-    intake: Intake
-    reading: Reading
-
-
 class MessageRoutes:
     """The handlers."""
 
-    def __init__(self, room: MessageRoom) -> None:
-        self._room = room
+    def __init__(self, parts: Parts) -> None:
+        self._accounts = tuple(parts.config.accounts)
+        self._clock = parts.clock
+        self._store = parts.store
+        self._intake = parts.intake
+        self._reading = parts.reading
 
     async def hand_over(self, request: web.Request) -> web.Response:
         """`POST /messages`: 200 when at least one is followed (or there was none), 422 when all are refused."""
@@ -79,9 +57,9 @@ class MessageRoutes:
             handed = await self._read(body)
         except BodyError as error:
             raise RefusedError(400, "bad_body", str(error)) from None
-        tracked = await offer(self._room.store, handed.rows)
+        tracked = await offer(self._store, handed.rows)
         if tracked.new:
-            self._room.intake.poke()
+            self._intake.poke()
         refused = [*handed.refused, *(RefusedId(other.id, other.reason) for other in tracked.refused)]
         document = TrackedDocument(
             tracked=tracked.new,
@@ -93,7 +71,7 @@ class MessageRoutes:
         return answer(document, 422 if document.refused_count and not tracked.new + tracked.known else 200)
 
     async def _read(self, body: bytes) -> Handed:
-        reader = Reader(self._room.accounts, self._room.clock.wall())
+        reader = Reader(self._accounts, self._clock.wall())
         return reader.read(body) if len(body) <= _AT_ONCE else await asyncio.to_thread(reader.read, body)
 
     async def list(self, request: web.Request) -> web.Response:
@@ -103,7 +81,7 @@ class MessageRoutes:
         limit = query.number(request, "limit", LIMIT, 1, MOST)
         after = request.query.get("after")
         try:
-            page = await self._room.reading.read(lambda pages: pages.page(state, after, limit))
+            page = await self._reading.read(lambda pages: pages.page(state, after, limit))
         except PlaceError as error:
             raise query.bad(f"after={error}") from None
         return answer(MessagesDocument(messages=[*map(message_document, page.messages)], next=page.next))
@@ -139,7 +117,7 @@ class MessageRoutes:
         """`POST /accounts/NAME/resume`: end a hold for `refusing`; what is refused from then on is believed."""
         query.only(request)
         name = request.match_info["name"]
-        if name not in self._room.accounts:
+        if name not in self._accounts:
             raise RefusedError(404, "account_not_configured", f"the configuration has no account {name!r}")
         if (held := await self._hold(name)) != HoldReason.REFUSING:
             text = f"{name} is held ({held}), which only the gateway ends" if held else f"{name} is not on hold"
@@ -148,14 +126,14 @@ class MessageRoutes:
         return answer(ResumedDocument(account=name))
 
     async def _hold(self, account: str) -> str | None:
-        found = await self._room.reading.read(lambda pages: pages.hold(account))
+        found = await self._reading.read(lambda pages: pages.hold(account))
         return None if found is None else found.held_reason
 
     async def retry_undelivered(self, request: web.Request) -> web.Response:
         """`POST /undelivered/retry`: take up again the events that outputs have parked."""
         query.only(request)
-        now = self._room.clock.now()
-        return answer(RetriedDocument(taken_up=await self._room.store.write(lambda db: unpark(db, now))))
+        now = self._clock.now()
+        return answer(RetriedDocument(taken_up=await self._store.write(lambda db: unpark(db, now))))
 
     async def forget(self, request: web.Request) -> web.Response:
         """`POST /backoff/forget`: what was learned about one network, or about all."""
@@ -174,7 +152,7 @@ class MessageRoutes:
         if message.state not in sensible:
             text = otherwise[message.state].format(id=message.id)
             raise RefusedError(409, "already_ended", f"{message.id} {text}")
-        if kind is not RequestKind.UNTRACK and message.account not in self._room.accounts:
+        if kind is not RequestKind.UNTRACK and message.account not in self._accounts:
             text = f"{message.id} belongs to the account {message.account!r}, which is not in the configuration"
             raise RefusedError(409, "account_not_configured", text)
         await self._done(kind, message.id)
@@ -186,7 +164,7 @@ class MessageRoutes:
     async def _done(self, kind: RequestKind, message_id: int | None, argument: str | None = None) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
-                await self._room.intake.ask(kind, message_id, argument)
+                await self._intake.ask(kind, message_id, argument)
         except TimeoutError:
             text = f"the database took nothing for {PATIENCE:.0f} s; see what has become of it and ask again"
             raise RefusedError(503, "database_unavailable", text) from None
@@ -194,7 +172,7 @@ class MessageRoutes:
     async def _message(self, request: web.Request) -> Message:
         message_id = query.message_id(request.match_info["id"])
         # What is not on disk yet is shown nowhere.
-        message = await self._room.reading.read(lambda pages: pages.message(message_id))
+        message = await self._reading.read(lambda pages: pages.message(message_id))
         if message is None:
             raise RefusedError(404, "not_followed", f"{message_id} is not followed; follow it with POST /messages")
         return message

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Final
 
-import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -17,15 +16,15 @@ from pollerd.config import Listen
 from pollerd.outputs.acceptor import Acceptor
 from pollerd.server.api import query
 from pollerd.server.api.documents import HealthDocument
-from pollerd.server.api.messages import MessageRoom, MessageRoutes
+from pollerd.server.api.messages import MessageRoutes
 from pollerd.server.api.openapi import document
-from pollerd.server.api.stream import EventStream, Feed, Log
+from pollerd.server.api.stream import EventStream, Feed
 from pollerd.server.hosts import meant_for
-from pollerd.server.listen import Door, HttpServer, PortDoor
+from pollerd.server.listen import HttpServer, TcpEndpoint, UnixEndpoint
 from pollerd.server.refusals import answer, explaining, refusal
-from pollerd.status.metrics import Collector, Crowding, Exposed, Meter, registry
+from pollerd.status.metrics import Collector, Crowding, Exposed, registry
+from pollerd.status.parts import Parts
 from pollerd.status.snapshot import Observer
-from pollerd.status.warnlog import WarnLog
 
 MODE: Final = 0o660
 """Rights of the socket: the daemon's user and its group."""
@@ -34,24 +33,15 @@ BODY: Final = 4 * 1024 * 1024
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class ControlRoom(msgspec.Struct, frozen=True):
-    """What the control socket shows and does."""
-
-    messages: MessageRoom
-    log: Log
-    observer: Observer
-    meter: Meter
-    warnings: WarnLog
-
-
 class Scrapes:
     """Renders the metrics, one scrape at a time."""
 
-    def __init__(self, room: ControlRoom, stream: EventStream, places: Sequence[Acceptor]) -> None:
-        self._room = room
-        self._places = places
+    def __init__(self, parts: Parts, observer: Observer, stream: EventStream, acceptors: Sequence[Acceptor]) -> None:
+        self._warnings = parts.warnings
+        self._observer = observer
+        self._acceptors = acceptors
         self._stream = stream
-        self._collector = Collector(room.meter)
+        self._collector = Collector(parts.meter)
         self._registry: CollectorRegistry = registry(self._collector)
         self._turn = asyncio.Lock()
 
@@ -60,39 +50,38 @@ class Scrapes:
         query.only(request)
         async with self._turn:
             self._collector.exposed = Exposed(
-                await self._room.observer.document(self._stream.followers, oldest=False),
-                dict(self._room.warnings.counts),
-                [Crowding(place.what, place.open, place.most, place.turned_away) for place in self._places],
+                await self._observer.document(self._stream.followers, oldest=False),
+                dict(self._warnings.counts),
+                [Crowding(each.what, each.open, each.most, each.turned_away) for each in self._acceptors],
             )
             text = await asyncio.to_thread(generate_latest, self._registry)
         return web.Response(body=text, headers={"Content-Type": _TEXT})
 
 
 class ControlServer:
-    """The control socket at `control`, and the metrics alone at the address `metrics`; either may be None."""
+    """The control socket, and the metrics alone on a port of their own, where the configuration names them; `pages`
+    start and end with them.
+    """
 
     def __init__(
-        self,
-        room: ControlRoom,
-        control: Door | None,
-        metrics: Listen | None = None,
-        pages: HttpServer | None = None,
-        *,
-        places: Mapping[str, Acceptor],
+        self, parts: Parts, observer: Observer, acceptors: Mapping[str, Acceptor], pages: HttpServer | None = None
     ) -> None:
-        """`places` bound the connections, by their names."""
-        self._room = room
-        self._feed = Feed(room.log)
+        """To be made in the running loop. `acceptors` bound the connections, by what they are for."""
+        socket, metrics = parts.config.control.socket, parts.config.metrics
+        self._parts = parts
+        self._observer = observer
+        self._feed = Feed(parts.store)
         # The rest is for commands.
-        followers = places[CONTROL].most * 3 // 4 if control is not None else 0
-        self._stream = EventStream(self._feed, room.messages.reading, most=followers)
-        self._scrapes = Scrapes(room, self._stream, tuple(places.values()))
+        followers = 0 if socket is None else acceptors[CONTROL].most * 3 // 4
+        self._stream = EventStream(self._feed, parts.reading, most=followers)
+        self._scrapes = Scrapes(parts, observer, self._stream, tuple(acceptors.values()))
         self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._servers: list[HttpServer] = []
-        if control is not None:
-            self._servers.append(HttpServer(self._control(), control, places[CONTROL]))
+        if socket is not None:
+            self._servers.append(HttpServer(self._control(), UnixEndpoint(socket, MODE), acceptors[CONTROL]))
         if metrics is not None:
-            self._servers.append(HttpServer(self._metrics(metrics), PortDoor(metrics), places[METRICS]))
+            served = self._metrics(metrics.listen)
+            self._servers.append(HttpServer(served, TcpEndpoint(metrics.listen), acceptors[METRICS]))
         if pages is not None:
             self._servers.append(pages)
 
@@ -105,7 +94,7 @@ class ControlServer:
         """Serve until cancelled. Raises DurabilityError when a request met a disk that cannot be trusted."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._room.observer.run(), name="observer")
+                group.create_task(self._observer.run(), name="observer")
                 group.create_task(self._feed.run(), name="feed")
                 for server in self._servers:
                     group.create_task(server.run(), name="http")
@@ -120,7 +109,7 @@ class ControlServer:
         self._feed.stop()
         for server in self._servers:
             await server.close()
-        self._room.messages.reading.close()
+        self._parts.reading.close()
 
     def reopen(self) -> None:
         """SIGHUP: listen again where somebody has removed the socket, or where it was not possible before."""
@@ -129,7 +118,7 @@ class ControlServer:
 
     def _control(self) -> web.Application:
         made = web.Application(middlewares=[explaining(self._failed)], client_max_size=BODY)
-        messages = MessageRoutes(self._room.messages)
+        messages = MessageRoutes(self._parts)
         one = "/messages/{id}"
         made.router.add_post("/messages", messages.hand_over)
         made.router.add_get("/messages", messages.list, allow_head=False)
@@ -157,11 +146,11 @@ class ControlServer:
 
     async def _status(self, request: web.Request) -> web.Response:
         query.only(request)
-        return answer(await self._room.observer.document(self._stream.followers))
+        return answer(await self._observer.document(self._stream.followers))
 
     async def _health(self, request: web.Request) -> web.Response:
         query.only(request)
-        observer = self._room.observer
+        observer = self._observer
         if observer.trouble:
             return refusal(503, "database_unavailable", observer.trouble)
         if observer.stuck is not None:

@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple
 
 import msgspec
 from aiohttp import web
 
 from pollerd.base.errors import StoreError
 from pollerd.core.event import TYPES, Event
+from pollerd.core.ports import EventLog
 from pollerd.server.api import query
 from pollerd.server.api.documents import GapDocument
 from pollerd.server.refusals import RefusedError
 from pollerd.store.pages import Pages
+from pollerd.store.readers import Reading
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 NDJSON: Final = "application/x-ndjson"
 LAST: Final = "Pollerd-Last-Seq"
 """The header with the highest `seq` given when the answer began."""
@@ -34,23 +35,6 @@ _CHUNK: Final = 500
 """Events read from the log at a time."""
 _PIECE: Final = 64 * 1024
 """Bytes given to the connection before it must drain, about."""
-
-
-class Log(Protocol):
-    """The event log as seen from here."""
-
-    @property
-    def last(self) -> int: ...
-    @property
-    def pruned(self) -> int: ...
-    async def read(self, after: int, limit: int) -> Sequence[Event]: ...
-    async def wait(self, after: int) -> None: ...
-
-
-class Archive(Protocol):
-    """Reads that may take a while."""
-
-    async def read(self, work: Callable[[Pages], T]) -> T: ...
 
 
 class Wanted(NamedTuple):
@@ -69,7 +53,7 @@ class Wanted(NamedTuple):
 class Feed:
     """Wakes all readers that follow, with one task whatever their number, and lets them go when the server stops."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: EventLog) -> None:
         self.log = log
         self.stopped = False
         self._last = log.last
@@ -101,13 +85,13 @@ class Feed:
 class EventStream:
     """Answers `GET /events`."""
 
-    def __init__(self, feed: Feed, archive: Archive, *, most: int) -> None:
+    def __init__(self, feed: Feed, reading: Reading, *, most: int) -> None:
         """At most `most` answers are under way at a time: a reader may take for ever, and others want to be heard."""
         self._feed = feed
         self._most = most
         self._readers = 0
         self._log = feed.log
-        self._archive = archive
+        self._reading = reading
         self.followers = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -191,7 +175,7 @@ class EventStream:
             if wanted == Wanted():
                 found = await self._log.read(place, _CHUNK)
             else:
-                found = await self._archive.read(partial(_some, after=place, wanted=wanted))
+                found = await self._reading.read(partial(_some, after=place, wanted=wanted))
             if gap := self._gap(place, found if wanted == Wanted() else ()):
                 yield place, gap
             if not found:

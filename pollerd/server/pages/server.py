@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from importlib import resources
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import urlencode
 
-import msgspec
 from aiohttp import web
 
 from pollerd.base.logs import mask_msisdn
 from pollerd.config import Listen
 from pollerd.core.ids import IdError, parse_id
-from pollerd.core.model import FILTERS, Filter, Message
-from pollerd.core.ports import Clock
+from pollerd.core.model import FILTERS, Filter
+from pollerd.outputs.acceptor import Acceptor
+from pollerd.server.listen import HttpServer, TcpEndpoint
 from pollerd.server.pages import message_page, messages_page, status_page
 from pollerd.server.pages.frame import frame, problem
 from pollerd.server.pages.guard import guarding
 from pollerd.server.pages.html import Html
 from pollerd.status.document import StatusDocument
+from pollerd.status.parts import Parts
+from pollerd.status.snapshot import Observer
 from pollerd.status.timeline import timeline
 from pollerd.store.finder import Found
 from pollerd.store.pages import PlaceError
-from pollerd.store.readers import Reading
 from pollerd.store.rows import by_wall
 
 FRESH: Final = 1.0
@@ -37,43 +37,24 @@ _EVENTS: Final = 2000
 _STATIC: Final = {"style.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 
-class Unsaved(Protocol):
-    """The committer as seen from here: what is newer than the database."""
-
-    def unsaved(self, message_id: int) -> Message | None: ...
-
-
-class WebRoom(msgspec.Struct, frozen=True):
-    """What the pages show. `status` makes the status document and is asked at most once a second; `give_up_after` and
-    `scheduled_horizon` are in seconds."""
-
-    listen: Listen
-    clock: Clock
-    reading: Reading
-    committer: Unsaved
-    status: Callable[[], Awaitable[StatusDocument]]
-    show_msisdn: bool
-    give_up_after: float
-    scheduled_horizon: float
-
-
-def application(room: WebRoom) -> web.Application:
-    """The pages, guarded."""
-    pages = Pages(room)
-    made = web.Application(middlewares=[guarding(room.listen, problem)], client_max_size=1024)
+def page_server(parts: Parts, observer: Observer, listen: Listen, acceptor: Acceptor) -> HttpServer:
+    """The pages, guarded, at the address `listen`; `acceptor` bounds the connections."""
+    pages = Pages(parts, observer)
+    made = web.Application(middlewares=[guarding(listen, problem)], client_max_size=1024)
     made.router.add_get("/", pages.status)
     made.router.add_get("/status", pages.fragment)
     made.router.add_get("/messages", pages.messages)
     made.router.add_get("/messages/{id}", pages.message)
     made.router.add_get("/static/{name}", pages.static)
-    return made
+    return HttpServer(made, TcpEndpoint(listen), acceptor, paint)
 
 
 class Pages:
     """The handlers."""
 
-    def __init__(self, room: WebRoom) -> None:
-        self._room = room
+    def __init__(self, parts: Parts, observer: Observer) -> None:
+        self._parts = parts
+        self._observer = observer
         self._turn = asyncio.Lock()
         self._seen: tuple[float, StatusDocument] | None = None
         folder = resources.files("pollerd.server.pages") / "static"
@@ -102,13 +83,13 @@ class Pages:
             given = {"q": wanted, "state": state, "after": found.next}
             older = "/messages?" + urlencode({name: value for name, value in given.items() if value})
         asked = messages_page.Asked(wanted, state, after is not None)
-        content = messages_page.content(found, asked, older, self._room.clock.wall(), self._number)
+        content = messages_page.content(found, asked, older, self._parts.clock.wall(), self._number)
         return _html(frame("Messages", content))
 
     async def _found(self, wanted: str, state: Filter | None, after: str | None) -> Found:
         if wanted:
-            return await self._room.reading.read(lambda pages: pages.find(wanted, state, after, SHOWN))
-        page = await self._room.reading.read(lambda pages: pages.page(state, after, SHOWN))
+            return await self._parts.reading.read(lambda pages: pages.find(wanted, state, after, SHOWN))
+        page = await self._parts.reading.read(lambda pages: pages.page(state, after, SHOWN))
         return Found(page.messages, 0, page.next)
 
     async def message(self, request: web.Request) -> web.Response:
@@ -117,17 +98,17 @@ class Pages:
             message_id = parse_id(request.match_info["id"])
         except IdError as error:
             raise web.HTTPNotFound(text=f"This {error}.") from None
-        stored, log = await self._room.reading.read(
+        stored, log = await self._parts.reading.read(
             lambda pages: (pages.message(message_id), pages.events(0, _EVENTS, message_id))
         )
-        if (unsaved := self._room.committer.unsaved(message_id)) is not None:
-            stored = by_wall(unsaved, self._room.clock.told(0.0))
+        if (unsaved := self._parts.committer.unsaved(message_id)) is not None:
+            stored = by_wall(unsaved, self._parts.clock.told(0.0))
         message = stored
         if message is None:
             raise web.HTTPNotFound(text=f"{message_id} is not followed. Follow it with: pollerd track {message_id}")
-        now = self._room.clock.wall()
-        room, life = self._room, timeline(message, log, self._number)
-        shown = message_page.Shown(message, life, now, room.give_up_after, room.scheduled_horizon)
+        now = self._parts.clock.wall()
+        life, bounds = timeline(message, log, self._number), self._parts.config.backoff
+        shown = message_page.Shown(message, life, now, bounds.give_up_after, bounds.scheduled_horizon)
         return _html(frame(f"Message {message_id}", message_page.content(shown, self._number)))
 
     async def static(self, request: web.Request) -> web.Response:
@@ -140,11 +121,11 @@ class Pages:
     async def _document(self) -> StatusDocument:
         async with self._turn:
             if self._seen is None or time.monotonic() - self._seen[0] > FRESH:
-                self._seen = (time.monotonic(), await self._room.status())
+                self._seen = (time.monotonic(), await self._observer.document())
             return self._seen[1]
 
     def _number(self, msisdn: int) -> str:
-        return str(msisdn) if self._room.show_msisdn else mask_msisdn(msisdn)
+        return str(msisdn) if self._parts.config.log.show_msisdn else mask_msisdn(msisdn)
 
 
 def paint(status: int, _reason: str, message: str) -> tuple[str, bytes]:

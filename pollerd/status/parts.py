@@ -1,0 +1,44 @@
+"""The running parts of a daemon in one value, for whoever needs several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from pollerd.backoff import Policy
+    from pollerd.config import Config
+    from pollerd.core.ports import Clock
+    from pollerd.intake.loop import Intake
+    from pollerd.intake.sqlite import SqliteSource
+    from pollerd.outputs.relay import Relay
+    from pollerd.polling.committer import Committer
+    from pollerd.polling.poller import Poller
+    from pollerd.status.metrics import Meter
+    from pollerd.status.statistics import Statistics
+    from pollerd.status.warnlog import WarnLog
+    from pollerd.store.readers import Reading
+    from pollerd.store.sqlite.store import SqliteStore
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """Each part once, made by `daemon.wiring`. `pollers` are by account; `stuck` says what does not move though it
+    could, None when all is well, and is called every few seconds.
+    """
+
+    config: Config
+    clock: Clock
+    store: SqliteStore
+    reading: Reading
+    committer: Committer
+    policy: Policy
+    pollers: Mapping[str, Poller]
+    intake: Intake
+    sources: Sequence[SqliteSource]
+    relay: Relay
+    meter: Meter
+    statistics: Statistics
+    warnings: WarnLog
+    stuck: Callable[[], str | None]
