@@ -8,7 +8,7 @@ from random import Random
 import msgspec
 from msgspec.structs import replace
 
-from pollerd.backoff import budget, dates, explain, guards, rails
+from pollerd.backoff import budget, dates, explain, guards, rails, reasons
 from pollerd.backoff.learned import Learned, LearnedState, key_of
 from pollerd.backoff.outage import Outages
 from pollerd.backoff.planner import Planner
@@ -72,7 +72,7 @@ class Adaptive:
         if fixed is not None:
             return fixed
         delay = self._planner.first_for(k)
-        return Decision(guards.jittered(delay, self._rng), "first look, over all operators")
+        return Decision(guards.jittered(delay, self._rng), reasons.FIRST_LEARNED)
 
     def next(
         self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
@@ -106,12 +106,12 @@ class Adaptive:
         if age > PROBING and self._outages.down(key):
             # The young ones probe, and recovery wakes the old: until then they can wait.
             delay = min(max(2 * delay, age * STALLED_SHARE), guards.longest(settings, age, self._planner.first))
-            reason = f"{key or 'everything'} seems to stall"
+            reason = reasons.stalled(key)
         else:
-            reason = f"hazard of {key or 'all operators'} at age {age:.0f} s"
+            reason = reasons.learned(key, table.usual, now - submit)
         delay = guards.varied(settings, delay, self._rng)
         if cut_short and (date := dates.passed_over(settings, table, now - submit, delay, validity)):
-            return Decision(date - (now - submit) + self._rng.random() * dates.SHARP_JITTER, "expiry window")
+            return Decision(date - (now - submit) + self._rng.random() * dates.SHARP_JITTER, reasons.EXPIRES)
         return Decision(delay, reason)
 
     def replan(
@@ -122,9 +122,9 @@ class Adaptive:
 
     def _rejoined(self, now: float, key: Key, submit: float, base: float) -> Decision | None:
         if base > submit + 1.0 and now - base < REJOIN_SPREAD:
-            return Decision(self._rng.random() * REJOIN_SPREAD, "outage over")
+            return Decision(self._rng.random() * REJOIN_SPREAD, reasons.OUTAGE_OVER)
         if key in self._dated_keys and now - submit > self._learned.known(key).expiries.end():
-            return Decision(self._rng.random() * REJOIN_SPREAD, "expiry has become known")
+            return Decision(self._rng.random() * REJOIN_SPREAD, reasons.EXPIRY_KNOWN)
         return None
 
     def not_visible(self, now: float, submit: float, tries: int) -> Decision:

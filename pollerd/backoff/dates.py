@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from pollerd.backoff import guards, plan
+from pollerd.backoff import guards, plan, reasons
 from pollerd.backoff.plan import Table
 from pollerd.backoff.protocol import Decision, Settings
 
@@ -27,7 +27,7 @@ def deciding(
         window = plan.window_at(table.grid.windows, due)
         if window is not None and due - age <= settings.max_interval:
             spread = min(SHARP_JITTER + 0.02 * (window.hi - window.lo), guards.JITTER * (due - age))
-            return Decision(max(due - age, settings.min_interval) + rng.random() * spread, "expiry window")
+            return Decision(max(due - age, settings.min_interval) + rng.random() * spread, reasons.EXPIRES)
     # A look at the very end may come a rounding error before it.
     if age > over - SHARP_JITTER:
         return guards.past_expiry(settings, age - over, rng)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from pollerd.backoff import guards
+from pollerd.backoff import guards, reasons
 from pollerd.backoff.protocol import Decision, Key, KeyInfo, Metrics, Plan, PlanRow, Settings
 
 DEFAULT_FIRST = 2.0
@@ -33,7 +33,7 @@ class Exponential:
     def first(self, now: float, *, k: int = 1) -> Decision:
         """The configured first wait exactly, else 2 s varied by +-10 %."""
         fixed = guards.first_fixed(self._settings)
-        return fixed or Decision(guards.jittered(self._first, self._rng), "first look")
+        return fixed or Decision(guards.jittered(self._first, self._rng), reasons.FIRST)
 
     def next(
         self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
@@ -41,7 +41,7 @@ class Exponential:
         """See `Policy.next`; key, recipients and validity make no difference here."""
         s = self._settings
         age = max(now - base, 0.0)
-        return Decision(guards.varied(s, self._gap(age), self._rng), f"exponential at age {age:.0f} s")
+        return Decision(guards.varied(s, self._gap(age), self._rng), reasons.exponential(age))
 
     def replan(
         self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None

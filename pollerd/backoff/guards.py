@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from math import sqrt
 from random import Random
 
+from pollerd.backoff import reasons
 from pollerd.backoff.protocol import Decision, Settings
 
 JITTER = 0.1
@@ -59,7 +60,7 @@ def first_fixed(settings: Settings) -> Decision | None:
     """The configured wait before the first look, kept exactly; None when the policy may choose."""
     if settings.first_poll_after is None:
         return None
-    return Decision(settings.first_poll_after, "first look as configured")
+    return Decision(settings.first_poll_after, reasons.FIRST_CONFIGURED)
 
 
 def shortest(settings: Settings, age: float) -> float:
@@ -100,13 +101,13 @@ def not_visible(settings: Settings, age: float, tries: int, rng: Random) -> Deci
     if left <= 0:
         most = UNKNOWN_MOST if age < UNKNOWN_DAY else UNKNOWN_LATER
         step = jittered(min(most, max(NOT_VISIBLE_CAP, age * UNKNOWN_SHARE)), rng)
-        return Decision(max(step, settings.min_interval), "not known to the gateway: to be sent later, or not ours?")
+        return Decision(max(step, settings.min_interval), reasons.UNKNOWN)
     # The exponent is bounded because a float power overflows long before a caller's counter does.
     grown = NOT_VISIBLE_FIRST * NOT_VISIBLE_GROWTH ** min(max(tries - 1, 0), 20)
     step = varied(settings, min(grown, NOT_VISIBLE_CAP), rng)
     if left < step + min(1.0, settings.min_interval):
         step = left + HAIR
-    return Decision(step, "not visible yet")
+    return Decision(step, reasons.NOT_VISIBLE)
 
 
 def scheduled(settings: Settings, now: float, sendtime: float, rng: Random) -> Decision:
@@ -120,4 +121,4 @@ def scheduled(settings: Settings, now: float, sendtime: float, rng: Random) -> D
 def past_expiry(settings: Settings, since: float, rng: Random) -> Decision:
     """The wait `since` seconds after a message should have expired: half of that, at least 30 s."""
     step = max(since / 2.0, PAST_EXPIRY_FIRST, settings.min_interval)
-    return Decision(varied(settings, min(step, settings.max_interval), rng), "past expiry")
+    return Decision(varied(settings, min(step, settings.max_interval), rng), reasons.PAST_EXPIRY)

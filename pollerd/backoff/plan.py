@@ -131,6 +131,10 @@ def grid(settings: Settings, windows: tuple[Window, ...]) -> Grid:
     return Grid(tuple(ages), tuple(cells), windows, soonest, begins, over)
 
 
+USUAL = 0.8
+"""The share of messages that a reason calls usual: four of five."""
+
+
 class Table(msgspec.Struct, frozen=True):
     """A solved plan for messages of `k` recipients. Tuples run along `grid.ages`.
 
@@ -147,6 +151,8 @@ class Table(msgspec.Struct, frozen=True):
     following: tuple[float, ...]
     cost: tuple[float, ...]
     polls: tuple[float, ...]
+    usual: float | None = None
+    """The age by which USUAL of the messages have ended; None when fewer ever do."""
 
     def next_age(self, age: float) -> float:
         """The age of the look after one at `age`, between cells interpolated."""
@@ -252,8 +258,20 @@ def _solved(settings: Settings, grid_: Grid, swm: Curves, price: float, *, limit
     paid = survival if k == 1 else [(1.0 - (1.0 - s) ** k) / k for s in survival]
     following, cost, polls = envelope(grid_.ages, (paid, weighted, moment), price, grid_.soonest, latest)
     # Tuples of numbers, unlike lists, are passed over by the garbage collector, which would hold up the event loop.
-    columns = tuple(tuple(x) for x in (survival, weighted, moment, following, cost, polls))
-    return Table(grid_, price, k, limits, *columns)
+    usual = next((age for age, s in zip(grid_.ages, survival, strict=True) if s <= 1.0 - USUAL), None)
+    return Table(
+        grid_,
+        price,
+        k,
+        limits,
+        survival=tuple(survival),
+        weighted=tuple(weighted),
+        moment=tuple(moment),
+        following=tuple(following),
+        cost=tuple(cost),
+        polls=tuple(polls),
+        usual=usual,
+    )
 
 
 def next_age(settings: Settings, table: Table, age: float, first: float) -> float:

@@ -11,16 +11,16 @@ import msgspec
 from pollerd.base.text import ago, clock, counted, duration, shortened
 from pollerd.cli.terminal import screen
 from pollerd.core import event as events
-from pollerd.core import history, lifecycle
+from pollerd.core import history, lifecycle, phrases
 from pollerd.core.model import Message, Recipient, State
 from pollerd.gateway.gatewayapi import errorcodes
 from pollerd.status.message import STATE_NAMES
 from pollerd.status.timeline import (
     Entry,
     advice,
+    describe,
     exceptions,
     forgotten,
-    overdue,
     overdue_words,
     remark,
     scheduled,
@@ -70,22 +70,9 @@ def _words(body: events.Body) -> Text:
             return screen.plain("complete", "bold").append_text(
                 screen.plain(f": {counts}, {counted(body.polls, 'poll')}"),
             )
-        case events.GaveUp():
-            left = f"{counted(body.pending, 'recipient')} without a final state" if body.pending else "never seen"
-            return screen.plain(f"gave up: {body.reason.replace('_', ' ')}, {left}", "red")
-        case events.Resumed():
-            return screen.plain(f"taken up again: the account was {body.reason} when it was given up", "yellow")
-        case events.Overdue():
-            return screen.plain(overdue(body), "yellow")
-        case events.Held():
-            until = f", until {body.until}" if body.until else ""
-            return screen.plain(f"account {body.account} on hold: {body.reason} ({body.detail}){until}", "red")
-        case events.Recovered():
-            return screen.plain(f"account {body.account} goes on after: {body.reason}", "green")
-        case events.CreditLow():
-            return screen.plain(f"account {body.account} is low on credit: {body.credit:.2f} {body.currency}", "red")
-        case events.CreditOk():
-            return screen.plain(f"account {body.account} has credit again: {body.credit:.2f} {body.currency}", "green")
+        case _:
+            found = describe(body)
+            return screen.plain(found.text, _TONES[found.tone])
 
 
 def _status(body: events.Status) -> Text:
@@ -135,7 +122,7 @@ def _facts(life: Life) -> list[tuple[str, str | None]]:
         facts.append(("scheduled for", f"{clock(planned)} ({ago(planned, now)})"))
     polled = counted(message.polls, "time")
     if message.last_poll_at is not None:
-        polled += f", last {ago(message.last_poll_at, now)}: {_answer(message)}"
+        polled += f", last {ago(message.last_poll_at, now)}: {phrases.answer(message.last_answer)}"
     tried = history.polls(message.trail)
     never = f"not answered yet, last tried {ago(tried[-1].at, now)}" if tried else "not yet"
     facts.append(("polled", polled if message.polls else never))
@@ -148,16 +135,6 @@ def _facts(life: Life) -> list[tuple[str, str | None]]:
     if message.state in (State.GAVE_UP, State.SET_ASIDE):
         facts.append(("take up again", f"pollerd retry {message.id}"))
     return facts
-
-
-def _answer(message: Message) -> str:
-    match message.last_answer:
-        case "200":
-            return "answered"
-        case "404":
-            return "404, not known to the gateway (yet)"
-        case other:
-            return other
 
 
 def _recipients(life: Life, console: Console) -> None:

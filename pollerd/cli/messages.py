@@ -13,7 +13,7 @@ import msgspec
 from pollerd.base.text import ago, brief, clock, duration, shortened
 from pollerd.cli.options import config_option, counting_number, id_value, json_option, load_config
 from pollerd.cli.terminal import screen
-from pollerd.core import diff, history, outcome
+from pollerd.core import diff, history, outcome, phrases
 from pollerd.core.learning import key
 from pollerd.core.model import FILTERS, Filter, Message, State
 from pollerd.status.message import message_document, moment, standing
@@ -160,8 +160,7 @@ def _circumstances(message: Message, view: View, now: float) -> list[tuple[str, 
     found = []
     if (hold := _hold(message.account, view)) is not None:
         until = "" if hold.held_until is None else f" until {clock(hold.held_until)} ({ago(hold.held_until, now)})"
-        detail = f" ({hold.held_detail})" if hold.held_detail else ""
-        why = f"{(hold.held_reason or '').replace('_', ' ')}{detail}"
+        why = phrases.hold(hold.held_reason or "", hold.held_detail)
         found.append(("on hold", f"account {hold.name} is held{until}: {why}"))
     if message.strikes:
         times = f"{message.strikes} of {outcome.MAX_STRIKES} times"

@@ -13,6 +13,7 @@ import click
 from pollerd.base.text import clock, counted, shortened
 from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_config, refuse_options
 from pollerd.cli.terminal import screen
+from pollerd.core import phrases
 from pollerd.core.ids import IdError, parse_id
 from pollerd.core.model import State
 from pollerd.core.ports import RequestKind
@@ -216,7 +217,7 @@ def _waiting(verdict: Verdict, held: Held | None) -> Verdict:
     now = time.time()
     again = "" if held.until is None else f", tried again {'now' if held.until <= now else 'at ' + clock(held.until)}"
     needs = "" if verdict.result == "polled" else " and the daemon runs (pollerd run)"
-    why = f"account {held.account}: {held.reason.replace('_', ' ')}{again}"
+    why = f"account {held.account}: {phrases.label(held.reason)}{again}"
     text = f"is due now; it is polled as soon as its account's hold is over{needs} ({why})"
     return verdict._replace(text=text, held=held)
 

@@ -8,6 +8,7 @@ import click
 
 from pollerd.cli.owner import ask_owner
 from pollerd.cli.terminal import screen
+from pollerd.core import phrases
 from pollerd.core.model import HoldReason
 from pollerd.status.message import moment
 
@@ -28,7 +29,7 @@ def resume(config: Config, account: str, *, as_json: bool) -> int:
         held = None if after is None else {"reason": after.reason, "until": moment(after.until)}
         screen.write_json({"account": account, "resumed": before is not None and after is None, "held": held})
     elif after is not None:
-        screen.note(f"{account} is held: {after.reason.replace('_', ' ')}, which no command ends; see pollerd doctor.")
+        screen.note(f"{account} is held: {phrases.label(after.reason)}, which no command ends; see pollerd doctor.")
     elif before is None:
         click.echo(f"{account} is not on hold.")
     else:

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from pollerd.backoff import Decision, Policy, Settings
-from pollerd.core import diff, history, lifecycle, overdue, refusals
+from pollerd.core import diff, history, lifecycle, overdue, phrases, refusals
 from pollerd.core.diff import Result
 from pollerd.core.event import Body
 from pollerd.core.learning import SOON, dated_by, learn, operator
@@ -41,15 +41,6 @@ RETRY_MOST: Final = 60.0
 STRIKE_FIRST: Final = 5.0
 ANSWERS: Final = 3
 """Answers at least, spread over the grace, before a message ends by its age."""
-
-_FAILURES: Final = {
-    HoldReason.UNAUTHORIZED: "the credentials were not accepted",
-    HoldReason.FORBIDDEN: "the gateway gave no right to read",
-    HoldReason.THROTTLED: "the gateway asked for patience",
-    HoldReason.UNREACHABLE: "the gateway could not be reached",
-    HoldReason.SERVER_ERRORS: "the gateway had trouble",
-    HoldReason.REFUSING: "the gateway refuses all messages alike",
-}
 
 
 class Reckoning(Protocol):
@@ -248,7 +239,7 @@ class Judge:
         left = self._settings.not_found_grace - lasted
         if left <= 0:
             # Only too few 404s so far.
-            again = Decision(self._settings.min_interval, "not visible any more")
+            again = Decision(self._settings.min_interval, "the gateway does not show it any more")
             return Result(_planned(message, now, again), polls=1, full=False)
         decision = self._policy.not_visible(now, now - lasted, message.misses)
         return Result(_planned(message, now, decision, now + left), polls=1, full=False)
@@ -258,14 +249,18 @@ class Judge:
         if message.strikes >= MAX_STRIKES:
             return self._refused(message, GiveUpReason.REJECTED_REQUEST, now, lasted, evidence)
         wait = self._spread(min(self._settings.max_interval, STRIKE_FIRST * 3.0 ** (message.strikes - 1)))
-        return Result(_planned(message, now, Decision(wait, f"refused: {message.last_answer}")), polls=1, full=False)
+        decision = Decision(wait, f"the gateway refused it ({phrases.answer(message.last_answer)})")
+        return Result(_planned(message, now, decision), polls=1, full=False)
 
     def _refused(self, message: Message, reason: GiveUpReason, now: float, lasted: float, evidence: Evidence) -> Result:
         """The end by a refusal, if it is believed."""
         if evidence.believed or (evidence.alone and lasted >= refusals.ALONE):
             return self._given_up(message, reason, now)
         wait = self._spread(refusals.look_again(lasted))
-        why = f"refused: {message.last_answer}; it ends only while other messages are answered"
+        why = (
+            f"the gateway refused it ({phrases.answer(message.last_answer)}); "
+            "it is given up only while other messages are answered"
+        )
         return Result(_planned(message, now, Decision(wait, why)), polls=1, full=False, doubted=True)
 
     def _failed(self, message: Message, trouble: Trouble, now: float, idle: float, failures: int) -> Result:
@@ -325,9 +320,7 @@ class Judge:
 
 
 def _failure(trouble: Trouble) -> str:
-    kind = trouble.kind
-    told = f"HTTP {kind.removeprefix('http_')}" if kind.startswith("http_") else kind.replace("_", " ")
-    return f"the last request failed: {_FAILURES[trouble.reason]} ({told})"
+    return f"the last request failed: {phrases.hold_cause(trouble.reason)} ({phrases.answer(trouble.kind)})"
 
 
 def untracked(message: Message, now: float, wall: float) -> Result:

@@ -7,27 +7,11 @@ from collections.abc import Iterable
 from typing import Final
 
 from pollerd.base.text import counted
-from pollerd.core import lifecycle
+from pollerd.core import lifecycle, phrases
 from pollerd.core.event import Body, GaveUp, Held, Overdue, Recovered, Status
 from pollerd.core.model import Message
 
 log = logging.getLogger(__name__)
-
-_WORDS: Final = {
-    "unauthorized": "the gateway refuses the credentials",
-    "forbidden": "the gateway refuses this address or account",
-    "throttled": "the gateway asks for patience",
-    "unreachable": "the gateway cannot be reached",
-    "server_errors": "the gateway is in trouble",
-    "refusing": "the gateway refuses every message, also those that it answered before",
-}
-_STEPS: Final = {
-    "forbidden": "ask the vendor to allow this address; see pollerd doctor",
-    "unreachable": "if it lasts, see pollerd doctor",
-    "refusing": "nothing is given up meanwhile; ask the vendor. If the messages really are gone there, end the hold "
-    "with: pollerd retry --resume {account}",
-}
-
 
 MOST_UNKNOWN: Final = 50
 """Unknown states that an account's log names, and that are remembered: more are made up by something that is broken."""
@@ -41,8 +25,7 @@ class Announcer:
 
     def __init__(self, account: str, renewal: str = "") -> None:
         self._account = account
-        self._steps = {reason: step.format(account=account) for reason, step in _STEPS.items()}
-        self._steps["unauthorized"] = f"{renewal}; see pollerd doctor"
+        self._renewal = renewal
         self._unknown: set[str] = set()
         self._alone = False
 
@@ -50,14 +33,13 @@ class Announcer:
         """A hold begins or ends; `due` messages wait."""
         for body in bodies:
             if isinstance(body, Held):
-                step = self._steps.get(body.reason, "it is tried again by itself")
                 log.warning(
-                    "account %s: %s (%s); polling is held, next try %s; %s",
+                    "account %s: %s (%s); polling is held, next try %s; %s; see pollerd doctor",
                     self._account,
-                    _WORDS.get(body.reason, body.reason),
+                    phrases.hold_cause(body.reason),
                     body.detail,
                     body.until,
-                    step,
+                    phrases.hold_step(body.reason, self._account, self._renewal),
                     extra={"event": "account_held", "account": self._account, "reason": body.reason},
                 )
             elif isinstance(body, Recovered):

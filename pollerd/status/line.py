@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from pollerd.core import phrases
 from pollerd.core.ports import AccountState, Clock, OutputHealth
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class StatusLine:
 
 
 def _hold(state: AccountState) -> str:
-    reason = str(state.held_reason or "held").replace("_", " ")
+    reason = phrases.label(state.held_reason or "held")
     if state.held_until is None:
         return reason
     return f"{reason} until {datetime.fromtimestamp(state.held_until).astimezone():%H:%M}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
 from pollerd.base.text import ago, brief, counted, duration
+from pollerd.core import phrases
 from pollerd.status.document import (
     AccountDocument,
     AgeDocument,
@@ -27,15 +27,6 @@ UNKNOWN_ADVICE: Final = (
 )
 CAP: Final = 100_000
 """Counts of the database stop here."""
-
-ADVICE: Final[Mapping[str, str]] = {
-    "forbidden": "give the key its rights, or this machine's address its place in the account's list of allowed ones",
-    "throttled": "lower requests_per_second, or find out who else uses the account; polling goes on by itself",
-    "unreachable": "look at network, DNS and proxy with pollerd doctor; polling goes on by itself",
-    "server_errors": "nothing to do here: the gateway has trouble, polling goes on by itself",
-    "refusing": "the gateway refuses messages that it answered before: nothing is given up, polling goes on with the "
-    "next answer; ask the vendor. If they really are gone there: pollerd retry --resume {account}",
-}
 
 FORGETFUL: Final = "polling, each request on a connection of its own: the other side forgets those that are kept"
 FORGETFUL_ADVICE: Final = (
@@ -69,9 +60,7 @@ def hold(account: AccountDocument, now: float) -> Sentence | None:
             return Sentence("not in the configuration: its messages wait", "bad")
         return None if account.connections_kept else Sentence(FORGETFUL, "warn")
     since, until = at(held.since), at(held.until)
-    text = held.reason.replace("_", " ")
-    if held.detail:
-        text += f" ({held.detail})"
+    text = phrases.hold(held.reason, held.detail)
     if since is not None:
         text += f", for {duration(max(0.0, now - since))}"
     if until is not None:
@@ -79,17 +68,10 @@ def hold(account: AccountDocument, now: float) -> Sentence | None:
     return Sentence(f"on hold: {text}", "bad")
 
 
-def hold_advice(reason: str, account: str, renewal: str) -> str | None:
-    """What to do about a hold. `renewal`: what a person does so that another secret is taken up."""
-    if reason == "unauthorized" and renewal:
-        return f"{renewal}; polling goes on by itself. pollerd doctor names what is wrong"
-    return ADVICE.get(reason, "").format(account=account) or None
-
-
 def advice(account: AccountDocument) -> str | None:
     """What to do about it."""
     if account.hold is not None:
-        return hold_advice(account.hold.reason, account.name, account.renewal)
+        return phrases.hold_advice(account.hold.reason, account.name, account.renewal)
     if not account.connections_kept:
         return FORGETFUL_ADVICE
     if account.state == "unconfigured":
@@ -172,7 +154,7 @@ def _why(account: AccountDocument, document: StatusDocument) -> str:
     if account.state == "unconfigured":
         return "its account is not in the configuration"
     if account.hold is not None:
-        return f"the account is on hold ({account.hold.reason.replace('_', ' ')})"
+        return f"the account is on hold ({phrases.label(account.hold.reason)})"
     if document.database.trouble:
         return "the database cannot be written"
     if account.forecast is None:

@@ -11,10 +11,10 @@ import msgspec
 
 from pollerd.base.text import ago, clock, counted, duration
 from pollerd.core import event as events
-from pollerd.core import history, lifecycle
-from pollerd.core.model import HoldReason, Message, Priority, Recipient, State
+from pollerd.core import history, lifecycle, phrases
+from pollerd.core.model import Message, Priority, Recipient, State
 from pollerd.gateway.gatewayapi import errorcodes
-from pollerd.status.sentences import Tone
+from pollerd.status.sentences import Sentence, Tone
 
 _body = msgspec.json.Decoder(events.Body)
 _RANK: Final = {"sent": 0, "poll": 1, "state": 2, "end": 3, "next": 4}
@@ -22,15 +22,6 @@ _AT_ONCE: Final = 30.0
 """Seconds that the gateway's clock and ours may differ before a message counts as scheduled."""
 _MANY: Final = 3
 """Recipients from which states of one moment are told as a sum."""
-
-_FAILURES: Final = {
-    HoldReason.UNAUTHORIZED: "refused: the credentials are not accepted",
-    HoldReason.FORBIDDEN: "refused: no right to read",
-    HoldReason.THROTTLED: "refused: too many requests",
-    HoldReason.UNREACHABLE: "no answer: the gateway could not be reached",
-    HoldReason.SERVER_ERRORS: "no answer: the gateway had trouble",
-    HoldReason.REFUSING: "refused, as all other messages: it is not counted",
-}
 
 
 class Entry(NamedTuple):
@@ -81,7 +72,7 @@ def _poll(poll: history.Poll, *, several: bool, total: int) -> Entry:
         case history.REFUSED:
             return Entry(poll.at, "poll", "polled: the gateway refused this message or sent nonsense", "warn")
     if poll.failed:
-        return Entry(poll.at, "poll", f"polled: {_FAILURES[HoldReason(poll.answer)]}", "warn")
+        return Entry(poll.at, "poll", f"polled: {phrases.hold_cause(poll.answer)}", "warn")
     if several:
         left = f"{poll.pending:,} of {total:,} without a final state" if poll.pending else "all have a final state"
         return Entry(poll.at, "poll", f"polled: {left}")
@@ -101,12 +92,9 @@ def _told(log: Iterable[events.Event], message: Message, number: Callable[[int],
                 together.setdefault((body.observed_at, body.previous, body.status), []).append(body)
             case events.Completed():
                 found.append(Entry(_at(body.observed_at), "end", _completed(body, message), "good"))
-            case events.GaveUp():
-                found.append(Entry(_at(body.observed_at), "end", _gave_up(body), "bad"))
-            case events.Resumed():
-                found.append(Entry(_at(body.observed_at), "poll", _resumed(body), "warn"))
-            case events.Overdue():
-                found.append(Entry(_at(body.observed_at), "poll", overdue(body), "warn"))
+            case events.GaveUp() | events.Resumed() | events.Overdue():
+                kind = "end" if isinstance(body, events.GaveUp) else "poll"
+                found.append(Entry(_at(body.observed_at), kind, *describe(body)))
             case _:
                 continue
     for bodies in together.values():
@@ -120,20 +108,36 @@ def _completed(body: events.Completed, message: Message) -> str:
     return f"complete after {after} and {counted(body.polls, 'poll')}: {counts}"
 
 
-def _gave_up(body: events.GaveUp) -> str:
-    left = f"{counted(body.pending, 'recipient')} without a final state" if body.pending else "never seen"
-    return f"gave up: {body.reason.replace('_', ' ')}, {left}"
-
-
-def _resumed(body: events.Resumed) -> str:
-    return f"taken up again by itself: the gateway was {body.reason} all messages alike"
-
-
-def overdue(body: events.Overdue) -> str:
-    """The event in words."""
-    if body.pending is None:
-        return "overdue: the gateway has never shown it"
-    return f"overdue: {counted(body.pending, 'recipient')} without a final state"
+def describe(
+    body: events.GaveUp
+    | events.Resumed
+    | events.Overdue
+    | events.Held
+    | events.Recovered
+    | events.CreditLow
+    | events.CreditOk,
+) -> Sentence:
+    """An event that is not about a state, in words."""
+    match body:
+        case events.GaveUp():
+            left = f"{counted(body.pending, 'recipient')} without a final state" if body.pending else "never seen"
+            return Sentence(f"gave up: {phrases.give_up(body.reason)}, {left}", "bad")
+        case events.Resumed():
+            return Sentence(f"taken up again by itself: {phrases.hold_cause(body.reason)}", "warn")
+        case events.Overdue():
+            left = "the gateway has never shown it"
+            if body.pending is not None:
+                left = f"{counted(body.pending, 'recipient')} without a final state"
+            return Sentence(f"overdue: {left}", "warn")
+        case events.Held():
+            until = f", until {body.until}" if body.until else ""
+            return Sentence(f"account {body.account} on hold: {phrases.hold(body.reason, body.detail)}{until}", "bad")
+        case events.Recovered():
+            return Sentence(f"account {body.account} is polled again after: {phrases.label(body.reason)}", "good")
+        case events.CreditLow():
+            return Sentence(f"account {body.account} is low on credit: {body.credit:.2f} {body.currency}", "bad")
+        case events.CreditOk():
+            return Sentence(f"account {body.account} has credit again: {body.credit:.2f} {body.currency}", "good")
 
 
 def _status(body: events.Status, number: Callable[[int], str]) -> Entry:

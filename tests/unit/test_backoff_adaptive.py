@@ -103,7 +103,7 @@ def test_while_an_operator_stalls_the_old_wait_longer_and_nothing_is_learned() -
     policy, now = stalled()
     assert KEY in policy.metrics().down
     decision = policy.next(now, KEY, now - 300.0, now - 300.0)
-    assert decision.reason == f"{KEY} seems to stall"
+    assert decision.reason == f"deliveries to {KEY} seem to stand still: older messages wait"
     assert decision.delay >= 130.0
     events = policy.metrics().events
     policy.observe(now, KEY, 4.0, 20.0, True, 8.0, "DELIVERED", now - 20.0, now - 20.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pollerd.backoff import Adaptive, Settings
+from pollerd.backoff import Adaptive, Settings, reasons
 from pollerd.backoff.adaptive import REJOIN_SPREAD
 from tests.unit.policy_kit import KEY, NOW, taught
 
@@ -23,7 +23,7 @@ def test_the_poll_before_an_expiry_leads_right_behind_it() -> None:
     policy = taught_expiry(100_000.0)
     now = NOW + 400_000.0
     decision = policy.next(now, KEY, now - 99_000.0, now - 99_000.0)
-    assert decision.reason == "expiry window"
+    assert decision.reason == reasons.EXPIRES
     assert 1000.0 < decision.delay < 1005.0
 
 
@@ -32,7 +32,7 @@ def test_after_its_expiry_a_message_is_polled_every_half_minute_and_then_less() 
     now = NOW + 400_000.0
     for since, expected in ((5.0, 30.0), (600.0, 300.0)):
         decision = policy.next(now, KEY, now - 100_001.0 - since, now - 100_001.0 - since)
-        assert decision.reason == "past expiry"
+        assert decision.reason == reasons.PAST_EXPIRY
         assert decision.delay == pytest.approx(expected, rel=0.12)
 
 
@@ -52,7 +52,7 @@ def test_a_validity_period_is_kept_whatever_was_learned() -> None:
     now = NOW + 400_000.0
     decision = policy.next(now, KEY, now - 280.0, now - 280.0, validity=300.0)
     assert decision.delay <= 21.0
-    assert policy.next(now, KEY, now - 310.0, now - 310.0, validity=300.0).reason == "past expiry"
+    assert policy.next(now, KEY, now - 310.0, now - 310.0, validity=300.0).reason == reasons.PAST_EXPIRY
 
 
 def test_an_expiry_is_met_though_max_interval_forbids_to_wait_for_it() -> None:
@@ -76,7 +76,7 @@ def test_an_operator_without_own_expiries_is_polled_when_those_of_others_expire(
     for submit, base in ((now - 99_000.0, now - 99_000.0), (now - 99_900.0, now - 3000.0)):
         decision = policy.next(now, "262/02", submit, base)
         assert 0.0 <= decision.delay - (submit + 100_000.0 - now) <= 5.0
-        assert decision.reason == "expiry window"
+        assert decision.reason == reasons.EXPIRES
 
 
 def test_the_budget_holds_where_max_interval_forces_polls() -> None:

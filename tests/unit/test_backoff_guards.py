@@ -77,7 +77,7 @@ def test_an_invisible_message_is_last_polled_when_its_grace_ends(seed: int) -> N
     while age < S.not_found_grace:
         tries += 1
         decision = guards.not_visible(S, age, tries, rng)
-        assert decision.reason == "not visible yet"
+        assert decision.reason == "the gateway does not show it yet"
         age += decision.delay
         looks.append(age)
     assert S.not_found_grace < looks[-1] <= S.not_found_grace + 0.1

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
 
-from pollerd.backoff import Adaptive, Exponential, Policy, Settings
+from pollerd.backoff import Adaptive, Exponential, Policy, Settings, reasons
 from tests.unit.policy_kit import KEY, NOW
 
 BOUNDS = Settings(min_interval=1.0, max_interval=3600.0)
@@ -74,3 +75,14 @@ def test_exponential_ranks_by_what_is_longest_overdue() -> None:
     assert policy.index(KEY, 10.0, 20.0) == pytest.approx(3.0)
     assert policy.index(KEY, 100.0, 153.0) == pytest.approx(1.0)
     assert policy.index(KEY, 0.0, 9.0) == pytest.approx(7.0)
+
+
+def test_a_reason_says_when_messages_usually_arrive_and_how_old_this_one_is() -> None:
+    usually = Adaptive(settings=Settings()).next(1000.0, "242/02", 916.0, 916.0).reason
+    assert re.fullmatch(r"messages to 242/02 usually arrive within \d+ s; this one is 1 min 24 s old", usually)
+    moved = Adaptive(settings=Settings()).next(1000.0, None, 400.0, 916.0).reason
+    assert moved.endswith("; this one is 10 min old"), "its age counts from sending, whatever clock the plan goes by"
+    assert reasons.learned("242/02", None, 84.0) == "many messages to 242/02 never arrive; this one is 1 min 24 s old"
+    assert (
+        Exponential(Settings()).next(1000.0, None, 916.0, 916.0).reason == "exponential backoff: it is 1 min 24 s old"
+    )

@@ -83,7 +83,7 @@ def test_many_recipients_of_one_moment_are_one_entry() -> None:
 def test_what_was_given_up_says_why() -> None:
     message = made(state=State.GAVE_UP)
     found = life.timeline(message, logged(diff.gave_up(message, GiveUpReason.NOT_FOUND, SENT + 900)))
-    assert found[-1].text == "gave up: not found, never seen"
+    assert found[-1].text == "gave up: not found (the gateway does not know it), never seen"
     assert life.deadline(message, 3600.0, 9000.0) is None
 
 

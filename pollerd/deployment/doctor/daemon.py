@@ -13,6 +13,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector
 from pollerd.base.errors import PollerdError
 from pollerd.base.text import duration
 from pollerd.config import Config
+from pollerd.core import phrases
 from pollerd.deployment.doctor.bounded import in_thread
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.status import sentences
@@ -78,9 +79,10 @@ def _complaints(document: dict[str, Any]) -> list[Check]:
     for account in _dicts(document, "accounts"):
         hold, name = account.get("hold"), str(account.get("name"))
         if isinstance(hold, dict):
-            told = f"polling is on hold since {hold.get('since')}: {hold.get('reason')} ({hold.get('detail')})"
+            reason = str(hold.get("reason"))
+            told = f"polling is on hold since {hold.get('since')}: {phrases.hold(reason, hold.get('detail'))}"
             until = f"; tried again at {hold['until']}" if hold.get("until") else ""
-            step = sentences.hold_advice(str(hold.get("reason")), name, str(account.get("renewal", "")))
+            step = phrases.hold_step(reason, name, str(account.get("renewal", "")))
             found.append(warning(f"{name}: polling", told + until, step or _LOOK))
         elif account.get("connections_kept") is False:
             told = f"{sentences.FORGETFUL}; {account.get('repeated_requests')} requests were made again since the start"
