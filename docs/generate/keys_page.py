@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from pollerd.config.outline import Block, Entry, Section, sections
+from pollerd.config.outline import KeyBlock, KeyEntry, TableSection, sections
 
 _HEAD: Final = """\
 # Configuration
@@ -32,7 +32,7 @@ def page() -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _table(section: Section) -> Iterator[str]:
+def _table(section: TableSection) -> Iterator[str]:
     if section.blocks:
         yield from (f"### `{section.header}`", "")
     if section.text:
@@ -47,7 +47,7 @@ def _table(section: Section) -> Iterator[str]:
             yield from (f"`{block.condition}`: {_plain(block.text)}", "")
 
 
-def _row(block: Block, entry: Entry) -> str:
+def _row(block: KeyBlock, entry: KeyEntry) -> str:
     default = f"`{entry.value}`" if entry.is_default else "required" if entry.required else entry.key.unset or "not set"
     condition = f"With `{block.condition}`. " if block.condition else ""
     example = "" if entry.is_default else f" Example: `{entry.value}`"

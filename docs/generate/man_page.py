@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from pollerd.cli import cli
-from pollerd.config.outline import Section, sections
+from pollerd.config.outline import TableSection, sections
 
 _CONFIGURATION: Final = """.SH CONFIGURATION
 Looked for in this order: the file after
@@ -105,7 +105,7 @@ def page() -> str:
     return "\n".join(parts) + "\n" + _CONFIGURATION + "\n".join(keys) + "\n" + _SECTIONS
 
 
-def _table(section: Section) -> Iterator[str]:
+def _table(section: TableSection) -> Iterator[str]:
     if section.blocks:
         yield f".SS {_text(section.header)}"
     if section.text:

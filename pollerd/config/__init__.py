@@ -1,18 +1,16 @@
-"""The configuration: TOML, environment and secrets enter; frozen values leave, or every mistake at once."""
+"""The configuration: from a TOML file to frozen values, each key declared once; and the backoff that it asks for.
 
-from pollerd.base.duration import parse_duration, render_duration
+A path and the environment enter; a `Config` leaves, or a `ConfigError` with every mistake. Secrets leave as places to
+read them from.
+"""
+
 from pollerd.config.accounts import AccountConfig, Auth, BasicAuth, LimitsConfig, OAuth1, TokenAuth
 from pollerd.config.addresses import Listen, MaskedUrl
 from pollerd.config.environment import Service
 from pollerd.config.loader import load
 from pollerd.config.outputs import (
-    ExecOutputConfig,
     FileOutputConfig,
     OutputsConfig,
-    SocketOutputConfig,
-    SourcesConfig,
-    SqliteOutputConfig,
-    SqliteSourceConfig,
     TargetRules,
     WebhookOutputConfig,
     WebhookRouteConfig,
@@ -20,7 +18,6 @@ from pollerd.config.outputs import (
 from pollerd.config.problem import ConfigError, Problem
 from pollerd.config.search import SYSTEM_FILE
 from pollerd.config.secret import (
-    AbsentSecret,
     EnvSecret,
     FileSecret,
     InlineSecret,
@@ -35,17 +32,12 @@ from pollerd.config.tables import (
     BackoffConfig,
     Config,
     ControlConfig,
-    CreditConfig,
-    LogConfig,
-    MetricsConfig,
     StoreConfig,
-    WebConfig,
 )
 
 __all__ = [
     "BUILT_IN",
     "SYSTEM_FILE",
-    "AbsentSecret",
     "AccountConfig",
     "Auth",
     "BackoffConfig",
@@ -53,17 +45,13 @@ __all__ = [
     "Config",
     "ConfigError",
     "ControlConfig",
-    "CreditConfig",
     "EnvSecret",
-    "ExecOutputConfig",
     "FileOutputConfig",
     "FileSecret",
     "InlineSecret",
     "LimitsConfig",
     "Listen",
-    "LogConfig",
     "MaskedUrl",
-    "MetricsConfig",
     "OAuth1",
     "Origin",
     "OutputsConfig",
@@ -72,18 +60,11 @@ __all__ = [
     "SecretKind",
     "SecretSource",
     "Service",
-    "SocketOutputConfig",
-    "SourcesConfig",
-    "SqliteOutputConfig",
-    "SqliteSourceConfig",
     "StoreConfig",
     "TargetRules",
     "TokenAuth",
     "UnseenError",
-    "WebConfig",
     "WebhookOutputConfig",
     "WebhookRouteConfig",
     "load",
-    "parse_duration",
-    "render_duration",
 ]

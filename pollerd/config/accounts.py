@@ -32,6 +32,7 @@ from pollerd.config.secret import (
 DEFAULT_ACCOUNT: Final = "default"
 """The account of messages that are handed over without one."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", re.ASCII)
+"""63 characters at most, as a label of DNS: an account's name is part of a credential's name and of metrics."""
 
 GATEWAY_CONNECTIONS: Final = 40
 """Open connections that GatewayAPI allows one address, says its documentation."""
@@ -48,8 +49,8 @@ class TokenAuth(msgspec.Struct, frozen=True):
             "token",
             SecretKind.TOKEN,
             "A file with the token and nothing else, readable by the daemon's user alone.",
-            "/etc/pollerd/token",
-            "GATEWAYAPI_TOKEN",
+            file="/etc/pollerd/token",
+            variable="GATEWAYAPI_TOKEN",
         ),
     ]
 
@@ -57,15 +58,15 @@ class TokenAuth(msgspec.Struct, frozen=True):
 class BasicAuth(msgspec.Struct, frozen=True):
     """HTTP Basic, the older way. Without a key for it, the password is the systemd credential named "password"."""
 
-    username: Annotated[str, Key(USERNAME, "The user name.", "alice")]
+    username: Annotated[str, Key(USERNAME, "The user name.", example="alice")]
     source: Annotated[
         SecretSource,
         SecretKeys(
             "password",
             SecretKind.PASSWORD,
             "A file with the password and nothing else.",
-            "/etc/pollerd/password",
-            "GATEWAYAPI_PASSWORD",
+            file="/etc/pollerd/password",
+            variable="GATEWAYAPI_PASSWORD",
         ),
     ]
 
@@ -73,15 +74,15 @@ class BasicAuth(msgspec.Struct, frozen=True):
 class OAuth1(msgspec.Struct, frozen=True):
     """Two-legged OAuth 1.0a. Without a key for it, the secret is the systemd credential named "secret"."""
 
-    key: Annotated[str, Key(TEXT, "The API key.", "Create-an-API-Key")]
+    key: Annotated[str, Key(TEXT, "The API key.", example="Create-an-API-Key")]
     source: Annotated[
         SecretSource,
         SecretKeys(
             "secret",
             SecretKind.TOKEN,
             "A file with the secret that belongs to the key, and nothing else.",
-            "/etc/pollerd/secret",
-            "GATEWAYAPI_SECRET",
+            file="/etc/pollerd/secret",
+            variable="GATEWAYAPI_SECRET",
         ),
     ]
 
@@ -127,8 +128,8 @@ class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
         Key(
             PROXY_URL,
             'The HTTP proxy to the gateway; "http://user:password@proxy:3128" works too.',
-            "http://proxy:3128",
-            "HTTPS_PROXY and NO_PROXY of the environment hold",
+            example="http://proxy:3128",
+            unset="HTTPS_PROXY and NO_PROXY of the environment hold",
         ),
     ] = None
     ca_file: Annotated[
@@ -136,8 +137,8 @@ class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
         Key(
             PATH,
             "Certificates of a private authority, PEM.",
-            "/etc/ssl/corp.pem",
-            "SSL_CERT_FILE of the environment holds, else the system's own certificates",
+            example="/etc/ssl/corp.pem",
+            unset="SSL_CERT_FILE of the environment holds, else the system's own certificates",
         ),
     ] = None
     overdue_after: Annotated[
@@ -145,8 +146,8 @@ class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
         Key(
             duration(1, YEAR),
             "Time after sending. A message that then has no final state is reported once, as message.overdue.",
-            "10m",
-            "nothing is reported",
+            example="10m",
+            unset="nothing is reported",
         ),
     ] = None
     limits: LimitsConfig = LimitsConfig()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -19,11 +20,11 @@ class Service(msgspec.Struct, frozen=True):
     credentials: Mapping[str, Path | None]
 
 
-SYSTEM_CREDENTIALS = Path("/run/credentials")
+SYSTEM_CREDENTIALS: Final = Path("/run/credentials")
 """Below it each service has its credentials, as systemd.exec(5) says."""
 
-_LONGEST_BLANK = 64
-"""Bytes that are looked at: more white space than this is no empty file, but a broken one."""
+_LONGEST_BLANK: Final = 64
+"""Bytes that are read: more white space than this is no empty file, but a broken one."""
 
 FindService = Callable[[Path], Service | None]
 """The service that uses the configuration at this path, if any."""

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from pollerd.config.outline import Entry, Section, sections
+from pollerd.config.outline import KeyEntry, TableSection, sections
 
 _WIDTH: Final = 119
 """Characters of a line, as wide as the code."""
@@ -38,7 +38,7 @@ def starter_toml(settings: Mapping[str, str] | None = None, remarks: Mapping[str
     return "\n".join(lines)
 
 
-def _section(section: Section, settings: Mapping[str, str], remark: str) -> Iterator[str]:
+def _section(section: TableSection, settings: Mapping[str, str], remark: str) -> Iterator[str]:
     yield from _comment(section.text)
     if not section.blocks:
         return
@@ -52,7 +52,7 @@ def _section(section: Section, settings: Mapping[str, str], remark: str) -> Iter
             yield from ("", *_setting(entry, settings.get(f"{section.name}.{entry.name}")))
 
 
-def _setting(entry: Entry, given: str | None) -> Iterator[str]:
+def _setting(entry: KeyEntry, given: str | None) -> Iterator[str]:
     yield from _comment(entry.meaning)
     if given is not None:
         yield f"{entry.name} = {json.dumps(given)}"

@@ -78,17 +78,16 @@ class SameTable(msgspec.Struct, frozen=True):
     """The keys of the field's struct stand in the table of the struct around it."""
 
 
-class Group(msgspec.Struct, frozen=True):
+class Heading(msgspec.Struct, frozen=True):
     """A heading of the example and the documentation: the field's table is the first below it."""
 
     title: str
-    text: str = ""
 
 
-Marker = Key | SecretKeys | Variants | SameTable | Group
+Marker = Key | SecretKeys | Variants | SameTable | Heading
 
 
-class Field(NamedTuple):
+class Declaration(NamedTuple):
     """A field of a table's struct: a key, several keys, or a table below it (``struct``).
 
     ``default`` is msgspec.NODEFAULT where there is none. ``many``: an array of tables; ``named``: a table for each name
@@ -109,22 +108,22 @@ class Field(NamedTuple):
 
 
 @cache
-def fields(struct: type[msgspec.Struct]) -> tuple[Field, ...]:
+def fields(struct: type[msgspec.Struct]) -> tuple[Declaration, ...]:
     """The keys and tables that a struct declares, in their order; other fields of it are left out."""
     found = map(_field, msgspec.structs.fields(struct))
     return tuple(field for field in found if field.marker is not None or field.struct is not None)
 
 
-def _field(info: msgspec.structs.FieldInfo) -> Field:
+def _field(info: msgspec.structs.FieldInfo) -> Declaration:
     hint, marker = info.type, None
     if get_origin(hint) is Annotated:
         hint, marker = get_args(hint)
     struct = None
-    if marker is None or isinstance(marker, SameTable | Group):
+    if marker is None or isinstance(marker, SameTable | Heading):
         structs = (each for each in (hint, *get_args(hint)) if isinstance(each, type))
         struct = next((each for each in structs if issubclass(each, msgspec.Struct)), None)
     origin = get_origin(hint)
-    return Field(info.name, marker, info.default, struct, origin is tuple, origin is Mapping)
+    return Declaration(info.name, marker, info.default, struct, origin is tuple, origin is Mapping)
 
 
 def values(struct: msgspec.Struct, path: str = "") -> Iterator[tuple[str, Key | SecretKeys, Any]]:

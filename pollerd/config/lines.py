@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*(.+?)\s*\]\]?\s*(?:#.*)?")
 _ASSIGNMENT = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"))*)\s*=""")
 _LAST_PART = re.compile(r"\[\d+\]$|(?:^|\.)[^.\[\]]*$")
-_LONGEST_LINE = 2000
+_LONGEST_LINE: Final = 2000
+"""Characters. Nobody writes a header or a key that long, and the patterns need not try."""
 _QUOTES = re.compile(r"""\s*\.\s*|["']""")
 
 
@@ -42,7 +44,6 @@ def _places(text: str) -> dict[str, int]:
             inside_text = not opens
             continue
         inside_text = opens
-        # Nobody writes a header or a key that long, and the patterns need not try.
         if len(line) > _LONGEST_LINE:
             continue
         header = _HEADER.fullmatch(line)

@@ -45,7 +45,7 @@ class FileOutputConfig(msgspec.Struct, frozen=True):
 
     path: Annotated[
         Path,
-        Key(OWN_PATH, "The file.", "/var/lib/pollerd/events.ndjson", "events.ndjson beside the database"),
+        Key(OWN_PATH, "The file.", example="/var/lib/pollerd/events.ndjson", unset="events.ndjson beside the database"),
     ]
 
 
@@ -57,8 +57,8 @@ class SocketOutputConfig(msgspec.Struct, frozen=True):
         Key(
             SOCKET_PATH,
             "The socket.",
-            "/run/pollerd/events.sock",
-            "events.sock in $RUNTIME_DIRECTORY, else beside the database",
+            example="/run/pollerd/events.sock",
+            unset="events.sock in $RUNTIME_DIRECTORY, else beside the database",
         ),
     ]
     mode: Annotated[int, Key(MODE, "Who may connect, and with it read phone numbers: octal text.")] = 0o660
@@ -69,19 +69,21 @@ class WebhookRouteConfig(msgspec.Struct, frozen=True):
     first route that fits is taken.
     """
 
-    url: Annotated[str, Key(WEBHOOK_URL, "Where these events are posted.", "http://127.0.0.1:8081/status")]
+    url: Annotated[str, Key(WEBHOOK_URL, "Where these events are posted.", example="http://127.0.0.1:8081/status")]
     userref_prefix: Annotated[
-        str | None, Key(TEXT, "Takes events whose userref begins so.", "shop-", "any userref")
+        str | None, Key(TEXT, "Takes events whose userref begins so.", example="shop-", unset="any userref")
     ] = None
-    account: Annotated[str | None, Key(TEXT, "Takes events of this account.", "default", "any account")] = None
+    account: Annotated[
+        str | None, Key(TEXT, "Takes events of this account.", example="default", unset="any account")
+    ] = None
     secret: Annotated[
         SecretSource | None,
         SecretKeys(
             "secret",
             SecretKind.SIGNING,
             "A file with the secret that signs what is posted here; without any, it is not signed.",
-            "/etc/pollerd/shop-secret",
-            "SHOP_SECRET",
+            file="/etc/pollerd/shop-secret",
+            variable="SHOP_SECRET",
         ),
     ] = None
 
@@ -92,15 +94,15 @@ class WebhookOutputConfig(msgspec.Struct, frozen=True):
     posts, error, code and userref are always there (null when not known), and body and payload are ASCII.
     """
 
-    url: Annotated[str, Key(WEBHOOK_URL, "Where events are posted.", "http://127.0.0.1:8080/status")]
+    url: Annotated[str, Key(WEBHOOK_URL, "Where events are posted.", example="http://127.0.0.1:8080/status")]
     secret: Annotated[
         SecretSource | None,
         SecretKeys(
             "secret",
             SecretKind.SIGNING,
             "A file with the secret for X-Gwapi-Signature, 32 bytes or more; without any, posts are not signed.",
-            "/etc/pollerd/webhook-secret",
-            "WEBHOOK_SECRET",
+            file="/etc/pollerd/webhook-secret",
+            variable="WEBHOOK_SECRET",
         ),
     ] = None
     all_events: Annotated[
@@ -127,7 +129,9 @@ class ExecOutputConfig(msgspec.Struct, frozen=True):
     command: Annotated[
         tuple[str, ...],
         Key(
-            COMMAND, "The program and its arguments; no shell is started.", ["/usr/local/bin/handle-events", "--batch"]
+            COMMAND,
+            "The program and its arguments; no shell is started.",
+            example=["/usr/local/bin/handle-events", "--batch"],
         ),
     ]
 
@@ -141,9 +145,9 @@ class TargetRules(msgspec.Struct, frozen=True):
             choice("retry", "ignore"),
             'What an event means that changes no row: "retry" tries it again, and later ones about the same row wait; '
             '"ignore" counts it as delivered.',
-            "retry",
-            "retry for an UPDATE whose WHERE compares with :id, :source_id, :msisdn, :account and :userref alone, else "
-            "ignore",
+            example="retry",
+            unset="retry for an UPDATE whose WHERE compares with :id, :source_id, :msisdn, :account and :userref "
+            "alone, else ignore",
         ),
     ]
     retry_after: Annotated[
@@ -156,9 +160,11 @@ class TargetRules(msgspec.Struct, frozen=True):
         # likely never does.
     ] = (1.0, 2.0, 5.0, 15.0, MINUTE, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 12 * HOUR)
     userref_prefix: Annotated[
-        str | None, Key(TEXT, "Takes only events whose userref begins so.", "shop-", "any userref")
+        str | None, Key(TEXT, "Takes only events whose userref begins so.", example="shop-", unset="any userref")
     ] = None
-    account: Annotated[str | None, Key(TEXT, "Takes only events of this account.", "default", "any account")] = None
+    account: Annotated[
+        str | None, Key(TEXT, "Takes only events of this account.", example="default", unset="any account")
+    ] = None
 
 
 class SqliteOutputConfig(msgspec.Struct, frozen=True):
@@ -166,14 +172,14 @@ class SqliteOutputConfig(msgspec.Struct, frozen=True):
     example keeps a row from going back.
     """
 
-    path: Annotated[Path, Key(PATH, "The database's file.", "/srv/shop/shop.db")]
+    path: Annotated[Path, Key(PATH, "The database's file.", example="/srv/shop/shop.db")]
     statement: Annotated[
         str,
         Key(
             EVENT_STATEMENT,
             "Run for each message.status, or for every event if it names :type. The :names are fields of the event; "
             ":source_id is the id as a source gave it, and with :msisdn each recipient has a row.",
-            "UPDATE sms SET status = :status, seq = :seq WHERE gateway_id = :source_id AND msisdn = :msisdn "
+            example="UPDATE sms SET status = :status, seq = :seq WHERE gateway_id = :source_id AND msisdn = :msisdn "
             "AND coalesce(seq, 0) <= :seq",
         ),
     ]
@@ -197,13 +203,13 @@ class SqliteSourceConfig(msgspec.Struct, frozen=True):
     begins to give it; one that it still gives after its message has ended is left alone.
     """
 
-    path: Annotated[Path, Key(PATH, "The database's file.", "/srv/shop/shop.db")]
+    path: Annotated[Path, Key(PATH, "The database's file.", example="/srv/shop/shop.db")]
     query: Annotated[
         str,
         Key(
             QUERY,
             "Gives a column id and, if wanted, account, userref, sent_at, sendtime, priority and overdue_after.",
-            "SELECT gateway_id AS id FROM sms WHERE status IS NULL",
+            example="SELECT gateway_id AS id FROM sms WHERE status IS NULL",
         ),
     ]
     every: Annotated[float, Key(duration(0.1, DAY), "How often the query is run.")] = 5.0

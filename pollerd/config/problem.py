@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Final
 
 import msgspec
 
-MASK = "***"
-_SHOWN_CHARACTERS = 60
+MASK: Final = "***"
+_SHOWN_CHARACTERS: Final = 60
+"""Characters of a value that a message repeats: enough to find it, and the message stays on one line."""
+_SHOWN_BITS: Final = 200
+"""Bits of a number that a message repeats, 60 decimal digits: as many as of a text."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -68,7 +72,7 @@ def show(value: object) -> str:
         return "{...}"
     if isinstance(value, list):
         return "[...]"
-    if isinstance(value, int) and value.bit_length() > 200:
+    if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
         return "a number of more than 60 digits"
     return str(value)
 

@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -14,7 +15,8 @@ from pollerd.config.problem import ConfigError, Problem
 SYSTEM_FILE = Path("/etc/pollerd/config.toml")
 LOCAL_FILE = "pollerd.toml"
 VARIABLE = "POLLERD_CONFIG"
-_LARGEST_BYTES = 1024 * 1024
+_LARGEST_BYTES: Final = 1024 * 1024
+"""The example with every key has 14 KB: a larger file is another file, named by mistake."""
 _TABLE = re.compile(r"Cannot (declare|mutate immutable namespace|redefine namespace) (\(.*\))(?: twice)?")
 _NAMES = re.compile(r"['\"](.*?)['\"](?=[,)])")
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")

@@ -6,14 +6,15 @@ import hmac
 import stat
 from enum import Enum, auto
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Final, NoReturn, Protocol
 
 import msgspec
 
 from pollerd.config.problem import MASK, ConfigError, Problem
 
-_LARGEST_SECRET_BYTES = 64 * 1024
-_SHORTEST_HS256_KEY = 32
+_LARGEST_SECRET_BYTES: Final = 64 * 1024
+"""Far above any token or key: a larger file is another file, named by mistake."""
+_SHORTEST_HS256_KEY: Final = 32
 """Bytes that a key for HS256 has at least, as many as its hash (RFC 7518, 3.2)."""
 RESTART = "restart the daemon (systemctl restart pollerd)"
 _ASK_THE_DAEMON = "whether the gateway takes it: pollerd status, once the service runs"

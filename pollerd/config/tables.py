@@ -1,7 +1,8 @@
 """The tables of the configuration, each key declared once: type, bounds, default and what it is for.
 
 A docstring is the text about its table in config.example.toml, docs/configuration.md and the manual page. Durations are
-seconds, and paths are absolute once they are read.
+seconds, and paths are absolute once they are read. Bounds refuse slips of the pen, such as a forgotten unit or a digit
+too many, and leave room for unusual wishes; where one has another reason, it is said beside it.
 """
 
 # Annotations are read while the program runs: no `from __future__ import annotations` here.
@@ -14,7 +15,7 @@ import msgspec
 
 from pollerd.config.accounts import AccountConfig, LimitsConfig
 from pollerd.config.addresses import LISTEN, Listen
-from pollerd.config.key import Group, Key, SecretKeys, values
+from pollerd.config.key import Heading, Key, SecretKeys, values
 from pollerd.config.kinds import DAY, FLAG, HOUR, MINUTE, OWN_PATH, SOCKET_PATH, YEAR, choice, duration, number
 from pollerd.config.outputs import OutputsConfig, SourcesConfig
 from pollerd.config.secret import SecretSource, check_secrets
@@ -44,8 +45,8 @@ class BackoffConfig(msgspec.Struct, frozen=True):
         Key(
             duration(0, 30 * DAY),
             'Time from sending to the first poll; "0s" polls at once.',
-            "2s",
-            "exponential takes 2s, adaptive chooses",
+            example="2s",
+            unset="exponential takes 2s, adaptive chooses",
         ),
     ] = None
     min_interval: Annotated[float, Key(duration(0.01, DAY), "The shortest interval.")] = 2.0
@@ -79,8 +80,8 @@ class StoreConfig(msgspec.Struct, frozen=True):
         Key(
             OWN_PATH,
             "The database's file.",
-            "/var/lib/pollerd/pollerd.db",
-            "pollerd.db in $STATE_DIRECTORY, else in the user's state folder",
+            example="/var/lib/pollerd/pollerd.db",
+            unset="pollerd.db in $STATE_DIRECTORY, else in the user's state folder",
         ),
     ]
     keep_finished: Annotated[float, Key(duration(0, 10 * YEAR), "How long a finished message can still be shown.")] = (
@@ -97,8 +98,8 @@ class ControlConfig(msgspec.Struct, frozen=True):
         Key(
             SOCKET_PATH,
             "The control socket.",
-            "/run/pollerd/control.sock",
-            "control.sock in $RUNTIME_DIRECTORY, else beside the database",
+            example="/run/pollerd/control.sock",
+            unset="control.sock in $RUNTIME_DIRECTORY, else beside the database",
         ),
     ]
 
@@ -109,7 +110,7 @@ class MetricsConfig(msgspec.Struct, frozen=True):
     name.
     """
 
-    listen: Annotated[Listen, Key(LISTEN, "The address and port.", "127.0.0.1:9464")]
+    listen: Annotated[Listen, Key(LISTEN, "The address and port.", example="127.0.0.1:9464")]
 
 
 class WebConfig(msgspec.Struct, frozen=True):
@@ -117,7 +118,7 @@ class WebConfig(msgspec.Struct, frozen=True):
     for one). Every user of this machine can read it there.
     """
 
-    listen: Annotated[Listen, Key(LISTEN, "The address and port.", "127.0.0.1:8787")]
+    listen: Annotated[Listen, Key(LISTEN, "The address and port.", example="127.0.0.1:8787")]
 
 
 class CreditConfig(msgspec.Struct, frozen=True):
@@ -128,8 +129,8 @@ class CreditConfig(msgspec.Struct, frozen=True):
         Key(
             number(),
             "The balance in the account's currency; well again 5 % above it.",
-            100.0,
-            "the balance is not watched",
+            example=100.0,
+            unset="the balance is not watched",
         ),
     ] = None
     check_every: Annotated[float, Key(duration(1, 30 * DAY), "How often the balance is read.")] = 15 * MINUTE
@@ -155,16 +156,16 @@ class LogConfig(msgspec.Struct, frozen=True):
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration in force. ``source`` is the file's path or ``built-in defaults``."""
 
-    accounts: Annotated[Mapping[str, AccountConfig], Group("Accounts")]
-    limits: Annotated[LimitsConfig, Group("Limits")] = LimitsConfig()
-    backoff: Annotated[BackoffConfig, Group("Polling")] = BackoffConfig()
-    store: Annotated[StoreConfig, Group("Database")]
-    outputs: Annotated[OutputsConfig, Group("Outputs")]
-    sources: Annotated[SourcesConfig, Group("Sources")] = SourcesConfig()
-    control: Annotated[ControlConfig, Group("Control socket, metrics, status page")]
+    accounts: Annotated[Mapping[str, AccountConfig], Heading("Accounts")]
+    limits: Annotated[LimitsConfig, Heading("Limits")] = LimitsConfig()
+    backoff: Annotated[BackoffConfig, Heading("Polling")] = BackoffConfig()
+    store: Annotated[StoreConfig, Heading("Database")]
+    outputs: Annotated[OutputsConfig, Heading("Outputs")]
+    sources: Annotated[SourcesConfig, Heading("Sources")] = SourcesConfig()
+    control: Annotated[ControlConfig, Heading("Control socket, metrics, status page")]
     metrics: MetricsConfig | None = None
     web: WebConfig | None = None
-    credit: Annotated[CreditConfig, Group("Balance and log")] = CreditConfig()
+    credit: Annotated[CreditConfig, Heading("Balance and log")] = CreditConfig()
     log: LogConfig = LogConfig()
     source: str = BUILT_IN
     warnings: tuple[str, ...] = ()

@@ -12,7 +12,8 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pollerd.config import ConfigError, load, parse_duration, render_duration
+from pollerd.base.duration import parse_duration, render_duration
+from pollerd.config import ConfigError, load
 from pollerd.config.environment import LoadContext
 from pollerd.config.loader import build
 from pollerd.config.reader import Diagnostics

@@ -172,18 +172,6 @@ REFUSED = [
     ("a path is not empty", '[store]\npath = ""', "store.path", "must not be empty"),
     ("a path has no zero byte", '[store]\npath = "a\\u0000b"', "store.path", "control characters"),
     ("an output is a table", 'outputs.file = "x"', "outputs.file", "must be a table: [outputs.file]"),
-]
-
-
-@pytest.mark.parametrize(("sentence", "text", "key", "words"), REFUSED, ids=[case[0] for case in REFUSED])
-def test_refused(read: Load, sentence: str, text: str, key: str, words: str) -> None:
-    (problem,) = problems(read, text)
-    assert problem.key == key, sentence
-    assert words in str(problem), sentence
-    assert "\n" not in str(problem)
-
-
-LATER = [
     ("metrics listen on host and port", '[metrics]\nlisten = "9464"', "metrics.listen", '"HOST:PORT"'),
     ("a port ends at 65535", '[web]\nlisten = "localhost:70000"', "web.listen", '"HOST:PORT"'),
     ("a webhook needs its URL", "[outputs.webhook]", "outputs.webhook.url", "is missing"),
@@ -267,11 +255,12 @@ LATER = [
 ]
 
 
-@pytest.mark.parametrize(("sentence", "text", "key", "words"), LATER, ids=[case[0] for case in LATER])
-def test_refused_in_tables_of_later_features(read: Load, sentence: str, text: str, key: str, words: str) -> None:
+@pytest.mark.parametrize(("sentence", "text", "key", "words"), REFUSED, ids=[case[0] for case in REFUSED])
+def test_refused(read: Load, sentence: str, text: str, key: str, words: str) -> None:
     (problem,) = problems(read, text)
     assert problem.key == key, sentence
     assert words in str(problem), sentence
+    assert "\n" not in str(problem)
 
 
 def test_ten_mistakes_are_named_in_one_go_in_the_order_of_the_file(read: Load) -> None:

@@ -43,7 +43,7 @@ def age_value(context: click.Context, parameter: click.Parameter, value: str | N
     """Callback: a duration as the configuration writes them, or seconds."""
     if value is None:
         return None
-    from pollerd.config import parse_duration
+    from pollerd.base.duration import parse_duration
 
     try:
         return parse_duration(value if value[-1:].isalpha() else f"{value}s")
