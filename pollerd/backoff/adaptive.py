@@ -135,14 +135,6 @@ class Adaptive:
         """See `Policy.scheduled`."""
         return guards.scheduled(self._settings, now, sendtime, self._rng)
 
-    def first_delay(self, now: float, k: int = 1) -> float:
-        """`first` as plain seconds."""
-        return self.first(now, k=k).delay
-
-    def next_delay(self, now: float, key: Key, submit: float, base: float, k: int = 1) -> float:
-        """`next` as plain seconds."""
-        return self.next(now, key, submit, base, k=k).delay
-
     # ------------------------------------------------------------------ learning
 
     def observe(

@@ -84,14 +84,6 @@ class Exponential:
         """Nothing is ever to be re-planned."""
         return []
 
-    def first_delay(self, now: float, k: int = 1) -> float:
-        """`first` as plain seconds."""
-        return self.first(now, k=k).delay
-
-    def next_delay(self, now: float, key: Key, submit: float, base: float, k: int = 1) -> float:
-        """`next` as plain seconds."""
-        return self.next(now, key, submit, base, k=k).delay
-
     def maintain(self, now: float) -> bool:
         """There is no work to do."""
         return False

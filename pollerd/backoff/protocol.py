@@ -172,14 +172,6 @@ class Policy(Protocol):
         """The scopes (keys, or `EVERYWHERE`) whose pending messages are to be re-planned now; empties the list."""
         ...
 
-    def first_delay(self, now: float, k: int = 1) -> float:
-        """`first` as plain seconds."""
-        ...
-
-    def next_delay(self, now: float, key: Key, submit: float, base: float, k: int = 1) -> float:
-        """`next` as plain seconds."""
-        ...
-
     def maintain(self, now: float) -> bool:
         """Do one small step (below 5 ms) of work that is due; True while more remains. Left out, `next` does it."""
         ...

@@ -22,11 +22,11 @@ def follow(
     for i in range(n):
         submit = start + i
         change = median * rng.lognormvariate(0.0, 0.7)
-        now, last = submit + policy.first_delay(submit), submit
+        now, last = submit + policy.first(submit).delay, submit
         while now - submit < change:
             policy.observe(now, key, last - submit, now - submit, False, None, "ENROUTE", submit, submit)
             last = now
-            now += policy.next_delay(now, key, submit, submit)
+            now += policy.next(now, key, submit, submit).delay
         age = change if timed else None
         policy.observe(now, key, last - submit, now - submit, True, age, "DELIVERED", submit, submit)
     return now

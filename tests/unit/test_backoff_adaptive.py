@@ -122,7 +122,7 @@ def test_recovery_restarts_the_clock_of_what_waited_and_polls_soon() -> None:
     assert KEY in policy.take_wake()
     base = policy.base_for(KEY, submit, submit)
     assert base > submit
-    for delay in (policy.replan(now, KEY, submit, base).delay, policy.next_delay(now, KEY, submit, base)):
+    for delay in (policy.replan(now, KEY, submit, base).delay, policy.next(now, KEY, submit, base).delay):
         assert 0.0 <= delay <= REJOIN_SPREAD
     again = Adaptive(5, 1)
     again.restore(policy.snapshot())

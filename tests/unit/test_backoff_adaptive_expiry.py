@@ -43,7 +43,7 @@ def test_an_expiry_that_becomes_known_wakes_what_is_past_it() -> None:
     assert policy.take_wake() == [KEY]
     submit = now - age - 3000.0
     assert policy.replan(now + 0.2, KEY, submit, submit).delay <= REJOIN_SPREAD
-    assert policy.next_delay(now, KEY, submit, submit) <= REJOIN_SPREAD
+    assert policy.next(now, KEY, submit, submit).delay <= REJOIN_SPREAD
     assert policy.replan(now + 0.2, KEY, now - 50_000.0, now - 50_000.0).delay > 600.0
 
 

@@ -73,7 +73,7 @@ def test_a_snapshot_cut_short_anywhere_is_no_error() -> None:
     for cut in range(0, len(data), 97):
         fresh = Adaptive(5, 1)
         fresh.restore(data[:cut])
-        assert fresh.first_delay(NOW) > 0
+        assert fresh.first(NOW).delay > 0
 
 
 def test_keys_of_any_plain_kind_survive_a_snapshot() -> None:
@@ -90,8 +90,8 @@ def test_a_copy_goes_its_own_way() -> None:
     policy = Adaptive(5, 1)
     now = follow(policy, 300)
     twin = copy.deepcopy(policy)
-    assert [twin.next_delay(now, KEY, now - a, now - a) for a in (3, 30, 300)] == [
-        policy.next_delay(now, KEY, now - a, now - a) for a in (3, 30, 300)
+    assert [twin.next(now, KEY, now - a, now - a).delay for a in (3, 30, 300)] == [
+        policy.next(now, KEY, now - a, now - a).delay for a in (3, 30, 300)
     ]
     follow(twin, 100, start=now)
     assert twin.metrics().events > policy.metrics().events
@@ -100,7 +100,7 @@ def test_a_copy_goes_its_own_way() -> None:
 def test_the_same_seed_gives_the_same_waits() -> None:
     one, two, other = Adaptive(5, 7), Adaptive(5, 7), Adaptive(5, 8)
     assert follow(one, 50) == follow(two, 50)
-    assert one.first_delay(NOW) != other.first_delay(NOW)
+    assert one.first(NOW).delay != other.first(NOW).delay
 
 
 def test_maintenance_makes_one_plan_a_call_and_ends() -> None:

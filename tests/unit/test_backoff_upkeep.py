@@ -30,7 +30,7 @@ def test_a_crowd_of_answers_right_after_a_restart_makes_one_plan_at_a_time() -> 
     before = 0
     for second in range(12):
         for i in range(20):
-            assert policy.next_delay(NOW + second, f"key {i}", NOW - 9.0, NOW - 9.0) > 0
+            assert policy.next(NOW + second, f"key {i}", NOW - 9.0, NOW - 9.0).delay > 0
         assert plans_made(policy) <= before + 1
         before = plans_made(policy)
     assert before >= 6
@@ -40,11 +40,11 @@ def test_mailings_of_many_operators_are_planned_one_at_a_time_too() -> None:
     policy = restarted(20)
     while policy.maintain(NOW):
         pass
-    policy.next_delay(NOW + 1.0, "key 0", NOW - 9.0, NOW - 9.0, 20)
+    policy.next(NOW + 1.0, "key 0", NOW - 9.0, NOW - 9.0, k=20)
     before = plans_made(policy)
     for second in range(2, 12):
         for i in range(20):
-            assert policy.next_delay(NOW + second, f"key {i}", NOW - 9.0, NOW - 9.0, 20) > 0
+            assert policy.next(NOW + second, f"key {i}", NOW - 9.0, NOW - 9.0, k=20).delay > 0
         # The first of a second may be a steering's, for all operators together.
         assert plans_made(policy) <= before + 2
         before = plans_made(policy)
@@ -66,4 +66,4 @@ def test_a_budget_that_max_interval_alone_uses_up_leaves_polls_for_the_young() -
     price = policy.metrics().price
     assert price is not None
     assert price < 100.0
-    assert policy.first_delay(NOW) < 15.0
+    assert policy.first(NOW).delay < 15.0

@@ -24,7 +24,7 @@ from typing import Final, Self
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from pollerd.backoff import Adaptive, Exponential, Key, Policy, Settings
+from pollerd.backoff import Adaptive, Decision, Exponential, Key, Policy, Settings
 from pollerd.backoff.plan import weight
 from pollerd.daemon.housekeeping import LEARN_STEPS
 from pollerd.simulator.fate import FateRules, Mix, Step, fate_of, recipients_of
@@ -154,13 +154,13 @@ class Tended:
                 if not self._policy.maintain(now):
                     return
 
-    def first_delay(self, now: float, k: int = 1) -> float:
+    def first(self, now: float, *, k: int = 1) -> Decision:
         self._tend(now)
-        return self._policy.first_delay(now, k)
+        return self._policy.first(now, k=k)
 
-    def next_delay(self, now: float, key: Key, submit: float, base: float, k: int = 1) -> float:
+    def next(self, now: float, key: Key, submit: float, base: float, *, k: int = 1) -> Decision:
         self._tend(now)
-        return self._policy.next_delay(now, key, submit, base, k)
+        return self._policy.next(now, key, submit, base, k=k)
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ def run_limited(policy: Driven, messages: Sequence[Message], rate: float, *, ran
             if id(m) not in arrived:
                 arrived.add(id(m))
                 m.last = m.submit
-                heapq.heappush(future, (at + policy.first_delay(at, len(m.changes)), next(order), m))
+                heapq.heappush(future, (at + policy.first(at, k=len(m.changes)).delay, next(order), m))
                 continue
             ready.put(at, m)
         if now > until:
@@ -90,6 +90,6 @@ def run_limited(policy: Driven, messages: Sequence[Message], rate: float, *, ran
             continue
         m = ready.take(now)
         if left := look(policy, m, now, timestamps=True):
-            delay = policy.next_delay(now, m.key, m.submit, m.base, left)
+            delay = policy.next(now, m.key, m.submit, m.base, k=left).delay
             heapq.heappush(future, (now + delay, next(order), m))
         now += 1.0 / rate

@@ -6,12 +6,14 @@ from collections.abc import Hashable
 from random import Random
 from typing import Protocol
 
+from pollerd.backoff import Decision
+
 
 class Driven(Protocol):
     """What the simulation calls."""
 
-    def first_delay(self, now: float, k: int = 1) -> float: ...
-    def next_delay(self, now: float, key: Hashable, submit: float, base: float, k: int = 1) -> float: ...
+    def first(self, now: float, *, k: int = 1) -> Decision: ...
+    def next(self, now: float, key: Hashable, submit: float, base: float, *, k: int = 1) -> Decision: ...
     def observe(
         self,
         now: float,
@@ -62,24 +64,24 @@ class Fixed(_Deaf):
     def __init__(self, gap: float = 10.0) -> None:
         self.gap = gap
 
-    def first_delay(self, now: float, k: int = 1) -> float:
-        return self.gap
+    def first(self, now: float, *, k: int = 1) -> Decision:
+        return Decision(self.gap, "")
 
-    def next_delay(self, now: float, key: Hashable, submit: float, base: float, k: int = 1) -> float:
-        return self.gap
+    def next(self, now: float, key: Hashable, submit: float, base: float, *, k: int = 1) -> Decision:
+        return Decision(self.gap, "")
 
 
 class Backoff(_Deaf):
     """Exponential: the gap grows by `factor` up to `cap`."""
 
     def __init__(self, first: float, factor: float, cap: float) -> None:
-        self.first, self.factor, self.cap = first, factor, cap
+        self.start, self.factor, self.cap = first, factor, cap
 
-    def first_delay(self, now: float, k: int = 1) -> float:
-        return self.first
+    def first(self, now: float, *, k: int = 1) -> Decision:
+        return Decision(self.start, "")
 
-    def next_delay(self, now: float, key: Hashable, submit: float, base: float, k: int = 1) -> float:
-        return min((now - submit) * (self.factor - 1.0) + self.first, self.cap)
+    def next(self, now: float, key: Hashable, submit: float, base: float, *, k: int = 1) -> Decision:
+        return Decision(min((now - submit) * (self.factor - 1.0) + self.start, self.cap), "")
 
 
 class Decorrelated(_Deaf):
@@ -89,23 +91,23 @@ class Decorrelated(_Deaf):
         self.rng, self.base, self.cap = Random(seed), base, cap
         self.gaps: dict[float, float] = {}
 
-    def first_delay(self, now: float, k: int = 1) -> float:
-        return self.rng.uniform(self.base, 3 * self.base)
+    def first(self, now: float, *, k: int = 1) -> Decision:
+        return Decision(self.rng.uniform(self.base, 3 * self.base), "")
 
-    def next_delay(self, now: float, key: Hashable, submit: float, base: float, k: int = 1) -> float:
+    def next(self, now: float, key: Hashable, submit: float, base: float, *, k: int = 1) -> Decision:
         before = self.gaps.get(submit, self.base)
         gap = self.gaps[submit] = min(self.rng.uniform(self.base, 3 * before), self.cap)
-        return gap
+        return Decision(gap, "")
 
 
 class Relative(_Deaf):
     """The gap is a share of the age."""
 
     def __init__(self, share: float, first: float = 2.0) -> None:
-        self.share, self.first = share, first
+        self.share, self.start = share, first
 
-    def first_delay(self, now: float, k: int = 1) -> float:
-        return self.first
+    def first(self, now: float, *, k: int = 1) -> Decision:
+        return Decision(self.start, "")
 
-    def next_delay(self, now: float, key: Hashable, submit: float, base: float, k: int = 1) -> float:
-        return max((now - submit) * self.share, 2.0)
+    def next(self, now: float, key: Hashable, submit: float, base: float, *, k: int = 1) -> Decision:
+        return Decision(max((now - submit) * self.share, 2.0), "")

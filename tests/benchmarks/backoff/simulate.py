@@ -129,7 +129,7 @@ def run(policy: Driven, messages: Sequence[Message], *, timestamps: bool = True)
             m, now = upcoming, upcoming.submit
             m.last = now
             started = thread_time()
-            delay = policy.first_delay(now, len(m.changes))
+            delay = policy.first(now, k=len(m.changes)).delay
             clock.add(started)
             pending[id(m)] = m
             heapq.heappush(heap, (now + delay, next(order), m.version, m))
@@ -144,7 +144,7 @@ def run(policy: Driven, messages: Sequence[Message], *, timestamps: bool = True)
         if left:
             m.base = policy.base_for(m.key, m.submit, m.base)
             started = thread_time()
-            delay = policy.next_delay(now, m.key, m.submit, m.base, left)
+            delay = policy.next(now, m.key, m.submit, m.base, k=left).delay
             clock.add(started)
             heapq.heappush(heap, (now + delay, next(order), m.version, m))
         else:
@@ -153,7 +153,7 @@ def run(policy: Driven, messages: Sequence[Message], *, timestamps: bool = True)
             for other in _concerned(pending, wake):
                 other.base = policy.base_for(other.key, other.submit, other.base)
                 other.version += 1
-                delay = policy.next_delay(now, other.key, other.submit, other.base, len(other.changes))
+                delay = policy.next(now, other.key, other.submit, other.base, k=len(other.changes)).delay
                 heapq.heappush(heap, (now + delay, next(order), other.version, other))
     return clock
 
