@@ -59,8 +59,7 @@ def installed_service(configuration: Path) -> Service | None:
 
 
 def _summary(config: Config) -> str:
-    outputs = [name for name in ("file", "socket", "webhook", "exec") if getattr(config.outputs, name) is not None]
-    outputs += ["sqlite"] if config.outputs.sqlite else []
+    outputs = [name for name in config.outputs.__struct_fields__ if getattr(config.outputs, name)]
     accounts = f"{counted(len(config.accounts), 'account')} ({', '.join(config.accounts)})"
     return f"{config.source}, {accounts}, outputs {', '.join(outputs)}, database {config.store.path}"
 

@@ -141,6 +141,9 @@ def test_check_says_what_is_good_and_warns(cli: Cli) -> None:
     done = cli("check")
     assert (done.code, done.err) == (0, "")
     assert "good" in done.text
+    table = '[[outputs.sqlite]]\npath = "shop.db"\nstatement = "UPDATE sms SET status = :status WHERE id = :id"\n'
+    cli.config.write_text(f'{cli.config.read_text()}[outputs.exec]\ncommand = ["true"]\n{table}')
+    assert "outputs exec, sqlite, database" in cli("check").text
     cli.config.chmod(0o644)
     assert "warning" in cli("check").err
     assert cli("check", "--json").json["warnings"]
