@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from itertools import count
 
 from tests.benchmarks.backoff.policies import Driven
-from tests.benchmarks.backoff.simulate import Message, look
+from tests.benchmarks.backoff.simulate import Message, poll
 
 Bucket = tuple[Hashable, int]
 
@@ -20,7 +20,7 @@ def _bucket(m: Message) -> Bucket:
 
 
 class _Ranked:
-    """FIFO buckets by operator and octave of the age at the last look; the head with the highest index goes first."""
+    """FIFO buckets by operator and octave of the age at the last poll; the head with the highest index goes first."""
 
     def __init__(self, policy: Driven) -> None:
         self.policy = policy
@@ -65,7 +65,7 @@ class _DueFirst:
 
 
 def run_limited(policy: Driven, messages: Sequence[Message], rate: float, *, ranked: bool, until: float = 1e18) -> None:
-    """Follow `messages` with at most `rate` looks a second; past `until` nothing is looked at any more."""
+    """Follow `messages` with at most `rate` polls a second; past `until` nothing is polled any more."""
     future: list[tuple[float, int, Message]] = []
     order = count()
     ready: _Ranked | _DueFirst = _Ranked(policy) if ranked else _DueFirst()
@@ -89,7 +89,7 @@ def run_limited(policy: Driven, messages: Sequence[Message], rate: float, *, ran
         if not ready:
             continue
         m = ready.take(now)
-        if left := look(policy, m, now, timestamps=True):
+        if left := poll(policy, m, now, timestamps=True):
             delay = policy.next(now, m.key, m.submit, m.base, k=left).delay
             heapq.heappush(future, (now + delay, next(order), m))
         now += 1.0 / rate

@@ -43,7 +43,7 @@ class Held:
 
 
 async def _watch(held: Held) -> None:
-    """One look in every pass of the loop."""
+    """One poll in every pass of the loop."""
     before, wall = thread_time(), perf_counter()
     while True:
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The exact optimum for a known distribution: no policy does better at the same mean number of looks."""
+"""The exact optimum for a known distribution: no policy does better at the same mean number of polls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAST = 80 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What the optimum reaches: looks a message, mean delay and mean age-weighted delay."""
+    """What the optimum reaches: polls a message, mean delay and mean age-weighted delay."""
 
     polls: float
     delay: float
@@ -76,7 +76,7 @@ def _at(population: Population, price: float, k: int) -> Bound:
 
 
 def bound(population: Population, polls: float, k: int = 1) -> Bound:
-    """The optimum at `polls` looks a message of `k` recipients (all of one operator, told nothing in between)."""
+    """The optimum at `polls` polls a message of `k` recipients (all of one operator, told nothing in between)."""
     low, high = 1e-4, 1e5
     for _ in range(40):
         middle = (low * high) ** 0.5

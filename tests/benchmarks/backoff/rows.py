@@ -105,7 +105,7 @@ def cold_rows(scale: Scale) -> list[Result]:
 
 
 def _cold(population: Population, rate: float, seed: int, n: int, part: slice) -> float:
-    """The weighted delay of a part of the first `n` messages, by that of the optimum at as many looks."""
+    """The weighted delay of a part of the first `n` messages, by that of the optimum at as many polls."""
     messages = traffic(population, n, rate, 100 + seed)
     run(Adaptive(5, seed), messages)
     got = outcome(messages[part])
@@ -157,7 +157,7 @@ def _warm(population: Population, budget: float, seed: int) -> Adaptive:
 
 
 def burst_rows(scale: Scale) -> list[Result]:
-    """Many messages at once, a thousand seconds' worth of looks."""
+    """Many messages at once, a thousand seconds' worth of polls."""
     polls, later = [], []
     population = single()
     for seed in scale.seeds[:3]:
@@ -231,7 +231,7 @@ def group_rows(scale: Scale) -> list[Result]:
 
 
 def policy_rows(scale: Scale) -> list[Result]:
-    """All policies on the same messages: looks a message, and weighted delay against the optimum at those looks."""
+    """All policies on the same messages: polls a message, and weighted delay against the optimum at those polls."""
     out = []
     for population in (single(), three_with_tail()):
         reference, _ = steady(exponential(), population, scale, 1)
@@ -247,9 +247,9 @@ def policy_rows(scale: Scale) -> list[Result]:
         for name, policy in contenders.items():
             got, _ = steady(policy, population, small if name.startswith("fixed") else scale, 1)
             best = bound(population, got.polls).weighted
-            out.append(_shown(f"{name}: looks a message, {population.name}", got.polls))
+            out.append(_shown(f"{name}: polls a message, {population.name}", got.polls))
             out.append(_shown("  weighted delay, s", got.weighted))
-            out.append(_shown("  weighted delay / lower bound at as many looks", got.weighted / best))
+            out.append(_shown("  weighted delay / lower bound at as many polls", got.weighted / best))
     return out
 
 

@@ -98,7 +98,7 @@ class Clock:
         self.worst = max(self.worst, took)
 
 
-def look(policy: Driven, m: Message, now: float, timestamps: bool) -> int:
+def poll(policy: Driven, m: Message, now: float, timestamps: bool) -> int:
     """Poll `m`: tell the policy, note what changed; how many recipients are left pending."""
     m.polls += 1
     age, a0, a1 = now - m.submit, max(m.last - m.base, 0.0), now - m.base
@@ -139,7 +139,7 @@ def run(policy: Driven, messages: Sequence[Message], *, timestamps: bool = True)
         if version != m.version:
             continue
         started = thread_time()
-        left = look(policy, m, now, timestamps)
+        left = poll(policy, m, now, timestamps)
         clock.seconds += thread_time() - started - clock.overhead
         if left:
             m.base = policy.base_for(m.key, m.submit, m.base)

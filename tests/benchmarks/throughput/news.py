@@ -38,7 +38,7 @@ def latency(scale: Scale) -> Iterator[Row]:
 
 
 def _arrivals(path: Path, count: int) -> dict[int, float]:
-    """When the first line of each id was there, on the monotonic clock; looked at about every millisecond."""
+    """When the first line of each id was there, on the monotonic clock; checked about every millisecond."""
     seen: dict[int, float] = {}
     decoder = msgspec.json.Decoder(_Line)
     wait_until(path.exists)
@@ -58,7 +58,7 @@ def _arrivals(path: Path, count: int) -> dict[int, float]:
 
 
 def many(scale: Scale) -> Iterator[Row]:
-    """10,000 recipients, 100 of them changed at each look, among others polled 500 times a second."""
+    """10,000 recipients, 100 of them changed at each poll, among others polled 500 times a second."""
     with gateway("many") as stub, daemon(Settings(stub.url)) as polled:
         now = time.time() + 2.0
         polled.fill(2 * RATE, (now, now + 2.0))
