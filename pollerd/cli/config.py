@@ -37,7 +37,7 @@ def check(*, as_json: bool, config_path: Path | None) -> int:
             raise
         screen.write_json({"ok": False, "problems": list(error.problems), "warnings": []})
         return 78
-    from pollerd.cli import carried
+    from pollerd.cli import capacity
 
     if as_json:
         document = {"ok": True, "source": config.source, "problems": [], "warnings": config.warnings}
@@ -46,7 +46,7 @@ def check(*, as_json: bool, config_path: Path | None) -> int:
     for warning in config.warnings:
         screen.note(f"warning: {warning}")
     click.echo(f"The configuration is good: {_summary(config)}.")
-    click.echo(f"Limits: {carried.line(config)}. What your traffic asks for: pollerd plan --per-day N")
+    click.echo(f"Limits: {capacity.line(config)}. What your traffic asks for: pollerd plan --per-day N")
     return 0
 
 

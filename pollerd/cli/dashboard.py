@@ -62,7 +62,7 @@ def _thinned(values: Sequence[float], width: int) -> list[float]:
 
 
 def _headline(document: StatusDocument) -> Text:
-    line = _said(sentences.headline(document), bold=True)
+    line = _sentence(sentences.headline(document), bold=True)
     if document.uptime:
         line.append_text(screen.plain(f", up for {duration(document.uptime)}", "dim"))
     where = f"{document.database.path}, {size(document.database.size)}, {counted(document.database.last_seq, 'event')}"
@@ -70,10 +70,10 @@ def _headline(document: StatusDocument) -> Text:
 
 
 def _lateness(document: StatusDocument) -> list[Text]:
-    return [_said(sentence, mark="! ") for sentence in sentences.late(document)]
+    return [_sentence(sentence, mark="! ") for sentence in sentences.late(document)]
 
 
-def _said(sentence: Sentence, *, bold: bool = False, mark: str = "") -> Text:
+def _sentence(sentence: Sentence, *, bold: bool = False, mark: str = "") -> Text:
     style = _TONES[sentence.tone]
     return screen.plain(mark + shortened(sentence.text, 240), f"bold {style}".strip() if bold else style)
 
@@ -102,11 +102,11 @@ def _facts(document: StatusDocument) -> list[RenderableType]:
         found.append(polls)
     if document.delivery is not None and (known := document.delivery.detection) is not None:
         text = f"{duration(known.median)} after the gateway knew (median), {duration(known.p95)} at most for 95 %"
-        found.append(_fact("news told", text))
+        found.append(_fact("known", text))
     forecasts = [(account, account.forecast) for account in document.accounts if account.forecast is not None]
     for number, (account, forecast) in enumerate(forecasts):
         name = f"{account.name}: " if len(forecasts) > 1 else ""
-        found.append(_fact("" if number else "outlook", name, _said(sentences.outlook(forecast, document.now))))
+        found.append(_fact("" if number else "outlook", name, _sentence(sentences.outlook(forecast, document.now))))
     return found
 
 
@@ -115,10 +115,10 @@ def _polls(document: StatusDocument) -> Text | None:
     parts: list[Text | str] = []
     if document.polls.per_second is not None:
         parts += [screen.plain(f"{document.polls.per_second:.1f}", "bold"), f" a second of {limit:g} allowed  "]
-    beats = [beat.polls_per_second for beat in document.throughput]
-    if len(beats) > 1:
-        minutes = round(len(beats) / 4)
-        parts += [screen.plain(spark(beats), "cyan"), screen.plain(f" last {max(1, minutes)} min  ", "dim")]
+    rates = [step.polls_per_second for step in document.throughput]
+    if len(rates) > 1:
+        minutes = round(len(rates) / 4)
+        parts += [screen.plain(spark(rates), "cyan"), screen.plain(f" last {max(1, minutes)} min  ", "dim")]
     if (mean := sentences.polls_a_message(document)) is not None:
         parts.append(f"{mean:.1f} a message")
     return _fact("polls", *parts) if parts else None
@@ -222,7 +222,7 @@ def _accounts(document: StatusDocument) -> list[Text]:
 
 def _polling(account: AccountDocument, document: StatusDocument) -> Text:
     if (held := sentences.hold(account, document.now)) is not None:
-        return _said(held)
+        return _sentence(held)
     if not document.daemon.running:
         return screen.plain("stopped", "red")
     if account.rate < account.rate_limit * 0.99:
@@ -231,13 +231,13 @@ def _polling(account: AccountDocument, document: StatusDocument) -> Text:
 
 
 def _outputs(document: StatusDocument) -> list[Text]:
-    told = [(output, sentences.delivered(output, document.now)) for output in document.outputs]
-    well = [output.name for output, sentence in told if sentence.tone == "good" and not output.trouble]
-    found = [_fact("outputs", f"{', '.join(well)}: ", screen.plain("everything is told", "green"))] if well else []
-    for output, sentence in told:
+    progress = [(output, sentences.delivered(output, document.now)) for output in document.outputs]
+    well = [output.name for output, sentence in progress if sentence.tone == "good" and not output.trouble]
+    found = [_fact("outputs", f"{', '.join(well)}: ", screen.plain("all events delivered", "green"))] if well else []
+    for output, sentence in progress:
         if output.name in well:
             continue
-        line = _fact("output", f"{output.name}: ", _said(sentence))
+        line = _fact("output", f"{output.name}: ", _sentence(sentence))
         if output.trouble:
             line.append(": ").append_text(screen.plain(shortened(output.trouble, 160), "red"))
         found.append(line)

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import click
 
-from pollerd.cli.message_life import story
+from pollerd.cli.message_life import event_text
 from pollerd.cli.options import config_option, id_value, json_option, load_config
 from pollerd.cli.terminal import screen
 from pollerd.cli.undelivered import show_undelivered
@@ -136,7 +136,7 @@ def _teller() -> Callable[[list[kinds.Event]], None]:
 
     def tell(batch: list[kinds.Event]) -> None:
         for event in batch:
-            told = story(event)
+            told = event_text(event)
             line = screen.plain(f"{event.seq:>8} ", "dim")
             line.append_text(screen.plain(time.strftime("%H:%M:%S ", time.localtime(told.at)), "dim"))
             if event.message_id is not None:

@@ -1,4 +1,4 @@
-"""An event in words, and the life of a message as a timeline."""
+"""An event, and a message with its timeline, as text for a terminal."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from pollerd.core.model import Message, Recipient, State
 from pollerd.gateway.gatewayapi import errorcodes
 from pollerd.status.message import STATE_NAMES
 from pollerd.status.timeline import (
-    Entry,
+    TimelineEntry,
     advice,
     describe,
+    error_text,
     exceptions,
-    forgotten,
-    overdue_words,
-    remark,
+    overdue_text,
+    polls_not_kept,
+    priority_text,
     scheduled,
     summary,
     timeline,
-    unidentified,
-    urgency,
     who,
+    without_number,
 )
 
 if TYPE_CHECKING:
@@ -45,23 +45,23 @@ _MARKS: Final = {"sent": "○", "poll": "·", "state": "●", "end": "■", "nex
 _body = msgspec.json.Decoder(events.Body)
 
 
-class Story(NamedTuple):
+class EventText(NamedTuple):
     """When an event was observed (UNIX seconds) and what it says."""
 
     at: float
     text: Text
 
 
-def story(event: events.Event) -> Story:
+def event_text(event: events.Event) -> EventText:
     """The event for people. A type from a newer version is shown as it is."""
     try:
         body = _body.decode(event.body)
     except msgspec.ValidationError:
-        return Story(0.0, screen.plain(event.body.decode("utf-8", "replace")))
-    return Story(datetime.fromisoformat(body.observed_at).timestamp(), _words(body))
+        return EventText(0.0, screen.plain(event.body.decode("utf-8", "replace")))
+    return EventText(datetime.fromisoformat(body.observed_at).timestamp(), _body_text(body))
 
 
-def _words(body: events.Body) -> Text:
+def _body_text(body: events.Body) -> Text:
     match body:
         case events.Status():
             return _status(body)
@@ -86,8 +86,8 @@ def _status(body: events.Status) -> Text:
     return text
 
 
-class Life(NamedTuple):
-    """All that is told of a message at `now` (UNIX seconds): `next_poll` is when it comes, `notes` stand in its way,
+class MessageDetails(NamedTuple):
+    """What is shown of a message at `now` (UNIX seconds): `next_poll` is when it comes, `notes` stand in its way,
     `then` is what would happen at it.
     """
 
@@ -100,22 +100,22 @@ class Life(NamedTuple):
     then: list[str]
 
 
-def tell(life: Life, console: Console) -> None:
+def print_message(details: MessageDetails, console: Console) -> None:
     """Print it."""
-    message = life.message
+    message = details.message
     name = STATE_NAMES[message.state]
     shown = screen.plain(name.replace("_", " "), screen.STATE_STYLES.get(name, ""))
     console.print(screen.plain(f"Message {message.id}: ", "bold").append_text(shown))
-    for label, value in [*_facts(life), *life.notes]:
+    for label, value in [*_facts(details), *details.notes]:
         if value:
             console.print(screen.plain(f"  {label:<14}", "dim").append_text(screen.plain(shortened(value, 300))))
-    _recipients(life, console)
+    _recipients(details, console)
     console.print()
-    _timeline(life, console)
+    _timeline(details, console)
 
 
-def _facts(life: Life) -> list[tuple[str, str | None]]:
-    message, now = life.message, life.now
+def _facts(details: MessageDetails) -> list[tuple[str, str | None]]:
+    message, now = details.message, details.now
     facts: list[tuple[str, str | None]] = [("account", message.account), ("userref", message.userref)]
     facts.append(("sent", f"{clock(message.sent_at)} ({ago(message.sent_at, now)})"))
     if (planned := scheduled(message)) is not None:
@@ -126,9 +126,9 @@ def _facts(life: Life) -> list[tuple[str, str | None]]:
     tried = history.polls(message.trail)
     never = f"not answered yet, last tried {ago(tried[-1].at, now)}" if tried else "not yet"
     facts.append(("polled", polled if message.polls else never))
-    facts.append(("without number", unidentified(message.recipients)))
-    facts.append(("priority", urgency(message)))
-    if (wait := overdue_words(message, now)) is not None:
+    facts.append(("without number", without_number(message.recipients)))
+    facts.append(("priority", priority_text(message)))
+    if (wait := overdue_text(message, now)) is not None:
         facts.append(("overdue", wait))
     if message.finished_at is not None:
         facts.append(("ended", f"{clock(message.finished_at)} ({ago(message.finished_at, now)})"))
@@ -137,14 +137,14 @@ def _facts(life: Life) -> list[tuple[str, str | None]]:
     return facts
 
 
-def _recipients(life: Life, console: Console) -> None:
-    shown: Sequence[Recipient] = life.message.recipients
+def _recipients(details: MessageDetails, console: Console) -> None:
+    shown: Sequence[Recipient] = details.message.recipients
     if not shown:
         return
     console.print()
     if len(shown) > _SHOWN:
         console.print(screen.plain(f"{len(shown):,} recipients: {summary(shown)}", "bold"))
-    if len(shown) > _SHOWN and not life.everything:
+    if len(shown) > _SHOWN and not details.everything:
         odd = exceptions(shown)
         if not odd:
             console.print(screen.plain("all delivered; each of them: --all", "dim"))
@@ -157,30 +157,30 @@ def _recipients(life: Life, console: Console) -> None:
         network = f"{item.mcc}/{item.mnc}" if item.mcc and item.mnc else ""
         since = "" if item.time is None else clock(item.time)
         state = screen.state(lifecycle.name(item.status))
-        screen.row(made, who(item), item.country, network, state, since, shortened(remark(item), 80))
+        screen.row(made, who(item), item.country, network, state, since, shortened(error_text(item), 80))
     console.print(made)
     for line in advice(shown):
         console.print(screen.plain(line, "dim"))
 
 
-def _timeline(life: Life, console: Console) -> None:
-    message = life.message
-    entries = timeline(message, life.events)
-    left_out = 0 if life.everything else max(0, len(entries) - _ENTRIES)
+def _timeline(details: MessageDetails, console: Console) -> None:
+    message = details.message
+    entries = timeline(message, details.events)
+    left_out = 0 if details.everything else max(0, len(entries) - _ENTRIES)
     made = screen.table("age", "at", "", "what", right=("age",), whole=("at",))
     for number, entry in enumerate(entries):
         if 0 < number <= left_out:
             continue
         _row(made, entry, message.sent_at)
         if number == 0:
-            _gaps(made, left_out, forgotten(message))
+            _gaps(made, left_out, polls_not_kept(message))
     if message.state is State.NEW:
         screen.row(made, "", "", _MARKS["next"], "not planned yet")
     elif message.state is State.PENDING:
         reason = f": {message.next_reason}" if message.next_reason else ""
-        text = f"next poll {life.next_poll}{reason}"
-        _row(made, Entry(message.next_poll_at, "next", text, state=None), message.sent_at)
-    for text in life.then:
+        text = f"next poll {details.next_poll}{reason}"
+        _row(made, TimelineEntry(message.next_poll_at, "next", text, state=None), message.sent_at)
+    for text in details.then:
         screen.row(made, "", "", "", screen.plain(shortened(text, 200), "dim"))
     console.print(made)
 
@@ -200,7 +200,7 @@ def _gaps(made: Table, left_out: int, polls: int) -> None:
         )
 
 
-def _row(made: Table, entry: Entry, sent_at: float) -> None:
+def _row(made: Table, entry: TimelineEntry, sent_at: float) -> None:
     style = _TONES[entry.tone]
     age = duration(max(0.0, entry.at - sent_at))
     text = screen.plain(shortened(entry.text, 200), "bold cyan" if entry.kind == "next" else style)

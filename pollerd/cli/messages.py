@@ -38,8 +38,8 @@ _PAGE: Final = 1000
 def list_(*, state: str | None, limit: int, as_json: bool, config_path: Path | None) -> int:
     """List messages.
 
-    Pending ones come in the order of their next poll, those not planned yet first; overdue ones (pending, and told as
-    message.overdue) the longest first; finished ones the latest first, all others the highest id first. One that is
+    Pending ones come in the order of their next poll, those not planned yet first; overdue ones (pending, and reported
+    as message.overdue) the longest first; finished ones the latest first, all others the highest id first. One that is
     polled while a long list is printed may come twice.
     """
     from pollerd.store.pages import Pages
@@ -65,13 +65,13 @@ def list_(*, state: str | None, limit: int, as_json: bool, config_path: Path | N
 
 def _listed(pages: Pages, state: Filter | None, limit: int) -> Iterator[Message]:
     """At most `limit` messages, no more than a page of them in memory."""
-    place: str | None = None
+    cursor: str | None = None
     while limit > 0:
-        page = pages.page(state, place, min(limit, _PAGE))
+        page = pages.page(state, cursor, min(limit, _PAGE))
         yield from page.messages
         limit -= len(page.messages)
-        place = page.next
-        if place is None:
+        cursor = page.next
+        if cursor is None:
             return
 
 
@@ -113,7 +113,7 @@ def _table(found: list[Message], accounts: tuple[str, ...], held: Mapping[str, A
 @json_option
 @config_option
 def show(*, message_id: int, everything: bool, as_json: bool, config_path: Path | None) -> int:
-    """Show one message: its recipients, its life, the next poll and why then.
+    """Show one message: its recipients, its timeline, the next poll and why then.
 
     Of many recipients the exceptions alone are shown: without a final state, or failed.
     """
@@ -128,30 +128,30 @@ def show(*, message_id: int, everything: bool, as_json: bool, config_path: Path 
         if as_json:
             events = [msgspec.Raw(event.line.rstrip()) for event in view.events(0, 100_000, message_id)]
             document = msgspec.to_builtins(message_document(message))
-            kept = [{"at": moment(poll.at), "answer": poll.answer, "pending": poll.pending} for poll in _trail(message)]
+            kept = [{"at": moment(poll.at), "answer": poll.answer, "pending": poll.pending} for poll in _polls(message)]
             screen.write_json({**document, "trail": kept, "events": events})
             return 0
-        from pollerd.cli.message_life import Life, tell
+        from pollerd.cli.message_life import MessageDetails, print_message
 
         now = time.time()
-        life = Life(
+        details = MessageDetails(
             message=message,
             events=view.events(0, 100_000, message_id),
             now=now,
             everything=everything,
             next_poll=_next(message, now, _hold(message.account, view)),
-            notes=_circumstances(message, view, now),
+            notes=_obstacles(message, view, now),
             then=_then(message, view, config),
         )
-    tell(life, screen.console())
+    print_message(details, screen.console())
     return 0
 
 
-def _trail(message: Message) -> list[history.Poll]:
+def _polls(message: Message) -> list[history.Poll]:
     return history.polls(message.trail)
 
 
-def _circumstances(message: Message, view: View, now: float) -> list[tuple[str, str]]:
+def _obstacles(message: Message, view: View, now: float) -> list[tuple[str, str]]:
     """What stands in the way of the next poll."""
     if message.state is State.SET_ASIDE:
         return [("set aside", f"not polled any more: {message.next_reason}")]

@@ -119,7 +119,7 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
     statistics = Statistics(clock.wall())
     if (counted := await store.note(STATISTICS)) is not None:
         statistics.restore(counted)
-    meter = Meter(statistics.told)
+    meter = Meter(statistics.count)
     committer = Committer(store, clock, meter.commits)
 
     # The outputs settle what they have to before the first event of this start is committed.

@@ -22,7 +22,7 @@ STATES = {STATE_NAMES[state]: state for state in State if state is not State.NEW
 
 
 def standing(message: Message) -> str:
-    """The state of a message in one word for people: a pending one that was told to be overdue is that."""
+    """The state of a message in one word for people: a pending one that was reported as overdue is that."""
     return OVERDUE if message.overdue and message.state is State.PENDING else STATE_NAMES[message.state]
 
 
@@ -53,7 +53,8 @@ class MessageDocument(msgspec.Struct, frozen=True, kw_only=True):
     """One message. `state` is `pending`, `finished`, `gave_up` or `set_aside`; instants are RFC 3339 in UTC.
 
     `next_poll_at` and `next_reason` are null when it is no longer polled. `priority` is null until it is known, which
-    counts as NORMAL. `overdue_at` is when it is, or was, to be told as overdue (null: never), `overdue` whether it was.
+    counts as NORMAL. `overdue_at` is when it is, or was, due to be reported as
+    overdue (null: never), `overdue` whether it was.
     `set_aside` says what was wrong with its row when it was set aside: it is not polled then, until it is taken up
     again.
     """

@@ -23,14 +23,14 @@ _FAR: Final = 30 * 86400.0
 MANY: Final = 10
 """Unknown ids of one account from which they are hardly a few scheduled messages: a warning."""
 UNKNOWN_ADVICE: Final = (
-    "look whose they are, and stop following the wrong ones with pollerd untrack; give scheduled ones their --sendtime"
+    "find out whose they are; stop following the wrong ones with pollerd untrack, give scheduled ones their --sendtime"
 )
 CAP: Final = 100_000
 """Counts of the database stop here."""
 
 FORGETFUL: Final = "polling, each request on a connection of its own: the other side forgets those that are kept"
 FORGETFUL_ADVICE: Final = (
-    "look for a proxy, firewall or balancer in between that ends unused connections within seconds; nothing is lost"
+    "check for a proxy, firewall or balancer in between that ends unused connections within seconds; nothing is lost"
 )
 
 
@@ -82,7 +82,7 @@ def advice(account: AccountDocument) -> str | None:
 
 
 def outlook(found: Forecast, now: float) -> Sentence:
-    """The forecast in words."""
+    """The forecast as a sentence."""
     share = found.demand / found.rate if found.rate > 0 else 0.0
     match found.kind:
         case "stopped":
@@ -203,7 +203,7 @@ def delivered(output: OutputDocument, now: float) -> Sentence:
     if output.parked:
         parts.append(f"{count(output.parked)} parked, no attempt is left: {again}")
     if not parts:
-        return Sentence("everything is told", "good")
+        return Sentence("all events delivered", "good")
     return Sentence("; ".join(parts), "bad" if output.parked else "warn")
 
 

@@ -18,7 +18,7 @@ from pollerd.status.document import CountryDocument, DelayDocument, DeliveryDocu
 NOTE: Final = "statistics"
 """The name under which the store keeps the snapshot."""
 HOURS: Final = 48
-"""Hours over which states are told."""
+"""Hours over which states are kept."""
 _HOUR: Final = 3600.0
 _VERSION: Final = 1
 _NOWHERE: Final = "??"
@@ -39,7 +39,7 @@ class _Hour(msgspec.Struct):
     delays: list[int]
 
 
-class _Snapshot(msgspec.Struct):
+class _Counts(msgspec.Struct):
     version: int
     since: float
     reached: dict[str, int]
@@ -52,9 +52,9 @@ class Statistics:
     """Counts of one daemon, fed with every result that has events."""
 
     def __init__(self, now: float) -> None:
-        self._state = _Snapshot(_VERSION, now, {}, 0, {}, {})
+        self._state = _Counts(_VERSION, now, {}, 0, {}, {})
 
-    def told(self, result: Result, now: float, ahead: float = 0.0) -> None:
+    def count(self, result: Result, now: float, ahead: float = 0.0) -> None:
         """Count what a poll at the wall's time `now` changed. See `ports.PollMeter`."""
         message = result.message
         # By the gateway's clock, as the times of states are.
@@ -82,7 +82,7 @@ class Statistics:
             country.times[histogram.bin_of(body.time - sent)] += 1
 
     def report(self, now: float) -> DeliveryDocument:
-        """Everything counted; how late states were known is told of this hour and the one before."""
+        """Everything counted; how late states were known covers this hour and the one before."""
         state = self._state
         latest = int(now // _HOUR)
         return DeliveryDocument(
@@ -90,7 +90,10 @@ class Statistics:
             seen=state.seen,
             reached=dict(sorted(state.reached.items(), key=lambda item: -item[1])),
             detection=self._detection(latest),
-            countries=sorted(map(_told, *_columns(state.countries)), key=lambda country: -sum(country.states.values())),
+            countries=sorted(
+                (_country_document(code, country) for code, country in state.countries.items()),
+                key=lambda country: -sum(country.states.values()),
+            ),
             hours=[
                 HourDocument(at=instant(number * _HOUR), states=dict(hour.states))
                 for number, hour in sorted(state.hours.items())
@@ -113,7 +116,7 @@ class Statistics:
     def restore(self, data: bytes) -> None:
         """Take up a snapshot. Foreign or damaged data is no error: counting starts afresh."""
         try:
-            found = msgspec.msgpack.decode(data, type=_Snapshot)
+            found = msgspec.msgpack.decode(data, type=_Counts)
         except msgspec.MsgspecError:
             return
         lists = [country.times for country in found.countries.values()]
@@ -140,11 +143,7 @@ class Statistics:
         return countries[name]
 
 
-def _columns(countries: dict[str, _Country]) -> tuple[list[str], list[_Country]]:
-    return list(countries), list(countries.values())
-
-
-def _told(code: str, country: _Country) -> CountryDocument:
+def _country_document(code: str, country: _Country) -> CountryDocument:
     return CountryDocument(
         country=code,
         states=dict(sorted(country.states.items(), key=lambda item: -item[1])),
@@ -155,11 +154,11 @@ def _told(code: str, country: _Country) -> CountryDocument:
 
 
 TIMES: Final = (2.0, 5.0, 10.0, 20.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0, 86400.0)
-"""Delivery times are told up to each of these seconds, and above the last."""
+"""Delivery times are grouped up to each of these seconds, and above the last."""
 
 
 def _add(counts: dict[str, int], state: str) -> None:
-    # What a gateway invents takes no place from the vendor's own states.
+    # What a gateway invents takes nothing from the vendor's own states.
     if state not in counts and state not in lifecycle.KNOWN and len(counts) >= _STATES:
         state = _OTHERS
     counts[state] = counts.get(state, 0) + 1

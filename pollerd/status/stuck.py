@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from pollerd.polling.poller import Poller
 
 GRACE: Final = 10.0
-"""Seconds that something may look stuck: a message due in this very moment is no sign of anything."""
+"""Seconds that something may seem stuck: a message due in this very moment is no sign of anything."""
 WRITING: Final = 120.0
 """Seconds that one transaction may take; a disk that wakes up takes long, but not for ever."""
 
 
 class _Suspicion(msgspec.Struct, frozen=True):
-    """Since when (monotonic seconds) something looks stuck, and the count that would have to rise."""
+    """Since when (monotonic seconds) something seems stuck, and the count that would have to rise."""
 
     since: float
     count: int

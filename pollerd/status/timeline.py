@@ -1,4 +1,4 @@
-"""The life of a message in order: sent, polled, states with the gateway's time and ours, what comes next."""
+"""The timeline of a message: sent, polled, states with the gateway's time and ours, what comes next."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _RANK: Final = {"sent": 0, "poll": 1, "state": 2, "end": 3, "next": 4}
 _AT_ONCE: Final = 30.0
 """Seconds that the gateway's clock and ours may differ before a message counts as scheduled."""
 _MANY: Final = 3
-"""Recipients from which states of one moment are told as a sum."""
+"""Recipients from which states of one moment are shown as a sum."""
 
 
-class Entry(NamedTuple):
+class TimelineEntry(NamedTuple):
     """Something that happened at `at` (UNIX seconds), or will (`kind` is `next`)."""
 
     at: float
@@ -35,52 +35,52 @@ class Entry(NamedTuple):
     """The delivery state that it is about."""
 
 
-def timeline(message: Message, log: Iterable[events.Event], number: Callable[[int], str] = str) -> list[Entry]:
+def timeline(message: Message, log: Iterable[events.Event], number: Callable[[int], str] = str) -> list[TimelineEntry]:
     """All that is known, the oldest first. `log` holds the message's events in order, `number` writes a telephone
     number.
     """
-    found = [Entry(message.sent_at, "sent", "sent")]
+    found = [TimelineEntry(message.sent_at, "sent", "sent")]
     if (planned := scheduled(message)) is not None:
-        found.append(Entry(planned, "sent", "to be sent, by the gateway’s clock"))
+        found.append(TimelineEntry(planned, "sent", "to be sent, by the gateway’s clock"))
     found += _polls(message)
-    found += _told(log, message, number)
+    found += _events(log, message, number)
     # A message handed over late has states from before the time it is taken to have been sent: that is still first.
     return [found[0], *sorted(found[1:], key=lambda entry: (entry.at, _RANK.get(entry.kind, 9)))]
 
 
 def scheduled(message: Message) -> float | None:
-    """When it is to be sent (UNIX seconds), where that was put off; the gateway tells a time for every message."""
+    """When it is to be sent (UNIX seconds), where that was put off; the gateway gives a time for every message."""
     if message.sendtime is None or message.sendtime <= message.sent_at + _AT_ONCE:
         return None
     return message.sendtime
 
 
-def forgotten(message: Message) -> int:
+def polls_not_kept(message: Message) -> int:
     """Polls that were made and are not kept in the row."""
     return max(0, message.polls - sum(1 for poll in history.polls(message.trail) if not poll.failed))
 
 
-def _polls(message: Message) -> list[Entry]:
+def _polls(message: Message) -> list[TimelineEntry]:
     several = len(message.recipients) > 1
     return [_poll(poll, several=several, total=len(message.recipients)) for poll in history.polls(message.trail)]
 
 
-def _poll(poll: history.Poll, *, several: bool, total: int) -> Entry:
+def _poll(poll: history.Poll, *, several: bool, total: int) -> TimelineEntry:
     match poll.answer:
         case history.NOT_FOUND:
-            return Entry(poll.at, "poll", "polled: 404, not known to the gateway (yet)", "warn")
+            return TimelineEntry(poll.at, "poll", "polled: 404, not known to the gateway (yet)", "warn")
         case history.REFUSED:
-            return Entry(poll.at, "poll", "polled: the gateway refused this message or sent nonsense", "warn")
+            return TimelineEntry(poll.at, "poll", "polled: the gateway refused this message or sent nonsense", "warn")
     if poll.failed:
-        return Entry(poll.at, "poll", f"polled: {phrases.hold_cause(poll.answer)}", "warn")
+        return TimelineEntry(poll.at, "poll", f"polled: {phrases.hold_cause(poll.answer)}", "warn")
     if several:
         left = f"{poll.pending:,} of {total:,} without a final state" if poll.pending else "all have a final state"
-        return Entry(poll.at, "poll", f"polled: {left}")
-    return Entry(poll.at, "poll", f"polled: {poll.answer}", state=poll.answer)
+        return TimelineEntry(poll.at, "poll", f"polled: {left}")
+    return TimelineEntry(poll.at, "poll", f"polled: {poll.answer}", state=poll.answer)
 
 
-def _told(log: Iterable[events.Event], message: Message, number: Callable[[int], str]) -> list[Entry]:
-    found: list[Entry] = []
+def _events(log: Iterable[events.Event], message: Message, number: Callable[[int], str]) -> list[TimelineEntry]:
+    found: list[TimelineEntry] = []
     together: dict[tuple[str, str | None, str], list[events.Status]] = {}
     for event in log:
         try:
@@ -91,10 +91,10 @@ def _told(log: Iterable[events.Event], message: Message, number: Callable[[int],
             case events.Status():
                 together.setdefault((body.observed_at, body.previous, body.status), []).append(body)
             case events.Completed():
-                found.append(Entry(_at(body.observed_at), "end", _completed(body, message), "good"))
+                found.append(TimelineEntry(_at(body.observed_at), "end", _completed(body, message), "good"))
             case events.GaveUp() | events.Resumed() | events.Overdue():
                 kind = "end" if isinstance(body, events.GaveUp) else "poll"
-                found.append(Entry(_at(body.observed_at), kind, *describe(body)))
+                found.append(TimelineEntry(_at(body.observed_at), kind, *describe(body)))
             case _:
                 continue
     for bodies in together.values():
@@ -117,7 +117,7 @@ def describe(
     | events.CreditLow
     | events.CreditOk,
 ) -> Sentence:
-    """An event that is not about a state, in words."""
+    """An event that is not about a state, as a sentence."""
     match body:
         case events.GaveUp():
             left = f"{counted(body.pending, 'recipient')} without a final state" if body.pending else "never seen"
@@ -140,7 +140,7 @@ def describe(
             return Sentence(f"account {body.account} has credit again: {body.credit:.2f} {body.currency}", "good")
 
 
-def _status(body: events.Status, number: Callable[[int], str]) -> Entry:
+def _status(body: events.Status, number: Callable[[int], str]) -> TimelineEntry:
     seen = _at(body.observed_at)
     before = f"{body.previous} → " if body.previous else ""
     text = f"{number(body.msisdn)}: {before}{body.status}"
@@ -150,17 +150,17 @@ def _status(body: events.Status, number: Callable[[int], str]) -> Entry:
     late = seen - body.time
     # The gateway's times are whole seconds.
     text += f" (known {duration(late)} later)" if late >= 1.0 else ""
-    return Entry(min(float(body.time), seen), "state", text, _tone(body.status), body.status)
+    return TimelineEntry(min(float(body.time), seen), "state", text, _tone(body.status), body.status)
 
 
-def _sum(bodies: Sequence[events.Status]) -> Entry:
+def _sum(bodies: Sequence[events.Status]) -> TimelineEntry:
     first = bodies[0]
     before = f"{first.previous} → " if first.previous else ""
     worst = max(_at(body.observed_at) - body.time for body in bodies)
     late = f" (known {duration(worst)} later at most)" if worst >= 1.0 else ""
     when = min(float(body.time) for body in bodies)
     text = f"{len(bodies):,} recipients: {before}{first.status}{late}"
-    return Entry(min(when, _at(first.observed_at)), "state", text, _tone(first.status), first.status)
+    return TimelineEntry(min(when, _at(first.observed_at)), "state", text, _tone(first.status), first.status)
 
 
 def _tone(status: str) -> Tone:
@@ -170,12 +170,12 @@ def _tone(status: str) -> Tone:
 
 
 def exceptions(recipients: Sequence[Recipient]) -> list[Recipient]:
-    """Those one looks for: first without a final state, then failed."""
-    odd = [item for item in recipients if _oddness(item) < 2]
-    return sorted(odd, key=_oddness)
+    """Those that matter: first without a final state, then failed."""
+    odd = [item for item in recipients if _rank(item) < 2]
+    return sorted(odd, key=_rank)
 
 
-def _oddness(item: Recipient) -> int:
+def _rank(item: Recipient) -> int:
     if not lifecycle.is_final(item.counted):
         return 0
     return 2 if item.counted in lifecycle.ARRIVED else 1
@@ -200,8 +200,8 @@ def advice(recipients: Iterable[Recipient]) -> list[str]:
     return [f"{code}: {meaning.advice}" for code, meaning in found.items() if meaning and meaning.advice]
 
 
-def remark(recipient: Recipient) -> str:
-    """Its error in words, and what it counts as where that is not its state."""
+def error_text(recipient: Recipient) -> str:
+    """Its error and its meaning, and what it counts as where that is not its state."""
     meaning = errorcodes.words(recipient.code) or recipient.error
     parts = [": ".join(part for part in (recipient.code, meaning) if part)]
     if recipient.counts_as is not None:
@@ -209,7 +209,7 @@ def remark(recipient: Recipient) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def unidentified(recipients: Sequence[Recipient]) -> str:
+def without_number(recipients: Sequence[Recipient]) -> str:
     """What it means that recipients have no usable number; empty when all have one."""
     count = sum(1 for recipient in recipients if not recipient.msisdn)
     if not count:
@@ -228,12 +228,12 @@ def deadline(message: Message, give_up_after: float, scheduled_horizon: float) -
     return message.sending + max(give_up_after, message.validity or 0.0)
 
 
-def urgency(message: Message) -> str | None:
+def priority_text(message: Message) -> str | None:
     """Its priority, where that is not the usual one."""
     return None if message.priority in (None, Priority.NORMAL) else message.priority.name
 
 
-def overdue_words(message: Message, now: float) -> str | None:
+def overdue_text(message: Message, now: float) -> str | None:
     """Since when a pending message is overdue, or when it will be; None when it never is."""
     if message.overdue_at is None or message.state not in (State.NEW, State.PENDING):
         return None

@@ -1,4 +1,4 @@
-"""The last warnings and errors of the log, for a look from outside."""
+"""The last warnings and errors of the log, for the status document."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_the_live_status_and_the_status_afterwards_agree(tmp_path: Path) -> None
             live = cli("status", "--json").json
             shown = cli("status").text
             assert live["accounts"][0]["forecast"]["kind"] in ("idle", "keeps_up")
-            for text in ("The daemon runs", "outlook", "20 finished", "DELIVERED", "everything is told", "country"):
+            for text in ("The daemon runs", "outlook", "20 finished", "DELIVERED", "all events delivered", "country"):
                 assert text in shown
             message = cli("show", "17", "--json").json
             assert [poll["answer"] for poll in message["trail"]][-1] == "DELIVERED"
@@ -226,7 +226,7 @@ def test_what_waits_for_the_webhook_is_not_said_to_be_reported(tmp_path: Path) -
     connection.close()
     shown = cli("status").text
     assert "webhook: 2 wait to be delivered" in shown
-    assert "everything is told" not in shown
+    assert "all events delivered" not in shown
 
 
 def test_show_names_what_ends_a_message_before_its_deadline_and_what_holds_it(tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def parts(store: SqliteStore, tmp_path: Path) -> Iterator[Parts]:
         intake=Intake(store, committer, {}, clock, Learner(policy)),
         sources=[],
         relay=Relay([Full()]),
-        meter=Meter(statistics.told),
+        meter=Meter(statistics.count),
         statistics=statistics,
         warnings=WarnLog(Cleaner(Secrets(), show_msisdn=False)),
         stuck=lambda: None,

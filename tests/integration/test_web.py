@@ -304,4 +304,4 @@ async def test_what_waits_for_the_webhook_is_not_said_to_be_reported(tmp_path: P
             while "to be delivered" not in (page := await site.page("/")).text:
                 await asyncio.sleep(0.05)
         # The file and the socket at most.
-        assert page.text.count("everything is told") <= 2
+        assert page.text.count("all events delivered") <= 2

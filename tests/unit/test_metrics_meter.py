@@ -8,7 +8,7 @@ from pollerd.core import diff
 from pollerd.core.diff import Result
 from pollerd.core.event import Event
 from pollerd.core.model import Answer, HoldReason, Message, NotFound, Outcome, Recipient, Rejected, Trouble
-from pollerd.status.metrics.meter import LAG_BOUNDS, AccountMeter, CommitMeter, Histogram
+from pollerd.status.metrics.meter import LAG_BOUNDS, AccountMeter, CommitCounts, Histogram
 
 OUTCOMES: list[tuple[str, Outcome]] = [
     ("answered", Answer(())),
@@ -67,7 +67,7 @@ def test_a_copy_does_not_change_any_more() -> None:
 
 
 def test_transactions_count_their_events_by_type() -> None:
-    meter = CommitMeter()
+    meter = CommitCounts()
     meter.committed(3, (Event(1, "message.status", 1, b"{}"), Event(2, "message.status", 2, b"{}")), 0.01)
     meter.committed(1, (Event(3, "message.completed", 1, b"{}"),), 0.02)
     assert (meter.results, dict(meter.events)) == (4, {"message.status": 2, "message.completed": 1})

@@ -52,8 +52,8 @@ def test_everything_comes_in_the_order_of_time() -> None:
     assert "could not be reached" in texts[4]
     assert texts[5].startswith("+4512345678: ENROUTE → UNDELIVERABLE, 0x1010: unknown subscriber")
     assert texts[7].startswith("complete after 10 s and 3 polls: 1 UNDELIVERABLE")
-    assert life.forgotten(message) == 0
-    assert life.forgotten(made(after, trail=kept, polls=20)) == 17
+    assert life.polls_not_kept(message) == 0
+    assert life.polls_not_kept(made(after, trail=kept, polls=20)) == 17
 
 
 def test_sent_comes_first_even_when_states_are_older_than_the_hand_over() -> None:

@@ -9,7 +9,7 @@ from pollerd.status.document import OutputDocument
 
 PATH = "sqlite /srv/shop.db"
 CASES = [
-    ("all is told", "file", 0, (0, 0), "everything is told", "good"),
+    ("all is told", "file", 0, (0, 0), "all events delivered", "good"),
     ("what waits is not told", "webhook", 0, (20_000, 0), "20,000 wait to be delivered", "warn"),
     ("one waits", "webhook", 0, (1, 0), "1 waits to be delivered", "warn"),
     ("the count ends somewhere", "webhook", 0, (100_000, 0), "100,000 wait to be delivered", "warn"),

@@ -27,9 +27,9 @@ def told(status: str, *, after: float, seen: float, country: str = "DK", timed: 
 def test_states_are_counted_by_country_with_delivery_times() -> None:
     counted = Statistics(NOW)
     for after in range(1, 100):
-        counted.told(*told("DELIVERED", after=after, seen=3))
-    counted.told(*told("UNDELIVERABLE", after=5, seen=3))
-    counted.told(*told("DELIVERED", after=5, seen=3, country="SE"))
+        counted.count(*told("DELIVERED", after=after, seen=3))
+    counted.count(*told("UNDELIVERABLE", after=5, seen=3))
+    counted.count(*told("DELIVERED", after=5, seen=3, country="SE"))
     report = counted.report(NOW)
     assert report.seen == 101
     assert report.reached == {"DELIVERED": 100, "UNDELIVERABLE": 1}
@@ -44,8 +44,8 @@ def test_states_are_counted_by_country_with_delivery_times() -> None:
 def test_how_late_we_are_is_reported_of_the_last_hours_and_of_times_that_the_gateway_gave() -> None:
     counted = Statistics(NOW)
     for _ in range(10):
-        counted.told(*told("DELIVERED", after=5, seen=4))
-    counted.told(*told("DELIVERED", after=5, seen=4000, timed=False))
+        counted.count(*told("DELIVERED", after=5, seen=4))
+    counted.count(*told("DELIVERED", after=5, seen=4000, timed=False))
     found = counted.report(NOW).detection
     assert found is not None
     assert found.count == 10
@@ -55,14 +55,14 @@ def test_how_late_we_are_is_reported_of_the_last_hours_and_of_times_that_the_gat
 
 def test_hours_older_than_two_days_are_forgotten() -> None:
     counted = Statistics(NOW)
-    counted.told(*told("DELIVERED", after=5, seen=1))
-    counted.told(*told("DELIVERED", after=49 * 3600, seen=1))
+    counted.count(*told("DELIVERED", after=5, seen=1))
+    counted.count(*told("DELIVERED", after=49 * 3600, seen=1))
     assert len(counted.report(NOW + 49 * 3600).hours) == 1
 
 
 def test_a_snapshot_outlives_a_restart_and_rubbish_does_no_harm() -> None:
     counted = Statistics(NOW)
-    counted.told(*told("DELIVERED", after=5, seen=1))
+    counted.count(*told("DELIVERED", after=5, seen=1))
     again = Statistics(NOW + 999)
     again.restore(counted.snapshot())
     assert again.report(NOW) == counted.report(NOW)
@@ -75,14 +75,14 @@ def test_a_snapshot_outlives_a_restart_and_rubbish_does_no_harm() -> None:
 def test_what_a_gateway_invents_takes_no_more_memory() -> None:
     counted = Statistics(NOW)
     for number in range(1000):
-        counted.told(*told(f"STATE{number}", after=1, seen=1, country=f"X{number}"))
-    counted.told(*told("DELIVERED", after=1, seen=1))
+        counted.count(*told(f"STATE{number}", after=1, seen=1, country=f"X{number}"))
+    counted.count(*told("DELIVERED", after=1, seen=1))
     reached = counted.report(NOW).reached
     assert len(reached) <= 42
     assert (sum(reached.values()), reached["DELIVERED"], reached["other states"]) == (1001, 1, 960)
     many = Statistics(NOW)
     for number in range(1000):
-        many.told(*told("DELIVERED", after=1, seen=1, country=f"X{number}"))
+        many.count(*told("DELIVERED", after=1, seen=1, country=f"X{number}"))
     countries = many.report(NOW).countries
     assert len(countries) <= 301
     assert sum(country.states["DELIVERED"] for country in countries) == 1000

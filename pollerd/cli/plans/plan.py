@@ -10,7 +10,7 @@ import click
 from msgspec.structs import asdict
 
 from pollerd.base.text import counted, duration
-from pollerd.cli import carried
+from pollerd.cli import capacity
 from pollerd.cli.options import config_option, counting_number, json_option, load_config
 from pollerd.cli.plans import schedule
 from pollerd.cli.terminal import screen
@@ -127,7 +127,7 @@ def plan(
     rows = [row for row in made.rows if age is None or row.age > age]
     rival = _rival(made, config) if recipients == 1 else None
     if per_day is not None:
-        return carried.show(config, per_day, as_json=as_json)
+        return capacity.show(config, per_day, as_json=as_json)
     if as_json:
         screen.write_json(_document(made, rows, rival, policy))
         return 0

@@ -22,7 +22,7 @@ from pollerd.server.api.stream import EventStream, Feed
 from pollerd.server.hosts import meant_for
 from pollerd.server.listen import HttpServer, TcpEndpoint, UnixEndpoint
 from pollerd.server.refusals import answer, explaining, refusal
-from pollerd.status.metrics import Collector, Crowding, Exposed, registry
+from pollerd.status.metrics import Collector, ConnectionUse, Scrape, registry
 from pollerd.status.parts import Parts
 from pollerd.status.snapshot import Observer
 
@@ -49,10 +49,10 @@ class Scrapes:
         """`GET /metrics`."""
         query.only(request)
         async with self._turn:
-            self._collector.exposed = Exposed(
+            self._collector.scrape = Scrape(
                 await self._observer.document(self._stream.followers, oldest=False),
                 dict(self._warnings.counts),
-                [Crowding(each.what, each.open, each.most, each.turned_away) for each in self._acceptors],
+                [ConnectionUse(each.what, each.open, each.most, each.turned_away) for each in self._acceptors],
             )
             text = await asyncio.to_thread(generate_latest, self._registry)
         return web.Response(body=text, headers={"Content-Type": _TEXT})

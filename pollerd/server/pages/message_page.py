@@ -1,4 +1,4 @@
-"""One message and its life."""
+"""One message and its timeline."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from pollerd.server.pages.html import Html, Part, table, tag
 from pollerd.server.pages.status_page import badge
 from pollerd.status.message import STATE_NAMES
 from pollerd.status.timeline import (
-    Entry,
+    TimelineEntry,
     advice,
     deadline,
+    error_text,
     exceptions,
-    forgotten,
-    overdue_words,
-    remark,
+    overdue_text,
+    polls_not_kept,
+    priority_text,
     summary,
-    unidentified,
-    urgency,
     who,
+    without_number,
 )
 
 _RECIPIENTS: Final = 50
 
 
-class Shown(NamedTuple):
-    """The message, what is known of its life, the instant of the look, and after how many seconds it is given up."""
+class MessageView(NamedTuple):
+    """The message, its timeline, the instant that is shown, and after how many seconds it is given up."""
 
     message: Message
-    life: list[Entry]
+    timeline: list[TimelineEntry]
     now: float
     give_up_after: float
     scheduled_horizon: float
 
 
-def content(shown: Shown, number: Callable[[int], str]) -> Html:
+def content(shown: MessageView, number: Callable[[int], str]) -> Html:
     """The page; `number` writes a telephone number."""
     message = shown.message
     name = STATE_NAMES[message.state].replace("_", " ")
@@ -47,17 +47,17 @@ def content(shown: Shown, number: Callable[[int], str]) -> Html:
     parts: list[Part] = [tag("h1", f"Message {message.id}: {name}"), tag("dl", facts)]
     parts += _recipients(message.recipients, number)
     parts.append(tag("h2", "Its life"))
-    if gone := forgotten(message):
+    if gone := polls_not_kept(message):
         parts.append(tag("p", f"{counted(gone, 'earlier poll')} are not kept.", class_="dim"))
     rows = [
         (_clock(entry.at), duration(max(0.0, entry.at - message.sent_at)), tag("span", entry.text, class_=entry.tone))
-        for entry in [*shown.life, *_next(shown)]
+        for entry in [*shown.timeline, *_next(shown)]
     ]
     parts.append(table("In order of time; what is to come is last", ("at", "age", "what"), rows, numbers=(1,)))
     return tag("div", parts)
 
 
-def _facts(shown: Shown) -> list[tuple[str, str]]:
+def _facts(shown: MessageView) -> list[tuple[str, str]]:
     message, now = shown.message, shown.now
     ends = deadline(message, shown.give_up_after, shown.scheduled_horizon)
     return [
@@ -65,10 +65,10 @@ def _facts(shown: Shown) -> list[tuple[str, str]]:
         ("userref", message.userref or ""),
         ("sent", f"{_clock(message.sent_at)} ({ago(message.sent_at, now)})"),
         ("recipients", summary(message.recipients)),
-        ("without number", unidentified(message.recipients)),
+        ("without number", without_number(message.recipients)),
         ("polls", str(message.polls)),
-        ("priority", urgency(message) or ""),
-        ("overdue", overdue_words(message, now) or ""),
+        ("priority", priority_text(message) or ""),
+        ("overdue", overdue_text(message, now) or ""),
         ("ended", "" if message.finished_at is None else _clock(message.finished_at)),
         ("set aside", message.next_reason if message.state is State.SET_ASIDE else ""),
         (
@@ -79,16 +79,16 @@ def _facts(shown: Shown) -> list[tuple[str, str]]:
     ]
 
 
-def _next(shown: Shown) -> list[Entry]:
+def _next(shown: MessageView) -> list[TimelineEntry]:
     message = shown.message
     if message.state is State.NEW:
-        return [Entry(shown.now, "next", "not planned yet")]
+        return [TimelineEntry(shown.now, "next", "not planned yet")]
     if message.state is not State.PENDING:
         return []
     wait = message.next_poll_at - shown.now
     when = f"in {duration(wait)}" if wait > 0 else f"due for {duration(-wait)}"
     reason = f", because: {message.next_reason}" if message.next_reason else ""
-    return [Entry(message.next_poll_at, "next", f"next poll {when}{reason}")]
+    return [TimelineEntry(message.next_poll_at, "next", f"next poll {when}{reason}")]
 
 
 def _recipients(recipients: tuple[Recipient, ...], number: Callable[[int], str]) -> list[Part]:
@@ -107,7 +107,7 @@ def _recipients(recipients: tuple[Recipient, ...], number: Callable[[int], str])
             "" if item.time is None else _clock(item.time),
             item.country,
             f"{item.mcc}/{item.mnc}" if item.mcc and item.mnc else "",
-            remark(item),
+            error_text(item),
         )
         for item in listed
     ]

@@ -16,7 +16,7 @@ _STATES: Final = (("", "all"), *((name, name.replace("_", " ")) for name in FILT
 _TONES: Final = {"finished": "good", "gave_up": "bad", "pending": "info", "overdue": "warn", "set_aside": "bad"}
 
 
-class Asked(NamedTuple):
+class ListQuery(NamedTuple):
     """What was asked for: the search, the state (empty: all), and whether it is a page further on."""
 
     wanted: str
@@ -24,35 +24,35 @@ class Asked(NamedTuple):
     further: bool
 
 
-def content(found: Found, asked: Asked, older: str | None, now: float, number: Callable[[int], str]) -> Html:
+def content(found: Found, query: ListQuery, older: str | None, now: float, number: Callable[[int], str]) -> Html:
     """The page; `older` leads to the next one, `number` writes a telephone number."""
-    title = f"Messages with “{asked.wanted}”" if asked.wanted else "Messages"
-    parts: list[Part] = [tag("h1", title), _form(asked)]
-    if asked.wanted:
+    title = f"Messages with “{query.wanted}”" if query.wanted else "Messages"
+    parts: list[Part] = [tag("h1", title), _form(query)]
+    if query.wanted:
         end = "" if older else ", and there are no more"
-        parts.append(tag("p", f"{counted(found.looked, 'message')} looked through{end}.", class_="dim"))
+        parts.append(tag("p", f"{counted(found.looked, 'message')} searched{end}.", class_="dim"))
     heads = ("id", "state", "recipient", "delivery", "userref", "age", "polls", "next poll")
     if found.messages:
         rows = [_row(message, now, number) for message in found.messages]
-        parts.append(table(_order(asked), heads, rows, numbers=(5, 6)))
+        parts.append(table(_order(query), heads, rows, numbers=(5, 6)))
     else:
         parts.append(tag("p", "No message here." if older else "No message."))
     if older is not None:
-        text = "Search older messages" if asked.wanted else "More"
+        text = "Search older messages" if query.wanted else "More"
         parts.append(tag("p", tag("a", text, href=older, rel="next", class_="more")))
     return tag("div", parts)
 
 
-def _form(asked: Asked) -> Html:
+def _form(query: ListQuery) -> Html:
     choices = [
-        tag("option", name, value=value, selected="" if value == asked.state else None) for value, name in _STATES
+        tag("option", name, value=value, selected="" if value == query.state else None) for value, name in _STATES
     ]
     return tag(
         "form",
         tag(
             "label",
             "id, a piece of the userref, or a whole number ",
-            tag("input", type="search", name="q", value=asked.wanted),
+            tag("input", type="search", name="q", value=query.wanted),
         ),
         tag("label", "state ", tag("select", choices, name="state")),
         tag("button", "Show"),
@@ -61,12 +61,12 @@ def _form(asked: Asked) -> Html:
     )
 
 
-def _order(asked: Asked) -> str:
-    if asked.state == "pending" and not asked.wanted:
+def _order(query: ListQuery) -> str:
+    if query.state == "pending" and not query.wanted:
         return "What is polled next comes first"
-    if asked.state == OVERDUE and not asked.wanted:
+    if query.state == OVERDUE and not query.wanted:
         return "The longest overdue comes first"
-    return "The latest end comes first" if asked.state == "finished" and not asked.wanted else "The highest id first"
+    return "The latest end comes first" if query.state == "finished" and not query.wanted else "The highest id first"
 
 
 def _row(message: Message, now: float, number: Callable[[int], str]) -> tuple[Part, ...]:

@@ -39,7 +39,7 @@ _STATIC: Final = {"style.css": "text/css", "page.js": "text/javascript", "icon.s
 
 def page_server(parts: Parts, observer: Observer, listen: Listen, acceptor: Acceptor) -> HttpServer:
     """The pages, guarded, at the address `listen`; `acceptor` bounds the connections."""
-    pages = Pages(parts, observer)
+    pages = PageHandlers(parts, observer)
     made = web.Application(middlewares=[guarding(listen, problem)], client_max_size=1024)
     made.router.add_get("/", pages.status)
     made.router.add_get("/status", pages.fragment)
@@ -49,7 +49,7 @@ def page_server(parts: Parts, observer: Observer, listen: Listen, acceptor: Acce
     return HttpServer(made, TcpEndpoint(listen), acceptor, paint)
 
 
-class Pages:
+class PageHandlers:
     """The handlers."""
 
     def __init__(self, parts: Parts, observer: Observer) -> None:
@@ -82,7 +82,7 @@ class Pages:
         if found.next is not None:
             given = {"q": wanted, "state": state, "after": found.next}
             older = "/messages?" + urlencode({name: value for name, value in given.items() if value})
-        asked = messages_page.Asked(wanted, state, after is not None)
+        asked = messages_page.ListQuery(wanted, state, after is not None)
         content = messages_page.content(found, asked, older, self._parts.clock.wall(), self._number)
         return _html(frame("Messages", content))
 
@@ -93,7 +93,7 @@ class Pages:
         return Found(page.messages, 0, page.next)
 
     async def message(self, request: web.Request) -> web.Response:
-        """`GET /messages/ID`: one message and its life."""
+        """`GET /messages/ID`: one message and its timeline."""
         try:
             message_id = parse_id(request.match_info["id"])
         except IdError as error:
@@ -107,8 +107,8 @@ class Pages:
         if message is None:
             raise web.HTTPNotFound(text=f"{message_id} is not followed. Follow it with: pollerd track {message_id}")
         now = self._parts.clock.wall()
-        life, bounds = timeline(message, log, self._number), self._parts.config.backoff
-        shown = message_page.Shown(message, life, now, bounds.give_up_after, bounds.scheduled_horizon)
+        entries, bounds = timeline(message, log, self._number), self._parts.config.backoff
+        shown = message_page.MessageView(message, entries, now, bounds.give_up_after, bounds.scheduled_horizon)
         return _html(frame(f"Message {message_id}", message_page.content(shown, self._number)))
 
     async def static(self, request: web.Request) -> web.Response:

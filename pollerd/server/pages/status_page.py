@@ -33,9 +33,9 @@ _HOURS: Final = 24
 
 def content(document: StatusDocument) -> Html:
     """Everything on the page below its head."""
-    late = [said(sentence) for sentence in sentences.late(document)]
+    late = [sentence_tag(sentence) for sentence in sentences.late(document)]
     parts: list[Part] = [
-        tag("h1", said(sentences.headline(document), "span")),
+        tag("h1", sentence_tag(sentences.headline(document), "span")),
         tag(
             "p",
             f"for {duration(document.uptime)}, version {document.version}, {document.database.path}, "
@@ -56,8 +56,8 @@ def content(document: StatusDocument) -> Html:
     return tag("div", parts)
 
 
-def said(sentence: Sentence, name: str = "span") -> Html:
-    """A sentence; what is meant by its colour is said by its words."""
+def sentence_tag(sentence: Sentence, name: str = "span") -> Html:
+    """A sentence; what is meant by its colour is said in its text."""
     return tag(name, sentence.text, class_=sentence.tone)
 
 
@@ -84,39 +84,39 @@ def _cards(document: StatusDocument) -> list[Html]:
         found.append(_card("Polls a message", f"{mean:.1f}", f"{document.polls.total:,} in all"))
     known = document.delivery.detection if document.delivery is not None else None
     if known is not None:
-        found.append(_card("News known after", duration(known.median), f"95 %: {duration(known.p95)}"))
+        found.append(_card("Final states known after", duration(known.median), f"95 %: {duration(known.p95)}"))
     return found
 
 
-def _card(label: str, value: str, remark: str) -> Html:
+def _card(label: str, value: str, note: str) -> Html:
     return tag(
         "div",
         tag("p", label, class_="label"),
         tag("p", value, class_="value"),
-        tag("p", remark, class_="dim"),
+        tag("p", note, class_="dim"),
         class_="card",
     )
 
 
 def _throughput(document: StatusDocument) -> Html:
-    beats = [beat.polls_per_second for beat in document.throughput]
+    rates = [step.polls_per_second for step in document.throughput]
     limit = sum(account.rate for account in document.accounts)
-    minutes = max(1, round(len(beats) / 4))
+    minutes = max(1, round(len(rates) / 4))
     title = f"Polls a second over the last {minutes} min"
     outlooks = [
         tag(
             "p",
             f"{account.name}: " if len(document.accounts) > 1 else None,
-            said(sentences.outlook(account.forecast, document.now)),
+            sentence_tag(sentences.outlook(account.forecast, document.now)),
         )
         for account in document.accounts
         if account.forecast is not None
     ]
-    if len(beats) < 2:
+    if len(rates) < 2:
         return _section("Throughput", outlooks, tag("p", "measured in a moment", class_="dim"))
-    told = f"highest {max(beats):.1f}, now {beats[-1]:.1f}; the dashed line is the limit of {limit:g}"
+    progress = f"highest {max(rates):.1f}, now {rates[-1]:.1f}; the dashed line is the limit of {limit:g}"
     return _section(
-        "Throughput", outlooks, charts.line(beats, limit, title), tag("p", f"{title}: {told}", class_="dim")
+        "Throughput", outlooks, charts.line(rates, limit, title), tag("p", f"{title}: {progress}", class_="dim")
     )
 
 
@@ -202,7 +202,7 @@ def _accounts(document: StatusDocument) -> Html:
 def _account(account: AccountDocument, document: StatusDocument) -> tuple[Part, ...]:
     held = sentences.hold(account, document.now) or Sentence("goes on", "good")
     todo = sentences.advice(account)
-    polling = [said(held), tag("p", f"To do: {todo}", class_="todo") if todo else None]
+    polling = [sentence_tag(held), tag("p", f"To do: {todo}", class_="todo") if todo else None]
     credit = "" if account.credit is None else f"{account.credit:,.2f} {account.currency or ''}".strip()
     return (
         account.name,
@@ -219,14 +219,14 @@ def _outputs(document: StatusDocument) -> Html:
     if not document.outputs:
         return tag("p", "There is no output.")
     rows = [_output(output, document) for output in document.outputs]
-    return table("Who is told", ("output", "state", "told up to", "readers"), rows, numbers=(2, 3))
+    return table("Outputs", ("output", "state", "delivered up to", "readers"), rows, numbers=(2, 3))
 
 
 def _output(output: OutputDocument, document: StatusDocument) -> tuple[Part, ...]:
-    told = sentences.delivered(output, document.now)
+    progress = sentences.delivered(output, document.now)
     trouble = tag("p", output.trouble, class_="bad") if output.trouble else None
     readers = "" if output.readers is None else f"{output.readers:,}"
-    return output.name, [said(told), trouble], f"{output.seq:,}", readers
+    return output.name, [sentence_tag(progress), trouble], f"{output.seq:,}", readers
 
 
 def _log(document: StatusDocument) -> Html:

@@ -14,7 +14,7 @@ from prometheus_client.process_collector import ProcessCollector
 from pollerd.core.event import TYPES
 from pollerd.core.model import HoldReason
 from pollerd.status.document import AccountDocument, StatusDocument
-from pollerd.status.metrics.meter import AccountMeter, CommitMeter, Histogram, Meter
+from pollerd.status.metrics.meter import AccountMeter, CommitCounts, Histogram, Meter
 
 _PREFIX: Final = "pollerd_"
 _ACCOUNT_GAUGES: Final[tuple[tuple[str, str, Callable[[AccountDocument], float]], ...]] = (
@@ -35,8 +35,8 @@ _ACCOUNT_GAUGES: Final[tuple[tuple[str, str, Callable[[AccountDocument], float]]
 )
 
 
-class Crowding(msgspec.Struct, frozen=True):
-    """A place where others connect: connections open and allowed, and how many were turned away since the start."""
+class ConnectionUse(msgspec.Struct, frozen=True):
+    """An endpoint where others connect: connections open and allowed, and how many were turned away since the start."""
 
     place: str
     open: int
@@ -44,33 +44,33 @@ class Crowding(msgspec.Struct, frozen=True):
     turned_away: int
 
 
-class Exposed(msgspec.Struct, frozen=True):
+class Scrape(msgspec.Struct, frozen=True):
     """What one scrape shows. `warnings` counts by log level."""
 
     status: StatusDocument
     warnings: Mapping[str, int]
-    places: Sequence[Crowding] = ()
+    places: Sequence[ConnectionUse] = ()
 
 
 class Collector:
-    """A collector of prometheus_client: shows the meter as it is and the last `Exposed` it was given."""
+    """A collector of prometheus_client: shows the meter as it is and the last `Scrape` it was given."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
-        self.exposed: Exposed | None = None
+        self.scrape: Scrape | None = None
 
     def collect(self) -> Iterator[Metric]:
         """All metrics; called by the registry."""
         yield from _polls(self._meter.accounts)
         yield from _commits(self._meter.commits)
-        if (exposed := self.exposed) is not None:
-            yield from _daemon(exposed)
-            yield from _messages(exposed.status)
-            yield from _accounts(exposed.status)
-            yield from _outputs(exposed)
-            yield from _sources(exposed.status)
-            yield from _database(exposed.status)
-            yield from _backoff(exposed.status)
+        if (scrape := self.scrape) is not None:
+            yield from _daemon(scrape)
+            yield from _messages(scrape.status)
+            yield from _accounts(scrape.status)
+            yield from _outputs(scrape)
+            yield from _sources(scrape.status)
+            yield from _database(scrape.status)
+            yield from _backoff(scrape.status)
 
 
 def registry(collector: Collector) -> CollectorRegistry:
@@ -109,30 +109,30 @@ def _polls(accounts: Mapping[str, AccountMeter]) -> Iterator[Metric]:
     )
 
 
-def _commits(meter: CommitMeter) -> Iterator[Metric]:
-    told = CounterMetricFamily(f"{_PREFIX}events", "Events committed since the start, by type.", labels=("type",))
+def _commits(meter: CommitCounts) -> Iterator[Metric]:
+    events = CounterMetricFamily(f"{_PREFIX}events", "Events committed since the start, by type.", labels=("type",))
     for kind in TYPES:
-        told.add_metric((kind,), meter.events[kind])
-    yield told
+        events.add_metric((kind,), meter.events[kind])
+    yield events
     yield _histogram("commit_duration_seconds", "Time of a database transaction.", (), [((), meter.duration)])
     yield _counter("committed_results", "Poll results and other decisions written to the database.", meter.results)
 
 
-def _daemon(exposed: Exposed) -> Iterator[Metric]:
+def _daemon(scrape: Scrape) -> Iterator[Metric]:
     build = GaugeMetricFamily(f"{_PREFIX}build_info", "Always 1; the version is in the label.", labels=("version",))
-    build.add_metric((exposed.status.version,), 1)
+    build.add_metric((scrape.status.version,), 1)
     yield build
-    yield _gauge("uptime_seconds", "Time since the daemon started.", exposed.status.uptime)
-    healthy = exposed.status.healthy
-    yield _gauge("healthy", "1 while everything that could move moves, as GET /healthz tells.", healthy)
+    yield _gauge("uptime_seconds", "Time since the daemon started.", scrape.status.uptime)
+    healthy = scrape.status.healthy
+    yield _gauge("healthy", "1 while everything that could move moves, as GET /healthz says.", healthy)
     logged = CounterMetricFamily(f"{_PREFIX}log_messages", "Warnings and errors logged.", labels=("level",))
-    for level, count in exposed.warnings.items():
+    for level, count in scrape.warnings.items():
         logged.add_metric((level,), count)
     yield logged
-    yield from _places(exposed.places)
+    yield from _places(scrape.places)
 
 
-def _places(places: Sequence[Crowding]) -> Iterator[Metric]:
+def _places(places: Sequence[ConnectionUse]) -> Iterator[Metric]:
     label = ("place",)
     there = GaugeMetricFamily(f"{_PREFIX}connections", "Connections that others have open.", labels=label)
     most = GaugeMetricFamily(f"{_PREFIX}connections_limit", "Connections that others may have open.", labels=label)
@@ -161,7 +161,7 @@ def _messages(status: StatusDocument) -> Iterator[Metric]:
     for state, count in by_state.items():
         made.add_metric((state,), count)
     yield made
-    yield _gauge("overdue_messages", "Pending messages told as overdue, counted up to 100,000.", counts.overdue)
+    yield _gauge("overdue_messages", "Pending messages reported as overdue, counted up to 100,000.", counts.overdue)
     yield _counter("database_polls", "Polls that the database knows of, earlier runs included.", status.polls.total)
     yield _gauge(
         "oldest_due_lag_seconds", "How long the message that is longest due has waited.", status.oldest_due_lag
@@ -208,14 +208,14 @@ def _accounts(status: StatusDocument) -> Iterator[Metric]:
     yield credit
 
 
-def _outputs(exposed: Exposed) -> Iterator[Metric]:
-    status = exposed.status
+def _outputs(scrape: Scrape) -> Iterator[Metric]:
+    status = scrape.status
     lag = GaugeMetricFamily(
-        f"{_PREFIX}output_lag_events", "Committed events that the output has still to tell.", labels=("output",)
+        f"{_PREFIX}output_lag_events", "Committed events that the output has still to deliver.", labels=("output",)
     )
     waited = GaugeMetricFamily(
         f"{_PREFIX}output_lag_seconds",
-        "How long the first event the output has still to tell has waited.",
+        "How long the first event the output has still to deliver has waited.",
         labels=("output",),
     )
     working = GaugeMetricFamily(f"{_PREFIX}output_up", "0 while the output is in trouble.", labels=("output",))

@@ -27,8 +27,8 @@ OUTCOMES: Final = (
 """What a poll can meet: a state, a 404, another refusal, or trouble of the account by its reason."""
 
 
-News = Callable[[Result, float, float], None]
-"""Who else is told what a poll left behind."""
+ResultListener = Callable[[Result, float, float], None]
+"""Who else hears what a poll left behind."""
 
 
 class Histogram:
@@ -67,7 +67,7 @@ class AccountMeter:
 
     __slots__ = (
         "_lag_counts",
-        "_news",
+        "_listener",
         "_request_counts",
         "answers",
         "delay_final",
@@ -79,8 +79,8 @@ class AccountMeter:
         "troubles",
     )
 
-    def __init__(self, news: News | None = None) -> None:
-        self._news = news
+    def __init__(self, listener: ResultListener | None = None) -> None:
+        self._listener = listener
         self.answers = 0
         self.missing = 0
         self.refusals = 0
@@ -119,8 +119,8 @@ class AccountMeter:
             if type(body) is Status and (body.msisdn, body.status) not in timeless:
                 final = lifecycle.is_final(body.status)
                 (self.delay_final if final else self.delay_interim).add(now - body.time)
-        if self._news is not None:
-            self._news(result, now, ahead)
+        if self._listener is not None:
+            self._listener(result, now, ahead)
 
     def polls(self) -> dict[str, int]:
         """Polls by outcome."""
@@ -128,7 +128,7 @@ class AccountMeter:
         return {outcome: found.get(outcome, self.troubles[outcome]) for outcome in OUTCOMES}
 
 
-class CommitMeter:
+class CommitCounts:
     """The committer's numbers. Implements `ports.CommitMeter`."""
 
     __slots__ = ("duration", "events", "results")
@@ -139,7 +139,7 @@ class CommitMeter:
         self.duration = Histogram(COMMIT_BOUNDS)
 
     def committed(self, results: int, told: Sequence[Event], seconds: float) -> None:
-        """A transaction with so many results is on disk, with the events it told, after so many seconds."""
+        """A transaction with so many results is on disk, with its events, after so many seconds."""
         self.results += results
         self.duration.add(seconds)
         for event in told:
@@ -149,11 +149,11 @@ class CommitMeter:
 class Meter:
     """All numbers of one daemon."""
 
-    def __init__(self, news: News | None = None) -> None:
-        self.commits = CommitMeter()
+    def __init__(self, listener: ResultListener | None = None) -> None:
+        self.commits = CommitCounts()
         self.accounts: dict[str, AccountMeter] = {}
-        self._news = news
+        self._listener = listener
 
     def account(self, name: str) -> AccountMeter:
         """The numbers of one account, from zero on."""
-        return self.accounts.setdefault(name, AccountMeter(self._news))
+        return self.accounts.setdefault(name, AccountMeter(self._listener))
