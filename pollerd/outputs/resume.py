@@ -104,10 +104,11 @@ async def _without_lines(log: EventLog, cursor: Cursor | None, path: Path, fd: i
     """The file is missing or empty: it may have been rotated away since the cursor was saved."""
     told = cursor.seq if cursor else 0
     run: Run = asyncio.to_thread
-    rotated = await find_rotated(log, cursor, path, run)
+    here = _is_about(cursor, fd)
+    rotated = await find_rotated(log, cursor, path, run, here=here)
     if rotated is None:
         synced = Synced.of(cursor)
-        if told == 0 or _is_about(cursor, fd) or (synced is not None and synced.offset == 0):
+        if told == 0 or here or (synced is not None and synced.offset == 0):
             return Finding(told)
         text = f"the event file {path} is gone: a new one begins after event {told}; those up to it were told before"
         return Finding(told, notes=((logging.WARNING, text),))

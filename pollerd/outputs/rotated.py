@@ -19,7 +19,7 @@ from pollerd.outputs.eventfile import UNSYNCED
 from pollerd.outputs.filepath import identity, identity_of
 from pollerd.outputs.repair import Extent, Ground, Run, find_ground, measure, mend
 from pollerd.outputs.synced import Synced
-from pollerd.outputs.tail import PACKED, Line, last_in_packed, survey
+from pollerd.outputs.tail import PACKED, Line, last_in_packed, solid_size, survey
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +50,12 @@ class Rotated(msgspec.Struct, frozen=True):
     open_end: bool = False
 
 
-async def find_rotated(log: EventLog, cursor: Cursor | None, path: Path, run: Run) -> Rotated | None:
+async def find_rotated(log: EventLog, cursor: Cursor | None, path: Path, run: Run, *, here: bool) -> Rotated | None:
     """The file that `path` was renamed to: the one that the place is about, else the newest with such a name.
 
-    Compressed ones are read as they are. Raises OSError.
+    `here`: the place is about the file at the path. Compressed ones are read as they are. Raises OSError.
     """
-    synced = Synced.of(cursor)
-    candidates = await run(partial(_candidates, path, synced))
+    candidates = await run(partial(_candidates, path, Synced.of(cursor)))
     for candidate in candidates:
         if candidate.path.suffix not in PACKED:
             rotated = await _examine(log, cursor, candidate, run)
@@ -68,9 +67,7 @@ async def find_rotated(log: EventLog, cursor: Cursor | None, path: Path, run: Ru
     if newest.path.suffix in PACKED:
         last = await run(partial(last_in_packed, newest.path))
         return Rotated(newest.path, last, None, torn=False, surely=False)
-    here = await run(partial(identity, path))
-    elsewhere = synced is None or here is None or not synced.about(here)
-    return await _examine(log, cursor, newest, run, last_hope=elsewhere and newest.dated)
+    return await _examine(log, cursor, newest, run, last_hope=not here and newest.dated)
 
 
 async def repair(log: EventLog, rotated: Rotated, told: int, run: Run, *, complete: bool) -> int:
@@ -229,7 +226,7 @@ def _neighbours(folder: Path) -> Iterator[os.DirEntry[str]]:
 async def _examine(
     log: EventLog, cursor: Cursor | None, candidate: _Candidate, run: Run, *, last_hope: bool = False
 ) -> Rotated | None:
-    """Look at a candidate. `last_hope`: no other can be the one, so an empty one is the one of which all was lost."""
+    """Look at a candidate. `last_hope`: no other can be the one, so where nothing is in it, all was lost."""
     told, synced = cursor.seq if cursor else 0, Synced.of(cursor)
     try:
         fd = await run(partial(os.open, candidate.path, _READ))
@@ -239,7 +236,8 @@ async def _examine(
     try:
         tail = await run(partial(survey, fd, told))
         ground = await find_ground(log, cursor, fd, run)
-        begun = synced is not None and synced.offset == 0 and tail.size == 0
+        solid = await run(partial(solid_size, fd))
+        begun = synced is not None and synced.offset == 0 and solid == 0
         if ground is None and begun and (candidate.about or last_hope):
             ground = Ground(0, told, proven=False)
         if ground is not None and not ground.proven and not candidate.named:
@@ -251,7 +249,7 @@ async def _examine(
     finally:
         os.close(fd)
     # Whatever the boot says, bytes that are gone have been lost.
-    unharmed = unharmed and (extent is None or extent.damaged is None)
+    unharmed = unharmed and solid == tail.size and (extent is None or extent.damaged is None)
     # A new file may be given the inode of a deleted one; what was written to reaches the place saved, or has been begun
     # after it and is called so.
     reaches = candidate.named if tail.last is None else tail.last.seq >= told

@@ -195,6 +195,30 @@ async def test_without_a_boot_in_between_nothing_is_written_behind_a_renamed_fil
         assert (seqs(old), seqs(path)) == (exactly(30), exactly(40, 31))
 
 
+@pytest.mark.parametrize("same", [True, False], ids=["same inode", "copy"])
+@pytest.mark.parametrize("left", ["nothing", "NUL bytes", "its middle"])
+async def test_a_renamed_file_that_was_never_synced_gets_all_back(
+    path: Path, database: Path, left: str, same: bool
+) -> None:
+    """The place names it with nothing in it; its size may be on disk, whatever is in it."""
+    old = path.with_name("events.ndjson.1")
+    async with opened(database) as store:
+        await write_and_forget(store, path, 0, 60)
+        seen, file = path.read_bytes(), path.stat()
+        await store.save_cursor(Cursor("file", 0, Synced(file.st_ino, file.st_dev, 0, "the one before").note))
+        path.rename(old)
+        if left == "its middle":
+            blank(old, 0, 4096)
+            blank(old, 12288, len(seen))
+        else:
+            os.truncate(old, 0)
+            os.truncate(old, 0 if left == "nothing" else 9000)
+        if not same:
+            another_inode(old)
+        await write_all(store, path)
+        assert (old.read_bytes(), seqs(path)) == (seen, [])
+
+
 async def test_bytes_that_are_gone_are_lost_whatever_the_boot_says(path: Path, database: Path) -> None:
     """A disk that was taken off and put back, or a kernel whose boot has no new name: holes are no kill's work."""
     old = path.with_name("events.ndjson.1")

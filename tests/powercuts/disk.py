@@ -164,8 +164,9 @@ class Disk:
 
     @classmethod
     def of(cls, folder: Path) -> Disk:
-        """The files below a folder as they are now."""
+        """The files below a folder as they are now, the newest last."""
         paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(("-shm", ".lock"))]
+        paths.sort(key=lambda path: path.stat().st_mtime_ns)
         return cls({str(path): (path.stat().st_ino, path.read_bytes()) for path in paths})
 
     def change(self, change: Change) -> None:

@@ -168,8 +168,6 @@ class Stage:
             # What is in the way is in the log.
             raise AssertionError(self.deployment.text_log()[-2000:]) from error
         assert await self.deployment.stop() == 0, self.deployment.text_log()[-2000:]
-        for (place,) in self.deployment.query("SELECT detail FROM outputs WHERE name = 'file'"):
-            assert f'"boot":"{self.booted}"' in place, f"the daemon does not know that this is {self.booted}: {place}"
 
     def keep(self) -> set[int]:
         """Keep the event files of now under names of their own, so that no other file gets their inodes."""
@@ -240,6 +238,11 @@ class Stage:
     def repairs(self) -> int:
         """How often the daemons have said that lost bytes were written again."""
         return self.deployment.text_log().count("they are written again, in their places")
+
+    def check_boot(self) -> None:
+        """The last daemon has saved the name of this boot with its place."""
+        ((place,),) = self.deployment.query("SELECT detail FROM outputs WHERE name = 'file'")
+        assert f'"boot":"{self.booted}"' in place, f"the daemon does not know that this is {self.booted}: {place}"
 
     def errors(self) -> list[str]:
         """What the daemons have complained about so far."""
@@ -353,7 +356,9 @@ async def _cut(
     except AssertionError as error:
         error.add_note(what)
         raise
-    found.repaired += stage.repairs() > repairs
+    if stage.repairs() > repairs:
+        found.repaired += 1
+        stage.check_boot()
     stage.compare(found, {path: content for path, content in seen.items() if content}, what, stage.errors()[errors:])
     if again:
         files, changes = stage.keep(), read_log(log)
