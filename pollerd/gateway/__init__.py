@@ -2,7 +2,3 @@
 
 Requests for one message or the balance enter; outcomes leave, every failure among them as a value.
 """
-
-from pollerd.gateway.client import GatewayClient
-
-__all__ = ["GatewayClient"]

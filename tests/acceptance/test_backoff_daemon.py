@@ -16,7 +16,7 @@ from tests.acceptance.deployment import Deployment, finals
 from tests.acceptance.waiting import until
 from tests.benchmarks.backoff.daemon import World, compare
 
-SMALL = World(speed=20.0, rate=15.0, learning=20.0, measured=15.0, validity=300.0)
+SMALL = World(speed=20.0, rate=20.0, learning=15.0, measured=12.0, validity=200.0)
 BACKOFF = 'min_interval = "50ms"\npolls_per_message = 4'
 HELD = 150
 """Messages before the stop."""
@@ -66,7 +66,7 @@ async def test_a_restart_in_the_middle_keeps_what_was_learned(tmp_path: Path, *,
     """The same events, the same plan and price; what is learned afterwards comes on top."""
     population = Population(mix=Mix(never=0), tail=0.01, visibility_median=0.0)
     async with (
-        Simulator(SimulatorConfig(speed=20, population=population)) as simulator,
+        Simulator(SimulatorConfig(speed=60, population=population)) as simulator,
         Deployment(tmp_path, simulator, backoff=BACKOFF) as deployment,
     ):
         fresh = await learned(deployment)

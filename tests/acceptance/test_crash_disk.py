@@ -202,7 +202,8 @@ async def test_a_failed_sync_ends_the_process(part: str, named: str, tmp_path: P
             assert deployment.text_log().count("pollerd: ") + len(errors(deployment)) > said
             assert named in deployment.text_log().splitlines()[-1]
             shim.break_sync("")
-        await deployment.start()
+        # On the same machine: after its restart the daemon would make sure of the time first.
+        await deployment.start(environment=shim.environment())
         await settled(deployment)
         assert await deployment.stop() == 0
         found = balance(deployment.events(), simulator, load.ids)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, UnixConnector
 
-from pollerd.simulator import Population, Simulator, SimulatorConfig
+from pollerd.simulator import Population, Simulator, SimulatorConfig, Step
 from pollerd.store.sqlite.lock import lock_path, owner_pid
 from tests.acceptance.crash_kit import QUICK
 from tests.acceptance.deployment import Deployment, finals, truth
@@ -24,6 +24,7 @@ from tests.acceptance.doctor_kit import doctor
 from tests.acceptance.waiting import until
 from tests.sqlite_kit import autocommit, rows
 
+SOON = [Step(0.0, "ENROUTE"), Step(600.0, "DELIVERED")]
 COMMAND = (
     "import sys; from pollerd.store.sqlite.lock import Ownership;"
     " owned = Ownership.acquire(sys.argv[1]); sys.stdin.read()"
@@ -67,7 +68,7 @@ async def test_a_second_daemon_under_another_name(tmp_path: Path, way: str) -> N
             code, _, err = await second.command("run")
             assert (code, "already runs on the database" in err) == (75, True), err
             await until(lambda: owner_pid(deployment.database) == process.pid, "its lock names it")
-            ids = [gateway.truth.add() for _ in range(5)]
+            ids = [gateway.truth.add(steps=SOON) for _ in range(5)]
             assert (await deployment.command("track", *map(str, ids)))[0] == 0
             await until(lambda: finals(deployment.events()) == truth(gateway, ids), "all are told once")
         assert await deployment.stop() == 0

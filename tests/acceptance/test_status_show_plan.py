@@ -35,7 +35,7 @@ def store(connection: sqlite3.Connection, message: Message) -> None:
 
 
 def test_the_live_status_and_the_status_afterwards_agree(tmp_path: Path) -> None:
-    with gateway(tmp_path, "--mix", "delivered=1", "--tail", "0.01") as url:
+    with gateway(tmp_path, "--mix", "delivered=1", "--tail", "0.01", "--speed", "1000") as url:
         cli = Cli(tmp_path, url, FAST)
         with daemon(cli):
             assert cli("track", *map(str, range(17, 37))).code == 0
@@ -88,7 +88,7 @@ def named(document: Any, path: str) -> bool:
 
 
 def test_status_is_one_document_whoever_asks_and_whether_the_daemon_runs(tmp_path: Path) -> None:
-    with gateway(tmp_path, "--mix", "delivered=1", "--tail", "0.01") as url:
+    with gateway(tmp_path, "--mix", "delivered=1", "--tail", "0.01", "--speed", "1000") as url:
         cli = Cli(tmp_path, url, FAST)
         with daemon(cli):
             assert cli("track", "17", "18").code == 0
@@ -202,7 +202,7 @@ def test_a_plan_that_the_bounds_force_is_counted_to_its_end_and_explained(tmp_pa
 
 
 def test_ages_of_pending_messages_follow_them_to_their_end(tmp_path: Path) -> None:
-    with gateway(tmp_path, "--mix", "delivered=1", "--tail", "0.01") as url:
+    with gateway(tmp_path, "--mix", "delivered=1", "--tail", "0.01", "--speed", "1000") as url:
         cli = Cli(tmp_path, url, FAST)
         assert cli("track", "17", "18", "--sent-at", str(int(time.time()) - 600)).code == 0
 

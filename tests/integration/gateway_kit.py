@@ -23,7 +23,7 @@ from pollerd.config import (
     SecretKind,
     TokenAuth,
 )
-from pollerd.gateway import GatewayClient
+from pollerd.gateway.client import GatewayClient
 from pollerd.gateway.gatewayapi.interface import GatewayApi
 
 TOKEN = "tok-3n-0f-the-te5t"

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from pollerd.server.api.openapi import document
 from pollerd.simulator import Step
+from tests.hypothesis_kit import examples
 from tests.integration.control_kit import Daemon, Reply, daemon
 from tests.integration.test_control import check
 
@@ -118,7 +119,7 @@ async def test_whatever_is_asked_is_answered_as_the_document_says(tmp_path: Path
         await running.ended(FINISHED)
         loop = asyncio.get_running_loop()
 
-        @settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(examples(300), database=None, suppress_health_check=list(HealthCheck))
         @given(requests())
         @example(("GET", f"/messages/{FINISHED + PENDING}", None, True))
         @example(("GET", f"/events?after={2**63 - 1}", None, True))

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pollerd.core import diff, lifecycle
@@ -19,6 +19,7 @@ from pollerd.gateway.body import DecodeError
 from pollerd.gateway.gatewayapi import fields, parse
 from pollerd.gateway.gatewayapi.decode import decode_answer, decode_balance
 from pollerd.gateway.gatewayapi.fields import Loss
+from tests.hypothesis_kit import examples
 
 ID = 421332671
 NUMBERS = (4587654321, 4587654322, 4587654323)
@@ -182,7 +183,7 @@ def told(history: list[Answer]) -> list[tuple[int, str, str | None]]:
     return [event for event in found if event[0] != NUMBERS[HIT]]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.lists(st.tuples(st.sampled_from([*fields.RECIPIENT, "new"]), literals, st.booleans()), min_size=1, max_size=3),
     st.lists(st.sampled_from(sorted(lifecycle.KNOWN | {"PAUSED"})), min_size=6, max_size=6),

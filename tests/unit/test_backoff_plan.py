@@ -7,13 +7,14 @@ from math import exp
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pollerd.backoff import Settings
 from pollerd.backoff.expiry import Expiries, windows
 from pollerd.backoff.hazard import MIDDLES, PRIOR
 from pollerd.backoff.plan import NEVER, Table, curves, envelope, grid, solve, solve_group, weight
+from tests.hypothesis_kit import examples
 
 WIDE = Settings(min_interval=0.5, max_interval=86400.0)
 NOTHING_KNOWN = 0.0
@@ -46,7 +47,7 @@ def brute(ages: list[float], swm: tuple[list[float], ...], price: float, soonest
     return cost
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(small_grids(), st.floats(0.001, 100.0), st.data())
 def test_the_envelope_finds_what_trying_every_pair_finds(
     case: tuple[list[float], list[float], list[float], list[float]], price: float, data: st.DataObject
@@ -59,7 +60,7 @@ def test_the_envelope_finds_what_trying_every_pair_finds(
     assert cost == pytest.approx(brute(ages, (s, w, m), price, soonest), abs=1e-7, rel=1e-7)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(small_grids(), st.floats(0.001, 100.0), st.floats(1.0, 60.0))
 def test_a_poll_is_never_planned_later_than_allowed_where_the_grid_has_an_earlier_age(
     case: tuple[list[float], list[float], list[float], list[float]], price: float, longest: float

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import tomli_w
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pollerd.base.duration import parse_duration, render_duration
@@ -18,6 +18,7 @@ from pollerd.config.environment import LoadContext
 from pollerd.config.loader import build
 from pollerd.config.reader import Diagnostics
 from pollerd.config.render import effective_toml
+from tests.hypothesis_kit import examples
 
 NAMES = [
     *("accounts", "limits", "backoff", "store", "outputs", "control", "credit", "log", "metrics", "web", "sources"),
@@ -42,10 +43,11 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=5),
     max_leaves=25,
 )
+
 documents = st.dictionaries(names, st.dictionaries(names, values, max_size=5) | values, max_size=6)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(documents)
 def test_a_document_is_read_or_refused_in_lines(document: dict[str, object]) -> None:
     diagnostics = Diagnostics("x.toml")
@@ -56,7 +58,7 @@ def test_a_document_is_read_or_refused_in_lines(document: dict[str, object]) -> 
     assert effective_toml(config)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(documents.map(tomli_w.dumps).map(str.encode) | st.binary(max_size=200))
 def test_a_file_loads_or_raises_a_config_error(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:

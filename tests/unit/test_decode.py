@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pollerd.core import event as events
@@ -16,6 +16,7 @@ from pollerd.core.model import UNIDENTIFIED, Answer, Priority, Recipient
 from pollerd.gateway.body import DecodeError
 from pollerd.gateway.gatewayapi.decode import EmptyAnswerError, decode_answer, decode_balance
 from pollerd.gateway.gatewayapi.parse import MAX_CONTAINERS, MAX_VALUES
+from tests.hypothesis_kit import examples
 
 ID = 421332671
 
@@ -332,19 +333,19 @@ def check(raw: bytes) -> None:
             events.instant(recipient.time)
 
 
-@settings(max_examples=600, deadline=None)
+@examples(600)
 @given(st.binary(max_size=300))
 def test_fuzz_arbitrary_bytes(raw: bytes) -> None:
     check(raw)
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(trees)
 def test_fuzz_arbitrary_json(tree: object) -> None:
     check(json.dumps(tree).encode())
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(
     st.dictionaries(st.sampled_from([*MESSAGE]), trees, max_size=4),
     st.lists(st.dictionaries(st.sampled_from([*RECIPIENT]), trees, max_size=4), max_size=3),
@@ -357,7 +358,7 @@ def test_fuzz_valid_answers_with_other_values(
     check(json.dumps(answer if bare else [answer]).encode())
 
 
-@settings(max_examples=600, deadline=None)
+@examples(600)
 @given(st.data())
 def test_fuzz_valid_answers_with_damaged_bytes(data: st.DataObject) -> None:
     raw = bytearray(body([MESSAGE]))

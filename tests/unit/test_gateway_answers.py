@@ -11,7 +11,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pollerd.base.redact import Redactor
@@ -22,6 +22,7 @@ from pollerd.gateway.answerlog import QUIET, AnswerLog
 from pollerd.gateway.body import MAX_UNPACKED_BYTES, DecodeError, TooLargeError, unpack
 from pollerd.gateway.gatewayapi.answers import read_balance, read_error, read_message
 from pollerd.gateway.text import clean
+from tests.hypothesis_kit import examples
 
 NOW = 1_764_000_000.0
 HTML = {"Content-Type": "text/html; charset=utf-8"}
@@ -227,7 +228,7 @@ def test_a_retry_date_is_read_against_the_servers_own_clock() -> None:
     assert parse_retry_after(until, "garbage", NOW) == 3600.0
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.text(max_size=80) | st.from_regex(r"[+-]?[0-9]{1,50}(\.[0-9]*)?"), st.none() | st.text(max_size=40))
 def test_no_retry_after_raises(value: str, date: str | None) -> None:
     found = parse_retry_after(value, date, NOW)
@@ -293,7 +294,7 @@ def test_an_error_body_cannot_steer_a_terminal_or_raise() -> None:
     assert outcome.detail.isprintable()
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.integers(300, 599), st.binary(max_size=200), st.sampled_from(["", "gzip", "deflate", "br", "x"]))
 def test_no_refusal_raises(status: int, body: bytes, encoding: str) -> None:
     outcome = refused(status, body, {"Content-Encoding": encoding, "Location": body.decode("latin-1")})

@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pollerd.core import event as events
 from pollerd.core.model import HoldReason, Outcome
 from pollerd.core.ports import AccountState
+from tests.hypothesis_kit import examples
 from tests.unit.limits_kit import GOOD, UNAUTHORIZED, UNREACHABLE, Bench, outcomes, trouble
 
 
@@ -104,7 +105,7 @@ async def test_the_end_of_a_hold_and_new_credentials_are_changes() -> None:
         await asyncio.wait_for(waiting, 5.0)
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(st.lists(st.tuples(st.integers(1, 5), st.lists(outcomes, max_size=6), st.floats(0.0, 120.0)), max_size=30))
 def test_whatever_happens_it_stays_sound(turns: list[tuple[int, list[Outcome], float]]) -> None:
     """Held and recovered alternate but for a new reason, totals never fall, and asking is possible again in time."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pollerd.gateway.limits.pace import Pace
+from tests.hypothesis_kit import examples
 
 
 def run(pace: Pace, start: float, seconds: float) -> list[float]:
@@ -55,7 +56,7 @@ def test_thousands_a_second_work_with_a_coarse_loop() -> None:
     assert 9_900 <= went <= 10_100
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.floats(10.0, 5000.0), st.lists(st.tuples(st.floats(0.0, 0.7), st.integers(1, 80)), max_size=60))
 def test_no_pattern_of_calls_exceeds_the_rate(rate: float, calls: list[tuple[float, int]]) -> None:
     pace, now, went = Pace(rate, 0.0), 0.0, []

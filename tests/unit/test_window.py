@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pollerd.core.model import Message, Priority, State
 from pollerd.core.ports import Due
 from pollerd.polling import window as module
 from pollerd.polling.window import Window
+from tests.hypothesis_kit import examples
 
 NOW = 1000.0
 
@@ -201,7 +202,7 @@ async def test_within_a_bucket_too() -> None:
     assert drained(window, NOW) == [6, 1, 5, 2, 4, 3]
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.integers(0, 2**32), st.integers(5, 60))
 def test_every_message_is_polled_at_its_time_whatever_the_order_of_things(seed: int, capacity: int) -> None:
     """A small world with random fills, polls and intake: nothing is lost, nothing early, nothing twice at once."""
