@@ -34,7 +34,7 @@ PATIENCE: Final = 10.0
 _LOOK: Final = 0.05
 
 
-class Held(NamedTuple):
+class AccountHold(NamedTuple):
     """A hold of an account: why, and when it is tried again (UNIX seconds; None: not known)."""
 
     account: str
@@ -57,7 +57,7 @@ class Owner(Protocol):
         """Forget what the backoff learned about a network, or about all. Raises as `settle`."""
         ...
 
-    def hold(self, account: str) -> Held | None:
+    def hold(self, account: str) -> AccountHold | None:
         """The hold that the account is on."""
         ...
 
@@ -112,14 +112,18 @@ class DatabaseOwner:
             return {}
         return {message_id: standing for message_id, standing in found.items() if standing is not None}
 
-    def hold(self, account: str) -> Held | None:
+    def hold(self, account: str) -> AccountHold | None:
         """See `Owner`."""
         try:
             with View.open(self._config.store.path) as view:
                 found = view.hold(account)
         except DatabaseMissingError:
             return None
-        return None if found is None or not found.held_reason else Held(account, found.held_reason, found.held_until)
+        return (
+            None
+            if found is None or not found.held_reason
+            else AccountHold(account, found.held_reason, found.held_until)
+        )
 
     def resume(self, account: str) -> None:
         """See `Owner`."""
@@ -220,10 +224,10 @@ class RemoteOwner:
                 continue
         return True
 
-    def hold(self, account: str) -> Held | None:
+    def hold(self, account: str) -> AccountHold | None:
         """See `Owner`."""
         found = self._remote.hold(account)
-        return None if found is None else Held(account, found.reason, sentences.at(found.until))
+        return None if found is None else AccountHold(account, found.reason, sentences.at(found.until))
 
     def forget(self, network: str | None) -> None:
         """See `Owner`."""

@@ -20,7 +20,7 @@ from pollerd.core.ports import RequestKind
 from pollerd.status.message import moment
 
 if TYPE_CHECKING:
-    from pollerd.cli.owner import Held, Owner
+    from pollerd.cli.owner import AccountHold, Owner
     from pollerd.config import Config
     from pollerd.store.view import Standing
 
@@ -34,7 +34,7 @@ class Verdict(NamedTuple):
     result: str
     text: str
     failed: bool = False
-    held: Held | None = None
+    held: AccountHold | None = None
     """The hold of its account that a poll waits for."""
 
 
@@ -210,7 +210,7 @@ def _done(wish: Wish, message_id: int, found: Standing | None, *, runs: bool) ->
             return Verdict(message_id, "taken_up", "is followed again")
 
 
-def _waiting(verdict: Verdict, held: Held | None) -> Verdict:
+def _waiting(verdict: Verdict, held: AccountHold | None) -> Verdict:
     """The verdict of a poll whose account is on hold: the request stands, nothing is polled before the hold ends."""
     if held is None or verdict.failed:
         return verdict

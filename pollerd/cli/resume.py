@@ -13,7 +13,7 @@ from pollerd.core.model import HoldReason
 from pollerd.status.message import moment
 
 if TYPE_CHECKING:
-    from pollerd.cli.owner import Held, Owner
+    from pollerd.cli.owner import AccountHold, Owner
     from pollerd.config import Config
 
 
@@ -37,7 +37,7 @@ def resume(config: Config, account: str, *, as_json: bool) -> int:
     return 1 if after is not None else 0
 
 
-def _resumed(owner: Owner, account: str) -> tuple[Held | None, Held | None]:
+def _resumed(owner: Owner, account: str) -> tuple[AccountHold | None, AccountHold | None]:
     """The hold before and after."""
     before = owner.hold(account)
     if before is None or before.reason != HoldReason.REFUSING:

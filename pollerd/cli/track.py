@@ -20,7 +20,7 @@ from pollerd.cli.wait import wait_for, wait_options
 from pollerd.core import particulars
 from pollerd.core.ids import IdError, parse_id
 from pollerd.core.model import Priority
-from pollerd.intake.stream import BLOCK, Chunk, Feed, Refusal
+from pollerd.intake.stream import BLOCK, Chunk, IdStream, Refusal
 
 if TYPE_CHECKING:
     from pollerd.store.commands import Tracked
@@ -211,10 +211,10 @@ def track(
     if report.tracked and not as_json and not tracker.by_daemon:
         _tell_if_nobody_polls(config.store.path)
     if waited:
-        from pollerd.client.source import Place
+        from pollerd.client.source import Location
 
-        place = Place(config.store.path, config.control.socket, tuple(config.accounts))
-        code = wait_for(place, list(waited), timeout, accepted=accepted, as_json=as_json)
+        location = Location(config.store.path, config.control.socket, tuple(config.accounts))
+        code = wait_for(location, list(waited), timeout, accepted=accepted, as_json=as_json)
         return code if not report.refused else 1
     return 1 if report.refused else 0
 
@@ -255,7 +255,7 @@ def _chunks(arguments: tuple[str, ...]) -> Iterator[Chunk]:
         if sys.stdin.isatty():
             screen.note("reading ids from the terminal, one a line; end with Ctrl-D.")
         found = False
-        for chunk in Feed(_reader()).chunks():
+        for chunk in IdStream(_reader()).chunks():
             found = found or bool(chunk.ids or chunk.refused)
             yield chunk
         if found:

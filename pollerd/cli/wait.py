@@ -19,7 +19,7 @@ from pollerd.core import lifecycle
 from pollerd.core.ids import IdError, parse_id
 
 if TYPE_CHECKING:
-    from pollerd.client.source import Place
+    from pollerd.client.source import Location
     from pollerd.client.values import FinalStates
     from pollerd.status.message import MessageDocument, RecipientDocument
 
@@ -88,27 +88,33 @@ def wait(
     numbers = list(dict.fromkeys(map(_parsed, ids)))
     from pollerd.client.source import locate
 
-    place = locate(config_path, None, None)
+    location = locate(config_path, None, None)
     if track_:
         from pollerd.client.source import hand_over
         from pollerd.core.particulars import NOTHING
 
-        hand_over(place, numbers, account, NOTHING)
+        hand_over(location, numbers, account, NOTHING)
     from pollerd.client.values import NotFollowedError
 
     try:
-        return wait_for(place, numbers, timeout, accepted=accepted, first=any_, as_json=as_json)
+        return wait_for(location, numbers, timeout, accepted=accepted, first=any_, as_json=as_json)
     except NotFollowedError as error:
         raise PollerdError(f"{error}, or wait with --track.") from error
 
 
 def wait_for(
-    place: Place, numbers: Sequence[int], timeout: float, *, accepted: bool, first: bool = False, as_json: bool = False
+    location: Location,
+    numbers: Sequence[int],
+    timeout: float,
+    *,
+    accepted: bool,
+    first: bool = False,
+    as_json: bool = False,
 ) -> int:
     """Print how each message ends, as it does, and return the exit code."""
     from pollerd.client.waiting import Waiting
 
-    waiting = Waiting(place, numbers)
+    waiting = Waiting(location, numbers)
     good = lifecycle.ARRIVED if accepted else lifecycle.ARRIVED - {lifecycle.ACCEPTED}
     code = DELIVERED
     for ended in waiting.ended(timeout):

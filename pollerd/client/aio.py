@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from pollerd.client.source import Source
-from pollerd.client.sync import BATCH, LOOK, AnyPath, Client, checked_id, late
+from pollerd.client.sync import BATCH, CHECK_EVERY, AnyPath, Client, checked_id, late
 from pollerd.client.values import AnyEvent, FinalStates, Tracked, final_states
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ class AsyncClient:
                     found = final_states(await self._run(partial(source.message, number)))
                     if found is not None:
                         return found
-                    await asyncio.sleep(LOOK)
+                    await asyncio.sleep(CHECK_EVERY)
         except TimeoutError:
             raise late(number, timeout) from None
         finally:
@@ -104,7 +104,7 @@ class AsyncClient:
                 if not found and not follow:
                     return
                 if not found:
-                    await asyncio.sleep(LOOK)
+                    await asyncio.sleep(CHECK_EVERY)
         finally:
             self._release(source)
 

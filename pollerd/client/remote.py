@@ -74,7 +74,7 @@ class _Counts(msgspec.Struct):
     gave_up: int
 
 
-class Hold(msgspec.Struct):
+class HoldAnswer(msgspec.Struct):
     """Why an account is not polled, and when it is tried again (RFC 3339)."""
 
     reason: str
@@ -85,7 +85,7 @@ class _Account(msgspec.Struct):
     """What is used of an account in `GET /status`."""
 
     name: str
-    hold: Hold | None
+    hold: HoldAnswer | None
 
 
 class _Status(msgspec.Struct):
@@ -148,7 +148,7 @@ class Remote:
         """How many messages are given up. Raises UnavailableError."""
         return self._status().messages.gave_up
 
-    def hold(self, account: str) -> Hold | None:
+    def hold(self, account: str) -> HoldAnswer | None:
         """The hold that the account is on. Raises UnavailableError."""
         return next((each.hold for each in self._status().accounts if each.name == account), None)
 
@@ -166,7 +166,7 @@ class Remote:
                 return
 
     def events(self, after: int, limit: int, message_id: int | None, kind: str | None) -> tuple[list[AnyEvent], int]:
-        """At most `limit` events after `after`, and the place that all of them have been looked at up to."""
+        """At most `limit` events after `after`, and the `seq` up to which all were considered."""
         wanted = {"after": after, "limit": limit, "id": message_id, "type": kind}
         # Without a place, what is gone is no gap: the caller asks for all that is kept.
         given = {name: value for name, value in wanted.items() if value is not None and (name, value) != ("after", 0)}

@@ -1,4 +1,4 @@
-"""Where the client looks: the database itself where this user may read it, else the daemon's control socket."""
+"""Where the client reads: the database itself where this user may read it, else the daemon's control socket."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Source(Protocol):
         ...
 
     def events(self, after: int, limit: int, message_id: int | None, kind: str | None) -> tuple[list[AnyEvent], int]:
-        """At most `limit` events after `after`, and the place that all of them have been looked at up to."""
+        """At most `limit` events after `after`, and the `seq` up to which all were considered."""
         ...
 
     def close(self) -> None: ...
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where pollerd is: its database, its control socket, its accounts (none: not known)."""
 
     database: Path | None
@@ -36,46 +36,46 @@ class Place(NamedTuple):
     accounts: tuple[str, ...] = ()
 
 
-def locate(config: Path | None, database: Path | None, socket: Path | None) -> Place:
+def locate(config: Path | None, database: Path | None, socket: Path | None) -> Location:
     """The place as given; by the configuration when neither database nor socket is. Raises ConfigError."""
     if database is not None or socket is not None:
-        return Place(database, socket)
+        return Location(database, socket)
     from pollerd.config import load
 
     found = load(config)
-    return Place(found.store.path, found.control.socket, tuple(found.accounts))
+    return Location(found.store.path, found.control.socket, tuple(found.accounts))
 
 
-def open_source(place: Place) -> Source:
+def open_source(location: Location) -> Source:
     """What can be read from there. Raises StoreError or UnavailableError when nothing can."""
     trouble: PollerdError = UnavailableError("neither a database nor a control socket is given: name one of them.")
-    if place.database is not None:
+    if location.database is not None:
         try:
-            return Database(place.database)
+            return Database(location.database)
         except (StoreError, UnavailableError) as error:
             trouble = error
-    if place.socket is not None and (place.database is None or os.path.exists(place.socket)):
+    if location.socket is not None and (location.database is None or os.path.exists(location.socket)):
         from pollerd.client.remote import Remote
 
-        return Remote(place.socket)
+        return Remote(location.socket)
     raise trouble
 
 
-def hand_over(place: Place, ids: Sequence[int], account: str | None, particulars: Particulars) -> Tracked:
+def hand_over(location: Location, ids: Sequence[int], account: str | None, particulars: Particulars) -> Tracked:
     """Follow `ids`: in the database where this user may write it, else through the control socket.
 
     Raises PollerdError for an account that is not in the configuration, where one was read or the daemon is asked.
     """
-    if account is not None and place.accounts and account not in place.accounts:
-        known = ", ".join(place.accounts)
+    if account is not None and location.accounts and account not in location.accounts:
+        known = ", ".join(location.accounts)
         raise PollerdError(f"there is no account {account!r} in the configuration; there is {known}.")
     trouble: PollerdError = UnavailableError("neither a database nor a control socket is given: name one of them.")
-    if place.database is not None:
+    if location.database is not None:
         from pollerd.store.commands import Handover
 
-        name = account or (place.accounts[0] if len(place.accounts) == 1 else "default")
+        name = account or (location.accounts[0] if len(location.accounts) == 1 else "default")
         try:
-            with Handover.open(place.database) as handover:
+            with Handover.open(location.database) as handover:
                 done = handover.track(ids, name, particulars)
         except StoreError as error:
             trouble = error
@@ -84,10 +84,10 @@ def hand_over(place: Place, ids: Sequence[int], account: str | None, particulars
                 first, count = done.refused[0], len(done.refused)
                 raise PollerdError(f"{first.id} {first.reason} ({count} refused in all; the others are followed)")
             return Tracked(done.new, done.known, done.gave_up)
-    if place.socket is not None and (place.database is None or os.path.exists(place.socket)):
+    if location.socket is not None and (location.database is None or os.path.exists(location.socket)):
         from pollerd.client.remote import Remote
 
-        return Remote(place.socket).track(ids, account, particulars)
+        return Remote(location.socket).track(ids, account, particulars)
     raise trouble
 
 
@@ -108,7 +108,7 @@ class Database:
         return message_document(found)
 
     def events(self, after: int, limit: int, message_id: int | None, kind: str | None) -> tuple[list[AnyEvent], int]:
-        """At most `limit` events after `after`, and the place that all of them have been looked at up to."""
+        """At most `limit` events after `after`, and the `seq` up to which all were considered."""
         self._renew()
         wanted = (after, message_id, kind)
         if not self._view.changed() and self._quiet == wanted:

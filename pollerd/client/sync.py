@@ -9,15 +9,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Final
 
-from pollerd.client.source import Place, Source, hand_over, locate, open_source
+from pollerd.client.source import Location, Source, hand_over, locate, open_source
 from pollerd.client.values import AnyEvent, FinalStates, Tracked, final_states
 from pollerd.core import particulars
 from pollerd.core.ids import IdError, check_id, parse_id
 
 AnyPath = str | PathLike[str]
 BATCH: Final = 500
-LOOK: Final = 0.1
-"""Seconds between two looks for something new."""
+CHECK_EVERY: Final = 0.1
+"""Seconds between two checks for something new."""
 
 
 class Client:
@@ -42,10 +42,10 @@ class Client:
         socket: AnyPath | None = None,
     ) -> None:
         self._given = (_path(config), _path(database), _path(socket))
-        self._found: Place | None = None
+        self._found: Location | None = None
 
     @property
-    def place(self) -> Place:
+    def location(self) -> Location:
         """Where pollerd is. Raises ConfigError when the configuration cannot be used."""
         if self._found is None:
             self._found = locate(*self._given)
@@ -82,7 +82,7 @@ class Client:
             priority=None if priority is None else particulars.priority(priority),
             overdue_after=None if wait is None else particulars.overdue_after(wait),
         )
-        return hand_over(self.place, numbers, account, known)
+        return hand_over(self.location, numbers, account, known)
 
     def wait(self, message_id: int | str, timeout: float | None = None) -> FinalStates:
         """Return how a message ended, once it has.
@@ -95,7 +95,7 @@ class Client:
         source = self.source()
         try:
             while (found := final_states(source.message(number))) is None:
-                rest = LOOK if deadline is None else min(LOOK, deadline - time.monotonic())
+                rest = CHECK_EVERY if deadline is None else min(CHECK_EVERY, deadline - time.monotonic())
                 if rest <= 0:
                     raise late(number, timeout)
                 time.sleep(rest)
@@ -121,13 +121,13 @@ class Client:
                 if not found and not follow:
                     return
                 if not found:
-                    time.sleep(LOOK)
+                    time.sleep(CHECK_EVERY)
         finally:
             source.close()
 
     def source(self) -> Source:
-        """Where to look. Raises StoreError or UnavailableError."""
-        return open_source(self.place)
+        """Where to read. Raises StoreError or UnavailableError."""
+        return open_source(self.location)
 
 
 def late(message_id: int, timeout: float | None) -> TimeoutError:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-_LOOK: Final = 0.05
+_RETRY: Final = 0.05
 """Seconds between two tries where too many others wait to be taken."""
 
 
@@ -34,6 +34,6 @@ class UnixConnection(http.client.HTTPConnection):
                 self.sock.close()
                 if time.monotonic() > until:
                     raise
-                time.sleep(_LOOK)
+                time.sleep(_RETRY)
             else:
                 return

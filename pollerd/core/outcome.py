@@ -61,7 +61,7 @@ class _Certain:
         return instant
 
 
-class Judge:
+class OutcomeRules:
     """Decides for one account. Holds the policy and the random source, no message."""
 
     def __init__(

@@ -1,6 +1,6 @@
 """What a refusal is worth: how long a message was refused, and whether that ends it. Pure.
 
-Instants are those of `Judge.active`: time in which the account was held does not count.
+Instants are those of `OutcomeRules.active`: time in which the account was held does not count.
 """
 
 from __future__ import annotations

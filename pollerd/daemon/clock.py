@@ -15,8 +15,8 @@ SLACK: Final = 1.0
 """Seconds by which what is handed over "now" may lie outside the time in which it must have been handed over."""
 
 
-class Look(NamedTuple):
-    """What a look at the machine's clocks found, in seconds: it was `asleep`, and its wall clock was `stepped`."""
+class ClockChange(NamedTuple):
+    """What happened to the machine's clocks, in seconds: it was `asleep`, and its wall clock was `stepped`."""
 
     asleep: float
     stepped: float
@@ -25,7 +25,7 @@ class Look(NamedTuple):
 class SystemClock:
     """Implements `ports.Clock`.
 
-    Between two calls of `look` the instants move with the monotonic clock; `look` takes in what the machine slept.
+    The instants move with the monotonic clock; `noticed` adds what the machine slept.
     Where the wall clock stands beside them is looked up when somebody is told an instant. `advance` takes in time in
     which this machine was stopped or switched off. Instants never go back.
     """
@@ -33,7 +33,7 @@ class SystemClock:
     def __init__(self, anchor: Anchor | None = None, machine: Machine | None = None) -> None:
         """`anchor` is what was noted last; None begins with the wall's time.
 
-        `looked`, to be kept up by whoever looks: all that other programs had written by then was taken in.
+        `taken_until`, to be kept up by the intake: all that other programs had written by then was taken in.
         """
         self._machine = machine or Machine()
         seen = self._machine.clocks()
@@ -41,12 +41,12 @@ class SystemClock:
         """How far the wall was ahead before it was stepped, and the instant until which it was."""
         if anchor is None:
             now = max(seen.wall, EARLIEST)
-            self.looked = self.sure_since = now
+            self.taken_until = self.sure_since = now
             self.sure, self.doubted = True, 0.0
         else:
             passed = anchor.passed(seen)
             now = anchor.now + (passed or 0.0)
-            self.looked = anchor.looked
+            self.taken_until = anchor.looked
             self.sure, self.doubted = anchor.sure and passed is not None, anchor.doubted
             self.sure_since = now if passed is None else anchor.sure_since
             self._earlier.extend((*anchor.earlier, (anchor.clocks.wall - anchor.now, now)))
@@ -73,24 +73,24 @@ class SystemClock:
         return instant + self._wall() - self.now()
 
     def taken(self, wall: float) -> float:
-        """The instant of a wall time that another program has written since the instant `looked`.
+        """The instant of a wall time that another program has written since the instant `taken_until`.
 
         It may have been written before the wall clock was stepped: what was "now" by the time before, is now. So is
-        what lies ahead: the clock that it was written by was set and set back between two looks, or is another's.
+        what lies ahead: the clock that it was written by was set and set back between two checks, or is another's.
         """
-        self._look()
+        self._read()
         now = self.now()
         for ahead in (self._ahead, *(ahead for ahead, _ in reversed(self._recent()))):
             own = wall - _clear(ahead)
-            if self.looked - SLACK <= own <= now + SLACK:
+            if self.taken_until - SLACK <= own <= now + SLACK:
                 return own
         return min(wall - _clear(self._ahead), now)
 
-    def noticed(self) -> Look:
+    def noticed(self) -> ClockChange:
         """What happened to the machine's clocks since the last call."""
-        self._look()
+        self._read()
         asleep, stepped, self._slept, self._stepped = self._slept, self._stepped, 0.0, 0.0
-        return Look(asleep, stepped)
+        return ClockChange(asleep, stepped)
 
     def advance(self, seconds: float, *, doubted: bool) -> None:
         """So much time has passed unseen. `doubted`: one clock alone says so."""
@@ -103,13 +103,15 @@ class SystemClock:
         """What is to be noted now."""
         seen = self._machine.clocks()
         now = seen.monotonic + self._offset
-        return Anchor(now, seen, ahead, gateways, self.sure_since, self.doubted, self.sure, self.looked, self._recent())
+        return Anchor(
+            now, seen, ahead, gateways, self.sure_since, self.doubted, self.sure, self.taken_until, self._recent()
+        )
 
     def _recent(self) -> list[tuple[float, float]]:
-        """What may have been the time for whoever wrote what was not looked at yet."""
-        return [(ahead, until) for ahead, until in self._earlier if until >= self.looked - SLACK]
+        """What may have been the time for whoever wrote what was not taken in yet."""
+        return [(ahead, until) for ahead, until in self._earlier if until >= self.taken_until - SLACK]
 
-    def _look(self) -> None:
+    def _read(self) -> None:
         seen = self._machine.clocks()
         asleep = seen.boottime - seen.monotonic - self._asleep
         if asleep > SLEPT:

@@ -45,7 +45,7 @@ class ClockWatch:
         async with asyncio.TaskGroup() as group:
             while True:
                 await asyncio.sleep(TICK)
-                self._look()
+                self._read_clocks()
                 self._decide()
                 if (self._asking is None or self._asking.done()) and self._witness.wants_date():
                     self._asking = group.create_task(self._ask(), name="ask for the date")
@@ -53,7 +53,7 @@ class ClockWatch:
                 if self._witness.news or self._clock.monotonic() - self._noted_at >= NOTED_EVERY:
                     self._note()
 
-    def _look(self) -> None:
+    def _read_clocks(self) -> None:
         asleep, stepped = self._clock.noticed()
         if asleep:
             log.info(

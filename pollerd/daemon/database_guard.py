@@ -14,7 +14,7 @@ from pollerd.store.sqlite.lock import Ownership
 log = logging.getLogger(__name__)
 
 EVERY: Final = 1.0
-"""Seconds between two looks. Each transaction looks as well, so that nothing is acknowledged in between."""
+"""Seconds between two checks. Each transaction checks as well, so that nothing is acknowledged in between."""
 LINGER: Final = 10.0
 """Seconds for which a lost database is shown in `status` and to health checks before the daemon stops."""
 

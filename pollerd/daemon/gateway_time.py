@@ -40,7 +40,7 @@ different people, and nothing but the right time makes them agree."""
 PATIENCE: Final = 120.0
 """Seconds to wait for a second word after a restart of the machine; a wall clock without a battery is set by then."""
 LONG: Final = 3600.0
-"""Seconds after which clocks that contradict each other are taken as they are: time services look every half hour."""
+"""Seconds after which clocks that contradict each other are taken as they are: time services check every half hour."""
 WAITING: Final = 60.0
 """Seconds for which new messages wait at most until it is known what time it is."""
 ASK_EVERY: Final = 60.0
@@ -117,7 +117,7 @@ class Witness:
     def undecided(self) -> bool:
         """Whether it may turn out in a moment that time has passed."""
         now, since = self._clock.now(), self._moved_at
-        # Asked between two looks as well: what is planned in the meantime cannot be taken back.
+        # Asked between two calls of `decide` as well: what is planned in the meantime cannot be taken back.
         return self._moved(self._wall(now)) and (since is None or now - since < WAITING)
 
     def wants_date(self) -> bool:

@@ -12,10 +12,10 @@ from pollerd.base.errors import root_cause
 from pollerd.config import Config
 from pollerd.config.policy import MODEL, Learner, make_policy, make_settings
 from pollerd.core.model import Message
-from pollerd.core.outcome import Judge
+from pollerd.core.outcome import OutcomeRules
 from pollerd.core.ports import Clock, Limiter
 from pollerd.daemon.gateway_time import gateway_ahead, resume_time
-from pollerd.gateway.limits import AccountLimiter
+from pollerd.gateway.limits.account import AccountLimiter
 from pollerd.intake.loop import Intake
 from pollerd.polling.committer import Committer
 from pollerd.store.sqlite.lock import Ownership
@@ -26,21 +26,21 @@ PATIENCE: Final = 10.0
 
 
 class OfflinePlanner:
-    """Plans an account's messages while nobody polls them. Fulfils `intake.loop.Planner`."""
+    """Plans an account's messages while nobody polls them. Fulfils `intake.loop.AccountPlanner`."""
 
-    def __init__(self, judge: Judge, clock: Clock, limiter: Limiter, committer: Committer) -> None:
-        self._judge = judge
+    def __init__(self, rules: OutcomeRules, clock: Clock, limiter: Limiter, committer: Committer) -> None:
+        self._rules = rules
         self._clock = clock
         self._limiter = limiter
         self._committer = committer
 
     def plan(self, message: Message) -> Message:
         """Plan a row that nobody has planned yet."""
-        return self._judge.first(message, self._clock.now(), self._limiter.held_total)
+        return self._rules.first(message, self._clock.now(), self._limiter.held_total)
 
     def again(self, message: Message) -> Message:
         """Plan a message that was given up."""
-        return self._judge.again(message, self._clock.now(), self._limiter.held_total)
+        return self._rules.again(message, self._clock.now(), self._limiter.held_total)
 
     def resume(self) -> None:
         """End a hold for `refusing`."""
@@ -74,7 +74,7 @@ async def settle_requests(config: Config) -> None:
         settings = make_settings(config)
         planners = {
             name: OfflinePlanner(
-                Judge(policy, settings, random.Random(), clock, account.overdue_after),
+                OutcomeRules(policy, settings, random.Random(), clock, account.overdue_after),
                 clock,
                 AccountLimiter(name, account.limits, clock, random.Random(), known.get(name)),
                 committer,

@@ -24,7 +24,7 @@ class UnknownWatch:
         self._told: set[str] = set()
 
     async def __call__(self) -> None:
-        """One look. Raises as `Store.unknown`."""
+        """Check once. Raises as `Store.unknown`."""
         for name in self._accounts:
             number = await self._store.unknown(name, sentences.CAP)
             if number >= sentences.MANY and name not in self._told:

@@ -27,7 +27,7 @@ from pollerd.base.logs import Cleaner, Secrets
 from pollerd.config import AccountConfig, Config, EnvSecret
 from pollerd.config.descriptors import Need
 from pollerd.config.policy import MODEL, Learner, make_policy, make_settings
-from pollerd.core.outcome import Judge
+from pollerd.core.outcome import OutcomeRules
 from pollerd.core.ports import AccountState, Clock, Output, Preparing
 from pollerd.daemon.account import Account
 from pollerd.daemon.clock import SystemClock
@@ -203,7 +203,7 @@ async def _make_account(
         account.name,
         gateway=gateway,
         limiter=limiter,
-        verdicts=Judge(parts.policy, make_settings(config), random.Random(), clock, account.overdue_after),
+        rules=OutcomeRules(parts.policy, make_settings(config), random.Random(), clock, account.overdue_after),
         window=Window(account.name, PolicyRanker(parts.policy)),
         store=parts.store,
         committer=parts.committer,
@@ -310,7 +310,7 @@ def _environment(config: Config) -> dict[str, str]:
 
 
 def _make_sources(config: Config, store: SqliteStore, clock: Clock, poke: Callable[[], None]) -> list[SqliteSource]:
-    """The sources of ids that the configuration names; `poke` makes the intake look at once."""
+    """The sources of ids that the configuration names; `poke` makes the intake check at once."""
     sources = []
     names: Counter[str] = Counter()
     # The same whatever stands before it in the file.

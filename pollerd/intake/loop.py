@@ -20,13 +20,13 @@ from pollerd.polling.committer import Committer
 
 log = logging.getLogger(__name__)
 
-LOOK: Final = 0.4
-"""Seconds between two looks for commits of other processes."""
+CHECK_EVERY: Final = 0.4
+"""Seconds between two checks for commits of other processes."""
 CHUNK: Final = 1000
 """New rows planned at a time."""
 
 
-class Planner(Protocol):
+class AccountPlanner(Protocol):
     """Plans an account's messages and, while a daemon runs, polls them."""
 
     def plan(self, message: Message) -> Message: ...
@@ -40,7 +40,7 @@ class Planner(Protocol):
 class TakingClock(Clock, Protocol):
     """A clock that knows what other programs took for the time. See `pollerd.daemon.clock.SystemClock`."""
 
-    looked: float
+    taken_until: float
     doubted: float
 
     def taken(self, wall: float) -> float: ...
@@ -53,7 +53,7 @@ class Intake:
         self,
         store: Store,
         committer: Committer,
-        pollers: Mapping[str, Planner],
+        pollers: Mapping[str, AccountPlanner],
         clock: TakingClock,
         learner: Learner,
         undecided: Callable[[], bool] = lambda: False,
@@ -84,16 +84,16 @@ class Intake:
                 self._poked.clear()
                 changed = changed and not await self.take_in()
                 if not changed:
-                    self._clock.looked = now
+                    self._clock.taken_until = now
             except StoreUnavailableError as error:
                 log.debug("intake waits: %s", error)
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(CHECK_EVERY)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK):
+                async with asyncio.timeout(CHECK_EVERY):
                     await self._poked.wait()
 
     def poke(self) -> None:
-        """This process itself has put something into the database: look now."""
+        """This process itself has put something into the database: check now."""
         self._poked.set()
 
     async def take_in(self) -> bool:
@@ -104,7 +104,7 @@ class Intake:
             while not self._undecided() and (rows := await self._store.new(CHUNK)):
                 for message in rows:
                     await self._plan(self._dated(message))
-                # Only what is on disk is gone from the next look.
+                # Only what is on disk is not read again.
                 await self._committer.flush()
             return not self._undecided()
 
@@ -185,7 +185,7 @@ class Intake:
             await self._committer.flush()
 
     async def settle(self, request: Request) -> None:
-        """Do what a command asked for. A message that is not there is no error: the command has looked itself."""
+        """Do what a command asked for. A message that is not there is no error: the command has checked that itself."""
         if request.kind is RequestKind.RETRY_ALL:
             await self._retry_all()
             return

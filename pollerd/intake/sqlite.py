@@ -1,7 +1,7 @@
 """Ids from somebody else's SQLite database, read-only: what its query gives is followed.
 
 The same ids may come every time; only what is new is written. The database is read in one go into a spool, so that
-its owner meets no lock for longer than the query itself takes, and closed until the next look.
+its owner meets no lock for longer than the query itself takes, and closed until the next read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BUSY: Final = 2.0
 _SPOOL: Final = 1 << 20
 """Bytes of a result that stay in memory; the rest is in a temporary file."""
 _DUTY: Final = 5.0
-"""A look that took long and found nothing new is repeated no sooner than after so many times as long."""
+"""A read that took long and found nothing new is repeated no sooner than after so many times as long."""
 _NAMED: Final = 1000
 """Ids that are remembered as refused, so that each is named once."""
 _LONGEST: Final = 60
@@ -46,7 +46,7 @@ _LENGTH: Final = struct.Struct("<I")
 _COLUMNS: Final = ("id", "account", "userref", "sent_at", "sendtime", "priority", "overdue_after")
 
 
-class Row(NamedTuple):
+class SourceRow(NamedTuple):
     """A message to follow, as the query gave it: only the id is certain to be right.
 
     `written` is the id as it was given where that is another form than the number itself.
@@ -65,16 +65,16 @@ class Row(NamedTuple):
 class Inlet(Protocol):
     """Where rows are handed in. All of it raises StoreError."""
 
-    async def take(self, found: Sequence[Row]) -> int:
+    async def take(self, found: Sequence[SourceRow]) -> int:
         """Follow rows; how many of them are new."""
         ...
 
-    async def refused(self, found: Sequence[Row]) -> list[tuple[int, str]]:
+    async def refused(self, found: Sequence[SourceRow]) -> list[tuple[int, str]]:
         """Those of the rows taken that are not followed, each with a reason."""
         ...
 
     async def settle(self, given: Sequence[int]) -> None:
-        """The look is over; these are all ids that it gave, perhaps some of them twice."""
+        """The read is over; these are all ids that it gave, perhaps some of them twice."""
         ...
 
 
@@ -107,12 +107,12 @@ class SqliteSource:
         try:
             while True:
                 began = clock()
-                took = 0.0 if await self._look(executor) else clock() - began
+                took = 0.0 if await self._read_once(executor) else clock() - began
                 await asyncio.sleep(max(self._every, _DUTY * took))
         finally:
             executor.shutdown(wait=False)
 
-    async def _look(self, executor: ThreadPoolExecutor) -> bool:
+    async def _read_once(self, executor: ThreadPoolExecutor) -> bool:
         """Read once. False when that was for nothing: all was known already."""
         loop = asyncio.get_running_loop()
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL) as spool:
@@ -158,12 +158,12 @@ class SqliteSource:
             logger.info("source %s: works again", self._path, extra={"event": "source_recovered"})
         self.trouble = trouble
 
-    def _checked(self, chunk: list[list[Any]]) -> list[Row]:
-        rows: list[Row] = []
+    def _checked(self, chunk: list[list[Any]]) -> list[SourceRow]:
+        rows: list[SourceRow] = []
         for fields in chunk:
             try:
                 given = fields[0]
-                row = Row(_id(given), *fields[1:])
+                row = SourceRow(_id(given), *fields[1:])
                 rows.append(row if isinstance(given, int) else row._replace(written=given))
             except IdError as error:
                 self._refuse(fields[0], str(error))
@@ -232,7 +232,7 @@ def _in_wal_mode(path: Path) -> bool:
 
 
 def _places(names: Sequence[str]) -> Sequence[int | None]:
-    """Where the columns of `Row` stand in the query's rows; None for those that are not there."""
+    """Where the columns of `SourceRow` stand in the query's rows; None for those that are not there."""
     lower = [name.lower() for name in names]
     if "id" not in lower and len(lower) == 1:
         return [0]

@@ -38,7 +38,7 @@ class Chunk(NamedTuple):
     refused: list[Refusal]
 
 
-class Feed:
+class IdStream:
     """Turns blocks of bytes into ids. `read` gives the next bytes, none at the end."""
 
     def __init__(self, read: Callable[[], bytes]) -> None:

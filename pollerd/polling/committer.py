@@ -61,7 +61,7 @@ class Committer:
         self._room.set()
         self._recorded = 0
         self._settled = 0
-        self._progress = asyncio.Event()
+        self._settling = asyncio.Event()
         self.trouble = ""
         self.groups = 0
         """Transactions so far: it rises while there is work, or something is wrong."""
@@ -136,7 +136,7 @@ class Committer:
         while self._settled < target:
             self._urgent.set()
             self._work.set()
-            await self._progress.wait()
+            await self._settling.wait()
 
     async def run(self) -> None:
         """Commit until cancelled. DurabilityError and StoreError end it: then nothing may be told any more."""
@@ -186,8 +186,8 @@ class Committer:
             self._settled = recorded
         if len(self._waiting) < ROOM:
             self._room.set()
-        self._progress.set()
-        self._progress = asyncio.Event()
+        self._settling.set()
+        self._settling = asyncio.Event()
 
     async def _insist(self, batch: Batch) -> None:
         tries = 0

@@ -35,7 +35,7 @@ def answered_note(account: str) -> str:
     return f"answered {account}"
 
 
-class Verdict(Enum):
+class Finding(Enum):
     """What the others say."""
 
     ANSWERED = auto()
@@ -49,7 +49,8 @@ class Verdict(Enum):
 
 
 class CrossCheck:
-    """What one account's gateway answered lately. `monotonic` gives seconds, `active` instants: see `Judge.active`.
+    """What one account's gateway answered lately. `monotonic` gives seconds, `active` instants: see
+    `OutcomeRules.active`.
 
     `suspect_for`: seconds after a refusal was taken back in which no other one is believed. A balancer with one bad
     backend answers and refuses everything, now and then.
@@ -116,7 +117,7 @@ class CrossCheck:
 
     # -- the experiment
 
-    async def ask(self, about: int, read: Read) -> Verdict:
+    async def ask(self, about: int, read: Read) -> Finding:
         """What others than `about` are answered after this call: nothing older counts.
 
         Several callers share one experiment; what is answered meanwhile in the course of polling counts too.
@@ -132,26 +133,26 @@ class CrossCheck:
                     continue
                 outcome = await read(number)
                 if outcome is None or type(outcome) is Trouble:
-                    return Verdict.UNDECIDED
+                    return Finding.UNDECIDED
                 if type(outcome) is not Answer:
                     refused.append(number)
             if self._fresh(since, about):
                 return await self._agreed(refused, read)
-            return Verdict.REFUSED if refused else Verdict.ALONE
+            return Finding.REFUSED if refused else Finding.ALONE
 
     def _fresh(self, since: float, about: int) -> bool:
         return any(asked >= since and number != about for number, asked in self._answered.items())
 
-    async def _agreed(self, refused: Iterable[int], read: Read) -> Verdict:
+    async def _agreed(self, refused: Iterable[int], read: Read) -> Finding:
         """One is answered. Those refused are gone from the gateway, unless it says otherwise the next time."""
         for number in refused:
             outcome = await read(number)
             if type(outcome) is Answer:
                 self.taken_back()
             if outcome is None or type(outcome) in (Answer, Trouble):
-                return Verdict.UNDECIDED
+                return Finding.UNDECIDED
             self._answered.pop(number, None)
-        return Verdict.ANSWERED
+        return Finding.ANSWERED
 
 
 def speaks_against(message: Message, outcome: Outcome) -> bool:

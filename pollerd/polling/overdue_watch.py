@@ -32,11 +32,11 @@ PATIENCE: Final = 5.0
 UNANSWERED: Final = 60.0
 """The same for what became overdue unwatched: long enough for a request that failed to be made again a few times."""
 UNWATCHED: Final = 10.0
-"""Seconds between two looks in which something may have become overdue that nobody could ask about."""
+"""Seconds between two checks in which something may have become overdue that nobody could ask about."""
 SHARE: Final = 0.5
 """Of the account's pace, what these questions may take at most: a whole mailing may become overdue at once."""
 CHUNK: Final = 1000
-"""Rows looked at in one go."""
+"""Rows read in one go."""
 
 
 async def date(store: Store, account: str, after: float | None, now: float) -> None:
@@ -68,7 +68,7 @@ class OverdueWatch:
         self._committer = committer
         self._pollers = pollers
         self._clock = clock
-        self._looked = self._since = clock.now()
+        self._checked_at = self._since = clock.now()
         """What became overdue before `_since` did so unwatched."""
         self._asked: dict[int, float] = {}
         self._allowed: dict[str, tuple[float, float]] = {}
@@ -79,14 +79,14 @@ class OverdueWatch:
         while True:
             await asyncio.sleep(TICK)
             try:
-                await self.look()
+                await self.check()
             except StoreUnavailableError as error:
-                log.debug("what is overdue cannot be looked up now: %s", error)
+                log.debug("what is overdue cannot be read now: %s", error)
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Ask about what is overdue by now, and tell what was asked about."""
         now = self._clock.now()
-        passed, self._looked = now - self._looked, now
+        passed, self._checked_at = now - self._checked_at, now
         if passed > UNWATCHED:
             self._since = now
         self._asked = {number: at for number, at in self._asked.items() if now - at < 2 * UNANSWERED}
@@ -101,13 +101,13 @@ class OverdueWatch:
         left, at = self._allowed.get(account, (most, now))
         self._allowed[account] = min(most, left + SHARE * rate * (now - at)), now
 
-    async def _go_through(self, account: str, place: Due, until: float) -> None:
-        while rows := await self._store.overdue(account, place, until, CHUNK):
+    async def _go_through(self, account: str, position: Due, until: float) -> None:
+        while rows := await self._store.overdue(account, position, until, CHUNK):
             done = [await self._consider(account, *row) for row in rows]
             # What is behind those that wait became overdue later, and waits too.
             if not any(done) or len(rows) < CHUNK:
                 return
-            place = rows[-1]
+            position = rows[-1]
             await self._committer.room()
 
     async def _consider(self, account: str, at: float, message_id: int) -> bool:

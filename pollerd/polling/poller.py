@@ -12,14 +12,14 @@ import msgspec
 from pollerd.base.errors import StoreUnavailableError
 from pollerd.core.event import Recovered
 from pollerd.core.model import Answer, HoldReason, Message, Outcome, Rejected, State, Trouble
-from pollerd.core.outcome import Judge
+from pollerd.core.outcome import OutcomeRules
 from pollerd.core.ports import Clock, Gateway, Limiter, PollMeter, Store, Transition, Unmetered
 from pollerd.core.refusals import NO_EVIDENCE, Evidence
 from pollerd.polling.committer import Committer
 from pollerd.polling.control_check import (
     ROUNDS,
     CrossCheck,
-    Verdict,
+    Finding,
     alike,
     answered_note,
     refusal,
@@ -35,7 +35,7 @@ from pollerd.polling.window import Window
 log = logging.getLogger(__name__)
 
 TICK: Final = 0.25
-"""Seconds between two looks at what the scan of the store should do."""
+"""Seconds between two checks of what the scan of the store should do."""
 LONGEST: Final = 60.0
 RESUMED: Final = 3600.0
 """Seconds before a hold for `refusing` whose endings by the same refusal are taken back."""
@@ -54,7 +54,7 @@ class Poller:
         *,
         gateway: Gateway,
         limiter: Limiter,
-        verdicts: Judge,
+        rules: OutcomeRules,
         window: Window,
         store: Store,
         committer: Committer,
@@ -74,7 +74,7 @@ class Poller:
         self.asking: dict[int, float] = {}
         """Messages being asked about, and since when (monotonic)."""
         self._gateway = gateway
-        self._judge = verdicts
+        self._rules = rules
         self._store = store
         self._committer = committer
         self._clock = clock
@@ -86,8 +86,8 @@ class Poller:
         self._stopping = False
         self._failures: OrderedDict[int, int] = OrderedDict()
         self._unreadable = Unreadable()
-        active = lambda: verdicts.active(clock.now(), limiter.held_total)  # noqa: E731
-        self._check = CrossCheck(clock.monotonic, active, verdicts.suspect_for)
+        active = lambda: rules.active(clock.now(), limiter.held_total)  # noqa: E731
+        self._check = CrossCheck(clock.monotonic, active, rules.suspect_for)
         self._check.load(answered)
         self._probes = Probes()
         self._resumed: float | None = None
@@ -129,11 +129,11 @@ class Poller:
     def plan(self, message: Message) -> Message:
         """Plan a row that nobody has planned yet."""
         self.planned += 1
-        return self._judge.first(message, self._clock.now(), self.limiter.held_total)
+        return self._rules.first(message, self._clock.now(), self.limiter.held_total)
 
     def again(self, message: Message) -> Message:
         """Plan a message that was given up."""
-        return self._judge.again(message, self._clock.now(), self.limiter.held_total)
+        return self._rules.again(message, self._clock.now(), self.limiter.held_total)
 
     def resume(self) -> None:
         """End a hold for `refusing` by somebody's word."""
@@ -237,8 +237,8 @@ class Poller:
         guilty = self._unreadable.at_fault
         if self._unreadable.widespread and not guilty and self.limiter.held is None:
             verdict = await self._check.ask(message_id, self._control)
-            guilty = verdict is not Verdict.ANSWERED
-            self._unreadable.at_fault = verdict in (Verdict.REFUSED, Verdict.ALONE)
+            guilty = verdict is not Finding.ANSWERED
+            self._unreadable.at_fault = verdict in (Finding.REFUSED, Finding.ALONE)
         if guilty or self.limiter.held is not None:
             trouble = Trouble(HoldReason.SERVER_ERRORS, outcome.kind, outcome.detail)
             self._report(trouble)
@@ -271,7 +271,7 @@ class Poller:
         if type(outcome) is Answer and takes_back(current):
             self._check.taken_back()
         failures = self._failed(message_id, outcome)
-        result = self._judge.settle(current, outcome, now, self.limiter.held_total, failures, evidence)
+        result = self._rules.settle(current, outcome, now, self.limiter.held_total, failures, evidence)
         self._committer.record(result)
         if result.bodies:
             self._announcer.told(result.bodies)
@@ -297,22 +297,22 @@ class Poller:
         """What a refusal is worth: others are asked before it ends a message, and when nothing else is heard."""
         if self.limiter.trusting:
             return outcome, self._evidence(believed=True)
-        result = self._judge.settle(
+        result = self._rules.settle(
             message, outcome, self._clock.now(), self.limiter.held_total, evidence=self._evidence()
         )
         many, ends = self._check.refused(), result.doubted and not self._check.suspect
         if not (many or ends):
             return outcome, self._evidence()
         verdict = await self._check.ask(message.id, self._control)
-        if verdict is Verdict.REFUSED and self._unreadable.widespread:
+        if verdict is Finding.REFUSED and self._unreadable.widespread:
             # No refusals: whatever answers, it is not the gateway as it should be.
             self._unreadable.at_fault = True
-        elif verdict is Verdict.REFUSED:
+        elif verdict is Finding.REFUSED:
             detail = f"{said(outcome)}, to messages that it answered before as well"
             self._tell(self.limiter.refuse(refusal(outcome), detail))
-        if verdict is Verdict.ANSWERED and ends:
+        if verdict is Finding.ANSWERED and ends:
             return await self._confirm(message, outcome)
-        alone = verdict is Verdict.ALONE and ends and not self.limiter.refusing
+        alone = verdict is Finding.ALONE and ends and not self.limiter.refusing
         if alone:
             self._announcer.alone(message, said(outcome))
         return outcome, self._evidence(alone=alone)
@@ -320,7 +320,7 @@ class Poller:
     async def _confirm(self, message: Message, outcome: Outcome) -> tuple[Outcome, Evidence]:
         """Ask about the message and about others by turns: the gateway may have found its tongue in between."""
         for turn in range(ROUNDS):
-            if turn and await self._check.ask(message.id, self._control) is not Verdict.ANSWERED:
+            if turn and await self._check.ask(message.id, self._control) is not Finding.ANSWERED:
                 return outcome, self._evidence()
             if (again := await self._ahead(message.id)) is None:
                 return outcome, self._evidence()
@@ -355,7 +355,7 @@ class Poller:
                 await asyncio.sleep(TICK)
 
     async def _fill_on(self) -> None:
-        looked = 0.0
+        latest_at = 0.0
         while True:
             now = self._clock.now()
             if self.window.wants(now):
@@ -369,8 +369,8 @@ class Poller:
                     continue
             elif self.window.behind(now):
                 await self.window.fill_urgent(self._store, now, self._committer.unsaved)
-                if self._clock.monotonic() - looked >= 1.0:
-                    looked = self._clock.monotonic()
+                if self._clock.monotonic() - latest_at >= 1.0:
+                    latest_at = self._clock.monotonic()
                     await self.window.fill_latest(self._store, now, self._committer.unsaved)
                 self._wake.set()
             self._tell(self.limiter.overdue())
@@ -390,7 +390,7 @@ class Poller:
         while ended := await self._store.refused(self.account, held.refusal, place, CHUNK):
             for message in ended:
                 if self._committer.unsaved(message.id) is None:
-                    result = self._judge.resumed(message, self._clock.now())
+                    result = self._rules.resumed(message, self._clock.now())
                     self._committer.record(result)
                     self.schedule(result.message)
                     count += 1

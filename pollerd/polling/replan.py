@@ -66,7 +66,7 @@ class Replanner:
                 try:
                     await self.wake(frozenset(scopes))
                 except StoreUnavailableError as error:
-                    log.debug("not all messages could be looked at again: %s", error)
+                    log.debug("not all messages could be planned anew: %s", error)
 
     async def wake(self, scopes: frozenset[Key]) -> None:
         """Re-plan every pending message of `scopes` that is not due soon anyway."""
@@ -81,7 +81,7 @@ class Replanner:
             after = rows[-1].id
             await self._committer.room()
             await asyncio.sleep(0)
-        log.info("%d messages are looked at again", woken, extra={"event": "outage_replanned", "messages": woken})
+        log.info("%d messages are polled sooner", woken, extra={"event": "outage_replanned", "messages": woken})
 
     def _replan(self, message: Message, scopes: frozenset[Key]) -> bool:
         poller = self._pollers.get(message.account)

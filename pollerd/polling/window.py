@@ -22,9 +22,9 @@ CHUNK: Final = 1000
 AHEAD: Final = 10.0
 """Seconds that the scan looks ahead."""
 LATEST: Final = 2000
-"""Of a backlog that does not fit into memory: how many of the latest arrivals are looked at beside the oldest."""
+"""Of a backlog that does not fit into memory: how many of the latest arrivals are read beside the oldest."""
 URGENT: Final = (Priority.VERY_URGENT, Priority.URGENT)
-"""Of these a backlog that does not fit into memory is looked through whole, the first before the second."""
+"""Of these a backlog that does not fit into memory is read whole, the first before the second."""
 
 
 class Window:
@@ -40,7 +40,7 @@ class Window:
         self._away: set[int] = set()
         self._dropped: dict[int, Message | None] = {}
         """Dropped while under way, and what has been added since: no second poll before the first is answered."""
-        self._place: Due = (-math.inf, 0)
+        self._position: Due = (-math.inf, 0)
         self._more = True
 
     def __len__(self) -> int:
@@ -78,10 +78,10 @@ class Window:
             return False
         place = (message.next_poll_at, message.id)
         if not message.forced:
-            if place > self._place:
+            if place > self._position:
                 return False
             if len(self._known) >= CAPACITY:
-                self._place = (message.next_poll_at, message.id - 1)
+                self._position = (message.next_poll_at, message.id - 1)
                 self._more = True
                 return False
         self._push(message)
@@ -137,40 +137,40 @@ class Window:
         """Whether the scan should move on."""
         if len(self._known) > CAPACITY - CHUNK:
             return False
-        return self._more or self._place[0] < now + AHEAD / 2
+        return self._more or self._position[0] < now + AHEAD / 2
 
     async def fill(self, schedule: Schedule, now: float, unsaved: Callable[[int], Message | None]) -> bool:
         """Move the scan one chunk on. True when there was more than that."""
         until = now + AHEAD
-        rows = await schedule.due(self._account, self._place, until, CHUNK)
+        rows = await schedule.due(self._account, self._position, until, CHUNK)
         self._take_in(rows, unsaved)
         self._more = len(rows) == CHUNK
         if self._more:
             last = rows[-1]
-            self._place = max(self._place, (last.next_poll_at, last.id))
+            self._position = max(self._position, (last.next_poll_at, last.id))
         else:
-            self._place = max(self._place, (until, 0))
+            self._position = max(self._position, (until, 0))
         return self._more
 
     async def fill_latest(self, schedule: Schedule, now: float, unsaved: Callable[[int], Message | None]) -> None:
-        """Of a backlog larger than memory, look at the latest arrivals too, lest the fresh wait behind the old."""
+        """Of a backlog larger than memory, read the latest arrivals too, lest the fresh wait behind the old."""
         room = min(LATEST, 2 * CAPACITY - len(self._known))
         if room > 0:
             self._take_in(await schedule.due_latest(self._account, now, room), unsaved)
 
     async def fill_urgent(self, schedule: Schedule, now: float, unsaved: Callable[[int], Message | None]) -> None:
-        """Of a backlog larger than memory, look at what is urgent, wherever it stands."""
+        """Of a backlog larger than memory, read what is urgent, wherever it stands."""
         for priority in URGENT:
             if self._ready.waiting(priority) < CHUNK // 2:
                 self._take_in(await schedule.due_urgent(self._account, priority, now, CHUNK), unsaved)
 
     def behind(self, now: float) -> bool:
         """Whether the backlog is larger than what is in memory."""
-        return self._more and self._place[0] < now
+        return self._more and self._position[0] < now
 
     def admit(self, message: Message) -> None:
         """A message that the scan has passed while it was not on disk yet."""
-        if message.id not in self._known and (message.next_poll_at, message.id) <= self._place:
+        if message.id not in self._known and (message.next_poll_at, message.id) <= self._position:
             self.add(message)
 
     def _take_in(self, rows: list[Message], unsaved: Callable[[int], Message | None]) -> None:

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from pollerd.config import Listen
-from pollerd.server.refusals import RefusedError
+from pollerd.server.refusals import RequestError
 
 MISDIRECTED: Final = 421
 
@@ -72,7 +72,7 @@ def meant_for(listen: Listen) -> list[Middleware]:
                 f"this name is not the machine's: ask by address, by localhost or by {names[0]}, "
                 "or name the host in [metrics] listen"
             )
-            raise RefusedError(MISDIRECTED, "wrong_host", text)
+            raise RequestError(MISDIRECTED, "wrong_host", text)
         return await handler(request)
 
     return [guard]

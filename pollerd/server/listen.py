@@ -27,7 +27,7 @@ RETRY_FIRST: Final = 5.0
 RETRY_MAX: Final = 60.0
 _GOODBYE: Final = 0.5
 """Seconds that answers under way get when the server stops."""
-_LOOK: Final = 1.0
+_CHECK_EVERY: Final = 1.0
 _NO_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 """Errors of a machine that has no IPv6, although a name such as localhost stands for an address of it too."""
 
@@ -232,7 +232,7 @@ class HttpServer:
                     group.create_task(self._acceptor.serve(each, self._connection, refusal)) for each in self._sockets
                 ]
                 while self._endpoint.in_place:
-                    await self._pause(_LOOK)
+                    await self._pause(_CHECK_EVERY)
                 for task in accepting:
                     task.cancel()
         finally:
@@ -248,7 +248,7 @@ class HttpServer:
     async def _shed_overdue(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_CHECK_EVERY)
             now = loop.time()
             for connection in self._acceptor.silent_ones:
                 if isinstance(connection, ClientConnection) and connection.overdue(now):

@@ -38,7 +38,7 @@ class ErrorDocument(msgspec.Struct, frozen=True):
     error: ErrorBody
 
 
-class RefusedError(Exception):
+class RequestError(Exception):
     """A request that cannot be done: answered with `status`."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
@@ -71,7 +71,7 @@ def explaining(fatal: Callable[[DurabilityError], None], served: str = _ALL_ROUT
     async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
-        except RefusedError as error:
+        except RequestError as error:
             return refusal(error.status, error.reason, str(error))
         except web.HTTPException as error:
             return _in_json(request, error, served)

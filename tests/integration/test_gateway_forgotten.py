@@ -16,7 +16,7 @@ import trustme
 from pollerd.config import OAuth1, SecretKind
 from pollerd.core.model import Answer, HoldReason, Trouble
 from pollerd.core.ports import Balance
-from pollerd.gateway.limits import AccountLimiter
+from pollerd.gateway.limits.account import AccountLimiter
 from pollerd.gateway.limits.keepalive import MOST
 from pollerd.simulator import Simulator
 from tests.integration.connections_kit import pem, tls_server, trouble

@@ -13,7 +13,7 @@ import pytest
 from pollerd.config import AccountConfig, BasicAuth, LimitsConfig, OAuth1, SecretKind, TokenAuth
 from pollerd.core.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
 from pollerd.gateway.client import GatewayClient
-from pollerd.gateway.limits import AccountLimiter
+from pollerd.gateway.limits.account import AccountLimiter
 from pollerd.simulator import DEMO_CREDENTIAL, Credentials, Population, Simulator, SimulatorConfig, parse_fault
 from tests.integration.gateway_kit import Clock, client, secret
 

@@ -16,12 +16,12 @@ from pollerd.backoff import Exponential, Settings
 from pollerd.base.anchor import Machine
 from pollerd.config import LimitsConfig
 from pollerd.core.model import Answer, Message, Outcome, Recipient, Trouble
-from pollerd.core.outcome import Judge
+from pollerd.core.outcome import OutcomeRules
 from pollerd.core.ports import Balance
 from pollerd.daemon.clock import SystemClock
 from pollerd.daemon.clock_steps import ClockWatch
 from pollerd.daemon.gateway_time import Witness
-from pollerd.gateway.limits import AccountLimiter
+from pollerd.gateway.limits.account import AccountLimiter
 from pollerd.polling.committer import Committer
 from pollerd.polling.poller import Poller
 from pollerd.polling.ranking import PolicyRanker
@@ -69,7 +69,7 @@ class Bench:
             "default",
             gateway=self.gateway,
             limiter=AccountLimiter("default", LimitsConfig(1000.0), clock, rng),
-            verdicts=Judge(policy, SETTINGS, rng),
+            rules=OutcomeRules(policy, SETTINGS, rng),
             window=self.window,
             store=store,
             committer=self.committer,
@@ -158,7 +158,7 @@ async def test_a_step_of_a_month_polls_nothing_early_and_gives_nothing_up(bench:
                 machine.stepped += step
                 await until(lambda: bool(moved), "the step is noticed")
                 assert moved.pop() == pytest.approx(step, abs=1.0)
-                bench.window._place = (-1.0, 0)
+                bench.window._position = (-1.0, 0)
                 await until(lambda: not bench.window.wants(bench.clock.now()), "the schedule is known")
         assert bench.gateway.asked == []
         assert len(bench.window) == 0

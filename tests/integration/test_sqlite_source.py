@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pollerd.intake.sqlite import Row, SqliteSource
+from pollerd.intake.sqlite import SourceRow, SqliteSource
 from pollerd.store.source_rows import Given, Inlet
 from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.output_kit import until
@@ -233,7 +233,7 @@ def given(store: SqliteStore) -> list[int]:
 async def test_two_sources_remember_for_themselves(store: SqliteStore, shop: sqlite3.Connection) -> None:
     names = Given(["one", "other"])
     one, other = (Inlet(name, names, store, time.time, Intake().poke, database="shop.db") for name in names.sources)
-    rows = [Row(number) for number in (1, 2)]
+    rows = [SourceRow(number) for number in (1, 2)]
     assert await one.take(rows) == 2
     assert await other.take(rows) == 0
     await one.settle([])
@@ -249,7 +249,7 @@ async def test_two_sources_remember_for_themselves(store: SqliteStore, shop: sql
 
 
 async def test_a_source_that_was_configured_otherwise_is_remembered(store: SqliteStore) -> None:
-    rows = [Row(number) for number in (1, 2, 3)]
+    rows = [SourceRow(number) for number in (1, 2, 3)]
     before = Inlet("before", Given(["before"]), store, time.time, Intake().poke, database="shop.db")
     assert await before.take(rows) == 3
     await before.settle([1, 2, 3])

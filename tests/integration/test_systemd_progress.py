@@ -12,9 +12,9 @@ import pytest
 from pollerd.backoff import Exponential, Settings
 from pollerd.config import LimitsConfig
 from pollerd.core.model import HoldReason, Message, NotFound, Outcome, Trouble
-from pollerd.core.outcome import Judge
+from pollerd.core.outcome import OutcomeRules
 from pollerd.core.ports import Balance
-from pollerd.gateway.limits import AccountLimiter
+from pollerd.gateway.limits.account import AccountLimiter
 from pollerd.polling.committer import Committer
 from pollerd.polling.poller import Poller
 from pollerd.polling.ranking import PolicyRanker
@@ -76,7 +76,7 @@ class Parts:
             "default",
             gateway=self.gateway,
             limiter=self.limiter,
-            verdicts=Judge(policy, Settings(), random.Random(1)),
+            rules=OutcomeRules(policy, Settings(), random.Random(1)),
             window=Window("default", PolicyRanker(policy)),
             store=store,
             committer=self.committer,

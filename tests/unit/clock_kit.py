@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from pollerd.base.anchor import Anchor, Clocks, Machine
-from pollerd.daemon.clock import Look, SystemClock
+from pollerd.daemon.clock import ClockChange, SystemClock
 from pollerd.daemon.gateway_time import SETTLE, Correction, Witness
 
 START = 1_764_000_000.0
@@ -67,7 +67,7 @@ class Daemon:
         self.clock = SystemClock(anchor, world)
         self.witness = Witness(self.clock, anchor)
         self.gateway = self.witness.gateway(HOST)
-        self.looks: list[Look] = []
+        self.looks: list[ClockChange] = []
         self.corrections: list[Correction] = []
         self.dates = self.reachable = True
         self.ticks = 0

@@ -10,7 +10,7 @@ from pollerd.config import LimitsConfig
 from pollerd.core import event as events
 from pollerd.core.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
 from pollerd.core.ports import AccountState, Transition
-from pollerd.gateway.limits import AccountLimiter
+from pollerd.gateway.limits.account import AccountLimiter
 
 GOOD = Answer(())
 UNREADABLE = Rejected("not JSON", "undecodable", decoded=False)

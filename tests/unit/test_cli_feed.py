@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollerd.intake.stream import Feed, Refusal
+from pollerd.intake.stream import IdStream, Refusal
 
 
 def reader(data: bytes, size: int) -> Callable[[], bytes]:
@@ -25,7 +25,7 @@ def reader(data: bytes, size: int) -> Callable[[], bytes]:
 def feed(data: bytes, size: int = 1 << 20) -> tuple[list[int], list[Refusal]]:
     ids: list[int] = []
     refused: list[Refusal] = []
-    for chunk in Feed(reader(data, size)).chunks():
+    for chunk in IdStream(reader(data, size)).chunks():
         ids += chunk.ids
         refused += chunk.refused
     return ids, refused
@@ -107,6 +107,6 @@ def test_no_input_breaks_the_feed(data: bytes, size: int) -> None:
 
 def test_a_line_without_end_is_given_up_not_gathered() -> None:
     blocks = iter([b"1\n", *[b"x" * (1 << 20)] * 1000])
-    chunks = list(Feed(lambda: next(blocks, b"")).chunks())
+    chunks = list(IdStream(lambda: next(blocks, b"")).chunks())
     assert "longer than 32 MiB" in chunks[-1].refused[0].reason
     assert next(blocks), "reading ended early"

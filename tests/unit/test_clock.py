@@ -218,18 +218,18 @@ def test_killed_before_it_is_decided_it_is_still_open() -> None:
 def test_an_id_handed_over_before_the_step_is_noticed_is_new(step: float) -> None:
     daemon = started()
     clock, world = daemon.clock, daemon.world
-    clock.looked = clock.now()
+    clock.taken_until = clock.now()
     world.time += 0.3
     before = world.wall()
     world.wrong += step
     world.time += 0.3
     for _ in range(2):
         for wall in (before, world.wall()):
-            assert clock.looked <= clock.taken(wall) <= clock.now()
+            assert clock.taken_until <= clock.taken(wall) <= clock.now()
         daemon.tick()
     yesterday = world.wall() - DAY - 20.0
     assert clock.taken(yesterday) == pytest.approx(clock.now() - DAY - 20.0)
-    clock.looked = clock.now() + 5.0
+    clock.taken_until = clock.now() + 5.0
     by_then = min(clock.now() - 2.3 - step, clock.now())
     assert clock.taken(before) == pytest.approx(by_then), "long ago it was another time"
 
@@ -237,7 +237,7 @@ def test_an_id_handed_over_before_the_step_is_noticed_is_new(step: float) -> Non
 @pytest.mark.parametrize("ahead", [5.0, HOUR, 5 * DAY])
 def test_an_id_handed_over_by_a_clock_that_nobody_saw_ahead_is_new(ahead: float) -> None:
     daemon = started()
-    daemon.clock.looked = daemon.clock.now()
+    daemon.clock.taken_until = daemon.clock.now()
     daemon.world.time += 0.3
     written = daemon.world.wall() + ahead
     for _ in range(2):
@@ -247,7 +247,7 @@ def test_an_id_handed_over_by_a_clock_that_nobody_saw_ahead_is_new(ahead: float)
 
 def test_an_id_handed_over_while_the_daemon_was_away_is_as_old_as_it_is() -> None:
     daemon = started()
-    daemon.clock.looked = away = daemon.clock.now()
+    daemon.clock.taken_until = away = daemon.clock.now()
     daemon.save()
     handed_over = []
     for _ in range(3):

@@ -22,7 +22,7 @@ from pollerd.core.model import (
     State,
     Trouble,
 )
-from pollerd.core.outcome import Judge
+from pollerd.core.outcome import OutcomeRules
 
 NOW = 1_764_000_000.0
 AFTER = 600.0
@@ -31,17 +31,17 @@ ENDED = Recipient(4587654321, "DELIVERED")
 NAMELESS = Recipient(UNIDENTIFIED, "BUFFERED")
 
 
-def judge(after: float | None = AFTER) -> Judge:
-    return Judge(Exponential(Settings(), 1), Settings(), random.Random(1), overdue_after=after)
+def rules(after: float | None = AFTER) -> OutcomeRules:
+    return OutcomeRules(Exponential(Settings(), 1), Settings(), random.Random(1), overdue_after=after)
 
 
 def planned(sent_at: float = NOW, after: float | None = AFTER, **more: object) -> Message:
-    return judge(after).first(Message(1, "default", sent_at, sent_at, state=State.NEW, **more), NOW, 0.0)  # type: ignore[arg-type]
+    return rules(after).first(Message(1, "default", sent_at, sent_at, state=State.NEW, **more), NOW, 0.0)  # type: ignore[arg-type]
 
 
 def asked(message: Message, outcome: Outcome, now: float) -> tuple[Message, list[events.Overdue]]:
     """The message after a poll, and what was reported of it."""
-    result = judge().settle(message, outcome, now, 0.0)
+    result = rules().settle(message, outcome, now, 0.0)
     return result.message, [body for body in result.bodies if isinstance(body, events.Overdue)]
 
 
@@ -111,14 +111,14 @@ def test_imported_it_is_reported_by_its_first_answer() -> None:
 
 def test_given_up_in_the_same_moment_it_is_not_reported_as_overdue_as_well() -> None:
     message = msgspec.structs.replace(planned(), polls=9, first_poll_at=NOW, seen_at=NOW, recipients=(WAITS,))
-    result = judge().settle(message, seen(WAITS), NOW + 30 * 86400, 0.0)
+    result = rules().settle(message, seen(WAITS), NOW + 30 * 86400, 0.0)
     assert [body.__struct_config__.tag for body in result.bodies] == ["message.gave_up"]
 
 
 def test_taken_up_again_only_what_was_never_reported_is_reported() -> None:
     for told in (False, True):
         given_up = msgspec.structs.replace(planned(), state=State.GAVE_UP, overdue=told)
-        again = judge().again(given_up, NOW + 86400, 0.0)
+        again = rules().again(given_up, NOW + 86400, 0.0)
         assert len(asked(again, seen(WAITS), NOW + 86401)[1]) == (not told)
 
 

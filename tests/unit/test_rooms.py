@@ -13,6 +13,7 @@ import pollerd
 
 ROOT = Path(pollerd.__file__).parent
 HEAVY = ("aiohttp", "aiosqlite", "apscheduler", "asyncio", "jwt", "prometheus_client", "sqlite3")
+HTTP = ("aiohttp", "apscheduler")
 
 
 def test_every_room_says_what_it_is_for() -> None:
@@ -38,3 +39,9 @@ def test_a_light_command_imports_nothing_heavy(arguments: tuple[str, ...], tmp_p
     command = [sys.executable, "-c", code, *(each.format(configuration) for each in arguments)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+
+
+def test_what_a_command_does_without_a_daemon_needs_no_http() -> None:
+    code = f"import sys, pollerd.daemon.offline; print([name for name in {HTTP!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr

@@ -1,5 +1,1 @@
 """How fast an account may ask, and when it must not ask at all: outcomes enter, delays and holds leave."""
-
-from pollerd.gateway.limits.account import AccountLimiter
-
-__all__ = ["AccountLimiter"]

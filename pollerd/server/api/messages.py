@@ -1,4 +1,4 @@
-"""`/messages`: hand over, list, look at, stop following, poll now, take up again."""
+"""`/messages`: hand over, list, show, stop following, poll now, take up again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pollerd.server.api.documents import (
     RetriedDocument,
     TrackedDocument,
 )
-from pollerd.server.refusals import RefusedError, answer
+from pollerd.server.refusals import RequestError, answer
 from pollerd.status.message import message_document
 from pollerd.status.parts import Parts
 from pollerd.store.pages import PlaceError
@@ -56,7 +56,7 @@ class MessageRoutes:
         try:
             handed = await self._read(body)
         except BodyError as error:
-            raise RefusedError(400, "bad_body", str(error)) from None
+            raise RequestError(400, "bad_body", str(error)) from None
         tracked = await offer(self._store, handed.rows)
         if tracked.new:
             self._intake.poke()
@@ -118,10 +118,10 @@ class MessageRoutes:
         query.only(request)
         name = request.match_info["name"]
         if name not in self._accounts:
-            raise RefusedError(404, "account_not_configured", f"the configuration has no account {name!r}")
+            raise RequestError(404, "account_not_configured", f"the configuration has no account {name!r}")
         if (held := await self._hold(name)) != HoldReason.REFUSING:
             text = f"{name} is held ({held}), which only the gateway ends" if held else f"{name} is not on hold"
-            raise RefusedError(409, "not_refusing", text)
+            raise RequestError(409, "not_refusing", text)
         await self._done(RequestKind.RESUME, None, name)
         return answer(ResumedDocument(account=name))
 
@@ -151,14 +151,14 @@ class MessageRoutes:
         message = await self._message(request)
         if message.state not in sensible:
             text = otherwise[message.state].format(id=message.id)
-            raise RefusedError(409, "already_ended", f"{message.id} {text}")
+            raise RequestError(409, "already_ended", f"{message.id} {text}")
         if kind is not RequestKind.UNTRACK and message.account not in self._accounts:
             text = f"{message.id} belongs to the account {message.account!r}, which is not in the configuration"
-            raise RefusedError(409, "account_not_configured", text)
+            raise RequestError(409, "account_not_configured", text)
         await self._done(kind, message.id)
         message = await self._message(request)
         if kind is RequestKind.UNTRACK and message.state is State.FINISHED:
-            raise RefusedError(409, "already_ended", f"{message.id} {otherwise[State.FINISHED]}")
+            raise RequestError(409, "already_ended", f"{message.id} {otherwise[State.FINISHED]}")
         return answer(message_document(message))
 
     async def _done(self, kind: RequestKind, message_id: int | None, argument: str | None = None) -> None:
@@ -167,12 +167,12 @@ class MessageRoutes:
                 await self._intake.ask(kind, message_id, argument)
         except TimeoutError:
             text = f"the database took nothing for {PATIENCE:.0f} s; see what has become of it and ask again"
-            raise RefusedError(503, "database_unavailable", text) from None
+            raise RequestError(503, "database_unavailable", text) from None
 
     async def _message(self, request: web.Request) -> Message:
         message_id = query.message_id(request.match_info["id"])
         # What is not on disk yet is shown nowhere.
         message = await self._reading.read(lambda pages: pages.message(message_id))
         if message is None:
-            raise RefusedError(404, "not_followed", f"{message_id} is not followed; follow it with POST /messages")
+            raise RequestError(404, "not_followed", f"{message_id} is not followed; follow it with POST /messages")
         return message

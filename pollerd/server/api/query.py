@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from aiohttp import web
 
 from pollerd.core.ids import IdError, parse_id
-from pollerd.server.refusals import RefusedError
+from pollerd.server.refusals import RequestError
 
 T = TypeVar("T")
 _FLAGS: Final = {"1": True, "true": True, "0": False, "false": False}
@@ -52,13 +52,13 @@ def choice(request: web.Request, name: str, choices: Mapping[str, T]) -> T | Non
 
 
 def message_id(text: str, name: str = "the id") -> int:
-    """A message id. Raises RefusedError with the reason why it is none."""
+    """A message id. Raises RequestError with the reason why it is none."""
     try:
         return parse_id(text)
     except IdError as error:
         raise bad(f"{name} {text[:40]!r} {error}") from None
 
 
-def bad(message: str) -> RefusedError:
+def bad(message: str) -> RequestError:
     """400 for a query or an id."""
-    return RefusedError(400, "bad_query", message)
+    return RequestError(400, "bad_query", message)

@@ -19,7 +19,7 @@ from pollerd.core.event import TYPES, Event
 from pollerd.core.ports import EventLog
 from pollerd.server.api import query
 from pollerd.server.api.documents import GapDocument
-from pollerd.server.refusals import RefusedError
+from pollerd.server.refusals import RequestError
 from pollerd.store.pages import Pages
 from pollerd.store.readers import Reading
 
@@ -37,7 +37,7 @@ _PIECE: Final = 64 * 1024
 """Bytes given to the connection before it must drain, about."""
 
 
-class Wanted(NamedTuple):
+class EventFilter(NamedTuple):
     """Which events: of one message, of one type, or all."""
 
     message_id: int | None = None
@@ -99,7 +99,7 @@ class EventStream:
         query.only(request, "after", "follow", "id", "type", "limit")
         follow = query.flag(request, "follow")
         message = request.query.get("id")
-        wanted = Wanted(
+        wanted = EventFilter(
             None if message is None else query.message_id(message, "id"),
             query.choice(request, "type", {kind: kind for kind in TYPES}),
         )
@@ -109,7 +109,7 @@ class EventStream:
             text = (
                 f"{self._most} readers of events are connected, as many as there may be: end some, or ask again later"
             )
-            raise RefusedError(503, "too_many_readers", text)
+            raise RequestError(503, "too_many_readers", text)
         self._readers += 1
         try:
             return await self._answer(request, after, wanted, left, follow=follow)
@@ -117,7 +117,7 @@ class EventStream:
             self._readers -= 1
 
     async def _answer(
-        self, request: web.Request, after: int | None, wanted: Wanted, left: int, *, follow: bool
+        self, request: web.Request, after: int | None, wanted: EventFilter, left: int, *, follow: bool
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Cache-Control": "no-store", LAST: str(self._log.last)})
         response.content_type = NDJSON
@@ -151,7 +151,7 @@ class EventStream:
             return None
         return query.number(request, "after", 0, 0, HIGHEST)
 
-    async def _pieces(self, after: int | None, wanted: Wanted, *, follow: bool) -> AsyncIterator[bytes]:
+    async def _pieces(self, after: int | None, wanted: EventFilter, *, follow: bool) -> AsyncIterator[bytes]:
         # Who asks for everything that is kept knows that what is older is gone.
         place = self._log.pruned if after is None else after
         end = self._log.last
@@ -169,14 +169,14 @@ class EventStream:
             # Numbers may be left out, so that there can be a higher one and still no event.
             place = found[-1].seq if found else last
 
-    async def _history(self, place: int, end: int, wanted: Wanted) -> AsyncIterator[tuple[int, bytes]]:
+    async def _history(self, place: int, end: int, wanted: EventFilter) -> AsyncIterator[tuple[int, bytes]]:
         """What is committed by now, up to `end`: pieces, each with the place it leads to."""
         while place < end:
-            if wanted == Wanted():
+            if wanted == EventFilter():
                 found = await self._log.read(place, _CHUNK)
             else:
                 found = await self._reading.read(partial(_some, after=place, wanted=wanted))
-            if gap := self._gap(place, found if wanted == Wanted() else ()):
+            if gap := self._gap(place, found if wanted == EventFilter() else ()):
                 yield place, gap
             if not found:
                 return
@@ -201,7 +201,7 @@ def _cut(piece: bytes, left: int) -> tuple[bytes, int]:
     return b"".join(lines[:left]), max(0, left - len(lines))
 
 
-def _some(pages: Pages, after: int, wanted: Wanted) -> list[Event]:
+def _some(pages: Pages, after: int, wanted: EventFilter) -> list[Event]:
     return pages.events(after, _CHUNK, *wanted)
 
 

@@ -12,15 +12,15 @@ from pollerd.backoff import Exponential, Settings
 from pollerd.core.event import Completed, GaveUp, Status, instant
 from pollerd.core.learning import key
 from pollerd.core.model import Answer, HoldReason, Message, NotFound, Outcome, Recipient, Rejected, State, Trouble
-from pollerd.core.outcome import MAX_FAILURES, MAX_STRIKES, Judge, untracked
+from pollerd.core.outcome import MAX_FAILURES, MAX_STRIKES, OutcomeRules, untracked
 from pollerd.core.refusals import ALONE, NO_EVIDENCE, Evidence
 
 SENT = 1_764_000_000.0
 SETTINGS = Settings(not_found_grace=60.0, give_up_after=1000.0, scheduled_horizon=9000.0, max_interval=100.0)
 
 
-def judge() -> Judge:
-    return Judge(Exponential(SETTINGS, 1), SETTINGS, random.Random(1))
+def rules() -> OutcomeRules:
+    return OutcomeRules(Exponential(SETTINGS, 1), SETTINGS, random.Random(1))
 
 
 def message(**more: object) -> Message:
@@ -85,7 +85,7 @@ def test_when_polling_ends(
     state: State,
     reason: str | None,
 ) -> None:
-    result = judge().settle(before, outcome, SENT + age, held, failures)
+    result = rules().settle(before, outcome, SENT + age, held, failures)
     assert result.message.state is state, sentence
     reasons = [body.reason for body in result.bodies if isinstance(body, GaveUp)]
     assert reasons == ([] if reason is None else [reason])
@@ -95,7 +95,7 @@ def test_when_polling_ends(
 
 
 def test_read_at_the_first_poll_ends_it_as_delivered_does() -> None:
-    result = judge().settle(message(), Answer((Recipient(4512345678, "READ", SENT + 3600),)), SENT + 9, 0)
+    result = rules().settle(message(), Answer((Recipient(4512345678, "READ", SENT + 3600),)), SENT + 9, 0)
     assert result.message.state is State.FINISHED
     status, completed = result.bodies
     assert isinstance(status, Status)
@@ -105,36 +105,36 @@ def test_read_at_the_first_poll_ends_it_as_delivered_does() -> None:
 
 def test_a_read_that_an_earlier_release_reported_as_transient_completes() -> None:
     stored = message(recipients=(Recipient(4512345678, "READ"),))
-    result = judge().settle(stored, Answer(stored.recipients), SENT + 9, 0)
+    result = rules().settle(stored, Answer(stored.recipients), SENT + 9, 0)
     assert result.message.state is State.FINISHED
     assert [type(body) for body in result.bodies] == [Completed]
 
 
 def test_a_recipient_without_a_number_counts_and_is_not_reported() -> None:
     answer = Answer((Recipient(4512345678, "DELIVERED"), Recipient(0, "ENROUTE")))
-    pending = judge().settle(asked(), answer, SENT + 5, 0)
+    pending = rules().settle(asked(), answer, SENT + 5, 0)
     assert pending.message.state is State.PENDING
     assert [type(body) for body in pending.bodies] == [Status]
-    late = judge().settle(pending.message, answer, SENT + 2000, 0)
+    late = rules().settle(pending.message, answer, SENT + 2000, 0)
     (gave_up,) = late.bodies
     assert isinstance(gave_up, GaveUp)
     assert (gave_up.reason, gave_up.pending) == ("deadline", 1)
     final = Answer((Recipient(4512345678, "DELIVERED"), Recipient(0, "EXPIRED")))
-    (completed,) = judge().settle(pending.message, final, SENT + 9, 0).bodies
+    (completed,) = rules().settle(pending.message, final, SENT + 9, 0).bodies
     assert isinstance(completed, Completed)
     assert completed.counts == {"DELIVERED": 1, "EXPIRED": 1}
 
 
 def test_a_frame_that_an_answer_damages_is_still_known() -> None:
-    first = judge().settle(message(), Answer(ENROUTE.recipients, sendtime=SENT + 9, validity=9000.0), SENT + 10, 0)
-    second = judge().settle(first.message, ENROUTE, SENT + 5000, 0).message
+    first = rules().settle(message(), Answer(ENROUTE.recipients, sendtime=SENT + 9, validity=9000.0), SENT + 10, 0)
+    second = rules().settle(first.message, ENROUTE, SENT + 5000, 0).message
     assert (second.state, second.sendtime, second.validity) == (State.PENDING, SENT + 9, 9000.0)
 
 
 def test_an_older_state_from_a_copy_that_lags_is_written_behind() -> None:
     shown = Answer((Recipient(4512345678, "ENROUTE", SENT + 5),))
-    first = judge().settle(message(), shown, SENT + 6, 0)
-    lagging = judge().settle(first.message, Answer((Recipient(4512345678, "BUFFERED", SENT + 1),)), SENT + 9, 0)
+    first = rules().settle(message(), shown, SENT + 6, 0)
+    lagging = rules().settle(first.message, Answer((Recipient(4512345678, "BUFFERED", SENT + 1),)), SENT + 9, 0)
     assert (lagging.bodies, lagging.full) == ((), False)
     assert lagging.message.recipients == shown.recipients
 
@@ -182,7 +182,7 @@ def test_when_a_refusal_ends_a_message(
     reason: str | None,
     doubted: bool,
 ) -> None:
-    result = judge().settle(before, outcome, SENT + age, held, evidence=evidence)
+    result = rules().settle(before, outcome, SENT + age, held, evidence=evidence)
     assert [body.reason for body in result.bodies if isinstance(body, GaveUp)] == ([reason] if reason else []), sentence
     assert result.doubted is doubted
     assert (result.message.state is State.PENDING) is (reason is None)
@@ -191,7 +191,7 @@ def test_when_a_refusal_ends_a_message(
 def test_what_is_not_believed_is_polled_more_and_more_seldom() -> None:
     row, now, gaps = message(**MISSING), SENT + 70, []
     for _ in range(30):
-        row = judge().settle(row, GONE, now, 0.0).message
+        row = rules().settle(row, GONE, now, 0.0).message
         gaps.append(row.next_poll_at - now)
         now = row.next_poll_at
     assert min(gaps) >= 22
@@ -199,28 +199,28 @@ def test_what_is_not_believed_is_polled_more_and_more_seldom() -> None:
 
 
 def test_an_answer_ends_a_run_of_refusals() -> None:
-    answered = judge().settle(message(**MISSING), ENROUTE, SENT + 30, 0.0).message
+    answered = rules().settle(message(**MISSING), ENROUTE, SENT + 30, 0.0).message
     assert (answered.misses, answered.refused_since) == (0, None)
-    missed = judge().settle(answered, GONE, SENT + 400, 100.0).message
+    missed = rules().settle(answered, GONE, SENT + 400, 100.0).message
     assert missed.refused_since == SENT + 300, "held time is taken off"
 
 
 def test_the_last_final_state_is_reported_with_the_completion() -> None:
-    result = judge().settle(message(polls=3), DELIVERED, SENT + 9, 0)
+    result = rules().settle(message(polls=3), DELIVERED, SENT + 9, 0)
     assert [type(body) for body in result.bodies] == [Status, Completed]
     assert result.message.polls == 4
 
 
 def test_an_unchanged_answer_may_be_written_behind_and_a_changed_one_may_not() -> None:
-    first = judge().settle(message(), ENROUTE, SENT + 2, 0)
+    first = rules().settle(message(), ENROUTE, SENT + 2, 0)
     assert first.full
-    again = judge().settle(first.message, ENROUTE, SENT + 5, 0)
+    again = rules().settle(first.message, ENROUTE, SENT + 5, 0)
     assert not again.full
     assert not again.bodies
 
 
 def test_intervals_grow_with_age_up_to_the_maximum() -> None:
-    verdict, now, row, gaps = judge(), SENT, message(), []
+    verdict, now, row, gaps = rules(), SENT, message(), []
     for _ in range(12):
         row = verdict.settle(row, ENROUTE, now, 0).message
         gaps.append(row.next_poll_at - now)
@@ -231,74 +231,74 @@ def test_intervals_grow_with_age_up_to_the_maximum() -> None:
 
 
 def test_the_last_poll_is_not_later_than_the_end_of_the_grace_or_the_deadline() -> None:
-    missing = judge().settle(message(misses=40), NotFound(), SENT + 55, 0)
+    missing = rules().settle(message(misses=40), NotFound(), SENT + 55, 0)
     assert missing.message.next_poll_at <= SENT + 60.1
-    pending = judge().settle(message(), ENROUTE, SENT + 950, 0)
+    pending = rules().settle(message(), ENROUTE, SENT + 950, 0)
     assert pending.message.next_poll_at <= SENT + 1000
 
 
 def test_trouble_counts_no_poll_and_is_tried_again_soon() -> None:
-    result = judge().settle(message(polls=2), TROUBLE, SENT + 500, 0)
+    result = rules().settle(message(polls=2), TROUBLE, SENT + 500, 0)
     assert result.message.polls == 2
     assert result.message.next_poll_at - (SENT + 500) < 5
 
 
 def test_a_message_sent_in_the_past_is_due_at_once_and_a_scheduled_one_is_not() -> None:
-    past = judge().first(msgspec.structs.replace(message(), state=State.NEW), SENT + 300, 12.0)
+    past = rules().first(msgspec.structs.replace(message(), state=State.NEW), SENT + 300, 12.0)
     assert past.next_poll_at == SENT + 300
     assert past.frozen_at == 12.0
-    coming = judge().first(msgspec.structs.replace(message(), state=State.NEW), SENT - 300, 0)
+    coming = rules().first(msgspec.structs.replace(message(), state=State.NEW), SENT - 300, 0)
     assert SENT <= coming.next_poll_at <= SENT + 60
 
 
 def test_a_sendtime_ahead_of_a_slow_clock_holds_nothing_up() -> None:
     answer = Answer((Recipient(1, "ENROUTE"),), sendtime=SENT + 3600)
-    assert judge().settle(message(), answer, SENT + 5, 0.0).message.next_poll_at <= SENT + 105
+    assert rules().settle(message(), answer, SENT + 5, 0.0).message.next_poll_at <= SENT + 105
 
 
 def test_never_seen_and_past_its_grace_it_is_unknown_until_it_is_seen() -> None:
-    early = judge().settle(message(), NotFound(), SENT + 59, 0.0).message
-    late = judge().settle(early, NotFound(), SENT + 61, 0.0).message
-    held = judge().settle(early, NotFound(), SENT + 61, 30.0).message
-    later = judge().settle(message(sendtime=SENT + 500), NotFound(), SENT + 400, 0.0).message
+    early = rules().settle(message(), NotFound(), SENT + 59, 0.0).message
+    late = rules().settle(early, NotFound(), SENT + 61, 0.0).message
+    held = rules().settle(early, NotFound(), SENT + 61, 30.0).message
+    later = rules().settle(message(sendtime=SENT + 500), NotFound(), SENT + 400, 0.0).message
     assert [early.unknown, late.unknown, held.unknown, later.unknown] == [False, True, False, False]
-    assert not judge().settle(late, ENROUTE, SENT + 90, 0.0).message.unknown
-    assert not judge().settle(message(seen_at=SENT + 1), NotFound(), SENT + 900, 0.0).message.unknown
+    assert not rules().settle(late, ENROUTE, SENT + 90, 0.0).message.unknown
+    assert not rules().settle(message(seen_at=SENT + 1), NotFound(), SENT + 900, 0.0).message.unknown
 
 
 def test_a_message_with_a_sendtime_is_asked_about_from_then_on() -> None:
     row = msgspec.structs.replace(message(sendtime=SENT + 7200), state=State.NEW)
-    first = judge().first(row, SENT, 0.0)
+    first = rules().first(row, SENT, 0.0)
     assert SENT + 7200 <= first.next_poll_at <= SENT + 7205
     assert first.base == SENT + 7200
-    early = judge().settle(first, NotFound(), SENT + 60, 0.0).message
+    early = rules().settle(first, NotFound(), SENT + 60, 0.0).message
     assert SENT + 7200 <= early.next_poll_at <= SENT + 7205, "asked for by somebody: that changes nothing"
-    missed = judge().settle(early, NotFound(), first.next_poll_at, 0.0).message
+    missed = rules().settle(early, NotFound(), first.next_poll_at, 0.0).message
     assert missed.next_poll_at < first.next_poll_at + 5, "from then on in short steps"
 
 
 def test_a_sendtime_of_the_hand_over_is_kept_where_the_gateway_names_none() -> None:
     handed = message(sendtime=SENT - 50)
-    assert judge().settle(handed, ENROUTE, SENT, 0.0).message.sendtime == SENT - 50
+    assert rules().settle(handed, ENROUTE, SENT, 0.0).message.sendtime == SENT - 50
     named = Answer(ENROUTE.recipients, sendtime=SENT - 40)
-    assert judge().settle(handed, named, SENT, 0.0).message.sendtime == SENT - 40
+    assert rules().settle(handed, named, SENT, 0.0).message.sendtime == SENT - 40
 
 
 def test_a_sendtime_ahead_is_waited_for() -> None:
     answer = Answer((Recipient(1, "SCHEDULED"),), sendtime=SENT + 800)
-    result = judge().settle(message(), answer, SENT + 10, 0)
+    result = rules().settle(message(), answer, SENT + 10, 0)
     assert SENT + 800 <= result.message.next_poll_at <= SENT + 860
 
 
 def test_taken_up_again_its_clocks_start_again_and_nothing_is_reported_twice() -> None:
-    ended = judge().settle(asked(), ENROUTE, SENT + 2000, 0)
+    ended = rules().settle(asked(), ENROUTE, SENT + 2000, 0)
     assert ended.message.state is State.GAVE_UP
-    again = judge().again(ended.message, SENT + 5000, 0)
+    again = rules().again(ended.message, SENT + 5000, 0)
     assert again.next_poll_at == SENT + 5000
-    pending = judge().settle(again, ENROUTE, SENT + 5001, 0)
+    pending = rules().settle(again, ENROUTE, SENT + 5001, 0)
     assert pending.message.state is State.PENDING
     assert pending.bodies == ()
-    late = judge().settle(pending.message, ENROUTE, SENT + 6001, 0)
+    late = rules().settle(pending.message, ENROUTE, SENT + 6001, 0)
     assert late.message.state is State.GAVE_UP
 
 
@@ -323,8 +323,8 @@ def test_the_key_is_that_of_the_first_recipient_still_pending() -> None:
 
 def test_the_userref_of_the_gateway_is_taken_when_none_was_handed_over() -> None:
     answer = Answer(ENROUTE.recipients, userref="theirs")
-    assert judge().settle(message(), answer, SENT, 0).message.userref == "theirs"
-    assert judge().settle(message(userref="ours"), answer, SENT, 0).message.userref == "ours"
+    assert rules().settle(message(), answer, SENT, 0).message.userref == "theirs"
+    assert rules().settle(message(userref="ours"), answer, SENT, 0).message.userref == "ours"
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def test_the_userref_of_the_gateway_is_taken_when_none_was_handed_over() -> None
 )
 def test_the_first_poll_at_what_is_sent_a_little_later(sentence: str, ahead: float, least: float, most: float) -> None:
     new = msgspec.structs.replace(message(), sent_at=SENT + ahead, state=State.NEW)
-    delays = [judge().first(new, SENT, 0.0).next_poll_at - SENT for _ in range(20)]
+    delays = [rules().first(new, SENT, 0.0).next_poll_at - SENT for _ in range(20)]
     assert least <= min(delays), sentence
     assert max(delays) <= most, sentence
 
@@ -346,6 +346,6 @@ def test_the_first_poll_at_what_is_sent_a_little_later(sentence: str, ahead: flo
 @pytest.mark.parametrize("outcome", [TROUBLE, Rejected("bad", "http_400"), NotFound(), ENROUTE])
 def test_no_message_is_polled_sooner_than_min_interval_whatever_was_answered(outcome: Outcome) -> None:
     settings = msgspec.structs.replace(SETTINGS, min_interval=20.0)
-    strict = Judge(Exponential(settings, 1), settings, random.Random(1))
+    strict = OutcomeRules(Exponential(settings, 1), settings, random.Random(1))
     delays = [strict.settle(message(), outcome, SENT + 5, 0.0).message.next_poll_at - SENT - 5 for _ in range(50)]
     assert min(delays) >= 20.0

@@ -1,6 +1,6 @@
 """What a message teaches: each recipient's age counts from its own sending, and only from the hand-over on.
 
-The import is tried with 100,000 ids by: POLLERD_IMPORTED=100000 pytest tests/unit/test_judge_learning.py
+The import is tried with 100,000 ids by: POLLERD_IMPORTED=100000 pytest tests/unit/test_outcome_learning.py
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 
 from pollerd.backoff import Adaptive, Settings
 from pollerd.core.model import Answer, Message, Outcome, Recipient, State
-from pollerd.core.outcome import Judge
+from pollerd.core.outcome import OutcomeRules
 
 NOW = 1_764_000_000.0
 HOUR = 3600.0
@@ -52,10 +52,10 @@ def recipient(status: str = "ENROUTE", time: float | None = None, sent: float | 
 def taught(message: Message, *looks: tuple[float, Outcome], taken_at: float = NOW) -> tuple[Student, Message]:
     """A learner and the message after these polls (instant, what was met); it was taken in at `taken_at`."""
     policy = Student()
-    judge = Judge(policy, SETTINGS, random.Random(1))
-    message = judge.first(message, taken_at, 0.0)
+    rules = OutcomeRules(policy, SETTINGS, random.Random(1))
+    message = rules.first(message, taken_at, 0.0)
     for at, outcome in looks:
-        message = judge.settle(message, outcome, at, 0.0).message
+        message = rules.settle(message, outcome, at, 0.0).message
     return policy, message
 
 
@@ -133,11 +133,11 @@ def test_what_ended_after_the_hand_over_is_learned_with_its_whole_age() -> None:
 
 
 def test_the_deadline_counts_from_the_sending() -> None:
-    judge = Judge(Adaptive(5, 1, settings=SETTINGS), SETTINGS, random.Random(1))
-    old = judge.first(message(), NOW, 0.0)
+    rules = OutcomeRules(Adaptive(5, 1, settings=SETTINGS), SETTINGS, random.Random(1))
+    old = rules.first(message(), NOW, 0.0)
     answer = Answer((recipient(sent=NOW - SETTINGS.give_up_after),))
     for at in (1.0, 500.0, 1000.0):
-        old = judge.settle(old, answer, NOW + at, 0.0).message
+        old = rules.settle(old, answer, NOW + at, 0.0).message
     assert old.state is State.GAVE_UP
 
 
@@ -146,14 +146,14 @@ IMPORTED = int(os.environ.get("POLLERD_IMPORTED", "10000"))
 
 def test_imported_ids_change_nothing_for_fresh_messages() -> None:
     with_import, without = Adaptive(5, 1, settings=SETTINGS), Adaptive(5, 1, settings=SETTINGS)
-    judge = Judge(with_import, SETTINGS, random.Random(1))
+    rules = OutcomeRules(with_import, SETTINGS, random.Random(1))
     for number in range(IMPORTED):
         at = NOW + number * 0.01
         # Handed over without `sent_at`, as a plain INSERT does: it counts as sent now.
-        old = judge.first(Message(number + 1, "default", at, at, state=State.NEW), at, 0.0)
+        old = rules.first(Message(number + 1, "default", at, at, state=State.NEW), at, 0.0)
         age = 4 * HOUR + number % 997
         delivered = recipient("DELIVERED", at - age + 7.0, at - age)
-        assert judge.settle(old, Answer((delivered,)), at + 1.0, 0.0).message.state is State.FINISHED
+        assert rules.settle(old, Answer((delivered,)), at + 1.0, 0.0).message.state is State.FINISHED
     start = NOW + IMPORTED * 0.01 + 10.0
     fresh, twin = _followed(with_import, start), _followed(without, start)
     assert with_import.explain().events == pytest.approx(without.explain().events, rel=0.01)
@@ -164,15 +164,15 @@ def test_imported_ids_change_nothing_for_fresh_messages() -> None:
 
 def _followed(policy: Adaptive, start: float) -> list[tuple[int, float]]:
     """240 fresh messages, ten seconds apart: how often each was polled, and how late its end was noticed."""
-    judge, rng, found = Judge(policy, SETTINGS, random.Random(2)), random.Random(5), []
+    rules, rng, found = OutcomeRules(policy, SETTINGS, random.Random(2)), random.Random(5), []
     for i in range(240):
         sent = start + 10.0 * i
         end = sent + 5.0 * rng.lognormvariate(0.0, 0.7)
-        one = judge.first(Message(10**6 + i, "default", sent, sent, state=State.NEW), sent, 0.0)
+        one = rules.first(Message(10**6 + i, "default", sent, sent, state=State.NEW), sent, 0.0)
         while one.state is not State.FINISHED:
             at = one.next_poll_at
             shown = recipient("DELIVERED", end, sent) if at >= end else recipient(sent=sent)
-            one = judge.settle(one, Answer((shown,)), at, 0.0).message
+            one = rules.settle(one, Answer((shown,)), at, 0.0).message
         policy.maintain(at)
         found.append((one.polls, at - end))
     return found
