@@ -1,4 +1,4 @@
-"""Where the daemon stands: environment, folders and the file its configuration comes from."""
+"""What a configuration is read with: the environment, the folders, and the file that it comes from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 
 
 class Service(msgspec.Struct, frozen=True):
-    """The installed service as others see it: its unit, and the files of the credentials that it loads.
+    """The installed service: its unit, and the files of the credentials that it loads.
 
     None instead of a file: systemd has the credential from elsewhere (encrypted, its own store).
     """

@@ -32,7 +32,7 @@ _MODE: Final = re.compile(r"0?[0-7]{3}", re.ASCII)
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
-class Wrong(Exception):  # noqa: N818 - said of a value, and never leaves the reader
+class Wrong(Exception):  # noqa: N818 - about a value, and never leaves the reader
     """A value is not what its key needs; the text says what would be right."""
 
     def __init__(self, expected: str, *, near: str | None = None) -> None:

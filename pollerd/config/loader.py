@@ -99,7 +99,7 @@ def _finished(config: Config, diagnostics: Diagnostics, *, secrets: bool) -> Con
         try:
             diagnostics.warnings += check_secrets(config.secret_sources())
         except ConfigError as error:
-            # A key that was refused already need not be told off for being unreadable as well.
+            # A key that was refused already is not reported as unreadable too.
             refused = {problem.key for problem in diagnostics.problems}
             diagnostics.extend(tuple(problem for problem in error.problems if problem.key not in refused))
         _check_authorities(config, diagnostics)
@@ -141,7 +141,7 @@ def _control(table: TomlTable, store: Path) -> ControlConfig:
 def _backoff(table: TomlTable) -> BackoffConfig:
     backoff = table.read(BackoffConfig)
     if "not_found_grace" not in table:
-        # Who shortens one of the others alone has not asked for a longer grace than that.
+        # Whoever shortens one of the others alone does not want a grace that is longer than it.
         grace = min(backoff.not_found_grace, backoff.give_up_after, backoff.scheduled_horizon)
         backoff = replace(backoff, not_found_grace=grace)
     _compare(table, "min_interval", backoff.min_interval, "max_interval", backoff.max_interval)
@@ -155,7 +155,7 @@ def _backoff(table: TomlTable) -> BackoffConfig:
 def _compare(table: TomlTable, low: str, low_value: float, high: str, high_value: float) -> None:
     if low_value <= high_value or not table.sound(low, high):
         return
-    # The blame goes to a key that was written; the other one may be a default nobody sees.
+    # The problem is at a key that was written; the other one may be a default that nobody sees.
     if low in table:
         table.refuse(low, f'must be at most {high}, which is "{render_duration(high_value)}"')
     else:
@@ -195,7 +195,7 @@ def _uses(config: Config, context: LoadContext) -> Iterator[_Use]:
 
 def _refuse_shared_paths(config: Config, context: LoadContext, diagnostics: Diagnostics) -> None:
     first: dict[Path, _Use] = {}
-    # What must have its path for itself comes first: the blame goes to what was put there as well.
+    # What must have its path for itself comes first: the problem is at what was put there as well.
     for use in sorted(_uses(config, context), key=lambda use: not use.own):
         other = first.setdefault(use.path, use)
         if other is not use and (use.own or other.own):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+import msgspec
+
 from pollerd.backoff import Adaptive, Exponential, Policy, Settings
 from pollerd.config import Config
 
@@ -12,27 +14,18 @@ log = logging.getLogger(__name__)
 
 MODEL: Final = "model"
 """The name under which the store keeps what the backoff learned."""
-
-
 IDLE_SHARE: Final = 0.01
-"""Of the configured requests a second, what messages may share where few come: the gateway is left all but idle."""
+"""Share of the configured requests a second that messages may use where few come: one in a hundred leaves the gateway
+all but idle."""
 
 
 def make_settings(config: Config) -> Settings:
     """The bounds of the backoff, which serves all accounts."""
-    wanted = config.backoff
+    wanted = msgspec.structs.asdict(config.backoff)
+    # It chooses who is given the settings, and is none of them.
+    del wanted["policy"]
     rate = sum(account.limits.requests_per_second for account in config.accounts.values())
-    return Settings(
-        min_interval=wanted.min_interval,
-        max_interval=wanted.max_interval,
-        first_poll_after=wanted.first_poll_after,
-        factor=wanted.factor,
-        polls_per_message=wanted.polls_per_message,
-        not_found_grace=wanted.not_found_grace,
-        give_up_after=wanted.give_up_after,
-        scheduled_horizon=wanted.scheduled_horizon,
-        idle_polls_per_second=IDLE_SHARE * rate,
-    )
+    return Settings(**wanted, idle_polls_per_second=IDLE_SHARE * rate)
 
 
 class Learner:

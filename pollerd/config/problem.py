@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, told all at once."""
+"""What is wrong with a configuration, reported all at once."""
 
 from __future__ import annotations
 

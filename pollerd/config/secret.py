@@ -27,14 +27,14 @@ Fingerprint = tuple[int, ...]
 
 
 class UnseenError(ConfigError):
-    """The service has the secret, but this process may not look at it: no mistake of the configuration.
+    """The service has the secret, but this process may not read it: no mistake of the configuration.
 
-    `told` says so in a sentence, `next_step` how it is tried all the same.
+    `reason` says so in a sentence, `next_step` how to try the secret all the same.
     """
 
-    def __init__(self, problem: Problem, told: str, next_step: str) -> None:
+    def __init__(self, problem: Problem, reason: str, next_step: str) -> None:
         super().__init__((problem,))
-        self.told = told
+        self.reason = reason
         self.next_step = next_step
 
 
@@ -134,8 +134,8 @@ class Origin(msgspec.Struct, frozen=True):
     def error(self, expected: str, value: str | None = None) -> ConfigError:
         return ConfigError((Problem(self.file, self.key, value, expected),))
 
-    def unseen(self, told: str, next_step: str) -> UnseenError:
-        return UnseenError(Problem(self.file, self.key, None, told), told, next_step)
+    def unseen(self, reason: str, next_step: str) -> UnseenError:
+        return UnseenError(Problem(self.file, self.key, None, reason), reason, next_step)
 
 
 class SecretSource(Protocol):
@@ -238,7 +238,7 @@ class FileSecret(msgspec.Struct, frozen=True):
 
     def read(self) -> Secret:
         try:
-            # Opening a FIFO would wait for a writer, so the kind of file is looked at first.
+            # Opening a FIFO would wait for a writer, so the kind of file is checked first.
             if not stat.S_ISREG(self.path.stat().st_mode):
                 if self.unit is not None:
                     raise self._unseen("it is no regular file")
@@ -261,8 +261,8 @@ class FileSecret(msgspec.Struct, frozen=True):
         return _checked(_bare(self._text(raw)), self.kind, self.origin, str(self.path))
 
     def _unseen(self, why: str) -> UnseenError:
-        told = f"{self.path}, which {self.unit} loads for the service, was not looked at: {why}"
-        return self.origin.unseen(told, _ASK_THE_DAEMON)
+        reason = f"{self.path}, which {self.unit} loads for the service, was not looked at: {why}"
+        return self.origin.unseen(reason, _ASK_THE_DAEMON)
 
     def _text(self, raw: bytes) -> str:
         try:
@@ -313,8 +313,8 @@ class SealedSecret(_Fixed, frozen=True):
     origin: Origin
 
     def read(self) -> Secret:
-        told = f'the credential "{self.credential}" was not looked at: {self.unit} gives it to the service alone'
-        raise self.origin.unseen(told, _ASK_THE_DAEMON)
+        reason = f'the credential "{self.credential}" was not looked at: {self.unit} gives it to the service alone'
+        raise self.origin.unseen(reason, _ASK_THE_DAEMON)
 
     @property
     def renewal(self) -> str:
@@ -359,7 +359,7 @@ def check_secrets(sources: tuple[SecretSource, ...]) -> tuple[str, ...]:
         try:
             weak += weakness(source)
         except UnseenError as error:
-            unseen.append(f"{error.told}; {error.next_step}")
+            unseen.append(f"{error.reason}; {error.next_step}")
         except ConfigError as error:
             problems += error.problems
     if problems:

@@ -1,4 +1,4 @@
-"""SQL of the configuration: what can be said of a statement without the database it is for."""
+"""SQL of the configuration: what can be known of a statement without its database."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Statement(NamedTuple):
 
 
 def analysed(statement: str) -> Statement:
-    """Look at a statement that `event_statement` took.
+    """Analyse a statement that `event_statement` took.
 
     An UPDATE is plain when every comparison of its WHERE, between one AND or OR and the next, names a parameter of
     `KEYS` and no other one.

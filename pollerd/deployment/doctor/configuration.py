@@ -122,7 +122,7 @@ def secret_files(sight: Sight) -> Iterator[Check]:
             name, f"{source} holds a secret and every user of this machine can read it", f"run: chmod o= {source}"
         )
     for secret in sight.unseen:
-        yield warning(name, secret.told, secret.next_step)
+        yield warning(name, secret.reason, secret.next_step)
     paths = {source.path for source in sight.config.secret_sources() if isinstance(source, FileSecret)}
     for path in sorted(paths):
         try:
