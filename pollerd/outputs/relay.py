@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from pollerd.base.errors import DurabilityError, OutputError, StoreError
+from pollerd.base.errors import DurabilityError, OutputError, StoreError, root_cause
 from pollerd.core.ports import EventLog, Output, OutputHealth
 
 logger = logging.getLogger(__name__)
@@ -29,29 +29,29 @@ class Relay:
     def __init__(
         self, outputs: Sequence[Output], *, retry_first: float = RETRY_FIRST, retry_max: float = RETRY_MAX
     ) -> None:
-        self._lanes = tuple(_Lane(output, retry_first, retry_max) for output in outputs)
+        self._outputs = tuple(_Supervised(output, retry_first, retry_max) for output in outputs)
 
     @property
     def health(self) -> tuple[OutputHealth, ...]:
         """Every output at a glance, those included that wait for their next try."""
-        return tuple(lane.health for lane in self._lanes)
+        return tuple(output.health for output in self._outputs)
 
     def reopen(self) -> None:
-        """SIGHUP: outputs take a fresh look at their paths, those in trouble try at once."""
-        for lane in self._lanes:
-            lane.reopen()
+        """SIGHUP: outputs open their paths anew, those in trouble try at once."""
+        for output in self._outputs:
+            output.reopen()
 
     async def run(self, log: EventLog) -> None:
-        """Run all outputs until cancelled. Raises the first error of another kind, such as DurabilityError."""
+        """Run all outputs until cancelled. Raises an error of another kind, such as DurabilityError."""
         try:
             async with asyncio.TaskGroup() as group:
-                for lane in self._lanes:
-                    group.create_task(lane.run(log), name=f"output-{lane.health.name}")
+                for output in self._outputs:
+                    group.create_task(output.run(log), name=f"output-{output.health.name}")
         except BaseExceptionGroup as failed:
-            raise _first(failed) from failed
+            raise root_cause(failed) from failed
 
 
-class _Lane:
+class _Supervised:
     """One output with its supervisor."""
 
     def __init__(self, output: Output, retry_first: float, retry_max: float) -> None:
@@ -112,11 +112,3 @@ class _Lane:
                 with contextlib.suppress(asyncio.CancelledError, OutputError, StoreError):
                     await task
         return "ended by itself, though it should run until it is stopped"
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first single error of a group."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -12,17 +12,17 @@ import asyncio
 import logging
 import math
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from pollerd.base.errors import StoreUnavailableError
 from pollerd.core import overdue
 from pollerd.core.model import Message
-from pollerd.core.ports import Batch, Clock, Due, Limiter, Store
+from pollerd.core.ports import Batch, Clock, Due, Store
 from pollerd.polling import poll_log
 from pollerd.polling.committer import Committer
-from pollerd.polling.window import Window
+from pollerd.polling.poller import Poller
 
 log = logging.getLogger(__name__)
 
@@ -47,23 +47,10 @@ async def date(store: Store, account: str, after: float | None, now: float) -> N
         await store.commit(Batch(notes=[(name, wanted)], at=now))
 
 
-class Asking(Protocol):
-    """A poller as seen from here."""
-
-    @property
-    def account(self) -> str: ...
-    @property
-    def window(self) -> Window: ...
-    @property
-    def limiter(self) -> Limiter: ...
-    def schedule(self, message: Message) -> None: ...
-    def busy_with(self, message_id: int) -> bool: ...
-
-
 class OverdueWatch:
     """Looks twice a second."""
 
-    def __init__(self, store: Store, committer: Committer, pollers: Mapping[str, Asking], clock: Clock) -> None:
+    def __init__(self, store: Store, committer: Committer, pollers: Mapping[str, Poller], clock: Clock) -> None:
         self._store = store
         self._committer = committer
         self._pollers = pollers
@@ -120,12 +107,12 @@ class OverdueWatch:
             return now - asked >= UNANSWERED and await self._tell(message_id)
         return poller.limiter.held is None and await self._ask(message_id, poller)
 
-    def _unreachable(self, poller: Asking, now: float) -> bool:
+    def _unreachable(self, poller: Poller, now: float) -> bool:
         """Whether the account has been held for so long that no answer is waited for."""
         held = poller.limiter.held
         return held is not None and now - max(held.held_since or 0.0, self._since) >= PATIENCE
 
-    async def _ask(self, message_id: int, poller: Asking) -> bool:
+    async def _ask(self, message_id: int, poller: Poller) -> bool:
         left, at = self._allowed[poller.account]
         if left < 1.0 or (message := await self._current(message_id)) is None:
             return False

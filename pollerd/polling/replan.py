@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -20,7 +20,7 @@ from pollerd.core.learning import key
 from pollerd.core.model import Message, State
 from pollerd.core.ports import Clock, Store
 from pollerd.polling.committer import Committer
-from pollerd.polling.window import Window
+from pollerd.polling.poller import Poller
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +31,6 @@ CHUNK: Final = 100
 """Messages planned between two breaths of the event loop: a few milliseconds."""
 
 
-class Waking(Protocol):
-    """A poller as seen from here."""
-
-    @property
-    def window(self) -> Window: ...
-    def schedule(self, message: Message) -> None: ...
-
-
 class Replanner:
     """Asks the policy once a second whose outage is over."""
 
@@ -47,7 +39,7 @@ class Replanner:
         policy: Policy,
         store: Store,
         committer: Committer,
-        pollers: Mapping[str, Waking],
+        pollers: Mapping[str, Poller],
         clock: Clock,
         rng: random.Random,
     ) -> None:

@@ -8,16 +8,21 @@ import time
 from pathlib import Path
 
 from pollerd.backoff import Decision, Exponential, Key, Settings
+from pollerd.config import LimitsConfig
 from pollerd.core.diff import Result
 from pollerd.core.model import Message, Recipient, State
-from pollerd.core.ports import Batch
+from pollerd.core.outcome import OutcomeRules
+from pollerd.core.ports import Batch, Gateway
 from pollerd.daemon.clock import SystemClock
+from pollerd.gateway.limits.account import AccountLimiter
 from pollerd.polling.committer import Committer
+from pollerd.polling.poller import Poller
 from pollerd.polling.ranking import PolicyRanker
 from pollerd.polling.replan import SPREAD, Replanner
 from pollerd.polling.window import Window
 from pollerd.store.commands import Handover
 from pollerd.store.sqlite.store import SqliteStore
+from tests.integration.gateway_kit import client
 
 
 class Over(Exponential):
@@ -32,15 +37,27 @@ class Over(Exponential):
         return Decision(1.0, "the outage is over")
 
 
-class Lane:
-    """A poller as the wake sees it."""
+class Recording(Poller):
+    """A poller that remembers what it is to poll."""
 
-    def __init__(self, window: Window) -> None:
-        self.window = window
-        self.offered: list[Message] = []
+    def __init__(self, gateway: Gateway, store: SqliteStore, committer: Committer, clock: SystemClock) -> None:
+        policy, rng = Exponential(Settings()), random.Random(1)
+        super().__init__(
+            "default",
+            gateway=gateway,
+            limiter=AccountLimiter("default", LimitsConfig(), clock, rng),
+            rules=OutcomeRules(policy, Settings(), rng),
+            window=Window("default", PolicyRanker(policy)),
+            store=store,
+            committer=committer,
+            clock=clock,
+            connections=1,
+        )
+        self.scheduled: list[int] = []
 
     def schedule(self, message: Message) -> None:
-        self.offered.append(message)
+        self.scheduled.append(message.id)
+        super().schedule(message)
 
 
 async def test_messages_of_the_operator_are_due_again_soon_and_no_others(tmp_path: Path) -> None:
@@ -58,9 +75,11 @@ async def test_messages_of_the_operator_are_due_again_soon_and_no_others(tmp_pat
     rows = (row(1, "1", now + 3600), row(2, "2", now + 3600), row(3, "1", now + 0.5))
     await store.commit(Batch(results=[Result(message, was=State.NEW) for message in rows]))
     policy = Over(Settings())
-    lane = Lane(Window("default", PolicyRanker(policy)))
     committing = asyncio.create_task(committer.run())
-    await Replanner(policy, store, committer, {"default": lane}, clock, random.Random(1)).wake(frozenset({"238/01"}))
+    async with client("http://127.0.0.1:9") as gateway:
+        poller = Recording(gateway, store, committer, clock)
+        replanner = Replanner(policy, store, committer, {"default": poller}, clock, random.Random(1))
+        await replanner.wake(frozenset({"238/01"}))
     await committer.flush()
     committing.cancel()
     stored = [await store.message(message_id) for message_id in (1, 2, 3)]
@@ -69,4 +88,4 @@ async def test_messages_of_the_operator_are_due_again_soon_and_no_others(tmp_pat
     assert now < woken <= clock.now() + SPREAD
     assert other == now + 3600
     assert soon == now + 0.5
-    assert [message.id for message in lane.offered] == [1]
+    assert poller.scheduled == [1]

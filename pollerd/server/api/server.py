@@ -11,7 +11,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
 from pollerd.base.descriptors import CONTROL, METRICS
-from pollerd.base.errors import DurabilityError
+from pollerd.base.errors import DurabilityError, root_cause
 from pollerd.config import Listen
 from pollerd.outputs.acceptor import Acceptor
 from pollerd.server.api import query
@@ -100,7 +100,7 @@ class ControlServer:
                     group.create_task(server.run(), name="http")
                 await self._fatal
         except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from failed
+            raise root_cause(failed) from failed
         finally:
             await self.close()
 
