@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pollerd.base.text import ago, counted, duration, shortened, size
 from pollerd.cli.terminal import screen
 from pollerd.status import sentences
-from pollerd.status.document import AccountDocument, CountryDocument, StatusDocument
+from pollerd.status.document import CountryDocument, StatusDocument
 from pollerd.status.sentences import Sentence
 
 if TYPE_CHECKING:
@@ -181,16 +181,14 @@ def _countries(document: StatusDocument, most: int, *, wide: bool) -> Renderable
     named = ("2 s to 1 d", "otherwise") if wide else ("2 s to 1 d",)
     made = screen.table("country", *numbers, *named, right=numbers, whole=named)
     for country in document.delivery.countries[:most]:
-        ended = sum(country.states.values())
-        delivered = country.states.get("DELIVERED", 0)
-        others = ", ".join(f"{count:,} {state}" for state, count in country.states.items() if state != "DELIVERED")
+        ended, delivered, median, p95, others = sentences.figures(country)
         screen.row(
             made,
             country.country,
-            f"{ended:,}",
-            f"{delivered / ended:.1%}" if ended else "",
-            "" if country.median is None else duration(country.median),
-            "" if country.p95 is None else duration(country.p95),
+            ended,
+            delivered,
+            median,
+            p95,
             screen.plain(_times(country), "green"),
             *((screen.plain(shortened(others, 32), "dim"),) if wide else ()),
         )
@@ -204,30 +202,24 @@ def _times(country: CountryDocument) -> str:
 def _accounts(document: StatusDocument) -> list[Text]:
     found = []
     for account in document.accounts:
-        line = _fact("account", screen.plain(shortened(account.name, 40), "bold"), ": ", _polling(account, document))
+        line = _fact(
+            "account",
+            screen.plain(shortened(account.name, 40), "bold"),
+            ": ",
+            _sentence(sentences.polling(account, document)),
+        )
         line.append(f", {sentences.count(account.due)} due")
         if account.late:
             line.append(", ").append_text(screen.plain(f"{sentences.count(account.late)} late", "yellow"))
         when = sentences.at(account.next_poll_at)
         if when is not None and document.daemon.running and account.state == "polling":
             line.append(f", next poll {'now' if when <= document.now else ago(when, document.now)}")
-        if account.credit is not None:
-            credit = f"{account.credit:,.2f} {account.currency or ''}".strip()
+        if credit := sentences.credit(account):
             line.append(", credit ").append_text(screen.plain(credit, "red" if account.credit_low else ""))
         found.append(line)
-        if (todo := sentences.advice(account)) is not None:
-            found.append(_fact("", screen.plain(f"→ {todo}", "bold")))
+        if account.advice is not None:
+            found.append(_fact("", screen.plain(f"→ {account.advice}", "bold")))
     return found
-
-
-def _polling(account: AccountDocument, document: StatusDocument) -> Text:
-    if (held := sentences.hold(account, document.now)) is not None:
-        return _sentence(held)
-    if not document.daemon.running:
-        return screen.plain("stopped", "red")
-    if account.rate < account.rate_limit * 0.99:
-        return screen.plain(f"slowed down to {account.rate:.1f} of {account.rate_limit:g} a second", "yellow")
-    return screen.plain("polling", "green")
 
 
 def _outputs(document: StatusDocument) -> list[Text]:

@@ -25,7 +25,7 @@ _LATEST: Final = 20
 """What a person at a terminal sees who asks for nothing in particular."""
 
 
-class Wanted(NamedTuple):
+class EventFilter(NamedTuple):
     """Which events: of one message, of one type, or all."""
 
     message_id: int | None
@@ -77,7 +77,7 @@ def events(
             raise click.UsageError("--undelivered goes with --after and --id alone.", click.get_current_context())
         show_undelivered(config.store.path, after=max(0, after or 0), message_id=message_id, for_people=for_people)
         return 0
-    wanted = Wanted(message_id, kind)
+    wanted = EventFilter(message_id, kind)
     with View.open(config.store.path) as view:
         start = _start(view, after, wanted, for_people=for_people)
     tell = _teller() if for_people else _write
@@ -86,19 +86,19 @@ def events(
     return 0
 
 
-def _start(view: View, after: int | None, wanted: Wanted, *, for_people: bool) -> int:
+def _start(view: View, after: int | None, wanted: EventFilter, *, for_people: bool) -> int:
     last = view.last_seq
     if after is not None:
         if after > last:
             screen.note(f"the log ends at {last}, before {after}; was the database replaced?")
         return last if after < 0 else after
-    if for_people and wanted == Wanted(None, None) and last > _LATEST:
+    if for_people and wanted == EventFilter(None, None) and last > _LATEST:
         screen.note(f"the latest {_LATEST} events; see all with --after 0")
         return last - _LATEST
     return 0
 
 
-def _tail(path: Path, start: int, wanted: Wanted, *, told_gap: bool, follow: bool) -> Iterator[list[kinds.Event]]:
+def _tail(path: Path, start: int, wanted: EventFilter, *, told_gap: bool, follow: bool) -> Iterator[list[kinds.Event]]:
     """Batches of events after `start`, then, with `follow`, what comes: across a restart or a replaced database too."""
     after = start
     while True:

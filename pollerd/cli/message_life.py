@@ -104,7 +104,7 @@ def print_message(details: MessageDetails, console: Console) -> None:
     """Print it."""
     message = details.message
     name = STATE_NAMES[message.state]
-    shown = screen.plain(name.replace("_", " "), screen.STATE_STYLES.get(name, ""))
+    shown = screen.plain(phrases.label(name), screen.STATE_STYLES.get(name, ""))
     console.print(screen.plain(f"Message {message.id}: ", "bold").append_text(shown))
     for label, value in [*_facts(details), *details.notes]:
         if value:

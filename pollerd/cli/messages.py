@@ -17,7 +17,7 @@ from pollerd.core import diff, history, outcome, phrases
 from pollerd.core.learning import key
 from pollerd.core.model import FILTERS, Filter, Message, State
 from pollerd.status.message import message_document, moment, standing
-from pollerd.status.timeline import deadline, summary
+from pollerd.status.timeline import deadline, next_poll, summary
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -202,13 +202,7 @@ def _then(message: Message, view: View, config: Config) -> list[str]:
 
 
 def _next(message: Message, now: float, hold: AccountView | None) -> str:
-    wait = message.next_poll_at - now
-    match message.state:
-        case State.NEW:
-            return "not planned yet"
-        case State.PENDING if hold is not None and message.next_poll_at <= (hold.held_until or now):
-            return "after the hold"
-        case State.PENDING:
-            return f"in {duration(wait)}" if wait > 0 else f"due for {duration(-wait)}"
-        case _:
-            return ""
+    pending = message.state is State.PENDING
+    if pending and hold is not None and message.next_poll_at <= (hold.held_until or now):
+        return "after the hold"
+    return next_poll(message, now)

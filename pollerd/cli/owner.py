@@ -119,11 +119,9 @@ class DatabaseOwner:
                 found = view.hold(account)
         except DatabaseMissingError:
             return None
-        return (
-            None
-            if found is None or not found.held_reason
-            else AccountHold(account, found.held_reason, found.held_until)
-        )
+        if found is None or not found.held_reason:
+            return None
+        return AccountHold(account, found.held_reason, found.held_until)
 
     def resume(self, account: str) -> None:
         """See `Owner`."""

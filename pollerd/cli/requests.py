@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _ids = click.argument("ids", nargs=-1, metavar="ID...", type=click.UNPROCESSED)
 
 
-class Verdict(NamedTuple):
+class RequestResult(NamedTuple):
     """What became of one id: a word for programs, a sentence for people, and whether it is a failure."""
 
     id: int | str
@@ -161,7 +161,7 @@ def _ask(wish: Wish, arguments: Sequence[str], config: Config, *, as_json: bool)
     return 1 if any(verdict.failed for verdict in verdicts) else 0
 
 
-def _asked(owner: Owner, wish: Wish, ids: Sequence[int], config: Config) -> list[Verdict]:
+def _asked(owner: Owner, wish: Wish, ids: Sequence[int], config: Config) -> list[RequestResult]:
     before = owner.standings(ids)
     found = {message_id: _at_once(wish, message_id, before.get(message_id), config) for message_id in ids}
     verdicts = [verdict for verdict in found.values() if verdict is not None]
@@ -179,38 +179,38 @@ def _asked(owner: Owner, wish: Wish, ids: Sequence[int], config: Config) -> list
     return verdicts
 
 
-def _at_once(wish: Wish, message_id: int, found: Standing | None, config: Config) -> Verdict | None:
+def _at_once(wish: Wish, message_id: int, found: Standing | None, config: Config) -> RequestResult | None:
     """What can be said without asking anybody; None when the owner of the database has to do something."""
     if found is None:
-        return Verdict(message_id, "not_followed", "is not followed", failed=True)
+        return RequestResult(message_id, "not_followed", "is not followed", failed=True)
     if found.state not in wish.sensible:
         result, text, failed = wish.otherwise[found.state]
-        return Verdict(message_id, result, text.format(id=message_id), failed)
+        return RequestResult(message_id, result, text.format(id=message_id), failed)
     if wish.kind is not RequestKind.UNTRACK and found.account not in config.accounts:
         text = f"belongs to the account {found.account!r}, which is not in the configuration"
-        return Verdict(message_id, "account_not_configured", text, failed=True)
+        return RequestResult(message_id, "account_not_configured", text, failed=True)
     return None
 
 
-def _done(wish: Wish, message_id: int, found: Standing | None, *, runs: bool) -> Verdict:
+def _done(wish: Wish, message_id: int, found: Standing | None, *, runs: bool) -> RequestResult:
     state = None if found is None else found.state
     match wish.kind:
         case RequestKind.UNTRACK if state is State.FINISHED:
-            return Verdict(message_id, *_FINISHED)
+            return RequestResult(message_id, *_FINISHED)
         case RequestKind.UNTRACK:
-            return Verdict(message_id, "untracked", "is not followed any more")
+            return RequestResult(message_id, "untracked", "is not followed any more")
         case RequestKind.POLL if runs:
-            return Verdict(message_id, "polled", "is due now; it is polled as soon as its account's limits allow")
+            return RequestResult(message_id, "polled", "is due now; it is polled as soon as its account's limits allow")
         case RequestKind.POLL:
-            return Verdict(message_id, "due", "is due at once; it is polled when the daemon runs (pollerd run)")
+            return RequestResult(message_id, "due", "is due at once; it is polled when the daemon runs (pollerd run)")
         case _ if state is State.GAVE_UP:
             text = f"was given up again at once; pollerd show {message_id} tells why"
-            return Verdict(message_id, "given_up_again", text, failed=True)
+            return RequestResult(message_id, "given_up_again", text, failed=True)
         case _:
-            return Verdict(message_id, "taken_up", "is followed again")
+            return RequestResult(message_id, "taken_up", "is followed again")
 
 
-def _waiting(verdict: Verdict, held: AccountHold | None) -> Verdict:
+def _waiting(verdict: RequestResult, held: AccountHold | None) -> RequestResult:
     """The verdict of a poll whose account is on hold: the request stands, nothing is polled before the hold ends."""
     if held is None or verdict.failed:
         return verdict
@@ -222,19 +222,19 @@ def _waiting(verdict: Verdict, held: AccountHold | None) -> Verdict:
     return verdict._replace(text=text, held=held)
 
 
-def _parsed(arguments: Sequence[str]) -> tuple[list[int], list[Verdict]]:
+def _parsed(arguments: Sequence[str]) -> tuple[list[int], list[RequestResult]]:
     ids: dict[int, None] = {}
-    refused: list[Verdict] = []
+    refused: list[RequestResult] = []
     for argument in arguments:
         text = os.fsencode(argument).decode("utf-8", "replace")
         try:
             ids[parse_id(text)] = None
         except IdError as error:
-            refused.append(Verdict(shortened(text, 40), "refused", str(error), failed=True))
+            refused.append(RequestResult(shortened(text, 40), "refused", str(error), failed=True))
     return list(ids), refused
 
 
-def _tell(verdicts: Sequence[Verdict], *, as_json: bool) -> None:
+def _tell(verdicts: Sequence[RequestResult], *, as_json: bool) -> None:
     if as_json:
         screen.write_json({"results": [_document(verdict) for verdict in verdicts]})
         return
@@ -245,7 +245,7 @@ def _tell(verdicts: Sequence[Verdict], *, as_json: bool) -> None:
             click.echo(f"{verdict.id} {verdict.text}.")
 
 
-def _document(verdict: Verdict) -> dict[str, object]:
+def _document(verdict: RequestResult) -> dict[str, object]:
     found: dict[str, object] = {"id": verdict.id, "result": verdict.result, "failed": verdict.failed}
     if (held := verdict.held) is not None:
         found["held"] = {"account": held.account, "reason": held.reason, "until": moment(held.until)}

@@ -74,7 +74,7 @@ def _seconds(value: str) -> float:
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
-class Report:
+class TrackReport:
     """What became of everything that was handed over."""
 
     def __init__(self) -> None:
@@ -196,7 +196,7 @@ def track(
         priority=priority,
         overdue_after=overdue_after,
     )
-    report = Report()
+    report = TrackReport()
     from pollerd.cli.owner import Tracker
 
     waited: dict[int, None] = {}
@@ -281,7 +281,7 @@ def _reader() -> Callable[[], bytes]:
     return read
 
 
-def _tell(report: Report, *, as_json: bool) -> None:
+def _tell(report: TrackReport, *, as_json: bool) -> None:
     if as_json:
         screen.write_json(report.document())
         return

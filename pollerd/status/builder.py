@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -72,7 +73,7 @@ def build(
     accounts = list(_accounts(config, stored, now, live))
     found = StatusDocument(
         time=instant(now),
-        version=version("pollerd"),
+        version=_release(),
         daemon=DaemonDocument(running=running, pid=pid or None),
         pid=pid,
         since="" if live is None else instant(now - live.uptime),
@@ -119,6 +120,12 @@ def build(
         undelivered=UndeliveredDocument(waiting=stored.waiting, parked=stored.parked),
     )
     return msgspec.structs.replace(found, late=[sentence.text for sentence in sentences.late(found)])
+
+
+@cache
+def _release() -> str:
+    # It is read from the disk each time.
+    return version("pollerd")
 
 
 def group_by_age(slots: Iterable[tuple[float, int]], width: float, now: float) -> list[AgeDocument]:

@@ -11,6 +11,7 @@ from pollerd.core import phrases
 from pollerd.status.document import (
     AccountDocument,
     AgeDocument,
+    CountryDocument,
     MessageCounts,
     OutputDocument,
     StatusDocument,
@@ -66,6 +67,50 @@ def hold(account: AccountDocument, now: float) -> Sentence | None:
     if until is not None:
         text += f", tried again {ago(until, now)}" if until > now else ", tried again now"
     return Sentence(f"on hold: {text}", "bad")
+
+
+def polling(account: AccountDocument, document: StatusDocument) -> Sentence:
+    """Whether an account is polled, and what is in the way."""
+    if (held := hold(account, document.now)) is not None:
+        return held
+    if not document.daemon.running:
+        return Sentence("stopped", "bad")
+    if _slowed(account):
+        return Sentence(f"slowed down to {account.rate:.1f} of {account.rate_limit:g} a second", "warn")
+    return Sentence("polling", "good")
+
+
+def _slowed(account: AccountDocument) -> bool:
+    return account.rate < account.rate_limit * 0.99
+
+
+def credit(account: AccountDocument) -> str:
+    """The account's balance; empty where it is not known."""
+    return "" if account.credit is None else f"{account.credit:,.2f} {account.currency or ''}".strip()
+
+
+class CountryFigures(NamedTuple):
+    """What became of a country's recipients: how many `ended`, the share `delivered`, the time of delivery as `median`
+    and `p95`, and the `others` by state; empty where nothing is known.
+    """
+
+    ended: str
+    delivered: str
+    median: str
+    p95: str
+    others: str
+
+
+def figures(country: CountryDocument) -> CountryFigures:
+    """The figures of a country as they are shown."""
+    ended = sum(country.states.values())
+    return CountryFigures(
+        ended=f"{ended:,}",
+        delivered=f"{country.states.get('DELIVERED', 0) / ended:.1%}" if ended else "",
+        median="" if country.median is None else duration(country.median),
+        p95="" if country.p95 is None else duration(country.p95),
+        others=", ".join(f"{count:,} {state}" for state, count in country.states.items() if state != "DELIVERED"),
+    )
 
 
 def advice(account: AccountDocument) -> str | None:
@@ -159,7 +204,7 @@ def _why(account: AccountDocument, document: StatusDocument) -> str:
         return "the database cannot be written"
     if account.forecast is None:
         return "the daemon does not say why: its control socket cannot be reached"
-    if account.rate < account.rate_limit * 0.99:
+    if _slowed(account):
         return f"slowed down after a hold: {account.rate:.1f} of {account.rate_limit:g} requests/s"
     if account.asking >= account.connections:
         return f"all {account.connections} connections are in use: answers are slow, or max_connections is too low"

@@ -39,7 +39,7 @@ class _Hour(msgspec.Struct):
     delays: list[int]
 
 
-class _Counts(msgspec.Struct):
+class _Counted(msgspec.Struct):
     version: int
     since: float
     reached: dict[str, int]
@@ -52,7 +52,7 @@ class Statistics:
     """Counts of one daemon, fed with every result that has events."""
 
     def __init__(self, now: float) -> None:
-        self._state = _Counts(_VERSION, now, {}, 0, {}, {})
+        self._state = _Counted(_VERSION, now, {}, 0, {}, {})
 
     def count(self, result: Result, now: float, ahead: float = 0.0) -> None:
         """Count what a poll at the wall's time `now` changed. See `ports.PollMeter`."""
@@ -116,7 +116,7 @@ class Statistics:
     def restore(self, data: bytes) -> None:
         """Take up a snapshot. Foreign or damaged data is no error: counting starts afresh."""
         try:
-            found = msgspec.msgpack.decode(data, type=_Counts)
+            found = msgspec.msgpack.decode(data, type=_Counted)
         except msgspec.MsgspecError:
             return
         lists = [country.times for country in found.countries.values()]

@@ -55,6 +55,16 @@ def scheduled(message: Message) -> float | None:
     return message.sendtime
 
 
+def next_poll(message: Message, now: float, length: Callable[[float], str] = duration) -> str:
+    """When it is polled next, its length of time written by `length`; empty when it is not polled any more."""
+    if message.state is State.NEW:
+        return "not planned yet"
+    if message.state is not State.PENDING:
+        return ""
+    wait = message.next_poll_at - now
+    return f"in {length(wait)}" if wait > 0 else f"due for {length(-wait)}"
+
+
 def polls_not_kept(message: Message) -> int:
     """Polls that were made and are not kept in the row."""
     return max(0, message.polls - sum(1 for poll in history.polls(message.trail) if not poll.failed))

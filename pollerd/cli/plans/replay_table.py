@@ -27,7 +27,7 @@ _NOTES: Final = {
 }
 
 
-class Row(msgspec.Struct, frozen=True):
+class ReplayRow(msgspec.Struct, frozen=True):
     """What one policy costs and yields. `delay` None: not known."""
 
     policy: str
@@ -38,7 +38,7 @@ class Row(msgspec.Struct, frozen=True):
 def show(config: Config, *, as_json: bool) -> int:
     """Print the comparison. Raises PollerdError when nothing can be replayed."""
     past, made = _past(config)
-    rows = [Row("made", made, None), *_rows(config, past)]
+    rows = [ReplayRow("made", made, None), *_rows(config, past)]
     if as_json:
         screen.write_json({"messages": len(past), "rows": rows})
         return 0
@@ -68,7 +68,7 @@ def _past(config: Config) -> tuple[list[Past], float]:
     return past, sum(one.polls for one in past) / len(past)
 
 
-def _rows(config: Config, past: list[Past]) -> list[Row]:
+def _rows(config: Config, past: list[Past]) -> list[ReplayRow]:
     from pollerd.backoff import Adaptive, Exponential
     from pollerd.cli.plans.replay import equal, replay
     from pollerd.config.policy import make_settings
@@ -80,5 +80,5 @@ def _rows(config: Config, past: list[Past]) -> list[Row]:
     return found if rival is None else [*found, _row("exponential_equal", rival)]
 
 
-def _row(policy: str, found: Yield) -> Row:
-    return Row(policy, round(found.polls, 3), round(found.delay, 3))
+def _row(policy: str, found: Yield) -> ReplayRow:
+    return ReplayRow(policy, round(found.polls, 3), round(found.delay, 3))

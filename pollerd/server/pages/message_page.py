@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from pollerd.base.text import ago, counted, duration
-from pollerd.core import lifecycle
+from pollerd.base.text import ago, clock, counted, duration
+from pollerd.core import lifecycle, phrases
 from pollerd.core.model import Message, Recipient, State
 from pollerd.server.pages.html import Html, Part, table, tag
 from pollerd.server.pages.status_page import badge
@@ -18,6 +17,7 @@ from pollerd.status.timeline import (
     deadline,
     error_text,
     exceptions,
+    next_poll,
     overdue_text,
     polls_not_kept,
     priority_text,
@@ -42,7 +42,7 @@ class MessageView(NamedTuple):
 def content(shown: MessageView, number: Callable[[int], str]) -> Html:
     """The page; `number` writes a telephone number."""
     message = shown.message
-    name = STATE_NAMES[message.state].replace("_", " ")
+    name = phrases.label(STATE_NAMES[message.state])
     facts = [tag("div", tag("dt", label), tag("dd", value)) for label, value in _facts(shown) if value]
     parts: list[Part] = [tag("h1", f"Message {message.id}: {name}"), tag("dl", facts)]
     parts += _recipients(message.recipients, number)
@@ -50,7 +50,7 @@ def content(shown: MessageView, number: Callable[[int], str]) -> Html:
     if gone := polls_not_kept(message):
         parts.append(tag("p", f"{counted(gone, 'earlier poll')} are not kept.", class_="dim"))
     rows = [
-        (_clock(entry.at), duration(max(0.0, entry.at - message.sent_at)), tag("span", entry.text, class_=entry.tone))
+        (clock(entry.at), duration(max(0.0, entry.at - message.sent_at)), tag("span", entry.text, class_=entry.tone))
         for entry in [*shown.timeline, *_next(shown)]
     ]
     parts.append(table("In order of time; what is to come is last", ("at", "age", "what"), rows, numbers=(1,)))
@@ -63,32 +63,30 @@ def _facts(shown: MessageView) -> list[tuple[str, str]]:
     return [
         ("account", message.account),
         ("userref", message.userref or ""),
-        ("sent", f"{_clock(message.sent_at)} ({ago(message.sent_at, now)})"),
+        ("sent", f"{clock(message.sent_at)} ({ago(message.sent_at, now)})"),
         ("recipients", summary(message.recipients)),
         ("without number", without_number(message.recipients)),
         ("polls", str(message.polls)),
         ("priority", priority_text(message) or ""),
         ("overdue", overdue_text(message, now) or ""),
-        ("ended", "" if message.finished_at is None else _clock(message.finished_at)),
+        ("ended", "" if message.finished_at is None else clock(message.finished_at)),
         ("set aside", message.next_reason if message.state is State.SET_ASIDE else ""),
         (
             "take up again",
             f"pollerd retry {message.id}" if message.state in (State.GAVE_UP, State.SET_ASIDE) else "",
         ),
-        ("given up", "" if ends is None else f"{_clock(ends)} ({ago(ends, now)}), unless it ends before"),
+        ("given up", "" if ends is None else f"{clock(ends)} ({ago(ends, now)}), unless it ends before"),
     ]
 
 
 def _next(shown: MessageView) -> list[TimelineEntry]:
     message = shown.message
     if message.state is State.NEW:
-        return [TimelineEntry(shown.now, "next", "not planned yet")]
+        return [TimelineEntry(shown.now, "next", next_poll(message, shown.now))]
     if message.state is not State.PENDING:
         return []
-    wait = message.next_poll_at - shown.now
-    when = f"in {duration(wait)}" if wait > 0 else f"due for {duration(-wait)}"
     reason = f", because: {message.next_reason}" if message.next_reason else ""
-    return [TimelineEntry(message.next_poll_at, "next", f"next poll {when}{reason}")]
+    return [TimelineEntry(message.next_poll_at, "next", f"next poll {next_poll(message, shown.now)}{reason}")]
 
 
 def _recipients(recipients: tuple[Recipient, ...], number: Callable[[int], str]) -> list[Part]:
@@ -104,7 +102,7 @@ def _recipients(recipients: tuple[Recipient, ...], number: Callable[[int], str])
         (
             who(item, number),
             badge(lifecycle.name(item.status)),
-            "" if item.time is None else _clock(item.time),
+            "" if item.time is None else clock(item.time),
             item.country,
             f"{item.mcc}/{item.mnc}" if item.mcc and item.mnc else "",
             error_text(item),
@@ -113,7 +111,3 @@ def _recipients(recipients: tuple[Recipient, ...], number: Callable[[int], str])
     ]
     notes = [tag("p", line) for line in advice(listed)]
     return [table(caption, ("recipient", "state", "since", "country", "network", "error"), rows), *notes]
-
-
-def _clock(when: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))

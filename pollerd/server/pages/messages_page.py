@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from pollerd.base.text import brief, counted, shortened
-from pollerd.core.model import FILTERS, OVERDUE, Message, State
+from pollerd.core import phrases
+from pollerd.core.model import FILTERS, OVERDUE, Message
 from pollerd.server.pages.html import Html, Part, table, tag
 from pollerd.status.message import standing
-from pollerd.status.timeline import summary, who
+from pollerd.status.timeline import next_poll, summary, who
 from pollerd.store.finder import Found
 
-_STATES: Final = (("", "all"), *((name, name.replace("_", " ")) for name in FILTERS))
+_STATES: Final = (("", "all"), *((name, phrases.label(name)) for name in FILTERS))
 _TONES: Final = {"finished": "good", "gave_up": "bad", "pending": "info", "overdue": "warn", "set_aside": "bad"}
 
 
@@ -73,17 +74,13 @@ def _row(message: Message, now: float, number: Callable[[int], str]) -> tuple[Pa
     name = standing(message)
     shown = message.recipients
     recipient = who(shown[0], number) if len(shown) == 1 else f"{len(shown):,} recipients" if shown else ""
-    wait = message.next_poll_at - now
-    coming = ""
-    if message.state is State.PENDING:
-        coming = f"in {brief(wait)}" if wait > 0 else f"due for {brief(-wait)}"
     return (
         tag("a", message.id, href=f"/messages/{message.id}"),
-        tag("span", name.replace("_", " "), class_=f"badge {_TONES[name]}"),
+        tag("span", phrases.label(name), class_=f"badge {_TONES[name]}"),
         recipient,
         shortened(summary(shown)),
         shortened(message.userref or "", 40),
         brief(max(0.0, now - message.sent_at)),
         message.polls,
-        coming,
+        next_poll(message, now, brief),
     )

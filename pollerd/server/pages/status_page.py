@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from pollerd.base.text import ago, counted, duration, size
+from pollerd.base.text import ago, clock, counted, duration, size
 from pollerd.server.pages import charts
 from pollerd.server.pages.html import Html, Part, table, tag
 from pollerd.status import sentences
@@ -179,18 +179,9 @@ def _countries(delivery: DeliveryDocument) -> Html:
 
 
 def _country(country: CountryDocument) -> tuple[Part, ...]:
-    ended = sum(country.states.values())
-    delivered = country.states.get("DELIVERED", 0)
-    others = ", ".join(f"{count:,} {state}" for state, count in country.states.items() if state != "DELIVERED")
-    return (
-        country.country,
-        f"{ended:,}",
-        f"{delivered / ended:.1%}" if ended else "",
-        "" if country.median is None else duration(country.median),
-        "" if country.p95 is None else duration(country.p95),
-        charts.histogram(country.times, f"{country.country}: {', '.join(map(str, country.times))}"),
-        others,
-    )
+    ended, delivered, median, p95, others = sentences.figures(country)
+    times = charts.histogram(country.times, f"{country.country}: {', '.join(map(str, country.times))}")
+    return country.country, ended, delivered, median, p95, times, others
 
 
 def _accounts(document: StatusDocument) -> Html:
@@ -200,10 +191,11 @@ def _accounts(document: StatusDocument) -> Html:
 
 
 def _account(account: AccountDocument, document: StatusDocument) -> tuple[Part, ...]:
-    held = sentences.hold(account, document.now) or Sentence("goes on", "good")
-    todo = sentences.advice(account)
-    polling = [sentence_tag(held), tag("p", f"To do: {todo}", class_="todo") if todo else None]
-    credit = "" if account.credit is None else f"{account.credit:,.2f} {account.currency or ''}".strip()
+    todo, credit = account.advice, sentences.credit(account)
+    polling = [
+        sentence_tag(sentences.polling(account, document)),
+        tag("p", f"To do: {todo}", class_="todo") if todo else None,
+    ]
     return (
         account.name,
         polling,
@@ -242,4 +234,4 @@ def _log(document: StatusDocument) -> Html:
 
 
 def _clock(when: float | None) -> str:
-    return "" if when is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+    return "" if when is None else clock(when)
