@@ -21,6 +21,10 @@ class UnavailableError(PollerdError):
     exit_code = 69
 
 
+class DatabaseMissingError(UnavailableError):
+    """There is no database yet."""
+
+
 class DatabaseBusyError(PollerdError):
     """Another process owns this database: a daemon, or for a moment a command."""
 

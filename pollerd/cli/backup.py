@@ -22,10 +22,10 @@ def backup(*, path: Path, as_json: bool, config_path: Path | None) -> int:
     database; it holds telephone numbers. To use it, stop the daemon, remove the database with its -wal and -shm, and
     put the copy in its place.
     """
-    from pollerd.store.sqlite.backup import back_up
+    from pollerd.store.engine import engine_of
 
     config = load_config(config_path)
-    made = back_up(config.store.path, path)
+    made = engine_of(config.store).back_up(path)
     if as_json:
         screen.write_json(
             {

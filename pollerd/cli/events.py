@@ -16,7 +16,8 @@ from pollerd.cli.options import config_option, id_value, json_option, load_confi
 from pollerd.cli.terminal import screen
 from pollerd.cli.undelivered import show_undelivered
 from pollerd.core import event as kinds
-from pollerd.store.view import View
+from pollerd.core.ports import Engine, View
+from pollerd.store.engine import engine_of
 
 _BATCH: Final = 500
 _LOOK: Final = 0.2
@@ -75,13 +76,16 @@ def events(
     if undelivered:
         if follow or kind is not None:
             raise click.UsageError("--undelivered goes with --after and --id alone.", click.get_current_context())
-        show_undelivered(config.store.path, after=max(0, after or 0), message_id=message_id, for_people=for_people)
+        show_undelivered(
+            engine_of(config.store), after=max(0, after or 0), message_id=message_id, for_people=for_people
+        )
         return 0
     wanted = EventFilter(message_id, kind)
-    with View.open(config.store.path) as view:
+    engine = engine_of(config.store)
+    with engine.view() as view:
         start = _start(view, after, wanted, for_people=for_people)
     tell = _teller() if for_people else _write
-    for batch in _tail(config.store.path, start, wanted, told_gap=after is None, follow=follow):
+    for batch in _tail(engine, start, wanted, told_gap=after is None, follow=follow):
         tell(batch)
     return 0
 
@@ -98,11 +102,13 @@ def _start(view: View, after: int | None, wanted: EventFilter, *, for_people: bo
     return 0
 
 
-def _tail(path: Path, start: int, wanted: EventFilter, *, told_gap: bool, follow: bool) -> Iterator[list[kinds.Event]]:
+def _tail(
+    engine: Engine, start: int, wanted: EventFilter, *, told_gap: bool, follow: bool
+) -> Iterator[list[kinds.Event]]:
     """Batches of events after `start`, then, with `follow`, what comes: across a restart or a replaced database too."""
     after = start
     while True:
-        with View.open(path) as view:
+        with engine.view() as view:
             while not view.replaced:
                 if view.changed():
                     if not told_gap and after < (pruned := view.pruned_seq):

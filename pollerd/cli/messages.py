@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pollerd.config import Config
-    from pollerd.store.pages import Pages
-    from pollerd.store.view import AccountView, View
+    from pollerd.core.ports.view import AccountView, View
 
 _NUMBERS: Final = ("id", "age", "polls")
 _PAGE: Final = 1000
@@ -42,17 +41,17 @@ def list_(*, state: str | None, limit: int, as_json: bool, config_path: Path | N
     as message.overdue) the longest first; finished ones the latest first, all others the highest id first. One that is
     polled while a long list is printed may come twice.
     """
-    from pollerd.store.pages import Pages
+    from pollerd.store.engine import engine_of
 
     config = load_config(config_path)
     wanted = FILTERS.get(state or "")
-    with Pages.open(config.store.path) as pages:
+    with engine_of(config.store).view() as view:
         if as_json:
-            listed = _listed(pages, wanted, limit)
+            listed = _listed(view, wanted, limit)
             screen.write_lines(msgspec.json.encode(message_document(message)) + b"\n" for message in listed)
             return 0
-        found = list(_listed(pages, wanted, limit + 1))
-        held = {name: hold for name in {m.account for m in found} if (hold := _hold(name, pages)) is not None}
+        found = list(_listed(view, wanted, limit + 1))
+        held = {name: hold for name in {m.account for m in found} if (hold := _hold(name, view)) is not None}
     more, found = len(found) > limit, found[:limit]
     if not found:
         click.echo("No messages." if state is None else f"No messages in state {state}.")
@@ -63,11 +62,11 @@ def list_(*, state: str | None, limit: int, as_json: bool, config_path: Path | N
     return 0
 
 
-def _listed(pages: Pages, state: Filter | None, limit: int) -> Iterator[Message]:
+def _listed(view: View, state: Filter | None, limit: int) -> Iterator[Message]:
     """At most `limit` messages, no more than a page of them in memory."""
     cursor: str | None = None
     while limit > 0:
-        page = pages.page(state, cursor, min(limit, _PAGE))
+        page = view.page(state, cursor, min(limit, _PAGE))
         yield from page.messages
         limit -= len(page.messages)
         cursor = page.next
@@ -117,10 +116,10 @@ def show(*, message_id: int, everything: bool, as_json: bool, config_path: Path 
 
     Of many recipients the exceptions alone are shown: without a final state, or failed.
     """
-    from pollerd.store.view import View
+    from pollerd.store.engine import engine_of
 
     config = load_config(config_path)
-    with View.open(config.store.path) as view:
+    with engine_of(config.store).view() as view:
         message = view.message(message_id)
         if message is None:
             screen.note(f"{message_id} is not followed; follow it with: pollerd track {message_id}")

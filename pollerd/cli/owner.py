@@ -9,19 +9,22 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, TypeVar
 
-from pollerd.base.errors import DatabaseBusyError, StoreError, StoreForbiddenError, UnavailableError
+from pollerd.base.errors import (
+    DatabaseBusyError,
+    DatabaseMissingError,
+    StoreError,
+    StoreForbiddenError,
+    UnavailableError,
+)
 from pollerd.core.particulars import Particulars
-from pollerd.core.ports import RequestKind
+from pollerd.core.ports import Asked, Engine, Handover, RequestKind, TrackResult
+from pollerd.core.ports.view import Standing
 from pollerd.status import sentences
 from pollerd.status.message import STATES
-from pollerd.store.commands import Asked, Handover, Tracked
-from pollerd.store.sqlite.lock import check_ownable, owner_pid
-from pollerd.store.sqlite.readonly import DatabaseMissingError
-from pollerd.store.view import Standing, View
+from pollerd.store.engine import engine_of
 
 if TYPE_CHECKING:
     from pollerd.client.remote import Remote
@@ -106,7 +109,7 @@ class DatabaseOwner:
     def standings(self, ids: Sequence[int]) -> dict[int, Standing]:
         """See `Owner`."""
         try:
-            with View.open(self._config.store.path) as view:
+            with engine_of(self._config.store).view() as view:
                 found = {message_id: view.standing(message_id) for message_id in ids}
         except DatabaseMissingError:
             return {}
@@ -115,7 +118,7 @@ class DatabaseOwner:
     def hold(self, account: str) -> AccountHold | None:
         """See `Owner`."""
         try:
-            with View.open(self._config.store.path) as view:
+            with engine_of(self._config.store).view() as view:
                 found = view.hold(account)
         except DatabaseMissingError:
             return None
@@ -130,7 +133,7 @@ class DatabaseOwner:
     def given_up(self) -> int:
         """See `Owner`."""
         try:
-            with View.open(self._config.store.path) as view:
+            with engine_of(self._config.store).view() as view:
                 return view.count_gave_up()
         except DatabaseMissingError:
             return 0
@@ -148,19 +151,19 @@ class DatabaseOwner:
         self._settle(RequestKind.FORGET, [None], network)
 
     def _settle(self, kind: RequestKind, ids: Sequence[int | None], argument: str | None = None) -> bool:
-        path = self._config.store.path
-        with Handover.open(path) as handover:
-            if owner_pid(path) is None:
+        engine = engine_of(self._config.store)
+        with engine.handover() as handover:
+            if engine.owner() is None:
                 # Who could not do it here goes to the daemon, before anything is asked here.
-                check_ownable(path)
+                engine.check_ownable()
             asked = handover.ask(kind, ids, argument)
-            self._wait(path, handover, asked)
-        return owner_pid(path) is not None
+            self._wait(engine, handover, asked)
+        return engine.owner() is not None
 
-    def _wait(self, path: Path, handover: Handover, asked: Asked) -> None:
+    def _wait(self, engine: Engine, handover: Handover, asked: Asked) -> None:
         deadline = time.monotonic() + PATIENCE
         while handover.waiting(asked):
-            pid = owner_pid(path)
+            pid = engine.owner()
             if pid is None and self._settle_ourselves():
                 continue
             if time.monotonic() >= deadline:
@@ -269,14 +272,14 @@ class Tracker:
         """Whether the daemon took them, since this user may not write the database."""
         return self._why is not None
 
-    def track(self, ids: Sequence[int], account: str, particulars: Particulars) -> Tracked:
+    def track(self, ids: Sequence[int], account: str, particulars: Particulars) -> TrackResult:
         """Follow `ids`; on disk when this returns. Raises StoreError, UnavailableError, PollerdError."""
         if self._why is None:
             try:
                 if self._handover is None:
-                    self._handover = Handover.open(self._config.store.path)
+                    self._handover = engine_of(self._config.store).handover()
                 return self._handover.track(ids, account, particulars)
             except StoreForbiddenError as error:
                 self._why = error
         done = through_daemon(self._config, self._why, lambda remote: remote.track(ids, account, particulars))
-        return Tracked(done.new, done.known, done.gave_up)
+        return TrackResult(done.new, done.known, done.gave_up)

@@ -22,7 +22,7 @@ from pollerd.status.message import moment
 if TYPE_CHECKING:
     from pollerd.cli.owner import AccountHold, Owner
     from pollerd.config import Config
-    from pollerd.store.view import Standing
+    from pollerd.core.ports.view import Standing
 
 _ids = click.argument("ids", nargs=-1, metavar="ID...", type=click.UNPROCESSED)
 

@@ -23,7 +23,8 @@ from pollerd.core.model import Priority
 from pollerd.intake.stream import BLOCK, Chunk, IdStream, Refusal
 
 if TYPE_CHECKING:
-    from pollerd.store.commands import Tracked
+    from pollerd.config import Config
+    from pollerd.core.ports import TrackResult
 
 NAMED: Final = 20
 """Refused ids told one by one; the rest is counted."""
@@ -85,7 +86,7 @@ class TrackReport:
         self.refusals: list[Refusal] = []
         self._last: int | None = None
 
-    def take(self, ids: Sequence[int], done: Tracked) -> None:
+    def take(self, ids: Sequence[int], done: TrackResult) -> None:
         self.refuse([Refusal(None, str(other.id), other.reason) for other in done.refused])
         self.tracked += done.new
         self.followed += done.known
@@ -209,7 +210,7 @@ def track(
             report.refuse(chunk.refused)
     _tell(report, as_json=as_json)
     if report.tracked and not as_json and not tracker.by_daemon:
-        _tell_if_nobody_polls(config.store.path)
+        _tell_if_nobody_polls(config)
     if waited:
         from pollerd.client.source import Location
 
@@ -294,8 +295,8 @@ def _tell(report: TrackReport, *, as_json: bool) -> None:
         click.echo(report.advice())
 
 
-def _tell_if_nobody_polls(database: Path) -> None:
-    from pollerd.store.sqlite.lock import owner_pid
+def _tell_if_nobody_polls(config: Config) -> None:
+    from pollerd.store.engine import engine_of
 
-    if owner_pid(database) is None:
+    if engine_of(config.store).owner() is None:
         click.echo("No daemon runs on this database; polling starts with: pollerd run")

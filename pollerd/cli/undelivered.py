@@ -15,9 +15,8 @@ from pollerd.base.text import ago, counted, shortened
 from pollerd.cli.owner import through_daemon
 from pollerd.cli.terminal import screen
 from pollerd.core.event import Event, instant
-from pollerd.core.ports import Delivery, DeliveryState
-from pollerd.store.undelivered import retry_parked
-from pollerd.store.view import View
+from pollerd.core.ports import Delivery, DeliveryState, Engine
+from pollerd.store.engine import engine_of
 
 if TYPE_CHECKING:
     from pollerd.config import Config
@@ -27,9 +26,9 @@ _LAST: Final = "\U0010ffff"
 """Comes after the name of every output."""
 
 
-def show_undelivered(path: Path, *, after: int, message_id: int | None, for_people: bool) -> None:
+def show_undelivered(engine: Engine, *, after: int, message_id: int | None, for_people: bool) -> None:
     """Print the events with `seq > after` that wait for another attempt or are parked."""
-    found = (d for d in _all(path, after) if message_id is None or d.message_id == message_id)
+    found = (d for d in _all(engine, after) if message_id is None or d.message_id == message_id)
     if not for_people:
         for delivery in found:
             screen.write_lines([document(delivery)])
@@ -72,7 +71,7 @@ def document(delivery: Delivery) -> bytes:
 def retry_undelivered(config: Config, *, as_json: bool) -> int:
     """Take up again what was parked; the exit code."""
     try:
-        taken_up = 0 if _missing(config.store.path) else retry_parked(config.store.path)
+        taken_up = 0 if _missing(config.store.path) else _retry(config)
     except StoreForbiddenError as error:
         taken_up = through_daemon(config, error, lambda remote: remote.retry_undelivered())
     databases = bool(config.outputs.sqlite)
@@ -88,6 +87,11 @@ def retry_undelivered(config: Config, *, as_json: bool) -> int:
     return 0
 
 
+def _retry(config: Config) -> int:
+    with engine_of(config.store).handover() as handover:
+        return handover.retry_parked()
+
+
 def _missing(path: Path) -> bool:
     """Whether there is certainly no file; a folder that may not be looked into proves nothing."""
     try:
@@ -97,10 +101,10 @@ def _missing(path: Path) -> bool:
     return False
 
 
-def _all(path: Path, after: int) -> Iterator[Delivery]:
+def _all(engine: Engine, after: int) -> Iterator[Delivery]:
     # The same event may be kept for several outputs.
     output = _LAST
-    with View.open(path) as view:
+    with engine.view() as view:
         while batch := view.undelivered(after, output, _BATCH):
             yield from batch
             after, output = batch[-1].seq, batch[-1].output

@@ -11,7 +11,7 @@ from pollerd.base.errors import PollerdError, StoreError, UnavailableError
 from pollerd.client.values import AnyEvent, Gap, NotFollowedError, Tracked, event_from_line
 from pollerd.core.particulars import Particulars
 from pollerd.status.message import MessageDocument, message_document
-from pollerd.store.view import View
+from pollerd.store.engine import engine_at
 
 
 class Source(Protocol):
@@ -71,11 +71,11 @@ def hand_over(location: Location, ids: Sequence[int], account: str | None, parti
         raise PollerdError(f"there is no account {account!r} in the configuration; there is {known}.")
     trouble: PollerdError = UnavailableError("neither a database nor a control socket is given: name one of them.")
     if location.database is not None:
-        from pollerd.store.commands import Handover
+        from pollerd.store.engine import engine_at
 
         name = account or (location.accounts[0] if len(location.accounts) == 1 else "default")
         try:
-            with Handover.open(location.database) as handover:
+            with engine_at(location.database).handover() as handover:
                 done = handover.track(ids, name, particulars)
         except StoreError as error:
             trouble = error
@@ -96,7 +96,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._view = View.open(path)
+        self._view = engine_at(path).view()
         self._quiet: tuple[int, int | None, str | None] | None = None
 
     def message(self, message_id: int) -> MessageDocument:
@@ -133,5 +133,5 @@ class Database:
     def _renew(self) -> None:
         if self._view.replaced:
             self._view.close()
-            self._view = View.open(self._path)
+            self._view = engine_at(self._path).view()
             self._quiet = None

@@ -73,10 +73,10 @@ class Waiting:
         """Whether a daemon runs; one that answered through its socket does."""
         if self._location.database is None:
             return True
-        from pollerd.store.sqlite.lock import owner_pid
+        from pollerd.store.engine import engine_at
 
         try:
-            return owner_pid(self._location.database) is not None
+            return engine_at(self._location.database).owner() is not None
         except StoreError:
             # This user may not see the lock: then the daemon itself has answered.
             return True

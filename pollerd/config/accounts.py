@@ -28,9 +28,8 @@ from pollerd.config.secret import (
     SecretKind,
     SecretSource,
 )
+from pollerd.core.ids import DEFAULT_ACCOUNT
 
-DEFAULT_ACCOUNT: Final = "default"
-"""The account of messages that are handed over without one."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", re.ASCII)
 """63 characters at most, as a label of DNS: an account's name is part of a credential's name and of metrics."""
 

@@ -10,6 +10,8 @@ from pollerd.core.model import MAX_MESSAGE_ID
 _ULID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.ASCII | re.IGNORECASE)
 _LARGEST_64_BITS: Final = 2**64 - 1
 _MOST_DIGITS: Final = 40
+DEFAULT_ACCOUNT: Final = "default"
+"""Whose a message is that was handed over without an account."""
 
 
 class IdError(ValueError):

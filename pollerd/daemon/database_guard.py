@@ -7,9 +7,9 @@ import logging
 from typing import Final
 
 from pollerd.base.errors import DatabaseLostError, StoreError
+from pollerd.core.ports import Ownership
 from pollerd.daemon.systemd import Notifier
 from pollerd.status.parts import Parts
-from pollerd.store.sqlite.lock import Ownership
 
 log = logging.getLogger(__name__)
 

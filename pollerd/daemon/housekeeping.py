@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -26,12 +25,9 @@ from pollerd.polling.committer import Committer
 from pollerd.status.line import StatusLine
 from pollerd.status.parts import Parts
 from pollerd.status.statistics import NOTE as STATISTICS
-from pollerd.store.retention import Retention
-from pollerd.store.sqlite.checkpoint import WalWatch
 
 log = logging.getLogger(__name__)
 
-DAY: Final = 86400.0
 LEARN_STEPS: Final = 50
 """Steps of the policy's own work a second at most, each below 5 ms."""
 
@@ -111,7 +107,7 @@ class Housekeeping:
             await job.run()
         except DurabilityError:
             raise
-        except (PollerdError, OSError, sqlite3.Error) as error:
+        except (PollerdError, OSError) as error:
             self._failed(job, error)
         except Exception as error:
             # A mistake in a side job must not take the polling down with it.
@@ -159,14 +155,13 @@ def _seconds(seconds: float) -> timedelta:
 
 
 def standard_jobs(parts: Parts, notifier: Notifier) -> list[Job]:
-    """Retention, checkpoint, learning, what is learned and counted, and the status line where systemd listens."""
+    """Retention, the store's own chores, learning, what is learned and counted; the status line for systemd."""
     store, clock = parts.store, parts.clock
     outputs = frozenset(health.name for health in parts.relay.health if health.readers is None)
-    retention = Retention(store, outputs, parts.config.store.keep_finished)
+    retention = store.retention(outputs, parts.config.store.keep_finished)
     jobs = [
         Job("retention", 600.0, lambda: retention.run(clock.now()), first=60.0),
-        Job("checkpoint", 60.0, WalWatch(store).tend),
-        Job("optimize", DAY, lambda: store.write(_optimize), first=3600.0),
+        *(Job(*chore) for chore in store.chores()),
         Job("learning", 1.0, lambda: _learn(parts.policy, clock)),
         Job("unknown ids", 10.0, UnknownWatch(store, tuple(parts.pollers))),
         Job("model snapshot", 30.0, NoteWriter(MODEL, parts.policy.snapshot, parts.committer)),
@@ -194,12 +189,6 @@ class NoteWriter:
         if taken != self._last:
             self._committer.record_note(self._name, taken)
             self._last = taken
-
-
-def _optimize(db: sqlite3.Connection) -> None:
-    # The limit bounds how long the writer is busy with it.
-    db.execute("PRAGMA analysis_limit = 400")
-    db.execute("PRAGMA optimize")
 
 
 async def _learn(policy: Policy, clock: Clock) -> None:

@@ -18,8 +18,7 @@ from pollerd.daemon.gateway_time import gateway_ahead, resume_time
 from pollerd.gateway.limits.account import AccountLimiter
 from pollerd.intake.loop import Intake
 from pollerd.polling.committer import Committer
-from pollerd.store.sqlite.lock import Ownership
-from pollerd.store.sqlite.store import SqliteStore
+from pollerd.store.engine import engine_of
 
 PATIENCE: Final = 10.0
 """Seconds that a command waits for a database that cannot be written now: a person waits for the command."""
@@ -64,8 +63,9 @@ async def settle_requests(config: Config) -> None:
     Raises DatabaseBusyError when one does, StoreError when the database cannot be written, now or at all.
     """
     async with AsyncExitStack() as stack:
-        stack.enter_context(Ownership.acquire(config.store.path))
-        store = await SqliteStore.open(config.store.path, time.time)
+        engine = engine_of(config.store)
+        stack.enter_context(engine.own())
+        store = await engine.open(time.time)
         stack.push_async_callback(store.close)
         clock, witness = await resume_time(store)
         committer = Committer(store, clock, patience=PATIENCE)

@@ -28,7 +28,7 @@ from pollerd.config import AccountConfig, Config, EnvSecret
 from pollerd.config.descriptors import Need
 from pollerd.config.policy import MODEL, Learner, make_policy, make_settings
 from pollerd.core.outcome import OutcomeRules
-from pollerd.core.ports import AccountState, Clock, Output, Preparing
+from pollerd.core.ports import AccountState, Clock, Output, Preparing, Store
 from pollerd.daemon.account import Account
 from pollerd.daemon.clock import SystemClock
 from pollerd.daemon.clock_steps import ClockWatch
@@ -65,12 +65,8 @@ from pollerd.status.statistics import NOTE as STATISTICS
 from pollerd.status.statistics import Statistics
 from pollerd.status.stuck import StuckCheck
 from pollerd.status.warnlog import WarnLog
-from pollerd.store.deliveries import Deliveries
-from pollerd.store.readers import Reading
-from pollerd.store.source_rows import Given, Inlet
-from pollerd.store.sqlite.lock import Ownership
-from pollerd.store.sqlite.store import SqliteStore
-from pollerd.store.unwritten import UnwrittenEvents
+from pollerd.store.engine import engine_of
+from pollerd.store.views import ThreadedViews
 
 log = logging.getLogger(__name__)
 
@@ -110,9 +106,9 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
     stack.enter_context(warnings.listening())
 
     # The database, and what all accounts share.
-    lock = await start.insist(lambda: asyncio.to_thread(Ownership.acquire, config.store.path, daemon=True))
-    stack.enter_context(lock)
-    store = await start.insist(lambda: SqliteStore.open(config.store.path, time.time))
+    engine = engine_of(config.store)
+    lock = stack.enter_context(await start.insist(lambda: asyncio.to_thread(engine.own, daemon=True)))
+    store = await start.insist(lambda: engine.open(time.time))
     stack.push_async_callback(store.close)
     clock, witness = await start.insist(lambda: resume_time(store))
     policy = make_policy(config, random.SystemRandom().getrandbits(32), await store.note(MODEL))
@@ -145,7 +141,7 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
         config=config,
         clock=clock,
         store=store,
-        reading=Reading(store.path),
+        views=ThreadedViews(engine),
         committer=committer,
         policy=policy,
         pollers=pollers,
@@ -256,7 +252,7 @@ def _make_acceptors(config: Config) -> dict[str, Acceptor]:
 
 
 def _make_outputs(
-    config: Config, store: SqliteStore, clock: Clock, protect: Callable[[str], None], acceptors: Mapping[str, Acceptor]
+    config: Config, store: Store, clock: Clock, protect: Callable[[str], None], acceptors: Mapping[str, Acceptor]
 ) -> list[Output]:
     """The outputs that the configuration names; `protect` is told every secret that they read later."""
     wanted = config.outputs
@@ -269,7 +265,7 @@ def _make_outputs(
         # PyJWT loads the package cryptography where it is installed (0.1 s, 10 MB); only a webhook is worth that.
         from pollerd.outputs.webhook.output import WebhookOutput
 
-        book = Deliveries(store)
+        book = store.deliveries()
         kept = config.store.keep_finished
         outputs.append(WebhookOutput(wanted.webhook, book, clock, keep_parked=kept, protect=protect))
     if wanted.exec is not None:
@@ -278,7 +274,7 @@ def _make_outputs(
     return outputs
 
 
-def _targets(config: Config, store: SqliteStore, clock: Clock) -> Iterator[Output]:
+def _targets(config: Config, store: Store, clock: Clock) -> Iterator[Output]:
     """The outputs into databases."""
     if not config.outputs.sqlite:
         return
@@ -291,7 +287,7 @@ def _targets(config: Config, store: SqliteStore, clock: Clock) -> Iterator[Outpu
     for output in config.outputs.sqlite:
         name = _numbered(names, f"sqlite {output.path}")
         database = os.path.realpath(output.path)
-        book = UnwrittenEvents(store, name, database if database in read else None)
+        book = store.unwritten(name, database if database in read else None)
         target = SqliteTarget(output.path, output.statement)
         yield TargetOutput(name, target, output.statement, output.rules, book, clock)
 
@@ -309,15 +305,15 @@ def _environment(config: Config) -> dict[str, str]:
     return clean_environment(os.environ, variables, [source.read().reveal() for source in sources])
 
 
-def _make_sources(config: Config, store: SqliteStore, clock: Clock, poke: Callable[[], None]) -> list[SqliteSource]:
+def _make_sources(config: Config, store: Store, clock: Clock, poke: Callable[[], None]) -> list[SqliteSource]:
     """The sources of ids that the configuration names; `poke` makes the intake check at once."""
     sources = []
     names: Counter[str] = Counter()
     # The same whatever stands before it in the file.
     keys = [f"{source.path} {crc32(source.query.encode()):08x}" for source in config.sources.sqlite]
-    given = Given(keys)
+    databases = {key: os.path.realpath(source.path) for source, key in zip(config.sources.sqlite, keys, strict=True)}
+    books = store.sources(databases, clock.wall, poke)
     for source, key in zip(config.sources.sqlite, keys, strict=True):
         name = _numbered(names, f"sqlite {source.path}")
-        inlet = Inlet(key, given, store, clock.wall, poke, database=os.path.realpath(source.path))
-        sources.append(SqliteSource(name, source.path, source.query, source.every, inlet))
+        sources.append(SqliteSource(name, source.path, source.query, source.every, books[key]))
     return sources

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, Protocol
+from typing import IO, Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -27,6 +27,7 @@ from pollerd.base import open_databases
 from pollerd.base.errors import StoreError, StoreUnavailableError
 from pollerd.base.shield import to_end
 from pollerd.core.ids import IdError, check_id, parse_id
+from pollerd.core.ports import SourceBook, SourceRow
 
 logger = logging.getLogger(__name__)
 
@@ -46,57 +47,25 @@ _LENGTH: Final = struct.Struct("<I")
 _COLUMNS: Final = ("id", "account", "userref", "sent_at", "sendtime", "priority", "overdue_after")
 
 
-class SourceRow(NamedTuple):
-    """A message to follow, as the query gave it: only the id is certain to be right.
-
-    `written` is the id as it was given where that is another form than the number itself.
-    """
-
-    id: int
-    account: object = None
-    userref: object = None
-    sent_at: object = None
-    sendtime: object = None
-    priority: object = None
-    overdue_after: object = None
-    written: str | float | None = None
-
-
-class Inlet(Protocol):
-    """Where rows are handed in. All of it raises StoreError."""
-
-    async def take(self, found: Sequence[SourceRow]) -> int:
-        """Follow rows; how many of them are new."""
-        ...
-
-    async def refused(self, found: Sequence[SourceRow]) -> list[tuple[int, str]]:
-        """Those of the rows taken that are not followed, each with a reason."""
-        ...
-
-    async def settle(self, given: Sequence[int]) -> None:
-        """The read is over; these are all ids that it gave, perhaps some of them twice."""
-        ...
-
-
 class _QueryError(Exception):
     """What the query gives cannot be used; the text says why."""
 
 
 class SqliteSource:
-    """Runs `query` on the database at `path` every `every` seconds and hands its rows to `inlet`.
+    """Runs `query` on the database at `path` every `every` seconds and hands its rows to `book`.
 
     The query's columns: `id`, and if wanted `account`, `userref`, `sent_at`, `sendtime`, `priority`, `overdue_after`; a
     single column is the id, whatever its name.
     """
 
-    def __init__(self, name: str, path: Path, query: str, every: float, inlet: Inlet) -> None:
+    def __init__(self, name: str, path: Path, query: str, every: float, book: SourceBook) -> None:
         self.name = name
         self.trouble = ""
         """Why nothing can be read at the moment; empty when all is well."""
         self._path = path
         self._query = query
         self._every = every
-        self._inlet = inlet
+        self._book = book
         self._refused: set[str] = set()
         self._ending = False
 
@@ -128,8 +97,8 @@ class SqliteSource:
                 try:
                     rows = self._checked(chunk)
                     given.extend(row.id for row in rows)
-                    new += await self._inlet.take(rows)
-                    for number, why in await self._inlet.refused(rows):
+                    new += await self._book.take(rows)
+                    for number, why in await self._book.refused(rows):
                         self._refuse(number, why)
                 except StoreUnavailableError as error:
                     logger.debug("source %s waits: %s", self._path, error)
@@ -144,7 +113,7 @@ class SqliteSource:
 
     async def _settle(self, given: Sequence[int]) -> None:
         try:
-            await self._inlet.settle(given)
+            await self._book.settle(given)
         except StoreError as error:
             logger.debug("source %s waits: %s", self._path, error)
 

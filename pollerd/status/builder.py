@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from pollerd.core.event import instant
 from pollerd.core.ports import OutputHealth
+from pollerd.core.ports.view import AGE_SLOT, CAP, AccountView, Overview
 from pollerd.status import sentences
 from pollerd.status.document import (
     AccountDocument,
@@ -34,11 +34,11 @@ from pollerd.status.document import (
 from pollerd.status.forecast import Forecast, Load, forecast
 from pollerd.status.message import moment
 from pollerd.status.statistics import NOTE, Statistics
-from pollerd.store.rows import AGE_SLOT
-from pollerd.store.view import CAP, AccountView, Overview, View
+from pollerd.store.engine import engine_of
 
 if TYPE_CHECKING:
     from pollerd.config import AccountConfig, Config
+    from pollerd.core.ports import Engine
     from pollerd.status.snapshot import AccountSnapshot, Snapshot
 
 AGES: Final = (60.0, 300.0, 1800.0, 7200.0, 43200.0, 86400.0, 259200.0)
@@ -49,7 +49,7 @@ _POLLS: Final = 5.0
 
 def from_database(config: Config, now: float) -> StatusDocument:
     """The document at `now` (UNIX seconds) without asking a daemon. Raises DatabaseMissingError, StoreError."""
-    with View.open(config.store.path) as view:
+    with engine_of(config.store).view() as view:
         stored = view.overview(now)
         counted = view.note(NOTE)
     if counted is None:
@@ -102,7 +102,7 @@ def build(
         outputs=list(_outputs(stored, last_seq, now, live)),
         followers=0 if live is None else live.followers,
         events=EventsDocument(last_seq=last_seq, pruned_seq=stored.pruned_seq),
-        database=_database(config.store.path, last_seq, stored.pruned_seq, "" if live is None else live.trouble),
+        database=_database(engine_of(config.store), last_seq, stored.pruned_seq, "" if live is None else live.trouble),
         backoff=_backoff(config.backoff.policy, live),
         log=[] if live is None else list(live.log),
         oldest_pending_sent_at=oldest,
@@ -287,13 +287,13 @@ def _outputs(stored: Overview, last_seq: int, now: float, live: Snapshot | None)
         )
 
 
-def _database(path: Path, last_seq: int, pruned_seq: int, trouble: str) -> DatabaseDocument:
-    size = _size(path)
+def _database(engine: Engine, last_seq: int, pruned_seq: int, trouble: str) -> DatabaseDocument:
+    size = engine.size()
     return DatabaseDocument(
-        path=str(path),
-        size=size,
-        bytes=size,
-        wal_size=_size(Path(f"{path}-wal")),
+        path=engine.where,
+        size=size.data,
+        bytes=size.data,
+        wal_size=size.log,
         last_seq=last_seq,
         pruned_seq=pruned_seq,
         trouble=trouble or None,
@@ -310,10 +310,3 @@ def _backoff(policy: str, live: Snapshot | None) -> BackoffDocument:
         learned_events=known.events if known else 0.0,
         stalled=[str(key) for key in known.down] if known else [],
     )
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

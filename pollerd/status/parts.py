@@ -10,7 +10,7 @@ import msgspec
 if TYPE_CHECKING:
     from pollerd.backoff import Policy
     from pollerd.config import Config
-    from pollerd.core.ports import Clock
+    from pollerd.core.ports import Clock, Store, Views
     from pollerd.intake.loop import Intake
     from pollerd.intake.sqlite import SqliteSource
     from pollerd.outputs.relay import Relay
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pollerd.status.metrics import Meter
     from pollerd.status.statistics import Statistics
     from pollerd.status.warnlog import WarnLog
-    from pollerd.store.readers import Reading
-    from pollerd.store.sqlite.store import SqliteStore
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,8 +28,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
     config: Config
     clock: Clock
-    store: SqliteStore
-    reading: Reading
+    store: Store
+    views: Views
     committer: Committer
     policy: Policy
     pollers: Mapping[str, Poller]

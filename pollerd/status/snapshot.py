@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from pollerd.core.ports import AccountState, OutputHealth, SourceHealth
+from pollerd.core.ports.view import Overview
 from pollerd.status import builder
 from pollerd.status.document import LogDocument, StatusDocument
-from pollerd.store.view import Overview
 
 if TYPE_CHECKING:
     from pollerd.backoff import Metrics
@@ -116,9 +116,7 @@ class Observer:
         """The status document; without `oldest` it takes half the time. Raises StoreError."""
         parts = self._parts
         now = parts.clock.wall()
-        stored = (
-            LOST if parts.store.lost else await parts.reading.read(lambda pages: pages.overview(now, oldest=oldest))
-        )
+        stored = LOST if parts.store.lost else await parts.views.read(lambda view: view.overview(now, oldest=oldest))
         return builder.build(parts.config, stored, parts.statistics.report(now), now, self._snapshot(followers))
 
     def _snapshot(self, followers: int) -> Snapshot:

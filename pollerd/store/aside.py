@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from pollerd.core.model import Message, State
+from pollerd.core.ports.view import AGE_SLOT
 from pollerd.store import damage, rows
+from pollerd.store.session import Session
 from pollerd.store.statements import statements
 
 log = logging.getLogger(__name__)
@@ -62,15 +63,15 @@ def shown(found: Iterable[Sequence[Any]], now: float) -> list[Message]:
     ]
 
 
-def set_aside(db: sqlite3.Connection, damaged: Sequence[Damaged], now: float) -> None:
+def set_aside(session: Session, damaged: Sequence[Damaged], now: float) -> None:
     """Take rows out of the schedule, inside a transaction; `now` stands in for a `sent_at` that makes no sense."""
     sql = statements("store")
     for row, why in damaged:
-        done = db.execute(sql["set_aside"], (why, row[0])).rowcount
+        done = session.execute(sql["set_aside"], (why, row[0]))
         if done and _was_pending(row):
-            slot = int(rows.instant(row[_SENT_AT], now) // rows.AGE_SLOT)
-            db.execute(sql["count"], ("pending", -1))
-            db.execute(sql["count_age"], (slot, -1))
+            slot = int(rows.instant(row[_SENT_AT], now) // AGE_SLOT)
+            session.execute(sql["count"], ("pending", -1))
+            session.execute(sql["count_age"], (slot, -1))
 
 
 def _was_pending(row: Sequence[Any]) -> bool:

@@ -12,6 +12,7 @@ from pollerd.core.diff import Result
 from pollerd.core.event import Event
 from pollerd.core.model import HoldReason, Message, State
 from pollerd.core.ports import AccountState, Batch
+from pollerd.core.ports.view import AGE_SLOT
 from pollerd.store import rows
 
 
@@ -50,7 +51,7 @@ def _aged(results: Iterable[Result]) -> Counter[int]:
     for result in results:
         message, was = result.message, result.was
         if (was is State.PENDING) is not (message.state is State.PENDING):
-            slots[int(message.sent_at // rows.AGE_SLOT)] += 1 if was is not State.PENDING else -1
+            slots[int(message.sent_at // AGE_SLOT)] += 1 if was is not State.PENDING else -1
     return slots
 
 

@@ -10,3 +10,6 @@ INSERT INTO requests (kind, message_id) VALUES (?, ?);
 
 -- name: first_waiting
 SELECT min(id) FROM requests WHERE id BETWEEN ? AND ?;
+
+-- name: last_asked
+SELECT max(id) FROM requests;

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from pollerd.core import event
 from pollerd.core.ports import Delivery, DeliveryChange
+from pollerd.store.session import Session, Transactions
 from pollerd.store.statements import statements
 from pollerd.store.undelivered import delivery_from_row
-
-T = TypeVar("T")
-
-
-class Database(Protocol):
-    """The store as seen from here."""
-
-    async def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]: ...
-    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T: ...
 
 
 class Deliveries:
     """Fulfils `ports.DeliveryBook`. Every call raises as `Store.commit`."""
 
-    def __init__(self, store: Database) -> None:
+    def __init__(self, store: Transactions) -> None:
         self._store = store
         self._sql = statements("deliveries")
 
@@ -55,42 +46,42 @@ class Deliveries:
         """Commit a change, whole or not at all; what is superseded by it."""
         cursor = change.cursor
 
-        def write(db: sqlite3.Connection) -> list[Delivery]:
-            db.executemany(self._sql["keep"], [_row(delivery, change.at) for delivery in change.kept])
-            db.executemany(self._sql["drop"], [(seq,) for seq in change.gone])
-            superseded = [gone for taken in change.taken for gone in self._supersede(db, taken)]
+        def write(session: Session) -> list[Delivery]:
+            session.executemany(self._sql["keep"], [_row(delivery, change.at) for delivery in change.kept])
+            session.executemany(self._sql["drop"], [(seq,) for seq in change.gone])
+            superseded = [gone for taken in change.taken for gone in self._supersede(session, taken)]
             # One that was taken up again meanwhile had others behind it.
             free = dict.fromkeys([*change.freed, *(delivery.message_id for delivery in superseded)])
-            db.executemany(self._sql["free"], [(change.at, message) for message in free])
+            session.executemany(self._sql["free"], [(change.at, message) for message in free])
             if cursor is not None:
-                db.execute(self._sql["drop_done"], (cursor.seq,))
-                db.execute(self._sql["save_cursor"], (cursor.name, cursor.seq, cursor.detail, change.at))
+                session.execute(self._sql["drop_done"], (cursor.seq,))
+                session.execute(self._sql["save_cursor"], (cursor.name, cursor.seq, cursor.detail, change.at))
             return superseded
 
         return await self._store.write(write)
 
-    def _supersede(self, db: sqlite3.Connection, taken: Delivery) -> list[Delivery]:
+    def _supersede(self, session: Session, taken: Delivery) -> list[Delivery]:
         """Delete what is kept of events before `taken` that were about the same."""
-        earlier = [delivery_from_row(row) for row in db.execute(self._sql["earlier"], (taken.message_id, taken.seq))]
+        earlier = [delivery_from_row(row) for row in session.query(self._sql["earlier"], (taken.message_id, taken.seq))]
         if not earlier or (subject := event.subject(taken.type, taken.body)) is None:
             return []
         gone = [delivery for delivery in earlier if event.subject(delivery.type, delivery.body) == subject]
-        db.executemany(self._sql["drop"], [(delivery.seq,) for delivery in gone])
+        session.executemany(self._sql["drop"], [(delivery.seq,) for delivery in gone])
         return gone
 
     async def relabel(self, lanes: Sequence[tuple[int, str]]) -> None:
         """Give events (by `seq`) another lane."""
 
-        def write(db: sqlite3.Connection) -> None:
-            db.executemany(self._sql["relabel"], [(lane, seq) for seq, lane in lanes])
+        def write(session: Session) -> None:
+            session.executemany(self._sql["relabel"], [(lane, seq) for seq, lane in lanes])
 
         await self._store.write(write)
 
     async def forget_parked(self, before: float) -> int:
         """Delete events parked before that instant; returns how many."""
 
-        def write(db: sqlite3.Connection) -> int:
-            return db.execute(self._sql["forget_parked"], (before,)).rowcount
+        def write(session: Session) -> int:
+            return session.execute(self._sql["forget_parked"], (before,))
 
         return await self._store.write(write)
 

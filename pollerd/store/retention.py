@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple
 
 from pollerd.core.model import State
 from pollerd.store import rows, unwritten
+from pollerd.store.session import Session, Transactions
 from pollerd.store.source_ids import drop_unused
 from pollerd.store.statements import statements
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 CHUNK: Final = 1000
 """Rows deleted in one transaction at most."""
 LEAST: Final = 20
@@ -37,19 +36,7 @@ _Drop = Callable[[int], Awaitable[tuple[int, bool]]]
 """Deletes at most so many rows; returns how many, and whether there may be more."""
 
 
-class Writer(Protocol):
-    """The store's one writer."""
-
-    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `change` in a transaction of its own."""
-        ...
-
-    async def prune(self, delete: Callable[[sqlite3.Connection], tuple[int, T]]) -> T:
-        """Run `delete` as well; it says up to which `seq` it deletes events."""
-        ...
-
-
-class Place(NamedTuple):
+class StoredCursor(NamedTuple):
     """Where an output stood at `updated_at` (UNIX seconds)."""
 
     name: str
@@ -71,7 +58,7 @@ class Retention:
     dropped when it has been still for `keep`: until then a table that was commented out by mistake costs nothing.
     """
 
-    def __init__(self, store: Writer, outputs: frozenset[str], keep: float) -> None:
+    def __init__(self, store: Transactions, outputs: frozenset[str], keep: float) -> None:
         self._store = store
         self._outputs = outputs
         self._keep = keep
@@ -81,19 +68,19 @@ class Retention:
     async def run(self, now: float) -> Pruned:
         """Delete all that may go at `now` (UNIX seconds), a little at a time. Raises as `Store.commit`."""
         before = now - self._keep
-        for place in await self._store.write(lambda db: self._drop_outputs(db, before)):
+        for place in await self._store.write(lambda session: self._drop_outputs(session, before)):
             log.warning(
                 "output %s is not configured any more: its place (event %d) is forgotten",
                 place.name,
                 place.seq,
                 extra={"event": "output_forgotten", "output": place.name, "seq": place.seq},
             )
-        await self._store.write(lambda db: db.execute(self._sql["drop_ages"]))
+        await self._store.write(lambda session: session.execute(self._sql["drop_ages"]))
         write, prune = self._store.write, self._store.prune
         messages = await self._in_chunks(lambda size: write(partial(self._drop_messages, before=before, size=size)))
         events = await self._in_chunks(lambda size: prune(partial(self._drop_events, before=before, size=size)))
         await self._forget_unwritten(before)
-        self._name_behind(await self._store.write(lambda db: self._late(db, now)))
+        self._name_behind(await self._store.write(lambda session: self._late(session, now)))
         if messages or events:
             log.debug("deleted %d messages and %d events", messages, events, extra={"event": "pruned"})
         return Pruned(messages, events)
@@ -102,7 +89,7 @@ class Retention:
         forgotten: Counter[str] = Counter()
 
         async def drop(size: int) -> tuple[int, bool]:
-            found = await self._store.write(lambda db: unwritten.forget(db, before, self._outputs, size))
+            found = await self._store.write(lambda session: unwritten.forget(session, before, self._outputs, size))
             forgotten.update(found)
             return len(found), len(found) == size
 
@@ -130,52 +117,52 @@ class Retention:
 
     # -- inside the transaction
 
-    def _drop_messages(self, db: sqlite3.Connection, *, before: float, size: int) -> tuple[int, bool]:
-        found = list(db.execute(self._sql["ended"], (before, size)))
+    def _drop_messages(self, session: Session, *, before: float, size: int) -> tuple[int, bool]:
+        found = session.query(self._sql["ended"], (before, size))
         if found:
-            db.executemany(self._sql["drop_message"], [(row[0],) for row in found])
-            drop_unused(db, {row[0] for row in found})
+            session.executemany(self._sql["drop_message"], [(row[0],) for row in found])
+            drop_unused(session, {row[0] for row in found})
             gone = Counter(_NAMES[State(row[1])] for row in found)
-            db.executemany(self._sql["uncount"], [(count, name) for name, count in gone.items()])
+            session.executemany(self._sql["uncount"], [(count, name) for name, count in gone.items()])
         return len(found), len(found) == size
 
-    def _drop_events(self, db: sqlite3.Connection, *, before: float, size: int) -> tuple[int, tuple[int, bool]]:
-        told = min((place.seq for place in self._needed(db)), default=2**63 - 1)
-        found = list(db.execute(self._sql["oldest_events"], (told, size)))
+    def _drop_events(self, session: Session, *, before: float, size: int) -> tuple[int, tuple[int, bool]]:
+        told = min((place.seq for place in self._needed(session)), default=2**63 - 1)
+        found = session.query(self._sql["oldest_events"], (told, size))
         # An event is older than those that follow it, whatever a clock that was wrong for a while wrote on it.
         old = next((n for n in range(len(found), 0, -1) if (rows.real(found[n - 1][1]) or 0.0) < before), 0)
         seq = int(found[old - 1][0]) if old else 0
-        db.execute(self._sql["drop_events"], (seq,))
-        drop_unused(db, {message for _, _, message in found[:old] if message is not None})
+        session.execute(self._sql["drop_events"], (seq,))
+        drop_unused(session, {message for _, _, message in found[:old] if message is not None})
         return seq, (old, old == size)
 
-    def _drop_outputs(self, db: sqlite3.Connection, before: float) -> list[Place]:
-        gone = [p for p in self._places(db) if p.name not in self._outputs and p.updated_at < before]
-        db.executemany(self._sql["drop_output"], [(place.name,) for place in gone])
+    def _drop_outputs(self, session: Session, before: float) -> list[StoredCursor]:
+        gone = [p for p in self._places(session) if p.name not in self._outputs and p.updated_at < before]
+        session.executemany(self._sql["drop_output"], [(place.name,) for place in gone])
         return gone
 
-    def _late(self, db: sqlite3.Connection, now: float) -> list[tuple[Place, int]]:
+    def _late(self, session: Session, now: float) -> list[tuple[StoredCursor, int]]:
         """Outputs for whose sake events are kept twice as long as wanted, with the number of events they lack."""
-        found = list(db.execute(self._sql["span"]))
+        found = session.query(self._sql["span"])
         if not found:
             return []
         first, at, last = found[0]
         if (rows.real(at) or 0.0) >= now - max(2 * self._keep, LATE):
             return []
-        return [(place, last - place.seq) for place in self._needed(db) if place.seq < first]
+        return [(place, last - place.seq) for place in self._needed(session) if place.seq < first]
 
-    def _needed(self, db: sqlite3.Connection) -> list[Place]:
+    def _needed(self, session: Session) -> list[StoredCursor]:
         """The places of all configured outputs."""
-        known = {place.name: place for place in self._places(db)}
-        return [known.get(name, Place(name, 0, 0.0)) for name in sorted(self._outputs)]
+        known = {place.name: place for place in self._places(session)}
+        return [known.get(name, StoredCursor(name, 0, 0.0)) for name in sorted(self._outputs)]
 
-    def _places(self, db: sqlite3.Connection) -> list[Place]:
-        found = db.execute(self._sql["places"])
-        return [Place(str(name), rows.whole(seq), rows.real(at) or 0.0) for name, seq, at in found]
+    def _places(self, session: Session) -> list[StoredCursor]:
+        found = session.query(self._sql["places"])
+        return [StoredCursor(str(name), rows.whole(seq), rows.real(at) or 0.0) for name, seq, at in found]
 
     # -- telling
 
-    def _name_behind(self, late: list[tuple[Place, int]]) -> None:
+    def _name_behind(self, late: list[tuple[StoredCursor, int]]) -> None:
         for place, lacking in late:
             if place.name not in self._behind:
                 log.warning(

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from pollerd.core import history, particulars
+from pollerd.core import particulars
+from pollerd.core.ids import DEFAULT_ACCOUNT
 from pollerd.core.model import Message, Priority, Recipient, State
 
 COLUMNS: Final = (
@@ -48,9 +49,6 @@ COLUMNS: Final = (
 )
 """The columns of a row in the order that the functions here take and give them."""
 
-DEFAULT_ACCOUNT: Final = "default"
-AGE_SLOT: Final = 15.0
-"""Seconds of sending time in which pending messages are counted together."""
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _LONGEST: Final = 1024
 """Characters of a userref that are kept."""
@@ -181,36 +179,6 @@ def row_from_message(message: Message) -> tuple[Any, ...]:
         message.overdue_at,
         1 if message.overdue else None,
     )
-
-
-def by_wall(message: Message, ahead: float) -> Message:
-    """The message with its instants as the wall clock tells them, which is so many seconds ahead of the daemon's time.
-
-    A row that nobody has planned yet carries what its writer took for the time: that stays.
-    """
-    if not ahead or message.state is State.NEW:
-        return message
-    return msgspec.structs.replace(
-        message,
-        sent_at=message.sent_at + ahead,
-        next_poll_at=message.next_poll_at + ahead,
-        base=message.base + ahead,
-        first_poll_at=later(message.first_poll_at, ahead),
-        last_poll_at=later(message.last_poll_at, ahead),
-        seen_at=later(message.seen_at, ahead),
-        sendtime=later(message.sendtime, ahead),
-        finished_at=later(message.finished_at, ahead),
-        trail=history.moved(message.trail, ahead),
-        origin=later(message.origin, ahead),
-        taken_at=later(message.taken_at, ahead),
-        overdue_at=later(message.overdue_at, ahead),
-        resumed_at=later(message.resumed_at, ahead),
-    )
-
-
-def later(when: float | None, seconds: float) -> float | None:
-    """An instant so many seconds later; None stays None."""
-    return None if when is None else when + seconds
 
 
 def recipients_from_blob(blob: Any) -> tuple[Recipient, ...]:

@@ -5,28 +5,18 @@ Only a form that is not the whole number itself is kept, for as long as its mess
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
+from pollerd.store.session import Session, Transactions
 from pollerd.store.statements import statements
-
-T = TypeVar("T")
-
-
-class Database(Protocol):
-    """The store as seen from here."""
-
-    async def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]: ...
-    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T: ...
 
 
 class SourceForms:
     """Remembers the forms that one source gives, which reads `database`."""
 
-    def __init__(self, store: Database, source: str, database: str) -> None:
+    def __init__(self, store: Transactions, source: str, database: str) -> None:
         self._store = store
         self._source = source
         self._database = database
@@ -51,9 +41,9 @@ class SourceForms:
         kept = [(self._source, number, self._database, form) for number, form in known]
         gone = [(self._source, number) for number in changed if forms[number] is None]
 
-        def write(db: sqlite3.Connection) -> None:
-            db.executemany(self._sql["remember"], kept)
-            db.executemany(self._sql["forget"], gone)
+        def write(session: Session) -> None:
+            session.executemany(self._sql["remember"], kept)
+            session.executemany(self._sql["forget"], gone)
 
         await self._store.write(write)
 
@@ -61,7 +51,7 @@ class SourceForms:
 class SourceIds:
     """How ids were given by sources that read `database`; None: by any source."""
 
-    def __init__(self, store: Database, database: str | None) -> None:
+    def __init__(self, store: Transactions, database: str | None) -> None:
         self._store = store
         self._database = database
         self._sql = statements("source_ids")
@@ -72,6 +62,6 @@ class SourceIds:
         return dict(await self._store.query(self._sql["find"], (wanted, self._database)))
 
 
-def drop_unused(db: sqlite3.Connection, messages: Iterable[int]) -> None:
-    """Forget the forms of those messages that are gone with all their events. Raises sqlite3.Error."""
-    db.executemany(statements("source_ids")["drop_unused"], [(message,) for message in messages])
+def drop_unused(session: Session, messages: Iterable[int]) -> None:
+    """Forget the forms of those messages that are gone with all their events.."""
+    session.executemany(statements("source_ids")["drop_unused"], [(message,) for message in messages])

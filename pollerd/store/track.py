@@ -2,57 +2,28 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol, TypeVar
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
 
 import msgspec
 
+from pollerd.core.ports import NewMessage, OtherAccount, TrackResult
 from pollerd.store import others
-from pollerd.store.commands import Tracked
-from pollerd.store.others import OtherAccount
+from pollerd.store.session import Session, Transactions
 from pollerd.store.statements import statements
 
-T = TypeVar("T")
 CHUNK: Final = 5000
 """Rows of one transaction: commits of polls wait behind it for some hundredths of a second at most."""
 
 
-class Offered(NamedTuple):
-    """A message to follow, as it is stored: see `pollerd.core.particulars.Particulars`. `priority` is its name."""
-
-    id: int
-    account: str
-    userref: str | None
-    sent_at: float
-    sendtime: float | None = None
-    priority: str | None = None
-    overdue_after: float | None = None
-
-
-class Writer(Protocol):
-    """The store's one writer."""
-
-    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `change` in a transaction of its own."""
-        ...
-
-
-async def offer(store: Writer, rows: Sequence[Offered]) -> Tracked:
-    """Follow `rows` from now on; on disk when this returns. What is followed already keeps what is known of it; what
-    is followed for another account is refused.
-
-    Raises StoreError; what was written before that stays.
-    """
-    parts = []
-    for start in range(0, len(rows), CHUNK):
-        some = rows[start : start + CHUNK]
-
-        def insert(db: sqlite3.Connection, some: Sequence[Offered] = some) -> Tracked:
-            return _insert(db, some)
-
-        parts.append(await store.write(insert))
-    return Tracked(
+async def track(store: Transactions, messages: Sequence[NewMessage]) -> TrackResult:
+    """See `Store.track`."""
+    parts = [
+        await store.write(partial(_insert, messages=messages[start : start + CHUNK]))
+        for start in range(0, len(messages), CHUNK)
+    ]
+    return TrackResult(
         sum(part.new for part in parts),
         sum(part.known for part in parts),
         sum(part.gave_up for part in parts),
@@ -60,13 +31,13 @@ async def offer(store: Writer, rows: Sequence[Offered]) -> Tracked:
     )
 
 
-def _insert(db: sqlite3.Connection, rows: Sequence[Offered]) -> Tracked:
+def _insert(session: Session, messages: Sequence[NewMessage]) -> TrackResult:
     sql = statements("track")
-    added = db.executemany(sql["offer"], rows).rowcount
-    if added == len(rows):
-        return Tracked(added, 0, 0)
-    asked = others.asked((row.id, row.account) for row in rows)
-    refused = tuple(OtherAccount(*row) for row in db.execute(others.FIND, (asked,)))
-    ids = msgspec.json.encode(sorted({row.id for row in rows} - {other.id for other in refused})).decode()
-    gave_up = db.execute(sql["count_gave_up"], (ids,)).fetchone()[0]
-    return Tracked(added, len(rows) - added - len(refused), int(gave_up), refused)
+    added = session.executemany(sql["insert"], messages)
+    if added == len(messages):
+        return TrackResult(added, 0, 0)
+    asked = others.asked((message.id, message.account) for message in messages)
+    refused = tuple(OtherAccount(*row) for row in session.query(others.FIND, (asked,)))
+    ids = msgspec.json.encode(sorted({message.id for message in messages} - {other.id for other in refused})).decode()
+    gave_up = session.query(sql["count_gave_up"], (ids,))[0][0]
+    return TrackResult(added, len(messages) - added - len(refused), int(gave_up), refused)

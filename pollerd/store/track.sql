@@ -1,4 +1,4 @@
--- name: offer
+-- name: insert
 INSERT OR IGNORE INTO messages (id, account, userref, sent_at, sendtime, priority, overdue_after)
 VALUES (?, ?, ?, ?, ?, ?, ?);
 

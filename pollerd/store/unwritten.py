@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
 from pollerd.core.ports import DeliveryState, Saved, Unwritten, UnwrittenChange
+from pollerd.store.session import Session, Transactions
 from pollerd.store.source_ids import SourceIds, drop_unused
 from pollerd.store.statements import statements
 
-T = TypeVar("T")
 _COLUMNS: Final = (
     "output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error"  # as `_row` gives them
 )
 
 
-class Database(Protocol):
-    """The store as seen from here."""
-
-    async def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]: ...
-    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T: ...
-
-
 class UnwrittenEvents:
     """Fulfils `targets.UnwrittenBook` for the output of that name. Every call raises as `Store.commit`."""
 
-    def __init__(self, store: Database, output: str, database: str | None = None) -> None:
+    def __init__(self, store: Transactions, output: str, database: str | None = None) -> None:
         """`database` is the one that the output writes, where a source reads it, too."""
         self._store = store
         self._output = output
@@ -62,18 +54,20 @@ class UnwrittenEvents:
         """See `UnwrittenBook`."""
         output, cursor = self._output, change.cursor
 
-        def write(db: sqlite3.Connection) -> Saved:
-            db.executemany(self._sql["keep"], [_row(event, change.at) for event in change.kept])
+        def write(session: Session) -> Saved:
+            session.executemany(self._sql["keep"], [_row(event, change.at) for event in change.kept])
             superseded: list[Unwritten] = []
             for event in change.written:
                 about = (output, event.message_id, event.recipient, event.subject, event.seq)
-                superseded += map(_event, db.execute(self._sql["superseded"], about).fetchall())
+                superseded += map(_event, session.query(self._sql["superseded"], about))
             gone = [*change.written, *superseded]
-            db.executemany(self._sql["drop"], [(event.seq, output) for event in gone])
-            arrange(db, [(output, event.message_id) for event in (*change.kept, *gone)], change.at)
-            drop_unused(db, {event.message_id for event in gone})
-            db.execute(statements("deliveries")["save_cursor"], (cursor.name, cursor.seq, cursor.detail, change.at))
-            return Saved(superseded, bool(db.execute(self._sql["left"], (output,)).fetchone()[0]))
+            session.executemany(self._sql["drop"], [(event.seq, output) for event in gone])
+            arrange(session, [(output, event.message_id) for event in (*change.kept, *gone)], change.at)
+            drop_unused(session, {event.message_id for event in gone})
+            session.execute(
+                statements("deliveries")["save_cursor"], (cursor.name, cursor.seq, cursor.detail, change.at)
+            )
+            return Saved(superseded, bool(session.query(self._sql["left"], (output,))[0][0]))
 
         return await self._store.write(write)
 
@@ -85,31 +79,31 @@ class UnwrittenEvents:
         return await self._store.query(self._sql[name], (self._output, *values))
 
 
-def arrange(db: sqlite3.Connection, messages: Iterable[tuple[str, int]], now: float) -> None:
+def arrange(session: Session, messages: Iterable[tuple[str, int]], now: float) -> None:
     """Of messages, by output: what is held up has no time any more, what no longer is is due at `now`."""
     for output, message in dict.fromkeys(messages):
-        db.execute(statements("unwritten")["rest"], (output, message))
-        db.execute(statements("unwritten")["free"], (output, message, now))
+        session.execute(statements("unwritten")["rest"], (output, message))
+        session.execute(statements("unwritten")["free"], (output, message, now))
 
 
-def unpark(db: sqlite3.Connection, now: float) -> int:
-    """Take up again every parked event, with all its attempts; how many. Raises sqlite3.Error."""
+def retry_parked(session: Session, now: float) -> int:
+    """Take up again every parked event, with all its attempts; how many."""
     sql = statements("unwritten")
-    messages = db.execute(sql["parked_messages"]).fetchall()
-    taken_up = db.execute(sql["unpark"], (now,)).rowcount
-    arrange(db, messages, now)
+    messages = session.query(sql["parked_messages"])
+    taken_up = session.execute(sql["unpark"], (now,))
+    arrange(session, messages, now)
     return taken_up
 
 
-def forget(db: sqlite3.Connection, before: float, configured: Collection[str], size: int) -> list[str]:
+def forget(session: Session, before: float, configured: Collection[str], size: int) -> list[str]:
     """Delete at most `size` events that were parked before that instant, or left by outputs that are not `configured`
-    any more; the outputs that they were for. Raises sqlite3.Error.
+    any more; the outputs that they were for.
     """
     sql = statements("unwritten")
-    found = db.execute(sql["forgotten"], (before, _json(sorted(configured)), size)).fetchall()
-    db.executemany(sql["drop"], [(seq, output) for seq, output, _ in found])
-    arrange(db, [(output, message) for _, output, message in found], before)
-    drop_unused(db, {message for _, _, message in found})
+    found = session.query(sql["forgotten"], (before, _json(sorted(configured)), size))
+    session.executemany(sql["drop"], [(seq, output) for seq, output, _ in found])
+    arrange(session, [(output, message) for _, output, message in found], before)
+    drop_unused(session, {message for _, _, message in found})
     return [output for _, output, _ in found]
 
 

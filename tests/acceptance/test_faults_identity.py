@@ -26,8 +26,8 @@ from tests.sqlite_kit import autocommit, rows
 
 SOON = [Step(0.0, "ENROUTE"), Step(600.0, "DELIVERED")]
 COMMAND = (
-    "import sys; from pollerd.store.sqlite.lock import Ownership;"
-    " owned = Ownership.acquire(sys.argv[1]); sys.stdin.read()"
+    "import sys; from pollerd.store.sqlite.lock import FileOwnership;"
+    " owned = FileOwnership.acquire(sys.argv[1]); sys.stdin.read()"
 )
 
 

@@ -13,6 +13,7 @@ from pollerd.core.ports import Delivery, DeliveryState
 from pollerd.daemon.clock import SystemClock
 from pollerd.outputs.sqlite import SqliteTarget
 from pollerd.outputs.target.output import TargetOutput
+from pollerd.store.sqlite.session import SqliteSession
 from pollerd.store.sqlite.store import SqliteStore
 from pollerd.store.undelivered import read_undelivered
 from pollerd.store.unwritten import UnwrittenEvents
@@ -42,7 +43,7 @@ def target(
 def undelivered(store: SqliteStore) -> list[Delivery]:
     """All that is waiting or parked, as commands see it."""
     with autocommit(store.path) as database:
-        return read_undelivered(database, 0, 1000)
+        return read_undelivered(SqliteSession(database), 0, 1000)
 
 
 def states(store: SqliteStore) -> dict[int, str]:

@@ -22,9 +22,9 @@ from pollerd import AsyncClient, Client, CompletedEvent, Gap, NotFollowedError, 
 from pollerd.base.errors import PollerdError, UnavailableError
 from pollerd.client.unixhttp import UnixConnection
 from pollerd.simulator import Step
-from pollerd.store.view import View
 from tests.integration.control_kit import Daemon, daemon
 from tests.sqlite_kit import autocommit
+from tests.store_kit import view_of
 
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
@@ -75,7 +75,7 @@ def test_track_without_a_daemon(tmp_path: Path) -> None:
     sent = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
     assert client.track(1, "2", userref="o-1", sent_at=sent) == pollerd.Tracked(2, 0, 0)
     assert client.track(2, 3) == pollerd.Tracked(1, 1, 0)
-    with View.open(tmp_path / "pollerd.db") as view:
+    with view_of(tmp_path / "pollerd.db") as view:
         found = view.message(1)
         assert found is not None
         assert (found.userref, found.sent_at, found.account) == ("o-1", sent.timestamp(), "default")
@@ -159,7 +159,7 @@ def test_the_configuration_names_the_place(tmp_path: Path) -> None:
     path.write_text(f'[accounts.shop]\ntoken = "t"\n[store]\npath = "{tmp_path}/x.db"\n')
     path.chmod(0o600)
     assert pollerd.track(5, config=path) == pollerd.Tracked(1, 0, 0)
-    with View.open(tmp_path / "x.db") as view:
+    with view_of(tmp_path / "x.db") as view:
         found = view.message(5)
         assert found is not None
         assert found.account == "shop"

@@ -13,14 +13,13 @@ import pytest
 from pollerd.base.errors import DatabaseBusyError, StoreError
 from pollerd.core.model import Recipient, State
 from pollerd.core.particulars import Particulars
-from pollerd.core.ports import RequestKind
+from pollerd.core.ports import OtherAccount, RequestKind, TrackResult
 from pollerd.store import rows
-from pollerd.store.commands import Handover, Tracked
-from pollerd.store.others import OtherAccount
 from pollerd.store.sqlite import schema
-from pollerd.store.sqlite.lock import Ownership, owner_pid
+from pollerd.store.sqlite.lock import FileOwnership, owner_pid
 from pollerd.store.sqlite.schema import Migration
 from tests.sqlite_kit import autocommit
+from tests.store_kit import handover_of
 
 
 def mode(path: Path) -> int:
@@ -56,9 +55,7 @@ def test_two_stores_have_two_identities(tmp_path: Path) -> None:
 
 def test_many_processes_may_create_it_at_once(tmp_path: Path) -> None:
     database = tmp_path / "p.db"
-    code = (
-        "import sys; from pollerd.store.commands import Handover; Handover.open(sys.argv[1]).track([int(sys.argv[2])])"
-    )
+    code = "import sys; from tests.store_kit import handover_of; handover_of(sys.argv[1]).track([int(sys.argv[2])])"
     processes = [subprocess.Popen([sys.executable, "-c", code, str(database), str(i)]) for i in range(1, 7)]
     assert [process.wait(60) for process in processes] == [0] * 6
     connection = schema.prepare(database)
@@ -115,29 +112,29 @@ def test_one_owner_at_a_time_by_whatever_name(tmp_path: Path) -> None:
     database = tmp_path / "p.db"
     (tmp_path / "link.db").symlink_to(database)
     assert owner_pid(database) is None
-    with Ownership.acquire(database):
+    with FileOwnership.acquire(database):
         assert owner_pid(tmp_path / "link.db") == os.getpid()
         with pytest.raises(DatabaseBusyError, match=str(os.getpid())):
-            Ownership.acquire(tmp_path / "link.db")
+            FileOwnership.acquire(tmp_path / "link.db")
     assert owner_pid(database) is None
-    Ownership.acquire(database).release()
+    FileOwnership.acquire(database).release()
 
 
 def test_ownership_comes_before_the_tables_and_makes_the_folder(tmp_path: Path) -> None:
     database = tmp_path / "new" / "p.db"
-    with Ownership.acquire(database):
+    with FileOwnership.acquire(database):
         assert mode(database.parent) == 0o750
         assert mode(tmp_path / "new" / "p.db.lock") == 0o640
         assert database.stat().st_size == 0
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot be created"):
-        Ownership.acquire(tmp_path / "file" / "p.db")
+        FileOwnership.acquire(tmp_path / "file" / "p.db")
 
 
 def test_ownership_dies_with_its_process(tmp_path: Path) -> None:
     database = tmp_path / "p.db"
     code = (
-        "import sys; from pollerd.store.sqlite.lock import Ownership; owned = Ownership.acquire(sys.argv[1]);"
+        "import sys; from pollerd.store.sqlite.lock import FileOwnership; owned = FileOwnership.acquire(sys.argv[1]);"
         "print('has it', flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(
@@ -149,24 +146,24 @@ def test_ownership_dies_with_its_process(tmp_path: Path) -> None:
     process.kill()
     process.communicate()
     assert owner_pid(database) is None
-    Ownership.acquire(database).release()
+    FileOwnership.acquire(database).release()
 
 
 def test_tracking_counts_new_known_and_given_up(tmp_path: Path) -> None:
-    with Handover.open(tmp_path / "p.db") as handover, autocommit(tmp_path / "p.db") as connection:
-        assert handover.track([1, 2, 2**63 - 1]) == Tracked(3, 0, 0)
+    with handover_of(tmp_path / "p.db") as handover, autocommit(tmp_path / "p.db") as connection:
+        assert handover.track([1, 2, 2**63 - 1]) == TrackResult(3, 0, 0)
         connection.execute("UPDATE messages SET state = 3 WHERE id = 2")
-        assert handover.track([2, 3, 3, 2**63 - 1], "other", Particulars(userref="order", sent_at=17.5)) == Tracked(
+        assert handover.track([2, 3, 3, 2**63 - 1], "other", Particulars(userref="order", sent_at=17.5)) == TrackResult(
             1, 1, 0, (OtherAccount(2, "default"), OtherAccount(2**63 - 1, "default"))
         )
-        assert handover.track([1, 2]) == Tracked(0, 2, 1)
+        assert handover.track([1, 2]) == TrackResult(0, 2, 1)
         found = connection.execute("SELECT id, account, userref, sent_at, state FROM messages WHERE id = 3").fetchall()
         assert found == [(3, "other", "order", 17.5, 0)]
         assert connection.execute("SELECT max(id) FROM messages").fetchone() == (2**63 - 1,)
 
 
 def test_requests_wait_until_their_rows_are_gone(tmp_path: Path) -> None:
-    with Handover.open(tmp_path / "p.db") as handover, autocommit(tmp_path / "p.db") as connection:
+    with handover_of(tmp_path / "p.db") as handover, autocommit(tmp_path / "p.db") as connection:
         first = handover.ask(RequestKind.POLL, [1, 2])
         second = handover.ask(RequestKind.RETRY_ALL, [None])
         assert connection.execute("SELECT kind, message_id FROM requests ORDER BY id").fetchall() == [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -30,8 +29,10 @@ from pollerd.status.metrics import Meter
 from pollerd.status.parts import Parts
 from pollerd.status.statistics import Statistics
 from pollerd.status.warnlog import WarnLog
-from pollerd.store.readers import Reading
+from pollerd.store.engine import engine_at
+from pollerd.store.session import Session
 from pollerd.store.sqlite.store import SqliteStore
+from pollerd.store.views import ThreadedViews
 
 PATIENCE = 20.0
 
@@ -217,7 +218,7 @@ def parts(store: SqliteStore, tmp_path: Path) -> Iterator[Parts]:
         config=load(path, {}, tmp_path),
         clock=clock,
         store=store,
-        reading=Reading(store.path),
+        views=ThreadedViews(engine_at(store.path)),
         committer=committer,
         policy=policy,
         pollers={},
@@ -230,7 +231,7 @@ def parts(store: SqliteStore, tmp_path: Path) -> Iterator[Parts]:
         stuck=lambda: None,
     )
     yield found
-    found.reading.close()
+    found.views.close()
 
 
 async def test_every_standard_job_does_its_work_on_a_real_store(parts: Parts, tmp_path: Path) -> None:
@@ -287,7 +288,7 @@ async def test_what_was_not_learned_again_is_not_written_again(store: SqliteStor
 async def test_statistics_leave_the_plans_on_their_indexes(store: SqliteStore, parts: Parts) -> None:
     """ANALYZE over a lopsided table must not talk SQLite out of the index that the schedule lives on."""
 
-    def fill(db: sqlite3.Connection) -> None:
+    def fill(db: Session) -> None:
         db.executemany(
             "INSERT INTO messages (id, state, next_poll_at, finished_at) VALUES (?, ?, ?, ?)",
             [(n, 1 if n % 50 else 2, float(n), None if n % 50 else float(n)) for n in range(1, 5001)],
@@ -297,9 +298,9 @@ async def test_statistics_leave_the_plans_on_their_indexes(store: SqliteStore, p
     jobs = {job.name: job for job in standard_jobs(parts, Notifier(None))}
     due = "SELECT id FROM messages WHERE state = 1 AND account = ? AND next_poll_at <= ? ORDER BY next_poll_at LIMIT 9"
 
-    def plan(db: sqlite3.Connection) -> str:
+    def plan(db: Session) -> str:
         db.execute("ANALYZE")
-        rows = db.execute(f"EXPLAIN QUERY PLAN {due}", ("default", 9.0))
+        rows = db.query(f"EXPLAIN QUERY PLAN {due}", ("default", 9.0))
         return " ".join(str(row[3]) for row in rows)
 
     await jobs["optimize"].run()

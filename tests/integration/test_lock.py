@@ -14,16 +14,16 @@ import pytest
 
 from pollerd.base import open_databases
 from pollerd.base.errors import DatabaseBusyError, StoreError
-from pollerd.store.commands import Handover
 from pollerd.store.sqlite import inode, schema
-from pollerd.store.sqlite.lock import Ownership, check_ownable, lock_path, owner_pid
-from pollerd.store.view import View
+from pollerd.store.sqlite.command import CommandConnection
+from pollerd.store.sqlite.lock import FileOwnership, check_ownable, lock_path, owner_pid
 from tests.sqlite_kit import autocommit
+from tests.store_kit import handover_of, view_of
 
 HOLDER = """
 import sys
-from pollerd.store.sqlite.lock import Ownership
-owned = Ownership.acquire(sys.argv[1], daemon=True)
+from pollerd.store.sqlite.lock import FileOwnership
+owned = FileOwnership.acquire(sys.argv[1], daemon=True)
 print("has it", flush=True)
 sys.stdin.read()
 """
@@ -71,10 +71,10 @@ def test_one_owner_of_a_file_whatever_leads_to_it(
 ) -> None:
     database = tmp_path / "p.db"
     with (
-        Ownership.acquire(database, daemon=True),
+        FileOwnership.acquire(database, daemon=True),
         pytest.raises(DatabaseBusyError, match="already runs on the database") as refused,
     ):
-        Ownership.acquire(renamed(database), daemon=daemon)
+        FileOwnership.acquire(renamed(database), daemon=daemon)
     assert refused.value.daemon
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -82,23 +82,23 @@ def test_one_owner_of_a_file_whatever_leads_to_it(
     assert process.stdout is not None
     assert process.stdout.readline() == b"has it\n"
     with pytest.raises(DatabaseBusyError):
-        Ownership.acquire(database, daemon=daemon)
+        FileOwnership.acquire(database, daemon=daemon)
     process.kill()
     process.communicate()
-    Ownership.acquire(database, daemon=daemon).release()
+    FileOwnership.acquire(database, daemon=daemon).release()
 
 
 def test_a_command_is_distinguished_from_a_daemon(tmp_path: Path) -> None:
     database = tmp_path / "p.db"
-    with Ownership.acquire(database), pytest.raises(DatabaseBusyError, match="a command") as refused:
-        Ownership.acquire(database, daemon=True)
+    with FileOwnership.acquire(database), pytest.raises(DatabaseBusyError, match="a command") as refused:
+        FileOwnership.acquire(database, daemon=True)
     assert not refused.value.daemon
     assert refused.value.holder == f"process {os.getpid()}, a command"
 
 
 def test_a_removed_lock_file_is_made_again(tmp_path: Path) -> None:
     database = tmp_path / "p.db"
-    with Ownership.acquire(database, daemon=True) as owned:
+    with FileOwnership.acquire(database, daemon=True) as owned:
         assert not owned.tend()
         lock_path(database).unlink()
         assert owner_pid(database) == 0
@@ -147,7 +147,7 @@ def test_what_a_stranger_put_in_the_locks_place_is_left_alone(
     victim.write_text(VICTIM)
     put(lock_path(database), victim)
     with pytest.raises(StoreError, match=r"not what pollerd made.*p\.db\.lock") as refused:
-        Ownership.acquire(database)
+        FileOwnership.acquire(database)
     assert "remove it" in str(refused.value)
     assert victim.read_text() == VICTIM
     assert not (tmp_path / "nobody").exists()
@@ -158,14 +158,14 @@ def test_a_lock_that_everybody_may_open_is_closed_to_them(tmp_path: Path) -> Non
     database = tmp_path / "p.db"
     lock_path(database).touch(mode=0o666)
     lock_path(database).chmod(0o666)
-    with Ownership.acquire(database):
+    with FileOwnership.acquire(database):
         assert stat.S_IMODE(lock_path(database).stat().st_mode) == 0o660
 
 
 def test_locks_of_sqlite_outlive_every_check_of_ours(tmp_path: Path) -> None:
     """A closed descriptor would drop them all: then another program may take the log away under our feet."""
     database = tmp_path / "p.db"
-    with Ownership.acquire(database, daemon=True) as owned, closing(schema.prepare(database)) as ours:
+    with FileOwnership.acquire(database, daemon=True) as owned, closing(schema.prepare(database)) as ours:
         ours.execute("SELECT count(*) FROM messages").fetchone()
         locked_out = outside(database, "PRAGMA journal_mode = DELETE", "BEGIN EXCLUSIVE")
         assert locked_out == "database is locked; None"
@@ -180,12 +180,12 @@ def test_locks_of_sqlite_outlive_every_check_of_ours(tmp_path: Path) -> None:
         owner_pid(database)
         owned.tend()
         with pytest.raises(DatabaseBusyError):
-            Ownership.acquire(database, daemon=True)
+            FileOwnership.acquire(database, daemon=True)
         open_databases.descriptor(database)
         open_databases.descriptor(database, writable=True)
         inode.locked(open_databases.descriptor(database), inode.OWNER)
-        Handover.open(database).close()
-        with View.open(database) as view:
+        handover_of(database).close()
+        with view_of(database) as view:
             view.overview(0.0)
         assert outside(database, *statements) == before
         ours.execute("ROLLBACK")
@@ -196,7 +196,7 @@ def test_locks_of_sqlite_outlive_every_check_of_ours(tmp_path: Path) -> None:
 def test_our_locks_do_not_meet_those_of_sqlite(tmp_path: Path) -> None:
     """Everything that SQLite locks stays free: an owner does not turn away other programs, nor itself."""
     database = tmp_path / "p.db"
-    with Ownership.acquire(database, daemon=True):
+    with FileOwnership.acquire(database, daemon=True):
         schema.prepare(database).close()
         assert outside(database, "PRAGMA journal_mode = DELETE", "BEGIN EXCLUSIVE") == "('delete',); None"
         with autocommit(database) as other:
@@ -205,10 +205,10 @@ def test_our_locks_do_not_meet_those_of_sqlite(tmp_path: Path) -> None:
 
 def test_a_command_leaves_checkpoints_to_the_daemon(tmp_path: Path) -> None:
     database = tmp_path / "p.db"
-    with Handover.open(database) as alone:
-        assert alone._connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (1000,)
-    with Ownership.acquire(database, daemon=True), Handover.open(database) as beside:
-        assert beside._connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
+    with closing(CommandConnection.open(database)) as alone:
+        assert alone.query("PRAGMA wal_autocheckpoint") == [(1000,)]
+    with FileOwnership.acquire(database, daemon=True), closing(CommandConnection.open(database)) as beside:
+        assert beside.query("PRAGMA wal_autocheckpoint") == [(0,)]
 
 
 def opened() -> set[str]:

@@ -14,13 +14,12 @@ import pytest
 
 from pollerd.base.errors import StoreError
 from pollerd.core.model import State
-from pollerd.store.commands import Handover
 from pollerd.store.rows import blob_from_recipients
 from pollerd.store.sqlite import schema
 from pollerd.store.sqlite.schema import Migration
 from pollerd.store.sqlite.store import SqliteStore
-from pollerd.store.view import View
 from tests.sqlite_kit import autocommit
+from tests.store_kit import handover_of, view_of
 
 OLD = 4
 COLUMNS = (
@@ -117,9 +116,9 @@ def test_a_database_of_a_newer_version_is_used_when_it_only_added(tmp_path: Path
     step.write_text("ALTER TABLE messages ADD COLUMN later TEXT;\n")
     with autocommit(path) as database:
         schema.migrate(database, [*schema.migrations(), Migration(9999, step)])
-    with Handover.open(path) as handover:
+    with handover_of(path) as handover:
         assert handover.track([1]).new == 1
-    with View.open(path) as view:
+    with view_of(path) as view:
         assert view.message(1) is not None
     with autocommit(path) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (9999,)
@@ -130,7 +129,7 @@ def test_a_database_of_a_newer_version_is_used_when_it_only_added(tmp_path: Path
     with pytest.raises(StoreError, match="Install the newer"):
         schema.prepare(path)
     with pytest.raises(StoreError, match="Install the newer"):
-        View.open(path)
+        view_of(path)
 
 
 def test_steps_are_numbered_without_gap_and_only_add() -> None:

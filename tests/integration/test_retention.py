@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,9 +16,10 @@ from pollerd.core.event import Recovered, instant
 from pollerd.core.model import Message, State
 from pollerd.core.ports import Batch, Cursor
 from pollerd.store.retention import Pruned, Retention
+from pollerd.store.session import Session
 from pollerd.store.sqlite.store import SqliteStore
-from pollerd.store.view import View
 from tests.sqlite_kit import autocommit, rows, transaction
+from tests.store_kit import view_of
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
@@ -54,7 +54,7 @@ async def follow(store: SqliteStore, ids: range, state: State, at: float) -> Non
 
 
 def seqs(store: SqliteStore) -> list[int]:
-    with View.open(store.path) as view:
+    with view_of(store.path) as view:
         return [event.seq for event in view.events(0, 10_000)]
 
 
@@ -224,7 +224,7 @@ async def test_a_read_beside_the_deletion_misses_nothing_in_silence(tmp_path: Pa
     store = await SqliteStore.open(tmp_path / "p.db", lambda: NOW)
     begun, go_on = threading.Event(), threading.Event()
 
-    def delete(db: sqlite3.Connection) -> tuple[int, None]:
+    def delete(db: Session) -> tuple[int, None]:
         begun.set()
         go_on.wait()
         db.execute("DELETE FROM events WHERE seq <= 2")

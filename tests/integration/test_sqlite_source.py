@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from pollerd.intake.sqlite import SourceRow, SqliteSource
-from pollerd.store.source_rows import Given, Inlet
+from pollerd.core.ports import SourceRow
+from pollerd.intake.sqlite import SqliteSource
+from pollerd.store.source_rows import GivenRows, SourceRows
 from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.output_kit import until
 from tests.sqlite_kit import autocommit, transaction
@@ -46,8 +47,8 @@ class Intake:
 async def reading(
     store: SqliteStore, path: Path, query: str = "SELECT gateway_id AS id FROM sms", intake: Intake | None = None
 ) -> AsyncIterator[SqliteSource]:
-    inlet = Inlet("shop", Given(["shop"]), store, time.time, (intake or Intake()).poke, database="shop.db")
-    source = SqliteSource("shop", path, query, 0.02, inlet)
+    book = SourceRows("shop", GivenRows(["shop"]), store, time.time, (intake or Intake()).poke, database="shop.db")
+    source = SqliteSource("shop", path, query, 0.02, book)
     task = asyncio.create_task(source.run())
     try:
         yield source
@@ -182,14 +183,14 @@ async def test_a_large_result_holds_no_lock_while_it_is_taken_in(
     shop.execute("COMMIT")
     entered, go_on = asyncio.Event(), asyncio.Event()
 
-    class Slow(Inlet):
+    class Slow(SourceRows):
         async def take(self, found: Any) -> int:
             entered.set()
             await go_on.wait()
             return await super().take(found)
 
-    inlet = Slow("shop", Given(["shop"]), store, time.time, Intake().poke, database="shop.db")
-    source = SqliteSource("shop", tmp_path / "shop.db", "SELECT gateway_id AS id FROM sms", 0.02, inlet)
+    book = Slow("shop", GivenRows(["shop"]), store, time.time, Intake().poke, database="shop.db")
+    source = SqliteSource("shop", tmp_path / "shop.db", "SELECT gateway_id AS id FROM sms", 0.02, book)
     task = asyncio.create_task(source.run())
     await entered.wait()
     shop.execute("BEGIN EXCLUSIVE")
@@ -231,8 +232,10 @@ def given(store: SqliteStore) -> list[int]:
 
 
 async def test_two_sources_remember_for_themselves(store: SqliteStore, shop: sqlite3.Connection) -> None:
-    names = Given(["one", "other"])
-    one, other = (Inlet(name, names, store, time.time, Intake().poke, database="shop.db") for name in names.sources)
+    names = GivenRows(["one", "other"])
+    one, other = (
+        SourceRows(name, names, store, time.time, Intake().poke, database="shop.db") for name in names.sources
+    )
     rows = [SourceRow(number) for number in (1, 2)]
     assert await one.take(rows) == 2
     assert await other.take(rows) == 0
@@ -250,13 +253,13 @@ async def test_two_sources_remember_for_themselves(store: SqliteStore, shop: sql
 
 async def test_a_source_that_was_configured_otherwise_is_remembered(store: SqliteStore) -> None:
     rows = [SourceRow(number) for number in (1, 2, 3)]
-    before = Inlet("before", Given(["before"]), store, time.time, Intake().poke, database="shop.db")
+    before = SourceRows("before", GivenRows(["before"]), store, time.time, Intake().poke, database="shop.db")
     assert await before.take(rows) == 3
     await before.settle([1, 2, 3])
     with transaction(store.path) as database:
         database.execute("DELETE FROM messages")
-    names = Given(["now", "more"])
-    now, more = (Inlet(name, names, store, time.time, Intake().poke, database="shop.db") for name in names.sources)
+    names = GivenRows(["now", "more"])
+    now, more = (SourceRows(name, names, store, time.time, Intake().poke, database="shop.db") for name in names.sources)
     assert await now.take(rows[:2]) == 0
     await now.settle([1, 2])
     assert await more.take(rows[2:]) == 0
@@ -309,7 +312,7 @@ def test_a_wal_database_whose_folder_may_not_be_written_is_explained(tmp_path: P
         path,
         "SELECT id FROM sms",
         1.0,
-        Inlet("shop", Given(["shop"]), Nowhere(), time.time, Intake().poke, database="shop.db"),
+        SourceRows("shop", GivenRows(["shop"]), Nowhere(), time.time, Intake().poke, database="shop.db"),
     )
     with nobody():
         said = source._read(io.BytesIO())
@@ -325,10 +328,13 @@ def test_a_wal_database_whose_folder_may_not_be_written_is_explained(tmp_path: P
 class Nowhere:
     """No store is needed to read."""
 
-    async def query(self, sql: str, parameters: Any = ()) -> list[Any]:
+    async def query(self, sql: str, values: Any = ()) -> list[Any]:
         raise AssertionError
 
     async def write(self, change: Any) -> Any:
+        raise AssertionError
+
+    async def prune(self, delete: Any) -> Any:
         raise AssertionError
 
 

@@ -17,7 +17,8 @@ from pollerd.core.model import HoldReason, Message, Recipient, State
 from pollerd.core.ports import AccountState, Batch, Cursor
 from pollerd.daemon.clock import SystemClock
 from pollerd.polling.committer import Committer
-from pollerd.store.sqlite.store import TAIL, SqliteStore
+from pollerd.store.eventlog import TAIL
+from pollerd.store.sqlite.store import SqliteStore
 from tests.sqlite_kit import autocommit, rows, transaction
 
 

@@ -16,11 +16,11 @@ from pollerd.core import event as events
 from pollerd.core.ports import DeliveryState
 from pollerd.store.retention import Retention
 from pollerd.store.sqlite.store import SqliteStore
-from pollerd.store.undelivered import retry_parked
 from tests.integration.output_kit import running, until
 from tests.integration.target_kit import GUARDED, NAME, parked, settled, states, target, undelivered
 from tests.integration.webhook_kit import change, tell
 from tests.sqlite_kit import autocommit, transaction
+from tests.store_kit import retry_parked
 
 STATES = ("BUFFERED", "ENROUTE", "DELIVERED")
 ONE, TWO = 4587654321, 4587654322

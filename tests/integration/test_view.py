@@ -10,16 +10,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pollerd.base.errors import StoreError
+from pollerd.base.errors import DatabaseMissingError, StoreError
 from pollerd.core import diff
 from pollerd.core import event as events
 from pollerd.core.model import GiveUpReason, Message, State
+from pollerd.core.ports.view import CAP, Standing
 from pollerd.store import rows
+from pollerd.store.search import SearchView
 from pollerd.store.sqlite import schema
-from pollerd.store.sqlite.lock import Ownership
-from pollerd.store.sqlite.readonly import DatabaseMissingError
-from pollerd.store.view import CAP, Standing, View
+from pollerd.store.sqlite.lock import FileOwnership
+from pollerd.store.sqlite.reader import SqliteReader
 from tests.sqlite_kit import autocommit
+from tests.store_kit import view_of
 
 NOW = 1_764_000_000.0
 
@@ -59,10 +61,10 @@ def message(number: int, state: State = State.PENDING, **values: object) -> Mess
 
 def test_there_is_no_database_yet(tmp_path: Path) -> None:
     with pytest.raises(DatabaseMissingError, match="pollerd track"):
-        View.open(tmp_path / "none.db")
+        view_of(tmp_path / "none.db")
     (tmp_path / "empty.db").touch()
     with pytest.raises(DatabaseMissingError):
-        View.open(tmp_path / "empty.db")
+        view_of(tmp_path / "empty.db")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_what_cannot_be_understood_is_not_guessed_at(tmp_path: Path, statement: 
     with autocommit(tmp_path / "x.db") as connection:
         connection.executescript(statement)
     with pytest.raises(StoreError, match=says):
-        View.open(tmp_path / "x.db")
+        view_of(tmp_path / "x.db")
 
 
 def test_messages_by_state_in_the_order_that_is_wanted(writer: sqlite3.Connection, database: Path) -> None:
@@ -91,7 +93,7 @@ def test_messages_by_state_in_the_order_that_is_wanted(writer: sqlite3.Connectio
     )
     writer.execute("INSERT INTO messages (id, sent_at) VALUES (7, ?)", (NOW - 1,))
 
-    with View.open(database) as view:
+    with view_of(database) as view:
 
         def ids(state: State | None, limit: int = 50) -> list[int]:
             return [found.id for found in view.messages(state, limit)]
@@ -114,7 +116,7 @@ def test_events_by_place_message_and_type(writer: sqlite3.Connection, database: 
     tell(writer, 2)
     writer.execute("INSERT INTO events (type, at, body) VALUES ('account.held', 1, x'7b7d')")
     tell(writer, 1)
-    with View.open(database) as view:
+    with view_of(database) as view:
         assert [event.seq for event in view.events(0, 10)] == [1, 2, 3, 4]
         assert [event.seq for event in view.events(1, 2)] == [2, 3]
         assert [event.seq for event in view.events(0, 10, 1)] == [1, 4]
@@ -128,7 +130,7 @@ def test_events_by_place_message_and_type(writer: sqlite3.Connection, database: 
 
 
 def test_a_commit_of_another_process_is_noticed_once(writer: sqlite3.Connection, database: Path) -> None:
-    with View.open(database) as view:
+    with view_of(database) as view:
         assert view.changed()
         assert not view.changed()
         tell(writer, 1)
@@ -137,7 +139,7 @@ def test_a_commit_of_another_process_is_noticed_once(writer: sqlite3.Connection,
 
 
 def test_a_restored_database_is_noticed(writer: sqlite3.Connection, database: Path, tmp_path: Path) -> None:
-    with View.open(database) as view:
+    with view_of(database) as view:
         assert not view.replaced
         schema.prepare(tmp_path / "other.db").close()
         (tmp_path / "other.db").replace(database)
@@ -154,7 +156,7 @@ def test_the_overview_reports_the_whole(writer: sqlite3.Connection, database: Pa
     writer.execute("INSERT INTO accounts (name, credit, currency, credit_low) VALUES ('c', 1.5, 'DKK', 1)")
     tell(writer, 1, 3)
     writer.execute("INSERT INTO outputs VALUES ('file', 3, '', 0), ('socket', 1, '', 0)")
-    with View.open(database) as view, Ownership.acquire(database):
+    with view_of(database) as view, FileOwnership.acquire(database):
         seen = view.overview(NOW)
     assert seen.daemon == os.getpid()
     assert (seen.new, seen.pending, seen.finished, seen.gave_up, seen.polls) == (1, 3, 5, 0, 12)
@@ -177,11 +179,12 @@ def test_a_message_that_moves_on_meanwhile_is_counted_once(writer: sqlite3.Conne
             writer.execute("UPDATE messages SET state = 1")
             writer.execute("INSERT INTO counters VALUES ('pending', 1)")
 
-    with View.open(database) as view:
-        view._connection.set_trace_callback(plan)
+    reader = SqliteReader.open(database)
+    with SearchView(reader) as view:
+        reader._connection.set_trace_callback(plan)
         found = view.overview(NOW)
         assert (found.new, found.pending) == (1, 0)
-        view._connection.set_trace_callback(None)
+        reader._connection.set_trace_callback(None)
         found = view.overview(NOW)
         assert (found.new, found.pending) == (0, 1)
 
@@ -190,7 +193,7 @@ def test_counts_have_a_bound(writer: sqlite3.Connection, database: Path) -> None
     writer.execute("BEGIN")
     writer.executemany("INSERT INTO messages (id) VALUES (?)", ((i,) for i in range(1, CAP + 10)))
     writer.execute("COMMIT")
-    with View.open(database) as view:
+    with view_of(database) as view:
         assert view.overview(NOW).new == CAP
 
 
@@ -216,20 +219,20 @@ def test_a_reader_who_may_not_write_the_folder_reads_with_and_without_a_daemon(
             folder.chmod(folder.stat().st_mode | 0o011)
     for file in database.parent.iterdir():
         file.chmod(0o644)
-    with nobody(), View.open(database) as view:
+    with nobody(), view_of(database) as view:
         assert len(view.messages(None, 5)) == 1
     writer.close()
     assert [file.name for file in database.parent.iterdir()] == [database.name]
-    with nobody(), View.open(database) as view:
+    with nobody(), view_of(database) as view:
         assert len(view.messages(None, 5)) == 1
         assert view.overview(NOW).daemon is None
     database.chmod(0o600)
     with nobody(), pytest.raises(StoreError, match="the group of the service"):
-        View.open(database)
+        view_of(database)
 
 
 def test_nothing_is_held_open_between_calls(writer: sqlite3.Connection, database: Path) -> None:
-    with View.open(database) as view:
+    with view_of(database) as view:
         tell(writer, 1, 100)
         view.events(0, 10)
         view.overview(time.time())

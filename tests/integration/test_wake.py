@@ -20,9 +20,9 @@ from pollerd.polling.poller import Poller
 from pollerd.polling.ranking import PolicyRanker
 from pollerd.polling.replan import SPREAD, Replanner
 from pollerd.polling.window import Window
-from pollerd.store.commands import Handover
 from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.gateway_kit import client
+from tests.store_kit import handover_of
 
 
 class Over(Exponential):
@@ -61,7 +61,7 @@ class Recording(Poller):
 
 
 async def test_messages_of_the_operator_are_due_again_soon_and_no_others(tmp_path: Path) -> None:
-    with Handover.open(tmp_path / "p.db") as handover:
+    with handover_of(tmp_path / "p.db") as handover:
         handover.track([1, 2, 3])
     clock = SystemClock()
     store = await SqliteStore.open(tmp_path / "p.db", clock.wall)

@@ -19,19 +19,20 @@ from pollerd.core import event as events
 from pollerd.core.ports import DeliveryState
 from pollerd.daemon.clock import SystemClock
 from pollerd.outputs.webhook.output import WebhookOutput
-from pollerd.store.deliveries import Deliveries
 from pollerd.store.sqlite import schema
+from pollerd.store.sqlite.session import SqliteSession
 from pollerd.store.sqlite.store import SqliteStore
-from pollerd.store.undelivered import count_undelivered, read_undelivered, retry_parked
+from pollerd.store.undelivered import count_undelivered, read_undelivered
 from tests.integration.output_kit import running, until
 from tests.integration.webhook_kit import SECRET, Receiver, change, flaky, free_port, receiving, secret, tell
 from tests.sqlite_kit import autocommit
+from tests.store_kit import retry_parked
 
 STATES = ("BUFFERED", "ENROUTE", "DELIVERED")
 
 
 def webhook(store: SqliteStore, settings: WebhookOutputConfig, **more: Any) -> WebhookOutput:
-    return WebhookOutput(settings, Deliveries(store), SystemClock(), keep_parked=3600.0, **more)
+    return WebhookOutput(settings, store.deliveries(), SystemClock(), keep_parked=3600.0, **more)
 
 
 async def start(store: SqliteStore, output: WebhookOutput) -> None:
@@ -43,7 +44,7 @@ async def delivered(store: SqliteStore) -> None:
     """Wait until nothing is left to post."""
     while True:
         cursor = await store.cursor("webhook")
-        if cursor is not None and cursor.seq == store.last and not await Deliveries(store).undelivered(0, 1):
+        if cursor is not None and cursor.seq == store.last and not await store.deliveries().undelivered(0, 1):
             return
         await asyncio.sleep(0.01)
 
@@ -130,9 +131,9 @@ async def test_refused_events_come_again_on_schedule_then_are_parked_and_can_be_
         await tell(store, change(1, "ENROUTE"), change(2, "ENROUTE"), change(1, "DELIVERED"))
         async with running(output, store):
             await until(lambda: len([b for b in receiver.tries if b["id"] == 1]) == 6, "three attempts of each")
-            while (await store.cursor("webhook")).seq < 3 or await Deliveries(store).blocked([1]):  # type: ignore[union-attr]
+            while (await store.cursor("webhook")).seq < 3 or await store.deliveries().blocked([1]):  # type: ignore[union-attr]
                 await asyncio.sleep(0.01)
-            parked = await Deliveries(store).undelivered(0, 10)
+            parked = await store.deliveries().undelivered(0, 10)
             assert [(d.seq, d.state, d.attempts, d.error) for d in parked] == [
                 (1, DeliveryState.PARKED, 3, "answered 500"),
                 (3, DeliveryState.PARKED, 3, "answered 500"),
@@ -140,8 +141,8 @@ async def test_refused_events_come_again_on_schedule_then_are_parked_and_can_be_
             # Its second event had its own attempts after the first was parked, not before.
             assert [b["status"] for b in receiver.tries if b["id"] == 1] == ["ENROUTE"] * 3 + ["DELIVERED"] * 3
             with autocommit(store.path) as database:
-                assert count_undelivered(database, 10) == {"webhook": (0, 2)}
-                assert [d.seq for d in read_undelivered(database, 1, 10)] == [3]
+                assert count_undelivered(SqliteSession(database), 10) == {"webhook": (0, 2)}
+                assert [d.seq for d in read_undelivered(SqliteSession(database), 1, 10)] == [3]
             down = False
             assert await asyncio.to_thread(retry_parked, store.path) == 2
             await delivered(store)
@@ -157,7 +158,7 @@ async def test_the_vendors_schedule_is_the_default_and_is_written_down(store: Sq
         for attempt, seconds in enumerate((60, 120, 360, 1440, 7200, 43200), 1):
             async with running(output, store):
                 await until(lambda: len(receiver.tries) == attempt, f"attempt {attempt}")  # noqa: B023 - awaited here
-                while not (waiting := await Deliveries(store).undelivered(0, 1)) or waiting[0].attempts < attempt:
+                while not (waiting := await store.deliveries().undelivered(0, 1)) or waiting[0].attempts < attempt:
                     await asyncio.sleep(0.01)
             assert waiting[0].next_at is not None
             assert abs(waiting[0].next_at - clock.now() - seconds) < 20
@@ -165,7 +166,7 @@ async def test_the_vendors_schedule_is_the_default_and_is_written_down(store: Sq
                 database.execute("UPDATE deliveries SET next_at = 1")
         async with running(output, store):
             await until(lambda: len(receiver.tries) == 7, "the last attempt")
-            while (await Deliveries(store).undelivered(0, 1))[0].state is not DeliveryState.PARKED:
+            while (await store.deliveries().undelivered(0, 1))[0].state is not DeliveryState.PARKED:
                 await asyncio.sleep(0.01)
 
 
@@ -181,7 +182,7 @@ async def test_a_message_waits_for_its_own_event_and_no_other_does(store: Sqlite
             await tell(store, change(1, "LATER"), change(2, "LATER"))
             await until(lambda: len(receiver.got) == 13, "one more")
         assert [b["status"] for b in receiver.tries if b["id"] == 1] == ["BUFFERED"]
-        waiting = await Deliveries(store).undelivered(0, 10)
+        waiting = await store.deliveries().undelivered(0, 10)
         assert [(d.message_id, d.attempts, d.next_at is None) for d in waiting] == [
             (1, 1, False),
             (1, 0, True),
@@ -228,7 +229,7 @@ def test_what_older_versions_parked_and_later_states_overtook_is_dropped_by_the_
         database.execute("DROP INDEX deliveries_parked_message")
         (step,) = [step for step in schema.migrations() if step.path.name.endswith("_superseded.sql")]
         database.executescript(step.path.read_text())
-        assert [d.seq for d in read_undelivered(database, 0, 10)] == [2, 3, 4, 6]
+        assert [d.seq for d in read_undelivered(SqliteSession(database), 0, 10)] == [2, 3, 4, 6]
 
 
 async def test_a_dead_receiver_is_not_hammered_and_gets_all_when_it_is_back(
@@ -242,7 +243,7 @@ async def test_a_dead_receiver_is_not_hammered_and_gets_all_when_it_is_back(
         await tell(store, *(change(message, "DELIVERED") for message in range(start_id, start_id + 1000)))
     async with running(output, store):
         await until(lambda: "cannot be connected to" in output.health.trouble, "trouble")
-        waiting = await Deliveries(store).undelivered(0, 10_000)
+        waiting = await store.deliveries().undelivered(0, 10_000)
         assert len(waiting) < 600
         async with receiving(receiver):
             await asyncio.wait_for(delivered(store), 60)
@@ -287,7 +288,7 @@ async def test_redirects_are_not_followed(store: SqliteStore) -> None:
         await start(store, output)
         await tell(store, change(1, "DELIVERED"))
         async with running(output, store):
-            while not (parked := await Deliveries(store).undelivered(0, 1)):
+            while not (parked := await store.deliveries().undelivered(0, 1)):
                 await asyncio.sleep(0.01)
     assert parked[0].error == "answered 307 (redirects are not followed)"
     assert len(receiver.tries) == 1
@@ -305,7 +306,7 @@ async def test_a_name_that_leads_outside_is_judged_when_connected_to(
     await start(store, output)
     await tell(store, change(1, "DELIVERED"))
     async with running(output, store):
-        while not (parked := await Deliveries(store).undelivered(0, 1)):
+        while not (parked := await store.deliveries().undelivered(0, 1)):
             await asyncio.sleep(0.01)
     assert "neither a loopback nor a private address; set allow_remote = true" in parked[0].error
 
@@ -352,6 +353,6 @@ async def test_a_receiver_that_does_not_answer_has_its_time_and_delays_nobody_el
         await tell(store, *(change(message, "DELIVERED", account="other") for message in range(4, 300)))
         async with running(output, store):
             await until(lambda: len(other.got) == 296, "the other's")
-            while len(waiting := [d for d in await Deliveries(store).undelivered(0, 10) if d.message_id < 4]) < 3:
+            while len(waiting := [d for d in await store.deliveries().undelivered(0, 10) if d.message_id < 4]) < 3:
                 await asyncio.sleep(0.01)
     assert {d.error for d in waiting} == {"no answer within 0.2 s"}

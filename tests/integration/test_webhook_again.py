@@ -14,17 +14,16 @@ from pollerd.config.secret import FileSecret, Origin, SecretKind
 from pollerd.core import event as events
 from pollerd.core.ports import Batch, Delivery, DeliveryChange, DeliveryState
 from pollerd.daemon.clock import SystemClock
-from pollerd.store.deliveries import Deliveries
 from pollerd.store.sqlite.store import SqliteStore
-from pollerd.store.undelivered import retry_parked
 from tests.integration.output_kit import running, until
 from tests.integration.test_webhook import delivered, start, webhook
 from tests.integration.webhook_kit import SECRET, Receiver, change, receiving, tell
+from tests.store_kit import retry_parked
 
 
 async def parked(store: SqliteStore, seqs: list[int]) -> None:
     """Wait until these events are parked."""
-    while [d.seq for d in await Deliveries(store).undelivered(0, 10) if d.state is DeliveryState.PARKED] != seqs:
+    while [d.seq for d in await store.deliveries().undelivered(0, 10) if d.state is DeliveryState.PARKED] != seqs:
         await asyncio.sleep(0.01)
 
 
@@ -50,7 +49,7 @@ async def test_what_is_taken_up_again_while_a_later_one_is_posted(
             await until(lambda: receiver.busy == 1, "the second is with the receiver")
             assert await asyncio.to_thread(retry_parked, store.path) == 1
             # That the third is in the book shows that the output has checked since.
-            while not [d for d in await Deliveries(store).undelivered(0, 10) if d.seq == 3]:
+            while not [d for d in await store.deliveries().undelivered(0, 10) if d.seq == 3]:
                 await asyncio.sleep(0.01)
             refused.clear()
             gate.set()
@@ -88,7 +87,7 @@ async def test_a_parked_event_is_superseded_by_a_later_one_about_the_same_and_by
 
 async def test_a_failed_later_event_waits_for_the_one_that_was_taken_up_again(store: SqliteStore) -> None:
     """The post that was under way fails and is due sooner than the earlier one: it is not reported before it."""
-    book = Deliveries(store)
+    book = store.deliveries()
     deliveries = [
         Delivery(seq, "message.status", message, b"{}", "default", next_at=due)
         for seq, message, due in ((1, 1, 50.0), (2, 1, 10.0), (3, 2, 20.0), (4, 1, 5.0))
@@ -114,7 +113,7 @@ async def test_a_receiver_is_not_asked_sooner_than_it_says(store: SqliteStore, c
             await until(lambda: "asks to wait 1800 s" in output.health.trouble, "it is said")
             await tell(store, change(2, "DELIVERED"), change(3, "DELIVERED", account="other"))
             await until(lambda: len(other.got) == 1, "another receiver is asked")
-            while len(waiting := await Deliveries(store).undelivered(0, 10)) < 2:
+            while len(waiting := await store.deliveries().undelivered(0, 10)) < 2:
                 await asyncio.sleep(0.01)
         assert [(d.message_id, d.attempts) for d in waiting] == [(1, 1), (2, 0)]
         assert waiting[0].next_at is not None
@@ -129,7 +128,7 @@ async def test_a_receivers_wish_does_not_shorten_the_schedule(store: SqliteStore
         await start(store, output)
         await tell(store, change(1, "DELIVERED"))
         async with running(output, store):
-            while not (waiting := await Deliveries(store).undelivered(0, 1)):
+            while not (waiting := await store.deliveries().undelivered(0, 1)):
                 await asyncio.sleep(0.01)
     assert waiting[0].next_at is not None
     assert waiting[0].next_at - clock.now() > 500
@@ -152,7 +151,7 @@ async def test_every_secret_is_protected_before_it_signs(store: SqliteStore, tmp
 
 async def test_taken_up_again_by_a_command_after_the_clock_was_set_it_is_due_at_once(store: SqliteStore) -> None:
     """The daemon's time is five days behind the wall clock's here, and the command has only that."""
-    book, machine = Deliveries(store), Machine()
+    book, machine = store.deliveries(), Machine()
     await book.save(DeliveryChange(kept=[Delivery(1, "message.status", 1, b"{}", "default", DeliveryState.PARKED)]))
     own = machine.wall() - 5 * 86400.0
     await store.commit(Batch(notes=[(NOTE, Anchor(own, machine.clocks()).written())]))

@@ -10,11 +10,11 @@ from pollerd.backoff import Metrics
 from pollerd.config import Config, load
 from pollerd.core.model import HoldReason
 from pollerd.core.ports import AccountState, OutputHealth
+from pollerd.core.ports.view import CAP, AccountView, OutputView, Overview
 from pollerd.status.builder import build
 from pollerd.status.document import AccountDocument
 from pollerd.status.forecast import LOOKING_AHEAD
 from pollerd.status.snapshot import LOST, AccountSnapshot, Snapshot
-from pollerd.store.view import CAP, AccountView, OutputView, Overview
 
 NOW = 1_764_000_000.0
 

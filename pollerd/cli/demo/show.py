@@ -33,6 +33,7 @@ from pollerd.config import (
     StoreConfig,
     TokenAuth,
 )
+from pollerd.core.ports import View
 from pollerd.daemon.app import App, loop_factory
 from pollerd.simulator import (
     DEMO_CREDENTIAL,
@@ -43,8 +44,7 @@ from pollerd.simulator import (
     TrafficConfig,
     through,
 )
-from pollerd.store.commands import Handover
-from pollerd.store.view import View
+from pollerd.store.engine import engine_at, engine_of
 
 SPEED: Final = 10.0
 """How many times faster than life messages fare."""
@@ -87,7 +87,7 @@ async def _perform(script: Script, folder: Path, stage: Stage) -> int:
             with stage.opened(script.seconds, SPEED):
                 await play.run(daemon)
         # The daemon has stopped: what it told while stopping belongs to the account as well.
-        with View.open(config.store.path) as view:
+        with engine_of(config.store).view() as view:
             play.ledger.take(view.events(play.ledger.seq, 1_000_000))
         summary = summarise(play.ledger, simulator, folder / "events.ndjson", REQUESTS_PER_SECOND)
     stage.close(summary)
@@ -142,7 +142,7 @@ class _Play:
         """Play while `daemon` lives."""
         deadline = time.monotonic() + self._script.seconds
         async with self._sending():
-            with View.open(self._database) as view:
+            with engine_at(self._database).view() as view:
                 while not (self._stop.is_set() or daemon.done() or self.ledger.complete):
                     if time.monotonic() >= deadline:
                         return
@@ -178,5 +178,5 @@ class _Play:
 
 def _track(database: Path, ids: list[int]) -> None:
     # In a thread of its own: waiting here for the daemon's transaction would keep the daemon from ending it.
-    with Handover.open(database) as handover:
+    with engine_at(database).handover() as handover:
         handover.track(ids)

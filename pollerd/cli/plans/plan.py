@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from msgspec.structs import asdict
 
+from pollerd.base.errors import DatabaseMissingError
 from pollerd.base.text import counted, duration
 from pollerd.cli import capacity
 from pollerd.cli.options import config_option, counting_number, json_option, load_config
 from pollerd.cli.plans import schedule
 from pollerd.cli.terminal import screen
 from pollerd.cli.terminal.plot import Axis, area, marks
-from pollerd.store.sqlite.readonly import DatabaseMissingError
-from pollerd.store.view import View
+from pollerd.store.engine import engine_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -156,7 +156,7 @@ def _policy(config: Config) -> Policy:
 
     policy = make_policy(config, 0)
     try:
-        with View.open(config.store.path) as view:
+        with engine_of(config.store).view() as view:
             learned = view.note(MODEL)
     except DatabaseMissingError:
         return policy

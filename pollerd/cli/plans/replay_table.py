@@ -56,9 +56,9 @@ def show(config: Config, *, as_json: bool) -> int:
 def _past(config: Config) -> tuple[list[Past], float]:
     from pollerd.cli.plans.replay import pasts
     from pollerd.core.model import State
-    from pollerd.store.view import View
+    from pollerd.store.engine import engine_of
 
-    with View.open(config.store.path) as view:
+    with engine_of(config.store).view() as view:
         messages = view.messages(State.FINISHED, MOST)
     past = pasts(messages)
     if not past:

@@ -3,18 +3,23 @@
 from pollerd.core.ports.accounts import AccountState, Balance, CreditState, Transition
 from pollerd.core.ports.clock import Clock, GatewayTime
 from pollerd.core.ports.deliveries import Delivery, DeliveryBook, DeliveryChange, DeliveryState
+from pollerd.core.ports.engine import Engine, Ownership, StoreSize
 from pollerd.core.ports.events import Cursor, EventLog
 from pollerd.core.ports.gateway import Gateway, Limiter
 from pollerd.core.ports.meters import CommitMeter, PollMeter, Unmetered
 from pollerd.core.ports.outputs import Opening, Output, OutputHealth, Preparing, SourceHealth
-from pollerd.core.ports.requests import Request, RequestKind
-from pollerd.core.ports.store import Batch, Due, Schedule, Store
+from pollerd.core.ports.requests import Asked, Handover, Request, RequestKind
+from pollerd.core.ports.store import Batch, Chore, Due, Retaining, Schedule, Store
+from pollerd.core.ports.tracking import NewMessage, OtherAccount, SourceBook, SourceRow, TrackResult
 from pollerd.core.ports.unwritten import Saved, Unwritten, UnwrittenBook, UnwrittenChange
+from pollerd.core.ports.view import View, Views
 
 __all__ = [
     "AccountState",
+    "Asked",
     "Balance",
     "Batch",
+    "Chore",
     "Clock",
     "CommitMeter",
     "CreditState",
@@ -24,24 +29,36 @@ __all__ = [
     "DeliveryChange",
     "DeliveryState",
     "Due",
+    "Engine",
     "EventLog",
     "Gateway",
     "GatewayTime",
+    "Handover",
     "Limiter",
+    "NewMessage",
     "Opening",
+    "OtherAccount",
     "Output",
     "OutputHealth",
+    "Ownership",
     "PollMeter",
     "Preparing",
     "Request",
     "RequestKind",
+    "Retaining",
     "Saved",
     "Schedule",
+    "SourceBook",
     "SourceHealth",
+    "SourceRow",
     "Store",
+    "StoreSize",
+    "TrackResult",
     "Transition",
     "Unmetered",
     "Unwritten",
     "UnwrittenBook",
     "UnwrittenChange",
+    "View",
+    "Views",
 ]

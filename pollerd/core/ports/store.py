@@ -7,8 +7,8 @@ that was cancelled has nevertheless run to its end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -16,8 +16,11 @@ from pollerd.core.diff import Result
 from pollerd.core.event import Body, Event
 from pollerd.core.model import Message, Priority
 from pollerd.core.ports.accounts import AccountState, CreditState
+from pollerd.core.ports.deliveries import DeliveryBook
 from pollerd.core.ports.events import Cursor, EventLog
 from pollerd.core.ports.requests import Request
+from pollerd.core.ports.tracking import NewMessage, SourceBook, TrackResult
+from pollerd.core.ports.unwritten import UnwrittenBook
 
 Due = tuple[float, int]
 """A position in the order of due times: the instant, and the id of the message."""
@@ -39,6 +42,23 @@ class Batch(msgspec.Struct, frozen=True):
     """Small named values."""
     at: float = 0.0
     """The instant of the transaction, UNIX seconds."""
+
+
+class Chore(NamedTuple):
+    """Upkeep of an engine, to be done every `every` seconds, first after `first` (not given: after `every`)."""
+
+    name: str
+    every: float
+    run: Callable[[], Awaitable[object]]
+    first: float | None = None
+
+
+class Retaining(Protocol):
+    """Deletes what nobody needs any more."""
+
+    async def run(self, now: float) -> object:
+        """Delete all that may go at `now`, a little at a time."""
+        ...
 
 
 class Schedule(Protocol):
@@ -111,6 +131,20 @@ class Store(Schedule, EventLog, Protocol):
         """What commands asked for, oldest first."""
         ...
 
+    async def track(self, messages: Sequence[NewMessage]) -> TrackResult:
+        """Follow `messages` from now on; on disk when this returns. What is followed already keeps what is known of it;
+        what is followed for another account is refused. What was written before an error stays.
+        """
+        ...
+
+    def sources(
+        self, databases: Mapping[str, str], now: Callable[[], float], poke: Callable[[], None]
+    ) -> Mapping[str, SourceBook]:
+        """What each source of ids gave so far, by its name, which is the same over restarts; `databases` are what they
+        read. `now` gives UNIX seconds, `poke` is called when something new is followed.
+        """
+        ...
+
     # -- alarms
 
     async def overdue_accounts(self) -> list[str]:
@@ -125,6 +159,34 @@ class Store(Schedule, EventLog, Protocol):
 
     async def set_overdue(self, account: str, after: float | None) -> None:
         """The messages of `account` without an `overdue_after` of their own that were not reported get this one."""
+        ...
+
+    # -- what outputs keep beside their cursors
+
+    def deliveries(self) -> DeliveryBook:
+        """The events that the webhook's receivers have not taken yet."""
+        ...
+
+    def unwritten(self, output: str, database: str | None) -> UnwrittenBook:
+        """The events that the output of that name has not written yet; `database` is the one that it writes, where a
+        source reads it, too.
+        """
+        ...
+
+    async def retry_parked(self, now: float) -> int:
+        """Take up again every parked event, with all its attempts; returns how many."""
+        ...
+
+    # -- upkeep
+
+    def retention(self, outputs: frozenset[str], keep: float) -> Retaining:
+        """What deletes old messages and events: `outputs` are the configured outputs that keep a cursor, `keep` is in
+        seconds.
+        """
+        ...
+
+    def chores(self) -> Sequence[Chore]:
+        """What the engine itself wants done now and then."""
         ...
 
     # -- the whole

@@ -17,7 +17,7 @@ from pollerd.core import phrases
 from pollerd.deployment.doctor.bounded import in_thread
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.status import sentences
-from pollerd.store.sqlite.lock import owner_pid
+from pollerd.store.engine import engine_of
 
 NAME: Final = "daemon"
 PATIENCE: Final = 5.0
@@ -29,7 +29,7 @@ _LOOK: Final = "look at: pollerd status, and at its log (journalctl -u pollerd -
 async def checks(config: Config) -> list[Check]:
     """Whether one runs on the configured database, its health, and what it complains about."""
     try:
-        pid = await in_thread(lambda: owner_pid(config.store.path), PATIENCE)
+        pid = await in_thread(engine_of(config.store).owner, PATIENCE)
     except (PollerdError, TimeoutError) as error:
         return [failure(NAME, str(error) or "the database's lock cannot be looked at", "run the doctor as root")]
     if pid is None:

@@ -1,4 +1,4 @@
-"""The database: there, ours, of a version we know, and whole. Reads only, takes no lock that a daemon could miss."""
+"""The SQLite database: there, ours, of a version we know, and whole. Reads only, takes no lock that a daemon misses."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pollerd.base.text import counted, size
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.store.sqlite import schema
 from pollerd.store.sqlite.lock import owner_pid
+from pollerd.store.sqlite.session import SqliteSession
 from pollerd.store.statements import statements
 from pollerd.store.undelivered import count_undelivered
 
@@ -110,7 +111,7 @@ def _undelivered(database: Path) -> Iterator[Check]:
     """What outputs keep beside their places and cannot get rid of."""
     try:
         with closing(open_untouched(database)) as connection:
-            kept = count_undelivered(connection, _MOST)
+            kept = count_undelivered(SqliteSession(connection), _MOST)
     except sqlite3.Error:
         # Of an older schema, or said already why it cannot be read.
         return

@@ -13,7 +13,7 @@ from pollerd.config import Config
 from pollerd.config.descriptors import Need
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.deployment.doctor.unit import Unit
-from pollerd.store.sqlite.lock import owner_pid
+from pollerd.store.engine import engine_of
 
 NAME: Final = "open files"
 _SETTING: Final = "LimitNOFILE"
@@ -25,7 +25,7 @@ _RUNNING: Final = re.compile(r"^Max open files +(\S+) ", re.MULTILINE)
 
 def checks(config: Config, unit: Unit | None) -> Iterator[Check]:
     """One finding, about the daemon that runs, else about the one that would be started."""
-    found = _running(config.store.path) or _of_unit(unit)
+    found = _running(config) or _of_unit(unit)
     if found is None:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         found = "a daemon started from here", _ENDLESS if hard == resource.RLIM_INFINITY else hard
@@ -50,8 +50,8 @@ def _shown(limit: int) -> str:
     return "any number of files open" if limit >= _ENDLESS else f"{limit} files open"
 
 
-def _running(database: Path) -> tuple[str, int] | None:
-    if not (pid := owner_pid(database)):
+def _running(config: Config) -> tuple[str, int] | None:
+    if not (pid := engine_of(config.store).owner()):
         return None
     try:
         found = _RUNNING.search(Path(f"/proc/{pid}/limits").read_text(encoding="ascii"))

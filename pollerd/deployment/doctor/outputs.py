@@ -23,7 +23,7 @@ from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.deployment.doctor.rights import existing, may_write
 from pollerd.deployment.doctor.unit import Unit
 from pollerd.outputs.filepath import PathError, doubts, resolve, user
-from pollerd.store.sqlite.lock import owner_pid
+from pollerd.store.engine import engine_of
 
 CONNECT: Final = 3.0
 """Seconds for a receiver to take a connection."""
@@ -31,7 +31,7 @@ CONNECT: Final = 3.0
 
 def checks(config: Config, unit: Unit | None) -> Iterator[Check]:
     """All outputs and sources but the webhook."""
-    running = _running(config.store.path)
+    running = _running(config)
     made = unit.made if unit is not None else ()
     outputs = config.outputs
     if outputs.file is not None:
@@ -45,9 +45,9 @@ def checks(config: Config, unit: Unit | None) -> Iterator[Check]:
     yield from databases.checks(config)
 
 
-def _running(database: Path) -> bool:
+def _running(config: Config) -> bool:
     try:
-        return owner_pid(database) is not None
+        return engine_of(config.store).owner() is not None
     except PollerdError:
         return False
 

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from pollerd.core.model import FILTERS, HoldReason, Message, State
 from pollerd.core.ports import RequestKind
+from pollerd.core.ports.view import PositionError
 from pollerd.intake.body import NAMED, BodyError, Handed, Reader, RefusedId
 from pollerd.server.api import query
 from pollerd.server.api.documents import (
@@ -23,9 +24,6 @@ from pollerd.server.api.documents import (
 from pollerd.server.refusals import RequestError, answer
 from pollerd.status.message import message_document
 from pollerd.status.parts import Parts
-from pollerd.store.pages import PlaceError
-from pollerd.store.track import offer
-from pollerd.store.undelivered import unpark
 
 LIMIT: Final = 100
 MOST: Final = 1000
@@ -47,7 +45,7 @@ class MessageRoutes:
         self._clock = parts.clock
         self._store = parts.store
         self._intake = parts.intake
-        self._reading = parts.reading
+        self._views = parts.views
 
     async def hand_over(self, request: web.Request) -> web.Response:
         """`POST /messages`: 200 when at least one is followed (or there was none), 422 when all are refused."""
@@ -57,7 +55,7 @@ class MessageRoutes:
             handed = await self._read(body)
         except BodyError as error:
             raise RequestError(400, "bad_body", str(error)) from None
-        tracked = await offer(self._store, handed.rows)
+        tracked = await self._store.track(handed.rows)
         if tracked.new:
             self._intake.poke()
         refused = [*handed.refused, *(RefusedId(other.id, other.reason) for other in tracked.refused)]
@@ -81,8 +79,8 @@ class MessageRoutes:
         limit = query.number(request, "limit", LIMIT, 1, MOST)
         after = request.query.get("after")
         try:
-            page = await self._reading.read(lambda pages: pages.page(state, after, limit))
-        except PlaceError as error:
+            page = await self._views.read(lambda view: view.page(state, after, limit))
+        except PositionError as error:
             raise query.bad(f"after={error}") from None
         return answer(MessagesDocument(messages=[*map(message_document, page.messages)], next=page.next))
 
@@ -126,14 +124,14 @@ class MessageRoutes:
         return answer(ResumedDocument(account=name))
 
     async def _hold(self, account: str) -> str | None:
-        found = await self._reading.read(lambda pages: pages.hold(account))
+        found = await self._views.read(lambda view: view.hold(account))
         return None if found is None else found.held_reason
 
     async def retry_undelivered(self, request: web.Request) -> web.Response:
         """`POST /undelivered/retry`: take up again the events that outputs have parked."""
         query.only(request)
         now = self._clock.now()
-        return answer(RetriedDocument(taken_up=await self._store.write(lambda db: unpark(db, now))))
+        return answer(RetriedDocument(taken_up=await self._store.retry_parked(now)))
 
     async def forget(self, request: web.Request) -> web.Response:
         """`POST /backoff/forget`: what was learned about one network, or about all."""
@@ -172,7 +170,7 @@ class MessageRoutes:
     async def _message(self, request: web.Request) -> Message:
         message_id = query.message_id(request.match_info["id"])
         # What is not on disk yet is shown nowhere.
-        message = await self._reading.read(lambda pages: pages.message(message_id))
+        message = await self._views.read(lambda view: view.message(message_id))
         if message is None:
             raise RequestError(404, "not_followed", f"{message_id} is not followed; follow it with POST /messages")
         return message

@@ -73,7 +73,7 @@ class ControlServer:
         self._feed = Feed(parts.store)
         # The rest is for commands.
         followers = 0 if socket is None else acceptors[CONTROL].most * 3 // 4
-        self._stream = EventStream(self._feed, parts.reading, most=followers)
+        self._stream = EventStream(self._feed, parts.views, most=followers)
         self._scrapes = Scrapes(parts, observer, self._stream, tuple(acceptors.values()))
         self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._servers: list[HttpServer] = []
@@ -109,7 +109,7 @@ class ControlServer:
         self._feed.stop()
         for server in self._servers:
             await server.close()
-        self._parts.reading.close()
+        self._parts.views.close()
 
     def reopen(self) -> None:
         """SIGHUP: listen again where somebody has removed the socket, or where it was not possible before."""

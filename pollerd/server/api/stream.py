@@ -16,12 +16,10 @@ from aiohttp import web
 
 from pollerd.base.errors import StoreError
 from pollerd.core.event import TYPES, Event
-from pollerd.core.ports import EventLog
+from pollerd.core.ports import EventLog, View, Views
 from pollerd.server.api import query
 from pollerd.server.api.documents import GapDocument
 from pollerd.server.refusals import RequestError
-from pollerd.store.pages import Pages
-from pollerd.store.readers import Reading
 
 log = logging.getLogger(__name__)
 
@@ -85,13 +83,13 @@ class Feed:
 class EventStream:
     """Answers `GET /events`."""
 
-    def __init__(self, feed: Feed, reading: Reading, *, most: int) -> None:
+    def __init__(self, feed: Feed, views: Views, *, most: int) -> None:
         """At most `most` answers are under way at a time: a reader may take for ever, and others want to be heard."""
         self._feed = feed
         self._most = most
         self._readers = 0
         self._log = feed.log
-        self._reading = reading
+        self._views = views
         self.followers = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -175,7 +173,7 @@ class EventStream:
             if wanted == EventFilter():
                 found = await self._log.read(place, _CHUNK)
             else:
-                found = await self._reading.read(partial(_some, after=place, wanted=wanted))
+                found = await self._views.read(partial(_some, after=place, wanted=wanted))
             if gap := self._gap(place, found if wanted == EventFilter() else ()):
                 yield place, gap
             if not found:
@@ -201,8 +199,8 @@ def _cut(piece: bytes, left: int) -> tuple[bytes, int]:
     return b"".join(lines[:left]), max(0, left - len(lines))
 
 
-def _some(pages: Pages, after: int, wanted: EventFilter) -> list[Event]:
-    return pages.events(after, _CHUNK, *wanted)
+def _some(view: View, after: int, wanted: EventFilter) -> list[Event]:
+    return view.events(after, _CHUNK, *wanted)
 
 
 def _joined(events: Iterable[Event]) -> Iterable[bytes]:

@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 from pollerd.base.text import brief, counted, shortened
 from pollerd.core import phrases
 from pollerd.core.model import FILTERS, OVERDUE, Message
+from pollerd.core.ports.view import SearchPage
 from pollerd.server.pages.html import Html, Part, table, tag
 from pollerd.status.message import standing
 from pollerd.status.timeline import next_poll, summary, who
-from pollerd.store.finder import Found
 
 _STATES: Final = (("", "all"), *((name, phrases.label(name)) for name in FILTERS))
 _TONES: Final = {"finished": "good", "gave_up": "bad", "pending": "info", "overdue": "warn", "set_aside": "bad"}
@@ -25,7 +25,7 @@ class ListQuery(NamedTuple):
     further: bool
 
 
-def content(found: Found, query: ListQuery, older: str | None, now: float, number: Callable[[int], str]) -> Html:
+def content(found: SearchPage, query: ListQuery, older: str | None, now: float, number: Callable[[int], str]) -> Html:
     """The page; `older` leads to the next one, `number` writes a telephone number."""
     title = f"Messages with “{query.wanted}”" if query.wanted else "Messages"
     parts: list[Part] = [tag("h1", title), _form(query)]

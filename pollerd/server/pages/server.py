@@ -14,6 +14,8 @@ from pollerd.base.logs import mask_msisdn
 from pollerd.config import Listen
 from pollerd.core.ids import IdError, parse_id
 from pollerd.core.model import FILTERS, Filter
+from pollerd.core.ports.view import PositionError, SearchPage
+from pollerd.core.walltime import by_wall
 from pollerd.outputs.acceptor import Acceptor
 from pollerd.server.listen import HttpServer, TcpEndpoint
 from pollerd.server.pages import message_page, messages_page, status_page
@@ -24,9 +26,6 @@ from pollerd.status.document import StatusDocument
 from pollerd.status.parts import Parts
 from pollerd.status.snapshot import Observer
 from pollerd.status.timeline import timeline
-from pollerd.store.finder import Found
-from pollerd.store.pages import PlaceError
-from pollerd.store.rows import by_wall
 
 FRESH: Final = 1.0
 """Seconds that one document serves whoever asks."""
@@ -76,7 +75,7 @@ class PageHandlers:
             raise web.HTTPBadRequest(text=f"There is no state {state}; there are {', '.join(FILTERS)}.")
         try:
             found = await self._found(wanted, FILTERS.get(state), after)
-        except PlaceError as error:
+        except PositionError as error:
             raise web.HTTPBadRequest(text=f"{error}.") from None
         older = None
         if found.next is not None:
@@ -86,11 +85,11 @@ class PageHandlers:
         content = messages_page.content(found, asked, older, self._parts.clock.wall(), self._number)
         return _html(frame("Messages", content))
 
-    async def _found(self, wanted: str, state: Filter | None, after: str | None) -> Found:
+    async def _found(self, wanted: str, state: Filter | None, after: str | None) -> SearchPage:
         if wanted:
-            return await self._parts.reading.read(lambda pages: pages.find(wanted, state, after, SHOWN))
-        page = await self._parts.reading.read(lambda pages: pages.page(state, after, SHOWN))
-        return Found(page.messages, 0, page.next)
+            return await self._parts.views.read(lambda view: view.search(wanted, state, after, SHOWN))
+        page = await self._parts.views.read(lambda view: view.page(state, after, SHOWN))
+        return SearchPage(page.messages, 0, page.next)
 
     async def message(self, request: web.Request) -> web.Response:
         """`GET /messages/ID`: one message and its timeline."""
@@ -98,8 +97,8 @@ class PageHandlers:
             message_id = parse_id(request.match_info["id"])
         except IdError as error:
             raise web.HTTPNotFound(text=f"This {error}.") from None
-        stored, log = await self._parts.reading.read(
-            lambda pages: (pages.message(message_id), pages.events(0, _EVENTS, message_id))
+        stored, log = await self._parts.views.read(
+            lambda view: (view.message(message_id), view.events(0, _EVENTS, message_id))
         )
         if (unsaved := self._parts.committer.unsaved(message_id)) is not None:
             stored = by_wall(unsaved, self._parts.clock.told(0.0))

@@ -23,24 +23,12 @@ import msgspec
 
 from pollerd.base.errors import StoreError
 from pollerd.base.folders import own_as_folder
+from pollerd.core.ports.engine import Backup
 from pollerd.store.sqlite import readonly, schema
 
 _MODE: Final = 0o640
 _PAGES: Final = 256
 """Pages copied at a time, 1 MiB: Ctrl-C is heard in between."""
-
-
-class Backup(msgspec.Struct, frozen=True):
-    """What was written. `pending` and the others count messages, `last_seq` is the highest number of an event."""
-
-    path: Path
-    bytes: int
-    seconds: float
-    schema: int
-    pending: int
-    finished: int
-    gave_up: int
-    last_seq: int
 
 
 def back_up(source: Path, target: Path, between: Callable[[], None] = lambda: None) -> Backup:

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pollerd.base.errors import StoreError
 from pollerd.store.sqlite import schema
-from pollerd.store.sqlite.store import translated
+from pollerd.store.sqlite.errors import translated
+
+if TYPE_CHECKING:
+    from pollerd.store.sqlite.store import SqliteStore
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 
 CUT_ABOVE: Final = 16 * 1024 * 1024
 WARN_ABOVE: Final = 256 * 1024 * 1024
@@ -58,18 +59,10 @@ def checkpoint(connection: sqlite3.Connection, database: Path, cut_above: int = 
     return Wal(_size(database), max(0, pages - done))
 
 
-class Writing(Protocol):
-    """The store as seen from here."""
-
-    @property
-    def path(self) -> Path: ...
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T: ...
-
-
 class WalWatch:
     """Checkpoints, and names a log that grows out of hand once, and once its end."""
 
-    def __init__(self, store: Writing, *, cut_above: int = CUT_ABOVE, warn_above: int = WARN_ABOVE) -> None:
+    def __init__(self, store: SqliteStore, *, cut_above: int = CUT_ABOVE, warn_above: int = WARN_ABOVE) -> None:
         self._store = store
         self._database = store.path
         self._cut_above = cut_above

@@ -39,7 +39,7 @@ def lock_path(database: str | os.PathLike[str]) -> Path:
     return Path(os.path.realpath(database) + ".lock")
 
 
-class Ownership:
+class FileOwnership:
     """The right to write to a database as its only owner, until released or until the process ends."""
 
     def __init__(self, database: Path, descriptor: int, locks: ExitStack) -> None:

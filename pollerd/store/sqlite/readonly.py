@@ -9,12 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from pollerd.base.errors import StoreError, StoreForbiddenError, UnavailableError
+from pollerd.base.errors import DatabaseMissingError, StoreError, StoreForbiddenError
 from pollerd.store.sqlite import lock, schema
-
-
-class DatabaseMissingError(UnavailableError):
-    """There is no database yet."""
 
 
 def connect(path: str | os.PathLike[str]) -> tuple[Path, sqlite3.Connection]:

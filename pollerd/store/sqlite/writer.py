@@ -7,16 +7,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import aiosqlite
 
 from pollerd.base import failpoints
+from pollerd.store.session import Session, Values
 from pollerd.store.sqlite.files import Files
+from pollerd.store.sqlite.session import SqliteSession
 
 T = TypeVar("T")
-Work = tuple[str, Sequence[Sequence[Any]]]
-"""A statement and the rows of parameters to run it with."""
 BUSY_TIMEOUT: Final = 2.0
 """Seconds that a transaction waits for other processes to finish theirs before its caller is asked again: a wait
 cannot be interrupted, and the daemon must end in time whoever holds the lock."""
@@ -53,7 +53,7 @@ class Writer(aiosqlite.Connection):
         found: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call] # aiosqlite leaves it untyped
         return found
 
-    async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def transact(self, work: Callable[[Session], T]) -> T:
         """Run `work` in a transaction of its own, whole or not at all.
 
         Raises DatabaseLostError, also after a commit that went to a file which no path leads to any more.
@@ -64,7 +64,7 @@ class Writer(aiosqlite.Connection):
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 failpoints.hit("store.begun")
-                result = work(connection)
+                result = work(SqliteSession(connection))
                 failpoints.hit("store.written")
                 connection.execute("COMMIT")
                 failpoints.hit("store.committed")
@@ -80,12 +80,12 @@ class Writer(aiosqlite.Connection):
         if self.files is not None:
             self.files.check()
 
-    async def execute_all(self, work: Iterable[Work]) -> None:
+    async def execute_all(self, work: Iterable[tuple[str, Sequence[Values]]]) -> None:
         """Run statements in one transaction."""
         planned = list(work)
 
-        def statements(connection: sqlite3.Connection) -> None:
-            for sql, parameters in planned:
-                connection.executemany(sql, parameters)
+        def statements(session: Session) -> None:
+            for sql, rows in planned:
+                session.executemany(sql, rows)
 
         await self.transact(statements)

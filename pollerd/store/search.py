@@ -4,45 +4,35 @@ newest message down, stretch by stretch, and stops when its time is over; the ne
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from pollerd.core.model import MAX_MESSAGE_ID, OVERDUE, Filter, Message, State
-from pollerd.store import rows
-from pollerd.store.pages import Pages, PlaceError
-from pollerd.store.statements import statements
+from pollerd.core.ports.view import PositionError, SearchPage
+from pollerd.store.pages import PagedView
+from pollerd.store.session import ReadConnection
+from pollerd.store.statements import message_statements
 
 STRETCH: Final = 5000
+"""Messages that one statement looks through."""
 PATIENCE: Final = 0.25
 """Seconds that one page of a search may take."""
 
 
-class Found(NamedTuple):
-    """Messages found, how many were looked through, and the place to go on after (None: that was all)."""
+class SearchView(PagedView):
+    """Fulfils `ports.View`: a `PagedView` that can also search."""
 
-    messages: list[Message]
-    looked: int
-    next: str | None
+    def __init__(self, connection: ReadConnection) -> None:
+        super().__init__(connection)
+        self._sql |= message_statements("search")
 
-
-class Finder(Pages):
-    """`Pages` that can also search."""
-
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        super().__init__(path, connection)
-        self._sql |= {name: sql.format(columns=", ".join(rows.COLUMNS)) for name, sql in statements("finder").items()}
-
-    def find(self, wanted: str, state: Filter | None, after: str | None, limit: int) -> Found:
-        """At most `limit` messages whose userref holds `wanted` (upper or lower case), or one of whose recipients it
-        is. The message with that id comes first. Raises PlaceError.
-        """
+    def search(self, wanted: str, state: Filter | None, after: str | None, limit: int) -> SearchPage:
+        """See `View`."""
         late = state == OVERDUE
         wanted_state = State.PENDING if late else state
-        top = MAX_MESSAGE_ID if after is None else _place(after)
+        top = MAX_MESSAGE_ID if after is None else _position(after)
         number = int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 19 else None
         found: list[Message] = []
         if after is None and number is not None and (exact := self.message(number)) is not None:
@@ -54,16 +44,16 @@ class Finder(Pages):
         while len(found) < limit and time.monotonic() < until:
             bottom, count = self._fetch("stretch", top, STRETCH)[0]
             if not count:
-                return Found(found, looked, None)
+                return SearchPage(found, looked, None)
             looked += count
             room = limit - len(found)
             new = self._shown(self._messages("find", top, bottom, wanted_state, wanted.lower(), blob, room, late))
             found += [message for message in new if message.id != number]
             top = new[-1].id - 1 if len(new) == room else bottom - 1
-        return Found(found, looked, str(top))
+        return SearchPage(found, looked, str(top))
 
 
-def _place(text: str) -> int:
+def _position(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) < 20:
         return min(int(text), MAX_MESSAGE_ID)
-    raise PlaceError(f"{text!r} is no place in this list; give the `next` of the page before")
+    raise PositionError(f"{text!r} is no place in this list; give the `next` of the page before")

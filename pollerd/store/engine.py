@@ -1,0 +1,23 @@
+"""Which engine keeps the store: the one place that the configuration chooses it at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pollerd.config import StoreConfig
+    from pollerd.core.ports import Engine
+
+
+def engine_of(config: StoreConfig) -> Engine:
+    """The engine of the store that `[store]` names. Opens nothing."""
+    return engine_at(config.path)
+
+
+def engine_at(path: Path) -> Engine:
+    """The engine of the store in the file at `path`."""
+    # Here, so that another engine's driver, or this one's, is imported only where it is used.
+    from pollerd.store.sqlite.engine import SqliteEngine
+
+    return SqliteEngine(path)

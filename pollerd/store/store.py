@@ -1,0 +1,204 @@
+"""The daemon's store, for every engine: batches in, committed events and messages out.
+
+An engine derives from `SqlStore` and adds how it connects, how it runs one transaction, and what is its own upkeep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import compress
+from operator import not_
+from typing import Any, TypeVar
+
+from pollerd.base.errors import DurabilityError
+from pollerd.core import event as events
+from pollerd.core.event import Body, Event
+from pollerd.core.ports import (
+    AccountState,
+    Batch,
+    Cursor,
+    DeliveryBook,
+    NewMessage,
+    Request,
+    RequestKind,
+    Retaining,
+    SourceBook,
+    TrackResult,
+    UnwrittenBook,
+)
+from pollerd.store import rows, track, undelivered
+from pollerd.store.batch import planned
+from pollerd.store.deliveries import Deliveries
+from pollerd.store.eventlog import CommittedEvents
+from pollerd.store.messages import StoredMessages
+from pollerd.store.retention import Retention
+from pollerd.store.session import Session
+from pollerd.store.source_rows import GivenRows, SourceRows
+from pollerd.store.states import account_from_row
+from pollerd.store.unwritten import UnwrittenEvents
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Work = tuple[str, Sequence[Sequence[Any]]]
+"""A statement and the rows of values to run it with."""
+_KINDS = frozenset(RequestKind)
+
+
+class SqlStore(StoredMessages, CommittedEvents):
+    """Fulfils `ports.Store`. Every transaction runs to its end, also when its caller is cancelled."""
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        StoredMessages.__init__(self, wall)
+        CommittedEvents.__init__(self)
+        self._writing = asyncio.Lock()
+
+    # -- what an engine does in its own way
+
+    @abstractmethod
+    async def _execute_all(self, work: Iterable[Work]) -> None:
+        """Run statements in one transaction: one trip to the writer's thread, whatever their number."""
+
+    @abstractmethod
+    async def _transact(self, change: Callable[[Session], T]) -> T:
+        """Run `change` in a transaction of its own."""
+
+    # -- writing
+
+    async def commit(self, batch: Batch) -> tuple[Event, ...]:
+        """See `Store`."""
+        return await self._shielded(self._commit(batch))
+
+    async def _commit(self, batch: Batch) -> tuple[Event, ...]:
+        async with self._writing:
+            numbered = tuple(self._numbered(batch))
+            work = planned(batch, numbered)
+            await self._execute_all([(self._sql[name], rows_) for name, rows_ in work if rows_])
+            committed = tuple(event for event, _ in numbered)
+            self._append(committed)
+        return committed
+
+    def _numbered(self, batch: Batch) -> Iterable[tuple[Event, float]]:
+        # An account that is told to go on comes before what was learned by that; one that is held, after it.
+        recovered = {body.account: n for n, body in enumerate(batch.bodies) if isinstance(body, events.Recovered)}
+        early = [n <= recovered.get(body.account, -1) for n, body in enumerate(batch.bodies)]
+        ordered: list[tuple[int | None, Body]] = [(None, body) for body in compress(batch.bodies, early)]
+        ordered += [(result.message.id, body) for result in batch.results for body in result.bodies]
+        ordered += [(None, body) for body in compress(batch.bodies, map(not_, early))]
+        for seq, (message_id, body) in enumerate(ordered, self._last + 1):
+            yield Event(seq, events.event_type(body), message_id, events.encode(body)), batch.at
+
+    async def _shielded(self, work: Awaitable[T]) -> T:
+        task = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task])
+            # Whoever was cancelled must end; only a disk that cannot be trusted is worth more than that.
+            if not task.cancelled() and isinstance(error := task.exception(), DurabilityError):
+                raise error from None
+            raise
+
+    async def write(self, change: Callable[[Session], T]) -> T:
+        """See `Transactions`."""
+        return await self._shielded(self._write(change))
+
+    async def _write(self, change: Callable[[Session], T]) -> T:
+        async with self._writing:
+            return await self._transact(change)
+
+    async def prune(self, delete: Callable[[Session], tuple[int, T]]) -> T:
+        """See `Transactions`."""
+        return await self._shielded(super().prune(delete))
+
+    async def save_cursor(self, cursor: Cursor) -> None:
+        """See `EventLog`."""
+        await self.commit(Batch(cursors=(cursor,)))
+
+    async def advance_seq(self, seq: int) -> None:
+        """See `Store`."""
+        await self._shielded(self._advance_seq(seq))
+
+    async def _advance_seq(self, seq: int) -> None:
+        def lift(session: Session) -> None:
+            if session.execute(self._sql["set_last_seq"], (seq,)) == 0:
+                session.execute(self._sql["create_last_seq"], (seq,))
+
+        async with self._writing:
+            if seq > self._last:
+                await self._transact(lift)
+                self._lifted(seq)
+
+    # -- what others put into the store
+
+    async def track(self, messages: Sequence[NewMessage]) -> TrackResult:
+        """See `Store`."""
+        return await track.track(self, messages)
+
+    def sources(
+        self, databases: Mapping[str, str], now: Callable[[], float], poke: Callable[[], None]
+    ) -> Mapping[str, SourceBook]:
+        """See `Store`."""
+        given = GivenRows(databases)
+        return {
+            name: SourceRows(name, given, self, now, poke, database=database) for name, database in databases.items()
+        }
+
+    async def requests(self, limit: int = 1000) -> list[Request]:
+        """See `Store`."""
+        found = await self._in_order("requests", (limit,))
+        read = [(int(row[0]), *(rows.text(row[1]) or "").partition(" ")[::2], row[2]) for row in found]
+        strange = [(number,) for number, kind, _, _ in read if kind not in _KINDS]
+        if strange:
+            log.warning(
+                "%d requests of another version of pollerd are dropped",
+                len(strange),
+                extra={"event": "request_dropped"},
+            )
+            await self.write(lambda session: session.executemany(self._sql["request_done"], strange))
+        return [
+            Request(number, RequestKind(kind), message_id, argument or None)
+            for number, kind, argument, message_id in read
+            if kind in _KINDS
+        ]
+
+    # -- what outputs keep beside their cursors
+
+    def deliveries(self) -> DeliveryBook:
+        """See `Store`."""
+        return Deliveries(self)
+
+    def unwritten(self, output: str, database: str | None) -> UnwrittenBook:
+        """See `Store`."""
+        return UnwrittenEvents(self, output, database)
+
+    async def retry_parked(self, now: float) -> int:
+        """See `Store`."""
+        return await self.write(partial(undelivered.retry_parked, now=now))
+
+    # -- the whole
+
+    def retention(self, outputs: frozenset[str], keep: float) -> Retaining:
+        """See `Store`."""
+        return Retention(self, outputs, keep)
+
+    async def accounts(self) -> dict[str, AccountState]:
+        """See `Store`."""
+        return {row[0]: account_from_row(row) for row in await self._read("accounts")}
+
+    async def note(self, name: str) -> bytes | None:
+        """See `Store`."""
+        found = await self._read("get_meta", (name,))
+        return None if not found or found[0][0] is None else rows.blob(found[0][0])
+
+    async def counters(self) -> dict[str, int]:
+        """See `Store`."""
+        return {str(name): rows.whole(value) for name, value in await self._read("counters")}
+
+    async def unknown(self, account: str, most: int) -> int:
+        """See `Store`."""
+        return int((await self._read("unknown", (account, most)))[0][0])
