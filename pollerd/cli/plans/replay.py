@@ -7,14 +7,14 @@ Left out is what a replay cannot know: limits, holds, 404s right after sending, 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Final, NamedTuple
 
 import msgspec
 
 from pollerd.backoff import EVERYWHERE, Exponential, Key, Policy, Settings
-from pollerd.cli.plans.schedule import Yield
+from pollerd.cli.plans.schedule import Yield, at_equal_polls
 from pollerd.core import lifecycle
 from pollerd.core.learning import operator
 from pollerd.core.model import Message
@@ -25,7 +25,7 @@ LATEST: Final = 7 * 86400.0
 """Seconds: who ended later was hardly sent when the row says so, and would be looked at for ever."""
 _UNDER_WAY: Final = "ENROUTE"
 _STEPS: Final = 14
-_SLOWEST: Final = 1.02
+"""Halvings of the search for equal polls: each replays the whole past."""
 _CLOSE: Final = 0.05
 """Polls a message are called equal within this share."""
 
@@ -147,32 +147,12 @@ class _World:
 
 
 def equal(past: Sequence[Past], polls: float, settings: Settings, seed: int) -> Yield | None:
-    """Exponential backoff at the same `polls` a message; None when there is none.
-
-    Its first gap is what is varied; where the shortest one still costs too little, the factor is.
-    """
+    """Exponential backoff at the same `polls` a message; None when there is none."""
 
     def outcome(first: float, factor: float) -> Yield:
         varied = msgspec.structs.replace(settings, first_poll_after=first, factor=factor)
         return replay(Exponential(varied, seed), past)
 
-    least, most = settings.min_interval, settings.max_interval
-    found = outcome(least, settings.factor)
-    if found.polls >= polls:
-        found = _sought(lambda first: outcome(first, settings.factor), polls, least, most)
-    elif settings.factor > _SLOWEST:
-        found = _sought(lambda factor: outcome(least, factor), polls, _SLOWEST, settings.factor)
+    gaps = (settings.min_interval, settings.max_interval)
+    found = at_equal_polls(outcome, polls, gaps, settings.factor, _STEPS).expected
     return found if abs(found.polls - polls) <= _CLOSE * polls else None
-
-
-def _sought(outcome: Callable[[float], Yield], polls: float, low: float, high: float) -> Yield:
-    """Where the falling number of polls comes down to `polls`."""
-    found = outcome(low)
-    for _ in range(_STEPS):
-        middle = (low * high) ** 0.5
-        found = outcome(middle)
-        if found.polls > polls:
-            low = middle
-        else:
-            high = middle
-    return found

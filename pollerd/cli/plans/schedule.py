@@ -11,7 +11,9 @@ Curve = Sequence[tuple[float, float]]
 
 FACTOR: Final = 1.5
 _SLOWEST: Final = 1.02
+"""The least factor tried: below it, exponential backoff is a fixed interval."""
 _STEPS: Final = 24
+"""Halvings of the search: an expectation takes microseconds."""
 _LONGEST: Final = 5000
 
 
@@ -83,25 +85,36 @@ def exponential(first: float, factor: float, bounds: Bounds) -> list[float]:
 
 
 def rival(curve: Curve, polls: float, bounds: Bounds) -> Rival | None:
-    """The exponential backoff that costs the same `polls` a message; None when there is none.
+    """The exponential backoff that costs the same `polls` a message; None when there is none."""
+    found = at_equal_polls(
+        lambda first, factor: expected(curve, exponential(first, factor, bounds)),
+        polls,
+        (bounds.least, bounds.most),
+        FACTOR,
+        _STEPS,
+    )
+    return found if abs(found.expected.polls - polls) < 0.05 * polls + 0.05 else None
 
-    Its first gap is what is varied; where the shortest one still costs too little, the factor is.
+
+def at_equal_polls(
+    outcome: Callable[[float, float], Yield], polls: float, gaps: tuple[float, float], factor: float, steps: int
+) -> Rival:
+    """The exponential backoff whose `outcome` (of its first gap and its factor) comes down to `polls` a message.
+
+    Its first gap is what is varied, within `gaps`; where the shortest one still costs too little, the factor is. The
+    search halves the range (by ratio) `steps` times.
     """
-
-    def cost(first: float, factor: float) -> float:
-        return expected(curve, exponential(first, factor, bounds)).polls
-
-    if cost(bounds.least, FACTOR) >= polls:
-        first, factor = _sought(lambda gap: cost(gap, FACTOR), polls, bounds.least, bounds.most), FACTOR
-    else:
-        first, factor = bounds.least, _sought(lambda growth: cost(bounds.least, growth), polls, _SLOWEST, FACTOR)
-    result = expected(curve, exponential(first, factor, bounds))
-    return Rival(first, factor, result) if abs(result.polls - polls) < 0.05 * polls + 0.05 else None
+    least, most = gaps
+    if outcome(least, factor).polls >= polls:
+        first = _sought(lambda gap: outcome(gap, factor).polls, polls, least, most, steps)
+        return Rival(first, factor, outcome(first, factor))
+    slower = _sought(lambda growth: outcome(least, growth).polls, polls, min(_SLOWEST, factor), factor, steps)
+    return Rival(least, slower, outcome(least, slower))
 
 
-def _sought(cost: Callable[[float], float], polls: float, low: float, high: float) -> float:
+def _sought(cost: Callable[[float], float], polls: float, low: float, high: float, steps: int) -> float:
     """Where the falling `cost` comes down to `polls`."""
-    for _ in range(_STEPS):
+    for _ in range(steps):
         middle = (low * high) ** 0.5
         if cost(middle) > polls:
             low = middle
