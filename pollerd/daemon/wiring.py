@@ -136,7 +136,7 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
         gateway_ahead=gateway_ahead(config, witness),
     )
     store.on_set_aside = intake.set_aside
-    longest = max(account.limits.timeout for account in config.accounts.values())
+    longest = 2 * max(account.limits.timeout for account in config.accounts.values())
     parts = Parts(
         config=config,
         clock=clock,
@@ -151,16 +151,11 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
         meter=meter,
         statistics=statistics,
         warnings=warnings,
-        stuck=StuckCheck(pollers, committer, clock, longest_request=2 * longest).stuck,
+        stuck=StuckCheck(pollers, committer, clock, longest_request=longest).stuck,
     )
 
-    known = await store.accounts()
-    accounts = {}
-    for name, account in config.accounts.items():
-        await start.insist(partial(overdue_watch.date, store, name, account.overdue_after, clock.now()))
-        accounts[name] = await _make_account(account, known.get(name), parts, clock, witness)
-        stack.push_async_callback(accounts[name].gateway.close)
-        pollers[name] = accounts[name].poller
+    accounts = await _make_accounts(parts, clock, witness, start, stack)
+    pollers.update((name, account.poller) for name, account in accounts.items())
 
     observer, web = Observer(parts), config.web
     pages = None if web is None else page_server(parts, observer, web.listen, acceptors[PAGE])
@@ -178,6 +173,18 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
         **{f"source {number}": source.run for number, source in enumerate(parts.sources)},
     }
     return Daemon(parts, witness, accounts, outputs, control, side)
+
+
+async def _make_accounts(
+    parts: Parts, clock: SystemClock, witness: Witness, start: Start, stack: AsyncExitStack
+) -> dict[str, Account]:
+    store, made = parts.store, {}
+    known = await store.accounts()
+    for name, account in parts.config.accounts.items():
+        await start.insist(partial(overdue_watch.date, store, name, account.overdue_after, clock.now()))
+        made[name] = await _make_account(account, known.get(name), parts, clock, witness)
+        stack.push_async_callback(made[name].gateway.close)
+    return made
 
 
 async def _make_account(
