@@ -192,12 +192,12 @@ class _AuthReader(msgspec.Struct, frozen=True):
         return self.table.read_whole(struct, source=source) or TokenAuth(source)
 
     def _refuse_foreign(self, chosen: str) -> None:
-        if not self.table.sound("auth"):
-            return
-        own = key_names(_SCHEMES[chosen])
+        own, certain = key_names(_SCHEMES[chosen]), self.table.sound("auth")
         for name, struct in _SCHEMES.items():
-            for key in key_names(struct):
-                if key in self.table and key not in own:
+            # Each is a key here, also where auth is wrong and nobody knows which ones belong.
+            given = [key for key in key_names(struct) if key in self.table]
+            for key in given if certain else ():
+                if key not in own:
                     wrong = f'belongs to auth = "{name}", but auth is "{chosen}"; change auth, or remove this key'
                     self.table.refuse(key, wrong, secret=True)
 

@@ -37,8 +37,8 @@ def _table(struct: msgspec.Struct) -> dict[str, object]:
                 found |= _table(value)
             case SameTable():
                 found |= _table(value)
-            case _ if field.struct is not None:
-                found[field.name] = _tables(value)
+            case _ if field.struct is not None and (tables := _tables(value)):
+                found[field.name] = tables
     return found
 
 

@@ -263,6 +263,11 @@ def test_refused(read: Load, sentence: str, text: str, key: str, words: str) -> 
     assert "\n" not in str(problem)
 
 
+def test_a_wrong_auth_makes_no_key_of_any_way_to_authenticate_unknown(read: Load) -> None:
+    text = '[accounts.default]\nauth = "tokn"\nusername = "bob"\npassword_file = "p"\nsecret_env = "S"\ntoken = "t"'
+    assert [problem.key for problem in problems(read, text, secrets=True)] == ["accounts.default.auth"]
+
+
 def test_ten_mistakes_are_named_in_one_go_in_the_order_of_the_file(read: Load) -> None:
     text = """\
 [accounts.default]

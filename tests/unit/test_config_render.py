@@ -101,6 +101,10 @@ def test_what_is_shown_loads_again_as_the_same_configuration(tmp_path: Path, tex
     ]
 
 
+def test_tables_without_anything_in_them_are_not_shown(tmp_path: Path) -> None:
+    assert all(tomllib.loads(effective_toml(read(tmp_path / "a.toml", ""))).values())
+
+
 def test_a_webhooks_url_is_shown_without_what_may_be_a_key(tmp_path: Path) -> None:
     text = """
 [accounts.default]
