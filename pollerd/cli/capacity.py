@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pollerd.cli.terminal import screen
+from pollerd.status.forecast import HEADROOM
 
 if TYPE_CHECKING:
     from pollerd.config import Config
@@ -16,8 +17,6 @@ DAY: Final = 86400.0
 """Seconds."""
 WORKING_HOURS: Final = 10.0
 """Most senders do not send at night: their messages come within so many hours."""
-HEADROOM: Final = 1.1
-"""A limit that is to be enough lies so far above what is needed."""
 
 
 def line(config: Config) -> str:

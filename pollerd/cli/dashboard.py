@@ -22,10 +22,13 @@ _LABEL: Final = 10
 _BAR: Final = 16
 _SHORT_BAR: Final = 9
 _SPARK: Final = 30
+"""Columns of a label, of a bar, of a bar on a narrow terminal, and of the line of small bars."""
 _COUNTRIES: Final = 8
+"""Countries shown at most, those with most messages first."""
 _WIDE: Final = 98
-"""Columns from which there is room for how else messages ended."""
+"""Columns from which there is room for how else messages ended, and for longer bars."""
 _LOG: Final = 3
+"""Warnings and errors shown, the newest."""
 
 
 def picture(document: StatusDocument, width: int, height: int | None = None) -> RenderableType:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _SHOWN: Final = 20
 """Recipients that are shown one by one."""
 _ENTRIES: Final = 40
+"""Entries of the timeline that are shown without --all: a screenful."""
 _TONES: Final = {"good": "green", "plain": "", "warn": "yellow", "bad": "red"}
 _MARKS: Final = {"sent": "○", "poll": "·", "state": "●", "end": "■", "next": "▷"}
 

@@ -11,7 +11,7 @@ Kind = Literal["idle", "keeps_up", "drains", "overload", "held", "stopped"]
 LOOKING_AHEAD: Final = 3600.0
 """Seconds from now for which the delay of an overload is foretold."""
 HEADROOM: Final = 1.1
-"""A limit that is to be enough lies so far above what is needed."""
+"""A limit that is recommended is so many times what is needed."""
 LEAST_RATE: Final = 1e-3
 """A limit below this lets nothing through."""
 SHORT: Final = 2.0

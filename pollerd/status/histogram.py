@@ -8,8 +8,11 @@ from math import exp, log
 from typing import Final
 
 FIRST: Final = 0.5
+"""Seconds: the first bin's bound, below the whole seconds in which the gateway gives times."""
 FACTOR: Final = 1.25
+"""Each bin is so much wider than the one before: a quantile is exact to an eighth."""
 BINS: Final = 62
+"""As many as reach beyond `give_up_after`."""
 BOUNDS: Final = tuple(FIRST * FACTOR**number for number in range(BINS - 1))
 """Upper bounds in seconds, up to four days; the last bin has none."""
 

@@ -20,8 +20,11 @@ NOTE: Final = "statistics"
 HOURS: Final = 48
 """Hours over which states are kept."""
 _HOUR: Final = 3600.0
+"""Seconds."""
 _VERSION: Final = 1
+"""Of the form in which the counts are kept; another one is not read."""
 _NOWHERE: Final = "??"
+"""The country of recipients for which the gateway names none."""
 _COUNTRIES: Final = 300
 """More than there are: what a gateway invents takes no more memory than this."""
 _STATES: Final = 40

@@ -13,7 +13,9 @@ from pollerd.core.event import instant
 from pollerd.status.document import LogDocument
 
 KEPT: Final = 20
+"""Records kept: more than a terminal or a page shows."""
 _LONGEST: Final = 1000
+"""Characters of a message that are kept."""
 
 
 class WarnLog(logging.Handler):

@@ -9,8 +9,10 @@ from pollerd.server.pages.html import Html, tag
 
 WIDTH: Final = 600.0
 HEIGHT: Final = 90.0
+"""Units of a chart's own; the page scales it to its column."""
 _BAR: Final = 120.0
 _LINE: Final = 10.0
+"""Units of the longest bar, and of a bar's height."""
 
 
 def line(values: Sequence[float], top: float, title: str) -> Html:

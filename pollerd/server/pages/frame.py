@@ -9,7 +9,7 @@ from pollerd.server.pages.html import Html, Part, tag
 
 _EVERY: Final = "5"
 """Seconds after which a browser without JavaScript loads the status anew."""
-_PLACES: Final = (("/", "Status"), ("/messages", "Messages"))
+_LINKS: Final = (("/", "Status"), ("/messages", "Messages"))
 
 
 def frame(title: str, content: Part, *, live: bool = False) -> Html:
@@ -27,7 +27,7 @@ def frame(title: str, content: Part, *, live: bool = False) -> Html:
         head.append(tag("script", src="/static/page.js", defer=""))
     links = [
         tag("a", name, href=href, aria_current="page" if name == title else None, class_="place")
-        for href, name in _PLACES
+        for href, name in _LINKS
     ]
     search = tag(
         "form",

@@ -72,7 +72,7 @@ async def _answered(request: web.Request, handler: Handler, page: Painter) -> we
     except Exception:
         # A defect in one page must not take the polling down with it.
         log.exception("the status page %s failed", request.path, extra={"event": "web_error"})
-        return _error(page, 500, "The daemon's log tells what went wrong.")
+        return _error(page, 500, "The daemon's log says what went wrong.")
 
 
 def _error(page: Painter, status: int, text: str, headers: dict[str, str] | None = None) -> web.Response:

@@ -27,6 +27,7 @@ from pollerd.status.timeline import (
 )
 
 _RECIPIENTS: Final = 50
+"""Recipients shown one by one; of more, those that matter."""
 
 
 class MessageView(NamedTuple):

@@ -30,9 +30,11 @@ from pollerd.status.timeline import timeline
 FRESH: Final = 1.0
 """Seconds that one document serves whoever asks."""
 SHOWN: Final = 50
+"""Messages on a page of the list."""
 LONGEST: Final = 200
 """Characters of a search."""
 _EVENTS: Final = 2000
+"""Events of a message that its page reads at most: two for each of a thousand recipients."""
 _STATIC: Final = {"style.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 

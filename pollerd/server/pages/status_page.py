@@ -29,6 +29,7 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
 _COUNTRIES: Final = 30
 _LOG: Final = 10
 _HOURS: Final = 24
+"""Countries, warnings and hours shown at most."""
 
 
 def content(document: StatusDocument) -> Html:
