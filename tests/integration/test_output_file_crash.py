@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from pollerd.base import failpoints
+from tests.hypothesis_kit import share
 from tests.integration.output_kit import exactly, opened, seqs_in_all, stored_lines
 
 ROOT = Path(__file__).parents[2]
-KILLS = 20
+KILLS = share(20, least=5)
 STEPS = {
     "file.before_write": 4,
     "file.mid_write": 4,
