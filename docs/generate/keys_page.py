@@ -18,7 +18,8 @@ without any, built-in defaults hold. [config.example.toml](../config.example.tom
 force.
 
 Durations are `"250ms"`, `"2s"`, `"10m"`, `"72h"`, `"30d"`, or a number of seconds. Relative paths start at the folder
-of the file; `~` is the home folder. A change is taken up when the daemon is restarted.
+of the file; `~` is the home folder. A change is taken up when the daemon is restarted; a secret's
+own file is watched.
 """
 
 
