@@ -21,7 +21,7 @@ CHECK_EVERY: Final = 0.1
 
 
 class Client:
-    """Hands messages over to pollerd and tells what became of them, whether the daemon runs or not.
+    """Hands messages over to pollerd and returns what became of them, whether the daemon runs or not.
 
     `config` is a configuration file; without it the usual places are searched, as the command does. Instead of a
     configuration, name the `database`, the control `socket` or both. Reads and writes the database itself where this

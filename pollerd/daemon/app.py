@@ -73,7 +73,7 @@ class App:
         self._notifier.ready()
 
     async def run(self) -> None:
-        """Own the database, poll and tell until `stop`.
+        """Own the database, poll and report events until `stop`.
 
         Raises ConfigError for secrets that cannot be read, DatabaseBusyError when another daemon owns the database,
         DurabilityError when the disk cannot be trusted, and other PollerdErrors for what cannot be opened.

@@ -26,7 +26,7 @@ class SystemClock:
     """Implements `ports.Clock`.
 
     The instants move with the monotonic clock; `noticed` adds what the machine slept.
-    Where the wall clock stands beside them is looked up when somebody is told an instant. `advance` takes in time in
+    Where the wall clock stands beside them is read when an instant is shown to somebody. `advance` takes in time in
     which this machine was stopped or switched off. Instants never go back.
     """
 

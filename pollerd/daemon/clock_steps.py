@@ -90,7 +90,7 @@ class ClockWatch:
         )
 
     def _compare(self) -> None:
-        """Say once that the wall clock is wrong: nothing is planned by it, but everything is told by it."""
+        """Log once that the wall clock is wrong: nothing is planned by it, but all times that are shown go by it."""
         wrong = self._witness.wrong
         if bool(wrong) is self._wrong or self._witness.undecided:
             return
@@ -98,7 +98,7 @@ class ClockWatch:
         if wrong:
             log.warning(
                 "this machine's clock is %.0f s %s the gateway's: set it, best by NTP. Polling goes by the time that "
-                "really passes, but what is told and shown carries the wrong time",
+                "really passes, but all times in events and on screens are wrong",
                 abs(wrong),
                 "ahead of" if wrong > 0 else "behind",
                 extra={"event": "clock_wrong", "seconds": round(wrong, 3)},

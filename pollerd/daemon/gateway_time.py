@@ -1,7 +1,7 @@
 """How long was this machine stopped? What the gateways' `Date` headers say of it, beside the machine's own clocks.
 
 A machine that sleeps counts the time itself. One that was stopped from outside (a paused virtual machine) or switched
-off does not: only its wall clock tells, which may have been set wrong, and the gateway's. What both say has passed.
+off does not: only its wall clock, which may have been set wrong, and the gateway's show it. What both say has passed.
 
 | wall clock | gateway's | what it was |
 |---|---|---|
@@ -196,7 +196,7 @@ class Witness:
         return [h.ahead - known[h.host] for h in self._heard if h.ahead is not None and h.host in known]
 
     def _dateless(self) -> bool:
-        """Whether no gateway tells what could be compared."""
+        """Whether no gateway gives a date that could be compared."""
         known = self._hosts.keys() & self._gateways.keys()
         heard = [heard.ahead for heard in self._heard if heard.host in known]
         return not known or (len(heard) >= ENOUGH and heard.count(None) == len(heard))
@@ -221,7 +221,7 @@ class GatewayDates:
 
     def heard(self, headers: Mapping[str, str]) -> None:
         """An answer came."""
-        # What a cache kept is older than it says; how much older it tells itself.
+        # What a cache kept is older than it says; how much older, its `Age` header says.
         date = None if "Age" in headers else _instant(headers.get("Date", ""))
         self._witness.hear(self._host, date)
 

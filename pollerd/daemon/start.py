@@ -23,7 +23,7 @@ EXTEND: Final = 30_000_000
 
 
 class StoppedError(Exception):
-    """The daemon was told to stop while it was starting."""
+    """The daemon was stopped while it was starting."""
 
 
 class Start:

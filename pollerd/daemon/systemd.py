@@ -66,7 +66,7 @@ class Notifier:
                 sender.sendto("\n".join(lines).encode("utf-8", "replace"), self._address)
         except (OSError, ValueError) as error:
             if not self._failed:
-                log.debug("systemd cannot be told: %s", error, extra={"event": "notify_failed"})
+                log.debug("systemd cannot be reached: %s", error, extra={"event": "notify_failed"})
             self._failed = True
 
 

@@ -12,7 +12,7 @@ from pollerd.status import sentences
 log = logging.getLogger(__name__)
 
 _AGAIN: Final = sentences.MANY // 2
-"""Below this number the next crossing is told again."""
+"""Below this number the next crossing is logged again."""
 
 
 class UnknownWatch:

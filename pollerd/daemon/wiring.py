@@ -261,7 +261,7 @@ def _make_acceptors(config: Config) -> dict[str, Acceptor]:
 def _make_outputs(
     config: Config, store: Store, clock: Clock, protect: Callable[[str], None], acceptors: Mapping[str, Acceptor]
 ) -> list[Output]:
-    """The outputs that the configuration names; `protect` is told every secret that they read later."""
+    """The outputs that the configuration names; `protect` gets every secret that they read later."""
     wanted = config.outputs
     outputs: list[Output] = []
     if wanted.file is not None:

@@ -52,7 +52,7 @@ class BalanceWatch:
     async def check(self) -> None:
         """Read the balance once, at the account's pace; not while polling of the account is paused.
 
-        Raises UnavailableError when the gateway does not tell it.
+        Raises UnavailableError when the gateway does not give it.
         """
         if not await self._turn():
             return

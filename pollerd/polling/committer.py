@@ -139,7 +139,7 @@ class Committer:
             await self._settling.wait()
 
     async def run(self) -> None:
-        """Commit until cancelled. DurabilityError and StoreError end it: then nothing may be told any more."""
+        """Commit until cancelled. DurabilityError and StoreError end it: then nothing may be reported any more."""
         loop = asyncio.get_running_loop()
         while True:
             await self._work.wait()

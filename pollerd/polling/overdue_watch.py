@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 TICK: Final = 0.5
 PATIENCE: Final = 5.0
-"""Seconds that the last question may take: an alarm is told at its time, answered or not."""
+"""Seconds that the last question may take: an alarm is raised at its time, answered or not."""
 UNANSWERED: Final = 60.0
 """The same for what became overdue unwatched: long enough for a request that failed to be made again a few times."""
 UNWATCHED: Final = 10.0
@@ -71,7 +71,7 @@ class OverdueWatch:
                 log.debug("what is overdue cannot be read now: %s", error)
 
     async def check(self) -> None:
-        """Ask about what is overdue by now, and tell what was asked about."""
+        """Ask about what is overdue by now, and report what was asked about."""
         now = self._clock.now()
         passed, self._checked_at = now - self._checked_at, now
         if passed > UNWATCHED:
@@ -98,13 +98,13 @@ class OverdueWatch:
             await self._committer.room()
 
     async def _consider(self, account: str, at: float, message_id: int) -> bool:
-        """Ask about a message, or tell it; False where it has to wait."""
+        """Ask about a message, or report it; False where it has to wait."""
         now, poller, asked = self._clock.now(), self._pollers.get(account), self._asked.get(message_id)
         late = at > self._since and now - at >= PATIENCE
         if poller is None or late or self._unreachable(poller, now):
-            return await self._tell(message_id)
+            return await self._report(message_id)
         if asked is not None:
-            return now - asked >= UNANSWERED and await self._tell(message_id)
+            return now - asked >= UNANSWERED and await self._report(message_id)
         return poller.limiter.held is None and await self._ask(message_id, poller)
 
     def _unreachable(self, poller: Poller, now: float) -> bool:
@@ -123,7 +123,7 @@ class OverdueWatch:
             poller.schedule(msgspec.structs.replace(message, next_poll_at=due, forced=True))
         return True
 
-    async def _tell(self, message_id: int) -> bool:
+    async def _report(self, message_id: int) -> bool:
         if (message := await self._current(message_id)) is None:
             return False
         self._asked.pop(message_id, None)
@@ -135,7 +135,7 @@ class OverdueWatch:
         return True
 
     async def _current(self, message_id: int) -> Message | None:
-        """The message as it stands; None where there is nothing to tell any more."""
+        """The message as it stands; None where there is nothing to report any more."""
         if (message := self._committer.unsaved(message_id)) is None:
             stored = await self._store.message(message_id)
             # A poll may have been answered while the store was read.

@@ -101,7 +101,7 @@ class Announcer:
             "" if len(self._unknown) < MOST_UNKNOWN else f"; it is the {MOST_UNKNOWN}th, no further one is named here"
         )
         log.warning(
-            "the gateway shows the unknown state %s; it is told as it is and not taken for final%s",
+            "the gateway shows the unknown state %s; it is reported as it is and not taken for final%s",
             body.status,
             last,
             extra={"event": "unknown_state", "status": body.status, "message_id": body.id},
@@ -109,7 +109,7 @@ class Announcer:
 
 
 def overdue(message_id: int) -> None:
-    """A message is told to be overdue. At debug: a whole mailing may be at once, and each is an event anyway."""
+    """A message is overdue. At debug: a whole mailing may be at once, and each is an event anyway."""
     log.debug(
         "message %d: overdue; see pollerd show %d",
         message_id,

@@ -137,7 +137,7 @@ class Poller:
 
     def resume(self) -> None:
         """End a hold for `refusing` by somebody's word."""
-        self._tell(self.limiter.resume())
+        self._record_transition(self.limiter.resume())
 
     # -- one poll
 
@@ -249,11 +249,11 @@ class Poller:
 
     def _report(self, outcome: Outcome) -> None:
         held = self.limiter.held is not None
-        self._tell(self.limiter.report(outcome))
+        self._record_transition(self.limiter.report(outcome))
         if held:
             self._wake.set()
 
-    def _tell(self, transition: Transition | None) -> None:
+    def _record_transition(self, transition: Transition | None) -> None:
         """A hold begins, goes on or ends."""
         if transition is not None:
             self._committer.record_account(transition.state, transition.bodies)
@@ -309,7 +309,7 @@ class Poller:
             self._unreadable.at_fault = True
         elif verdict is Finding.REFUSED:
             detail = f"{said(outcome)}, to messages that it answered before as well"
-            self._tell(self.limiter.refuse(refusal(outcome), detail))
+            self._record_transition(self.limiter.refuse(refusal(outcome), detail))
         if verdict is Finding.ANSWERED and ends:
             return await self._confirm(message, outcome)
         alone = verdict is Finding.ALONE and ends and not self.limiter.refusing
@@ -373,7 +373,7 @@ class Poller:
                     latest_at = self._clock.monotonic()
                     await self.window.fill_latest(self._store, now, self._committer.unsaved)
                 self._wake.set()
-            self._tell(self.limiter.overdue())
+            self._record_transition(self.limiter.overdue())
             await self._resume_refused()
             if (answered := self._check.dump()) is not None:
                 self._committer.record_note(answered_note(self.account), answered)
@@ -384,7 +384,7 @@ class Poller:
         held = self.limiter.held
         if not self.limiter.refusing or held is None or held.held_since == self._resumed:
             return
-        # The hold is told first, and what it is about is on disk.
+        # The hold is reported first, and what it is about is on disk.
         await self._committer.flush()
         place, count = ((held.held_since or 0.0) - RESUMED, 0), 0
         while ended := await self._store.refused(self.account, held.refusal, place, CHUNK):

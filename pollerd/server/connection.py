@@ -1,4 +1,4 @@
-"""One HTTP connection of a client: how long it may keep us waiting, and what it is told when it does so for longer."""
+"""One HTTP connection of a client: how long the server waits for it, and what it answers when that is over."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ read an answer page by page; between requests it is what nginx allows by default
 
 
 class ClientConnection(RequestHandler):
-    """aiohttp's protocol, which tells the acceptor what it waits for. An answer that streams may take for ever."""
+    """aiohttp's protocol, which reports to the acceptor what it waits for. An answer that streams may take for ever."""
 
     __slots__ = ("_acceptor", "_painter", "_request", "_since", "_stream", "_wait")
 

@@ -63,7 +63,7 @@ def in_words(_status: int, reason: str, message: str) -> tuple[str, bytes]:
 
 
 def explaining(fatal: Callable[[DurabilityError], None], served: str = _ALL_ROUTES) -> Middleware:
-    """A middleware that turns every error into such an answer. `fatal` is told when the disk cannot be trusted;
+    """A middleware that turns every error into such an answer. `fatal` is called when the disk cannot be trusted;
     `served` says what there is instead of a path that there is not.
     """
 
@@ -87,7 +87,7 @@ def explaining(fatal: Callable[[DurabilityError], None], served: str = _ALL_ROUT
         except Exception:
             # A defect in one request must not take the polling down with it.
             log.exception("%s %s failed", request.method, request.path, extra={"event": "control_error"})
-            return refusal(500, "internal", "the daemon's log tells what went wrong")
+            return refusal(500, "internal", "the daemon's log says what went wrong")
 
     return explain
 

@@ -153,8 +153,8 @@ class EventStream:
         # Who asks for everything that is kept knows that what is older is gone.
         place = self._log.pruned if after is None else after
         end = self._log.last
-        async for told, piece in self._history(place, end, wanted):
-            place = told
+        async for reached, piece in self._history(place, end, wanted):
+            place = reached
             yield piece
         place = max(place, end)
         while follow and await self._feed.more(place):
@@ -183,7 +183,7 @@ class EventStream:
             place = found[-1].seq
 
     def _gap(self, place: int, found: Sequence[Event]) -> bytes:
-        """The line that tells that what follows `place` was deleted, if so; `found` is what is left."""
+        """The line that says that what follows `place` was deleted, if so; `found` is what is left."""
         pruned = self._log.pruned
         first = found[0].seq if found else pruned + 1
         if place >= pruned or first == place + 1:
