@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, Entry]] = MappingProxyType(
         "show": Entry("messages:show", "Show one message: recipients, history, next poll and why then."),
         "events": Entry("events:events", "Print the event log, or follow it."),
         "status": Entry("status:status", "Look at the whole daemon at once."),
+        "health": Entry("health:health", "Say in one line whether all is well, for monitoring systems."),
         "poll": Entry("requests:poll", "Poll messages now, ahead of schedule."),
         "retry": Entry("requests:retry", "Take up again what was given up."),
         "plan": Entry("plans.plan:plan", "Explain when a message would be polled."),

@@ -69,6 +69,11 @@ class SqliteSource:
         self._refused: set[str] = set()
         self._ending = False
 
+    @property
+    def refused(self) -> int:
+        """How many of its ids cannot be used."""
+        return len(self._refused)
+
     async def run(self) -> None:
         """Read until cancelled. Trouble with that database, or with ours for now, is waited out here."""
         executor = ThreadPoolExecutor(1, thread_name_prefix="pollerd-source")

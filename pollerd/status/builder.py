@@ -91,6 +91,7 @@ def build(
             overdue=stored.overdue,
             set_aside=stored.set_aside,
             oldest_pending_sent_at=oldest,
+            last_handed_over_at=moment(stored.last_handed_over),
             by_age=ages,
         ),
         polls=PollsDocument(
@@ -114,7 +115,7 @@ def build(
         ],
         requests_waiting=stored.requests,
         sources=[
-            SourceDocument(name=source.name, trouble=source.trouble or None)
+            SourceDocument(name=source.name, trouble=source.trouble or None, refused=source.refused)
             for source in (() if live is None else live.sources)
         ],
         undelivered=UndeliveredDocument(waiting=stored.waiting, parked=stored.parked),

@@ -97,7 +97,8 @@ class MessageCounts(msgspec.Struct, frozen=True, kw_only=True):
     """How many messages are in which state. `pending` includes the `new` ones (`not_planned` says the same), which get
     their first due time within a second while the daemon runs. `overdue` ones are pending, and were reported as
     `message.overdue`; `set_aside` ones are not polled, since their rows were damaged. `new`, `overdue` and `set_aside`
-    are counted up to 100,000; with so many new ones, `pending` is the least there can be.
+    are counted up to 100,000; with so many new ones, `pending` is the least there can be. `last_handed_over_at` is when
+    the last id came in (null: none since this version).
     """
 
     new: int
@@ -108,6 +109,7 @@ class MessageCounts(msgspec.Struct, frozen=True, kw_only=True):
     set_aside: int = 0
     not_planned: int
     oldest_pending_sent_at: str | None
+    last_handed_over_at: str | None = None
     by_age: list[AgeDocument]
 
 
@@ -206,10 +208,13 @@ class DeliveryDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """Another program's database that ids are read from. `trouble`: why it cannot be read now; null when it can."""
+    """Another program's database that ids are read from. `trouble`: why it cannot be read now; null when it can.
+    `refused` of its ids cannot be used.
+    """
 
     name: str
     trouble: str | None
+    refused: int = 0
 
 
 class UndeliveredDocument(msgspec.Struct, frozen=True, kw_only=True):

@@ -125,7 +125,7 @@ class Observer:
             uptime=parts.clock.monotonic() - self._began,
             accounts={name: self._account(name, poller) for name, poller in parts.pollers.items()},
             outputs=parts.relay.health,
-            sources=[SourceHealth(source.name, source.trouble) for source in parts.sources],
+            sources=[SourceHealth(source.name, source.trouble, source.refused) for source in parts.sources],
             last_seq=parts.store.last,
             backoff=parts.policy.metrics(),
             throughput=self._rates.throughput(),

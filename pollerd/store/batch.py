@@ -28,6 +28,7 @@ def planned(batch: Batch, told: Sequence[tuple[Event, float]]) -> list[tuple[str
         ("request_done", [(request,) for request in batch.done]),
         ("set_meta", list(batch.notes)),
         ("count", list(_counted(batch.results).items())),
+        ("count_latest", _latest(batch)),
         ("count_age", list(_aged(batch.results).items())),
     ]
 
@@ -43,6 +44,12 @@ def _counted(results: Iterable[Result]) -> Counter[str]:
             counted[names[result.message.state]] += 1
         counted["polls"] += result.polls
     return Counter({name: change for name, change in counted.items() if change})
+
+
+def _latest(batch: Batch) -> list[tuple[str, int]]:
+    """When the last message was taken in, in whole seconds of the daemon's time."""
+    taken = any(result.was is State.NEW and result.message.state is State.PENDING for result in batch.results)
+    return [("handed_over_at", int(batch.at))] if taken else []
 
 
 def _aged(results: Iterable[Result]) -> Counter[int]:

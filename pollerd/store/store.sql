@@ -48,6 +48,9 @@ INSERT INTO events (seq, type, message_id, at, body) VALUES (?, ?, ?, ?, ?);
 -- name: count
 INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value;
 
+-- name: count_latest
+INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value);
+
 -- The credit has its own statement: whoever saves a hold knows only an old one.
 -- name: save_account
 INSERT INTO accounts (name, held_reason, held_detail, held_since, held_until, held_total, credit, currency,

@@ -178,6 +178,7 @@ class StoredView:
             set_aside=self._fetch("count_set_aside", CAP)[0][0],
             waiting=sum(found.waiting for found in undelivered.values()),
             parked=sum(found.parked for found in undelivered.values()),
+            last_handed_over=later(counters.get("handed_over_at"), ahead),
         )
 
     def _accounts(self, now: float, ahead: float) -> Iterator[AccountView]:

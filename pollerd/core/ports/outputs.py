@@ -26,10 +26,11 @@ class OutputHealth(msgspec.Struct, frozen=True):
 
 
 class SourceHealth(msgspec.Struct, frozen=True):
-    """One source of ids at a glance: the trouble it is in (empty when well)."""
+    """One source of ids at a glance: the trouble it is in (empty when well), and how many of its ids cannot be used."""
 
     name: str
     trouble: str = ""
+    refused: int = 0
 
 
 class Output(Protocol):

@@ -120,6 +120,7 @@ class Overview(msgspec.Struct, frozen=True):
     parked: int = 0
     overdue: int = 0
     set_aside: int = 0
+    last_handed_over: float | None = None
 
 
 class View(Protocol):

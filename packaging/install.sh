@@ -1,0 +1,39 @@
+#!/bin/sh
+# Installs pollerd into a virtual environment of its own, from the wheels beside this script. Needs no internet.
+#
+#   sudo ./install.sh [FOLDER]          default: /opt/pollerd
+#
+# $PYTHON names the Python to use; without it, the newest of 3.13, 3.12 and 3.11 that is there. Run it again with a newer
+# archive to upgrade. Each file's hash is checked. What comes next, it says at its end.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+into=${1:-/opt/pollerd}
+
+fits() { # fits PYTHON: whether it is one of those that the wheels are for, and can make virtual environments
+    "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+}
+
+if [ -z "${PYTHON:-}" ]; then
+    for candidate in python3.13 python3.12 python3.11 python3; do
+        if fits "$candidate"; then
+            PYTHON=$candidate
+            break
+        fi
+    done
+fi
+if [ -z "${PYTHON:-}" ] || ! fits "$PYTHON"; then
+    echo "pollerd needs Python 3.11, 3.12 or 3.13 with the module venv, and there is none here." >&2
+    echo "Debian and Ubuntu: the package python3-venv. Others: name one with PYTHON=/path/to/python3.11 $0" >&2
+    exit 1
+fi
+if ! mkdir -p "$into" 2>/dev/null || [ ! -w "$into" ]; then
+    echo "$into may not be written by this user: use sudo, or name another folder." >&2
+    exit 1
+fi
+
+"$PYTHON" -m venv "$into"
+"$into/bin/python" -m pip install --quiet --disable-pip-version-check --no-index --find-links "$here/wheels" \
+    --require-hashes --only-binary :all: -r "$here/requirements.txt"
+"$into/bin/pollerd" --version
+echo "Installed in $into. Next: sudo $into/bin/pollerd service install"
