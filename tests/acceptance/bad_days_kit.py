@@ -70,7 +70,7 @@ class Shim:
         self._write()
 
     def reboot(self) -> None:
-        """Whoever starts from now on runs on a machine that was restarted."""
+        """What starts from now on runs on a machine that was restarted."""
         self._boots += 1
         self._boot.write_text(f"00000000-0000-0000-0000-{self._boots:012d}\n")
 

@@ -40,7 +40,7 @@ async def test_a_step_of_an_hour(hours: int, tmp_path: Path, shim: Shim, row: Ro
         after = busiest([at for at, _ in asked(simulator, began)], INTERVAL)
         fresh = simulator.truth.add(steps=[Step(0.0, "DELIVERED")])
         with transaction(deployment.database) as connection:
-            # Whoever hands it over lives by the same stepped clock.
+            # The program that hands it over uses the same stepped clock.
             sent = time.time() + hours * 3600.0
             connection.execute("INSERT INTO messages (id, sent_at) VALUES (?, ?)", (fresh, sent))
         await until(lambda: simulator.truth.polls(fresh) > 0, "a message of the new time is polled", patience=30)

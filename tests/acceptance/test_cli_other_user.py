@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder whose `db` belongs to somebody else, and may be read by our group."""
+    """A folder whose `db` belongs to another user, and may be read by our group."""
     owned = tmp_path / "db"
     owned.mkdir(mode=0o750)
     os.chown(owned, NOBODY, os.getegid())

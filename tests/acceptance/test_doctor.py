@@ -23,7 +23,7 @@ NOBODY = 65534
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:
-    """All files, with size and time; SQLite's own shared index may be made anew by any reader."""
+    """All files, with size and time; SQLite's own shared index may be made again by any reader."""
     return {
         str(path): (path.stat().st_size, 0 if path.name.endswith("-shm") else path.stat().st_mtime_ns)
         for path in folder.rglob("*")

@@ -193,7 +193,7 @@ async def test_imported_history_is_reported_only_once_it_was_asked_about(tmp_pat
 
 
 async def test_a_scheduled_message_counts_from_its_time(tmp_path: Path, warm: Warm) -> None:
-    """The gateway says it is sent later than it was handed over: at the first answer its time is calculated anew."""
+    """The gateway says it is sent later than it was handed over: at the first answer its time is calculated again."""
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE, answers=AnswerStyle(scheduled="shown"))) as simulator,
         WarmDeployment(tmp_path, simulator, warm, backoff=SELDOM, account=SOON) as deployment,

@@ -38,7 +38,7 @@ def wait_for(condition: Callable[[], Any], *, patience: float = PATIENCE) -> Any
 
 
 def listening(path: Path) -> bool:
-    """Whether somebody takes connections at a Unix socket."""
+    """Whether a program takes connections at a Unix socket."""
     with socket.socket(socket.AF_UNIX) as knock:
         knock.setblocking(False)
         return knock.connect_ex(str(path)) == 0

@@ -137,7 +137,7 @@ async def test_events_deleted_before_they_were_reported_are_named(
 async def test_a_file_with_the_inode_of_the_deleted_one_does_not_pass_for_it(
     path: Path, database: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
-    """What the system does at random: a file of somebody else is made from the deleted one's inode."""
+    """What the system does at random: another program's file is made from the deleted one's inode."""
     async with opened(database) as store:
         await commit(store, 5)
         await write_all(store, path)

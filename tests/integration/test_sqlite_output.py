@@ -1,4 +1,4 @@
-"""States into somebody else's SQLite database, which may be locked, missing or of another mind."""
+"""States into another program's SQLite database, which may be locked or missing, or refuse events."""
 
 from __future__ import annotations
 

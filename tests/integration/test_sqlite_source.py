@@ -1,4 +1,4 @@
-"""Ids out of somebody else's SQLite database."""
+"""Ids out of another program's SQLite database."""
 
 from __future__ import annotations
 

@@ -343,7 +343,7 @@ async def test_retention_forgets_what_was_parked_for_long_and_what_no_output_wan
 async def test_every_row_ends_with_its_last_state_in_order_whatever_comes_between(
     store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, seed: int
 ) -> None:
-    """Rows come late, some states are refused, the output is started anew and its place is lost."""
+    """Rows come late, some states are refused, the output is restarted and its place is lost."""
     rng, path = random.Random(seed), tmp_path / "shop.db"
     shop.execute("""
         CREATE TRIGGER rule BEFORE UPDATE ON sms WHEN new.id % 3 = 0 AND new.status = 'ENROUTE'

@@ -66,7 +66,7 @@ class Log:
         self._step("R", lambda: source.rename(target), target, f"{source}\0{target}")
 
     def create(self, path: Path) -> None:
-        """An empty file, unless somebody was faster."""
+        """An empty file, unless another program was faster."""
         if not path.exists():
             self._step("C", lambda: path.touch(exist_ok=False), path, str(path))
 

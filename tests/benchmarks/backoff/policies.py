@@ -59,7 +59,7 @@ class _Deaf:
 
 
 class Fixed(_Deaf):
-    """The same gap for ever."""
+    """Always the same gap."""
 
     def __init__(self, gap: float = 10.0) -> None:
         self.gap = gap

@@ -236,7 +236,7 @@ class Listener:
 
 @contextmanager
 def listener(made: Daemon) -> Iterator[Listener]:
-    """Somebody who listens at the event socket."""
+    """A reader of the event socket."""
     wait_until(made.socket.exists)
     heard = Listener(made.socket)
     try:

@@ -34,7 +34,7 @@ class Stub:
         return self._ask("notes")
 
     def forget(self) -> None:
-        """Begin its notes anew."""
+        """Begin its notes again."""
         self._ask("forget")
 
     def _ask(self, path: str) -> dict[str, Any]:
