@@ -161,7 +161,7 @@ Outcome = Answer | NotFound | Rejected | Trouble
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    """A tracked message as stored: one row, one value.
+    """A tracked message as stored: one row, one value. The fields but the last are the columns of its table.
 
     `base` is the origin of the age clock (`sending` unless an outage moved it). `frozen_at` is the
     account's total of held seconds when the message was taken in: what accrued since does not age it.
@@ -189,8 +189,6 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     validity: float | None = None
     finished_at: float | None = None
     recipients: tuple[Recipient, ...] = ()
-    forced: bool = False
-    """Asked for by a person (`poll`): ahead of schedule, in memory only."""
     trail: bytes = b""
     """Its last polls, as `pollerd.core.history` writes them."""
     origin: float | None = None
@@ -212,6 +210,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """When it is overdue (`pollerd.core.overdue`); None: never."""
     overdue: bool = False
     """Whether it was told that it is overdue: that happens once."""
+    forced: bool = False
+    """Asked for by a person (`poll`): ahead of schedule, in memory only."""
 
     @property
     def sending(self) -> float:

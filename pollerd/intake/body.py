@@ -13,7 +13,7 @@ import msgspec
 
 from pollerd.core import particulars
 from pollerd.core.ids import IdError, check_id, parse_id
-from pollerd.core.ports import NewMessage
+from pollerd.core.ports import TrackRequest
 
 MILLISECONDS: Final = 1e11
 """No time in seconds is as large as this before the year 5138."""
@@ -39,7 +39,7 @@ class RefusedId(msgspec.Struct, frozen=True):
 class Handed(msgspec.Struct, frozen=True):
     """What a body hands over. `refused` names the first `NAMED` of `refused_count`."""
 
-    rows: list[NewMessage]
+    rows: list[TrackRequest]
     refused: list[RefusedId]
     refused_count: int
 
@@ -54,7 +54,7 @@ class Reader:
     def __init__(self, accounts: tuple[str, ...], now: float) -> None:
         self._accounts = accounts
         self._now = now
-        self._rows: list[NewMessage] = []
+        self._rows: list[TrackRequest] = []
         self._refused: list[RefusedId] = []
         self._refused_count = 0
 
@@ -94,7 +94,7 @@ class Reader:
             try:
                 sent = self._now if sent_at is None else sent_at
                 checked = _checked(number)
-                self._rows.append(NewMessage(checked, account, userref, sent, sendtime, priority, overdue_after))
+                self._rows.append(TrackRequest(checked, account, userref, sent, sendtime, priority, overdue_after))
             except IdError as error:
                 self._refuse(number, str(error))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 import msgspec
 
@@ -14,6 +15,8 @@ from pollerd.core.model import HoldReason, Message, State
 from pollerd.core.ports import AccountState, Batch
 from pollerd.core.ports.view import AGE_SLOT
 from pollerd.store import rows
+
+_scheduled: Final = attrgetter(*rows.SCHEDULED[:-1])
 
 
 def planned(batch: Batch, told: Sequence[tuple[Event, float]]) -> list[tuple[str, Sequence[Sequence[Any]]]]:
@@ -70,22 +73,7 @@ def _account(account: AccountState) -> tuple[Any, ...]:
 
 
 def _schedule(message: Message) -> tuple[Any, ...]:
-    return (
-        message.next_poll_at,
-        message.next_reason,
-        message.polls,
-        message.misses,
-        message.strikes,
-        message.base,
-        message.first_poll_at,
-        message.last_poll_at,
-        message.last_answer,
-        message.seen_at,
-        message.trail or None,
-        message.refused_since,
-        message.unknown,
-        message.id,
-    )
+    return (*_scheduled(message), message.trail or None, message.id)
 
 
 def _whole(message: Message) -> tuple[Any, ...]:

@@ -14,40 +14,60 @@ from pollerd.core import particulars
 from pollerd.core.ids import DEFAULT_ACCOUNT
 from pollerd.core.model import Message, Priority, Recipient, State
 
-COLUMNS: Final = (
-    "id",
-    "account",
-    "userref",
-    "sent_at",
-    "state",
+COLUMNS: Final = tuple(name for name in Message.__struct_fields__ if name != "forced")
+"""The columns of a row in the order that the functions here take and give them: that of the fields of a message."""
+SCHEDULED: Final = (
     "next_poll_at",
     "next_reason",
     "polls",
     "misses",
     "strikes",
     "base",
-    "frozen_at",
     "first_poll_at",
     "last_poll_at",
     "last_answer",
     "seen_at",
-    "sendtime",
-    "validity",
-    "finished_at",
-    "recipients",
-    "trail",
-    "origin",
-    "taken_at",
     "refused_since",
-    "gave_up_for",
-    "resumed_at",
-    "priority",
     "unknown",
-    "overdue_after",
-    "overdue_at",
-    "overdue",
+    "trail",
 )
-"""The columns of a row in the order that the functions here take and give them."""
+"""Those that a poll which changed nothing writes; the last one is NULL where it is empty."""
+(
+    _ACCOUNT,
+    _USERREF,
+    _SENT_AT,
+    _STATE,
+    _NEXT_POLL_AT,
+    _NEXT_REASON,
+    _BASE,
+    _LAST_ANSWER,
+    _SENDTIME,
+    _RECIPIENTS,
+    _TRAIL,
+    _PRIORITY,
+    _UNKNOWN,
+    _OVERDUE_AFTER,
+    _OVERDUE,
+) = map(
+    COLUMNS.index,
+    (
+        "account",
+        "userref",
+        "sent_at",
+        "state",
+        "next_poll_at",
+        "next_reason",
+        "base",
+        "last_answer",
+        "sendtime",
+        "recipients",
+        "trail",
+        "priority",
+        "unknown",
+        "overdue_after",
+        "overdue",
+    ),
+)
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _LONGEST: Final = 1024
@@ -73,112 +93,46 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
     at `sent_at`. Raises DamagedError for recipients that cannot be read; what other columns hold is not looked at, see
     `pollerd.store.damage`.
     """
-    (
-        number,
-        account,
-        userref,
-        sent_at,
-        state,
-        next_poll_at,
-        next_reason,
-        polls,
-        misses,
-        strikes,
-        base,
-        frozen_at,
-        first_poll_at,
-        last_poll_at,
-        last_answer,
-        seen_at,
-        sendtime,
-        validity,
-        finished_at,
-        recipients,
-        known,
-        origin,
-        taken_at,
-        refused_since,
-        gave_up_for,
-        resumed_at,
-        priority,
-        unknown,
-        wait,
-        overdue_at,
-        overdue,
-    ) = row
+    found = list(row)
     # What this program wrote itself, nearly every row, needs no reading between the lines.
+    sent_at = found[_SENT_AT]
     if type(sent_at) is not float or not 0.0 < sent_at < _LATEST:
-        sent_at = instant(sent_at, now)
-    return Message(
-        number,
-        account if type(account) is str and account else text(account) or DEFAULT_ACCOUNT,
-        sent_at,
-        sent_at if next_poll_at is None else next_poll_at,
-        None if userref is None else _reference(userref),
-        _STATES.get(state, State.NEW),
-        sent_at if base is None else base,
-        frozen_at,
-        next_reason or "",
-        polls,
-        misses,
-        strikes,
-        first_poll_at,
-        last_poll_at,
-        last_answer or "",
-        seen_at,
-        sendtime if sendtime is None or (type(sendtime) is float and 0.0 < sendtime < _LATEST) else moment(sendtime),
-        validity,
-        finished_at,
-        () if recipients is None else recipients_from_blob(recipients),
-        trail=known or b"",
-        origin=origin,
-        taken_at=taken_at,
-        refused_since=refused_since,
-        gave_up_for=gave_up_for,
-        resumed_at=resumed_at,
-        priority=None if priority is None else Priority.named(priority),
-        unknown=bool(unknown),
-        overdue_after=None if wait is None else overdue_after(wait),
-        overdue_at=overdue_at,
-        overdue=overdue is not None,
-    )
+        sent_at = found[_SENT_AT] = instant(sent_at, now)
+    account, sendtime = found[_ACCOUNT], found[_SENDTIME]
+    if type(account) is not str or not account:
+        found[_ACCOUNT] = text(account) or DEFAULT_ACCOUNT
+    if sendtime is not None and (type(sendtime) is not float or not 0.0 < sendtime < _LATEST):
+        found[_SENDTIME] = moment(sendtime)
+    if found[_USERREF] is not None:
+        found[_USERREF] = _reference(found[_USERREF])
+    if found[_NEXT_POLL_AT] is None:
+        found[_NEXT_POLL_AT] = sent_at
+    if found[_BASE] is None:
+        found[_BASE] = sent_at
+    if found[_PRIORITY] is not None:
+        found[_PRIORITY] = Priority.named(found[_PRIORITY])
+    if found[_OVERDUE_AFTER] is not None:
+        found[_OVERDUE_AFTER] = overdue_after(found[_OVERDUE_AFTER])
+    found[_STATE] = _STATES.get(found[_STATE], State.NEW)
+    found[_NEXT_REASON] = found[_NEXT_REASON] or ""
+    found[_LAST_ANSWER] = found[_LAST_ANSWER] or ""
+    found[_RECIPIENTS] = () if found[_RECIPIENTS] is None else recipients_from_blob(found[_RECIPIENTS])
+    found[_TRAIL] = found[_TRAIL] or b""
+    found[_UNKNOWN] = bool(found[_UNKNOWN])
+    found[_OVERDUE] = found[_OVERDUE] is not None
+    return Message(*found)
 
 
 def row_from_message(message: Message) -> tuple[Any, ...]:
     """The values of `COLUMNS`. A message that is no longer polled has no `next_poll_at`."""
-    return (
-        message.id,
-        message.account,
-        message.userref,
-        message.sent_at,
-        int(message.state),
-        message.next_poll_at if message.state <= State.PENDING else None,
-        message.next_reason,
-        message.polls,
-        message.misses,
-        message.strikes,
-        message.base,
-        message.frozen_at,
-        message.first_poll_at,
-        message.last_poll_at,
-        message.last_answer,
-        message.seen_at,
-        message.sendtime,
-        message.validity,
-        message.finished_at,
-        blob_from_recipients(message.recipients),
-        message.trail or None,
-        message.origin,
-        message.taken_at,
-        message.refused_since,
-        message.gave_up_for,
-        message.resumed_at,
-        None if message.priority is None else message.priority.name,
-        message.unknown,
-        message.overdue_after,
-        message.overdue_at,
-        1 if message.overdue else None,
-    )
+    *values, _ = msgspec.structs.astuple(message)
+    values[_STATE] = int(message.state)
+    values[_NEXT_POLL_AT] = message.next_poll_at if message.state <= State.PENDING else None
+    values[_RECIPIENTS] = blob_from_recipients(message.recipients)
+    values[_TRAIL] = message.trail or None
+    values[_PRIORITY] = None if message.priority is None else message.priority.name
+    values[_OVERDUE] = 1 if message.overdue else None
+    return tuple(values)
 
 
 def recipients_from_blob(blob: Any) -> tuple[Recipient, ...]:

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from pollerd.core.ids import DEFAULT_ACCOUNT
-from pollerd.core.ports import NewMessage, OtherAccount, SourceRow
+from pollerd.core.ports import OtherAccount, SourceRow, TrackRequest
 from pollerd.store import others, rows
 from pollerd.store.session import Session, Transactions, Values
 from pollerd.store.source_ids import SourceForms
@@ -109,7 +109,7 @@ class SourceRows:
             return 0
         now = self._now()
         new = [
-            NewMessage(
+            TrackRequest(
                 row.id,
                 _account(row),
                 rows.text(row.userref),

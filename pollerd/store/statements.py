@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +24,13 @@ def statements(name: str) -> Mapping[str, str]:
 
 @cache
 def message_statements(name: str) -> Mapping[str, str]:
-    """The same, with the columns of a message in place of `{columns}`."""
-    columns = ", ".join(rows.COLUMNS)
-    return MappingProxyType({key: sql.format(columns=columns) for key, sql in statements(name).items()})
+    """The same, with the columns of a message in place of `{columns}`. In place of `{whole}` all but the id are set, in
+    place of `{scheduled}` those that a poll without a change writes.
+    """
+    columns, whole, scheduled = ", ".join(rows.COLUMNS), _set(rows.COLUMNS[1:]), _set(rows.SCHEDULED)
+    made = {key: sql.format(columns=columns, whole=whole, scheduled=scheduled) for key, sql in statements(name).items()}
+    return MappingProxyType(made)
+
+
+def _set(columns: Iterable[str]) -> str:
+    return ", ".join(f"{column} = ?" for column in columns)

@@ -22,11 +22,11 @@ from pollerd.core.ports import (
     Batch,
     Cursor,
     DeliveryBook,
-    NewMessage,
     Request,
     RequestKind,
     Retaining,
     SourceBook,
+    TrackRequest,
     TrackResult,
     UnwrittenBook,
 )
@@ -135,7 +135,7 @@ class SqlStore(StoredMessages, CommittedEvents):
 
     # -- what others put into the store
 
-    async def track(self, messages: Sequence[NewMessage]) -> TrackResult:
+    async def track(self, messages: Sequence[TrackRequest]) -> TrackResult:
         """See `Store`."""
         return await track.track(self, messages)
 

@@ -1,16 +1,8 @@
 -- name: touch
-UPDATE messages SET next_poll_at = ?, next_reason = ?, polls = ?, misses = ?, strikes = ?, base = ?,
-    first_poll_at = ?, last_poll_at = ?, last_answer = ?, seen_at = ?, trail = ?,
-    refused_since = ?, unknown = ?
-WHERE id = ? AND state = 1;
+UPDATE messages SET {scheduled} WHERE id = ? AND state = 1;
 
 -- name: settle
-UPDATE messages SET account = ?, userref = ?, sent_at = ?, state = ?, next_poll_at = ?, next_reason = ?, polls = ?,
-    misses = ?, strikes = ?, base = ?, frozen_at = ?, first_poll_at = ?, last_poll_at = ?, last_answer = ?,
-    seen_at = ?, sendtime = ?, validity = ?, finished_at = ?, recipients = ?, trail = ?,
-    origin = ?, taken_at = ?, refused_since = ?, gave_up_for = ?, resumed_at = ?, priority = ?,
-    unknown = ?, overdue_after = ?, overdue_at = ?, overdue = ?
-WHERE id = ?;
+UPDATE messages SET {whole} WHERE id = ?;
 
 -- name: set_aside
 UPDATE messages SET state = 4, next_poll_at = NULL, next_reason = ?, finished_at = NULL,

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from pollerd.core.ports import NewMessage, OtherAccount, TrackResult
+from pollerd.core.ports import OtherAccount, TrackRequest, TrackResult
 from pollerd.store import others
 from pollerd.store.session import Session, Transactions
 from pollerd.store.statements import statements
@@ -17,7 +17,7 @@ CHUNK: Final = 5000
 """Rows of one transaction: commits of polls wait behind it for some hundredths of a second at most."""
 
 
-async def track(store: Transactions, messages: Sequence[NewMessage]) -> TrackResult:
+async def track(store: Transactions, messages: Sequence[TrackRequest]) -> TrackResult:
     """See `Store.track`."""
     parts = [
         await store.write(partial(_insert, messages=messages[start : start + CHUNK]))
@@ -31,7 +31,7 @@ async def track(store: Transactions, messages: Sequence[NewMessage]) -> TrackRes
     )
 
 
-def _insert(session: Session, messages: Sequence[NewMessage]) -> TrackResult:
+def _insert(session: Session, messages: Sequence[TrackRequest]) -> TrackResult:
     sql = statements("track")
     added = session.executemany(sql["insert"], messages)
     if added == len(messages):

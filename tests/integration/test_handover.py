@@ -239,7 +239,8 @@ def test_a_row_goes_there_and_back(tmp_path: Path) -> None:
     recipients = (Recipient(4512345678, "ENROUTE", 1.5, None, "0x1010", "DK", "238", "01", None), Recipient(1, "READ"))
     changed = type(message)(id=7, account="a", sent_at=3.0, next_poll_at=4.0, base=3.0, recipients=recipients)
     marks = ", ".join("?" * len(rows.COLUMNS))
-    connection.execute(f"INSERT OR REPLACE INTO messages VALUES ({marks})", rows.row_from_message(changed))
+    columns = ", ".join(rows.COLUMNS)
+    connection.execute(f"INSERT OR REPLACE INTO messages ({columns}) VALUES ({marks})", rows.row_from_message(changed))
     assert rows.message_from_row(connection.execute(select).fetchone(), 1.0) == changed
     with pytest.raises(rows.DamagedError):
         rows.recipients_from_blob(b"\xc1")

@@ -10,7 +10,7 @@ from pollerd.core.ports.meters import CommitMeter, PollMeter, Unmetered
 from pollerd.core.ports.outputs import Opening, Output, OutputHealth, Preparing, SourceHealth
 from pollerd.core.ports.requests import Asked, Handover, Request, RequestKind
 from pollerd.core.ports.store import Batch, Chore, Due, Retaining, Schedule, Store
-from pollerd.core.ports.tracking import NewMessage, OtherAccount, SourceBook, SourceRow, TrackResult
+from pollerd.core.ports.tracking import OtherAccount, SourceBook, SourceRow, TrackRequest, TrackResult
 from pollerd.core.ports.unwritten import Saved, Unwritten, UnwrittenBook, UnwrittenChange
 from pollerd.core.ports.view import View, Views
 
@@ -35,7 +35,6 @@ __all__ = [
     "GatewayTime",
     "Handover",
     "Limiter",
-    "NewMessage",
     "Opening",
     "OtherAccount",
     "Output",
@@ -53,6 +52,7 @@ __all__ = [
     "SourceRow",
     "Store",
     "StoreSize",
+    "TrackRequest",
     "TrackResult",
     "Transition",
     "Unmetered",

@@ -19,7 +19,7 @@ from pollerd.core.ports.accounts import AccountState, CreditState
 from pollerd.core.ports.deliveries import DeliveryBook
 from pollerd.core.ports.events import Cursor, EventLog
 from pollerd.core.ports.requests import Request
-from pollerd.core.ports.tracking import NewMessage, SourceBook, TrackResult
+from pollerd.core.ports.tracking import SourceBook, TrackRequest, TrackResult
 from pollerd.core.ports.unwritten import UnwrittenBook
 
 Due = tuple[float, int]
@@ -131,7 +131,7 @@ class Store(Schedule, EventLog, Protocol):
         """What commands asked for, oldest first."""
         ...
 
-    async def track(self, messages: Sequence[NewMessage]) -> TrackResult:
+    async def track(self, messages: Sequence[TrackRequest]) -> TrackResult:
         """Follow `messages` from now on; on disk when this returns. What is followed already keeps what is known of it;
         what is followed for another account is refused. What was written before an error stays.
         """

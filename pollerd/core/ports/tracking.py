@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 
-class NewMessage(NamedTuple):
+class TrackRequest(NamedTuple):
     """A message to follow, as it is stored: see `pollerd.core.particulars.Particulars`. `priority` is its name."""
 
     id: int

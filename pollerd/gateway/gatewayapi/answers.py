@@ -1,8 +1,8 @@
 """What an answer of GatewayAPI means: status, headers and body to an outcome. No I/O, no clock.
 
-Who answered matters as much as what. The vendor refuses in a form of its own (see `ErrorBody.ours`); any other refusal
-comes from something in between and says nothing about a message: taking it for the vendor's word would end messages
-that exist.
+Who answered matters as much as what. The vendor refuses in a form of its own (see `VendorError.ours`); any other
+refusal comes from something in between and says nothing about a message: taking it for the vendor's word would end
+messages that exist.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pollerd.core.ports import Balance
 from pollerd.gateway.body import DecodeError, unpack
 from pollerd.gateway.foreign import not_json, trouble_by_status, written_in_between
 from pollerd.gateway.gatewayapi.decode import EmptyAnswerError, decode_answer, decode_balance
-from pollerd.gateway.gatewayapi.errors import ErrorBody
+from pollerd.gateway.gatewayapi.errors import VendorError
 from pollerd.gateway.vendor import ErrorAnswer
 
 # Source: API error codes in the vendor's documentation, which tell who is asking whatever status they come with.
@@ -49,12 +49,12 @@ def read_error(
     status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str], now: float
 ) -> ErrorAnswer:
     """What any status but 200 means; `body` as sent. `now` (UNIX seconds) is for a `Retry-After` that is a date."""
-    error = ErrorBody.of(status, headers, body, redact)
+    error = VendorError.of(status, headers, body, redact)
     outcome = _identity(error) or trouble_by_status(status, headers, error.detail, now) or _about_a_message(error)
     return ErrorAnswer(outcome, error.text, error.code)
 
 
-def _identity(error: ErrorBody) -> Trouble | None:
+def _identity(error: VendorError) -> Trouble | None:
     """The trouble of an account that may not ask; None when that is not what is wrong."""
     status, code = error.status, error.code
     if not 400 <= status < 500 or status == 429:
@@ -66,7 +66,7 @@ def _identity(error: ErrorBody) -> Trouble | None:
     return None
 
 
-def _about_a_message(error: ErrorBody) -> NotFound | Rejected | Trouble:
+def _about_a_message(error: VendorError) -> NotFound | Rejected | Trouble:
     status = error.status
     if not error.ours:
         return written_in_between(status, error.detail, page=error.page)

@@ -27,7 +27,7 @@ class _WireError(msgspec.Struct):
 _decoder: Final = msgspec.json.Decoder(_WireError)
 
 
-class ErrorBody(msgspec.Struct):
+class VendorError(msgspec.Struct):
     """`text` and `detail` are masked. `ours`: the body is in the vendor's form, `code` its error code if any.
 
     The vendor's form is a JSON object with an `incident_uuid` or an error code. Proxies and balancers write JSON too.
