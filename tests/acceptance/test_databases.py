@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import random
 import re
@@ -64,49 +63,34 @@ async def undelivered(deployment: Deployment) -> list[dict[str, Any]]:
 class Application:
     """Writes the row of a message either before it is sent, or two seconds after its last recipient has its end."""
 
-    def __init__(self, shop: sqlite3.Connection, deployment: Deployment, simulator: Simulator) -> None:
+    def __init__(
+        self, shop: sqlite3.Connection, deployment: Deployment, simulator: Simulator, late: asyncio.TaskGroup
+    ) -> None:
+        """`late` ends when the last row is written."""
         self.ids: list[int] = []
         self._shop = shop
         self._deployment = deployment
         self._simulator = simulator
-        self._late: list[tuple[float, int]] = []
+        self._late = late
 
     def send(self, count: int) -> None:
         for n in range(count):
             new = self._simulator.truth.add(recipients=1 + n % 2, steps=STEPS)
             if n % 3:
-                ends = self._simulator.truth.final(new).values()
-                self._late.append((max(end.at for end in ends if end is not None) + 2.0, new))
+                self._late.create_task(self._write_late(new))
                 self._deployment.insert([new])
             else:
-                self._write([new])
+                self._write(new)
             self.ids.append(new)
 
-    def _write(self, ids: list[int]) -> None:
-        rows = [(str(i), r.msisdn) for i in ids for r in self._simulator.record(i).recipients]
+    async def _write_late(self, new: int) -> None:
+        ends = self._simulator.truth.final(new).values()
+        await asyncio.sleep(max(end.at for end in ends if end is not None) + 2.0 - time.time())
+        self._write(new)
+
+    def _write(self, new: int) -> None:
+        rows = [(str(new), recipient.msisdn) for recipient in self._simulator.record(new).recipients]
         self._shop.executemany("INSERT INTO sms (gateway_id, msisdn) VALUES (?, ?)", rows)
-
-    @property
-    def busy(self) -> bool:
-        return bool(self._late)
-
-    @asynccontextmanager
-    async def at_work(self) -> AsyncIterator[None]:
-        async def work() -> None:
-            while True:
-                now = time.time()
-                self._write([new for at, new in self._late if at <= now])
-                self._late = [(at, new) for at, new in self._late if at > now]
-                await asyncio.sleep(0.05)
-
-        task = asyncio.create_task(work())
-        try:
-            yield
-            assert not task.done(), task.exception()
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
 
 async def test_the_recipe_through_twenty_kills_late_rows_and_refused_events(
@@ -129,9 +113,9 @@ async def test_the_recipe_through_twenty_kills_late_rows_and_refused_events(
             Simulator(SimulatorConfig(speed=20, population=LIVELY)) as simulator,
             WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK, more=recipe(shop)) as deployment,
         ):
-            application = Application(application_database, deployment, simulator)
             process = await deployment.start(environment={"POLLERD_FAILPOINTS": "target.written=kill:3"})
-            async with application.at_work():
+            async with asyncio.TaskGroup() as late:
+                application = Application(application_database, deployment, simulator, late)
                 for n in range(20):
                     application.send(12)
                     if n % 4:
@@ -142,7 +126,7 @@ async def test_the_recipe_through_twenty_kills_late_rows_and_refused_events(
                         await until(lambda: process.returncode is not None, "it is killed")  # noqa: B023 - awaited here
                     armed = {"POLLERD_FAILPOINTS": f"target.written=kill:{rng.randrange(1, 9)}"}
                     process = await deployment.start(environment=armed if n % 4 == 3 and n < 19 else {})
-                await until(lambda: deployment.pending() == 0 and not application.busy, "all has ended", patience=120)
+            await until(lambda: deployment.pending() == 0, "all has ended", patience=120)
             await until(lambda: not waiting(deployment, shop), "nothing waits any more", patience=120)
             refused = {i for i in application.ids if i % 7 == 0}
             listed = await undelivered(deployment)
