@@ -14,7 +14,7 @@ from pollerd.core.diff import Diff
 from pollerd.core.model import Answer, Message, Recipient
 
 SOON: Final = 10.0
-"""Seconds ahead up to which `sent_at` is a clock's difference or a rounding, not a message to be sent later."""
+"""Seconds ahead up to which a time of sending is a clock's difference or a rounding, not a message to be sent later."""
 MOVED: Final = 1.0
 """Seconds that the origin of an age clock lies behind the sending when an outage, or a retry, has moved it."""
 NOTICED: Final = 60.0

@@ -142,6 +142,31 @@ async def test_one_message_alone_ends_by_a_refusal(tmp_path: Path, shim: Shim, r
         row(f"tries until given up: 404 {tries[0]}, 410 {tries[1]}; {len(good)} others polled on, 0 holds")
 
 
+@pytest.mark.parametrize("refusal", ["404", "422"])
+async def test_ids_of_which_half_are_foreign_hinder_nobody(refusal: str, tmp_path: Path, shim: Shim, row: Row) -> None:
+    """Never seen, a 404 is waited out and another refusal ends it; what is ours is polled and judged as ever."""
+    foreign = list(range(4_000_000_000, 4_000_000_030))
+    refused = f"{refusal}:ids={'+'.join(map(str, foreign))}"
+    async with started(tmp_path, shim) as (simulator, deployment):
+        simulator.faults.set(refused)
+        good = add(simulator, len(foreign))
+        deployment.insert(one for pair in zip(foreign, good, strict=True) for one in pair)
+        await polled(deployment, good)
+        seen, before = {one: simulator.truth.polls(one) for one in good}, simulator.statistics().polls_unknown
+        simulator.faults.set(refused, f"404:ids={good[0]}")
+        await until(lambda: good[0] in gave_up(deployment), "one of ours is judged by the others of ours")
+        polls = min(simulator.truth.polls(one) - seen[one] for one in good[1:])
+        each = (simulator.statistics().polls_unknown - before) / len(foreign)
+        assert polls > each, "ours are not behind the others"
+        deliver(simulator, good[1:])
+        await until(lambda: len(finals(deployment.events())) == len(good) - 1, "everything is told")
+        assert await deployment.stop() == 0
+        ended = {} if refusal == "404" else dict.fromkeys(foreign, "rejected_request")
+        assert gave_up(deployment) == {**ended, good[0]: "not_found"}
+        assert account_events(deployment) == []
+        row(f"{refusal}: ours polled {polls} times at least in its grace, the others {each:.1f} times, 0 holds")
+
+
 async def test_a_hold_for_refusing_outlives_restart_and_kill(tmp_path: Path, shim: Shim, row: Row) -> None:
     """Reported once; after SIGTERM and kill -9 the probes go on, in turn to answered ones and to the newest."""
     async with started(tmp_path, shim) as (simulator, deployment):

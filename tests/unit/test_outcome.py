@@ -337,7 +337,7 @@ def test_the_userref_of_the_gateway_is_taken_when_none_was_handed_over() -> None
     ],
 )
 def test_the_first_poll_at_what_is_sent_a_little_later(sentence: str, ahead: float, least: float, most: float) -> None:
-    new = msgspec.structs.replace(message(), sent_at=SENT + ahead, state=State.NEW)
+    new = msgspec.structs.replace(message(), sendtime=SENT + ahead, state=State.NEW)
     delays = [rules().first(new, SENT, 0.0).next_poll_at - SENT for _ in range(20)]
     assert least <= min(delays), sentence
     assert max(delays) <= most, sentence
