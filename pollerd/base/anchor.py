@@ -23,6 +23,7 @@ TOLERANCE: Final = 5.0
 """Seconds that two clocks may differ and still say the same: the gateway's dates are whole seconds, answers travel."""
 BOOT_VARIABLE: Final = "POLLERD_BOOT_ID"
 """Where the service's unit says which boot it is: it hides /proc/sys from the daemon."""
+_BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -103,8 +104,7 @@ class Machine:
 
     def boottime(self) -> float:
         """Since the machine was started, asleep or not; where there is no such clock, without the time asleep."""
-        clock = getattr(time, "CLOCK_BOOTTIME", None)
-        return time.monotonic() if clock is None else time.clock_gettime(clock)
+        return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
 
     def clocks(self) -> Clocks:
         """All of them at this moment."""

@@ -25,8 +25,9 @@ class ClockChange(NamedTuple):
 class SystemClock:
     """Implements `ports.Clock`.
 
-    The instants move with the monotonic clock; `noticed` adds what the machine slept.
-    Where the wall clock stands beside them is read when an instant is shown to somebody. `advance` takes in time in
+    The instants move with the clock that goes on while the machine sleeps: what is planned right after a sleep, before
+    anybody has called `noticed`, is planned by the right time. Where the wall clock stands beside them is read when an
+    instant is shown to somebody. `advance` takes in time in
     which this machine was stopped or switched off. Instants never go back.
     """
 
@@ -51,14 +52,15 @@ class SystemClock:
             self.sure_since = now if passed is None else anchor.sure_since
             self._earlier.extend((*anchor.earlier, (anchor.clocks.wall - anchor.now, now)))
         self._wall, self._monotonic = self._machine.wall, self._machine.monotonic
-        self._offset = now - seen.monotonic
+        self._boottime = self._machine.boottime
+        self._offset = now - seen.boottime
         self._asleep = seen.boottime - seen.monotonic
         self._ahead = seen.wall - now
         self._slept = self._stepped = 0.0
 
     def now(self) -> float:
         """The daemon's own time: seconds that are UNIX seconds as long as nobody sets the wall clock."""
-        return self._monotonic() + self._offset
+        return self._boottime() + self._offset
 
     def monotonic(self) -> float:
         """Seconds awake, for how long something takes."""
@@ -102,7 +104,7 @@ class SystemClock:
     def anchor(self, ahead: float, gateways: dict[str, float]) -> Anchor:
         """What is to be noted now."""
         seen = self._machine.clocks()
-        now = seen.monotonic + self._offset
+        now = seen.boottime + self._offset
         return Anchor(
             now, seen, ahead, gateways, self.sure_since, self.doubted, self.sure, self.taken_until, self._recent()
         )
@@ -115,11 +117,10 @@ class SystemClock:
         seen = self._machine.clocks()
         asleep = seen.boottime - seen.monotonic - self._asleep
         if asleep > SLEPT:
-            self._offset += asleep
             self._slept += asleep
         if asleep > SLEPT or asleep < 0.0:
             self._asleep += asleep
-        now = seen.monotonic + self._offset
+        now = seen.boottime + self._offset
         stepped = seen.wall - now - self._ahead
         if abs(stepped) > STEP:
             self._earlier.append((self._ahead, now))

@@ -193,13 +193,15 @@ class Poller:
             self._wake.clear()
 
     async def _poll(self, message: Message) -> None:
-        outcome = await self._read(message.id, self._clock.now() - message.next_poll_at)
+        began, asked = self._clock.now(), self._clock.monotonic()
+        outcome = await self._read(message.id, began - message.next_poll_at)
         evidence = NO_EVIDENCE
         if (current := self.window.under_way(message.id)) is not None and speaks_against(current, outcome):
             outcome, evidence = await self._weigh(current, outcome)
             if self.limiter.refusing and speaks_against(current, outcome):
                 outcome = alike(outcome)
-        self._settle(message.id, outcome, evidence)
+        # Where the machine slept meanwhile, the answer may be from before that: it counts as old, and is soon due.
+        self._settle(message.id, outcome, evidence, began + self._clock.monotonic() - asked)
         if self._committer.full:
             await self._committer.room()
 
@@ -262,8 +264,7 @@ class Poller:
                 self._check.taken_back()
             self._wake.set()
 
-    def _settle(self, message_id: int, outcome: Outcome, evidence: Evidence) -> None:
-        now = self._clock.now()
+    def _settle(self, message_id: int, outcome: Outcome, evidence: Evidence, now: float) -> None:
         current = self.window.answered(message_id)
         if current is None:
             self._wake.set()

@@ -30,6 +30,8 @@ give_up_after = "{LIFE}s"
 """
 UNSAVED: Final = 3.0
 """Seconds before a kill of which polls may be forgotten, and made again."""
+UNDER_WAY: Final = 3.0
+"""Seconds after a sleep in which a request from before it may be answered: that is as old as the request."""
 UNDECIDED: Final = 15.0
 """Seconds after a stop in which the daemon may not know of it yet."""
 
@@ -145,16 +147,19 @@ class Life:
         await until(lambda: not self.late(), f"what is due is polled, {self.told}")
 
     def early(self) -> list[tuple[int, float]]:
-        """Polls that came before their time, and are not explained by a kill or an unnoticed stop."""
+        """Polls that came before their time, and are not explained by a kill, an unnoticed stop, or a sleep between
+        question and answer."""
         kills = [moment.world for moment in self.told if moment.what == "kill"]
+        sleeps = [moment.world for moment in self.told if moment.what.startswith("asleep")]
         stops = [moment.world for moment in self.told if moment.what.startswith("stopped")]
         found = []
         for one in self.ids:
             polls = self.polls(one)
             for before, after in pairwise(polls):
                 unsaved = any(before <= kill <= before + UNSAVED for kill in kills)
+                under_way = any(sleep <= before <= sleep + UNDER_WAY for sleep in sleeps)
                 unknown = any(stop <= before <= stop + UNDECIDED for stop in stops)
-                if after - before < 0.75 * INTERVAL - 1.0 and not unsaved and not unknown:
+                if after - before < 0.75 * INTERVAL - 1.0 and not (unsaved or under_way or unknown):
                     found.append((one, after - before))
         return found
 

@@ -211,6 +211,17 @@ def test_killed_before_it_is_decided_it_is_still_open() -> None:
     assert abs(daemon.lost) < CLOSE
 
 
+def test_what_passed_asleep_has_passed_before_anybody_looks() -> None:
+    """An answer that is settled in the moment after a sleep: its next poll counts from now."""
+    daemon = started()
+    before = daemon.clock.now()
+    daemon.world.sleep(HOUR)
+    assert daemon.clock.now() == pytest.approx(before + HOUR)
+    daemon.tick()
+    assert daemon.clock.now() == pytest.approx(daemon.world.time + START, abs=CLOSE)
+    assert daemon.looks[-1].asleep == pytest.approx(HOUR)
+
+
 # -- what others write and read
 
 
