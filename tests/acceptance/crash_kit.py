@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from pollerd.simulator import Mix, Population, Simulator
+from pollerd.simulator import Mix, Population, Simulator, Step
 from tests.acceptance.deployment import Deployment, Running
 from tests.acceptance.waiting import listening, until
 from tests.acceptance.warm import Warm
@@ -166,12 +166,13 @@ class Load:
         self._simulator = simulator
         self.ids: list[int] = []
 
-    def more(self, count: int) -> None:
-        """Every tenth message has three recipients."""
+    def more(self, count: int, steps: Sequence[Step] | None = None) -> list[int]:
+        """Every tenth message has three recipients; all go through `steps`, None: as the simulator chooses."""
         truth = self._simulator.truth
-        new = [truth.add(recipients=3 if (len(self.ids) + n) % 10 == 0 else 1) for n in range(count)]
+        new = [truth.add(recipients=3 if (len(self.ids) + n) % 10 == 0 else 1, steps=steps) for n in range(count)]
         self._deployment.insert(new)
         self.ids += new
+        return new
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import json
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from pollerd.simulator import Simulator, SimulatorConfig
+from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import Shim, build
 from tests.acceptance.crash_kit import (
     FAST,
@@ -61,6 +62,8 @@ REFUSED_FOR = (3 * GRACE, 8 * GRACE)
 """Seconds of a mass refusal, at least and at most, not counting those that the machine sleeps."""
 REFUSED_AT_LEAST = 10
 """Messages that were answered before a mass refusal: a 404 of one that never was says nothing of the gateway."""
+LASTING = (Step(0.0, "ENROUTE"), Step(1200.0, "DELIVERED"))
+"""Their states, by the simulator's clock: pending until all is refused and the account is held."""
 LONGEST_PROBE = 300.0
 """Seconds between two probes of an account that is refused, at most."""
 FOREIGN = 5_000_000_000
@@ -78,11 +81,17 @@ class Soak:
     """One run."""
 
     def __init__(
-        self, deployment: Deployment, simulator: Simulator, rng: random.Random, shim: Shim | None = None
+        self,
+        deployment: Deployment,
+        simulator: Simulator,
+        load: Load,
+        rng: random.Random,
+        shim: Shim | None = None,
     ) -> None:
         self._shim = shim
         self._deployment = deployment
         self._simulator = simulator
+        self._load = load
         self._rng = rng
         self.done: Counter[str] = Counter()
         self.foreign: list[int] = []
@@ -144,8 +153,11 @@ class Soak:
     async def _refuse(self) -> None:
         """The gateway refuses all alike, and kills, clocks and rotations go on; then it is found again."""
         await self._polled_on()
-        seen = "messages WHERE state = 1 AND seen_at IS NOT NULL"
-        await until(lambda: self._count(seen) >= REFUSED_AT_LEAST, "some are pending that were answered")
+        lasting = self._load.more(REFUSED_AT_LEAST, LASTING)
+        seen = f"messages WHERE seen_at IS NOT NULL AND id IN ({', '.join(map(str, lasting))})"
+        await until(
+            lambda: self._count(seen) == len(lasting), "some that last are answered", patience=2 * LONGEST_PROBE
+        )
         refusal = REFUSALS[self.done["mass refusals"] % len(REFUSALS)]
         self._simulator.faults.set(refusal)
         self.done["mass refusals"] += 1
@@ -257,10 +269,23 @@ def _catches_hangup(pid: int) -> bool:
 
 async def soak(minutes: float, seed: int, rate: float, *, cold: bool, true_clocks: bool) -> int:
     rng = random.Random(seed)
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder, contextlib.ExitStack() as stack:
+    folder = tempfile.mkdtemp(prefix="soak-")
+    differs = 1
+    try:
+        differs = await _run(Path(folder), minutes, rng, rate, cold=cold, true_clocks=true_clocks)
+    finally:
+        if differs:
+            print(f"what is left of it: {folder}")
+        else:
+            shutil.rmtree(folder)
+    return differs
+
+
+async def _run(folder: Path, minutes: float, rng: random.Random, rate: float, *, cold: bool, true_clocks: bool) -> int:
+    with contextlib.ExitStack() as stack:
         shim = None
         if not true_clocks:
-            (machine := Path(folder) / "machine").mkdir()
+            (machine := folder / "machine").mkdir()
             shim = stack.enter_context(contextlib.closing(Shim(build(machine), machine)))
         async with (
             await Warm.start(None if shim is None else shim.environment()) as warm,
@@ -272,17 +297,20 @@ async def soak(minutes: float, seed: int, rate: float, *, cold: bool, true_clock
                 "more": 'level = "warning"',
             }
             deployment = (
-                Deployment(Path(folder), simulator, **settings)
+                Deployment(folder, simulator, **settings)
                 if cold
-                else WarmDeployment(Path(folder), simulator, warm, **settings)
+                else WarmDeployment(folder, simulator, warm, **settings)
             )
             deployment.machine = shim
             async with deployment:
-                return await _soak(deployment, simulator, Soak(deployment, simulator, rng, shim), minutes, rate)
+                load = Load(deployment, simulator)
+                run = Soak(deployment, simulator, load, rng, shim)
+                return await _soak(deployment, simulator, load, run, minutes, rate)
 
 
-async def _soak(deployment: Deployment, simulator: Simulator, run: Soak, minutes: float, rate: float) -> int:
-    load = Load(deployment, simulator)
+async def _soak(
+    deployment: Deployment, simulator: Simulator, load: Load, run: Soak, minutes: float, rate: float
+) -> int:
     follower, polls = Follower(deployment.socket), 0
     assert (await deployment.command("track", str(simulator.truth.add())))[0] == 0
     load.ids += [record.id for record in simulator.records()]
