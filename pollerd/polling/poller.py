@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from typing import Final
 
 import msgspec
@@ -27,6 +26,7 @@ from pollerd.polling.control_check import (
     speaks_against,
     takes_back,
 )
+from pollerd.polling.failures import Failures
 from pollerd.polling.poll_log import Announcer
 from pollerd.polling.probes import Probes
 from pollerd.polling.unreadable import Unreadable, unreadable
@@ -84,7 +84,7 @@ class Poller:
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._stopping = False
-        self._failures: OrderedDict[int, int] = OrderedDict()
+        self._failures = Failures()
         self._unreadable = Unreadable()
         active = lambda: rules.active(clock.now(), limiter.held_total)  # noqa: E731
         self._check = CrossCheck(clock.monotonic, active, rules.suspect_for)
@@ -271,26 +271,13 @@ class Poller:
             return
         if type(outcome) is Answer and takes_back(current):
             self._check.taken_back()
-        failures = self._failed(message_id, outcome)
+        failures = self._failures.count(message_id, outcome, held=self.limiter.held is not None)
         result = self._rules.settle(current, outcome, now, self.limiter.held_total, failures, evidence)
         self._committer.record(result)
         if result.bodies:
             self._announcer.told(result.bodies)
             self._meter.told(result, self._clock.wall(), outcome.ahead if type(outcome) is Answer else 0.0)
         self.schedule(result.message)
-
-    def _failed(self, message_id: int, outcome: Outcome) -> int:
-        """Failures in a row of this message while others were answered; bounded in memory."""
-        if type(outcome) is not Trouble or self.limiter.held is not None:
-            if self._failures:
-                self._failures.pop(message_id, None)
-            return 0
-        failures = self._failures.get(message_id, 0)
-        self._failures[message_id] = failures + 1
-        self._failures.move_to_end(message_id)
-        if len(self._failures) > 10_000:
-            self._failures.popitem(last=False)
-        return failures
 
     # -- whether a refusal is believed
 
