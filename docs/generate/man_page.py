@@ -114,7 +114,9 @@ def _table(section: TableSection) -> Iterator[str]:
         if block.condition:
             yield from (".PP", _text(f"{block.condition}: {block.text}"))
         for entry in block.entries:
-            yield from (".TP", f".B {_text(f'{entry.name} = {entry.value}')}")
+            # A macro takes plain quotes for its own.
+            setting = _text(f"{entry.name} = {entry.value}").replace('"', "\\(dq")
+            yield from (".TP", f".B {setting}")
             marks = [*([] if entry.is_default else ["Example."]), *(["Required."] if entry.required else [])]
             bounds = f"({entry.key.kind.bounds})" if entry.key.kind.bounds else ""
             yield _text(" ".join(filter(None, [*marks, entry.meaning, bounds])))
