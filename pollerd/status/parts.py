@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pollerd.outputs.relay import Relay
     from pollerd.polling.committer import Committer
     from pollerd.polling.poller import Poller
-    from pollerd.status.metrics import Meter
+    from pollerd.status.metrics.meter import Meter
     from pollerd.status.statistics import Statistics
     from pollerd.status.warnlog import WarnLog
 

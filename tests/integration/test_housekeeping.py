@@ -25,7 +25,7 @@ from pollerd.daemon.systemd import Notifier
 from pollerd.intake.loop import Intake
 from pollerd.outputs.relay import Relay
 from pollerd.polling.committer import Committer
-from pollerd.status.metrics import Meter
+from pollerd.status.metrics.meter import Meter
 from pollerd.status.parts import Parts
 from pollerd.status.statistics import Statistics
 from pollerd.status.warnlog import WarnLog

@@ -22,7 +22,7 @@ from pollerd.server.api.stream import EventStream, Feed
 from pollerd.server.hosts import meant_for
 from pollerd.server.listen import HttpServer, TcpEndpoint, UnixEndpoint
 from pollerd.server.refusals import answer, explaining, refusal
-from pollerd.status.metrics import Collector, ConnectionUse, Scrape, registry
+from pollerd.status.metrics.collector import Collector, ConnectionUse, Scrape, registry
 from pollerd.status.parts import Parts
 from pollerd.status.snapshot import Observer
 
