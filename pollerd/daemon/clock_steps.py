@@ -47,7 +47,7 @@ class ClockWatch:
                 await asyncio.sleep(TICK)
                 self._read_clocks()
                 self._decide()
-                if (self._asking is None or self._asking.done()) and self._witness.wants_date():
+                if (self._asking is None or self._asking.done()) and self._witness.wants_date:
                     self._asking = group.create_task(self._ask(), name="ask for the date")
                 self._compare()
                 if self._witness.news or self._clock.monotonic() - self._noted_at >= NOTED_EVERY:
@@ -121,6 +121,7 @@ class ClockWatch:
         """Any answer brings a date; the balance's costs nobody anything."""
         for account in self._accounts:
             if account.limiter.held is None and account.limiter.delay() <= 0.0:
+                self._witness.asked()
                 account.limiter.take()
                 try:
                     await account.gateway.balance()

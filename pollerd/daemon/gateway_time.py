@@ -44,7 +44,7 @@ LONG: Final = 3600.0
 WAITING: Final = 60.0
 """Seconds for which new messages wait at most until it is known what time it is."""
 ASK_EVERY: Final = 60.0
-"""Seconds between two questions for the date once the first few have brought none."""
+"""Seconds between two questions for the date at most; from one second, they double once the first few brought none."""
 
 
 class Correction(NamedTuple):
@@ -93,6 +93,9 @@ class Witness:
         if now >= self._deaf_until:
             ahead = None if date is None else date - now
             self._heard.append(Heard(now, host, ahead))
+            if self._moved_at is not None and self._moves():
+                # Who answers does so again: the others that are needed come at once.
+                self._ask_at = min(self._ask_at, now + 1.0)
             if ahead is not None and self._hosts.get(host) is None:
                 # Better than nothing: what is worked out with it is worked out anew with the next answer.
                 self._hosts[host] = ahead
@@ -116,18 +119,23 @@ class Witness:
     @property
     def undecided(self) -> bool:
         """Whether it may turn out in a moment that time has passed."""
+        if not self._comparable():
+            # Nobody's word can be compared, and what the wall clock says alone ages no message.
+            return False
         now, since = self._clock.now(), self._moved_at
         # Asked between two calls of `decide` as well: what is planned in the meantime cannot be taken back.
         return self._moved(self._wall(now)) and (since is None or now - since < WAITING)
 
+    @property
     def wants_date(self) -> bool:
-        """Whether a gateway is to be asked for its date now; True counts as asked."""
-        now, useful = self._clock.now(), len(self._moves())
-        if self._moved_at is None or now < self._ask_at or useful >= ENOUGH:
-            return False
+        """Whether a gateway is to be asked for its date now."""
+        return self._moved_at is not None and self._clock.now() >= self._ask_at and len(self._moves()) < ENOUGH
+
+    def asked(self) -> None:
+        """A gateway is asked for its date."""
         self._asked += 1
-        self._ask_at = now + (1.0 if useful or self._asked < ENOUGH else ASK_EVERY)
-        return True
+        vain = max(0, self._asked - ENOUGH)
+        self._ask_at = self._clock.now() + min(ASK_EVERY, 2.0**vain)
 
     @property
     def wrong(self) -> float:
@@ -195,9 +203,13 @@ class Witness:
         known = self._gateways
         return [h.ahead - known[h.host] for h in self._heard if h.ahead is not None and h.host in known]
 
+    def _comparable(self) -> set[str]:
+        """The gateways whose dates can be compared with earlier ones."""
+        return self._hosts.keys() & self._gateways.keys()
+
     def _dateless(self) -> bool:
         """Whether no gateway gives a date that could be compared."""
-        known = self._hosts.keys() & self._gateways.keys()
+        known = self._comparable()
         heard = [heard.ahead for heard in self._heard if heard.host in known]
         return not known or (len(heard) >= ENOUGH and heard.count(None) == len(heard))
 

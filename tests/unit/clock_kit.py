@@ -70,6 +70,8 @@ class Daemon:
         self.looks: list[ClockChange] = []
         self.corrections: list[Correction] = []
         self.dates = self.reachable = True
+        self.may_ask = True
+        """Whether pace and hold of the account let a question through."""
         self.ticks = 0
         self.save()
 
@@ -98,7 +100,8 @@ class Daemon:
             self.witness.jumped()
         if any(look) or self.witness.news or self.ticks % 60 == 0:
             self.save()
-        if self.witness.wants_date():
+        if self.witness.wants_date and self.may_ask:
+            self.witness.asked()
             self.answer()
 
     def run(self, seconds: float = SETTLE + 6.0, every: float = 1.0) -> None:

@@ -200,6 +200,38 @@ def test_a_clock_that_is_set_right_after_the_start_is_heard_in_time() -> None:
     assert daemon.clock.doubted == 0.0
 
 
+def test_a_question_that_could_not_be_asked_does_not_count() -> None:
+    """The pace is used up, or the account is held, in the first seconds after the start."""
+    daemon = started()
+    daemon.world.reboot(2 * HOUR)
+    daemon = restarted(daemon)
+    daemon.may_ask = False
+    daemon.run(20.0, every=0)
+    daemon.may_ask = True
+    daemon.run(10.0, every=0)
+    assert abs(daemon.lost) < CLOSE
+    assert not daemon.witness.undecided
+
+
+def test_a_gateway_that_answers_a_little_later_is_asked_again_soon() -> None:
+    daemon = started()
+    daemon.world.reboot(2 * HOUR)
+    daemon = restarted(daemon)
+    daemon.reachable = False
+    daemon.run(10.0, every=0)
+    daemon.reachable = True
+    daemon.run(15.0, every=0)
+    assert abs(daemon.lost) < CLOSE
+
+
+def test_new_messages_wait_for_no_gateway_whose_clock_was_never_known() -> None:
+    world = World()
+    daemon = Daemon(world)
+    daemon.run(1.0, every=0)
+    world.reboot(2 * HOUR)
+    assert not restarted(daemon).witness.undecided
+
+
 def test_killed_before_it_is_decided_it_is_still_open() -> None:
     daemon = started()
     daemon.world.reboot(2 * HOUR)
