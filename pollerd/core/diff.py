@@ -243,11 +243,11 @@ def _numbered(recipients: tuple[Recipient, ...]) -> Iterator[tuple[_Key, Recipie
         seen[recipient.msisdn] += 1
 
 
-def told(message: Message, result: Diff, now: float) -> list[events.Body]:
+def bodies(message: Message, result: Diff, now: float) -> list[events.Body]:
     """The events of an answer: one `message.status` a change of a recipient with a usable number, then
     `message.completed` when all are final.
 
-    `now` is the wall clock's, as people are told it. `message` is pending, and already as it will be stored
+    `now` is the wall clock's, as people see it. `message` is pending, and already as it will be stored
     (its `polls` counts this poll).
     """
     observed_at = events.instant(now)

@@ -97,7 +97,7 @@ class OverdueRecipient(msgspec.Struct, frozen=True):
 
 
 class Overdue(msgspec.Struct, frozen=True, tag=MESSAGE_OVERDUE, tag_field="type", kw_only=True):
-    """`overdue_after` passed without a final state for `pending` recipients; told once, and nothing ends by it.
+    """`overdue_after` passed without a final state for `pending` recipients; reported once, and nothing ends by it.
 
     `recipients` names the first 100 of them. `pending` is null when the gateway has never shown the message.
     """
@@ -163,7 +163,7 @@ TYPES: Final = (
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A committed event: its place in the log, its message (None: about an account) and its JSON without `seq`."""
+    """A committed event: its number in the log, its message (None: about an account) and its JSON without `seq`."""
 
     seq: int
     type: str

@@ -34,7 +34,7 @@ def learn(policy: Policy, message: Message, found: Diff, waiting: list[Recipient
     if taken is None or taken - message.sent_at <= NOTICED:
         # It was handed over as sent "now": what it takes to notice a row is no part of its past.
         taken = message.sent_at
-    # A 404 says nothing about the state: the interval begins at the last look that showed one.
+    # A 404 says nothing about the state: the interval begins at the last poll that showed one.
     previous = taken if message.seen_at is None else message.seen_at
     ended = [change.recipient for change in found.changes if lifecycle.is_final(change.recipient.status)]
     for recipient in ended[:OBSERVED_MOST]:

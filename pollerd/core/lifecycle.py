@@ -3,8 +3,8 @@
 Source: the vendor's table of delivery states (`dsnstatus`). Decided by us, where the vendor says nothing:
 
 - A state that is not in the table is transient and passed on as it is.
-- READ (RCS) follows DELIVERED in the vendor's callbacks. Seen first it says that the message arrived: it is told as it
-  is and is final. After DELIVERED it is not told: nothing follows a final state.
+- READ (RCS) follows DELIVERED in the vendor's callbacks. Seen first it says that the message arrived: it is reported
+  as it is and is final. After DELIVERED it is not reported: nothing follows a final state.
 - An entry without a state is no news: what was known stays, and no state is made up for what was never known.
 - A transient state that is older by the gateway's own time than the one known comes from a copy that lags behind: no
   news either. Without two times that can be compared, what is shown last counts. A final state always counts.
@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Final
 
 NO_STATE: Final = ""
-"""The gateway has shown no state of a recipient yet. Neither told nor final."""
+"""The gateway has shown no state of a recipient yet. Neither reported nor final."""
 UNKNOWN: Final = "UNKNOWN"
 SCHEDULED: Final = "SCHEDULED"
 DELIVERED: Final = "DELIVERED"

@@ -29,7 +29,7 @@ class State(IntEnum):
 
 
 OVERDUE: Final = "overdue"
-"""Of those pending the ones that were told to be overdue."""
+"""Of those pending the ones that were reported as overdue."""
 Filter = State | Literal["overdue"]
 FILTERS: Final[Mapping[str, Filter]] = {
     "pending": State.PENDING,
@@ -88,7 +88,7 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `msisdn` is UNIDENTIFIED where the gateway shows no usable number. `time` is the gateway's `dsntime` (None when it
     gave none), `sent` its `senttime`: when this recipient's SMS was sent, both by the gateway's clock. `code` is its
     `dsnerrorcode` as hex text, `country` ISO 3166 alpha-2. `counts_as` is the state of an entry without a usable number
-    that stands for this recipient: it counts, `status` stays what was told.
+    that stands for this recipient: it counts, `status` stays what was reported.
     Stored as a MessagePack array: fields may only be added at the end.
     """
 
@@ -209,7 +209,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     overdue_at: float | None = None
     """When it is overdue (`pollerd.core.overdue`); None: never."""
     overdue: bool = False
-    """Whether it was told that it is overdue: that happens once."""
+    """Whether it was reported as overdue: that happens once."""
     forced: bool = False
     """Asked for by a person (`poll`): ahead of schedule, in memory only."""
 

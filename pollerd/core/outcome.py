@@ -1,6 +1,6 @@
 """What one outcome means for one message: its new row, its events, its next poll and why. Pure.
 
-Cadence is not retry: a pending answer asks the policy when the next look is worth it; a request that failed is tried
+Cadence is not retry: a pending answer asks the policy when the next poll is worth it; a request that failed is tried
 again soon, jittered, and ages nothing.
 """
 
@@ -49,7 +49,7 @@ class Reckoning(Protocol):
     sure_since: float
     doubted: float
 
-    def told(self, instant: float) -> float: ...
+    def to_wall(self, instant: float) -> float: ...
 
 
 class _Certain:
@@ -57,7 +57,7 @@ class _Certain:
 
     sure_since = doubted = 0.0
 
-    def told(self, instant: float) -> float:
+    def to_wall(self, instant: float) -> float:
         return instant
 
 
@@ -117,7 +117,7 @@ class OutcomeRules:
         row before this one while the account was not held. `evidence` is for refusals.
         """
         result = self._settled(message, outcome, now, held_total, failures, evidence)
-        return overdue.settled(result, outcome, self._overdue_after, now, self._reckoning.told)
+        return overdue.settled(result, outcome, self._overdue_after, now, self._reckoning.to_wall)
 
     def _settled(
         self, message: Message, outcome: Outcome, now: float, held_total: float, failures: int, evidence: Evidence
@@ -140,7 +140,7 @@ class OutcomeRules:
                 return self._failed(message, outcome, now, idle, failures)
 
     def again(self, message: Message, now: float, held_total: float) -> Message:
-        """Take up a message that was given up: its clocks start anew, what was told stays told."""
+        """Take up a message that was given up: its clocks start anew, what was reported stays reported."""
         elapsed = max(0.0, now - message.sent_at)
         fresh = msgspec.structs.replace(
             message,
@@ -169,7 +169,7 @@ class OutcomeRules:
             gave_up_for=None,
             resumed_at=now,
         )
-        body = diff.resumed(message, HoldReason.REFUSING, self._reckoning.told(now))
+        body = diff.resumed(message, HoldReason.REFUSING, self._reckoning.to_wall(now))
         return Result(_planned(fresh, now, Decision(0.0, "taken up again")), (body,), was=State.GAVE_UP)
 
     # -- outcomes
@@ -197,7 +197,7 @@ class OutcomeRules:
             validity=message.validity if answer.validity is None else answer.validity,
             priority=message.priority if message.priority is not None else answer.priority,
         )
-        bodies = tuple(diff.told(known, found, self._reckoning.told(now))) if found.changes or not waiting else ()
+        bodies = tuple(diff.bodies(known, found, self._reckoning.to_wall(now))) if found.changes or not waiting else ()
         if found.recipients and not waiting:
             return Result(_ended(known, State.FINISHED, now), bodies, polls=1)
         ends = self._ends(known, self._deadline(known, idle), now)
@@ -226,7 +226,7 @@ class OutcomeRules:
         return Result(_planned(message, now, decision, ends if ends > now else None), polls=1, full=False)
 
     def _missing(self, message: Message, now: float, held_total: float, evidence: Evidence) -> Result:
-        """It was there: the grace begins with the first look that misses it."""
+        """It was there: the grace begins with the first poll that misses it."""
         sendtime = message.sendtime or 0.0
         if sendtime > now:
             message = msgspec.structs.replace(message, misses=0, refused_since=None)
@@ -276,8 +276,8 @@ class OutcomeRules:
 
     def _scheduled(self, now: float, at: float) -> Decision:
         """The wait for what is sent at `at`; a reason names that time as the wall clock tells it."""
-        told = self._reckoning.told
-        return self._policy.scheduled(told(now), told(at))
+        to_wall = self._reckoning.to_wall
+        return self._policy.scheduled(to_wall(now), to_wall(at))
 
     def _cadence(self, message: Message, where: str | None, waiting: int, now: float) -> Decision:
         sendtime = message.sendtime or 0.0
@@ -312,7 +312,7 @@ class OutcomeRules:
         return max(deadline, max(since, message.taken_at or 0.0) + spread)
 
     def _given_up(self, message: Message, reason: GiveUpReason, now: float, bodies: tuple[Body, ...] = ()) -> Result:
-        body = diff.gave_up(message, reason, self._reckoning.told(now))
+        body = diff.gave_up(message, reason, self._reckoning.to_wall(now))
         return Result(_ended(message, State.GAVE_UP, now, reason), (*bodies, body), polls=1)
 
     def _spread(self, seconds: float) -> float:

@@ -1,4 +1,4 @@
-"""When a message without a final state is overdue, and what is told then, once. Pure."""
+"""When a message without a final state is overdue, and what is reported then, once. Pure."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def due_at(message: Message, account: float | None) -> float | None:
 
 
 def armed(message: Message, account: float | None, now: float) -> Message:
-    """A message that is planned, with the instant at which it is told unless it was before.
+    """A message that is planned, with the instant at which it is reported unless it was before.
 
-    One that is past it already is told when it was asked about: the first answer decides. Where none comes, as long
+    One that is past it already is reported when it was asked about: the first answer decides. Where none comes, as long
     after now.
     """
     at = due_at(message, account)
@@ -38,7 +38,7 @@ def armed(message: Message, account: float | None, now: float) -> Message:
 
 
 def is_due(message: Message, now: float) -> bool:
-    """Whether it is to be told that the message is overdue."""
+    """Whether it is to be reported that the message is overdue."""
     at = message.overdue_at
     return at is not None and at <= now and not message.overdue and message.state is State.PENDING
 
@@ -61,10 +61,10 @@ def settled(
         result = msgspec.structs.replace(result, message=message, full=True)
     if not is_due(message, now):
         return result
-    found = told(message, wall(now))
+    found = reported(message, wall(now))
     return msgspec.structs.replace(result, message=found.message, bodies=(*result.bodies, *found.bodies), full=True)
 
 
-def told(message: Message, wall: float) -> Result:
-    """The message as one that is told to be overdue, at the wall's time `wall`, and the event."""
+def reported(message: Message, wall: float) -> Result:
+    """The message as one that is reported as overdue, at the wall's time `wall`, and the event."""
     return Result(msgspec.structs.replace(message, overdue=True), (diff.overdue(message, wall),))

@@ -20,7 +20,7 @@ _MOST: Final = 900.0
 _GRACES: Final = 4.0
 """The bounds of `suspect_for`, in seconds and in `not_found_grace`."""
 _SHARE: Final = 0.25
-"""A refusal that is not believed is looked at again after this share of the time it has lasted by then."""
+"""A refusal that is not believed is polled again after this share of the time it has lasted by then."""
 _FIRST: Final = 30.0
 _LONGEST: Final = 3600.0
 

@@ -70,7 +70,7 @@ class SystemClock:
         """UNIX seconds by the machine's wall clock, for what is told."""
         return self._wall()
 
-    def told(self, instant: float) -> float:
+    def to_wall(self, instant: float) -> float:
         """An instant of the daemon's time by the wall clock as it is set now."""
         return instant + self._wall() - self.now()
 

@@ -1,7 +1,7 @@
-"""Tells the log what the gateway refused, without filling the disk on a bad day.
+"""Writes to the log what the gateway refused, without filling the disk on a bad day.
 
 The first of a kind is a warning with the answer's body; the same again within 30 s goes to debug level and is counted
-into the next warning of that kind. A 404 is daily life and always debug. A damaged answer is told once a message.
+into the next warning of that kind. A 404 is daily life and always debug. A damaged answer is logged once a message.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pollerd.core.model import Answer
 from pollerd.gateway.text import clean, shorten
 
 QUIET: Final = 30.0
-"""Seconds during which the same kind is counted instead of told."""
+"""Seconds during which the same kind is counted instead of logged."""
 _LONGEST_BODY: Final = 500
 DAMAGED_NAMED: Final = 10
 DAMAGED_QUIET: Final = 3600.0
@@ -25,7 +25,7 @@ DAMAGED_KNOWN: Final = 1000
 logger: Final = logging.getLogger("pollerd.gateway")
 
 
-class _Told:
+class _Logged:
     __slots__ = ("at", "since", "times")
 
     def __init__(self, at: float) -> None:
@@ -40,7 +40,7 @@ class AnswerLog:
     def __init__(self, account: str, monotonic: Callable[[], float]) -> None:
         self._account = account
         self._monotonic = monotonic
-        self._told: dict[str, _Told] = {}
+        self._logged: dict[str, _Logged] = {}
         self._damaged: dict[tuple[int, frozenset[str]], None] = {}
 
     def refused(self, what: str, status: int, kind: str, body: str) -> None:
@@ -116,17 +116,17 @@ class AnswerLog:
 
     def _level(self, kind: str, most: int = 1, quiet: float = QUIET) -> tuple[int, int]:
         """The level for this occurrence, a warning `most` times within `quiet` seconds, and how many of its kind were
-        not told since the last warning.
+        not logged since the last warning.
         """
         now = self._monotonic()
-        told = self._told.setdefault(kind, _Told(now))
+        logged = self._logged.setdefault(kind, _Logged(now))
         repeats = 0
-        if now - told.at >= quiet:
-            repeats, told.since, told.times, told.at = told.since, 0, 0, now
-        told.times += 1
-        if told.times <= most:
+        if now - logged.at >= quiet:
+            repeats, logged.since, logged.times, logged.at = logged.since, 0, 0, now
+        logged.times += 1
+        if logged.times <= most:
             return logging.WARNING, repeats
-        told.since += 1
+        logged.since += 1
         return logging.DEBUG, 0
 
 

@@ -114,7 +114,7 @@ class GatewayClient:
         return outcome if isinstance(outcome, Trouble) else _of_account(outcome)
 
     def reload_credentials(self) -> bool:
-        """Look at the secret's source again; True when it gave another secret, used from the next request on."""
+        """Read the secret's source again; True when it gave another secret, used from the next request on."""
         if not self._vendor.reload():
             return False
         self._redact = self._redactor()

@@ -34,7 +34,7 @@ def not_json(plain: bytes, headers: Mapping[str, str]) -> Trouble | None:
     if not plain:
         detail = "200 without a body; something in between answers for the gateway"
         return Trouble(HoldReason.UNREACHABLE, "empty", detail)
-    # JSON begins with a bracket, and nothing else needs a closer look.
+    # JSON begins with a bracket, and nothing else needs a closer check.
     if plain[0] not in b"[{" and is_page(plain[:_LOOKED_AT].decode("utf-8", "replace"), headers):
         detail = "200 with a web page; a captive portal or proxy answers for the gateway"
         return Trouble(HoldReason.UNREACHABLE, "captive_portal", detail)

@@ -50,7 +50,7 @@ class Slots:
         now: Callable[[], float],
         age: Callable[[], float],
     ) -> None:
-        """`open_session` is told whether the session is to keep its connection. `age` gives the seconds a new session
+        """`open_session` hears whether the session is to keep its connection. `age` gives the seconds a new session
         may live; it is asked each time, so that ages can differ.
         """
         self._free = [Slot() for _ in range(size)]

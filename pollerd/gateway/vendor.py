@@ -47,7 +47,7 @@ class Vendor(Protocol):
         ...
 
     def reload(self) -> bool:
-        """Look at the secret's source again; True when requests carry another secret from now on."""
+        """Read the secret's source again; True when requests carry another secret from now on."""
         ...
 
     def read_message(self, body: bytes, headers: Mapping[str, str], message_id: int) -> Outcome:

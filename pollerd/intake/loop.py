@@ -219,7 +219,7 @@ class Intake:
         if (poller := self._pollers.get(message.account)) is not None:
             poller.drop(message.id)
         now = self._clock.now()
-        self._committer.record(outcome.untracked(message, now, self._clock.told(now)))
+        self._committer.record(outcome.untracked(message, now, self._clock.to_wall(now)))
 
     def _poll_now(self, message: Message) -> None:
         poller = self._pollers.get(message.account)

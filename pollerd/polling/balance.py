@@ -79,7 +79,7 @@ class BalanceWatch:
     def _record(self, balance: Balance) -> None:
         now = self._clock.now()
         low = is_low(balance.credit, self._warn_below, was_low=self._low)
-        bodies = [] if low is self._low else [self._body(balance, events.instant(self._clock.told(now)), low=low)]
+        bodies = [] if low is self._low else [self._body(balance, events.instant(self._clock.to_wall(now)), low=low)]
         self._low = low
         state = CreditState(self._account, balance.credit, balance.currency, low, now)
         self._committer.record_credit(state, bodies)

@@ -127,7 +127,7 @@ class OverdueWatch:
         if (message := await self._current(message_id)) is None:
             return False
         self._asked.pop(message_id, None)
-        told = overdue.told(message, self._clock.told(self._clock.now()))
+        told = overdue.reported(message, self._clock.to_wall(self._clock.now()))
         self._committer.record(told)
         poll_log.overdue(message_id)
         if (poller := self._pollers.get(message.account)) is not None:

@@ -276,7 +276,7 @@ class Poller:
         self._committer.record(result)
         if result.bodies:
             self._announcer.told(result.bodies)
-            self._meter.told(result, self._clock.wall(), outcome.ahead if type(outcome) is Answer else 0.0)
+            self._meter.reported(result, self._clock.wall(), outcome.ahead if type(outcome) is Answer else 0.0)
         self.schedule(result.message)
 
     # -- whether a refusal is believed

@@ -156,7 +156,7 @@ class Observer:
         """With the wall clock's times."""
         if state is None:
             return None
-        by_wall = self._parts.clock.told
+        by_wall = self._parts.clock.to_wall
         since, until = state.held_since, state.held_until
         return msgspec.structs.replace(
             state,

@@ -56,7 +56,7 @@ def read(found: Iterable[Sequence[Any]], now: float) -> Read:
 
 
 def shown(found: Iterable[Sequence[Any]], now: float) -> list[Message]:
-    """The same for whoever only looks: a damaged row is shown as what it is about to be."""
+    """The same for whoever only reads: a damaged row is shown as what it is about to be."""
     return [
         rows.message_from_row(row if damage.whole(row) and not damage.reason(row) else damage.mended(row), now)
         for row in found
@@ -75,7 +75,7 @@ def set_aside(session: Session, damaged: Sequence[Damaged], now: float) -> None:
 
 
 def _was_pending(row: Sequence[Any]) -> bool:
-    """Whether a row was counted as pending; where its state is none, its place in the schedule tells."""
+    """Whether a row was counted as pending; where its state is none, its due time tells."""
     state = damage.state(row[_STATE])
     return state is State.PENDING or (state is State.SET_ASIDE and row[_NEXT_POLL_AT] is not None)
 

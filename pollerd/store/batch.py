@@ -19,12 +19,12 @@ from pollerd.store import rows
 _scheduled: Final = attrgetter(*rows.SCHEDULED[:-1])
 
 
-def planned(batch: Batch, told: Sequence[tuple[Event, float]]) -> list[tuple[str, Sequence[Sequence[Any]]]]:
-    """What puts `batch` on disk. `told` are its events with their numbers, each with the instant of its commit."""
+def planned(batch: Batch, numbered: Sequence[tuple[Event, float]]) -> list[tuple[str, Sequence[Sequence[Any]]]]:
+    """What puts `batch` on disk. `numbered` are its events with their numbers, each with the instant of its commit."""
     return [
         ("touch", [_schedule(r.message) for r in batch.results if not r.full]),
         ("settle", [_whole(r.message) for r in batch.results if r.full]),
-        ("tell", [(e.seq, e.type, e.message_id, at, e.body) for e, at in told]),
+        ("append", [(e.seq, e.type, e.message_id, at, e.body) for e, at in numbered]),
         ("save_account", [_account(account) for account in batch.accounts]),
         ("save_credit", [msgspec.structs.astuple(credit) for credit in batch.credits]),
         ("save_cursor", [(c.name, c.seq, c.detail, batch.at) for c in batch.cursors]),

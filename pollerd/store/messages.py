@@ -83,7 +83,7 @@ class StoredMessages(Transactions):
             start = end
 
     async def set_strange_aside(self) -> None:
-        """Set aside what no other reading call comes upon: rows in no state, and where the schedule does not look."""
+        """Set aside what no other reading call comes upon: rows in no state, and where the schedule finds none."""
         while found := await self._in_order("strange", (damage.BEYOND, _STRANGE)):
             await self._set_aside([aside.Damaged(row, damage.reason(row)) for row in found])
 

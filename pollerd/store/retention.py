@@ -1,6 +1,6 @@
-"""Deletes what nobody needs any more: old messages that are done with, and old events that every output has told.
+"""Deletes what nobody needs any more: old messages that are done with, and old events that every output has delivered.
 
-A pending message is never deleted, nor an event that a configured output has still to tell, however old it is. The
+A pending message is never deleted, nor an event that a configured output has still to deliver, however old it is. The
 pages that become free are used again; the file does not shrink by itself.
 """
 
@@ -52,10 +52,10 @@ class Pruned(NamedTuple):
 
 
 class Retention:
-    """`outputs` are the names of the configured outputs that keep a place; `keep` is in seconds.
+    """`outputs` are the names of the configured outputs that keep a cursor; `keep` is in seconds.
 
-    An output that has never saved its place has told nothing yet. The place of one that is no longer configured is
-    dropped when it has been still for `keep`: until then a table that was commented out by mistake costs nothing.
+    An output that has never saved its cursor has delivered nothing yet. The cursor of one that is no longer configured
+    is dropped when it has been still for `keep`: until then a table that was commented out by mistake costs nothing.
     """
 
     def __init__(self, store: Transactions, outputs: frozenset[str], keep: float) -> None:
@@ -68,12 +68,12 @@ class Retention:
     async def run(self, now: float) -> Pruned:
         """Delete all that may go at `now` (UNIX seconds), a little at a time. Raises as `Store.commit`."""
         before = now - self._keep
-        for place in await self._store.write(lambda session: self._drop_outputs(session, before)):
+        for cursor in await self._store.write(lambda session: self._drop_outputs(session, before)):
             log.warning(
                 "output %s is not configured any more: its place (event %d) is forgotten",
-                place.name,
-                place.seq,
-                extra={"event": "output_forgotten", "output": place.name, "seq": place.seq},
+                cursor.name,
+                cursor.seq,
+                extra={"event": "output_forgotten", "output": cursor.name, "seq": cursor.seq},
             )
         await self._store.write(lambda session: session.execute(self._sql["drop_ages"]))
         write, prune = self._store.write, self._store.prune
@@ -127,8 +127,8 @@ class Retention:
         return len(found), len(found) == size
 
     def _drop_events(self, session: Session, *, before: float, size: int) -> tuple[int, tuple[int, bool]]:
-        told = min((place.seq for place in self._needed(session)), default=2**63 - 1)
-        found = session.query(self._sql["oldest_events"], (told, size))
+        delivered = min((cursor.seq for cursor in self._needed(session)), default=2**63 - 1)
+        found = session.query(self._sql["oldest_events"], (delivered, size))
         # An event is older than those that follow it, whatever a clock that was wrong for a while wrote on it.
         old = next((n for n in range(len(found), 0, -1) if (rows.real(found[n - 1][1]) or 0.0) < before), 0)
         seq = int(found[old - 1][0]) if old else 0
@@ -137,8 +137,8 @@ class Retention:
         return seq, (old, old == size)
 
     def _drop_outputs(self, session: Session, before: float) -> list[StoredCursor]:
-        gone = [p for p in self._places(session) if p.name not in self._outputs and p.updated_at < before]
-        session.executemany(self._sql["drop_output"], [(place.name,) for place in gone])
+        gone = [p for p in self._cursors(session) if p.name not in self._outputs and p.updated_at < before]
+        session.executemany(self._sql["drop_output"], [(cursor.name,) for cursor in gone])
         return gone
 
     def _late(self, session: Session, now: float) -> list[tuple[StoredCursor, int]]:
@@ -149,31 +149,31 @@ class Retention:
         first, at, last = found[0]
         if (rows.real(at) or 0.0) >= now - max(2 * self._keep, LATE):
             return []
-        return [(place, last - place.seq) for place in self._needed(session) if place.seq < first]
+        return [(cursor, last - cursor.seq) for cursor in self._needed(session) if cursor.seq < first]
 
     def _needed(self, session: Session) -> list[StoredCursor]:
         """The places of all configured outputs."""
-        known = {place.name: place for place in self._places(session)}
+        known = {cursor.name: cursor for cursor in self._cursors(session)}
         return [known.get(name, StoredCursor(name, 0, 0.0)) for name in sorted(self._outputs)]
 
-    def _places(self, session: Session) -> list[StoredCursor]:
+    def _cursors(self, session: Session) -> list[StoredCursor]:
         found = session.query(self._sql["places"])
         return [StoredCursor(str(name), rows.whole(seq), rows.real(at) or 0.0) for name, seq, at in found]
 
-    # -- telling
+    # -- what is said
 
     def _name_behind(self, late: list[tuple[StoredCursor, int]]) -> None:
-        for place, lacking in late:
-            if place.name not in self._behind:
+        for cursor, lacking in late:
+            if cursor.name not in self._behind:
                 log.warning(
                     "output %s stands still at event %d: %d events are kept for it, longer than keep_finished, and the "
                     "database grows. Look at its trouble in `pollerd status`, or take it out of the configuration",
-                    place.name,
-                    place.seq,
+                    cursor.name,
+                    cursor.seq,
                     lacking,
-                    extra={"event": "output_behind", "output": place.name, "seq": place.seq, "lacking": lacking},
+                    extra={"event": "output_behind", "output": cursor.name, "seq": cursor.seq, "lacking": lacking},
                 )
-        behind = frozenset(place.name for place, _ in late)
+        behind = frozenset(cursor.name for cursor, _ in late)
         for name in sorted(self._behind - behind):
             log.info("output %s goes on", name, extra={"event": "output_caught_up", "output": name})
         self._behind = behind

@@ -90,7 +90,7 @@ def message_from_row(row: Sequence[Any], now: float) -> Message:
     """The message in a row selected as `COLUMNS`.
 
     `now` (UNIX seconds) stands in for a `sent_at` that cannot be understood. Without `next_poll_at` the message is due
-    at `sent_at`. Raises DamagedError for recipients that cannot be read; what other columns hold is not looked at, see
+    at `sent_at`. Raises DamagedError for recipients that cannot be read; what other columns hold is not checked, see
     `pollerd.store.damage`.
     """
     found = list(row)
@@ -196,7 +196,7 @@ def _reference(value: object) -> str | None:
 def instant(value: object, default: float) -> float:
     """UNIX seconds from what users write into `sent_at`.
 
-    Milli- and microseconds are told by their size, texts are read as ISO 8601 (UTC where they name no zone, as
+    Milli- and microseconds are known by their size, texts are read as ISO 8601 (UTC where they name no zone, as
     SQLite's `datetime('now')`). `default` when nothing sensible can be read.
     """
     match value:

@@ -40,17 +40,17 @@ class SearchView(PagedView):
             found += [exact] if fits else []
         # As `recipients` is stored; a short number is too common a piece of bytes to look for.
         blob = msgspec.msgpack.encode(number) if number is not None and number > 1_000_000 else None
-        looked, until = 0, time.monotonic() + PATIENCE
+        searched, until = 0, time.monotonic() + PATIENCE
         while len(found) < limit and time.monotonic() < until:
             bottom, count = self._fetch("stretch", top, STRETCH)[0]
             if not count:
-                return SearchPage(found, looked, None)
-            looked += count
+                return SearchPage(found, searched, None)
+            searched += count
             room = limit - len(found)
             new = self._shown(self._messages("find", top, bottom, wanted_state, wanted.lower(), blob, room, late))
             found += [message for message in new if message.id != number]
             top = new[-1].id - 1 if len(new) == room else bottom - 1
-        return SearchPage(found, looked, str(top))
+        return SearchPage(found, searched, str(top))
 
 
 def _position(text: str) -> int:

@@ -46,7 +46,7 @@ class Transactions(Protocol):
     async def prune(self, delete: Callable[[Session], tuple[int, T]]) -> T:
         """Run `delete` as `write` does. It returns up to which `seq` it deletes events, and what this call returns.
 
-        No reader is given what follows the deleted events without being told that they are gone, nor told that they
+        No reader is given what follows the deleted events without learning that they are gone, nor learns that they
         are gone when the transaction fails.
         """
         ...

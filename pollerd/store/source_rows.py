@@ -72,7 +72,7 @@ class SourceRows:
         """See `SourceBook`."""
         fresh = await self._query_ids("fresh", [row.id for row in found], self._source)
         unknown = await self._query_ids("unknown", sorted(fresh)) if fresh else set()
-        # Before anything of a new message can be told to an output that needs it.
+        # Before anything of a new message reaches an output that needs it.
         await self._forms.remember({row.id: row.written for row in found}, unknown)
         if not fresh:
             return 0

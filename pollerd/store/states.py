@@ -1,4 +1,4 @@
-"""What is stored of accounts and of the places of outputs, as values. What cannot be used begins anew, and is named."""
+"""What is stored of accounts, and the cursors of outputs, as values. What cannot be used begins anew, and is named."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def account_from_row(row: Sequence[Any]) -> AccountState:
 
 
 def cursor_from_row(row: Sequence[Any]) -> Cursor | None:
-    """An output's place, from a row selected as the statement `cursor`; None when it cannot be used."""
+    """An output's cursor, from a row selected as the statement `cursor`; None when it cannot be used."""
     name, seq, detail = row
     if not isinstance(seq, int):
         log.error(

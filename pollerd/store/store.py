@@ -83,7 +83,7 @@ class SqlStore(StoredMessages, CommittedEvents):
         return committed
 
     def _numbered(self, batch: Batch) -> Iterable[tuple[Event, float]]:
-        # An account that is told to go on comes before what was learned by that; one that is held, after it.
+        # An account that goes on comes before what was learned by that; one that is held, after it.
         recovered = {body.account: n for n, body in enumerate(batch.bodies) if isinstance(body, events.Recovered)}
         early = [n <= recovered.get(body.account, -1) for n, body in enumerate(batch.bodies)]
         ordered: list[tuple[int | None, Body]] = [(None, body) for body in compress(batch.bodies, early)]

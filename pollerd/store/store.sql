@@ -34,7 +34,7 @@ LIMIT ?2;
 INSERT INTO pending_by_age (slot, count) VALUES (?, ?)
 ON CONFLICT (slot) DO UPDATE SET count = count + excluded.count;
 
--- name: tell
+-- name: append
 INSERT INTO events (seq, type, message_id, at, body) VALUES (?, ?, ?, ?, ?);
 
 -- name: count

@@ -3,7 +3,7 @@
 What is stored are instants of the daemon's time; what leaves is the wall clock's (see `pollerd.base.anchor`).
 
 No transaction stays open between calls, so that a reader never holds up the WAL's checkpoint. What would be dear to
-count exactly is bounded by `CAP` or by time, so that a look costs the same whatever the number of messages.
+count exactly is bounded by `CAP` or by time, so that it costs the same whatever the number of messages.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pollerd.store.undelivered import count_undelivered, read_undelivered
 LATE_AFTER: Final = 60.0
 """Seconds past its time from which a poll is late."""
 _PATIENCE: Final = 0.1
-"""Seconds that a look which no index answers may take."""
+"""Seconds that a query which no index answers may take."""
 
 
 class StoredView:
@@ -195,8 +195,8 @@ class StoredView:
             )
 
     def _outputs(self, last: int, ahead: float, undelivered: Mapping[str, Undelivered]) -> Iterator[OutputView]:
-        for name, place, updated_at in self._fetch("outputs"):
-            seq = rows.whole(place)
+        for name, stored, updated_at in self._fetch("outputs"):
+            seq = rows.whole(stored)
             behind = self._fetch("event_time", seq) if seq < last else []
             since = later(rows.real(behind[0][0]), ahead) if behind else None
             kept = undelivered.get(name, Undelivered())

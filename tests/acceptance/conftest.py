@@ -46,7 +46,7 @@ def filled(cli: Cli) -> Cli:
         f"INSERT INTO messages ({', '.join(rows.COLUMNS)}) VALUES ({marks})", map(rows.row_from_message, made)
     )
     bodies = [
-        diff.told(made[0], diff.Diff((evil,), (diff.Change(evil, None),)), NOW)[0],
+        diff.bodies(made[0], diff.Diff((evil,), (diff.Change(evil, None),)), NOW)[0],
         diff.gave_up(made[2], GiveUpReason.DEADLINE, NOW),
         events.Held(account="default", reason="throttled", detail=EVIL, until=None, observed_at=events.instant(NOW)),
     ]

@@ -42,7 +42,7 @@ class Clock:
     def wall(self) -> float:
         return time.time()
 
-    def told(self, instant: float) -> float:
+    def to_wall(self, instant: float) -> float:
         return instant
 
 

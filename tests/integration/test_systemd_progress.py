@@ -39,7 +39,7 @@ class HandClock:
     def wall(self) -> float:
         return self.at
 
-    def told(self, instant: float) -> float:
+    def to_wall(self, instant: float) -> float:
         return instant
 
 

@@ -41,9 +41,9 @@ class HandClock:
         return self.instant
 
     def wall(self) -> float:
-        return self.told(self.instant)
+        return self.to_wall(self.instant)
 
-    def told(self, instant: float) -> float:
+    def to_wall(self, instant: float) -> float:
         return instant + self.ahead
 
     def move(self, seconds: float) -> None:

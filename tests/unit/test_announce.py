@@ -31,7 +31,7 @@ def test_each_unknown_state_is_named_once_and_so_many_of_them(caplog: pytest.Log
     message = Message(17, "default", 0.0, 0.0)
     for number in (*range(3 * MOST_UNKNOWN), *range(3 * MOST_UNKNOWN)):
         states = (Recipient(1, f"ODD_{number}"), Recipient(2, "READ"))
-        announcer.told(diff.told(message, diff.diff((), states), 0.0))
+        announcer.told(diff.bodies(message, diff.diff((), states), 0.0))
     told = [record.__dict__["status"] for record in caplog.records]
     assert told == [f"ODD_{number}" for number in range(MOST_UNKNOWN)]
     assert f"it is the {MOST_UNKNOWN}th, no further one is named" in caplog.records[-1].getMessage()

@@ -178,7 +178,7 @@ def told(history: list[Answer]) -> list[tuple[int, str, str | None]]:
     for answer in history:
         change = diff.diff(kept, answer.recipients, 1764000100.0)
         kept = change.recipients
-        bodies = diff.told(Message(ID, "default", 0.0, 0.0), change, 1764000100.0)
+        bodies = diff.bodies(Message(ID, "default", 0.0, 0.0), change, 1764000100.0)
         found += [(b.msisdn, b.status, b.previous) for b in bodies if isinstance(b, events.Status)]
     return [event for event in found if event[0] != NUMBERS[HIT]]
 

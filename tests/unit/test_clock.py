@@ -37,7 +37,7 @@ def test_what_really_passed_has_passed(sentence: str, happens: Callable[[World],
     assert abs(daemon.lost) < CLOSE, sentence
     assert daemon.clock.doubted == 0.0
     assert daemon.clock.wall() == daemon.world.wall()
-    assert daemon.clock.told(daemon.clock.now()) == pytest.approx(daemon.world.wall())
+    assert daemon.clock.to_wall(daemon.clock.now()) == pytest.approx(daemon.world.wall())
     # And it is settled: nothing more comes of it.
     corrections = len(daemon.corrections)
     daemon.run(200.0)
@@ -360,7 +360,7 @@ def test_a_machine_without_a_battery_begins_after_1970() -> None:
     world.wrong = -START
     daemon = Daemon(world)
     assert daemon.clock.now() > 1.6e9
-    assert daemon.clock.told(daemon.clock.now()) == pytest.approx(world.wall())
+    assert daemon.clock.to_wall(daemon.clock.now()) == pytest.approx(world.wall())
 
 
 def test_where_nobody_says_which_boot_it_is_two_clocks_that_agree_do() -> None:

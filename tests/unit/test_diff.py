@@ -219,7 +219,7 @@ def test_one_answer(
     complete: bool,
 ) -> None:
     found = diff.diff(before, after, NOW)
-    bodies = diff.told(Message(1, "default", 0.0, 0.0), found, NOW)
+    bodies = diff.bodies(Message(1, "default", 0.0, 0.0), found, NOW)
     lines = [(b.msisdn, b.previous, b.status) for b in bodies if isinstance(b, events.Status)]
     assert lines == told, sentence
     assert found.complete is complete
@@ -337,7 +337,7 @@ def test_the_body_is_the_vendors_webhook_body_and_more() -> None:
         (r(4587654321, "ENROUTE"),),
         (r(4587654321, "DELIVERED", time=1764000042.7, country="DK", mcc="238", mnc="1"),),
     )
-    status, completed = diff.told(message, found, 1764000043.512)
+    status, completed = diff.bodies(message, found, 1764000043.512)
     line = events.Event(17, "message.status", message.id, events.encode(status)).line
     assert json.loads(line) == {
         "seq": 17, "type": "message.status", "id": 421332671, "account": "default", "msisdn": 4587654321,
@@ -352,7 +352,7 @@ def test_the_body_is_the_vendors_webhook_body_and_more() -> None:
 
 def test_without_a_time_from_the_gateway_ours_is_reported() -> None:
     found = diff.diff((), (r(1, "ENROUTE"),))
-    (status,) = diff.told(Message(1, "default", 0, 0), found, 1764000043.5)
+    (status,) = diff.bodies(Message(1, "default", 0, 0), found, 1764000043.5)
     assert json.loads(events.encode(status))["time"] == 1764000043
 
 

@@ -62,7 +62,7 @@ def test_a_hold_reports_who_why_and_until_when() -> None:
     state = bench.states[0]
     assert state.held_since == bench.clock.now()
     assert state.held_until is not None
-    assert body.until == events.instant(bench.clock.told(state.held_until))
+    assert body.until == events.instant(bench.clock.to_wall(state.held_until))
     assert body.observed_at == events.instant(bench.clock.wall())
     assert 22.5 <= state.held_until - bench.clock.now() <= 30.0
 

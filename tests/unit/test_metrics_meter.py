@@ -51,9 +51,9 @@ def test_delay_is_from_the_gateways_time_and_only_where_it_gave_one() -> None:
     )
     before = Message(1, "default", 90.0, 110.0)
     after = Message(1, "default", 90.0, 110.0, recipients=recipients)
-    told = diff.told(after, diff.diff(before.recipients, recipients), 110.0)
+    told = diff.bodies(after, diff.diff(before.recipients, recipients), 110.0)
     meter = AccountMeter()
-    meter.told(Result(after, tuple(told)), 110.0)
+    meter.reported(Result(after, tuple(told)), 110.0)
     assert (meter.delay_final.total, sum(meter.delay_final.counts)) == (10.0, 1)
     assert (meter.delay_interim.total, sum(meter.delay_interim.counts)) == (7.0, 1)
 

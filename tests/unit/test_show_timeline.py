@@ -32,8 +32,8 @@ def test_everything_comes_in_the_order_of_time() -> None:
     kept = history.seen(kept, SENT + 10, "UNDELIVERABLE", 0)
     message = made(after, trail=kept, state=State.FINISHED)
     log = logged(
-        *diff.told(made(before), Diff((before,), (Change(before, None),)), SENT + 5),
-        *diff.told(message, Diff((after,), (Change(after, "ENROUTE"),)), SENT + 10),
+        *diff.bodies(made(before), Diff((before,), (Change(before, None),)), SENT + 5),
+        *diff.bodies(message, Diff((after,), (Change(after, "ENROUTE"),)), SENT + 10),
     )
     found = life.timeline(message, log, lambda number: f"+{number}")
     assert [(round(entry.at - SENT), entry.kind) for entry in found] == [
@@ -59,7 +59,7 @@ def test_everything_comes_in_the_order_of_time() -> None:
 def test_sent_comes_first_even_when_states_are_older_than_the_hand_over() -> None:
     early = Recipient(4512345678, "DELIVERED", SENT - 40)
     message = made(early, sendtime=SENT - 60, state=State.FINISHED)
-    found = life.timeline(message, logged(*diff.told(message, Diff((early,), (Change(early, None),)), SENT + 5)))
+    found = life.timeline(message, logged(*diff.bodies(message, Diff((early,), (Change(early, None),)), SENT + 5)))
     assert [entry.kind for entry in found] == ["sent", "state", "end"]
 
 
@@ -73,7 +73,7 @@ def test_scheduled_is_what_was_put_off(ahead: float | None, told: bool) -> None:
 def test_many_recipients_of_one_moment_are_one_entry() -> None:
     crowd = tuple(Recipient(4500000000 + n, "DELIVERED", SENT + n) for n in range(500))
     message = made(*crowd, trail=history.seen(b"", SENT + 600, "DELIVERED", 12))
-    log = logged(*diff.told(message, Diff(crowd, tuple(Change(r, None) for r in crowd)), SENT + 600))
+    log = logged(*diff.bodies(message, Diff(crowd, tuple(Change(r, None) for r in crowd)), SENT + 600))
     found = life.timeline(message, log)
     assert [entry.kind for entry in found] == ["sent", "state", "poll", "end"]
     assert found[1].text == "500 recipients: DELIVERED (known 10 min later at most)"

@@ -20,7 +20,7 @@ def told(status: str, *, after: float, seen: float, country: str = "DK", timed: 
     recipient = Recipient(4512345678, status, NOW + after if timed else None, country=country)
     message = Message(1, "default", NOW, NOW, recipients=(recipient,))
     now = NOW + after + seen
-    bodies = diff.told(message, diff.Diff((recipient,), (diff.Change(recipient, None),)), now)
+    bodies = diff.bodies(message, diff.Diff((recipient,), (diff.Change(recipient, None),)), now)
     return Result(message, tuple(bodies)), now
 
 

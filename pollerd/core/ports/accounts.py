@@ -47,7 +47,7 @@ class Balance(msgspec.Struct, frozen=True):
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """A hold begins or ends; to be committed with its event before anybody is told."""
+    """A hold begins or ends; to be committed with its event before anybody sees it."""
 
     state: AccountState
     bodies: tuple[Body, ...]

@@ -8,7 +8,7 @@ from typing import Protocol
 
 class Clock(Protocol):
     """Time as the daemon sees it. Whatever is stored, planned or compared is an instant of `now`; what people and
-    programs are told is the wall clock's."""
+    programs see is the wall clock's."""
 
     def now(self) -> float:
         """The instant: passes as time really passes, whatever is done to the wall clock, and never goes back."""
@@ -19,10 +19,10 @@ class Clock(Protocol):
         ...
 
     def wall(self) -> float:
-        """UNIX seconds by the wall clock, for what is told and for what others wrote."""
+        """UNIX seconds by the wall clock, for what is reported and for what others wrote."""
         ...
 
-    def told(self, instant: float) -> float:
+    def to_wall(self, instant: float) -> float:
         """An instant of `now` by the wall clock."""
         ...
 

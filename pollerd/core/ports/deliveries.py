@@ -18,11 +18,11 @@ class DeliveryState(IntEnum):
     PARKED = 1
     """Every attempt failed; only a person takes it up again."""
     DELIVERED = 2
-    """Done, but the output's place is still below it."""
+    """Done, but the output's cursor is still below it."""
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """An event kept for its receiver beside the output's place.
+    """An event kept for its receiver beside the output's cursor.
 
     `message_id` is 0 for an event about an account, `lane` names the webhook's receiver, `next_at` (UNIX seconds) is
     when it is tried; None: not before the earlier events of its message are done.
@@ -41,7 +41,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class DeliveryChange(msgspec.Struct, frozen=True):
-    """One transaction of deliveries and the place of their output."""
+    """One transaction of deliveries and the cursor of their output."""
 
     cursor: Cursor | None = None
     """Delivered events up to its `seq` are forgotten."""

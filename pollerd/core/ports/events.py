@@ -11,7 +11,7 @@ from pollerd.core.event import Event
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """An output's own place: everything up to `seq` is told for good. `detail` is the output's own note."""
+    """How far an output is: everything up to `seq` is delivered for good. `detail` is the output's own note."""
 
     name: str
     seq: int
@@ -44,5 +44,5 @@ class EventLog(Protocol):
         ...
 
     async def save_cursor(self, cursor: Cursor) -> None:
-        """Commit an output's place."""
+        """Commit an output's cursor."""
         ...

@@ -17,7 +17,7 @@ class PollMeter(Protocol):
         """What a poll met that went out `lag` seconds after it was due, and after how many seconds."""
         ...
 
-    def told(self, result: Result, now: float, ahead: float = 0.0) -> None:
+    def reported(self, result: Result, now: float, ahead: float = 0.0) -> None:
         """What a poll left behind that has events, at the wall's time `now`; `ahead`: seconds that the gateway's clock
         is ahead of the daemon's.
         """
@@ -27,8 +27,8 @@ class PollMeter(Protocol):
 class CommitMeter(Protocol):
     """Counts transactions."""
 
-    def committed(self, results: int, told: Sequence[Event], seconds: float) -> None:
-        """A transaction with so many results is on disk, with the events it told, after so many seconds."""
+    def committed(self, results: int, events: Sequence[Event], seconds: float) -> None:
+        """A transaction with so many results is on disk, with its events, after so many seconds."""
         ...
 
 
@@ -38,8 +38,8 @@ class Unmetered:
     def polled(self, outcome: Outcome, lag: float, seconds: float) -> None:
         """See PollMeter."""
 
-    def told(self, result: Result, now: float, ahead: float = 0.0) -> None:
+    def reported(self, result: Result, now: float, ahead: float = 0.0) -> None:
         """See PollMeter."""
 
-    def committed(self, results: int, told: Sequence[Event], seconds: float) -> None:
+    def committed(self, results: int, events: Sequence[Event], seconds: float) -> None:
         """See CommitMeter."""

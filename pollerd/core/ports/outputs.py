@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 class OutputHealth(msgspec.Struct, frozen=True):
-    """One output at a glance, for `status`: its place, and the trouble it is in (empty when well). `keeps`: it may keep
-    events beside its place for another attempt.
+    """One output at a glance, for `status`: its cursor, and the trouble it is in (empty when well). `keeps`: it may
+    keep events beside its cursor for another attempt.
     """
 
     name: str
@@ -34,7 +34,7 @@ class SourceHealth(msgspec.Struct, frozen=True):
 
 
 class Output(Protocol):
-    """Something that tells events. It keeps its own place and holds up nobody."""
+    """Something that delivers events. It keeps its own cursor and holds up nobody."""
 
     @property
     def name(self) -> str: ...
@@ -43,11 +43,11 @@ class Output(Protocol):
     def health(self) -> OutputHealth: ...
 
     async def run(self, log: EventLog) -> None:
-        """Tell events until cancelled; flush and save the place before returning from cancellation."""
+        """Deliver events until cancelled; flush and save the cursor before returning from cancellation."""
         ...
 
     def reopen(self) -> None:
-        """SIGHUP: take a fresh look at paths."""
+        """SIGHUP: open paths anew."""
         ...
 
 

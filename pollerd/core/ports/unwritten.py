@@ -27,7 +27,7 @@ class Unwritten(Delivery, frozen=True):
 
 
 class UnwrittenChange(msgspec.Struct, frozen=True):
-    """One transaction of unwritten events and the place of their target."""
+    """One transaction of unwritten events and the cursor of their target."""
 
     cursor: Cursor
     kept: Sequence[Unwritten] = ()

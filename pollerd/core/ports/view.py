@@ -18,7 +18,7 @@ from pollerd.core.ports.deliveries import Delivery
 
 T = TypeVar("T")
 CAP: Final = 100_000
-"""Counts stop here: what is larger is told as "more than"."""
+"""Counts stop here: what is larger is shown as "more than"."""
 AGE_SLOT: Final = 15.0
 """Seconds of sending time in which pending messages are counted together."""
 
@@ -42,10 +42,10 @@ class Page(NamedTuple):
 
 
 class SearchPage(NamedTuple):
-    """Messages found, how many were looked through, and the position to go on after (None: that was all)."""
+    """Messages found, how many were searched, and the position to go on after (None: that was all)."""
 
     messages: list[Message]
-    looked: int
+    searched: int
     next: str | None
 
 

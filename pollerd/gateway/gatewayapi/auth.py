@@ -84,7 +84,7 @@ class Credentials:
         return self._signer.secrets
 
     def reload(self) -> bool:
-        """Look at the secret's source again; True when requests are signed with another secret from now on."""
+        """Read the secret's source again; True when requests are signed with another secret from now on."""
         source = self._account.auth.source
         fingerprint = source.fingerprint()
         if fingerprint is None or fingerprint == self._fingerprint:

@@ -31,7 +31,7 @@ LONGEST_CHARGE: Final = 32
 LONGEST_CURRENCY: Final = 16
 LONGEST_NETWORK: Final = 8
 LONGEST_NUMBER: Final = 64
-"""Characters. Of a text in place of a number no more is looked at."""
+"""Characters. Of a text in place of a number no more is read."""
 
 _LATEST: Final = 4_102_444_800.0
 """1 January 2100: later instants are milliseconds or nonsense."""
@@ -52,7 +52,7 @@ class Loss(StrEnum):
     FIELD = "the field"
     """It is as if it were not there; what an earlier answer said of it is kept."""
     RECIPIENT = "the recipient"
-    """Without `msisdn` the recipient counts by its state and is told nowhere; without `dsnstatus` it is no news."""
+    """Without `msisdn` the recipient counts by its state and is reported nowhere; without `dsnstatus` it is no news."""
     ANSWER = "the answer"
     """Without it nobody knows whom the answer is about; it counts as one that cannot be understood."""
 

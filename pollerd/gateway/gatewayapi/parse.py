@@ -30,7 +30,7 @@ _DEEPEST: Final = 4
 _LONGEST_INTEGER: Final = 40
 """Digits; a longer integer fits no field, and to read one of a million digits takes minutes."""
 _TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.?)*+"?|[\[{}\]]', re.DOTALL)
-"""Texts and brackets. A text that never ends goes to the end, so that nothing is looked at twice."""
+"""Texts and brackets. A text that never ends goes to the end, so that nothing is read twice."""
 
 
 Row = tuple[Any, ...]

@@ -38,8 +38,8 @@ class AccountLimiter:
     """Implements :class:`pollerd.core.ports.Limiter`. Not thread-safe: it belongs to one event loop.
 
     Every `take()` is answered by one `report()` or one `abandon()`. `restored` is the account as last committed: a
-    hold goes on without being told again, and its first probe may go out at once, except where the gateway has asked
-    for patience: no restart makes that shorter.
+    hold goes on without being reported again, and its first probe may go out at once, except where the gateway has
+    asked for patience: no restart makes that shorter.
 
     In an :class:`AccountState` given out, `held_total` is the sum of the holds that are over; the one in force began
     at `held_since`.
@@ -62,7 +62,7 @@ class AccountLimiter:
         self._troubles = 0
         self._throttles = 0
         self._changed = asyncio.Event()
-        self._told_forgetful = False
+        self._warned_forgetful = False
         if restored is not None and restored.held_reason is not None:
             self._hold = Hold(restored.held_reason, restored.held_detail, rng, now)
             if (left := _patience_left(restored, now)) > 0.0:
@@ -229,7 +229,7 @@ class AccountLimiter:
         pause = self._keeping.repeated(now)
         if pause is None:
             return
-        first, self._told_forgetful = not self._told_forgetful, True
+        first, self._warned_forgetful = not self._warned_forgetful, True
         log.log(
             logging.WARNING if first else logging.INFO,
             "account %s: the other side forgets connections that are kept: more than a tenth of the last requests had "
@@ -311,8 +311,8 @@ class AccountLimiter:
             account=self._state.name,
             reason=hold.reason.value,
             detail=hold.detail,
-            until=events.instant(self._clock.told(until)),
-            observed_at=events.instant(self._clock.told(now)),
+            until=events.instant(self._clock.to_wall(until)),
+            observed_at=events.instant(self._clock.to_wall(now)),
         )
         return Transition(self._state, (body,))
 
@@ -335,7 +335,7 @@ class AccountLimiter:
             reason=hold.reason.value,
             detail=f"held for {held:.0f} s{', ' if why else ''}{why}",
             until=None,
-            observed_at=events.instant(self._clock.told(now)),
+            observed_at=events.instant(self._clock.to_wall(now)),
         )
         return Transition(self._state, (body,))
 

@@ -10,7 +10,7 @@ from collections import deque
 from typing import Final
 
 RECENT: Final = 100
-"""Requests that are looked at."""
+"""Requests that are counted."""
 MOST: Final = RECENT // 10
 """Repeats among them that are put up with. More than a tenth of the requests is more than handshakes are worth."""
 PAUSE: Final = 600.0

@@ -31,7 +31,7 @@ def content(found: SearchPage, query: ListQuery, older: str | None, now: float, 
     parts: list[Part] = [tag("h1", title), _form(query)]
     if query.wanted:
         end = "" if older else ", and there are no more"
-        parts.append(tag("p", f"{counted(found.looked, 'message')} searched{end}.", class_="dim"))
+        parts.append(tag("p", f"{counted(found.searched, 'message')} searched{end}.", class_="dim"))
     heads = ("id", "state", "recipient", "delivery", "userref", "age", "polls", "next poll")
     if found.messages:
         rows = [_row(message, now, number) for message in found.messages]

@@ -103,7 +103,7 @@ class PageHandlers:
             lambda view: (view.message(message_id), view.events(0, _EVENTS, message_id))
         )
         if (unsaved := self._parts.committer.unsaved(message_id)) is not None:
-            stored = by_wall(unsaved, self._parts.clock.told(0.0))
+            stored = by_wall(unsaved, self._parts.clock.to_wall(0.0))
         message = stored
         if message is None:
             raise web.HTTPNotFound(text=f"{message_id} is not followed. Follow it with: pollerd track {message_id}")

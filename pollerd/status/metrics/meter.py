@@ -111,7 +111,7 @@ class AccountMeter:
         elif isinstance(outcome, Trouble):
             self.troubles[outcome.reason.value] += 1
 
-    def told(self, result: Result, now: float, ahead: float = 0.0) -> None:
+    def reported(self, result: Result, now: float, ahead: float = 0.0) -> None:
         """What a poll left behind: how long after the gateway's own time a state was seen."""
         # A state without a time of its own was given ours, which says nothing.
         timeless = {(r.msisdn, r.status) for r in result.message.recipients if r.time is None}
@@ -138,11 +138,11 @@ class CommitCounts:
         self.events: Counter[str] = Counter()
         self.duration = Histogram(COMMIT_BOUNDS)
 
-    def committed(self, results: int, told: Sequence[Event], seconds: float) -> None:
+    def committed(self, results: int, events: Sequence[Event], seconds: float) -> None:
         """A transaction with so many results is on disk, with its events, after so many seconds."""
         self.results += results
         self.duration.add(seconds)
-        for event in told:
+        for event in events:
             self.events[event.type] += 1
 
 

@@ -45,7 +45,7 @@ class Files:
         except (FileNotFoundError, NotADirectoryError):
             return f"{path} was removed while it was in use"
         except OSError:
-            # A folder that cannot be looked into now says nothing about the file.
+            # A folder that cannot be read now says nothing about the file.
             return ""
         return "" if os.path.samestat(found, self._known[path]) else f"{path} was replaced while it was in use"
 

@@ -1,4 +1,4 @@
-"""Who owns a database: one process at a time, told by locks that die with their holder.
+"""Who owns a database: one process at a time, known by locks that die with their holder.
 
 There are two: one on the database file itself (see `inode`), which holds for every name of it, and one on a file beside
 it, where anybody may read the holder's process id without opening the database.
@@ -26,7 +26,7 @@ from pollerd.store.sqlite import inode
 from pollerd.store.sqlite.schema import create_database, forbidden, full
 
 _PATIENCE: Final = 0.5
-"""Seconds: a look by :func:`owner_pid` holds the lock for microseconds and must not turn a daemon away."""
+"""Seconds: a check by :func:`owner_pid` holds the lock for microseconds and must not turn a daemon away."""
 _SETTLING: Final = 2.5
 """Seconds after which the two locks must agree: a daemon makes its lock's file anew within one."""
 _LOOK: Final = 0.05

@@ -1,4 +1,4 @@
-"""A read-only connection to the database, for whoever looks at it beside the daemon or without one."""
+"""A read-only connection to the database, for whoever reads it beside the daemon or without one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pollerd.base.errors import StoreError
 from pollerd.store.sqlite import lock, readonly, schema
 
 _STEPS: Final = 20_000
-"""Instructions of SQLite's machine between two looks at the clock: about a millisecond."""
+"""Instructions of SQLite's machine between two checks of the clock: about a millisecond."""
 
 
 class SqliteReader:

@@ -18,7 +18,7 @@ from pollerd.base.errors import StoreBusyError, StoreError, StoreForbiddenError,
 from pollerd.base.folders import create_folder, own_as_folder
 
 APPLICATION_ID: Final = 0x706F6C64
-"""Written into the database's header ("pold"), so that a database of another program is told apart."""
+"""Written into the database's header ("pold"), so that a database of another program is not taken for ours."""
 
 BUSY_TIMEOUT: Final = 15.0
 """Seconds a writer waits for another one."""
@@ -71,7 +71,7 @@ def prepare(path: str | os.PathLike[str], *, timeout: float = BUSY_TIMEOUT) -> s
         connection = sqlite3.connect(database, timeout=timeout, isolation_level=None)
         try:
             migrate(connection, timeout=timeout)
-            # With NORMAL a power cut may take back what was already told.
+            # With NORMAL a power cut may take back what was already reported.
             connection.execute("PRAGMA synchronous = FULL")
         except BaseException:
             connection.close()

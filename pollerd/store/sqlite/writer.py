@@ -26,7 +26,7 @@ class Writer(aiosqlite.Connection):
     """An aiosqlite connection that also runs whole functions on its thread."""
 
     files: Files | None = None
-    """What is looked at before and after each transaction."""
+    """What is checked before and after each transaction."""
 
     @classmethod
     async def open(cls, path: Path) -> Self:
