@@ -5,6 +5,7 @@ What was observed, the time and randomness enter as arguments; decisions leave. 
 
 from pollerd.backoff.adaptive import Adaptive
 from pollerd.backoff.budget import wanted_polls
+from pollerd.backoff.current import Current
 from pollerd.backoff.exponential import Exponential
 from pollerd.backoff.protocol import (
     EVERYWHERE,
@@ -21,6 +22,7 @@ from pollerd.backoff.protocol import (
 __all__ = [
     "EVERYWHERE",
     "Adaptive",
+    "Current",
     "Decision",
     "Exponential",
     "Key",

@@ -12,7 +12,8 @@ from pollerd.cli.options import config_option, counting_number, load_config
 @click.command()
 @config_option
 def run(*, config_path: Path | None) -> int:
-    """Run the daemon in the foreground, until SIGTERM or Ctrl-C. SIGHUP reopens outputs and reads secrets again."""
+    """Run the daemon in the foreground, until SIGTERM or Ctrl-C. SIGHUP takes up a changed configuration,
+    reopens outputs and reads secrets again."""
     config = load_config(config_path)
     from pollerd.daemon import app
 

@@ -79,6 +79,11 @@ class OutcomeRules:
         self._reckoning = reckoning or _Certain()
         self._overdue_after = overdue_after
 
+    def reconfigure(self, settings: Settings, overdue_after: float | None) -> None:
+        """Other bounds, from the next outcome on."""
+        self._settings = settings
+        self._overdue_after = overdue_after
+
     def first(self, message: Message, now: float, held_total: float) -> Message:
         """Plan a row that nobody has planned yet. A message sent in the past is due by its age."""
         frozen_at = held_total + self._reckoning.doubted

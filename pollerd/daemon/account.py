@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import msgspec
 
-from pollerd.core.ports import Gateway, Limiter
+from pollerd.backoff import Settings
+from pollerd.config import AccountConfig
+from pollerd.core.outcome import OutcomeRules
+from pollerd.gateway.client import GatewayClient
+from pollerd.gateway.limits.account import AccountLimiter
 from pollerd.polling.poller import Poller
 
 
 class Account(msgspec.Struct, frozen=True):
-    """One account: whom to ask, at whose pace, and the loop that does."""
+    """One account: whom to ask, at whose pace, the loop that does, and what an answer means."""
 
-    gateway: Gateway
-    limiter: Limiter
+    gateway: GatewayClient
+    limiter: AccountLimiter
     poller: Poller
+    rules: OutcomeRules
 
     def reload_credentials(self) -> None:
         """Read the secret again; one that was replaced is tried at once."""
         if self.gateway.reload_credentials():
             self.limiter.credentials_changed()
+
+    def reconfigure(self, account: AccountConfig, settings: Settings, *, show_msisdn: bool) -> None:
+        """Other limits and bounds, from now on."""
+        self.rules.reconfigure(settings, account.overdue_after)
+        self.limiter.reconfigure(account.limits)
+        self.gateway.reconfigure(account.limits, show_msisdn=show_msisdn)
+        self.poller.resize(account.limits.max_connections)

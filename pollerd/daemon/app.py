@@ -8,15 +8,18 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 from pollerd.base import failpoints, logs
 from pollerd.base.errors import root_cause
 from pollerd.base.text import counted
-from pollerd.config import Config
+from pollerd.config import BUILT_IN, Config, load
 from pollerd.config.secret import RESTART
 from pollerd.core.ports import Opening, Output
+from pollerd.daemon.reload import Reload
 from pollerd.daemon.secrets import MaskedSecrets
 from pollerd.daemon.start import Start, StoppedError
 from pollerd.daemon.systemd import Notifier, feed, watchdog_interval
@@ -43,10 +46,19 @@ class App:
     """One daemon. Several may live in one process, each on its own database."""
 
     def __init__(
-        self, config: Config, *, notifier: Notifier | None = None, secrets: logs.Secrets | None = None
+        self,
+        config: Config,
+        *,
+        notifier: Notifier | None = None,
+        secrets: logs.Secrets | None = None,
+        reread: Callable[[], Config] | None = None,
     ) -> None:
-        """`secrets` are those masked in the log: a secret that is replaced while the daemon runs is added to them."""
+        """`secrets` are those masked in the log: a secret that is replaced while the daemon runs is added to them.
+        `reread` gives the configuration as it is in its file by now, for a reload.
+        """
         self.config = config
+        self._reread = reread or (lambda: config)
+        self._reload = asyncio.Event()
         self.started = asyncio.Event()
         self._masked = MaskedSecrets(config.secret_sources(), secrets or logs.Secrets())
         self._notifier = notifier or Notifier(None)
@@ -59,18 +71,27 @@ class App:
         self._stop.set()
 
     def reload(self) -> None:
-        """SIGHUP: reopen outputs, read secrets again."""
-        if (daemon := self.daemon) is None or not self.started.is_set():
-            # Everything is about to be read for the first time.
-            return
-        self._notifier.reloading()
-        daemon.parts.relay.reopen()
-        daemon.control.reopen()
-        self._reload_credentials(daemon)
-        fixed = ", ".join(source.origin.key for source in self.config.secret_sources() if not source.watched)
-        also = f"; for another {fixed}: {RESTART}" if fixed else ""
-        log.info("reloaded: outputs reopened, secrets in files read again%s", also, extra={"event": "reloaded"})
-        self._notifier.ready()
+        """SIGHUP: take up what has changed in the configuration, reopen outputs, read secrets again.
+
+        During the start the configuration waits until that is over; all else is about to be read for the first time.
+        """
+        if self.daemon is not None and self.started.is_set():
+            self._notifier.reloading()
+            self.daemon.parts.relay.reopen()
+            self.daemon.control.reopen()
+            self._reload_credentials(self.daemon)
+        self._reload.set()
+
+    async def _reload_on_demand(self, daemon: Daemon) -> None:
+        work = Reload(daemon, self._reread, self._masked.secrets)
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            fixed = ", ".join(source.origin.key for source in self.config.secret_sources() if not source.watched)
+            await work.run(f"; for another {fixed}: {RESTART}" if fixed else "")
+            self._masked.watch(daemon.parts.config.secret_sources())
+            self._notifier.status(daemon.parts.notice or "reloaded")
+            self._notifier.ready()
 
     async def run(self) -> None:
         """Own the database, poll and report events until `stop`.
@@ -115,6 +136,7 @@ class App:
             self._notifier.ready()
             self.started.set()
             await self._announce(parts)
+            side.append(start("reload", self._reload_on_demand(daemon)))
             await self._stop.wait()
             await self._wind_down(daemon, polling, side, serving)
             committing.cancel()
@@ -203,7 +225,9 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 async def _run(config: Config) -> None:
     secrets = logs.setup(config.log.level, config.log.format, config.log.show_msisdn)
-    app = App(config, notifier=Notifier.from_environment(), secrets=secrets)
+    file = None if config.source == BUILT_IN else Path(config.source)
+    reread = partial(load, file, secrets=True)
+    app = App(config, notifier=Notifier.from_environment(), secrets=secrets, reread=reread)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, app.stop)
     loop.add_signal_handler(signal.SIGINT, app.stop)

@@ -47,6 +47,7 @@ class Housekeeping:
     def __init__(self, jobs: Iterable[Job]) -> None:
         self._jobs = tuple(jobs)
         self._running: set[str] = set()
+        self._group: asyncio.TaskGroup | None = None
         self._failing: set[str] = set()
         # What is late is done once and at once, however late: a machine may have been asleep.
         defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
@@ -55,22 +56,36 @@ class Housekeeping:
     async def run(self) -> None:
         """Work until cancelled. Raises DurabilityError (in a group) when a job met a disk that cannot be trusted."""
         async with asyncio.TaskGroup() as group:
-            now = datetime.now(UTC)
+            self._group = group
             for job in self._jobs:
-                first = job.every if job.first is None else job.first
-                self._scheduler.add_job(
-                    self._start,
-                    _Every(job.every),
-                    args=(group, job),
-                    id=job.name,
-                    name=job.name,
-                    next_run_time=now + timedelta(seconds=first),
-                )
+                self._add(group, job)
             self._scheduler.start()
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
                 await self._end()
+
+    def _add(self, group: asyncio.TaskGroup, job: Job) -> None:
+        first = job.every if job.first is None else job.first
+        self._scheduler.add_job(
+            self._start,
+            _Every(job.every),
+            args=(group, job),
+            id=job.name,
+            name=job.name,
+            next_run_time=datetime.now(UTC) + timedelta(seconds=first),
+        )
+
+    def replace(self, stale: Iterable[str], jobs: Iterable[Job]) -> None:
+        """Others, while they run, in the place of the jobs named `stale`."""
+        gone, fresh = frozenset(stale), tuple(jobs)
+        for job in self._jobs:
+            if job.name in gone and self._scheduler.get_job(job.name) is not None:
+                self._scheduler.remove_job(job.name)
+        self._jobs = (*(job for job in self._jobs if job.name not in gone), *fresh)
+        if self._group is not None:
+            for job in fresh:
+                self._add(self._group, job)
 
     async def _end(self) -> None:
         self._scheduler.pause()
@@ -200,4 +215,4 @@ async def _learn(policy: Policy, clock: Clock) -> None:
 
 async def _write_status(parts: Parts, notifier: Notifier, line: StatusLine) -> None:
     counters = await parts.store.counters()
-    notifier.status(line.line(counters.get("pending", 0), parts.committer.trouble, parts.relay.health))
+    notifier.status(line.line(counters.get("pending", 0), parts.committer.trouble, parts.relay.health, parts.notice))

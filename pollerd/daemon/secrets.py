@@ -17,6 +17,12 @@ class MaskedSecrets:
         self._sources = sources
         self._seen: dict[int, Fingerprint | None] = {}
 
+    def watch(self, sources: Sequence[SecretSource]) -> None:
+        """Mask what these sources hold, from now on, beside what was masked before."""
+        if sources != self._sources:
+            self._sources, self._seen = sources, {}
+            self.update()
+
     def update(self) -> None:
         """Mask what is new. What cannot be read now is named by who wants to use it, and tried again later."""
         for number, source in enumerate(self._sources):

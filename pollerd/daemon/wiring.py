@@ -20,6 +20,7 @@ from zlib import crc32
 
 import msgspec
 
+from pollerd.backoff import Current
 from pollerd.base import descriptors
 from pollerd.base.anchor import NOTE as TIME
 from pollerd.base.descriptors import PAGE
@@ -86,6 +87,16 @@ class Daemon(msgspec.Struct, frozen=True):
     outputs: list[Output]
     control: ControlServer
     side: Mapping[str, Task]
+    policy: Current
+    stuck: StuckCheck
+    housekeeping: Housekeeping
+    make_outputs: Callable[[Config], list[Output]]
+    """The outputs of another configuration, for a reload."""
+
+    async def watch_balances(self, config: Config) -> None:
+        """Check the balances as `config` has it, from now on."""
+        jobs = _balance_jobs(self.parts, config, self.accounts, await self.parts.store.accounts())
+        self.housekeeping.replace([_balance(name) for name in self.accounts], jobs)
 
     def record_state(self) -> None:
         """Hand what is learned and counted to the committer, for the next start."""
@@ -111,7 +122,7 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
     store = await start.insist(lambda: engine.open(time.time))
     stack.push_async_callback(store.close)
     clock, witness = await start.insist(lambda: resume_time(store))
-    policy = make_policy(config, random.SystemRandom().getrandbits(32), await store.note(MODEL))
+    policy = Current(make_policy(config, random.SystemRandom().getrandbits(32), await store.note(MODEL)))
     statistics = Statistics(clock.wall())
     if (counted := await store.note(STATISTICS)) is not None:
         statistics.restore(counted)
@@ -120,7 +131,8 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
 
     # The outputs settle what they have to before the first event of this start is committed.
     acceptors = _make_acceptors(config)
-    outputs = _make_outputs(config, store, clock, secrets.protect, acceptors)
+    make_outputs = partial(_make_outputs, store=store, clock=clock, protect=secrets.protect, acceptors=acceptors)
+    outputs = make_outputs(config)
     for output in outputs:
         if isinstance(output, Preparing):
             await start.insist(partial(output.prepare, store))
@@ -136,7 +148,8 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
         gateway_ahead=gateway_ahead(config, witness),
     )
     store.on_set_aside = intake.set_aside
-    longest = 2 * max(account.limits.timeout for account in config.accounts.values())
+    longest = max(account.limits.timeout for account in config.accounts.values())
+    stuck = StuckCheck(pollers, committer, clock, longest_request=2 * longest)
     parts = Parts(
         config=config,
         clock=clock,
@@ -151,7 +164,7 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
         meter=meter,
         statistics=statistics,
         warnings=warnings,
-        stuck=StuckCheck(pollers, committer, clock, longest_request=longest).stuck,
+        stuck=stuck.stuck,
     )
 
     accounts = await _make_accounts(parts, clock, witness, start, stack)
@@ -161,7 +174,7 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
     pages = None if web is None else page_server(parts, observer, web.listen, acceptors[PAGE])
     control = ControlServer(parts, observer, acceptors, pages)
     stack.push_async_callback(control.close)
-    balances = _balance_jobs(parts, accounts, await store.accounts())
+    balances = _balance_jobs(parts, config, accounts, await store.accounts())
     housekeeping = Housekeeping((*standard_jobs(parts, notifier), *balances))
     side: dict[str, Task] = {
         "intake": intake.run,
@@ -172,7 +185,7 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
         "housekeeping": housekeeping.run,
         **{f"source {number}": source.run for number, source in enumerate(parts.sources)},
     }
-    return Daemon(parts, witness, accounts, outputs, control, side)
+    return Daemon(parts, witness, accounts, outputs, control, side, policy, stuck, housekeeping, make_outputs)
 
 
 async def _make_accounts(
@@ -202,11 +215,13 @@ async def _make_account(
         time=witness.gateway(account.base_url),
         show_msisdn=config.log.show_msisdn,
     )
+    settings = make_settings(config)
+    rules = OutcomeRules(parts.policy, settings, random.Random(), clock, account.overdue_after)
     poller = Poller(
         account.name,
         gateway=gateway,
         limiter=limiter,
-        rules=OutcomeRules(parts.policy, make_settings(config), random.Random(), clock, account.overdue_after),
+        rules=rules,
         window=Window(account.name, PolicyRanker(parts.policy)),
         store=parts.store,
         committer=parts.committer,
@@ -216,12 +231,19 @@ async def _make_account(
         meter=parts.meter.account(account.name),
         answered=await parts.store.note(answered_note(account.name)),
     )
-    return Account(gateway, limiter, poller)
+    return Account(gateway, limiter, poller, rules)
 
 
-def _balance_jobs(parts: Parts, accounts: Mapping[str, Account], known: Mapping[str, AccountState]) -> Iterator[Job]:
+def _balance(account: str) -> str:
+    """The name of the job that checks an account's balance."""
+    return f"balance of {account}"
+
+
+def _balance_jobs(
+    parts: Parts, config: Config, accounts: Mapping[str, Account], known: Mapping[str, AccountState]
+) -> Iterator[Job]:
     """What checks every account's balance, when a threshold is set."""
-    threshold, every = parts.config.credit.warn_below, parts.config.credit.check_every
+    threshold, every = config.credit.warn_below, config.credit.check_every
     if threshold is None:
         return
     for name, account in accounts.items():
@@ -234,7 +256,7 @@ def _balance_jobs(parts: Parts, accounts: Mapping[str, Account], known: Mapping[
             clock=parts.clock,
             known=known.get(name),
         )
-        yield Job(f"balance of {name}", every, watch.check, first=min(every, _FIRST_BALANCE))
+        yield Job(_balance(name), every, watch.check, first=min(every, _FIRST_BALANCE))
 
 
 def _make_acceptors(config: Config) -> dict[str, Acceptor]:

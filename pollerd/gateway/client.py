@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from pollerd.base.redact import Redactor
-from pollerd.config import AccountConfig
+from pollerd.config import AccountConfig, LimitsConfig
 from pollerd.core.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
 from pollerd.core.ports import Balance, Clock, GatewayTime, Limiter
 from pollerd.gateway.answerlog import AnswerLog
@@ -70,7 +70,8 @@ class GatewayClient:
         self._proxy = proxy_of(account)
         self._redact = self._redactor()
         self._log = AnswerLog(account.name, clock.monotonic)
-        route = Route(trust(account), self._proxy, ClientTimeout(total=account.limits.timeout), resolver)
+        self._timeout = ClientTimeout(total=account.limits.timeout)
+        route = Route(trust(account), self._proxy, self._timeout, resolver)
         self._slots = Slots(
             account.limits.max_connections,
             lambda keep: route.open(keep=keep),
@@ -120,6 +121,13 @@ class GatewayClient:
         self._redact = self._redactor()
         return True
 
+    def reconfigure(self, limits: LimitsConfig, *, show_msisdn: bool) -> None:
+        """Other limits, from the next request on."""
+        self._timeout = ClientTimeout(total=limits.timeout)
+        self._slots.resize(limits.max_connections)
+        self._show_msisdn = show_msisdn
+        self._redact = self._redactor()
+
     async def close(self) -> None:
         """Close all connections. Requests still under way fail."""
         await self._slots.close()
@@ -145,7 +153,9 @@ class GatewayClient:
         idle: float | None = None
         forgotten = False
         try:
-            response = await session.get(url, headers=self._vendor.headers(url), allow_redirects=False)
+            response = await session.get(
+                url, headers=self._vendor.headers(url), allow_redirects=False, timeout=self._timeout
+            )
             whole = False
             try:
                 if response.status == 200:

@@ -54,13 +54,26 @@ class Slots:
         may live; it is asked each time, so that ages can differ.
         """
         self._free = [Slot() for _ in range(size)]
-        self._all: Final = tuple(self._free)
+        self._all: Final = list(self._free)
+        self._surplus: list[Slot] = []
         self._waiting: deque[asyncio.Future[Slot]] = deque()
         self._open = open_session
         self._now = now
         self._age = age
         self._forgotten = -inf
         self._closed = False
+
+    def resize(self, size: int) -> None:
+        """Another number of slots, from now on. Those that are too many end with the request that they are lent to."""
+        while len(self._all) < size:
+            slot = Slot()
+            self._all.append(slot)
+            self._pass_on(slot)
+        for slot in self._all[size:]:
+            self._surplus.append(slot)
+            if slot in self._free:
+                self._free.remove(slot)
+        del self._all[size:]
 
     async def take(self, *, keep: bool = True, fresh: bool = False) -> tuple[Slot, ClientSession]:
         """A slot with an open session; waits for a free one. Give it back with `release`.
@@ -80,6 +93,9 @@ class Slots:
 
     def release(self, slot: Slot, idle: float | None) -> None:
         """Give a slot back whose connection is kept, and can be trusted for `idle` seconds; None: it is closed."""
+        if slot in self._surplus:
+            # Its connection ends by itself when it is not used.
+            return
         now = self._now()
         if idle is None:
             slot.rested = now + REST
@@ -115,7 +131,7 @@ class Slots:
     async def close(self) -> None:
         """Close every connection; requests under way fail."""
         self._closed = True
-        sessions = [slot.session for slot in self._all if slot.session is not None]
+        sessions = [slot.session for slot in (*self._all, *self._surplus) if slot.session is not None]
         await asyncio.gather(*(session.close() for session in sessions))
 
     async def _wait(self) -> Slot:

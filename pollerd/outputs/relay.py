@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -29,12 +29,25 @@ class Relay:
     def __init__(
         self, outputs: Sequence[Output], *, retry_first: float = RETRY_FIRST, retry_max: float = RETRY_MAX
     ) -> None:
-        self._outputs = tuple(_Supervised(output, retry_first, retry_max) for output in outputs)
+        self._outputs = [_Supervised(output, retry_first, retry_max) for output in outputs]
+        self._retries = (retry_first, retry_max)
+        self._start: Callable[[_Supervised], asyncio.Task[None]] | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     @property
     def health(self) -> tuple[OutputHealth, ...]:
         """Every output at a glance, those included that wait for their next try."""
         return tuple(output.health for output in self._outputs)
+
+    async def replace(self, output: Output) -> None:
+        """Put an output in the place of the one of the same name, while they run. It goes on from that one's place."""
+        number = next(n for n, each in enumerate(self._outputs) if each.health.name == output.name)
+        assert self._start is not None
+        task = self._tasks[output.name]
+        task.cancel()
+        await asyncio.wait({task})
+        self._outputs[number] = _Supervised(output, *self._retries)
+        self._tasks[output.name] = self._start(self._outputs[number])
 
     def reopen(self) -> None:
         """SIGHUP: outputs open their paths anew, those in trouble try at once."""
@@ -45,8 +58,9 @@ class Relay:
         """Run all outputs until cancelled. Raises an error of another kind, such as DurabilityError."""
         try:
             async with asyncio.TaskGroup() as group:
+                self._start = lambda output: group.create_task(output.run(log), name=f"output-{output.health.name}")
                 for output in self._outputs:
-                    group.create_task(output.run(log), name=f"output-{output.health.name}")
+                    self._tasks[output.health.name] = self._start(output)
         except BaseExceptionGroup as failed:
             raise root_cause(failed) from failed
 

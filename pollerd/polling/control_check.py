@@ -56,7 +56,9 @@ class CrossCheck:
     backend answers and refuses everything, now and then.
     """
 
-    def __init__(self, monotonic: Callable[[], float], active: Callable[[], float], suspect_for: float) -> None:
+    def __init__(
+        self, monotonic: Callable[[], float], active: Callable[[], float], suspect_for: Callable[[], float]
+    ) -> None:
         self._monotonic = monotonic
         self._active = active
         self._suspect_for = suspect_for
@@ -113,7 +115,7 @@ class CrossCheck:
     @property
     def suspect(self) -> bool:
         """Whether the gateway has lately taken back a refusal."""
-        return self._active() - self.taken_back_at < self._suspect_for
+        return self._active() - self.taken_back_at < self._suspect_for()
 
     # -- the experiment
 

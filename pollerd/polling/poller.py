@@ -81,13 +81,15 @@ class Poller:
         self._connections = connections
         self._meter = meter or Unmetered()
         self._announcer = Announcer(account, renewal)
+        self._workers = 0
+        self._group: asyncio.TaskGroup | None = None
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._stopping = False
         self._failures = Failures()
         self._unreadable = Unreadable()
         active = lambda: rules.active(clock.now(), limiter.held_total)  # noqa: E731
-        self._check = CrossCheck(clock.monotonic, active, rules.suspect_for)
+        self._check = CrossCheck(clock.monotonic, active, lambda: rules.suspect_for)
         self._check.load(answered)
         self._probes = Probes()
         self._resumed: float | None = None
@@ -99,10 +101,21 @@ class Poller:
             fill = side.create_task(self._keep_filled(), name=f"fill {self.account}")
             watch = side.create_task(self._watch_limiter(), name=f"limits {self.account}")
             async with asyncio.TaskGroup() as group:
-                for _ in range(self._connections):
-                    group.create_task(self._poll_on(), name=f"poll {self.account}")
+                self._group = group
+                self._hire(group)
             fill.cancel()
             watch.cancel()
+
+    def resize(self, connections: int) -> None:
+        """Another number of polls at a time, from now on. Those under way are answered."""
+        self._connections = connections
+        if self._group is not None and not self._stopping:
+            self._hire(self._group)
+
+    def _hire(self, group: asyncio.TaskGroup) -> None:
+        while self._workers < self._connections:
+            self._workers += 1
+            group.create_task(self._poll_on(), name=f"poll {self.account}")
 
     def stop(self) -> None:
         """Begin no further poll."""
@@ -143,11 +156,15 @@ class Poller:
 
     async def _poll_on(self) -> None:
         # Under full load something is due whenever a poll ends; only who has to wait needs a turn.
-        while (target := self._due(self._clock.now()) or await self._take()) is not None:
+        while (
+            self._workers <= self._connections
+            and (target := self._due(self._clock.now()) or await self._take()) is not None
+        ):
             if isinstance(target, Message):
                 await self._poll(target)
             else:
                 await self._read(target, 0.0)
+        self._workers -= 1
 
     def _due(self, now: float) -> Message | int | None:
         """What to ask about now, None when that has to wait; others that wait for their turn go first."""

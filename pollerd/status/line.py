@@ -22,10 +22,12 @@ class StatusLine:
         self._polls = self._total()
         self._at = clock.monotonic()
 
-    def line(self, pending: int, database: str, outputs: Sequence[OutputHealth]) -> str:
-        """`pending` messages in the store, `database` the trouble with it (empty: none)."""
+    def line(self, pending: int, database: str, outputs: Sequence[OutputHealth], notice: str = "") -> str:
+        """`pending` messages in the store, `database` the trouble with it; `notice` comes first (empty: none)."""
         due = sum(poller.window.backlog for poller in self._pollers.values())
         parts = [f"{pending:,} pending", f"{due:,} due", f"{self._rate():.1f} polls/s"]
+        if notice:
+            parts.insert(0, notice)
         if database:
             parts.insert(0, "the database cannot be written")
         parts += self._holds()

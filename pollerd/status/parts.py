@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from pollerd.status.warnlog import WarnLog
 
 
-class Parts(msgspec.Struct, frozen=True, kw_only=True):
+class Parts(msgspec.Struct, kw_only=True):
     """Each part once, made by `daemon.wiring`. `pollers` are by account; `stuck` says what does not move though it
-    could, None when all is well, and is called every few seconds.
+    could, None when all is well, and is called every few seconds. A reload puts the configuration that is in force then
+    into `config`, and into `notice` what of the file is not.
     """
 
     config: Config
@@ -40,3 +41,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     statistics: Statistics
     warnings: WarnLog
     stuck: Callable[[], str | None]
+    notice: str = ""

@@ -42,7 +42,7 @@ class StuckCheck:
         self._pollers = pollers
         self._committer = committer
         self._clock = clock
-        self._longest = longest_request
+        self.longest_request = longest_request
         self._suspicions: dict[str, _Suspicion] = {}
 
     def stuck(self) -> str | None:
@@ -62,7 +62,7 @@ class StuckCheck:
                 yield f"account {name} has polled nothing for {since:.0f} s though messages are due"
 
     def _could_poll(self, poller: Poller, now: float) -> bool:
-        if any(now - since < self._longest for since in poller.asking.values()):
+        if any(now - since < self.longest_request for since in poller.asking.values()):
             return False
         # A hold counts for as long as it says so; when its probe may go out, the probe has to go out.
         if poller.limiter.delay() > 0.0:

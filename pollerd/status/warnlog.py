@@ -23,7 +23,7 @@ class WarnLog(logging.Handler):
 
     def __init__(self, cleaner: Cleaner) -> None:
         super().__init__(logging.WARNING)
-        self._cleaner = cleaner
+        self.cleaner = cleaner
         self._kept: deque[LogDocument] = deque(maxlen=KEPT)
         self.counts: Counter[str] = Counter({"warning": 0, "error": 0})
 
@@ -52,6 +52,6 @@ class WarnLog(logging.Handler):
                 at=instant(record.created),
                 level=level,
                 event=None if event is None else str(event),
-                message=self._cleaner.message(record)[:_LONGEST],
+                message=self.cleaner.message(record)[:_LONGEST],
             )
         )

@@ -19,7 +19,7 @@ class Gateway:
 
     def __init__(self, **answers: Iterable[Outcome | None]) -> None:
         self.seconds = 100.0
-        self.check = CrossCheck(lambda: self.seconds, lambda: self.seconds, 60.0)
+        self.check = CrossCheck(lambda: self.seconds, lambda: self.seconds, lambda: 60.0)
         self.asked: list[int] = []
         self._answers = {int(name[1:]): list(outcomes) for name, outcomes in answers.items()}
         for number in self._answers:

@@ -15,7 +15,7 @@ _PLACES: Final = {
 """Said outright, so that commands typed at a shell find the same places as the service."""
 _REMARK: Final = (
     "The service finds its token in /etc/pollerd/token by itself (LoadCredential= in its unit): nothing to set. "
-    "Also /etc/pollerd/password and /etc/pollerd/secret, by auth. After a change: systemctl restart pollerd."
+    "Also /etc/pollerd/password and /etc/pollerd/secret, by auth. After a change of them: systemctl restart pollerd."
 )
 
 

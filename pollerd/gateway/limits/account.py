@@ -53,8 +53,7 @@ class AccountLimiter:
         self._rng = rng
         self._pace = Pace(limits.requests_per_second, clock.monotonic())
         self._keeping = Keeping(clock.monotonic())
-        # A request that has not reported after this long never will.
-        self._lost_after = 2 * limits.timeout + 5.0
+        self._lost_after = _lost_after(limits)
         self._state = restored if restored is not None else AccountState(name)
         self._hold: Hold | None = None
         self._hold_began = now
@@ -70,6 +69,12 @@ class AccountLimiter:
                 self._state = msgspec.structs.replace(restored, held_until=self._hold.probe_at)
             if restored.held_since is not None:
                 self._hold_began = min(now, restored.held_since)
+
+    def reconfigure(self, limits: LimitsConfig) -> None:
+        """Other limits, from now on. A hold stays."""
+        self._pace.reconfigure(limits.requests_per_second, self._clock.monotonic())
+        self._lost_after = _lost_after(limits)
+        self._notify()
 
     # -- asking
 
@@ -343,6 +348,11 @@ class AccountLimiter:
         # A new event for the next wait: whoever waits now wakes up, whoever comes later waits for the next change.
         waiting, self._changed = self._changed, asyncio.Event()
         waiting.set()
+
+
+def _lost_after(limits: LimitsConfig) -> float:
+    """Seconds after which a request that has not reported never will."""
+    return 2 * limits.timeout + 5.0
 
 
 def _patience_left(restored: AccountState, now: float) -> float:

@@ -51,6 +51,18 @@ class Pace:
         self._raise_at = float("inf")
         self._step_every = _AFTER_THROTTLE
 
+    def reconfigure(self, configured: float, now: float) -> None:
+        """Another configured rate, from now on. A rate that has fallen rises to the new one."""
+        if configured == self._configured:
+            return
+        self._refill(now)
+        fallen = self._rate < self._configured
+        fresh = Pace(configured, now)
+        self._configured, self._capacity, self._lowest = configured, fresh._capacity, fresh._lowest
+        self._rate = min(configured, max(self._lowest, self._rate)) if fallen else configured
+        self._tokens = min(self._tokens, self._capacity)
+        self._raise_at = now + self._step_every if self._rate < configured else float("inf")
+
     def delay(self, now: float) -> float:
         """Seconds until the next request may go out."""
         if now >= self._raise_at:
