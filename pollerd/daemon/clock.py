@@ -27,8 +27,8 @@ class SystemClock:
 
     The instants move with the clock that goes on while the machine sleeps: what is planned right after a sleep, before
     anybody has called `noticed`, is planned by the right time. Where the wall clock stands beside them is read when an
-    instant is shown to somebody. `advance` takes in time in
-    which this machine was stopped or switched off. Instants never go back.
+    instant is shown to somebody. `advance` takes in time in which this machine was stopped or switched off. Instants
+    never go back.
     """
 
     def __init__(self, anchor: Anchor | None = None, machine: Machine | None = None) -> None:
