@@ -41,7 +41,7 @@ ENOUGH = 8.0
 Sample = tuple[float, float]
 
 
-class Window(msgspec.Struct, frozen=True):
+class ExpiryWindow(msgspec.Struct, frozen=True):
     """A share of the messages that are left expires between the ages `lo` and `hi`; `seen` of them did so here."""
 
     lo: float
@@ -65,8 +65,8 @@ class Expiries:
     def __init__(self, samples: Iterable[Sample] = ()) -> None:
         self.samples: list[Sample] = list(samples)[-SAMPLES:]
         self.version = len(self.samples)
-        self._clusters: tuple[int, list[Window]] = (-1, [])
-        self._announced: list[Window] = []
+        self._clusters: tuple[int, list[ExpiryWindow]] = (-1, [])
+        self._announced: list[ExpiryWindow] = []
 
     def add(self, lo: float, hi: float) -> None:
         """A message expired between the ages `lo` and `hi` (equal when the time is known)."""
@@ -90,17 +90,17 @@ class Expiries:
         """The age at which the last window ends; infinite while none is known."""
         return max((w.hi for w in self.clusters()), default=inf)
 
-    def clusters(self) -> list[Window]:
+    def clusters(self) -> list[ExpiryWindow]:
         """The windows of the own samples; shares sum to 1."""
         if self._clusters[0] != self.version:
             self._clusters = (self.version, _gather(self.samples))
         return self._clusters[1]
 
 
-def _gather(samples: Sequence[Sample]) -> list[Window]:
+def _gather(samples: Sequence[Sample]) -> list[ExpiryWindow]:
     left = sorted(samples)
     everything = len(left)
-    out: list[Window] = []
+    out: list[ExpiryWindow] = []
     while left:
         inside = _most_overlapping(left)
         chosen = set(inside)
@@ -109,7 +109,7 @@ def _gather(samples: Sequence[Sample]) -> list[Window]:
         if len(out) == 4:
             break
     known = sum(w.seen for w in out)
-    out = [Window(w.lo, w.hi, w.seen / known, w.seen, w.inner) for w in out]
+    out = [ExpiryWindow(w.lo, w.hi, w.seen / known, w.seen, w.inner) for w in out]
     return sorted(out, key=lambda w: w.lo)
 
 
@@ -138,15 +138,15 @@ def _most_overlapping(samples: Sequence[Sample]) -> list[int]:
     return chain + [i for i, s in enumerate(samples) if i not in held and s[0] <= hi and s[1] >= lo]
 
 
-def _window(members: Sequence[Sample], everything: int) -> Window:
+def _window(members: Sequence[Sample], everything: int) -> ExpiryWindow:
     share, seen = len(members) / everything, len(members)
     lo, hi = max(s[0] for s in members), min(s[1] for s in members)
     if lo <= hi:
         hi += SLACK
         if hi - lo <= SHARP:
-            return Window(lo, hi, share, seen)
+            return ExpiryWindow(lo, hi, share, seen)
         inner = tuple(lo + (hi - lo) * p / PIECES for p in range(1, PIECES))
-        return Window(lo, hi, share, seen, inner)
+        return ExpiryWindow(lo, hi, share, seen, inner)
     known = [s for s in members if s[1] - s[0] <= JOIN]
     cut = int(len(known) * TRIM)
     lo = sorted(s[0] for s in known)[cut]
@@ -155,10 +155,10 @@ def _window(members: Sequence[Sample], everything: int) -> Window:
     hi += (hi - lo) / (len(known) + 1)
     middles = sorted((s[0] + s[1]) / 2 for s in known)
     pieces = {middles[len(middles) * p // PIECES] for p in range(1, PIECES)}
-    return Window(lo, hi, share, seen, tuple(sorted(x for x in pieces if lo < x < hi)))
+    return ExpiryWindow(lo, hi, share, seen, tuple(sorted(x for x in pieces if lo < x < hi)))
 
 
-def windows(own: Expiries, world: Expiries | None) -> tuple[Window, ...]:
+def windows(own: Expiries, world: Expiries | None) -> tuple[ExpiryWindow, ...]:
     """The windows to plan with, in order of age: the operator's own, the others' and the usual ones as a prior."""
     mine = own.clusters()
     count = float(len(own.samples))
@@ -166,23 +166,23 @@ def windows(own: Expiries, world: Expiries | None) -> tuple[Window, ...]:
     habit = BORROWED * max(1.0 - count / ENOUGH, 0.0)
     borrowed = habit if theirs else 0.0
     total = count + borrowed + habit
-    parts = [Window(w.lo, w.hi, w.share * count / total, w.seen, w.inner) for w in mine]
+    parts = [ExpiryWindow(w.lo, w.hi, w.share * count / total, w.seen, w.inner) for w in mine]
     if habit:
-        parts += [Window(w.lo, w.hi, w.share * borrowed / total, 0, w.inner) for w in theirs]
+        parts += [ExpiryWindow(w.lo, w.hi, w.share * borrowed / total, 0, w.inner) for w in theirs]
         parts += [
-            Window(x, x + USUAL_WIDTH, share * habit / total, 0, tuple(x + c for c in USUAL_CUTS))
+            ExpiryWindow(x, x + USUAL_WIDTH, share * habit / total, 0, tuple(x + c for c in USUAL_CUTS))
             for x, share in zip(USUAL, USUAL_SHARES, strict=True)
         ]
     return _merged(parts)
 
 
-def _merged(parts: Sequence[Window]) -> tuple[Window, ...]:
+def _merged(parts: Sequence[ExpiryWindow]) -> tuple[ExpiryWindow, ...]:
     """Overlapping windows become one: the best seen decides where it lies."""
-    out: list[Window] = []
+    out: list[ExpiryWindow] = []
     for w in sorted(parts, key=lambda p: (-p.seen, -p.share)):
         for i, o in enumerate(out):
             if w.lo <= o.hi + NEAR and w.hi >= o.lo - NEAR:
-                out[i] = Window(o.lo, o.hi, o.share + w.share, o.seen, o.inner)
+                out[i] = ExpiryWindow(o.lo, o.hi, o.share + w.share, o.seen, o.inner)
                 break
         else:
             out.append(w)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 
 from pollerd.backoff import hazard
-from pollerd.backoff.learned import Operator
+from pollerd.backoff.learned import OperatorModel
 from pollerd.backoff.plan import NEVER, Table, next_age, weight
 from pollerd.backoff.protocol import Key, Plan, PlanRow, Settings
 from pollerd.backoff.rails import gap_at
@@ -16,7 +16,7 @@ ROWS = 20_000
 LEAST = 1e-6
 
 
-def explained(settings: Settings, key: Key, operator: Operator, table: Table, first: float, budget: float) -> Plan:
+def explained(settings: Settings, key: Key, operator: OperatorModel, table: Table, first: float, budget: float) -> Plan:
     """The looks at a fresh message, without jitter, the first at age `first`, for a `budget` of polls a message."""
     rail = operator.rail if table.k == 1 else None
     age, k = first, table.k

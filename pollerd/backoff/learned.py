@@ -49,7 +49,7 @@ class Group:
     quota: int
 
 
-class Operator:
+class OperatorModel:
     """One operator: what was seen, and the plan made from it."""
 
     __slots__ = (
@@ -194,19 +194,19 @@ class Learned:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.world = Operator()
-        self.operators: dict[Key, Operator] = {}
+        self.world = OperatorModel()
+        self.operators: dict[Key, OperatorModel] = {}
 
-    def known(self, key: Key) -> Operator:
+    def known(self, key: Key) -> OperatorModel:
         """The operator of `key`; the world while nothing was seen of it."""
         return self.operators.get(key) or self.world
 
-    def _both(self, key: Key) -> tuple[Operator, Operator]:
+    def _both(self, key: Key) -> tuple[OperatorModel, OperatorModel]:
         operator = self.operators.get(key)
         if operator is None:
             if len(self.operators) >= MOST_KEYS:
                 del self.operators[min(self.operators, key=lambda each: self.operators[each].history.total)]
-            operator = self.operators[key] = Operator()
+            operator = self.operators[key] = OperatorModel()
         return operator, self.world
 
     def pending(self, key: Key, a0: float, a1: float) -> None:
@@ -257,14 +257,14 @@ class Learned:
         both[0].stale()
         return True
 
-    def table(self, operator: Operator) -> Table:
+    def table(self, operator: OperatorModel) -> Table:
         """The plan at hand, that of the world where the operator has none yet; `build` must have run."""
         table = operator.table or self.world.table
         if table is None:
             raise RuntimeError("no plan was made yet; call build first")
         return table
 
-    def build(self, operator: Operator, now: float, price: float, first: float) -> Table:
+    def build(self, operator: OperatorModel, now: float, price: float, first: float) -> Table:
         """Make a new plan for `operator` at this price."""
         operator.fade(now)
         world = self.world
@@ -282,12 +282,12 @@ class Learned:
         operator.quota = self._quota(operator)
         return operator.table
 
-    def _quota(self, operator: Operator) -> int:
+    def _quota(self, operator: OperatorModel) -> int:
         if self.world.young():
             return DECISIONS_YOUNG + int(operator.seen / 4)
         return DECISIONS_WORLD if operator is self.world else DECISIONS
 
-    def group(self, operator: Operator, octave: int, price: float, *, hold: bool) -> tuple[Table, bool]:
+    def group(self, operator: OperatorModel, octave: int, price: float, *, hold: bool) -> tuple[Table, bool]:
         """The plan for some 2 ** `octave` recipients, made from the one at hand, and whether it was made just now.
 
         With `hold` a stale one, or that of the world, is good enough.
@@ -332,14 +332,14 @@ class Learned:
         self.world, self.operators = world, operators
 
 
-def _dump(key: Key, operator: Operator) -> _OperatorState:
+def _dump(key: Key, operator: OperatorModel) -> _OperatorState:
     events, exposure = operator.history.dump()
     raw = msgspec.Raw(msgspec.msgpack.encode(key))
     return _OperatorState(raw, events, exposure, list(operator.expiries.samples), operator.faded_at)
 
 
-def _load(state: _OperatorState) -> Operator:
-    operator = Operator()
+def _load(state: _OperatorState) -> OperatorModel:
+    operator = OperatorModel()
     operator.history = History.load(state.events, state.exposure)
     operator.expiries = Expiries(state.expiries)
     operator.seen = operator.history.total

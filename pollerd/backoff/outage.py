@@ -108,7 +108,7 @@ class _Scope:
         return self.down_since is None and self.expected > 2.0 and self.observed > UP_SHARE * self.expected
 
 
-class Outages:
+class OutageClocks:
     """The outage clock of every operator, and of all together."""
 
     __slots__ = ("_scopes", "_wake", "_world")

@@ -21,7 +21,7 @@ from math import exp, sqrt
 import msgspec
 
 from pollerd.backoff import guards
-from pollerd.backoff.expiry import Window
+from pollerd.backoff.expiry import ExpiryWindow
 from pollerd.backoff.hazard import EDGES, bin_of
 from pollerd.backoff.protocol import Settings
 
@@ -56,7 +56,7 @@ class Grid(msgspec.Struct, frozen=True):
     cells: tuple[tuple[int, float, float, float, float, float], ...]
     """Per cell: bin, length, middle, weight, weight of an expiry, share of the messages alive that expires in it."""
 
-    windows: tuple[Window, ...]
+    windows: tuple[ExpiryWindow, ...]
     soonest: tuple[int, ...]
     """Per age: the first index whose look would not come too soon after."""
 
@@ -83,12 +83,12 @@ def base_ages() -> list[float]:
     return _BASE
 
 
-def trusted(window: Window) -> bool:
+def trusted(window: ExpiryWindow) -> bool:
     """Is a message that survives this window, the last one, past expiry?"""
     return window.seen >= SEEN_TO_TRUST or (window.seen > 0 and window.lo > TRUSTED_AGE)
 
 
-def window_at(windows: Sequence[Window], age: float) -> Window | None:
+def window_at(windows: Sequence[ExpiryWindow], age: float) -> ExpiryWindow | None:
     """The window that holds `age`, its end included."""
     for w in windows:
         if w.lo < age <= w.hi + 1e-6:
@@ -96,7 +96,7 @@ def window_at(windows: Sequence[Window], age: float) -> Window | None:
     return None
 
 
-def soonest_age(settings: Settings, windows: Sequence[Window], age: float) -> float:
+def soonest_age(settings: Settings, windows: Sequence[ExpiryWindow], age: float) -> float:
     """The earliest age of a look after one at `age`. A known expiry is no reason to wait for 3 % of the age."""
     for w in windows:
         if w.lo <= age < w.hi:
@@ -109,7 +109,7 @@ def soonest_age(settings: Settings, windows: Sequence[Window], age: float) -> fl
 
 
 @lru_cache(maxsize=256)
-def grid(settings: Settings, windows: tuple[Window, ...]) -> Grid:
+def grid(settings: Settings, windows: tuple[ExpiryWindow, ...]) -> Grid:
     """The grid for these expiry windows: the ages of the bins, cut at the windows' ends and inner ages."""
     masses: list[tuple[float, float, float]] = []
     for w in windows:

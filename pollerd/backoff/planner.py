@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf, sqrt
 
 from pollerd.backoff import budget, plan, rails
-from pollerd.backoff.learned import Learned, Operator
+from pollerd.backoff.learned import Learned, OperatorModel
 from pollerd.backoff.protocol import Settings
 
 STEER_AFTER = 30.0
@@ -75,7 +75,7 @@ class Planner:
         spread = max(self.first / sqrt(k), min(self.first, self._least))
         return self.group_firsts.get(budget.octave_of(k), spread)
 
-    def settle(self, operator: Operator) -> None:
+    def settle(self, operator: OperatorModel) -> None:
         """Have a plan for `operator`, whatever it takes."""
         while self._start_steps:
             self._start(0.0)
@@ -88,7 +88,7 @@ class Planner:
         octave = budget.octave_of(k)
         self._groups[octave] = self._groups.get(octave, 0.0) + 1.0
 
-    def upkeep(self, now: float, operator: Operator) -> None:
+    def upkeep(self, now: float, operator: OperatorModel) -> None:
         """Make what is due anew, once its quota of decisions is used up: that bounds the cost of a decision."""
         self._quota -= 1
         operator.quota -= 1
@@ -105,14 +105,14 @@ class Planner:
             if not self._start_steps and self._steering_due(now):
                 self._steer(now)
 
-    def build(self, operator: Operator, now: float) -> None:
+    def build(self, operator: OperatorModel, now: float) -> None:
         """Make the plan of `operator` anew."""
         self._learned.build(operator, now, self.price, self.first)
         self._planned_at = now
         if not self._start_steps:
             self._rail(operator)
 
-    def _rail(self, operator: Operator) -> None:
+    def _rail(self, operator: OperatorModel) -> None:
         """Hold the new plan against exponential backoff; the world's also decides about the first look."""
         settings, table = self._settings, self._learned.table(operator)
         shared = operator is not self._learned.world or settings.first_poll_after is not None
@@ -130,7 +130,7 @@ class Planner:
         if operator.rail is not None:
             self.first = min(operator.rail.first, budget.FIRST_MOST)
 
-    def group(self, operator: Operator, octave: int, now: float) -> plan.Table:
+    def group(self, operator: OperatorModel, octave: int, now: float) -> plan.Table:
         """The plan for some 2 ** `octave` recipients; a stale one, or the world's, while another was just made."""
         busy = 0 <= now - self._planned_at < BREATH
         table, made = self._learned.group(operator, octave, self.price, hold=busy)

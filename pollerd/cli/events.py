@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import click
 
@@ -24,13 +24,6 @@ _LOOK: Final = 0.2
 """Seconds between two looks for new events."""
 _LATEST: Final = 20
 """What a person at a terminal sees who asks for nothing in particular."""
-
-
-class EventFilter(NamedTuple):
-    """Which events: of one message, of one type, or all."""
-
-    message_id: int | None
-    kind: str | None
 
 
 def after_value(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -80,7 +73,7 @@ def events(
             engine_of(config.store), after=max(0, after or 0), message_id=message_id, for_people=for_people
         )
         return 0
-    wanted = EventFilter(message_id, kind)
+    wanted = kinds.EventFilter(message_id, kind)
     engine = engine_of(config.store)
     with engine.view() as view:
         start = _start(view, after, wanted, for_people=for_people)
@@ -90,20 +83,20 @@ def events(
     return 0
 
 
-def _start(view: View, after: int | None, wanted: EventFilter, *, for_people: bool) -> int:
+def _start(view: View, after: int | None, wanted: kinds.EventFilter, *, for_people: bool) -> int:
     last = view.last_seq
     if after is not None:
         if after > last:
             screen.note(f"the log ends at {last}, before {after}; was the database replaced?")
         return last if after < 0 else after
-    if for_people and wanted == EventFilter(None, None) and last > _LATEST:
+    if for_people and wanted == kinds.EventFilter() and last > _LATEST:
         screen.note(f"the latest {_LATEST} events; see all with --after 0")
         return last - _LATEST
     return 0
 
 
 def _tail(
-    engine: Engine, start: int, wanted: EventFilter, *, told_gap: bool, follow: bool
+    engine: Engine, start: int, wanted: kinds.EventFilter, *, told_gap: bool, follow: bool
 ) -> Iterator[list[kinds.Event]]:
     """Batches of events after `start`, then, with `follow`, what comes: across a restart or a replaced database too."""
     after = start

@@ -16,7 +16,7 @@ from pollerd.base.text import printable
 from pollerd.cli.options import config_option, json_option, load_config
 from pollerd.cli.terminal import screen
 from pollerd.client.remote import fetch_status
-from pollerd.status.health import Finding, Level, Limits, Thresholds, findings, numbers, summary
+from pollerd.status.health import Finding, HealthLevel, Limits, Thresholds, findings, numbers, summary
 
 _SHOWN: Final = 3
 """Findings named in the line; the rest is counted, so that it fits a pager's message."""
@@ -29,8 +29,8 @@ class PluginCommand(click.Command):
         try:
             return super().make_context(*arguments, **options)
         except click.UsageError as error:
-            _print(Level.UNKNOWN, error.format_message())
-            raise click.exceptions.Exit(Level.UNKNOWN) from error
+            _print(HealthLevel.UNKNOWN, error.format_message())
+            raise click.exceptions.Exit(HealthLevel.UNKNOWN) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         from pollerd.config import ConfigError
@@ -38,8 +38,8 @@ class PluginCommand(click.Command):
         try:
             return super().invoke(ctx)
         except (PollerdError, ConfigError, OSError) as error:
-            _print(Level.UNKNOWN, str(error))
-            return int(Level.UNKNOWN)
+            _print(HealthLevel.UNKNOWN, str(error))
+            return int(HealthLevel.UNKNOWN)
 
 
 def _seconds(text: str) -> float:
@@ -92,10 +92,10 @@ def health(*, as_json: bool, config_path: Path | None, **given: Limits | None) -
         try:
             document = builder.from_database(config, time.time())
         except DatabaseMissingError as error:
-            return _print(Level.CRITICAL, str(error), as_json=as_json)
+            return _print(HealthLevel.CRITICAL, str(error), as_json=as_json)
     disk = _used(config.store.path)
     found = findings(document, disk, limits)
-    level = found[0].level if found else Level.OK
+    level = found[0].level if found else HealthLevel.OK
     data = [str(number) for number in numbers(document, disk, limits)]
     return _print(level, _said(found) or summary(document), data, found, as_json=as_json)
 
@@ -106,7 +106,12 @@ def _said(found: list[Finding]) -> str:
 
 
 def _print(
-    level: Level, text: str, data: list[str] | None = None, found: list[Finding] | None = None, *, as_json: bool = False
+    level: HealthLevel,
+    text: str,
+    data: list[str] | None = None,
+    found: list[Finding] | None = None,
+    *,
+    as_json: bool = False,
 ) -> int:
     if as_json:
         shown = [{"level": each.level.name, "text": each.text} for each in found or []]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import cache
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
@@ -174,6 +174,19 @@ class Event(msgspec.Struct, frozen=True):
     def line(self) -> bytes:
         """The NDJSON line, newline included."""
         return b'{"seq":%d,%b\n' % (self.seq, self.body[1:])
+
+
+class EventFilter(NamedTuple):
+    """Which events: of one message, of one type, or all."""
+
+    message_id: int | None = None
+    kind: str | None = None
+
+    def fits(self, event: Event) -> bool:
+        """Whether the event is one of them."""
+        if self.message_id is not None and event.message_id != self.message_id:
+            return False
+        return self.kind is None or event.type == self.kind
 
 
 _encoder = msgspec.json.Encoder()

@@ -12,7 +12,7 @@ from pollerd.gateway.limits.account import AccountLimiter
 from pollerd.polling.poller import Poller
 
 
-class Account(msgspec.Struct, frozen=True):
+class RunningAccount(msgspec.Struct, frozen=True):
     """One account: whom to ask, at whose pace, the loop that does, and what an answer means."""
 
     gateway: GatewayClient

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from pollerd.base.anchor import NOTE
-from pollerd.daemon.account import Account
+from pollerd.daemon.account import RunningAccount
 from pollerd.daemon.clock import SystemClock
 from pollerd.daemon.gateway_time import Witness
 from pollerd.polling.committer import Committer
@@ -28,7 +28,7 @@ class ClockWatch:
         clock: SystemClock,
         witness: Witness,
         committer: Committer,
-        accounts: Iterable[Account],
+        accounts: Iterable[RunningAccount],
         moved: Callable[[float], None],
     ) -> None:
         self._clock = clock

@@ -30,7 +30,7 @@ from pollerd.config.descriptors import Need
 from pollerd.config.policy import MODEL, Learner, make_policy, make_settings
 from pollerd.core.outcome import OutcomeRules
 from pollerd.core.ports import AccountState, Clock, Output, Preparing, Store
-from pollerd.daemon.account import Account
+from pollerd.daemon.account import RunningAccount
 from pollerd.daemon.clock import SystemClock
 from pollerd.daemon.clock_steps import ClockWatch
 from pollerd.daemon.database_guard import Guard
@@ -83,7 +83,7 @@ class Daemon(msgspec.Struct, frozen=True):
 
     parts: Parts
     witness: Witness
-    accounts: Mapping[str, Account]
+    accounts: Mapping[str, RunningAccount]
     outputs: list[Output]
     control: ControlServer
     side: Mapping[str, Task]
@@ -190,7 +190,7 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
 
 async def _make_accounts(
     parts: Parts, clock: SystemClock, witness: Witness, start: Start, stack: AsyncExitStack
-) -> dict[str, Account]:
+) -> dict[str, RunningAccount]:
     store, made = parts.store, {}
     known = await store.accounts()
     for name, account in parts.config.accounts.items():
@@ -202,7 +202,7 @@ async def _make_accounts(
 
 async def _make_account(
     account: AccountConfig, known: AccountState | None, parts: Parts, clock: SystemClock, witness: Witness
-) -> Account:
+) -> RunningAccount:
     """`known` is what the store remembers of it."""
     config = parts.config
     limiter = AccountLimiter(account.name, account.limits, clock, random.Random(), known)
@@ -231,7 +231,7 @@ async def _make_account(
         meter=parts.meter.account(account.name),
         answered=await parts.store.note(answered_note(account.name)),
     )
-    return Account(gateway, limiter, poller, rules)
+    return RunningAccount(gateway, limiter, poller, rules)
 
 
 def _balance(account: str) -> str:
@@ -240,7 +240,7 @@ def _balance(account: str) -> str:
 
 
 def _balance_jobs(
-    parts: Parts, config: Config, accounts: Mapping[str, Account], known: Mapping[str, AccountState]
+    parts: Parts, config: Config, accounts: Mapping[str, RunningAccount], known: Mapping[str, AccountState]
 ) -> Iterator[Job]:
     """What checks every account's balance, when a threshold is set."""
     threshold, every = config.credit.warn_below, config.credit.check_every

@@ -29,7 +29,7 @@ _PAUSE: Final = 1.0
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-class Client(Protocol):
+class AcceptedConnection(Protocol):
     """A connection as seen from here."""
 
     def shed(self) -> None:
@@ -48,8 +48,8 @@ class Acceptor:
         self.most: Final = most
         self.turned_away = 0
         """Connections closed so far, or refused, for want of a place."""
-        self._open: set[Client] = set()
-        self._silent: dict[Client, None] = {}
+        self._open: set[AcceptedConnection] = set()
+        self._silent: dict[AcceptedConnection, None] = {}
         self._refused: set[_Refused] = set()
         self._warned = float("-inf")
         self._since = 0
@@ -60,15 +60,15 @@ class Acceptor:
         return len(self._open)
 
     @property
-    def silent_ones(self) -> list[Client]:
+    def silent_ones(self) -> list[AcceptedConnection]:
         """Connections that the other side keeps waiting, the longest silent first."""
         return list(self._silent)
 
     async def serve(
         self, listening: socket.socket, connected: Callable[[], asyncio.BaseProtocol], refusal: bytes
     ) -> None:
-        """Take connections until cancelled. `connected` makes the protocol of a new one, which is a `Client`; one for
-        which there is no place is told `refusal`.
+        """Take connections until cancelled. `connected` makes the protocol of a new one, an `AcceptedConnection`. One
+        for which there is no place gets `refusal`.
         """
         loop = asyncio.get_running_loop()
         knock = asyncio.Event()
@@ -107,22 +107,22 @@ class Acceptor:
 
     # -- what connections tell
 
-    def opened(self, client: Client) -> None:
+    def opened(self, client: AcceptedConnection) -> None:
         """The connection is there, and nothing is done for it yet."""
         self._open.add(client)
         self._silent[client] = None
 
-    def silent(self, client: Client) -> None:
+    def silent(self, client: AcceptedConnection) -> None:
         """From now on the other side is waited for."""
         if client in self._open:
             self._silent.pop(client, None)
             self._silent[client] = None
 
-    def busy(self, client: Client) -> None:
+    def busy(self, client: AcceptedConnection) -> None:
         """The other side is not waited for: it is answered, or reads what comes."""
         self._silent.pop(client, None)
 
-    def closed(self, client: Client) -> None:
+    def closed(self, client: AcceptedConnection) -> None:
         """The connection has gone."""
         self._open.discard(client)
         self._silent.pop(client, None)

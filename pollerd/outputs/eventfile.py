@@ -37,7 +37,7 @@ UNSYNCED: Final = 512 * 1024
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 
 
-class Change(Enum):
+class ForeignChange(Enum):
     """What somebody else did to the file under our hands."""
 
     SHRUNK = auto()
@@ -106,7 +106,7 @@ class EventFile:
         """Whether it has no name any more: it was deleted, as a program does that compresses it."""
         return os.fstat(self._fd).st_nlink == 0
 
-    def append(self, events: Sequence[Event], *, settled: bool = False) -> Change | None:
+    def append(self, events: Sequence[Event], *, settled: bool = False) -> ForeignChange | None:
         """Write the lines of as many events as may wait for a sync; `seq` and `size` follow each whole line written.
 
         Raises OSError when the system refuses; then no part of a line stays behind what was written whole, and the
@@ -160,7 +160,7 @@ class EventFile:
         """Give the file back; nothing is synced here."""
         os.close(self._fd)
 
-    def _settle(self) -> Change | None:
+    def _settle(self) -> ForeignChange | None:
         size = os.fstat(self._fd).st_size
         if size == self.size:
             return None
@@ -168,9 +168,9 @@ class EventFile:
             self._cut_torn()
             return None
         self._synced = min(self._synced, size)
-        change = Change.SHRUNK if size < self.size else Change.GROWN
+        change = ForeignChange.SHRUNK if size < self.size else ForeignChange.GROWN
         tail = survey(self._fd, 0)
-        if change is Change.SHRUNK and tail.torn:
+        if change is ForeignChange.SHRUNK and tail.torn:
             self.cut(tail.end)
         elif tail.torn:
             # Another program's unfinished line is not ours to cut; a newline keeps our next line whole.

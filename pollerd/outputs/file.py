@@ -23,9 +23,9 @@ from pollerd.base.errors import OutputError, StoreError
 from pollerd.base.shield import to_end
 from pollerd.core.event import Event
 from pollerd.core.ports import Cursor, EventLog, OutputHealth
-from pollerd.outputs.eventfile import Change, EventFile
+from pollerd.outputs.eventfile import EventFile, ForeignChange
 from pollerd.outputs.opening import Advance, Opener
-from pollerd.outputs.resume import Finding
+from pollerd.outputs.resume import ResumePoint
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class FileOutput:
         self._look = False
         self._look_at = 0.0
         self._nudged = asyncio.Event()
-        self._named: set[Change] = set()
+        self._named: set[ForeignChange] = set()
         self._executor: ThreadPoolExecutor | None = None
 
     @property
@@ -90,7 +90,7 @@ class FileOutput:
         self._look = True
         self._nudged.set()
 
-    async def inspect(self, log: EventLog) -> Finding:
+    async def inspect(self, log: EventLog) -> ResumePoint:
         """Where the file would go on, with nothing touched. Raises OutputError and OSError."""
         return await self._opener.inspect(log)
 
@@ -197,11 +197,11 @@ class FileOutput:
         finally:
             self._seq = file.seq
 
-    def _name_change(self, file: EventFile, change: Change) -> None:
+    def _name_change(self, file: EventFile, change: ForeignChange) -> None:
         if change in self._named:
             return
         self._named.add(change)
-        if change is Change.SHRUNK:
+        if change is ForeignChange.SHRUNK:
             logger.error(
                 "%s was shortened while it was written to (logrotate's copytruncate?): lines may be lost. "
                 "This is not supported, use logrotate's create instead",

@@ -14,7 +14,7 @@ from pollerd.core.ports import Cursor, EventLog
 from pollerd.outputs.eventfile import EventFile
 from pollerd.outputs.filepath import identity, resolve
 from pollerd.outputs.repair import Run, find_ground, measure, mend
-from pollerd.outputs.resume import Finding, find_place, look
+from pollerd.outputs.resume import ResumePoint, find_place, look
 from pollerd.outputs.rotated import ASIDE, being_packed, last_packed, repair, tell_mended
 from pollerd.outputs.synced import Synced
 
@@ -39,7 +39,7 @@ class Opener:
         self._run = run
         self._doubts: set[str] = set()
 
-    async def inspect(self, log: EventLog) -> Finding:
+    async def inspect(self, log: EventLog) -> ResumePoint:
         """Where the file would go on, with nothing touched. Raises OutputError and OSError."""
         return await look(log, self._name, resolve(self._path))
 
@@ -68,7 +68,7 @@ class Opener:
                 await self._advance(finding.advance_to)
             elif finding.advance_to is not None or finding.set_aside:
                 file = await self._set_aside(file)
-                finding = Finding(told)
+                finding = ResumePoint(told)
             elif tail.torn:
                 await self._run(lambda: file.cut(tail.end))
             file.seq = finding.seq
@@ -167,7 +167,7 @@ class Opener:
         return fresh
 
 
-def _tell(finding: Finding) -> None:
+def _tell(finding: ResumePoint) -> None:
     for level, text in finding.notes:
         logger.log(level, "%s", text, extra={"event": "file_place"})
 

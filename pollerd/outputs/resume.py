@@ -34,7 +34,7 @@ Note = tuple[int, str]
 """A line for the log with its level."""
 
 
-class Finding(msgspec.Struct, frozen=True):
+class ResumePoint(msgspec.Struct, frozen=True):
     """Where the file goes on, and what has to happen before.
 
     `seq`: events after it are told. `advance_to`: the database must not give numbers up to this one any more (None:
@@ -54,7 +54,7 @@ class _Kin(Enum):
     FOREIGN = auto()
 
 
-async def look(log: EventLog, name: str, path: Path) -> Finding:
+async def look(log: EventLog, name: str, path: Path) -> ResumePoint:
     """Find the place without touching anything. Raises OutputError for a path that cannot hold events, and OSError."""
     cursor = await log.cursor(name)
     if check_regular(path) is None:
@@ -67,7 +67,9 @@ async def look(log: EventLog, name: str, path: Path) -> Finding:
         os.close(fd)
 
 
-async def find_place(log: EventLog, cursor: Cursor | None, path: Path, fd: int | None, tail: Tail | None) -> Finding:
+async def find_place(
+    log: EventLog, cursor: Cursor | None, path: Path, fd: int | None, tail: Tail | None
+) -> ResumePoint:
     """Where the file at `path` goes on; `fd` and `tail` are None when there is no file yet."""
     if fd is None or tail is None or tail.end == 0:
         if tail is not None and not tail.ours:
@@ -83,15 +85,15 @@ async def find_place(log: EventLog, cursor: Cursor | None, path: Path, fd: int |
             f"{path} belongs to another database: its event {seq} is not this database's. It is renamed aside and a "
             f"new file begins after event {told}; one number may mean two events in the two files"
         )
-        return Finding(told, set_aside=True, notes=((logging.ERROR, note),))
+        return ResumePoint(told, set_aside=True, notes=((logging.ERROR, note),))
     notes = [*_damage(path, tail)]
     if kin is _Kin.AHEAD:
         notes.append(_ahead(path, seq, log.last))
-        return Finding(seq, seq, notes=tuple(notes))
+        return ResumePoint(seq, seq, notes=tuple(notes))
     if seq < told:
         text = f"{path} ends at event {seq}, though events up to {told} were told: what it lacks is told into it again"
         notes.append((logging.WARNING, text))
-    return Finding(seq, notes=tuple(notes))
+    return ResumePoint(seq, notes=tuple(notes))
 
 
 def _is_about(cursor: Cursor | None, fd: int | None) -> bool:
@@ -100,7 +102,7 @@ def _is_about(cursor: Cursor | None, fd: int | None) -> bool:
     return fd is not None and synced is not None and synced.about(identity_of(os.fstat(fd)))
 
 
-async def _without_lines(log: EventLog, cursor: Cursor | None, path: Path, fd: int | None) -> Finding:
+async def _without_lines(log: EventLog, cursor: Cursor | None, path: Path, fd: int | None) -> ResumePoint:
     """The file is missing or empty: it may have been rotated away since the cursor was saved."""
     told = cursor.seq if cursor else 0
     run: Run = asyncio.to_thread
@@ -109,22 +111,22 @@ async def _without_lines(log: EventLog, cursor: Cursor | None, path: Path, fd: i
     if rotated is None:
         synced = Synced.of(cursor)
         if told == 0 or here or (synced is not None and synced.offset == 0):
-            return Finding(told)
+            return ResumePoint(told)
         text = f"the event file {path} is gone: a new one begins after event {told}; those up to it were told before"
-        return Finding(told, notes=((logging.WARNING, text),))
+        return ResumePoint(told, notes=((logging.WARNING, text),))
     if rotated.extent is not None and rotated.extent.whole:
-        return Finding(max(told, rotated.extent.seq), rotated=rotated)
+        return ResumePoint(max(told, rotated.extent.seq), rotated=rotated)
     kin = _Kin.OURS
     if rotated.last is not None:
         kin = await _kin_of(log, rotated, surely=rotated.surely or told >= log.last)
     if kin is _Kin.FOREIGN:
-        return Finding(told)
+        return ResumePoint(told)
     if rotated.last is None or rotated.last.seq <= told:
-        return Finding(told, rotated=rotated if rotated.surely else None)
+        return ResumePoint(told, rotated=rotated if rotated.surely else None)
     seq = rotated.last.seq
     if kin is _Kin.AHEAD:
-        return Finding(seq, seq, rotated=rotated, notes=(_ahead(rotated.path, seq, log.last),))
-    return Finding(seq, rotated=rotated)
+        return ResumePoint(seq, seq, rotated=rotated, notes=(_ahead(rotated.path, seq, log.last),))
+    return ResumePoint(seq, rotated=rotated)
 
 
 async def _kin(log: EventLog, last: Line, content: tuple[int, int] | None, *, surely: bool) -> _Kin:

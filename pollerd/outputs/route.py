@@ -7,7 +7,7 @@ from typing import Final, Protocol
 import msgspec
 
 
-class Rule(Protocol):
+class RouteRule(Protocol):
     """What is asked for; None: any. Both given: both must hold."""
 
     @property
@@ -31,7 +31,7 @@ def told_of(body: bytes) -> Told:
     return _told.decode(body)
 
 
-def fits(rule: Rule, told: Told) -> bool:
+def fits(rule: RouteRule, told: Told) -> bool:
     """Whether the rule takes the event. One without a userref has no prefix."""
     if rule.account is not None and rule.account != told.account:
         return False

@@ -59,7 +59,7 @@ class SocketOutput:
         self._path = path
         self._mode = mode
         self._name = name
-        self._readers: set[_Reader] = set()
+        self._readers: set[_SocketReader] = set()
         self._acceptor = readers or Acceptor(EVENTS, PLACES[EVENTS])
         self._opened = asyncio.Event()
         self._reopen = asyncio.Event()
@@ -91,7 +91,7 @@ class SocketOutput:
             async with asyncio.TaskGroup() as tasks:
 
                 def greet(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                    serving = self._serve(_Reader(window, writer, log.last), stream)
+                    serving = self._serve(_SocketReader(window, writer, log.last), stream)
                     try:
                         tasks.create_task(serving)
                     except RuntimeError:
@@ -136,7 +136,7 @@ class SocketOutput:
             self._last = log.last
             await log.wait(self._last)
 
-    async def _serve(self, reader: _Reader, stream: asyncio.StreamReader) -> None:
+    async def _serve(self, reader: _SocketReader, stream: asyncio.StreamReader) -> None:
         self._readers.add(reader)
         try:
             await reader.serve(stream)
@@ -197,7 +197,7 @@ class _Window:
                     return self._events
 
 
-class _Reader:
+class _SocketReader:
     """One connection. `seq` is its place: the last event written to it, or what it asked for."""
 
     def __init__(self, window: _Window, writer: asyncio.StreamWriter, seq: int) -> None:

@@ -35,7 +35,7 @@ def answered_note(account: str) -> str:
     return f"answered {account}"
 
 
-class Finding(Enum):
+class CrossCheckResult(Enum):
     """What the others say."""
 
     ANSWERED = auto()
@@ -119,7 +119,7 @@ class CrossCheck:
 
     # -- the experiment
 
-    async def ask(self, about: int, read: Read) -> Finding:
+    async def ask(self, about: int, read: Read) -> CrossCheckResult:
         """What others than `about` are answered after this call: nothing older counts.
 
         Several callers share one experiment; what is answered meanwhile in the course of polling counts too.
@@ -135,26 +135,26 @@ class CrossCheck:
                     continue
                 outcome = await read(number)
                 if outcome is None or type(outcome) is Trouble:
-                    return Finding.UNDECIDED
+                    return CrossCheckResult.UNDECIDED
                 if type(outcome) is not Answer:
                     refused.append(number)
             if self._fresh(since, about):
                 return await self._agreed(refused, read)
-            return Finding.REFUSED if refused else Finding.ALONE
+            return CrossCheckResult.REFUSED if refused else CrossCheckResult.ALONE
 
     def _fresh(self, since: float, about: int) -> bool:
         return any(asked >= since and number != about for number, asked in self._answered.items())
 
-    async def _agreed(self, refused: Iterable[int], read: Read) -> Finding:
+    async def _agreed(self, refused: Iterable[int], read: Read) -> CrossCheckResult:
         """One is answered. Those refused are gone from the gateway, unless it says otherwise the next time."""
         for number in refused:
             outcome = await read(number)
             if type(outcome) is Answer:
                 self.taken_back()
             if outcome is None or type(outcome) in (Answer, Trouble):
-                return Finding.UNDECIDED
+                return CrossCheckResult.UNDECIDED
             self._answered.pop(number, None)
-        return Finding.ANSWERED
+        return CrossCheckResult.ANSWERED
 
 
 def speaks_against(message: Message, outcome: Outcome) -> bool:

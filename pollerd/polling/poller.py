@@ -18,7 +18,7 @@ from pollerd.polling.committer import Committer
 from pollerd.polling.control_check import (
     ROUNDS,
     CrossCheck,
-    Finding,
+    CrossCheckResult,
     alike,
     answered_note,
     refusal,
@@ -256,8 +256,8 @@ class Poller:
         guilty = self._unreadable.at_fault
         if self._unreadable.widespread and not guilty and self.limiter.held is None:
             verdict = await self._check.ask(message_id, self._control)
-            guilty = verdict is not Finding.ANSWERED
-            self._unreadable.at_fault = verdict in (Finding.REFUSED, Finding.ALONE)
+            guilty = verdict is not CrossCheckResult.ANSWERED
+            self._unreadable.at_fault = verdict in (CrossCheckResult.REFUSED, CrossCheckResult.ALONE)
         if guilty or self.limiter.held is not None:
             trouble = Trouble(HoldReason.SERVER_ERRORS, outcome.kind, outcome.detail)
             self._report(trouble)
@@ -309,15 +309,15 @@ class Poller:
         if not (many or ends):
             return outcome, self._evidence()
         verdict = await self._check.ask(message.id, self._control)
-        if verdict is Finding.REFUSED and self._unreadable.widespread:
+        if verdict is CrossCheckResult.REFUSED and self._unreadable.widespread:
             # No refusals: whatever answers, it is not the gateway as it should be.
             self._unreadable.at_fault = True
-        elif verdict is Finding.REFUSED:
+        elif verdict is CrossCheckResult.REFUSED:
             detail = f"{said(outcome)}, to messages that it answered before as well"
             self._record_transition(self.limiter.refuse(refusal(outcome), detail))
-        if verdict is Finding.ANSWERED and ends:
+        if verdict is CrossCheckResult.ANSWERED and ends:
             return await self._confirm(message, outcome)
-        alone = verdict is Finding.ALONE and ends and not self.limiter.refusing
+        alone = verdict is CrossCheckResult.ALONE and ends and not self.limiter.refusing
         if alone:
             self._announcer.alone(message, said(outcome))
         return outcome, self._evidence(alone=alone)
@@ -325,7 +325,7 @@ class Poller:
     async def _confirm(self, message: Message, outcome: Outcome) -> tuple[Outcome, Evidence]:
         """Ask about the message and about others by turns: the gateway may have found its tongue in between."""
         for turn in range(ROUNDS):
-            if turn and await self._check.ask(message.id, self._control) is not Finding.ANSWERED:
+            if turn and await self._check.ask(message.id, self._control) is not CrossCheckResult.ANSWERED:
                 return outcome, self._evidence()
             if (again := await self._ahead(message.id)) is None:
                 return outcome, self._evidence()

@@ -44,7 +44,7 @@ class Ready:
 
     def __init__(self, ranker: Ranker) -> None:
         self._forced: deque[Message] = deque()
-        self._lines = {place: _Line(ranker) for place in (*sorted(Priority, reverse=True), _STRANGERS)}
+        self._lines = {place: _PriorityQueue(ranker) for place in (*sorted(Priority, reverse=True), _STRANGERS)}
         self._normal = self._lines[Priority.NORMAL]
         self._count = 0
 
@@ -78,7 +78,7 @@ class Ready:
         """How many of that priority are due."""
         return self._lines[priority].count
 
-    def _line(self) -> _Line:
+    def _line(self) -> _PriorityQueue:
         lines = [line for line in self._lines.values() if line.count]
         for line in lines[:-1]:
             if not line.gives_way():
@@ -86,7 +86,7 @@ class Ready:
         return lines[-1]
 
 
-class _Line:
+class _PriorityQueue:
     """The due messages of one priority, by what the ranker expects of a poll."""
 
     def __init__(self, ranker: Ranker) -> None:

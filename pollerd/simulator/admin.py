@@ -20,7 +20,7 @@ from pollerd.simulator.fate import Step
 from pollerd.simulator.faults import FaultBoard
 from pollerd.simulator.records import MessageRecord, record_of
 from pollerd.simulator.stats import StatsRecord
-from pollerd.simulator.truth import Message, Truth
+from pollerd.simulator.truth import SimulatedMessage, Truth
 from pollerd.simulator.wire import PriorityName, encode
 
 PREFIX: Final = "/sim/"
@@ -164,5 +164,5 @@ async def _stream_truth(simulator: Simulated, request: web.BaseRequest) -> web.S
     return response
 
 
-def _row(simulator: Simulated, message: Message) -> bytes:
+def _row(simulator: Simulated, message: SimulatedMessage) -> bytes:
     return encode(record_of(simulator.truth, message, simulator.now())) + b"\n"

@@ -16,7 +16,7 @@ from pollerd.simulator.effects import JSON_HEADERS, SILENT, FaultPlayer
 from pollerd.simulator.faults import Action, Fault, FaultBoard
 from pollerd.simulator.networks import operator_of
 from pollerd.simulator.stats import Stats
-from pollerd.simulator.truth import Message, Truth
+from pollerd.simulator.truth import SimulatedMessage, Truth
 from pollerd.simulator.wire import Renderer, SendRequest, encode, error_body
 
 _PRICE = 0.35  # In the account's currency, for each recipient.
@@ -35,7 +35,7 @@ class Account:
         self.currency = currency
 
 
-class Gateway:
+class SimulatedGateway:
     """Answers gateway requests: counts, faults, authentication, then the action itself."""
 
     def __init__(
@@ -93,7 +93,7 @@ class Gateway:
             return self._refuse(401, *refusal)
         return await self._act(action, request, message_id, message)
 
-    def _message(self, action: Action, message_id: int | None) -> Message | None:
+    def _message(self, action: Action, message_id: int | None) -> SimulatedMessage | None:
         if message_id is None or not 0 < message_id < 2**64:
             return None
         message = self._truth.find(message_id)
@@ -102,7 +102,7 @@ class Gateway:
         return message
 
     async def _act(
-        self, action: Action, request: web.BaseRequest, message_id: int | None, message: Message | None
+        self, action: Action, request: web.BaseRequest, message_id: int | None, message: SimulatedMessage | None
     ) -> web.Response:
         if action == "send":
             return self._send(await request.read())
@@ -118,7 +118,7 @@ class Gateway:
         account = self.account
         return encode({"credit": round(account.credit, 2), "currency": account.currency, "id": 1})
 
-    def _read(self, message: Message) -> web.Response:
+    def _read(self, message: SimulatedMessage) -> web.Response:
         now = self._clock.now()
         if now < self._truth.visible_at(message):
             self._note("read", message, "404")
@@ -130,7 +130,7 @@ class Gateway:
             message.final_told_at = now
         return self._json(200, reading.body)
 
-    def _note(self, action: Action, message: Message | None, label: str) -> None:
+    def _note(self, action: Action, message: SimulatedMessage | None, label: str) -> None:
         """Count one poll of a message with what it was answered."""
         if action != "read" or message is None:
             return
@@ -145,7 +145,7 @@ class Gateway:
                 del message.log[0]
 
     async def _spoil(
-        self, fault: Fault, request: web.BaseRequest, action: Action, message: Message | None
+        self, fault: Fault, request: web.BaseRequest, action: Action, message: SimulatedMessage | None
     ) -> web.StreamResponse:
         self._note(action, message, f"fault:{fault.kind}")
         right = self._balance()
@@ -156,7 +156,7 @@ class Gateway:
             self._stats.by_status[response.status] += 1
         return response
 
-    def _cancel(self, message: Message) -> web.Response:
+    def _cancel(self, message: SimulatedMessage) -> web.Response:
         if not self._truth.cancel(message):
             return self._refuse(410, None, "Gone: already sent or cancelled")
         self._stats.by_status[204] += 1

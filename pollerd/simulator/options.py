@@ -83,10 +83,10 @@ def config_from_options(values: Mapping[str, object]) -> SimulatorConfig:
     if unknown:
         raise ValueError(f"unknown simulator options: {', '.join(sorted(unknown))}")
     given = {option.key: values.get(option.key, option.default) for option in SIMULATE_OPTIONS}
-    return _Reader(given).config()
+    return _OptionReader(given).config()
 
 
-class _Reader:
+class _OptionReader:
     """Option values with their types restored."""
 
     def __init__(self, values: Mapping[str, object]) -> None:

@@ -4,7 +4,7 @@ import msgspec
 
 from pollerd.simulator.fate import ERROR_TEXTS
 from pollerd.simulator.networks import operator_of
-from pollerd.simulator.truth import Message, Truth, first_final, state_at
+from pollerd.simulator.truth import SimulatedMessage, Truth, first_final, state_at
 
 
 class ChangeRecord(msgspec.Struct, frozen=True):
@@ -53,7 +53,7 @@ class MessageRecord(msgspec.Struct, frozen=True, kw_only=True):
     recipients: list[RecipientRecord]
 
 
-def record_of(truth: Truth, message: Message, now: float) -> MessageRecord:
+def record_of(truth: Truth, message: SimulatedMessage, now: float) -> MessageRecord:
     """Everything known about a message at `now`."""
     return MessageRecord(
         id=message.id,
@@ -70,7 +70,7 @@ def record_of(truth: Truth, message: Message, now: float) -> MessageRecord:
     )
 
 
-def _recipient(truth: Truth, message: Message, index: int, now: float) -> RecipientRecord:
+def _recipient(truth: Truth, message: SimulatedMessage, index: int, now: float) -> RecipientRecord:
     msisdn = message.recipients[index]
     changes = truth.changes(message, msisdn)
     final = first_final(changes)

@@ -15,7 +15,7 @@ from pollerd.simulator.config import SimulatorConfig
 from pollerd.simulator.connections import ConnectionGate, CountedConnection
 from pollerd.simulator.effects import FaultPlayer
 from pollerd.simulator.faults import FaultBoard
-from pollerd.simulator.gateway import Gateway
+from pollerd.simulator.gateway import SimulatedGateway
 from pollerd.simulator.outages import Outages
 from pollerd.simulator.records import MessageRecord, record_of
 from pollerd.simulator.stats import Stats, StatsRecord
@@ -42,7 +42,7 @@ class Simulator:
         self.stats = Stats()
         self._started_at = self._clock.now()
         self._player = FaultPlayer(self._clock)
-        self._gateway = Gateway(
+        self._gateway = SimulatedGateway(
             self.config,
             self._clock,
             truth=self.truth,

@@ -24,7 +24,7 @@ _FROM_THE_NETWORK = frozenset({"DELIVERED", "ACCEPTED", "UNDELIVERABLE", READ})
 _LARGEST_ID = 2**64 - 1
 
 
-class Change(NamedTuple):
+class StatusChange(NamedTuple):
     """From `at` (real UNIX seconds) the recipient is in `status`."""
 
     at: float
@@ -32,7 +32,7 @@ class Change(NamedTuple):
     code: int | None
 
 
-class Message:
+class SimulatedMessage:
     """One message and the count of how often it was asked for. Fates are not kept: they are computed."""
 
     __slots__ = (
@@ -90,7 +90,7 @@ class Truth:
         self._population = population
         self._scheduled_shown = answers.scheduled == "shown"
         self._rules = FateRules(population.mix, population.tail, answers.unknown_first, answers.read)
-        self._messages: dict[int, Message] = {}
+        self._messages: dict[int, SimulatedMessage] = {}
         self._next_id = population.first_id
         # Bound per simulator, so that a cache never outlives the truth it belongs to.
         self._fate = lru_cache(maxsize=50_000)(self._compute_fate)
@@ -129,7 +129,7 @@ class Truth:
             phones = recipients_of(self._seed, message_id, recipients, recipients)
         else:
             phones = tuple(recipients)
-        message = Message(message_id, phones, self._clock.now() if sent_at is None else sent_at)
+        message = SimulatedMessage(message_id, phones, self._clock.now() if sent_at is None else sent_at)
         message.sent_at = max(message.created_at, sendtime or 0.0)
         message.sendtime, message.validity, message.userref = sendtime, validity, userref
         message.text = message.text if text is None else text
@@ -139,18 +139,18 @@ class Truth:
         self._messages[message_id] = message
         return message_id
 
-    def find(self, message_id: int) -> Message | None:
+    def find(self, message_id: int) -> SimulatedMessage | None:
         """The message, made on the spot when the population says that unasked ids exist."""
         message = self._messages.get(message_id)
         if message is None and self._implied(message_id):
             fewest, most = self._population.recipients
             phones = recipients_of(self._seed, message_id, fewest, most)
             sent_at = self._population.implied_sent_at
-            message = Message(message_id, phones, self._clock.now() if sent_at is None else sent_at)
+            message = SimulatedMessage(message_id, phones, self._clock.now() if sent_at is None else sent_at)
             self._messages[message_id] = message
         return message
 
-    def get(self, message_id: int) -> Message:
+    def get(self, message_id: int) -> SimulatedMessage:
         """The message, which must have been sent, added or asked for; KeyError otherwise."""
         return self._messages[message_id]
 
@@ -158,11 +158,11 @@ class Truth:
         population = self._population
         return population.any_id or any(low <= message_id <= high for low, high in population.id_ranges)
 
-    def known(self) -> Iterator[Message]:
+    def known(self) -> Iterator[SimulatedMessage]:
         """Every message that was sent, added or asked for, oldest entry first."""
         return iter(tuple(self._messages.values()))
 
-    def visible_at(self, message: Message) -> float:
+    def visible_at(self, message: SimulatedMessage) -> float:
         """Real time from which the reporting datastore has the message."""
         if message.cancelled_at is not None and not self._scheduled_shown:
             return message.cancelled_at
@@ -172,7 +172,7 @@ class Truth:
         start = message.created_at if self._scheduled_shown else message.sent_at
         return start + self._clock.real(delay)
 
-    def cancel(self, message: Message) -> bool:
+    def cancel(self, message: SimulatedMessage) -> bool:
         """Cancel a scheduled message; False when it was already sent or cancelled."""
         now = self._clock.now()
         if message.cancelled_at is not None or message.sent_at <= now:
@@ -180,29 +180,29 @@ class Truth:
         message.cancelled_at = now
         return True
 
-    def changes(self, message: Message, msisdn: int) -> tuple[Change, ...]:
+    def changes(self, message: SimulatedMessage, msisdn: int) -> tuple[StatusChange, ...]:
         """Every state of one recipient with its real time, those still to come included."""
         if message.cancelled_at is not None:
-            past = (Change(message.created_at, "SCHEDULED", None),) if self._scheduled_shown else ()
-            return (*past, Change(message.cancelled_at, "DELETED", None))
+            past = (StatusChange(message.created_at, "SCHEDULED", None),) if self._scheduled_shown else ()
+            return (*past, StatusChange(message.cancelled_at, "DELETED", None))
         steps = message.steps
         if steps is None:
             steps = self._fate(message.id, msisdn, message.validity or self._population.validity)
         start, speed = message.sent_at, self._clock.speed
-        changes = [Change(start + step.after / speed, step.status, step.code) for step in steps]
+        changes = [StatusChange(start + step.after / speed, step.status, step.code) for step in steps]
         if self._outages:
             changes = self._with_outages(message, msisdn, changes)
         if self._scheduled_shown and message.sent_at > message.created_at:
-            changes.insert(0, Change(message.created_at, "SCHEDULED", None))
+            changes.insert(0, StatusChange(message.created_at, "SCHEDULED", None))
         return tuple(changes)
 
     def _compute_fate(self, message_id: int, msisdn: int, validity: float) -> tuple[Step, ...]:
         return fate_of(self._seed, message_id, msisdn, validity, self._rules)
 
-    def _with_outages(self, message: Message, msisdn: int, changes: list[Change]) -> list[Change]:
+    def _with_outages(self, message: SimulatedMessage, msisdn: int, changes: list[StatusChange]) -> list[StatusChange]:
         operator = operator_of(msisdn)
         u = uniforms(self._seed, "outage", message.id, msisdn)[0]
-        delayed: list[Change] = []
+        delayed: list[StatusChange] = []
         for change in changes:
             at = change.at
             if change.status in _FROM_THE_NETWORK:
@@ -215,10 +215,10 @@ class Truth:
         if moved and message.steps is None:
             delayed = [change for change in delayed if change.at <= expires]
             if not any(change.status in FINAL_STATES for change in delayed):
-                delayed.append(Change(expires, "EXPIRED", 0x1013))
+                delayed.append(StatusChange(expires, "EXPIRED", 0x1013))
         return [change for change in delayed if change.at < math.inf]
 
-    def final(self, message_id: int) -> dict[int, Change | None]:
+    def final(self, message_id: int) -> dict[int, StatusChange | None]:
         """The first final state of each recipient, also when it lies ahead; None when there is none to come.
 
         KeyError when the message does not exist.
@@ -232,14 +232,14 @@ class Truth:
         return message.polls if message else 0
 
 
-def first_final(changes: Sequence[Change]) -> Change | None:
+def first_final(changes: Sequence[StatusChange]) -> StatusChange | None:
     """The first final state among the changes."""
     return next((change for change in changes if change.status in FINAL_STATES), None)
 
 
-def state_at(changes: Sequence[Change], now: float) -> Change:
+def state_at(changes: Sequence[StatusChange], now: float) -> StatusChange:
     """The change in force at `now`; before the first one the recipient is UNKNOWN."""
-    current = Change(0.0, "UNKNOWN", None)
+    current = StatusChange(0.0, "UNKNOWN", None)
     for change in changes:
         if change.at > now:
             break

@@ -8,7 +8,7 @@ import msgspec
 from pollerd.simulator.config import AnswerStyle
 from pollerd.simulator.fate import ERROR_TEXTS, FINAL_STATES, READ, uniforms
 from pollerd.simulator.networks import operator_of
-from pollerd.simulator.truth import Change, Message, Truth, state_at
+from pollerd.simulator.truth import SimulatedMessage, StatusChange, Truth, state_at
 
 _TIMELESS: Final = frozenset({"UNKNOWN", "SCHEDULED"})
 
@@ -110,7 +110,7 @@ class Renderer:
         self._style = style
         self._seed = seed
 
-    def read(self, message: Message, now: float) -> Reading:
+    def read(self, message: SimulatedMessage, now: float) -> Reading:
         """What the gateway answers about the message at `now`; changes nothing."""
         recipients: list[RecipientAnswer] = []
         states: dict[str, int] = {}
@@ -119,7 +119,7 @@ class Renderer:
         for index, msisdn in enumerate(message.recipients):
             current = state_at(self._truth.changes(message, msisdn), now)
             if message.told >> index & 1 and self._lies(message, msisdn):
-                current = Change(now, "ENROUTE", None)
+                current = StatusChange(now, "ENROUTE", None)
             if current.status in FINAL_STATES or current.status == READ:
                 told |= 1 << index
             states[current.status] = states.get(current.status, 0) + 1
@@ -128,16 +128,18 @@ class Renderer:
             recipients = self._shuffled(message, recipients)
         return Reading(self._body(message, recipients), states, told)
 
-    def _lies(self, message: Message, msisdn: int) -> bool:
+    def _lies(self, message: SimulatedMessage, msisdn: int) -> bool:
         share = self._style.late_transient
         return share > 0 and uniforms(self._seed, f"late{message.polls}", message.id, msisdn)[0] < share
 
-    def _shuffled(self, message: Message, recipients: list[RecipientAnswer]) -> list[RecipientAnswer]:
+    def _shuffled(self, message: SimulatedMessage, recipients: list[RecipientAnswer]) -> list[RecipientAnswer]:
         purpose = f"order{message.polls}"
         order = {r.msisdn: uniforms(self._seed, purpose, message.id, r.msisdn)[0] for r in recipients}
         return sorted(recipients, key=lambda r: order[r.msisdn])
 
-    def _recipient(self, message: Message, msisdn: int, now_in: Change, as_text: bool) -> RecipientAnswer:
+    def _recipient(
+        self, message: SimulatedMessage, msisdn: int, now_in: StatusChange, as_text: bool
+    ) -> RecipientAnswer:
         operator = operator_of(msisdn)
         code = now_in.code
         timeless = self._style.null_times or now_in.status in _TIMELESS
@@ -161,7 +163,7 @@ class Renderer:
             return code
         return f"0x{code:04X}"
 
-    def _body(self, message: Message, recipients: list[RecipientAnswer]) -> bytes:
+    def _body(self, message: SimulatedMessage, recipients: list[RecipientAnswer]) -> bytes:
         answer = MessageAnswer(
             id=message.id,
             class_="standard",

@@ -13,7 +13,7 @@ from pollerd.status.document import AccountDocument, OutputDocument, StatusDocum
 from pollerd.status.sentences import at, count
 
 
-class Level(IntEnum):
+class HealthLevel(IntEnum):
     """The exit codes of the monitoring plugins' convention."""
 
     OK = 0
@@ -28,11 +28,11 @@ class Limits(NamedTuple):
     warning: float | None
     critical: float | None
 
-    def level(self, value: float) -> Level:
+    def level(self, value: float) -> HealthLevel:
         """What `value` is."""
         if self.critical is not None and value >= self.critical:
-            return Level.CRITICAL
-        return Level.WARNING if self.warning is not None and value >= self.warning else Level.OK
+            return HealthLevel.CRITICAL
+        return HealthLevel.WARNING if self.warning is not None and value >= self.warning else HealthLevel.OK
 
 
 class Thresholds(NamedTuple):
@@ -52,7 +52,7 @@ class Thresholds(NamedTuple):
 class Finding(NamedTuple):
     """Something that is not well."""
 
-    level: Level
+    level: HealthLevel
     text: str
 
 
@@ -91,13 +91,13 @@ def findings(document: StatusDocument, disk: float, limits: Thresholds) -> list[
 
 def _daemon(document: StatusDocument) -> Iterator[Finding]:
     if not document.daemon.running:
-        yield Finding(Level.CRITICAL, "no daemon runs: systemctl start pollerd")
+        yield Finding(HealthLevel.CRITICAL, "no daemon runs: systemctl start pollerd")
     elif document.problem:
-        yield Finding(Level.CRITICAL, document.problem)
+        yield Finding(HealthLevel.CRITICAL, document.problem)
     elif document.database.trouble:
-        yield Finding(Level.CRITICAL, document.database.trouble)
+        yield Finding(HealthLevel.CRITICAL, document.database.trouble)
     if aside := document.messages.set_aside:
-        yield Finding(Level.WARNING, f"{count(aside)} damaged rows are set aside: pollerd list --state set_aside")
+        yield Finding(HealthLevel.WARNING, f"{count(aside)} damaged rows are set aside: pollerd list --state set_aside")
 
 
 def _intake(document: StatusDocument, limits: Thresholds) -> Iterator[Finding]:
@@ -106,20 +106,20 @@ def _intake(document: StatusDocument, limits: Thresholds) -> Iterator[Finding]:
         yield Finding(level, f"no id has come in for {duration(silence)}")
     for source in document.sources:
         if source.trouble:
-            yield Finding(Level.WARNING, f"source {source.name}: {source.trouble}")
+            yield Finding(HealthLevel.WARNING, f"source {source.name}: {source.trouble}")
         if source.refused:
-            yield Finding(Level.WARNING, f"source {source.name}: {counted(source.refused, 'id')} cannot be used")
+            yield Finding(HealthLevel.WARNING, f"source {source.name}: {counted(source.refused, 'id')} cannot be used")
 
 
 def _account(account: AccountDocument, now: float, limits: Thresholds) -> Iterator[Finding]:
     if account.state == "unconfigured":
         waiting = f"messages wait for the account {account.name}, which the configuration does not name"
-        yield Finding(Level.WARNING, waiting)
+        yield Finding(HealthLevel.WARNING, waiting)
     if account.hold is not None:
         since = at(account.hold.since)
         level = limits.held.level(0.0 if since is None else now - since)
         if account.hold.reason in _AT_ONCE:
-            level = Level.CRITICAL
+            level = HealthLevel.CRITICAL
         yield Finding(
             level, f"account {account.name} is held: {phrases.hold(account.hold.reason, account.hold.detail)}"
         )
@@ -127,14 +127,14 @@ def _account(account: AccountDocument, now: float, limits: Thresholds) -> Iterat
         text = f"account {account.name}: the gateway has never shown {counted(account.unknown, 'id')}"
         yield Finding(limits.unknown.level(account.unknown), text)
     if account.credit_low:
-        yield Finding(Level.WARNING, f"account {account.name}: {account.credit:,.2f} {account.currency} left")
+        yield Finding(HealthLevel.WARNING, f"account {account.name}: {account.credit:,.2f} {account.currency} left")
 
 
 def _output(output: OutputDocument, limits: Thresholds) -> Iterator[Finding]:
     behind = output.lag_seconds or 0.0
     level = limits.behind.level(behind)
     if output.trouble:
-        yield Finding(max(level, Level.WARNING), f"output {output.name}: {output.trouble}")
+        yield Finding(max(level, HealthLevel.WARNING), f"output {output.name}: {output.trouble}")
     elif level:
         yield Finding(level, f"output {output.name} is {counted(output.lag, 'event')} behind, for {duration(behind)}")
     if limits.parked.level(output.parked):

@@ -6,13 +6,13 @@ from random import Random
 
 import pytest
 
-from pollerd.backoff.outage import CONCERNED, DECAY, LONGEST, Outages
+from pollerd.backoff.outage import CONCERNED, DECAY, LONGEST, OutageClocks
 from pollerd.backoff.protocol import EVERYWHERE
 
 A, B = "238/01", "262/02"
 
 
-def healthy(outages: Outages, key: str, start: float, seconds: int, rng: Random, *, rate: float = 2.0) -> float:
+def healthy(outages: OutageClocks, key: str, start: float, seconds: int, rng: Random, *, rate: float = 2.0) -> float:
     """Polls that find what they promise."""
     now = start
     for _ in range(int(seconds * rate)):
@@ -21,7 +21,7 @@ def healthy(outages: Outages, key: str, start: float, seconds: int, rng: Random,
     return now
 
 
-def silent(outages: Outages, key: str, start: float, seconds: int, rate: float = 2.0) -> float:
+def silent(outages: OutageClocks, key: str, start: float, seconds: int, rate: float = 2.0) -> float:
     """Polls that find nothing."""
     now = start
     for _ in range(int(seconds * rate)):
@@ -31,14 +31,14 @@ def silent(outages: Outages, key: str, start: float, seconds: int, rate: float =
 
 
 def test_an_operator_that_keeps_its_promises_is_up() -> None:
-    outages = Outages()
+    outages = OutageClocks()
     healthy(outages, A, 0.0, 20_000, Random(1))
     assert not outages.down(A)
     assert outages.take_wake() == []
 
 
 def test_silence_of_an_operator_is_noticed_within_its_decay() -> None:
-    outages = Outages()
+    outages = OutageClocks()
     now = healthy(outages, A, 0.0, 600, Random(1))
     silent(outages, A, now, int(DECAY) * 3)
     assert outages.down(A)
@@ -46,7 +46,7 @@ def test_silence_of_an_operator_is_noticed_within_its_decay() -> None:
 
 
 def test_silence_is_noticed_at_slow_traffic_too() -> None:
-    outages = Outages()
+    outages = OutageClocks()
     now = healthy(outages, A, 0.0, 20_000, Random(1), rate=0.02)
     assert not outages.down(A)
     silent(outages, A, now, 3000, rate=0.02)
@@ -54,7 +54,7 @@ def test_silence_is_noticed_at_slow_traffic_too() -> None:
 
 
 def test_recovery_wakes_the_scope_once_and_moves_the_clock_of_the_old() -> None:
-    outages = Outages()
+    outages = OutageClocks()
     rng = Random(2)
     began = healthy(outages, A, 0.0, 600, rng)
     now = silent(outages, A, began, 1800)
@@ -80,7 +80,7 @@ def test_recovery_wakes_the_scope_once_and_moves_the_clock_of_the_old() -> None:
     ],
 )
 def test_whose_clock_is_moved(age_at_recovery: float, moved: bool) -> None:
-    outages = Outages()
+    outages = OutageClocks()
     now = healthy(outages, A, 0.0, 600, Random(2))
     now = silent(outages, A, now, 1800)
     for _ in range(4):
@@ -91,14 +91,14 @@ def test_whose_clock_is_moved(age_at_recovery: float, moved: bool) -> None:
 
 
 def test_a_clock_just_moved_is_not_moved_again_by_the_other_scope() -> None:
-    outages = Outages()
+    outages = OutageClocks()
     outages.load([(A, 0.0, 2000.0), (EVERYWHERE, 0.0, 2010.0)])
     assert outages.base_for(A, 500.0, 500.0) == 2000.0
     assert outages.base_for(A, 500.0, 2000.0) == 2000.0
 
 
 def test_one_frozen_operator_leaves_the_others_up() -> None:
-    outages = Outages()
+    outages = OutageClocks()
     rng = Random(3)
     now = 0.0
     for step in range(8000):
@@ -112,7 +112,7 @@ def test_one_frozen_operator_leaves_the_others_up() -> None:
 
 
 def test_the_outage_of_the_largest_operator_is_not_taken_for_one_of_all() -> None:
-    outages = Outages()
+    outages = OutageClocks()
     rng = Random(3)
     now = 0.0
     for step in range(8000):
@@ -124,7 +124,7 @@ def test_the_outage_of_the_largest_operator_is_not_taken_for_one_of_all() -> Non
 
 
 def test_what_an_operator_kept_back_until_it_was_found_out_is_not_held_against_all() -> None:
-    outages = Outages()
+    outages = OutageClocks()
     now = healthy(outages, A, 0.0, 600, Random(7)) + 10 * DECAY
     while not outages.down(A):
         now = silent(outages, A, now, 1, rate=10.0)
@@ -136,7 +136,7 @@ def test_what_an_operator_kept_back_until_it_was_found_out_is_not_held_against_a
 
 
 def test_when_everything_stalls_keys_of_which_little_is_seen_are_down_too() -> None:
-    outages = Outages()
+    outages = OutageClocks()
     rng = Random(4)
     now = 0.0
     for step in range(4000):
@@ -152,7 +152,7 @@ def test_when_everything_stalls_keys_of_which_little_is_seen_are_down_too() -> N
 
 
 def test_a_few_that_leak_through_are_no_recovery() -> None:
-    outages = Outages()
+    outages = OutageClocks()
     now = healthy(outages, A, 0.0, 600, Random(5))
     now = silent(outages, A, now, 300)
     for step in range(2000):
@@ -162,7 +162,7 @@ def test_a_few_that_leak_through_are_no_recovery() -> None:
 
 
 def test_an_outage_ends_after_six_hours_at_the_latest() -> None:
-    outages = Outages()
+    outages = OutageClocks()
     now = healthy(outages, A, 0.0, 600, Random(6))
     now = silent(outages, A, now, 300)
     outages.note(now + LONGEST + 1.0, A, 0.4, False)
@@ -170,8 +170,8 @@ def test_an_outage_ends_after_six_hours_at_the_latest() -> None:
 
 
 def test_the_end_of_an_outage_survives_being_written_down() -> None:
-    outages = Outages()
+    outages = OutageClocks()
     outages.load([(A, 100.0, 2000.0)])
-    again = Outages()
+    again = OutageClocks()
     again.load(outages.dump())
     assert again.base_for(A, 500.0, 500.0) == 2000.0

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from pollerd.core.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
-from pollerd.polling.control_check import KEPT, MANY, CrossCheck, Finding
+from pollerd.polling.control_check import KEPT, MANY, CrossCheck, CrossCheckResult
 
 GOOD, GONE, BAD = Answer(()), NotFound(), Rejected("no", "http_410")
 TROUBLE = Trouble(HoldReason.UNREACHABLE, "timeout", "no answer")
@@ -37,31 +37,31 @@ class Gateway:
         self.seconds += 1.0
         return outcome
 
-    async def ask(self, about: int = 7) -> Finding:
+    async def ask(self, about: int = 7) -> CrossCheckResult:
         return await self.check.ask(about, self.read)
 
 
 @pytest.mark.parametrize(
     ("why", "gateway", "verdict", "asked"),
     [
-        ("the one answered last is asked first", Gateway(m1=[GONE], m2=[GOOD]), Finding.ANSWERED, [2]),
+        ("the one answered last is asked first", Gateway(m1=[GONE], m2=[GOOD]), CrossCheckResult.ANSWERED, [2]),
         (
             "then the one before it, and the first once more",
             Gateway(m1=[GOOD], m2=[GONE]),
-            Finding.ANSWERED,
+            CrossCheckResult.ANSWERED,
             [2, 1, 2],
         ),
-        ("all are refused", Gateway(m1=[GONE], m2=[BAD], m3=[BAD]), Finding.REFUSED, [3, 2, 1]),
-        ("the message itself proves nothing", Gateway(m1=[GONE], m7=[GOOD]), Finding.REFUSED, [1]),
-        ("nobody else", Gateway(m7=[GOOD]), Finding.ALONE, []),
-        ("nobody at all", Gateway(), Finding.ALONE, []),
-        ("trouble decides nothing", Gateway(m1=[GOOD], m2=[TROUBLE]), Finding.UNDECIDED, [2]),
-        ("nor does a hold", Gateway(m1=[GOOD], m2=[None]), Finding.UNDECIDED, [2]),
-        ("it contradicts itself", Gateway(m1=[GOOD], m2=[GONE, GOOD]), Finding.UNDECIDED, [2, 1, 2]),
+        ("all are refused", Gateway(m1=[GONE], m2=[BAD], m3=[BAD]), CrossCheckResult.REFUSED, [3, 2, 1]),
+        ("the message itself proves nothing", Gateway(m1=[GONE], m7=[GOOD]), CrossCheckResult.REFUSED, [1]),
+        ("nobody else", Gateway(m7=[GOOD]), CrossCheckResult.ALONE, []),
+        ("nobody at all", Gateway(), CrossCheckResult.ALONE, []),
+        ("trouble decides nothing", Gateway(m1=[GOOD], m2=[TROUBLE]), CrossCheckResult.UNDECIDED, [2]),
+        ("nor does a hold", Gateway(m1=[GOOD], m2=[None]), CrossCheckResult.UNDECIDED, [2]),
+        ("it contradicts itself", Gateway(m1=[GOOD], m2=[GONE, GOOD]), CrossCheckResult.UNDECIDED, [2, 1, 2]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_what_the_others_say(why: str, gateway: Gateway, verdict: Finding, asked: list[int]) -> None:
+async def test_what_the_others_say(why: str, gateway: Gateway, verdict: CrossCheckResult, asked: list[int]) -> None:
     assert await gateway.ask() is verdict, why
     assert gateway.asked == asked
 
@@ -83,10 +83,10 @@ async def test_what_is_gone_from_the_gateway_is_not_asked_again() -> None:
 
 async def test_only_answers_to_later_requests_count_and_one_serves_all_who_wait() -> None:
     gateway = Gateway(m1=[GOOD])
-    assert [await gateway.ask(), await gateway.ask()] == [Finding.ANSWERED] * 2
+    assert [await gateway.ask(), await gateway.ask()] == [CrossCheckResult.ANSWERED] * 2
     assert gateway.asked == [1, 1]
     found = await asyncio.gather(*(gateway.ask(about) for about in range(10, 30)))
-    assert found == [Finding.ANSWERED] * 20
+    assert found == [CrossCheckResult.ANSWERED] * 20
     assert gateway.asked == [1, 1, 1]
 
 
@@ -95,7 +95,7 @@ async def test_an_answer_met_in_polling_is_as_good() -> None:
     asked = asyncio.create_task(gateway.ask())
     await asyncio.sleep(0)
     gateway.check.answered(8, gateway.seconds)
-    assert await asked is Finding.ANSWERED
+    assert await asked is CrossCheckResult.ANSWERED
 
 
 def test_refusals_in_a_row_are_counted_up_to_an_answer() -> None:

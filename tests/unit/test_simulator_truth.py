@@ -7,7 +7,7 @@ import pytest
 from pollerd.simulator import AnswerStyle, Mix, Population, Step
 from pollerd.simulator.clock import SimClock
 from pollerd.simulator.outages import Outage, Outages
-from pollerd.simulator.truth import Change, Truth, state_at
+from pollerd.simulator.truth import StatusChange, Truth, state_at
 
 DELIVERED = [Step(0.0, "BUFFERED"), Step(1.0, "ENROUTE"), Step(10.0, "DELIVERED")]
 T = 1_800_000_000.0
@@ -27,11 +27,11 @@ def test_delays_are_divided_by_the_speed_and_reported_in_real_time() -> None:
     truth.add(7, recipients=[DANE], sent_at=T, steps=DELIVERED)
     message = truth.get(7)
     assert truth.changes(message, DANE) == (
-        Change(T, "BUFFERED", None),
-        Change(T + 0.2, "ENROUTE", None),
-        Change(T + 2.0, "DELIVERED", None),
+        StatusChange(T, "BUFFERED", None),
+        StatusChange(T + 0.2, "ENROUTE", None),
+        StatusChange(T + 2.0, "DELIVERED", None),
     )
-    assert truth.final(7) == {DANE: Change(T + 2.0, "DELIVERED", None)}
+    assert truth.final(7) == {DANE: StatusChange(T + 2.0, "DELIVERED", None)}
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_scheduled_message_is_sent_at_its_time() -> None:
     truth.add(7, recipients=[DANE], sent_at=T, sendtime=T + 60, steps=DELIVERED)
     message = truth.get(7)
     assert truth.visible_at(message) == T + 60
-    assert truth.final(7)[DANE] == Change(T + 70, "DELIVERED", None)
+    assert truth.final(7)[DANE] == StatusChange(T + 70, "DELIVERED", None)
 
 
 def test_a_scheduled_message_can_be_shown_as_scheduled() -> None:
@@ -148,7 +148,7 @@ def test_an_outage_longer_than_the_validity_makes_messages_expire() -> None:
     after = truth.final(7)
     changed = [number for number in numbers if after[number] != before[number]]
     assert len(changed) > 50
-    assert {after[number] for number in changed} == {Change(T + 3600, "EXPIRED", 0x1013)}
+    assert {after[number] for number in changed} == {StatusChange(T + 3600, "EXPIRED", 0x1013)}
 
 
 def test_the_past_does_not_change_when_an_outage_begins() -> None:

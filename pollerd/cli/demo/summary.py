@@ -13,7 +13,7 @@ from pollerd.core import lifecycle
 from pollerd.simulator import Simulator
 
 
-class _Line(msgspec.Struct):
+class _SeqLine(msgspec.Struct):
     seq: int
 
 
@@ -62,7 +62,7 @@ def summarise(ledger: Ledger, simulator: Simulator, file: Path, limit: float) ->
             elif recipient.final_at is not None:
                 delays.append(max(0.0, told.at - recipient.final_at))
     states = Counter(item.body.status for item in ledger.finals.values())
-    seqs = [msgspec.json.decode(line, type=_Line).seq for line in file.read_bytes().splitlines()]
+    seqs = [msgspec.json.decode(line, type=_SeqLine).seq for line in file.read_bytes().splitlines()]
     polls = list(ledger.completed.values())
     return Summary(
         messages=len(ledger.sent_at),

@@ -23,7 +23,7 @@ class LostError(Exception):
     """The database does not take an event; the text says why. All else in the transaction is undone with it."""
 
 
-class Target(Protocol):
+class TargetDatabase(Protocol):
     """A database with a statement to run for each event. Its calls block: they are made in a thread."""
 
     def transact(self, work: Callable[[Execute], None]) -> None:

@@ -35,8 +35,8 @@ from pollerd.core.ports import (
 )
 from pollerd.outputs.batches import MOST_EVENTS, PatientOutput
 from pollerd.outputs.route import fits, told_of
-from pollerd.outputs.target.engine import Execute, LostError, RefusedError, Target, TargetError
-from pollerd.outputs.target.turn import Job, Turn, Waiting
+from pollerd.outputs.target.engine import Execute, LostError, RefusedError, TargetDatabase, TargetError
+from pollerd.outputs.target.turn import DeferredWrite, PendingWrite, Turn
 from pollerd.outputs.target.values import parameters
 from pollerd.outputs.undelivered import named, tell_superseded
 
@@ -62,7 +62,7 @@ class TargetOutput(PatientOutput):
     def __init__(
         self,
         name: str,
-        target: Target,
+        target: TargetDatabase,
         statement: str,
         rules: TargetRules,
         book: UnwrittenBook,
@@ -105,7 +105,7 @@ class TargetOutput(PatientOutput):
 
     # -- what there is to do
 
-    async def _kept(self) -> list[Job]:
+    async def _kept(self) -> list[PendingWrite]:
         """What is due in the book, with the later events about the same things."""
         if not self._left:
             return []
@@ -113,14 +113,17 @@ class TargetOutput(PatientOutput):
         heads = await self._book.due(now, self._news, MOST_EVENTS)
         if not heads:
             return []
-        jobs = [Job(head, stored=True, early=_is_early(head, now) and head.message_id in self._news) for head in heads]
-        jobs += [Job(later, stored=True) for later in await self._book.following(heads, MOST_EVENTS)]
+        jobs = [
+            PendingWrite(head, stored=True, early=_is_early(head, now) and head.message_id in self._news)
+            for head in heads
+        ]
+        jobs += [PendingWrite(later, stored=True) for later in await self._book.following(heads, MOST_EVENTS)]
         return sorted(jobs, key=lambda job: job.event.seq)
 
-    async def _fresh(self, events: Sequence[Event]) -> list[Job]:
+    async def _fresh(self, events: Sequence[Event]) -> list[PendingWrite]:
         fresh = [self._unwritten(found) for found in events if self._wants(found)]
         held_up = await self._book.held_up(fresh) if fresh and self._left else ()
-        return [Job(found, held_up=found.seq in held_up) for found in fresh]
+        return [PendingWrite(found, held_up=found.seq in held_up) for found in fresh]
 
     def _wants(self, found: Event) -> bool:
         if found.type != event.MESSAGE_STATUS and "type" not in self._statement.names:
@@ -142,7 +145,7 @@ class TargetOutput(PatientOutput):
 
     # -- a round
 
-    async def _round(self, jobs: Sequence[Job], events: Sequence[Event], executor: ThreadPoolExecutor) -> bool:
+    async def _round(self, jobs: Sequence[PendingWrite], events: Sequence[Event], executor: ThreadPoolExecutor) -> bool:
         """Try the jobs and save what came of it; False when the database could not be used."""
         place = events[-1].seq if events else self._seq
         forms: Mapping[int, str | float] = {}
@@ -171,7 +174,7 @@ class TargetOutput(PatientOutput):
         tell_superseded(self._name, [*turn.superseded, *saved.superseded])
         self._tell_parked([found for found in kept if found.state is DeliveryState.PARKED])
 
-    def _planned(self, waiting: Waiting, form: str | float | None, now: float) -> Unwritten | None:
+    def _planned(self, waiting: DeferredWrite, form: str | float | None, now: float) -> Unwritten | None:
         """How an event that is not written is kept from now on; None: as it was."""
         found = waiting.job.event
         if not waiting.failed:
@@ -216,7 +219,7 @@ class TargetOutput(PatientOutput):
 
     # -- in the thread
 
-    def _write(self, jobs: Sequence[Job], forms: Mapping[int, str | float]) -> tuple[str, Turn]:
+    def _write(self, jobs: Sequence[PendingWrite], forms: Mapping[int, str | float]) -> tuple[str, Turn]:
         """Try the jobs, all in one transaction; what went wrong, in words, and what came of them."""
         try:
             try:
@@ -226,7 +229,7 @@ class TargetOutput(PatientOutput):
         except TargetError as error:
             return str(error), Turn()
 
-    def _together(self, jobs: Sequence[Job], forms: Mapping[int, str | float]) -> Turn:
+    def _together(self, jobs: Sequence[PendingWrite], forms: Mapping[int, str | float]) -> Turn:
         turn = Turn()
 
         def work(execute: Execute) -> None:
@@ -236,14 +239,14 @@ class TargetOutput(PatientOutput):
         self._target.transact(work)
         return turn
 
-    def _one_by_one(self, jobs: Sequence[Job], forms: Mapping[int, str | float]) -> Turn:
+    def _one_by_one(self, jobs: Sequence[PendingWrite], forms: Mapping[int, str | float]) -> Turn:
         """Each in a transaction of its own: one of them takes the others with it."""
         turn = Turn()
         for job in jobs:
             turn.take(job, lambda job: self._alone(job, forms))
         return turn
 
-    def _alone(self, job: Job, forms: Mapping[int, str | float]) -> bool:
+    def _alone(self, job: PendingWrite, forms: Mapping[int, str | float]) -> bool:
         found = False
 
         def work(execute: Execute) -> None:
@@ -256,7 +259,7 @@ class TargetOutput(PatientOutput):
             raise RefusedError(str(lost)) from lost
         return found
 
-    def _attempt(self, job: Job, forms: Mapping[int, str | float], execute: Execute) -> bool:
+    def _attempt(self, job: PendingWrite, forms: Mapping[int, str | float], execute: Execute) -> bool:
         """Run the statement; whether it had the effect that it should. Raises RefusedError."""
         values = parameters(job.event.seq, job.event.body, forms.get(job.event.message_id))
         if execute(values) > 0 or self._rules.no_row == "ignore":

@@ -16,7 +16,7 @@ from pollerd.outputs.target.engine import RefusedError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Job:
+class PendingWrite:
     """An event of this round.
 
     `stored`: it is kept from an earlier round, `early`: and not due yet. `held_up`: by one that is not in this round.
@@ -29,13 +29,13 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Waiting:
+class DeferredWrite:
     """A job that is not written: tried, and `no_row` was changed or there was a `refusal`; or not tried at all.
 
     `failed`: it was tried and it was its turn.
     """
 
-    job: Job
+    job: PendingWrite
     no_row: bool = False
     refusal: str = ""
     failed: bool = False
@@ -48,33 +48,33 @@ class Turn:
         self.written: list[Unwritten] = []
         self.superseded: list[Unwritten] = []
         """Only those that were not kept from an earlier round."""
-        self._waiting: defaultdict[int, list[Waiting]] = defaultdict(list)
+        self._waiting: defaultdict[int, list[DeferredWrite]] = defaultdict(list)
 
     @property
-    def waiting(self) -> list[Waiting]:
+    def waiting(self) -> list[DeferredWrite]:
         """What is not written."""
         return [waiting for of_message in self._waiting.values() for waiting in of_message]
 
-    def take(self, job: Job, attempt: Callable[[Job], bool]) -> None:
+    def take(self, job: PendingWrite, attempt: Callable[[PendingWrite], bool]) -> None:
         """Try the job if it may be. `attempt` says whether it changed a row that it should; it raises RefusedError."""
         event = job.event
         before = self._waiting[event.message_id]
         ahead = [earlier for earlier in before if earlier.job.event.holds_up(event)]
         if job.held_up or not all(_may_be_overtaken(earlier, event) for earlier in ahead):
-            before.append(Waiting(job))
+            before.append(DeferredWrite(job))
             return
         try:
             if not attempt(job):
-                before.append(Waiting(job, no_row=True, failed=not ahead))
+                before.append(DeferredWrite(job, no_row=True, failed=not ahead))
                 return
         except RefusedError as refused:
-            before.append(Waiting(job, refusal=str(refused), failed=not ahead))
+            before.append(DeferredWrite(job, refusal=str(refused), failed=not ahead))
             return
         self._waiting[event.message_id] = [earlier for earlier in before if earlier not in ahead]
         self.superseded += [earlier.job.event for earlier in ahead if not earlier.job.stored]
         self.written.append(event)
 
 
-def _may_be_overtaken(earlier: Waiting, event: Unwritten) -> bool:
+def _may_be_overtaken(earlier: DeferredWrite, event: Unwritten) -> bool:
     """Whether `event` may be tried though `earlier` holds it up."""
     return earlier.no_row and event.subject is not None and earlier.job.event.subject == event.subject

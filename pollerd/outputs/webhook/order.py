@@ -16,14 +16,14 @@ import msgspec
 from pollerd.core.event import Event
 from pollerd.core.ports import Cursor, Delivery, DeliveryChange, DeliveryState
 from pollerd.outputs.webhook.body import Routes
-from pollerd.outputs.webhook.post import Reply
-from pollerd.outputs.webhook.receiver import Job, Lane
+from pollerd.outputs.webhook.post import PostResult
+from pollerd.outputs.webhook.receiver import QueuedEvent, ReceiverQueue
 
 ACCOUNTS: Final = 0
 """Stands for the message in events about accounts."""
 
 
-class Desk:
+class DeliveryOrder:
     """The events between the log and the lanes. `place` is where the output's cursor stands."""
 
     def __init__(self, name: str, routes: Routes, retry_after: Sequence[float], place: int) -> None:
@@ -37,10 +37,10 @@ class Desk:
         self._retry_after = retry_after
         self._saved = place
         self._open: dict[int, None] = {}
-        self._chains: dict[int, deque[Job]] = {}
-        self._next: list[Job] = []
+        self._chains: dict[int, deque[QueuedEvent]] = {}
+        self._next: list[QueuedEvent] = []
         self._kept: dict[int, Delivery] = {}
-        self._taken: list[Job] = []
+        self._taken: list[QueuedEvent] = []
         self._freed: list[int] = []
 
     @property
@@ -60,7 +60,12 @@ class Desk:
     # -- bringing events in
 
     def bring(
-        self, events: Sequence[Event], known: set[int], blocked: set[int], lanes: Mapping[str, Lane], now: float
+        self,
+        events: Sequence[Event],
+        known: set[int],
+        blocked: set[int],
+        lanes: Mapping[str, ReceiverQueue],
+        now: float,
     ) -> None:
         """Take events from the log, ascending. `known` are kept in the book already, `blocked` are messages with an
         event waiting there.
@@ -77,27 +82,27 @@ class Desk:
                 self._keep(delivery)
             elif chain is not None:
                 self._open[event.seq] = None
-                chain.append(Job(delivery, stored=False))
+                chain.append(QueuedEvent(delivery, stored=False))
                 lane.load += 1
             elif lane.room > 0:
                 self._open[event.seq] = None
-                self._start(Job(delivery, stored=False), lane)
+                self._start(QueuedEvent(delivery, stored=False), lane)
             else:
                 # This receiver is behind or down; others must not wait for it.
                 blocked.add(message)
                 self._keep(msgspec.structs.replace(delivery, next_at=now))
         self._advance()
 
-    def load(self, deliveries: Iterable[Delivery], lane: Lane, lanes: Mapping[str, Lane]) -> None:
+    def load(self, deliveries: Iterable[Delivery], lane: ReceiverQueue, lanes: Mapping[str, ReceiverQueue]) -> None:
         """Take waiting events from the book, as far as the lane has room and they are not in memory already."""
         for delivery in deliveries:
             chain = self._chains.get(delivery.message_id)
             if chain is not None and delivery.seq < chain[0].delivery.seq:
                 self._give_way(chain, lanes)
             elif chain is None and lane.room > 0 and delivery.seq not in self._kept:
-                self._start(Job(delivery, stored=True), lane)
+                self._start(QueuedEvent(delivery, stored=True), lane)
 
-    def _give_way(self, chain: deque[Job], lanes: Mapping[str, Lane]) -> None:
+    def _give_way(self, chain: deque[QueuedEvent], lanes: Mapping[str, ReceiverQueue]) -> None:
         """An earlier event was taken up again: what is not with the lane yet goes to the book, behind it."""
         while len(chain) > 1:
             job = chain.pop()
@@ -105,14 +110,16 @@ class Desk:
             self._keep(job.delivery)
         self._advance()
 
-    def _start(self, job: Job, lane: Lane) -> None:
+    def _start(self, job: QueuedEvent, lane: ReceiverQueue) -> None:
         self._chains[job.delivery.message_id] = deque([job])
         lane.load += 1
         lane.put(job)
 
     # -- hearing of them
 
-    def settle(self, job: Job, reply: Reply | None, lanes: Mapping[str, Lane], now: float) -> None:
+    def settle(
+        self, job: QueuedEvent, reply: PostResult | None, lanes: Mapping[str, ReceiverQueue], now: float
+    ) -> None:
         """A job was posted, or (no reply) came back because its receiver is down."""
         delivery = job.delivery
         chain = self._chains[delivery.message_id]
@@ -130,7 +137,7 @@ class Desk:
         self._go_on(job, chain, lanes, done=done)
         self._advance()
 
-    def _failed(self, delivery: Delivery, reply: Reply, now: float) -> bool:
+    def _failed(self, delivery: Delivery, reply: PostResult, now: float) -> bool:
         """Plan the next attempt. True when there is none."""
         attempts = delivery.attempts + 1
         failed = msgspec.structs.replace(delivery, attempts=attempts, error=reply.detail)
@@ -142,7 +149,9 @@ class Desk:
         self._keep(msgspec.structs.replace(failed, next_at=now + delay))
         return False
 
-    def _go_on(self, settled: Job, chain: deque[Job], lanes: Mapping[str, Lane], *, done: bool) -> None:
+    def _go_on(
+        self, settled: QueuedEvent, chain: deque[QueuedEvent], lanes: Mapping[str, ReceiverQueue], *, done: bool
+    ) -> None:
         """What becomes of a message's later events: in memory behind a fresh one, in the book behind a stored one."""
         if not done:
             for job in chain:
@@ -156,7 +165,7 @@ class Desk:
         if done and settled.stored:
             self._freed.append(settled.delivery.message_id)
 
-    def _leave(self, job: Job, lanes: Mapping[str, Lane]) -> None:
+    def _leave(self, job: QueuedEvent, lanes: Mapping[str, ReceiverQueue]) -> None:
         lanes[job.delivery.lane].load -= 1
         self._open.pop(job.delivery.seq, None)
 
@@ -185,7 +194,7 @@ class Desk:
         self._saved = self.place
         return change
 
-    def saved(self, lanes: Mapping[str, Lane]) -> None:
+    def saved(self, lanes: Mapping[str, ReceiverQueue]) -> None:
         """The last change is on disk: the events behind those that are done may be posted."""
         started, self._next = self._next, []
         for job in started:

@@ -19,9 +19,9 @@ from pollerd.config import WebhookOutputConfig
 from pollerd.core.ports import Clock, Cursor, DeliveryBook, DeliveryChange, EventLog, OutputHealth
 from pollerd.outputs.undelivered import tell_superseded
 from pollerd.outputs.webhook.body import Routes, lanes
-from pollerd.outputs.webhook.order import ACCOUNTS, Desk
-from pollerd.outputs.webhook.post import PATIENCE, Receiver, Reply
-from pollerd.outputs.webhook.receiver import PARALLEL, ROOM, Job, Lane
+from pollerd.outputs.webhook.order import ACCOUNTS, DeliveryOrder
+from pollerd.outputs.webhook.post import PATIENCE, PostResult, Receiver
+from pollerd.outputs.webhook.receiver import PARALLEL, ROOM, QueuedEvent, ReceiverQueue
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class WebhookOutput:
                 )
                 for name, route in lanes(self._settings)
             }
-            desk = Desk(self._name, routes, self._settings.retry_after, self._seq)
+            desk = DeliveryOrder(self._name, routes, self._settings.retry_after, self._seq)
             self._run = _Run(desk, self._book, self._clock, self._settings.retry_after, self._keep_parked)
             try:
                 await self._run.work(log, receivers)
@@ -140,16 +140,16 @@ class _Run:
     """One start of the output: the loop between log, book and lanes."""
 
     def __init__(
-        self, desk: Desk, book: DeliveryBook, clock: Clock, retry_after: tuple[float, ...], keep_parked: float
+        self, desk: DeliveryOrder, book: DeliveryBook, clock: Clock, retry_after: tuple[float, ...], keep_parked: float
     ) -> None:
         self.desk = desk
         self._book = book
         self._clock = clock
         self._longest = max(retry_after, default=0.0) + _CLOCK_SLACK
         self._keep_parked = keep_parked
-        self._results: list[tuple[Job, Reply | None]] = []
+        self._results: list[tuple[QueuedEvent, PostResult | None]] = []
         self._wake = asyncio.Event()
-        self._lanes: Mapping[str, Lane] = {}
+        self._lanes: Mapping[str, ReceiverQueue] = {}
         self._trouble = ""
         self._unsaved: DeliveryChange | None = None
         self._time = asyncio.get_running_loop().time
@@ -170,7 +170,9 @@ class _Run:
 
     async def work(self, log: EventLog, receivers: Mapping[str, Receiver]) -> None:
         """Work until cancelled."""
-        self._lanes = {name: Lane(name, receiver, self._done, self._clock.now) for name, receiver in receivers.items()}
+        self._lanes = {
+            name: ReceiverQueue(name, receiver, self._done, self._clock.now) for name, receiver in receivers.items()
+        }
         try:
             while True:
                 began = self._time()
@@ -198,7 +200,7 @@ class _Run:
         if not await self._bring(log):
             await self._wait(log)
 
-    def _done(self, job: Job, reply: Reply | None) -> None:
+    def _done(self, job: QueuedEvent, reply: PostResult | None) -> None:
         self._results.append((job, reply))
         self._wake.set()
 

@@ -41,7 +41,7 @@ _DOWN: Final = frozenset({429, 502, 503, 504})
 """Answers that say that the receiver, not the event, is the trouble."""
 
 
-class Reply(NamedTuple):
+class PostResult(NamedTuple):
     """What became of a post. `down`: the receiver is not there at all. `detail` says what a failure was.
 
     `pause`: seconds that the receiver asks to be left alone.
@@ -100,7 +100,7 @@ class Receiver:
         """Look at the secret's source again."""
         self._signer.reload()
 
-    async def post(self, body: bytes) -> Reply:
+    async def post(self, body: bytes) -> PostResult:
         """Post once. Every failure is a value; only cancellation is raised."""
         headers = self._signer.headers(body)
         try:
@@ -113,24 +113,24 @@ class Receiver:
                 # deserves a new one.
                 return await self._post(body, headers)
         except TimeoutError:
-            return Reply(taken=False, down=True, detail=f"no answer within {self._patience:g} s")
+            return PostResult(taken=False, down=True, detail=f"no answer within {self._patience:g} s")
         except (ClientError, OSError) as error:
-            return Reply(taken=False, down=True, detail=_words(error))
+            return PostResult(taken=False, down=True, detail=_words(error))
 
-    async def _post(self, body: bytes, headers: dict[str, str]) -> Reply:
+    async def _post(self, body: bytes, headers: dict[str, str]) -> PostResult:
         response = await self._session.post(self._url, data=body, headers=headers, allow_redirects=False)
         try:
             status = response.status
             if 200 <= status < 300:
                 await _drain(response)
-                return Reply(taken=True)
+                return PostResult(taken=True)
         finally:
             # After a whole body the connection is free already; else this closes it.
             response.close()
         location = " (redirects are not followed)" if 300 <= status < 400 else ""
         pause = asked_pause(status, response.headers, time.time())
         asks = f" and asks to wait {pause:.0f} s" if pause else ""
-        return Reply(taken=False, down=status in _DOWN, detail=f"answered {status}{location}{asks}", pause=pause)
+        return PostResult(taken=False, down=status in _DOWN, detail=f"answered {status}{location}{asks}", pause=pause)
 
 
 def asked_pause(status: int, headers: Mapping[str, str], now: float) -> float:

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from pollerd.core.ports import Delivery
 from pollerd.outputs.webhook.body import posted
-from pollerd.outputs.webhook.post import Reply
+from pollerd.outputs.webhook.post import PostResult
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +30,11 @@ class Posting(Protocol):
     @property
     def name(self) -> str: ...
     def reload(self) -> None: ...
-    async def post(self, body: bytes) -> Reply: ...
+    async def post(self, body: bytes) -> PostResult: ...
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class QueuedEvent:
     """An event in memory. `stored`: it is in the book as well."""
 
     delivery: Delivery
@@ -76,14 +76,14 @@ class Breaker:
             self._until = now + self._pause
 
 
-class Lane:
+class ReceiverQueue:
     """One receiver's queue and its posts. `done` hears of every job: what was replied, None when it was not posted."""
 
     def __init__(
         self,
         name: str,
         receiver: Posting,
-        done: Callable[[Job, Reply | None], None],
+        done: Callable[[QueuedEvent, PostResult | None], None],
         now: Callable[[], float],
     ) -> None:
         self.name = name
@@ -92,7 +92,7 @@ class Lane:
         self.trouble = ""
         self._receiver = receiver
         self._done = done
-        self._queue: deque[Job] = deque()
+        self._queue: deque[QueuedEvent] = deque()
         self._wake = asyncio.Event()
         self._breaker = Breaker()
         self._failed = 0
@@ -117,7 +117,7 @@ class Lane:
         """Look at the secret's source again."""
         self._receiver.reload()
 
-    def put(self, job: Job) -> None:
+    def put(self, job: QueuedEvent) -> None:
         """Queue an event whose turn it is."""
         self._queue.append(job)
         self._wake.set()
@@ -153,7 +153,7 @@ class Lane:
             self._judge(reply)
             self._done(job, reply)
 
-    def _judge(self, reply: Reply) -> None:
+    def _judge(self, reply: PostResult) -> None:
         if reply.down:
             self._breaker.failed(self._clock())
         else:

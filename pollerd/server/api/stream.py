@@ -9,13 +9,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from aiohttp import web
 
 from pollerd.base.errors import StoreError
-from pollerd.core.event import TYPES, Event
+from pollerd.core.event import TYPES, Event, EventFilter
 from pollerd.core.ports import EventLog, View, Views
 from pollerd.server.api import query
 from pollerd.server.api.documents import GapDocument
@@ -33,19 +33,6 @@ _CHUNK: Final = 500
 """Events read from the log at a time."""
 _PIECE: Final = 64 * 1024
 """Bytes given to the connection before it must drain, about."""
-
-
-class EventFilter(NamedTuple):
-    """Which events: of one message, of one type, or all."""
-
-    message_id: int | None = None
-    kind: str | None = None
-
-    def fits(self, event: Event) -> bool:
-        """Whether the event is one of them."""
-        if self.message_id is not None and event.message_id != self.message_id:
-            return False
-        return self.kind is None or event.type == self.kind
 
 
 class Feed:
