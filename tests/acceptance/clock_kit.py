@@ -10,10 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
+from pollerd.daemon.gateway_time import WAITING
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, Shim
 from tests.acceptance.crash_kit import WarmDeployment
-from tests.acceptance.waiting import until
+from tests.acceptance.waiting import PATIENCE, until
 from tests.acceptance.warm import Warm
 from tests.sqlite_kit import transaction
 
@@ -143,7 +144,9 @@ class Life:
     async def polled(self) -> None:
         """Until all that is due was polled, and a message handed over now as well."""
         fresh = self.hand_over()
-        await until(lambda: self.polls(fresh), f"what is new is polled, {self.told}")
+        # While clocks disagree new messages wait for another word, at most so long.
+        patience = WAITING + PATIENCE
+        await until(lambda: self.polls(fresh), f"what is new is polled, {self.told}", patience=patience)
         await until(lambda: not self.late(), f"what is due is polled, {self.told}")
 
     def early(self) -> list[tuple[int, float]]:
