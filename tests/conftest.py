@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-_LONGEST_FIRST = ("acceptance", "integration", "unit")
+_LONGEST_FIRST = ("packaging", "acceptance", "integration", "unit")
 _ROOT = Path(__file__).parent
 
 
