@@ -20,14 +20,14 @@ from pollerd.core.ports import Cursor, EventLog
 from pollerd.outputs.batches import BatchOutput
 
 MOST_BYTES: Final = 256 * 1024
-PATIENCE: Final = 60.0
+TIMEOUT: Final = 60.0
 """Seconds that the program has for one batch."""
 _RETRY_FIRST: Final = 1.0
 _RETRY_MAX: Final = 60.0
 _TERM_GRACE: Final = 2.0
 """Seconds between SIGTERM and SIGKILL."""
 _SAID: Final = 4096
-"""Bytes of the program's standard error that are looked at, its last ones."""
+"""Bytes of the program's standard error that are kept, its last ones."""
 _LONGEST_LINE: Final = 300
 _SECRET: Final = frozenset({"GATEWAYAPI_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"})
 _SHORTEST_SECRET: Final = 6
@@ -56,7 +56,7 @@ def clean_environment(
 class ExecOutput(BatchOutput):
     """Runs `command` for each batch of events. Fulfils `ports.Output` and `ports.Preparing`.
 
-    `patience` is in seconds. Any failure of the program is waited out here, with a growing delay.
+    `timeout` is in seconds. Any failure of the program is waited out here, with a growing delay.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class ExecOutput(BatchOutput):
         environment: Mapping[str, str],
         *,
         name: str = "exec",
-        patience: float = PATIENCE,
+        timeout: float = TIMEOUT,
         retry_first: float = _RETRY_FIRST,
         retry_max: float = _RETRY_MAX,
     ) -> None:
         super().__init__(name, retry_first, retry_max)
         self._command = tuple(command)
         self._environment = dict(environment)
-        self._patience = patience
+        self._timeout = timeout
 
     async def prepare(self, log: EventLog) -> None:
         """A new output begins with what happens from now on."""
@@ -110,11 +110,11 @@ class ExecOutput(BatchOutput):
                 return f"{self._command[0]} cannot be started: {error.strerror or error}"
             pipes.started()
             try:
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(self._timeout):
                     code = await process.wait()
             except TimeoutError:
                 await _end(process)
-                return _with(f"{self._command[0]} took longer than {self._patience:g} s and was ended", pipes.said())
+                return _with(f"{self._command[0]} took longer than {self._timeout:g} s and was ended", pipes.said())
             except asyncio.CancelledError:
                 await asyncio.shield(_end(process))
                 raise
@@ -134,7 +134,7 @@ def portion(events: Sequence[Event]) -> Sequence[Event]:
 class _Pipes:
     """What the program reads, and what it says on standard error.
 
-    The input is a file in memory: a program that reads none of it, or half, holds up nobody. The output is a pipe
+    The input is a file in memory: a program that reads none of it, or half, delays nothing. The output is a pipe
     of our own, so that a child that the program left behind with it does not either.
     """
 

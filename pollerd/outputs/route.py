@@ -16,23 +16,23 @@ class RouteRule(Protocol):
     def account(self) -> str | None: ...
 
 
-class Told(msgspec.Struct, frozen=True):
+class RouteFields(msgspec.Struct, frozen=True):
     """What decides where an event goes."""
 
     account: str = ""
     userref: str | None = None
 
 
-_told: Final = msgspec.json.Decoder(Told)
+_decoder: Final = msgspec.json.Decoder(RouteFields)
 
 
-def told_of(body: bytes) -> Told:
+def route_fields(body: bytes) -> RouteFields:
     """What decides in an event's JSON."""
-    return _told.decode(body)
+    return _decoder.decode(body)
 
 
-def fits(rule: RouteRule, told: Told) -> bool:
+def fits(rule: RouteRule, fields: RouteFields) -> bool:
     """Whether the rule takes the event. One without a userref has no prefix."""
-    if rule.account is not None and rule.account != told.account:
+    if rule.account is not None and rule.account != fields.account:
         return False
-    return rule.userref_prefix is None or (told.userref or "").startswith(rule.userref_prefix)
+    return rule.userref_prefix is None or (fields.userref or "").startswith(rule.userref_prefix)

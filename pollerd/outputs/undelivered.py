@@ -36,8 +36,8 @@ def _name(delivery: Delivery) -> str:
     return f"event {delivery.seq} ({message}{state})"
 
 
-def tell_superseded(output: str, superseded: Sequence[Delivery]) -> None:
-    """Log that an output has told something later, so that these are old."""
+def log_superseded(output: str, superseded: Sequence[Delivery]) -> None:
+    """Log that an output has delivered something later, so that these are old."""
     if superseded:
         logger.info(
             "output %s: superseded by a later state and dropped: %s",

@@ -29,13 +29,15 @@ class Deliveries:
         """Those of `messages` that have an event waiting."""
         return {row[0] for row in await self._store.query(self._sql["blocked"], (_json(messages),))}
 
-    async def due(self, lane: str, now: float, latest: float, limit: int) -> list[Delivery]:
+    async def due(self, receiver: str, now: float, latest: float, limit: int) -> list[Delivery]:
         """Waiting events that may be posted at `now`, longest due first; also what was planned after `latest`."""
-        return [delivery_from_row(row) for row in await self._store.query(self._sql["due"], (lane, now, latest, limit))]
+        return [
+            delivery_from_row(row) for row in await self._store.query(self._sql["due"], (receiver, now, latest, limit))
+        ]
 
-    async def next_at(self, lane: str) -> float | None:
-        """When the next waiting event of a lane is to be posted, UNIX seconds."""
-        found: float | None = (await self._store.query(self._sql["next_at"], (lane,)))[0][0]
+    async def next_at(self, receiver: str) -> float | None:
+        """When the next waiting event of a receiver is to be posted, UNIX seconds."""
+        found: float | None = (await self._store.query(self._sql["next_at"], (receiver,)))[0][0]
         return found
 
     async def undelivered(self, after: int, limit: int) -> list[Delivery]:
@@ -69,11 +71,11 @@ class Deliveries:
         session.executemany(self._sql["drop"], [(delivery.seq,) for delivery in gone])
         return gone
 
-    async def relabel(self, lanes: Sequence[tuple[int, str]]) -> None:
-        """Give events (by `seq`) another lane."""
+    async def relabel(self, receivers: Sequence[tuple[int, str]]) -> None:
+        """Give events (by `seq`) another receiver."""
 
         def write(session: Session) -> None:
-            session.executemany(self._sql["relabel"], [(lane, seq) for seq, lane in lanes])
+            session.executemany(self._sql["relabel"], [(receiver, seq) for seq, receiver in receivers])
 
         await self._store.write(write)
 
@@ -92,7 +94,7 @@ def _row(delivery: Delivery, at: float) -> tuple[Any, ...]:
         delivery.type,
         delivery.message_id,
         delivery.body,
-        delivery.lane,
+        delivery.receiver,
         delivery.state,
         delivery.attempts,
         delivery.next_at,

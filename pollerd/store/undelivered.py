@@ -44,5 +44,5 @@ def retry_parked(session: Session, now: float) -> int:
 
 def delivery_from_row(row: Sequence[Any]) -> Delivery:
     """A row selected as the statements in `undelivered.sql` do, or without the output in `deliveries.sql`."""
-    seq, kind, message, body, lane, state, attempts, next_at, error, *output = row
-    return Delivery(seq, kind, message, bytes(body), lane, DeliveryState(state), attempts, next_at, error, *output)
+    seq, kind, message, body, receiver, state, attempts, next_at, error, *output = row
+    return Delivery(seq, kind, message, bytes(body), receiver, DeliveryState(state), attempts, next_at, error, *output)

@@ -114,7 +114,7 @@ def _event(row: Sequence[Any]) -> Unwritten:
         kind,
         message,
         bytes(body),
-        lane="",
+        receiver="",
         state=DeliveryState(state),
         attempts=attempts,
         next_at=next_at,

@@ -76,7 +76,7 @@ async def test_a_batch_that_is_not_acknowledged_comes_again(
 ) -> None:
     caplog.set_level(logging.INFO)
     body = f'if not os.path.exists(got + ".ok"):\n    {failure}\n{TAKE}'
-    flaky = output(script(tmp_path, body), patience=0.5)
+    flaky = output(script(tmp_path, body), timeout=0.5)
     await flaky.prepare(store)
     await commit(store, 2)
     async with running(flaky, store):
@@ -122,7 +122,7 @@ async def test_arguments_are_no_shell_text_and_output_goes_nowhere(store: Sqlite
 
 async def test_a_child_that_stays_behind_holds_up_nobody(store: SqliteStore, tmp_path: Path) -> None:
     body = f"{TAKE}\nif os.fork() == 0:\n    time.sleep(600)"
-    left = output([*script(tmp_path, body)], patience=20.0)
+    left = output([*script(tmp_path, body)], timeout=20.0)
     await left.prepare(store)
     await commit(store, 1)
     async with running(left, store):

@@ -347,7 +347,7 @@ async def test_a_receiver_that_does_not_answer_has_its_time_and_delays_nobody_el
     receiver = Receiver(gate=asyncio.Event())
     async with receiving(receiver), receiving() as other:
         routes = (WebhookRouteConfig(other.url, account="other"),)
-        output = webhook(store, WebhookOutputConfig(receiver.url, routes=routes, retry_after=(3600.0,)), patience=0.2)
+        output = webhook(store, WebhookOutputConfig(receiver.url, routes=routes, retry_after=(3600.0,)), timeout=0.2)
         await start(store, output)
         await tell(store, *(change(message, "DELIVERED") for message in range(1, 4)))
         await tell(store, *(change(message, "DELIVERED", account="other") for message in range(4, 300)))

@@ -80,7 +80,7 @@ ROUTES = (
 
 
 @pytest.mark.parametrize(
-    ("sentence", "userref", "account", "lane"),
+    ("sentence", "userref", "account", "receiver"),
     [
         ("both given, both must hold", "shop-1", "two", "1"),
         ("the first that fits wins", "shop-1", "one", "2"),
@@ -90,9 +90,9 @@ ROUTES = (
         ("nothing fits and nothing is known", None, "one", "default"),
     ],
 )
-def test_the_route_of_an_event(sentence: str, userref: str | None, account: str, lane: str) -> None:
+def test_the_route_of_an_event(sentence: str, userref: str | None, account: str, receiver: str) -> None:
     body = json.dumps({"userref": userref, "account": account}).encode()
-    assert Routes(WebhookOutputConfig("http://d/", routes=ROUTES)).lane(body) == lane, sentence
+    assert Routes(WebhookOutputConfig("http://d/", routes=ROUTES)).receiver(body) == receiver, sentence
 
 
 @pytest.mark.parametrize("text", ["x", "a secret of more than thirty-two characters"])

@@ -24,15 +24,15 @@ class DeliveryState(IntEnum):
 class Delivery(msgspec.Struct, frozen=True):
     """An event kept for its receiver beside the output's cursor.
 
-    `message_id` is 0 for an event about an account, `lane` names the webhook's receiver, `next_at` (UNIX seconds) is
-    when it is tried; None: not before the earlier events of its message are done.
+    `message_id` is 0 for an event about an account, `receiver` is the name of the webhook's, `next_at` (UNIX seconds)
+    is when it is tried; None: not before the earlier events of its message are done.
     """
 
     seq: int
     type: str
     message_id: int
     body: bytes
-    lane: str
+    receiver: str
     state: DeliveryState = DeliveryState.WAITING
     attempts: int = 0
     next_at: float | None = None
@@ -66,15 +66,15 @@ class DeliveryBook(Protocol):
         """Those of `messages` that have an event waiting."""
         ...
 
-    async def due(self, lane: str, now: float, latest: float, limit: int) -> list[Delivery]:
+    async def due(self, receiver: str, now: float, latest: float, limit: int) -> list[Delivery]:
         """Waiting events that may be posted at `now`, longest due first.
 
         One planned for after `latest` was planned by a clock that was wrong, and is due too.
         """
         ...
 
-    async def next_at(self, lane: str) -> float | None:
-        """When the next waiting event of a lane is to be posted."""
+    async def next_at(self, receiver: str) -> float | None:
+        """When the next waiting event of a receiver is to be posted."""
         ...
 
     async def save(self, change: DeliveryChange) -> Sequence[Delivery]:
@@ -87,8 +87,8 @@ class DeliveryBook(Protocol):
         """Waiting and parked events with `seq > after`, ascending."""
         ...
 
-    async def relabel(self, lanes: Sequence[tuple[int, str]]) -> None:
-        """Give events (by `seq`) another lane."""
+    async def relabel(self, receivers: Sequence[tuple[int, str]]) -> None:
+        """Give events (by `seq`) another receiver."""
         ...
 
     async def forget_parked(self, before: float) -> int:

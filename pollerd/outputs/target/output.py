@@ -2,7 +2,7 @@
 
 An event that changes no row, where it should, or that the database refuses goes to the book (`targets.UnwrittenBook`)
 with the time of its next attempt, so that the output's place moves on and a restart forgets nothing. A database that
-cannot be used holds up this output alone. It is open only while there is something to write.
+cannot be used delays this output alone. It is open only while there is something to write.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from pollerd.core.ports import (
     UnwrittenChange,
 )
 from pollerd.outputs.batches import MOST_EVENTS, PatientOutput
-from pollerd.outputs.route import fits, told_of
+from pollerd.outputs.route import fits, route_fields
 from pollerd.outputs.target.engine import Execute, LostError, RefusedError, TargetDatabase, TargetError
 from pollerd.outputs.target.turn import DeferredWrite, PendingWrite, Turn
 from pollerd.outputs.target.values import parameters
-from pollerd.outputs.undelivered import named, tell_superseded
+from pollerd.outputs.undelivered import log_superseded, named
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ the table stays, and later events of the message wait.
 """
 _RETRY_FIRST: Final = 0.5
 _RETRY_MAX: Final = 30.0
-_LOOK: Final = 1.0
-"""Seconds between two looks for what a command took up again."""
+_CHECK_EVERY: Final = 1.0
+"""Seconds between two checks for what a command took up again."""
 
 
 class TargetOutput(PatientOutput):
@@ -78,7 +78,7 @@ class TargetOutput(PatientOutput):
         self._book = book
         self._clock = clock
         self._left = False
-        self._news: set[int] = set()
+        self._waiting_behind: set[int] = set()
         """Messages with an event that waits behind others since they were tried last."""
 
     @property
@@ -97,10 +97,10 @@ class TargetOutput(PatientOutput):
                 events = await log.read(self._seq, MOST_EVENTS)
                 if events and cursor is not None:
                     self.warn_of_gap(log, events[0].seq)
-                jobs = [*await self._kept(), *await self._fresh(events)]
-                if not jobs and not events:
+                writes = [*await self._kept(), *await self._fresh(events)]
+                if not writes and not events:
                     await self._wait(log, max(last, self._seq))
-                elif await self._round(jobs, events, executor):
+                elif await self._round(writes, events, executor):
                     cursor = Cursor(self._name, self._seq)
 
     # -- what there is to do
@@ -110,15 +110,15 @@ class TargetOutput(PatientOutput):
         if not self._left:
             return []
         now = self._clock.now()
-        heads = await self._book.due(now, self._news, MOST_EVENTS)
+        heads = await self._book.due(now, self._waiting_behind, MOST_EVENTS)
         if not heads:
             return []
-        jobs = [
-            PendingWrite(head, stored=True, early=_is_early(head, now) and head.message_id in self._news)
+        writes = [
+            PendingWrite(head, stored=True, early=_is_early(head, now) and head.message_id in self._waiting_behind)
             for head in heads
         ]
-        jobs += [PendingWrite(later, stored=True) for later in await self._book.following(heads, MOST_EVENTS)]
-        return sorted(jobs, key=lambda job: job.event.seq)
+        writes += [PendingWrite(later, stored=True) for later in await self._book.following(heads, MOST_EVENTS)]
+        return sorted(writes, key=lambda write: write.event.seq)
 
     async def _fresh(self, events: Sequence[Event]) -> list[PendingWrite]:
         fresh = [self._unwritten(found) for found in events if self._wants(found)]
@@ -128,7 +128,7 @@ class TargetOutput(PatientOutput):
     def _wants(self, found: Event) -> bool:
         if found.type != event.MESSAGE_STATUS and "type" not in self._statement.names:
             return False
-        return fits(self._rules, told_of(found.body))
+        return fits(self._rules, route_fields(found.body))
 
     def _unwritten(self, found: Event) -> Unwritten:
         each_recipient = "msisdn" in self._statement.names
@@ -137,7 +137,7 @@ class TargetOutput(PatientOutput):
             found.type,
             found.message_id or 0,
             found.body,
-            lane="",
+            receiver="",
             output=self._name,
             recipient=event.recipient(found.body) if each_recipient else 0,
             subject=event.subject(found.type, found.body, each_recipient=each_recipient),
@@ -145,16 +145,18 @@ class TargetOutput(PatientOutput):
 
     # -- a round
 
-    async def _round(self, jobs: Sequence[PendingWrite], events: Sequence[Event], executor: ThreadPoolExecutor) -> bool:
-        """Try the jobs and save what came of it; False when the database could not be used."""
+    async def _round(
+        self, writes: Sequence[PendingWrite], events: Sequence[Event], executor: ThreadPoolExecutor
+    ) -> bool:
+        """Try the events and save what came of it; False when the database could not be used."""
         place = events[-1].seq if events else self._seq
         forms: Mapping[int, str | float] = {}
         turn = Turn()
-        if jobs:
-            forms = await self._book.source_ids({job.event.message_id for job in jobs})
-            work = asyncio.get_running_loop().run_in_executor(executor, self._write, jobs, forms)
+        if writes:
+            forms = await self._book.source_ids({write.event.message_id for write in writes})
+            work = asyncio.get_running_loop().run_in_executor(executor, self._write, writes, forms)
             trouble, turn = await to_end(work)
-            if not await self.went(trouble, jobs[0].event.seq):
+            if not await self.went(trouble, writes[0].event.seq):
                 return False
         failpoints.hit("target.written")
         await self._save(turn, forms, place)
@@ -163,24 +165,24 @@ class TargetOutput(PatientOutput):
 
     async def _save(self, turn: Turn, forms: Mapping[int, str | float], place: int) -> None:
         now = self._clock.now()
-        planned = (self._planned(waiting, forms.get(waiting.job.event.message_id), now) for waiting in turn.waiting)
+        planned = (self._planned(waiting, forms.get(waiting.write.event.message_id), now) for waiting in turn.waiting)
         kept = [found for found in planned if found is not None]
         # Where nothing is kept there is nothing to supersede.
         written = turn.written if self._left or kept else ()
         saved = await self._book.save(UnwrittenChange(Cursor(self._name, place), kept, written, now))
         failpoints.hit("target.saved")
         self._left = saved.left
-        self._news = {waiting.job.event.message_id for waiting in turn.waiting if waiting.job.held_up}
-        tell_superseded(self._name, [*turn.superseded, *saved.superseded])
-        self._tell_parked([found for found in kept if found.state is DeliveryState.PARKED])
+        self._waiting_behind = {waiting.write.event.message_id for waiting in turn.waiting if waiting.write.held_up}
+        log_superseded(self._name, [*turn.superseded, *saved.superseded])
+        self._log_parked([found for found in kept if found.state is DeliveryState.PARKED])
 
     def _planned(self, waiting: DeferredWrite, form: str | float | None, now: float) -> Unwritten | None:
         """How an event that is not written is kept from now on; None: as it was."""
-        found = waiting.job.event
+        found = waiting.write.event
         if not waiting.failed:
-            return None if waiting.job.stored else found
-        if waiting.job.early:
-            # Tried because there was news of its message: that spends no attempt.
+            return None if waiting.write.stored else found
+        if waiting.write.early:
+            # Tried early, because a later event of its message came: that counts as no attempt.
             return None
         delays = self._rules.retry_after[: REFUSALS - 1] if waiting.refusal else self._rules.retry_after
         error = waiting.refusal or self._no_row(form)
@@ -194,7 +196,7 @@ class TargetOutput(PatientOutput):
             return "no row was changed"
         return f"no row was changed; the source gave this id as {form!r}: compare with :{SOURCE_ID}"
 
-    def _tell_parked(self, parked: Sequence[Unwritten]) -> None:
+    def _log_parked(self, parked: Sequence[Unwritten]) -> None:
         for error in dict.fromkeys(found.error for found in parked):
             those = [found for found in parked if found.error == error]
             logger.error(
@@ -212,46 +214,46 @@ class TargetOutput(PatientOutput):
         timeout = None
         if self._left:
             next_at = await self._book.next_at()
-            timeout = _LOOK if next_at is None else min(_LOOK, max(0.0, next_at - self._clock.now()))
+            timeout = _CHECK_EVERY if next_at is None else min(_CHECK_EVERY, max(0.0, next_at - self._clock.now()))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await log.wait(after)
 
     # -- in the thread
 
-    def _write(self, jobs: Sequence[PendingWrite], forms: Mapping[int, str | float]) -> tuple[str, Turn]:
-        """Try the jobs, all in one transaction; what went wrong, in words, and what came of them."""
+    def _write(self, writes: Sequence[PendingWrite], forms: Mapping[int, str | float]) -> tuple[str, Turn]:
+        """Try the events, all in one transaction; what went wrong, in words, and what came of them."""
         try:
             try:
-                return "", self._together(jobs, forms)
+                return "", self._together(writes, forms)
             except LostError:
-                return "", self._one_by_one(jobs, forms)
+                return "", self._one_by_one(writes, forms)
         except TargetError as error:
             return str(error), Turn()
 
-    def _together(self, jobs: Sequence[PendingWrite], forms: Mapping[int, str | float]) -> Turn:
+    def _together(self, writes: Sequence[PendingWrite], forms: Mapping[int, str | float]) -> Turn:
         turn = Turn()
 
         def work(execute: Execute) -> None:
-            for job in jobs:
-                turn.take(job, lambda job: self._attempt(job, forms, execute))
+            for write in writes:
+                turn.take(write, lambda write: self._attempt(write, forms, execute))
 
         self._target.transact(work)
         return turn
 
-    def _one_by_one(self, jobs: Sequence[PendingWrite], forms: Mapping[int, str | float]) -> Turn:
+    def _one_by_one(self, writes: Sequence[PendingWrite], forms: Mapping[int, str | float]) -> Turn:
         """Each in a transaction of its own: one of them takes the others with it."""
         turn = Turn()
-        for job in jobs:
-            turn.take(job, lambda job: self._alone(job, forms))
+        for write in writes:
+            turn.take(write, lambda write: self._alone(write, forms))
         return turn
 
-    def _alone(self, job: PendingWrite, forms: Mapping[int, str | float]) -> bool:
+    def _alone(self, write: PendingWrite, forms: Mapping[int, str | float]) -> bool:
         found = False
 
         def work(execute: Execute) -> None:
             nonlocal found
-            found = self._attempt(job, forms, execute)
+            found = self._attempt(write, forms, execute)
 
         try:
             self._target.transact(work)
@@ -259,12 +261,12 @@ class TargetOutput(PatientOutput):
             raise RefusedError(str(lost)) from lost
         return found
 
-    def _attempt(self, job: PendingWrite, forms: Mapping[int, str | float], execute: Execute) -> bool:
+    def _attempt(self, write: PendingWrite, forms: Mapping[int, str | float], execute: Execute) -> bool:
         """Run the statement; whether it had the effect that it should. Raises RefusedError."""
-        values = parameters(job.event.seq, job.event.body, forms.get(job.event.message_id))
+        values = parameters(write.event.seq, write.event.body, forms.get(write.event.message_id))
         if execute(values) > 0 or self._rules.no_row == "ignore":
             return True
-        # An event that lacks what rows are looked for by rightly finds none: nothing equals NULL.
+        # An event that lacks what rows are found by rightly finds none: nothing equals NULL.
         return any(values[key] is None for key in self._statement.keys)
 
 

@@ -30,19 +30,19 @@ class PendingWrite:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeferredWrite:
-    """A job that is not written: tried, and `no_row` was changed or there was a `refusal`; or not tried at all.
+    """An event that is not written: tried, and `no_row` was changed or there was a `refusal`; or not tried at all.
 
     `failed`: it was tried and it was its turn.
     """
 
-    job: PendingWrite
+    write: PendingWrite
     no_row: bool = False
     refusal: str = ""
     failed: bool = False
 
 
 class Turn:
-    """What becomes of the jobs that are taken, those of a message ascending by `seq`."""
+    """What becomes of the events that are taken, those of a message ascending by `seq`."""
 
     def __init__(self) -> None:
         self.written: list[Unwritten] = []
@@ -55,26 +55,26 @@ class Turn:
         """What is not written."""
         return [waiting for of_message in self._waiting.values() for waiting in of_message]
 
-    def take(self, job: PendingWrite, attempt: Callable[[PendingWrite], bool]) -> None:
-        """Try the job if it may be. `attempt` says whether it changed a row that it should; it raises RefusedError."""
-        event = job.event
+    def take(self, write: PendingWrite, attempt: Callable[[PendingWrite], bool]) -> None:
+        """Try the event if it may be. `attempt` says whether it changed a row as it should, or raises RefusedError."""
+        event = write.event
         before = self._waiting[event.message_id]
-        ahead = [earlier for earlier in before if earlier.job.event.holds_up(event)]
-        if job.held_up or not all(_may_be_overtaken(earlier, event) for earlier in ahead):
-            before.append(DeferredWrite(job))
+        ahead = [earlier for earlier in before if earlier.write.event.holds_up(event)]
+        if write.held_up or not all(_may_be_overtaken(earlier, event) for earlier in ahead):
+            before.append(DeferredWrite(write))
             return
         try:
-            if not attempt(job):
-                before.append(DeferredWrite(job, no_row=True, failed=not ahead))
+            if not attempt(write):
+                before.append(DeferredWrite(write, no_row=True, failed=not ahead))
                 return
         except RefusedError as refused:
-            before.append(DeferredWrite(job, refusal=str(refused), failed=not ahead))
+            before.append(DeferredWrite(write, refusal=str(refused), failed=not ahead))
             return
         self._waiting[event.message_id] = [earlier for earlier in before if earlier not in ahead]
-        self.superseded += [earlier.job.event for earlier in ahead if not earlier.job.stored]
+        self.superseded += [earlier.write.event for earlier in ahead if not earlier.write.stored]
         self.written.append(event)
 
 
 def _may_be_overtaken(earlier: DeferredWrite, event: Unwritten) -> bool:
     """Whether `event` may be tried though `earlier` holds it up."""
-    return earlier.no_row and event.subject is not None and earlier.job.event.subject == event.subject
+    return earlier.no_row and event.subject is not None and earlier.write.event.subject == event.subject

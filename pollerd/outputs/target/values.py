@@ -17,11 +17,11 @@ def parameters(seq: int, body: bytes, source_id: str | float | None = None) -> d
 
     Truth is 1 or 0, what is no plain value is JSON. `source_id` is the id as its source gave it, None: as the number.
     """
-    told: dict[str, Any] = msgspec.json.decode(body)
+    fields: dict[str, Any] = msgspec.json.decode(body)
     values: dict[str, object] = dict.fromkeys(NAMES)
-    values |= {name: _plain(value) for name, value in told.items() if name in NAMES}
+    values |= {name: _plain(value) for name, value in fields.items() if name in NAMES}
     values["seq"] = seq
-    values[SOURCE_ID] = told.get("id") if source_id is None else source_id
+    values[SOURCE_ID] = fields.get("id") if source_id is None else source_id
     return values
 
 

@@ -10,10 +10,10 @@ import msgspec
 
 from pollerd.config import WebhookOutputConfig, WebhookRouteConfig
 from pollerd.core import event as events
-from pollerd.outputs.route import fits, told_of
+from pollerd.outputs.route import fits, route_fields
 
 NAMED: Final = "default"
-"""The name of the lane to the default URL; routes are named by their number."""
+"""The name of the receiver at the default URL; routes are named by their number."""
 
 
 class _Vendor(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -62,7 +62,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 class Routes:
-    """Which lane an event goes to: the first route that fits, else the default."""
+    """Which receiver an event goes to: that of the first route that fits, else the default."""
 
     def __init__(self, config: WebhookOutputConfig) -> None:
         self._routes = config.routes
@@ -72,20 +72,20 @@ class Routes:
         """Whether events of this type are posted at all."""
         return self.all_events or kind == events.MESSAGE_STATUS
 
-    def lane(self, body: bytes) -> str:
-        """The name of the lane for the event with this JSON."""
+    def receiver(self, body: bytes) -> str:
+        """The name of the receiver for the event with this JSON."""
         if not self._routes:
             return NAMED
-        told = told_of(body)
-        return next((str(n) for n, route in enumerate(self._routes, 1) if fits(route, told)), NAMED)
+        fields = route_fields(body)
+        return next((str(n) for n, route in enumerate(self._routes, 1) if fits(route, fields)), NAMED)
 
     @property
     def note(self) -> str:
-        """The same as long as every event goes to the same lane; kept with the output's place."""
+        """The same as long as every event goes to the same receiver; kept with the output's cursor."""
         return _encoder.encode([(route.userref_prefix, route.account) for route in self._routes]).decode()
 
 
-def lanes(config: WebhookOutputConfig) -> Sequence[tuple[str, WebhookRouteConfig]]:
-    """Every lane's name and receiver."""
+def receivers_of(config: WebhookOutputConfig) -> Sequence[tuple[str, WebhookRouteConfig]]:
+    """Every receiver's name and route."""
     default = WebhookRouteConfig(config.url, secret=config.secret)
     return [(NAMED, default), *((str(number), route) for number, route in enumerate(config.routes, 1))]

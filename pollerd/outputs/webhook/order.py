@@ -1,6 +1,6 @@
 """Which events are in memory, which go to the book, and what may be posted next. No I/O: the output does that.
 
-The order of a message rests on three rules. Of one message, one event at a time is with its lane. The next one goes
+The order of a message rests on three rules. Of one message, one event at a time is with its receiver. The next one goes
 there only when it is on disk that the one before is done with. And while an event of a message waits in the book,
 later ones go to the book behind it.
 """
@@ -24,14 +24,14 @@ ACCOUNTS: Final = 0
 
 
 class DeliveryOrder:
-    """The events between the log and the lanes. `place` is where the output's cursor stands."""
+    """The events between the log and the receivers. `place` is where the output's cursor stands."""
 
     def __init__(self, name: str, routes: Routes, retry_after: Sequence[float], place: int) -> None:
         self.place = place
         self.read = place
         """Up to here events were taken from the log."""
         self.parked = 0
-        """Events parked since somebody last set this to 0."""
+        """Events parked since this was last set to 0."""
         self._name = name
         self._routes = routes
         self._retry_after = retry_after
@@ -64,7 +64,7 @@ class DeliveryOrder:
         events: Sequence[Event],
         known: set[int],
         blocked: set[int],
-        lanes: Mapping[str, ReceiverQueue],
+        queues: Mapping[str, ReceiverQueue],
         now: float,
     ) -> None:
         """Take events from the log, ascending. `known` are kept in the book already, `blocked` are messages with an
@@ -75,66 +75,66 @@ class DeliveryOrder:
             if event.seq in known or not self.wants(event):
                 continue
             message = ACCOUNTS if event.message_id is None else event.message_id
-            lane = lanes[self._routes.lane(event.body)]
-            delivery = Delivery(event.seq, event.type, message, event.body, lane.name)
+            queue = queues[self._routes.receiver(event.body)]
+            delivery = Delivery(event.seq, event.type, message, event.body, queue.name)
             chain = self._chains.get(message)
             if message in blocked:
                 self._keep(delivery)
             elif chain is not None:
                 self._open[event.seq] = None
                 chain.append(QueuedEvent(delivery, stored=False))
-                lane.load += 1
-            elif lane.room > 0:
+                queue.load += 1
+            elif queue.room > 0:
                 self._open[event.seq] = None
-                self._start(QueuedEvent(delivery, stored=False), lane)
+                self._start(QueuedEvent(delivery, stored=False), queue)
             else:
                 # This receiver is behind or down; others must not wait for it.
                 blocked.add(message)
                 self._keep(msgspec.structs.replace(delivery, next_at=now))
         self._advance()
 
-    def load(self, deliveries: Iterable[Delivery], lane: ReceiverQueue, lanes: Mapping[str, ReceiverQueue]) -> None:
-        """Take waiting events from the book, as far as the lane has room and they are not in memory already."""
+    def load(self, deliveries: Iterable[Delivery], queue: ReceiverQueue, queues: Mapping[str, ReceiverQueue]) -> None:
+        """Take waiting events from the book, as far as the receiver has room and they are not in memory already."""
         for delivery in deliveries:
             chain = self._chains.get(delivery.message_id)
             if chain is not None and delivery.seq < chain[0].delivery.seq:
-                self._give_way(chain, lanes)
-            elif chain is None and lane.room > 0 and delivery.seq not in self._kept:
-                self._start(QueuedEvent(delivery, stored=True), lane)
+                self._give_way(chain, queues)
+            elif chain is None and queue.room > 0 and delivery.seq not in self._kept:
+                self._start(QueuedEvent(delivery, stored=True), queue)
 
-    def _give_way(self, chain: deque[QueuedEvent], lanes: Mapping[str, ReceiverQueue]) -> None:
-        """An earlier event was taken up again: what is not with the lane yet goes to the book, behind it."""
+    def _give_way(self, chain: deque[QueuedEvent], queues: Mapping[str, ReceiverQueue]) -> None:
+        """An earlier event was taken up again: what is not with the receiver yet goes to the book, behind it."""
         while len(chain) > 1:
-            job = chain.pop()
-            self._leave(job, lanes)
-            self._keep(job.delivery)
+            queued = chain.pop()
+            self._leave(queued, queues)
+            self._keep(queued.delivery)
         self._advance()
 
-    def _start(self, job: QueuedEvent, lane: ReceiverQueue) -> None:
-        self._chains[job.delivery.message_id] = deque([job])
-        lane.load += 1
-        lane.put(job)
+    def _start(self, queued: QueuedEvent, queue: ReceiverQueue) -> None:
+        self._chains[queued.delivery.message_id] = deque([queued])
+        queue.load += 1
+        queue.put(queued)
 
     # -- hearing of them
 
     def settle(
-        self, job: QueuedEvent, reply: PostResult | None, lanes: Mapping[str, ReceiverQueue], now: float
+        self, queued: QueuedEvent, reply: PostResult | None, queues: Mapping[str, ReceiverQueue], now: float
     ) -> None:
-        """A job was posted, or (no reply) came back because its receiver is down."""
-        delivery = job.delivery
+        """An event was posted, or (no reply) came back because its receiver is down."""
+        delivery = queued.delivery
         chain = self._chains[delivery.message_id]
         chain.popleft()
-        self._leave(job, lanes)
+        self._leave(queued, queues)
         done = True
         if reply is None:
             done = False
-            if not job.stored:
+            if not queued.stored:
                 self._keep(msgspec.structs.replace(delivery, next_at=now))
         elif reply.taken:
-            self._taken.append(job)
+            self._taken.append(queued)
         else:
             done = self._failed(delivery, reply, now)
-        self._go_on(job, chain, lanes, done=done)
+        self._go_on(queued, chain, queues, done=done)
         self._advance()
 
     def _failed(self, delivery: Delivery, reply: PostResult, now: float) -> bool:
@@ -150,13 +150,13 @@ class DeliveryOrder:
         return False
 
     def _go_on(
-        self, settled: QueuedEvent, chain: deque[QueuedEvent], lanes: Mapping[str, ReceiverQueue], *, done: bool
+        self, settled: QueuedEvent, chain: deque[QueuedEvent], queues: Mapping[str, ReceiverQueue], *, done: bool
     ) -> None:
         """What becomes of a message's later events: in memory behind a fresh one, in the book behind a stored one."""
         if not done:
-            for job in chain:
-                self._leave(job, lanes)
-                self._keep(job.delivery)
+            for queued in chain:
+                self._leave(queued, queues)
+                self._keep(queued.delivery)
             chain.clear()
         if chain:
             self._next.append(chain[0])
@@ -165,9 +165,9 @@ class DeliveryOrder:
         if done and settled.stored:
             self._freed.append(settled.delivery.message_id)
 
-    def _leave(self, job: QueuedEvent, lanes: Mapping[str, ReceiverQueue]) -> None:
-        lanes[job.delivery.lane].load -= 1
-        self._open.pop(job.delivery.seq, None)
+    def _leave(self, queued: QueuedEvent, queues: Mapping[str, ReceiverQueue]) -> None:
+        queues[queued.delivery.receiver].load -= 1
+        self._open.pop(queued.delivery.seq, None)
 
     def _keep(self, delivery: Delivery) -> None:
         self._kept[delivery.seq] = delivery
@@ -181,24 +181,24 @@ class DeliveryOrder:
     def change(self, now: float) -> DeliveryChange:
         """All that is to be saved; it counts as saved from now on."""
         # Above the place it is not enough to forget an event: a restart would read it from the log again.
-        marks = [_mark(job.delivery) for job in self._taken if job.delivery.seq > self.place]
+        marks = [_mark(queued.delivery) for queued in self._taken if queued.delivery.seq > self.place]
         change = DeliveryChange(
             cursor=Cursor(self._name, self.place, self._routes.note),
             kept=[*self._kept.values(), *marks],
-            gone=[job.delivery.seq for job in self._taken if job.stored and job.delivery.seq <= self.place],
+            gone=[queued.delivery.seq for queued in self._taken if queued.stored and queued.delivery.seq <= self.place],
             freed=self._freed,
-            taken=[job.delivery for job in self._taken],
+            taken=[queued.delivery for queued in self._taken],
             at=now,
         )
         self._kept, self._taken, self._freed = {}, [], []
         self._saved = self.place
         return change
 
-    def saved(self, lanes: Mapping[str, ReceiverQueue]) -> None:
+    def saved(self, queues: Mapping[str, ReceiverQueue]) -> None:
         """The last change is on disk: the events behind those that are done may be posted."""
         started, self._next = self._next, []
-        for job in started:
-            lanes[job.delivery.lane].put(job)
+        for queued in started:
+            queues[queued.delivery.receiver].put(queued)
 
 
 def _mark(delivery: Delivery) -> Delivery:

@@ -29,12 +29,12 @@ from pollerd.config import WebhookRouteConfig
 from pollerd.config.addresses import is_private
 from pollerd.outputs.webhook.sign import Signer
 
-PATIENCE: Final = 15.0
+TIMEOUT: Final = 15.0
 """Seconds in which a receiver has to answer, connecting included."""
 _KEEP_ALIVE: Final = 1.0
 """Seconds an unused connection is kept: less than receivers keep theirs, so that we are the ones to close."""
 _ANSWER: Final = 16 * 1024
-_ANSWER_PATIENCE: Final = 1.0
+_ANSWER_TIMEOUT: Final = 1.0
 _HEADERS: Final = {"Content-Type": "application/json", "User-Agent": f"pollerd/{version('pollerd')}"}
 _ASKING: Final = frozenset({429, 503})
 _DOWN: Final = frozenset({429, 502, 503, 504})
@@ -66,7 +66,7 @@ class Receiver:
         *,
         allow_remote: bool,
         connections: int,
-        patience: float = PATIENCE,
+        timeout: float = TIMEOUT,
         protect: Callable[[str], None] | None = None,
     ) -> None:
         parts = urlsplit(route.url)
@@ -74,7 +74,7 @@ class Receiver:
         """The URL without its query, which may hold a secret."""
         self._url = route.url
         self._signer = Signer(route.secret, self.name, protect)
-        self._patience = patience
+        self._timeout = timeout
         connector = TCPConnector(
             limit=connections,
             ttl_dns_cache=5,
@@ -85,7 +85,7 @@ class Receiver:
         self._session = ClientSession(
             connector=connector,
             cookie_jar=DummyCookieJar(),
-            timeout=ClientTimeout(total=patience),
+            timeout=ClientTimeout(total=timeout),
             trust_env=False,
             headers=_HEADERS,
         )
@@ -113,7 +113,7 @@ class Receiver:
                 # deserves a new one.
                 return await self._post(body, headers)
         except TimeoutError:
-            return PostResult(taken=False, down=True, detail=f"no answer within {self._patience:g} s")
+            return PostResult(taken=False, down=True, detail=f"no answer within {self._timeout:g} s")
         except (ClientError, OSError) as error:
             return PostResult(taken=False, down=True, detail=_words(error))
 
@@ -143,7 +143,7 @@ def asked_pause(status: int, headers: Mapping[str, str], now: float) -> float:
 async def _drain(response: ClientResponse) -> None:
     """Take the rest of a short answer, so that the connection can be used again."""
     with contextlib.suppress(ClientError, OSError):
-        async with asyncio.timeout(_ANSWER_PATIENCE):
+        async with asyncio.timeout(_ANSWER_TIMEOUT):
             left = _ANSWER
             while left > 0 and (piece := await response.content.read(left)):
                 left -= len(piece)

@@ -1,4 +1,4 @@
-"""The way to one receiver: a short queue, a few posts at a time, and a pause while nobody is there."""
+"""The way to one receiver: a short queue, a few posts at a time, and a pause while it is down."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ logger = logging.getLogger(__name__)
 PARALLEL: Final = 4
 """Posts to one receiver at a time."""
 ROOM: Final = 128
-"""Events of one lane in memory at most."""
+"""Events for one receiver in memory at most."""
 FAILURES_BEFORE_PAUSE: Final = 5
 PAUSE_FIRST: Final = 1.0
 PAUSE_MAX: Final = 60.0
 
 
 class Posting(Protocol):
-    """A receiver as seen from here."""
+    """What a queue needs of a receiver."""
 
     @property
     def name(self) -> str: ...
@@ -77,7 +77,7 @@ class Breaker:
 
 
 class ReceiverQueue:
-    """One receiver's queue and its posts. `done` hears of every job: what was replied, None when it was not posted."""
+    """One receiver's queue and its posts. `done` gets every event with the reply; None when it was not posted."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class ReceiverQueue:
     ) -> None:
         self.name = name
         self.load = 0
-        """Events in memory for this lane: queued, being posted, or behind one of those."""
+        """Events in memory for this receiver: queued, being posted, or behind one of those."""
         self.trouble = ""
         self._receiver = receiver
         self._done = done
@@ -114,12 +114,12 @@ class ReceiverQueue:
         return self._breaker.wait(self._clock())
 
     def reload(self) -> None:
-        """Look at the secret's source again."""
+        """Check the secret's source again."""
         self._receiver.reload()
 
-    def put(self, job: QueuedEvent) -> None:
+    def put(self, queued: QueuedEvent) -> None:
         """Queue an event whose turn it is."""
-        self._queue.append(job)
+        self._queue.append(queued)
         self._wake.set()
 
     def check(self) -> None:
@@ -144,14 +144,14 @@ class ReceiverQueue:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            job = self._queue.popleft()
+            queued = self._queue.popleft()
             if self._breaker.wait(self._clock()) > 0:
-                self._done(job, None)
+                self._done(queued, None)
                 continue
-            delivery = job.delivery
+            delivery = queued.delivery
             reply = await self._receiver.post(posted(delivery.seq, delivery.type, delivery.body))
             self._judge(reply)
-            self._done(job, reply)
+            self._done(queued, reply)
 
     def _judge(self, reply: PostResult) -> None:
         if reply.down:

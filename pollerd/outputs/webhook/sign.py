@@ -29,7 +29,7 @@ class _AnyLength(HMACAlgorithm):
 class Signer:
     """Signs with the secret that its source holds; without a source there is no signature.
 
-    `protect` is told each secret before it is used. Raises OutputError when the secret cannot be had at the start;
+    `protect` gets each secret before it is used. Raises OutputError when the secret cannot be had at the start;
     later the last good one is kept.
     """
 
@@ -54,7 +54,7 @@ class Signer:
         return {HEADER: self._jws.encode(body, self._secret, algorithm="HS256")}
 
     def reload(self) -> None:
-        """Look at the secret's source again."""
+        """Check the secret's source again."""
         source = self._source
         fingerprint = None if source is None else source.fingerprint()
         if source is None or fingerprint is None or fingerprint == self._fingerprint:
