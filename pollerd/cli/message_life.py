@@ -11,7 +11,7 @@ import msgspec
 from pollerd.base.text import ago, clock, counted, duration, shortened
 from pollerd.cli.terminal import screen
 from pollerd.core import event as events
-from pollerd.core import history, lifecycle, phrases
+from pollerd.core import history, phrases
 from pollerd.core.model import Message, Recipient, State
 from pollerd.gateway.gatewayapi import errorcodes
 from pollerd.status.message import STATE_NAMES
@@ -25,6 +25,8 @@ from pollerd.status.timeline import (
     polls_not_kept,
     priority_text,
     scheduled,
+    sms_facts,
+    state_text,
     summary,
     timeline,
     who,
@@ -78,6 +80,9 @@ def _body_text(body: events.Body) -> Text:
 
 def _status(body: events.Status) -> Text:
     text = screen.plain(f"{body.msisdn} ")
+    if body.previous == body.status:
+        text.append_text(screen.plain("still ", "dim")).append_text(screen.state(body.status))
+        return text.append_text(screen.plain(f", charge {body.charge_status}"))
     if body.previous is not None:
         text.append_text(screen.plain(f"{body.previous} → ", "dim"))
     text.append_text(screen.state(body.status))
@@ -127,6 +132,7 @@ def _facts(details: MessageDetails) -> list[tuple[str, str | None]]:
     tried = history.polls(message.trail)
     never = f"not answered yet, last tried {ago(tried[-1].at, now)}" if tried else "not yet"
     facts.append(("polled", polled if message.polls else never))
+    facts += sms_facts(message.recipients)
     facts.append(("without number", without_number(message.recipients)))
     facts.append(("priority", priority_text(message)))
     if (wait := overdue_text(message, now)) is not None:
@@ -157,7 +163,7 @@ def _recipients(details: MessageDetails, console: Console) -> None:
     for item in shown:
         network = f"{item.mcc}/{item.mnc}" if item.mcc and item.mnc else ""
         since = "" if item.time is None else clock(item.time)
-        state = screen.state(lifecycle.name(item.status))
+        state = screen.plain(state_text(item), screen.STATE_STYLES.get(item.status, ""))
         screen.row(made, who(item), item.country, network, state, since, shortened(error_text(item), 80))
     console.print(made)
     for line in advice(shown):

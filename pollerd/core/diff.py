@@ -16,11 +16,23 @@ _Key = tuple[int, int]
 """A recipient within its message: its number, and which of those with that number."""
 
 
+_Standing = tuple[str, str | None]
+"""State and charge status."""
+
+
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """One recipient's step from `previous` (None: never seen before) to what it is now."""
+    """One recipient's step from `previous` (None: never seen before) to what it is now.
+
+    The state is the same where only the charge of a recipient in a final state went on.
+    """
 
     recipient: Recipient
     previous: str | None
+
+    @property
+    def ends(self) -> bool:
+        """Whether the recipient reached its final state with it."""
+        return lifecycle.is_final(self.recipient.status) and self.previous != self.recipient.status
 
 
 class Diff(msgspec.Struct, frozen=True, gc=False):
@@ -68,10 +80,10 @@ def pending(recipients: Iterable[Recipient]) -> int:
 def diff(before: tuple[Recipient, ...], after: tuple[Recipient, ...], now: float = math.inf) -> Diff:
     """Compare what is stored with what the gateway shows at `now` by its own clock.
 
-    A final state is kept whatever is shown after it. A recipient that an answer leaves out keeps its state. The same
-    number twice in one message is two recipients: each goes with what is shown in its state, else by order. Entries
-    without a usable number are matched in the same way, see `_unidentified`; one that stands for a known recipient is
-    no change of that one, because nothing proves it.
+    A final state is kept whatever is shown after it; only its charge goes on. A recipient that an answer leaves out
+    keeps its state. The same number twice in one message is two recipients: each goes with what is shown in its state,
+    else by order. Entries without a usable number are matched in the same way, see `_unidentified`; one that stands for
+    a known recipient is no change of that one, because nothing proves it.
     """
     if before == after:
         return Diff(before, ())
@@ -103,7 +115,19 @@ def _step(had: Recipient | None, shown: Recipient, now: float) -> tuple[Recipien
     """What is kept of a recipient that is shown, and the change to tell."""
     kept = shown if had is None else _kept(had, shown, now)
     previous = None if had is None else had.status or None
-    return kept, Change(kept, previous) if lifecycle.follows(previous, kept.status) else None
+    told = lifecycle.follows(previous, kept.status)
+    if had is not None and _charged(had, shown):
+        kept, told = msgspec.structs.replace(kept, charge_status=shown.charge_status), True
+    return kept, Change(kept, previous) if told else None
+
+
+def _charged(had: Recipient, shown: Recipient) -> bool:
+    """Whether a final state is shown again, and its charge has gone on."""
+    return (
+        had.status == shown.status
+        and lifecycle.is_final(had.status)
+        and lifecycle.charge_goes_on(had.charge_status, shown.charge_status)
+    )
 
 
 def _kept(had: Recipient, shown: Recipient, now: float) -> Recipient:
@@ -114,8 +138,10 @@ def _kept(had: Recipient, shown: Recipient, now: float) -> Recipient:
         return had if had.counts_as is None else msgspec.structs.replace(had, counts_as=None)
     # What an answer leaves out, or shows damaged, is still known from the one before.
     same = shown.status == had.status
-    whole = shown.country and shown.mcc and shown.mnc and (shown.charge_status or not had.charge_status)
-    if whole and (shown.sent or not had.sent) and not (same and shown.time is None):
+    place = shown.country and shown.mcc and shown.mnc
+    charge = shown.charge_status or not had.charge_status
+    sms = (shown.sent or not had.sent) and (shown.sender or not had.sender) and (shown.parts or not had.parts)
+    if place and charge and sms and not (same and shown.time is None):
         return shown
     return msgspec.structs.replace(
         shown,
@@ -125,6 +151,8 @@ def _kept(had: Recipient, shown: Recipient, now: float) -> Recipient:
         mnc=shown.mnc or had.mnc,
         charge_status=shown.charge_status or had.charge_status,
         sent=shown.sent or had.sent,
+        sender=shown.sender or had.sender,
+        parts=shown.parts or had.parts,
     )
 
 
@@ -148,7 +176,7 @@ def _aligned(before: tuple[Recipient, ...], after: tuple[Recipient, ...], now: f
             continue
         if had.msisdn != shown.msisdn:
             return None
-        if had.status != shown.status and not unique:
+        if (had.status != shown.status or had.charge_status != shown.charge_status) and not unique:
             if len({recipient.msisdn for recipient in after}) < len(after):
                 # Two entries of one number may have changed places.
                 return None
@@ -167,10 +195,10 @@ def _keyed(before: tuple[Recipient, ...], after: tuple[Recipient, ...]) -> Itera
     if not twice:
         yield from (((recipient.msisdn, 0), recipient) for recipient in after)
         return
-    had: defaultdict[int, list[str]] = defaultdict(list)
+    had: defaultdict[int, list[_Standing]] = defaultdict(list)
     shown: defaultdict[int, list[Recipient]] = defaultdict(list)
     for recipient in before:
-        had[recipient.msisdn].append(recipient.status)
+        had[recipient.msisdn].append((recipient.status, recipient.charge_status))
     for recipient in after:
         shown[recipient.msisdn].append(recipient)
     places = {msisdn: iter(_places(had[msisdn], shown[msisdn])) for msisdn in counts}
@@ -178,22 +206,26 @@ def _keyed(before: tuple[Recipient, ...], after: tuple[Recipient, ...]) -> Itera
         yield (recipient.msisdn, next(places[recipient.msisdn])), recipient
 
 
-def _places(states: list[str], shown: list[Recipient]) -> list[int]:
-    """For each of `shown`, all of one number, the place among the known `states` that it continues; new ones come
-    behind.
+def _places(known: list[_Standing], shown: list[Recipient]) -> list[int]:
+    """For each of `shown`, all of one number, the place among `known` that it continues; new ones come behind.
 
-    What is shown in a known state is that one; the rest goes to those that wait, then to the final ones.
+    What is shown in a known state is that one, first with the same charge; the rest goes to those that wait, then to
+    the final ones.
     """
-    in_state: defaultdict[str, deque[int]] = defaultdict(deque)
-    for place, state in enumerate(states):
-        in_state[state].append(place)
-    same = [in_state[one.status].popleft() if in_state[one.status] else None for one in shown]
-    left = sorted(
-        (place for places in in_state.values() for place in places),
-        key=lambda place: (lifecycle.is_final(states[place]), place),
-    )
-    free = iter([*left, *range(len(states), len(states) + len(shown))])
-    return [place if place is not None else next(free) for place in same]
+    found: dict[int, int] = {}
+    left = dict.fromkeys(range(len(known)))
+    for charged in (True, False):
+        at: defaultdict[_Standing, deque[int]] = defaultdict(deque)
+        for place in left:
+            status, charge = known[place]
+            at[status, charge if charged else None].append(place)
+        for number, one in enumerate(shown):
+            if number not in found and (places := at[one.status, one.charge_status if charged else None]):
+                found[number] = places.popleft()
+                del left[found[number]]
+    rest = sorted(left, key=lambda place: (lifecycle.is_final(known[place][0]), place))
+    free = iter([*rest, *range(len(known), len(known) + len(shown))])
+    return [found[number] if number in found else next(free) for number in range(len(shown))]
 
 
 def _unidentified(
@@ -225,7 +257,9 @@ def _paired(
     """Each of `shown` with one of `keys`, as `_places` finds them, and those for which none is left."""
     pairs: list[tuple[_Key, Recipient]] = []
     rest: list[Recipient] = []
-    for place, one in zip(_places([known[key].counted for key in keys], shown), shown, strict=True):
+    for place, one in zip(
+        _places([(known[key].counted, known[key].charge_status) for key in keys], shown), shown, strict=True
+    ):
         if place < len(keys):
             pairs.append((keys[place], one))
         else:
@@ -329,7 +363,10 @@ def _status(message: Message, change: Change, now: float, observed_at: str) -> e
         country_prefix=events.country_prefix(recipient.country) if recipient.country else None,
         mcc=recipient.mcc,
         mnc=recipient.mnc,
-        charge_status=recipient.charge_status if recipient.charge_status is not None else msgspec.UNSET,
+        senttime=recipient.sent,
+        csms=recipient.parts,
+        charge_status=recipient.charge_status,
+        actual_sender=recipient.sender,
         observed_at=observed_at,
         polls=message.polls,
     )

@@ -27,7 +27,12 @@ CREDIT_OK: Final = "account.credit_ok"
 
 
 class Status(msgspec.Struct, frozen=True, tag=MESSAGE_STATUS, tag_field="type", kw_only=True):
-    """A recipient's state changed. `time` is the gateway's, in whole UNIX seconds, or ours when it gave none."""
+    """A recipient's state changed. `time` is the gateway's, in whole UNIX seconds, or ours when it gave none.
+
+    `senttime` is when its SMS was sent (UNIX seconds), `csms` how many parts it had, `actual_sender` the sender that
+    the phone shows; null when not known. `previous` and `status` are the same where only `charge_status` went on
+    after a final state.
+    """
 
     id: int
     account: str
@@ -43,7 +48,10 @@ class Status(msgspec.Struct, frozen=True, tag=MESSAGE_STATUS, tag_field="type", 
     country_prefix: int | None
     mcc: str | None
     mnc: str | None
-    charge_status: str | msgspec.UnsetType = msgspec.UNSET
+    senttime: float | None = None
+    csms: int | None = None
+    charge_status: str | None = None
+    actual_sender: str | None = None
     observed_at: str
     polls: int
 

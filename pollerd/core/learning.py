@@ -36,7 +36,7 @@ def learn(policy: Policy, message: Message, found: Diff, waiting: list[Recipient
         taken = message.sent_at
     # A 404 says nothing about the state: the interval begins at the last poll that showed one.
     previous = taken if message.seen_at is None else message.seen_at
-    ended = [change.recipient for change in found.changes if lifecycle.is_final(change.recipient.status)]
+    ended = [change.recipient for change in found.changes if change.ends]
     for recipient in ended[:OBSERVED_MOST]:
         start, submit = _start(message, recipient, ahead, now)
         a0, a1 = max(0.0, previous - start), max(0.0, now - start)

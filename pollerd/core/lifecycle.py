@@ -31,6 +31,15 @@ UNSENT: Final = frozenset({NO_STATE, UNKNOWN, SCHEDULED})
 """States before the message is handed to anybody."""
 KNOWN: Final = TRANSIENT | FINAL
 
+_CHARGE_STEPS: Final = {
+    "NOCHARGE": 0,
+    "AUTHORIZED": 1,
+    **dict.fromkeys(("CAPTURED", "CANCELLED", "FAILED", "REFUND_FAIL"), 2),
+    "REFUNDED": 3,
+}
+"""How far a charge is. REFUND_FAIL is a notice: the charge stays CAPTURED. Source: the vendor's REST documentation."""
+_UNKNOWN_STEP: Final = 4
+
 AHEAD: Final = 300.0
 """Seconds that the gateway's clock may be ahead of ours: a state of a later time than that says nothing about order."""
 
@@ -49,6 +58,15 @@ def follows(previous: str | None, status: str) -> bool:
     if not status:
         return False
     return not previous or (previous != status and previous not in FINAL)
+
+
+def charge_goes_on(known: str | None, shown: str | None) -> bool:
+    """Whether the charge status `shown` after a final state is news. An earlier step after a later one is a copy that
+    lags behind; a status that is in no table is news.
+    """
+    if shown is None or shown == known:
+        return False
+    return known is None or _CHARGE_STEPS.get(shown, _UNKNOWN_STEP) >= _CHARGE_STEPS.get(known, 0)
 
 
 def is_older(known: float | None, shown: float | None, now: float) -> bool:

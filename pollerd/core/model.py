@@ -88,7 +88,8 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `msisdn` is UNIDENTIFIED where the gateway shows no usable number. `time` is the gateway's `dsntime` (None when it
     gave none), `sent` its `senttime`: when this recipient's SMS was sent, both by the gateway's clock. `code` is its
     `dsnerrorcode` as hex text, `country` ISO 3166 alpha-2. `counts_as` is the state of an entry without a usable number
-    that stands for this recipient: it counts, `status` stays what was reported.
+    that stands for this recipient: it counts, `status` stays what was reported. `sender` is the gateway's
+    `actual_sender`, `parts` its `csms`: how many SMS the text took.
     Stored as a MessagePack array: fields may only be added at the end.
     """
 
@@ -103,6 +104,8 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):
     charge_status: str | None = None
     sent: float | None = None
     counts_as: str | None = None
+    sender: str | None = None
+    parts: int | None = None
 
     @property
     def counted(self) -> str:

@@ -27,10 +27,19 @@ PREFIX: Final = "/sim/"
 _ROWS_AT_ONCE = 200
 
 
+class StepRow(msgspec.Struct, array_like=True):
+    """As `fate.Step`, written as a list."""
+
+    after: float
+    status: str
+    code: int | None = None
+    charge: str | None = None
+
+
 class NewMessage(msgspec.Struct, forbid_unknown_fields=True):
     """A message to add; every field means what it means in `Truth.add`.
 
-    `steps` are triples or pairs: seconds after sending (virtual), state, error code.
+    `steps` are lists: seconds after sending (virtual), state and, where there are any, error code and charge status.
     """
 
     id: int | None = None
@@ -39,7 +48,7 @@ class NewMessage(msgspec.Struct, forbid_unknown_fields=True):
     sendtime: float | None = None
     validity: float | None = None
     userref: str | None = None
-    steps: list[tuple[float, str, int | None]] | None = None
+    steps: list[StepRow] | None = None
     priority: PriorityName = "NORMAL"
 
 
@@ -144,7 +153,7 @@ def _add(truth: Truth, new: NewMessage) -> int:
         sendtime=new.sendtime,
         validity=new.validity,
         userref=new.userref,
-        steps=None if new.steps is None else [Step(*step) for step in new.steps],
+        steps=None if new.steps is None else [Step(*msgspec.structs.astuple(step)) for step in new.steps],
         priority=new.priority,
     )
 

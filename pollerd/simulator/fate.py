@@ -78,11 +78,12 @@ class Mix:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From `after` virtual seconds since sending, the recipient is in `status`."""
+    """From `after` virtual seconds since sending, the recipient is in `status`, and its charge in `charge`."""
 
     after: float
     status: str
     code: int | None = None
+    charge: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

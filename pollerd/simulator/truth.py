@@ -25,11 +25,12 @@ _LARGEST_ID = 2**64 - 1
 
 
 class StatusChange(NamedTuple):
-    """From `at` (real UNIX seconds) the recipient is in `status`."""
+    """From `at` (real UNIX seconds) the recipient is in `status`, and its charge in `charge` (None: not charged)."""
 
     at: float
     status: str
     code: int | None
+    charge: str | None = None
 
 
 class SimulatedMessage:
@@ -189,7 +190,7 @@ class Truth:
         if steps is None:
             steps = self._fate(message.id, msisdn, message.validity or self._population.validity)
         start, speed = message.sent_at, self._clock.speed
-        changes = [StatusChange(start + step.after / speed, step.status, step.code) for step in steps]
+        changes = [StatusChange(start + step.after / speed, step.status, step.code, step.charge) for step in steps]
         if self._outages:
             changes = self._with_outages(message, msisdn, changes)
         if self._scheduled_shown and message.sent_at > message.created_at:

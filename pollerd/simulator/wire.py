@@ -14,7 +14,9 @@ _TIMELESS: Final = frozenset({"UNKNOWN", "SCHEDULED"})
 
 
 class RecipientAnswer(msgspec.Struct):
-    """One recipient as the vendor tells it; `actual_sender` is the field that no documentation has."""
+    """One recipient as the vendor tells it; `actual_sender` is the field that no documentation has, and only charged
+    messages have `charge_status`.
+    """
 
     msisdn: int
     country: str
@@ -28,6 +30,7 @@ class RecipientAnswer(msgspec.Struct):
     senttime: float
     tagvalues: list[str] | None = None
     actual_sender: str = ""
+    charge_status: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class MessageAnswer(msgspec.Struct):
@@ -155,6 +158,7 @@ class Renderer:
             mnc=str(operator.mnc) if as_text else operator.mnc,
             senttime=message.sent_at,
             actual_sender=message.sender,
+            charge_status=msgspec.UNSET if now_in.charge is None else now_in.charge,
         )
 
     def _code(self, code: int, as_text: bool) -> str | int:

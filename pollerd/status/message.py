@@ -31,7 +31,8 @@ class RecipientDocument(msgspec.Struct, frozen=True, kw_only=True):
     about it.
 
     `msisdn` is null when the gateway shows no usable number. `counts_as` is the state by which it counts while an entry
-    without a usable number stands for it.
+    without a usable number stands for it. `senttime` is when its SMS was sent, in UNIX seconds by the gateway's clock,
+    `csms` in how many parts, `actual_sender` the sender that its phone shows.
     """
 
     msisdn: int | None
@@ -47,6 +48,9 @@ class RecipientDocument(msgspec.Struct, frozen=True, kw_only=True):
     mnc: str | None
     charge_status: str | None
     counts_as: str | None = None
+    senttime: float | None = None
+    csms: int | None = None
+    actual_sender: str | None = None
 
 
 class MessageDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +124,9 @@ def _recipient(recipient: Recipient) -> RecipientDocument:
         mnc=recipient.mnc,
         charge_status=recipient.charge_status,
         counts_as=recipient.counts_as,
+        senttime=recipient.sent,
+        csms=recipient.parts,
+        actual_sender=recipient.sender,
     )
 
 

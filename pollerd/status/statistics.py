@@ -65,7 +65,8 @@ class Statistics:
         # A state without a time of its own was given ours, which says nothing about how late we are.
         timeless = {(r.msisdn, r.status) for r in message.recipients if r.time is None}
         for body in result.bodies:
-            if type(body) is Status:
+            # A charge that goes on is no other state.
+            if type(body) is Status and body.previous != body.status:
                 self._status(body, now, sent, timed=(body.msisdn, body.status) not in timeless)
 
     def _status(self, body: Status, now: float, sent: float, *, timed: bool) -> None:

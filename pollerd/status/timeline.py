@@ -20,6 +20,8 @@ _body = msgspec.json.Decoder(events.Body)
 _RANK: Final = {"sent": 0, "poll": 1, "state": 2, "end": 3, "next": 4}
 _AT_ONCE: Final = 30.0
 """Seconds that the gateway's clock and ours may differ before a message counts as scheduled."""
+_SENDERS: Final = 3
+"""Senders that are named."""
 _MANY: Final = 3
 """Recipients from which states of one moment are shown as a sum."""
 
@@ -152,6 +154,10 @@ def describe(
 
 def _status(body: events.Status, number: Callable[[int], str]) -> TimelineEntry:
     seen = _at(body.observed_at)
+    if body.previous == body.status:
+        # The time is that of the state: when the charge went on nobody tells.
+        text = f"{number(body.msisdn)}: still {body.status}, charge {body.charge_status}"
+        return TimelineEntry(seen, "state", text, _tone(body.status), body.status)
     before = f"{body.previous} → " if body.previous else ""
     text = f"{number(body.msisdn)}: {before}{body.status}"
     reason = errorcodes.words(body.code) or body.error
@@ -165,6 +171,11 @@ def _status(body: events.Status, number: Callable[[int], str]) -> TimelineEntry:
 
 def _sum(bodies: Sequence[events.Status]) -> TimelineEntry:
     first = bodies[0]
+    if first.previous == first.status:
+        counts = Counter(body.charge_status for body in bodies)
+        charges = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
+        text = f"{len(bodies):,} recipients: still {first.status}, charge {charges}"
+        return TimelineEntry(_at(first.observed_at), "state", text, _tone(first.status), first.status)
     before = f"{first.previous} → " if first.previous else ""
     worst = max(_at(body.observed_at) - body.time for body in bodies)
     late = f" (known {duration(worst)} later at most)" if worst >= 1.0 else ""
@@ -202,6 +213,26 @@ def summary(recipients: Sequence[Recipient]) -> str:
 def who(recipient: Recipient, number: Callable[[int], str] = str) -> str:
     """The recipient's number as `number` writes it, or that there is none."""
     return number(recipient.msisdn) if recipient.msisdn else "no usable number"
+
+
+def sms_facts(recipients: Sequence[Recipient]) -> list[tuple[str, str]]:
+    """What the gateway says of the SMS themselves: when they were sent, from whom, in how many parts, their charge."""
+    sent = [item.sent for item in recipients if item.sent is not None]
+    senders = list(dict.fromkeys(item.sender for item in recipients if item.sender))
+    parts = [item.parts for item in recipients if item.parts is not None]
+    charges = Counter(item.charge_status for item in recipients if item.charge_status)
+    return [
+        ("senttime", " to ".join(dict.fromkeys(map(clock, (min(sent), max(sent))))) if sent else ""),
+        ("sender", ", ".join(senders[:_SENDERS]) + (", ..." if len(senders) > _SENDERS else "")),
+        ("parts", " to ".join(dict.fromkeys(map(str, (min(parts), max(parts))))) if parts else ""),
+        ("charge", ", ".join(f"{count:,} {status}" for status, count in charges.most_common())),
+    ]
+
+
+def state_text(recipient: Recipient) -> str:
+    """Its state, and the charge where there is one."""
+    name = lifecycle.name(recipient.status)
+    return f"{name}, {recipient.charge_status}" if recipient.charge_status else name
 
 
 def advice(recipients: Iterable[Recipient]) -> list[str]:

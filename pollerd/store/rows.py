@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -140,9 +141,14 @@ def recipients_from_blob(blob: Any) -> tuple[Recipient, ...]:
     if blob is None:
         return ()
     try:
-        return _recipients.decode(blob)
+        found = _recipients.decode(blob)
     except (msgspec.DecodeError, TypeError) as error:
         raise DamagedError(str(error)) from error
+    for recipient in found:
+        # Thousands of recipients have one sender: one text in memory for all of them.
+        if recipient.sender is not None:
+            msgspec.structs.force_setattr(recipient, "sender", sys.intern(recipient.sender))
+    return found
 
 
 def is_readable(blob: object) -> bool:

@@ -64,7 +64,8 @@ def damaged() -> Iterator[Case]:
     for value in ("+45 87 65 43 23", "4587654323", 4587654323.0):
         yield Case(f"msisdn {value!r}", with_two(recipient(value, "DELIVERED")), THREE, DELIVERED)
     misfits: tuple[object, ...] = (NAN, [1], "\ud800", {"a": {}})
-    for field in ("dsntime", "dsnerror", "dsnerrorcode", "mcc", "mnc", "country", "csms", "senttime", "charge_status"):
+    for field in ("dsntime", "dsnerror", "dsnerrorcode", "mcc", "mnc", "country", "csms", "senttime", "charge_status",
+                  "actual_sender"):  # fmt: skip
         for junk in misfits:
             third = recipient(C, "DELIVERED", **{field: junk})
             yield Case(f"{field} {junk!r}", with_two(third), THREE, DELIVERED)

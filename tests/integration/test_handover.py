@@ -221,7 +221,7 @@ def test_recipients_are_read_by_the_release_before_and_after() -> None:
     recipients = (
         Recipient(4512345678, "ENROUTE", 1.5, None, "0x1010", "DK", "238", "01", "CAPTURED"),
         Recipient(0, "DELIVERED"),
-        Recipient(4512345679, "ENROUTE", counts_as="EXPIRED"),
+        Recipient(4512345679, "ENROUTE", counts_as="EXPIRED", sender="Shop", parts=2),
         Recipient(4512345680, ""),
     )
     before = msgspec.msgpack.decode(rows.blob_from_recipients(recipients) or b"", type=tuple[_Before, ...])

@@ -69,7 +69,9 @@ def decoded(recipient: dict[str, Any]) -> Answer:
 
 def test_a_full_answer_of_the_vendor() -> None:
     assert decode_answer(body([MESSAGE]), ID) == Answer(
-        recipients=(Recipient(4587654321, "ENROUTE", 1764000042.25, None, None, "DK", "238", "1", None, 1764000040.5),),
+        recipients=(
+            Recipient(4587654321, "ENROUTE", 1764000042.25, None, None, "DK", "238", "1", sent=1764000040.5, parts=1),
+        ),
         userref="order-17",
         sendtime=None,
         validity=None,
@@ -216,6 +218,17 @@ def test_ten_thousand_recipients() -> None:
         ("country", "Denmark", "country", None),
         ("country", 45, "country", None),
         ("charge_status", "CAPTURED", "charge_status", "CAPTURED"),
+        ("actual_sender", "Shop", "sender", "Shop"),
+        ("actual_sender", 451204, "sender", "451204"),
+        ("actual_sender", "a\x1b[31m", "sender", "a[31m"),
+        ("actual_sender", "x" * 65, "sender", None),
+        ("actual_sender", True, "sender", None),
+        ("csms", 3, "parts", 3),
+        ("csms", "3", "parts", 3),
+        ("csms", 0, "parts", None),
+        ("csms", 256, "parts", None),
+        ("csms", 1.5, "parts", None),
+        ("csms", True, "parts", None),
     ],
 )
 def test_fields_of_a_recipient(field: str, value: object, attribute: str, expected: object) -> None:

@@ -343,6 +343,7 @@ def test_the_body_is_the_vendors_webhook_body_and_more() -> None:
         "seq": 17, "type": "message.status", "id": 421332671, "account": "default", "msisdn": 4587654321,
         "status": "DELIVERED", "previous": "ENROUTE", "final": True, "time": 1764000042, "error": None, "code": None,
         "userref": "order-17", "country_code": "DK", "country_prefix": 45, "mcc": "238", "mnc": "1",
+        "senttime": None, "csms": None, "charge_status": None, "actual_sender": None,
         "observed_at": "2025-11-24T16:00:43.512Z", "polls": 4,
     }  # fmt: skip
     assert line.endswith(b"}\n")

@@ -39,7 +39,7 @@ def test_a_status_is_posted_as_the_vendor_does_it() -> None:
 
 
 def test_what_the_vendors_tokens_always_have_is_null_when_nothing_is_known() -> None:
-    unknown = msgspec.structs.replace(STATUS, userref=None, country_code=None, country_prefix=None)
+    unknown = msgspec.structs.replace(STATUS, userref=None, country_code=None, country_prefix=None, charge_status=None)
     assert json.loads(posted(1, events.MESSAGE_STATUS, events.encode(unknown))) == {
         "id": 2**62, "msisdn": 4587654321, "time": 1764000042, "status": "DELIVERED", "error": None, "code": None,
         "userref": None,

@@ -90,4 +90,6 @@ def _recipient(row: Row, unusable: list[str]) -> Recipient:
     if status is None:
         status = lifecycle.NO_STATE
         unusable.append("dsnstatus")
+    # The place of `counts_as`, which is no field of an answer.
+    more.insert(-2, None)
     return Recipient(msisdn, status, *more)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -30,6 +31,7 @@ LONGEST_CODE: Final = 32
 LONGEST_CHARGE: Final = 32
 LONGEST_CURRENCY: Final = 16
 LONGEST_NETWORK: Final = 8
+LONGEST_SENDER: Final = 64
 LONGEST_NUMBER: Final = 64
 """Characters. Of a text in place of a number no more is read."""
 
@@ -39,6 +41,8 @@ _LONGEST_VALIDITY: Final = 10 * 366 * 86400.0
 _MSISDN_END: Final = 10**18
 """A number has 15 digits at most; up to 18 are taken, which every integer type of 64 bits can hold."""
 _LARGEST: Final = 10**20
+_MOST_PARTS: Final = 255
+"""Parts of one SMS: their number has one byte on the air."""
 _HEX: Final = re.compile(r"(?:0[xX])?([0-9a-fA-F]{1,8})")
 _SEPARATORS: Final = re.compile(r"[\s().\-/\u2010-\u2015]")
 """What people write between the digits of a telephone number."""
@@ -185,6 +189,17 @@ def _network(value: object) -> str | None:
     return text if text and len(text) <= LONGEST_NETWORK and not text.startswith("-") else None
 
 
+def _sender(value: object) -> str | None:
+    """A sender as the phone shows it, one object for all recipients. A longer text cut short would be another one."""
+    text = scalar(value, LONGEST_SENDER + 1)
+    return sys.intern(text) if text and len(text) <= LONGEST_SENDER else None
+
+
+def _parts(value: object) -> int | None:
+    found = integer(value)
+    return found if found is not None and 0 < found <= _MOST_PARTS else None
+
+
 def _list(value: object) -> list[Any] | None:
     return value if isinstance(value, list) else None
 
@@ -216,9 +231,13 @@ RECIPIENT: Final[Fields] = {
     "mnc": Field(Loss.FIELD, _network),
     "charge_status": Field(Loss.FIELD, _text(LONGEST_CHARGE)),
     "senttime": Field(Loss.FIELD, _instant),
-    **dict.fromkeys(("csms", "tagvalues", "actual_sender"), Field()),
+    "actual_sender": Field(Loss.FIELD, _sender),
+    "csms": Field(Loss.FIELD, _parts),
+    "tagvalues": Field(),
 }
-"""The fields of a recipient; any other one costs nothing. Those that are read are in the order of `model.Recipient`."""
+"""The fields of a recipient; any other one costs nothing. Those that are read are in the order of `model.Recipient`,
+whose `counts_as` is no field of an answer.
+"""
 
 BALANCE: Final[Fields] = {
     "credit": Field(Loss.ANSWER, number),

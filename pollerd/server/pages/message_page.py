@@ -21,6 +21,7 @@ from pollerd.status.timeline import (
     overdue_text,
     polls_not_kept,
     priority_text,
+    sms_facts,
     summary,
     who,
     without_number,
@@ -66,6 +67,7 @@ def _facts(shown: MessageView) -> list[tuple[str, str]]:
         ("userref", message.userref or ""),
         ("sent", f"{clock(message.sent_at)} ({ago(message.sent_at, now)})"),
         ("recipients", summary(message.recipients)),
+        *sms_facts(message.recipients),
         ("without number", without_number(message.recipients)),
         ("polls", str(message.polls)),
         ("priority", priority_text(message) or ""),
@@ -102,7 +104,7 @@ def _recipients(recipients: tuple[Recipient, ...], number: Callable[[int], str])
     rows = [
         (
             who(item, number),
-            badge(lifecycle.name(item.status)),
+            [badge(lifecycle.name(item.status)), f" {item.charge_status}" if item.charge_status else None],
             "" if item.time is None else clock(item.time),
             item.country,
             f"{item.mcc}/{item.mnc}" if item.mcc and item.mnc else "",
