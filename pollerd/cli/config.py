@@ -52,7 +52,8 @@ def check(*, as_json: bool, config_path: Path | None) -> int:
 
 def installed_service(configuration: Path) -> Service | None:
     """The service that uses this configuration, None when none does."""
-    from pollerd.deployment.doctor.unit import Unit, folders_of
+    from pollerd.base.service import folders_of
+    from pollerd.deployment.doctor.unit import Unit
 
     unit = Unit.find(folders_of(os.environ))
     return unit.service if unit is not None and unit.uses(configuration) else None

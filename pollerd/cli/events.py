@@ -12,7 +12,7 @@ from typing import Final
 import click
 
 from pollerd.cli.message_life import event_text
-from pollerd.cli.options import config_option, id_value, json_option, load_config
+from pollerd.cli.options import config_option, id_value, json_option, load_running
 from pollerd.cli.terminal import screen
 from pollerd.cli.undelivered import show_undelivered
 from pollerd.core import event as kinds
@@ -64,7 +64,7 @@ def events(
     webhook or a database) and where its delivery stands; "parked" are those whose last attempt failed (deliver them
     again: pollerd retry --undelivered).
     """
-    config = load_config(config_path)
+    config = load_running(config_path)
     for_people = sys.stdout.isatty() and not as_json
     if undelivered:
         if follow or kind is not None:

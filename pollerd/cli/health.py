@@ -13,7 +13,7 @@ import click
 from pollerd.base.duration import parse_duration
 from pollerd.base.errors import DatabaseMissingError, PollerdError
 from pollerd.base.text import printable
-from pollerd.cli.options import config_option, json_option, load_config
+from pollerd.cli.options import config_option, json_option, load_running
 from pollerd.cli.terminal import screen
 from pollerd.client.remote import fetch_status
 from pollerd.status.health import Finding, HealthLevel, Limits, Thresholds, findings, numbers, summary
@@ -84,7 +84,7 @@ def health(*, as_json: bool, config_path: Path | None, **given: Limits | None) -
     Performance data follows after "|". Each threshold is WARNING,CRITICAL; left empty, it is never reached.
     """
     limits = Thresholds()._replace(**{name: value for name, value in given.items() if value is not None})
-    config = load_config(config_path)
+    config = load_running(config_path)
     document = fetch_status(config.control.socket)
     if document is None:
         from pollerd.status import builder

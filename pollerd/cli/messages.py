@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
+from pollerd.base.service import start_command
 from pollerd.base.text import ago, brief, clock, duration, shortened
-from pollerd.cli.options import config_option, counting_number, id_value, json_option, load_config
+from pollerd.cli.options import config_option, counting_number, id_value, json_option, load_running
 from pollerd.cli.terminal import screen
 from pollerd.core import diff, history, outcome, phrases
 from pollerd.core.learning import key
@@ -44,7 +45,7 @@ def list_(*, state: str | None, limit: int, as_json: bool, config_path: Path | N
     """
     from pollerd.store.engine import engine_of
 
-    config = load_config(config_path)
+    config = load_running(config_path)
     wanted = FILTERS.get(state or "")
     with engine_of(config.store).view() as view:
         if as_json:
@@ -119,7 +120,7 @@ def show(*, message_id: int, everything: bool, as_json: bool, config_path: Path 
     """
     from pollerd.store.engine import engine_of
 
-    config = load_config(config_path)
+    config = load_running(config_path)
     with engine_of(config.store).view() as view:
         message = view.message(message_id)
         if message is None:
@@ -166,7 +167,7 @@ def _obstacles(message: Message, view: View, now: float) -> list[tuple[str, str]
         times = f"{message.strikes} of {outcome.MAX_STRIKES} times"
         found.append(("refused", f"{times}, then given up as rejected_request"))
     if view.daemon is None:
-        found.append(("daemon", "does not run; polling goes on with: pollerd run"))
+        found.append(("daemon", f"does not run; polling goes on with: {start_command()}"))
     return found
 
 

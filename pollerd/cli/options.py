@@ -46,6 +46,28 @@ def load_config(path: Path | None) -> Config:
     return load(path)
 
 
+def load_running(path: Path | None) -> Config:
+    """The same for a command that the running daemon can serve: where the file cannot be used by now, what that daemon
+    says of itself, with a warning. Raises ConfigError when no daemon answers either.
+    """
+    from pollerd.config import ConfigError
+
+    try:
+        return load_config(path)
+    except ConfigError as error:
+        from pollerd.cli.terminal import screen
+        from pollerd.client.running import running_config
+
+        if (found := running_config(error)) is None:
+            raise
+        problem = str(error.problems[0]).rstrip(".")
+        screen.note(
+            f"warning: {problem}; going on with the running daemon, which has read it before, at "
+            f"{found.control.socket}. All problems: pollerd check"
+        )
+        return found
+
+
 def refuse_options(arguments: Sequence[str]) -> None:
     """Tell options nobody knows from negative numbers. Raises click.UsageError."""
     for argument in arguments:

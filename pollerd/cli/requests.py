@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
+from pollerd.base.service import start_command
 from pollerd.base.text import clock, counted, shortened
-from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_config, refuse_options
+from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_running, refuse_options
 from pollerd.cli.terminal import screen
 from pollerd.core import phrases
 from pollerd.core.ids import IdError, parse_id
@@ -85,7 +86,7 @@ def untrack(*, ids: tuple[str, ...], as_json: bool, config_path: Path | None) ->
     Each ends with the event message.gave_up, reason "untracked". Exit code 1 when one was not followed at all.
     A user who may not write the database asks the daemon, through its control socket.
     """
-    return _ask(UNTRACK, ids, load_config(config_path), as_json=as_json)
+    return _ask(UNTRACK, ids, load_running(config_path), as_json=as_json)
 
 
 @click.command(context_settings=IDS_MAY_BE_NEGATIVE)
@@ -98,7 +99,7 @@ def poll(*, ids: tuple[str, ...], as_json: bool, config_path: Path | None) -> in
     Without a daemon they become due at once, and are polled when it starts. A user who may not write the database asks
     the daemon, through its control socket.
     """
-    return _ask(POLL, ids, load_config(config_path), as_json=as_json)
+    return _ask(POLL, ids, load_running(config_path), as_json=as_json)
 
 
 @click.command(context_settings=IDS_MAY_BE_NEGATIVE)
@@ -137,7 +138,7 @@ def retry(
         raise click.UsageError(
             "Give ids, or --all, or --undelivered, or --resume ACCOUNT.", click.get_current_context()
         )
-    config = load_config(config_path)
+    config = load_running(config_path)
     if account is not None:
         from pollerd.cli.resume import resume
 
@@ -202,7 +203,9 @@ def _done(wish: Wish, message_id: int, found: Standing | None, *, runs: bool) ->
         case RequestKind.POLL if runs:
             return RequestResult(message_id, "polled", "is due now; it is polled as soon as its account's limits allow")
         case RequestKind.POLL:
-            return RequestResult(message_id, "due", "is due at once; it is polled when the daemon runs (pollerd run)")
+            return RequestResult(
+                message_id, "due", f"is due at once; it is polled when the daemon runs ({start_command()})"
+            )
         case _ if state is State.GAVE_UP:
             text = f"was given up again at once; pollerd show {message_id} tells why"
             return RequestResult(message_id, "given_up_again", text, failed=True)
@@ -216,7 +219,7 @@ def _waiting(verdict: RequestResult, held: AccountHold | None) -> RequestResult:
         return verdict
     now = time.time()
     again = "" if held.until is None else f", tried again {'now' if held.until <= now else 'at ' + clock(held.until)}"
-    needs = "" if verdict.result == "polled" else " and the daemon runs (pollerd run)"
+    needs = "" if verdict.result == "polled" else f" and the daemon runs ({start_command()})"
     why = f"account {held.account}: {phrases.label(held.reason)}{again}"
     text = f"is due now; it is polled as soon as its account's hold is over{needs} ({why})"
     return verdict._replace(text=text, held=held)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
-from pollerd.cli.options import config_option, json_option, load_config
+from pollerd.cli.options import config_option, json_option, load_running
 from pollerd.cli.terminal import screen
 from pollerd.client.remote import fetch_status
 
@@ -43,7 +43,7 @@ def status(*, watch: bool, as_json: bool, config_path: Path | None) -> int:
 
     Exit code 69 when there is no database yet.
     """
-    config = load_config(config_path)
+    config = load_running(config_path)
     if watch:
         _watch(config, as_json=as_json)
         return 0

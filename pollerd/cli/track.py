@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from pollerd.base.service import start_command
 from pollerd.base.text import counted, quoted, shortened
-from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_config, refuse_options
+from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_running, refuse_options
 from pollerd.cli.terminal import screen
 from pollerd.cli.wait import wait_for, wait_options
 from pollerd.core import particulars
@@ -186,7 +187,7 @@ def track(
     send to you (MO) cannot be followed: the gateway only pushes those.
     """
     refuse_options(ids)
-    config = load_config(config_path)
+    config = load_running(config_path)
     account = _account(account, tuple(config.accounts))
     if userref is not None and not _storable(userref):
         raise click.BadParameter("it is not UTF-8 text.", param_hint="--userref")
@@ -299,4 +300,4 @@ def _tell_if_nobody_polls(config: Config) -> None:
     from pollerd.store.engine import engine_of
 
     if engine_of(config.store).owner() is None:
-        click.echo("No daemon runs on this database; polling starts with: pollerd run")
+        click.echo(f"No daemon runs on this database; polling starts with: {start_command()}")

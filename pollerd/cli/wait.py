@@ -13,7 +13,7 @@ import msgspec
 from pollerd.base.duration import FORM, parse_duration
 from pollerd.base.errors import PollerdError
 from pollerd.base.text import counted
-from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, refuse_options
+from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_running, refuse_options
 from pollerd.cli.terminal import screen
 from pollerd.core import lifecycle
 from pollerd.core.ids import IdError, parse_id
@@ -86,9 +86,10 @@ def wait(
     """
     refuse_options(ids)
     numbers = list(dict.fromkeys(map(_parsed, ids)))
-    from pollerd.client.source import locate
+    config = load_running(config_path)
+    from pollerd.client.source import Location
 
-    location = locate(config_path, None, None)
+    location = Location(config.store.path, config.control.socket, tuple(config.accounts))
     if track_:
         from pollerd.client.source import hand_over
         from pollerd.core.particulars import NOTHING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from pollerd.base.errors import PollerdError, UnavailableError
+from pollerd.base.service import JOIN, start_command
 from pollerd.client.unixhttp import UnixConnection
 from pollerd.client.values import AnyEvent, Gap, NotFollowedError, Tracked, event_from_line
 from pollerd.core.particulars import Particulars
@@ -24,6 +26,18 @@ STATUS_TIMEOUT: Final = 5.0
 """Seconds for the status: without an answer it is read from the database."""
 _LONGEST_STATUS: Final = 16 << 20
 """Bytes of the status that are read."""
+RESTART_PATIENCE: Final = 4.0
+"""Seconds that a daemon gets which is just being restarted: systemd waits 2 s where it has crashed."""
+_RESTART_LOOK: Final = 0.1
+_PATIENCE: Final = {
+    PermissionError: 0.5,
+    FileNotFoundError: RESTART_PATIENCE,
+    ConnectionError: RESTART_PATIENCE,
+    http.client.IncompleteRead: RESTART_PATIENCE,
+}
+"""How a socket fails whose daemon goes away, is away or comes back, and the seconds for which that is waited for. A
+folder that systemd makes anew is closed for a moment.
+"""
 _CHUNK: Final = 50_000
 _LAST: Final = "Pollerd-Last-Seq"
 _PAGE: Final = 1000
@@ -183,26 +197,38 @@ class Remote:
     def _ask(
         self, method: str, path: str, body: bytes | None = None, also: int = 200
     ) -> tuple[bytes, http.client.HTTPMessage]:
+        began = time.monotonic()
+        while True:
+            try:
+                response, content = self._exchange(method, path, body)
+                break
+            except (OSError, http.client.HTTPException) as error:
+                patience = next((seconds for kind, seconds in _PATIENCE.items() if isinstance(error, kind)), 0.0)
+                # What is asked is the same when it is asked twice.
+                if time.monotonic() - began >= patience:
+                    raise self._nobody(error) from error
+                time.sleep(_RESTART_LOOK)
+        if response.status in (200, also):
+            return content, response.headers
+        raise _refusal(response.status, content)
+
+    def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[http.client.HTTPResponse, bytes]:
         connection = UnixConnection(self._path, _TIMEOUT)
         try:
             connection.request(method, path, body)
             response = connection.getresponse()
-            content = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            if isinstance(error, PermissionError):
-                raise UnavailableError(
-                    f"this user may not ask the daemon at {self._path}: {reason}. "
-                    "Join the group of its socket (usermod -aG pollerd NAME, then log in again), or use sudo."
-                ) from error
-            raise UnavailableError(
-                f"no daemon answers at {self._path}: {reason}. Start it: systemctl start pollerd, or: pollerd run"
-            ) from error
+            return response, response.read()
         finally:
             connection.close()
-        if response.status in (200, also):
-            return content, response.headers
-        raise _refusal(response.status, content)
+
+    def _nobody(self, error: OSError | http.client.HTTPException) -> UnavailableError:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if isinstance(error, PermissionError):
+            return UnavailableError(
+                f"this user may not ask the daemon at {self._path}: {reason}. Join the group of its socket ({JOIN}), "
+                "or use sudo."
+            )
+        return UnavailableError(f"no daemon answers at {self._path}: {reason}. Start it: {start_command()}")
 
 
 def _refusal(status: int, content: bytes) -> PollerdError:

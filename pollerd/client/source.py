@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from pollerd.base.errors import PollerdError, StoreError, UnavailableError
+from pollerd.base.errors import PollerdError, StoreError, StoreForbiddenError, UnavailableError
 from pollerd.client.values import AnyEvent, Gap, NotFollowedError, Tracked, event_from_line
 from pollerd.core.particulars import Particulars
 from pollerd.status.message import MessageDocument, message_document
 from pollerd.store.engine import engine_at
+
+log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
@@ -40,9 +43,18 @@ def locate(config: Path | None, database: Path | None, socket: Path | None) -> L
     """The place as given; by the configuration when neither database nor socket is. Raises ConfigError."""
     if database is not None or socket is not None:
         return Location(database, socket)
-    from pollerd.config import load
+    from pollerd.config import ConfigError, load
 
-    found = load(config)
+    try:
+        found = load(config)
+    except ConfigError as error:
+        from pollerd.client.running import running_config
+
+        if (running := running_config(error)) is None:
+            raise
+        text = "%s; going on with the running daemon at %s"
+        log.warning(text, error.problems[0], running.control.socket, extra={"event": "configuration_passed_over"})
+        found = running
     return Location(found.store.path, found.control.socket, tuple(found.accounts))
 
 
@@ -54,7 +66,7 @@ def open_source(location: Location) -> Source:
             return Database(location.database)
         except (StoreError, UnavailableError) as error:
             trouble = error
-    if location.socket is not None and (location.database is None or os.path.exists(location.socket)):
+    if location.socket is not None and (isinstance(trouble, StoreForbiddenError) or _answers(location)):
         from pollerd.client.remote import Remote
 
         return Remote(location.socket)
@@ -84,11 +96,16 @@ def hand_over(location: Location, ids: Sequence[int], account: str | None, parti
                 first, count = done.refused[0], len(done.refused)
                 raise PollerdError(f"{first.id} {first.reason} ({count} refused in all; the others are followed)")
             return Tracked(done.new, done.known, done.gave_up)
-    if location.socket is not None and (location.database is None or os.path.exists(location.socket)):
+    if location.socket is not None and (isinstance(trouble, StoreForbiddenError) or _answers(location)):
         from pollerd.client.remote import Remote
 
         return Remote(location.socket).track(ids, account, particulars)
     raise trouble
+
+
+def _answers(location: Location) -> bool:
+    """Whether the socket is worth a try: it is all that is given, or there."""
+    return location.database is None or (location.socket is not None and os.path.exists(location.socket))
 
 
 class Database:

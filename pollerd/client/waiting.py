@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pollerd.base.errors import PollerdError, StoreError, UnavailableError
+from pollerd.base.service import start_command
 from pollerd.client.source import Location, Source, open_source
 from pollerd.client.values import FinalStates, final_states
 from pollerd.status.message import MessageDocument
@@ -84,7 +85,7 @@ class Waiting:
     def _nobody(self) -> UnavailableError:
         return UnavailableError(
             f"no daemon polls the messages in {self._location.database}, so that nothing more will be known of "
-            f"{len(self.left):,} of them. Start it: systemctl start pollerd, or: pollerd run"
+            f"{len(self.left):,} of them. Start it: {start_command()}"
         )
 
     def _close(self) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from pollerd.base.service import JOIN
 from pollerd.config.problem import ConfigError, Problem
 
 SYSTEM_FILE = Path("/etc/pollerd/config.toml")
@@ -47,13 +48,16 @@ def find(path: Path | None, env: Mapping[str, str], cwd: Path, system: Path = SY
     return None
 
 
-def _there(path: Path) -> bool:
+def _there(candidate: Path) -> bool:
     try:
-        path.stat()
+        candidate.stat()
     except (FileNotFoundError, NotADirectoryError):
         return False
+    except PermissionError:
+        # Whoever stands in a folder that they may not search has no configuration of theirs in it. The system's file
+        # may well be there: falling back to other settings in silence would be worse than saying so.
+        return candidate.name != LOCAL_FILE
     except OSError:
-        # It may well be there; falling back to other settings in silence would be worse than saying so.
         return True
     return True
 
@@ -66,7 +70,8 @@ def _read(path: Path, when_missing: str) -> ConfigFile:
     except FileNotFoundError:
         raise _error(path, f"does not exist; {when_missing}") from None
     except PermissionError:
-        raise _error(path, "may not be read by this user; run as the service's user, or use -c") from None
+        how = f"join the group of the service ({JOIN}), or use sudo" if path == SYSTEM_FILE else "or use -c"
+        raise _error(path, f"may not be read by this user; run as the service's user, {how}") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise _error(path, f"cannot be read: {reason}") from None

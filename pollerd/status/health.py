@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from pollerd.base.service import start_command
 from pollerd.base.text import counted, duration
 from pollerd.core import phrases
 from pollerd.core.model import HoldReason
@@ -91,7 +92,7 @@ def findings(document: StatusDocument, disk: float, limits: Thresholds) -> list[
 
 def _daemon(document: StatusDocument) -> Iterator[Finding]:
     if not document.daemon.running:
-        yield Finding(HealthLevel.CRITICAL, "no daemon runs: systemctl start pollerd")
+        yield Finding(HealthLevel.CRITICAL, f"no daemon runs: {start_command()}")
     elif document.problem:
         yield Finding(HealthLevel.CRITICAL, document.problem)
     elif document.database.trouble:

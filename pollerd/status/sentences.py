@@ -6,6 +6,7 @@ import time
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
+from pollerd.base.service import start_command
 from pollerd.base.text import ago, brief, counted, duration
 from pollerd.core import phrases
 from pollerd.status.document import (
@@ -131,7 +132,7 @@ def outlook(found: Forecast, now: float) -> Sentence:
     share = found.demand / found.rate if found.rate > 0 else 0.0
     match found.kind:
         case "stopped":
-            return Sentence("no daemon works on it: start it with pollerd run", "bad")
+            return Sentence(f"no daemon works on it: start it with {start_command()}", "bad")
         case "held":
             after = ""
             if found.backlog and found.drained_in is not None:
@@ -268,7 +269,7 @@ def age_names(ages: list[AgeDocument]) -> list[str]:
 def headline(document: StatusDocument) -> Sentence:
     """The state of the daemon in one sentence."""
     if not document.daemon.running:
-        return Sentence("The daemon does not run (start it with: pollerd run)", "bad")
+        return Sentence(f"The daemon does not run (start it with: {start_command()})", "bad")
     process = f" (process {document.pid})" if document.pid else ""
     held = [account for account in document.accounts if account.state == "held"]
     if document.problem:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.acceptance.cli_kit import Cli, Done
 from tests.acceptance.test_cli_daemon import daemon, gateway
-from tests.acceptance.waiting import wait_for
+from tests.acceptance.waiting import listening, wait_for
 from tests.sqlite_kit import transaction
 
 NOBODY = 65534
@@ -109,9 +109,10 @@ def test_who_may_neither_write_nor_ask_is_asked_to_join_the_group(folder: Path) 
     with gateway(folder, "--mix", "stuck=1") as url:
         cli = made(folder, url)
         with daemon(cli):
+            wait_for(lambda: listening(folder / "control.sock"))
             os.chown(folder / "control.sock", NOBODY, NOBODY)
             done = Member(cli)("track", "17")
             assert (done.code, done.out) == (69, b"")
             assert "Permission denied" in done.err
-            assert "Join the group of its socket" in done.err
+            assert "Join the group of its socket (sudo usermod -aG pollerd NAME" in done.err
             assert cli("list", "--json").lines == []

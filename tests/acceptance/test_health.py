@@ -68,7 +68,7 @@ async def test_the_line_follows_the_daemon_from_its_start_to_its_end(
     await deployment.stop()
     level, line = await health(deployment)
     assert level == "CRITICAL"
-    assert "no daemon runs: systemctl start pollerd" in line
+    assert "no daemon runs: pollerd run" in line
     document = json.loads((await deployment.command("health", "--json"))[1])
     assert (document["level"], document["findings"][0]["level"]) == ("CRITICAL", "CRITICAL")
 

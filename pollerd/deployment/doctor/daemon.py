@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector
 
 from pollerd.base.errors import PollerdError
+from pollerd.base.service import start_command
 from pollerd.base.text import duration
 from pollerd.config import Config
 from pollerd.core import phrases
@@ -21,7 +22,6 @@ from pollerd.store.engine import engine_of
 
 NAME: Final = "daemon"
 PATIENCE: Final = 5.0
-_START: Final = "start it: systemctl start pollerd, or: pollerd run"
 _ALLOW: Final = "run the doctor with sudo, or as a member of the socket's group"
 _LOOK: Final = "look at: pollerd status, and at its log (journalctl -u pollerd -n 50)"
 
@@ -33,7 +33,7 @@ async def checks(config: Config) -> list[Check]:
     except (PollerdError, TimeoutError) as error:
         return [failure(NAME, str(error) or "the database's lock cannot be looked at", "run the doctor as root")]
     if pid is None:
-        return [warning(NAME, f"no daemon runs with {config.store.path}", _START)]
+        return [warning(NAME, f"no daemon runs with {config.store.path}", f"start it: {start_command()}")]
     who = f"process {pid}" if pid else "a process"
     socket = config.control.socket
     if socket is None:

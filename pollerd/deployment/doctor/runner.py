@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from pollerd.base.errors import PollerdError
+from pollerd.base.service import folders_of
 from pollerd.deployment.doctor import (
     configuration,
     daemon,
@@ -29,7 +30,7 @@ from pollerd.deployment.doctor.bounded import in_thread
 from pollerd.deployment.doctor.check import Check, Level, failure
 from pollerd.deployment.doctor.configuration import Sight
 from pollerd.deployment.doctor.gateway import REGIONS, account_checks
-from pollerd.deployment.doctor.unit import Unit, folders_of
+from pollerd.deployment.doctor.unit import Unit
 
 LOCAL: Final = 8.0
 """Seconds for each check on this machine."""

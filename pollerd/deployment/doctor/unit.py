@@ -11,22 +11,11 @@ from typing import Final, Self
 
 import msgspec
 
+from pollerd.base.service import FOLDERS, UNIT
 from pollerd.config import Service
 from pollerd.config.search import SYSTEM_FILE
 
-NAME: Final = "pollerd.service"
-FOLDERS: Final = tuple(
-    Path(folder)
-    for folder in (
-        "/etc/systemd/system",
-        "/run/systemd/system",
-        "/usr/local/lib/systemd/system",
-        "/usr/lib/systemd/system",
-        "/lib/systemd/system",
-    )
-)
-SEARCH_PATH: Final = "SYSTEMD_UNIT_PATH"
-"""Replaces FOLDERS, or comes before them when it ends in a colon, as systemd.unit(5) has it."""
+NAME: Final = UNIT
 _SETTING: Final = re.compile(r"\s*([A-Za-z]+)\s*=\s*(.*?)\s*")
 _ROOTS: Final = {
     "StateDirectory": "/var/lib",
@@ -39,13 +28,6 @@ _ROOTS: Final = {
 # Source: systemd.exec(5). The first names a file, a folder or a socket; what the others hold cannot be read outside.
 _PLAIN: Final = "LoadCredential"
 _SEALED: Final = ("LoadCredentialEncrypted", "SetCredential", "SetCredentialEncrypted")
-
-
-def folders_of(env: Mapping[str, str]) -> tuple[Path, ...]:
-    """Where systemd looks for units, most weight first."""
-    given = env.get(SEARCH_PATH, "")
-    named = tuple(Path(folder) for folder in given.split(":") if folder)
-    return (*named, *FOLDERS) if not named or given.endswith(":") else named
 
 
 class Unit(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pollerd.base.errors import DatabaseMissingError, StoreError, StoreForbiddenError
+from pollerd.base.service import start_command
 from pollerd.store.sqlite import lock, schema
 
 
@@ -28,7 +29,7 @@ def connect(path: str | os.PathLike[str]) -> tuple[Path, sqlite3.Connection]:
     if empty:
         raise DatabaseMissingError(
             f"nothing is tracked yet: there is no database {database}. "
-            "Start the daemon (pollerd run) or hand over a message (pollerd track ID).",
+            f"Start the daemon ({start_command()}) or hand over a message (pollerd track ID).",
         )
     return database, _connect(database)
 
