@@ -129,6 +129,10 @@ class StoredView:
         found = self._fetch("note", name)
         return None if not found or found[0][0] is None else bytes(found[0][0])
 
+    def hand_over_delays(self, limit: int) -> list[float]:
+        """See `View`."""
+        return [float(row[0]) for row in self._fetch("hand_over_delays", limit)]
+
     def ahead(self) -> float:
         """See `View`."""
         return anchor.wall_ahead(self.note(anchor.NOTE))

@@ -107,3 +107,8 @@ SELECT count(*) FROM requests;
 
 -- name: note
 SELECT CAST(value AS BLOB) FROM meta WHERE name = ?;
+
+-- name: hand_over_delays
+SELECT taken_at - origin FROM (
+    SELECT taken_at, origin FROM messages WHERE state >= 2 ORDER BY finished_at DESC LIMIT ?
+) WHERE taken_at IS NOT NULL AND origin IS NOT NULL;

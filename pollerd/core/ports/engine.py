@@ -77,6 +77,12 @@ class Engine(Protocol):
         """Open it for reading. Raises DatabaseMissingError when there is none yet."""
         ...
 
+    def inspect(self) -> View:
+        """Open it for reading as it is, and leave nothing behind: for the doctor. What an older schema does not answer
+        raises StoreError.
+        """
+        ...
+
     def handover(self) -> Handover:
         """Open it for writing beside its owner, and create it first where there is none yet."""
         ...

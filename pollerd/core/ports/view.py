@@ -208,6 +208,10 @@ class View(Protocol):
         """A small named value, such as what the backoff learned."""
         ...
 
+    def hand_over_delays(self, limit: int) -> list[float]:
+        """Seconds from sending to being handed over, of at most `limit` messages that ended last."""
+        ...
+
     def ahead(self) -> float:
         """Seconds that the wall clock is ahead of the instants in the store now."""
         ...

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from pollerd.base.text import counted, size
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.store.sqlite import schema
-from pollerd.store.sqlite.lock import owner_pid
+from pollerd.store.sqlite.readonly import untouched
 from pollerd.store.sqlite.session import SqliteSession
 from pollerd.store.statements import statements
 from pollerd.store.undelivered import count_undelivered
@@ -86,7 +85,7 @@ _NEXT: Final = 1000
 
 
 def _content(database: Path, bytes_: int) -> Check:
-    with closing(open_untouched(database)) as connection:
+    with closing(untouched(database)) as connection:
         owner, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _HEADER)
         newest = schema.migrations()[-1].version
         if owner != schema.APPLICATION_ID:
@@ -110,7 +109,7 @@ def _content(database: Path, bytes_: int) -> Check:
 def _undelivered(database: Path) -> Iterator[Check]:
     """What outputs keep beside their places and cannot get rid of."""
     try:
-        with closing(open_untouched(database)) as connection:
+        with closing(untouched(database)) as connection:
             kept = count_undelivered(SqliteSession(connection), _MOST)
     except sqlite3.Error:
         # Of an older schema, or said already why it cannot be read.
@@ -126,7 +125,7 @@ def _set_aside(database: Path) -> Iterator[Check]:
     """Messages that are not polled, since their rows were damaged."""
     sql = statements("view")["list_set_aside"].format(columns="id, next_reason")
     try:
-        with closing(open_untouched(database)) as connection:
+        with closing(untouched(database)) as connection:
             found = connection.execute(sql, (_NAMED + 1,)).fetchall()
     except sqlite3.Error:
         # Said already why it cannot be read.
@@ -142,13 +141,6 @@ def _set_aside(database: Path) -> Iterator[Check]:
 
 
 _HEADER: Final = ("application_id", "user_version")
-
-
-def open_untouched(database: Path) -> sqlite3.Connection:
-    """Open for reading. Where nobody else has it open, without the side files that would be left behind."""
-    alone = not Path(f"{database}-wal").exists() and owner_pid(database) is None
-    uri = f"file:{quote(str(database))}?mode=ro{'&immutable=1' if alone else ''}"
-    return sqlite3.connect(uri, uri=True, timeout=2.0, isolation_level=None)
 
 
 def _integrity(connection: sqlite3.Connection) -> tuple[bool, str] | None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
+from pollerd.base.errors import StoreError
 from pollerd.base.text import counted, duration
 from pollerd.config.policy import MODEL, make_policy
 from pollerd.deployment.doctor.check import Check, ok, warning
-from pollerd.deployment.doctor.database import open_untouched
+from pollerd.store.engine import engine_of
 
 if TYPE_CHECKING:
     from pollerd.backoff import Plan
@@ -30,11 +27,6 @@ LATE: Final = 120.0
 SAMPLE: Final = 200
 SAMPLE_LEAST: Final = 20
 """Of so many messages that ended last the typical one is looked at, where there are enough."""
-_DELAYS: Final = """
-SELECT taken_at - origin FROM (
-    SELECT taken_at, origin FROM messages WHERE state >= 2 ORDER BY finished_at DESC LIMIT ?
-) WHERE taken_at IS NOT NULL AND origin IS NOT NULL
-"""
 MOST: Final = 5
 """Networks that are named at most."""
 
@@ -42,8 +34,8 @@ MOST: Final = 5
 def checks(config: Config) -> Iterator[Check]:
     """One finding for what is known in all, and one for each network that is far from experience."""
     policy = make_policy(config, 0)
-    yield from _hand_over(config.store.path)
-    learned = _note(config.store.path)
+    learned, delays = _read(config)
+    yield from _hand_over(delays)
     experience = _half(policy.explain())
     if learned is not None:
         policy.restore(learned)
@@ -64,10 +56,9 @@ def checks(config: Config) -> Iterator[Check]:
         yield warning(NAME, evidence, "if it stays so for hours, start anew with: pollerd plan --forget")
 
 
-def _hand_over(path: Path) -> Iterator[Check]:
+def _hand_over(delays: Sequence[float]) -> Iterator[Check]:
     """Whether ids are handed over long after their messages were sent."""
-    delays = sorted(float(row[0]) for row in _rows(path, _DELAYS, (SAMPLE,)))
-    if len(delays) >= SAMPLE_LEAST and (typical := delays[len(delays) // 2]) > LATE:
+    if len(delays) >= SAMPLE_LEAST and (typical := sorted(delays)[len(delays) // 2]) > LATE:
         yield warning(
             "hand-over",
             f"most of the latest ids were handed over more than {duration(typical)} after their messages were sent",
@@ -76,18 +67,15 @@ def _hand_over(path: Path) -> Iterator[Check]:
         )
 
 
-def _note(path: Path) -> bytes | None:
-    """What was learned; None where there is nothing, or the database is not well, which is said elsewhere."""
-    found = _rows(path, "SELECT value FROM meta WHERE name = ?", (MODEL,))
-    return found[0][0] if found and isinstance(found[0][0], bytes) else None
-
-
-def _rows(path: Path, sql: str, parameters: tuple[object, ...]) -> list[Any]:
+def _read(config: Config) -> tuple[bytes | None, list[float]]:
+    """What was learned, and how long after sending ids were handed over; nothing where the store is not well, which is
+    said elsewhere.
+    """
     try:
-        with closing(open_untouched(Path(os.path.realpath(path)))) as connection:
-            return connection.execute(sql, parameters).fetchall()
-    except sqlite3.Error:
-        return []
+        with engine_of(config.store).inspect() as view:
+            return view.note(MODEL), view.hand_over_delays(SAMPLE)
+    except StoreError:
+        return None, []
 
 
 def _is_far(half: float | None, experience: float) -> bool:

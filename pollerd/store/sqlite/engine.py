@@ -44,6 +44,10 @@ class SqliteEngine:
         """See `Engine`."""
         return SearchView(SqliteReader.open(self._path))
 
+    def inspect(self) -> View:
+        """See `Engine`."""
+        return SearchView(SqliteReader.inspect(self._path))
+
     def handover(self) -> Handover:
         """See `Engine`."""
         return StoredHandover(CommandConnection.open(self._path))

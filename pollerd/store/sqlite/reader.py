@@ -37,6 +37,15 @@ class SqliteReader:
             raise
         return reader
 
+    @classmethod
+    def inspect(cls, path: str | os.PathLike[str]) -> Self:
+        """Open the database as it is, whatever its schema, and leave no side files behind. Raises StoreError."""
+        database = Path(os.path.realpath(path))
+        try:
+            return cls(database, readonly.untouched(database))
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"the database {database} cannot be read ({error}).") from error
+
     def close(self) -> None:
         """Let go of the database."""
         self._connection.close()

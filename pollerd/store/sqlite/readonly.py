@@ -7,11 +7,15 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from pollerd.base.errors import DatabaseMissingError, StoreError, StoreForbiddenError
 from pollerd.base.service import start_command
 from pollerd.store.sqlite import lock, schema
+
+_UNTOUCHED_TIMEOUT: Final = 2.0
+"""Seconds that a check of the database waits for whoever writes it."""
 
 
 def connect(path: str | os.PathLike[str]) -> tuple[Path, sqlite3.Connection]:
@@ -32,6 +36,13 @@ def connect(path: str | os.PathLike[str]) -> tuple[Path, sqlite3.Connection]:
             f"Start the daemon ({start_command()}) or hand over a message (pollerd track ID).",
         )
     return database, _connect(database)
+
+
+def untouched(database: Path) -> sqlite3.Connection:
+    """A connection that leaves no side files behind where nobody else has the database open. Raises sqlite3.Error."""
+    alone = not Path(f"{database}-wal").exists() and lock.owner_pid(database) is None
+    uri = f"file:{quote(str(database))}?mode=ro{'&immutable=1' if alone else ''}"
+    return sqlite3.connect(uri, uri=True, timeout=_UNTOUCHED_TIMEOUT, isolation_level=None)
 
 
 def _connect(database: Path) -> sqlite3.Connection:
