@@ -1,4 +1,4 @@
-"""The learning policy: optimal inspection over the delays seen so far, within the guards and a budget of looks."""
+"""The learning policy: optimal inspection over the delays seen so far, within the guards and a budget of polls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pollerd.backoff.planner import Planner
 from pollerd.backoff.protocol import EVERYWHERE, Decision, Key, KeyInfo, Metrics, Plan, Settings
 
 BARE = Settings(min_interval=0.5, max_interval=86400.0)
-"""Bounds without settings: wide, since an hourly look at what will never come eats a third of a usual budget."""
+"""Bounds without settings: wide, since an hourly poll for what will never come costs a third of a usual budget."""
 
 OUTAGE_AGE = 1800.0
 OUTAGE_EVENTS = 200.0
@@ -40,7 +40,7 @@ class _Snapshot(msgspec.Struct, array_like=True):
 
 
 class Adaptive:
-    """Learns when messages change and looks when it is worth it; see `Policy` for the methods.
+    """Learns when messages change and polls when it is worth it; see `Policy` for the methods.
 
     `polls_per_message` is the budget. It wins over the one in `settings`; without settings, the bounds are `BARE`.
     """
@@ -58,14 +58,14 @@ class Adaptive:
         self._dated_keys: set[Key] = set()
         self._judged: tuple[float, float] | None = None
         self._messages = 0.0
-        self._looks = 0.0
+        self._polls = 0.0
 
     # ------------------------------------------------------------------ decisions
 
     def first(self, now: float, *, k: int = 1) -> Decision:
-        """See `Policy.first`. The learned age of the first look, over the root of the recipients."""
+        """See `Policy.first`. The learned age of the first poll, over the root of the recipients."""
         self._messages = self._messages * COUNT_FADE + 1.0
-        self._looks = self._looks * COUNT_FADE + 1.0
+        self._polls = self._polls * COUNT_FADE + 1.0
         self._planner.count(now, k)
         self._planner.upkeep(now, self._learned.world)
         fixed = guards.first_fixed(self._settings)
@@ -77,8 +77,8 @@ class Adaptive:
     def next(
         self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
     ) -> Decision:
-        """See `Policy.next`. Within a second of a wake it cannot be told from `replan`, and is taken as one."""
-        self._looks += 1.0
+        """See `Policy.next`. Within a second of a wake it counts as `replan`."""
+        self._polls += 1.0
         if now - self._woken_at < REJOIN_WITHIN and (woken := self._rejoined(now, key, submit, base)):
             return woken
         operator = self._learned.known(key)
@@ -149,7 +149,7 @@ class Adaptive:
         submit: float,
         base: float,
     ) -> None:
-        """See `Policy.observe`. Ages may count from `submit` or from `base`: `now` tells which."""
+        """See `Policy.observe`. Ages may count from `submit` or from `base`: `now` shows which."""
         moved = base - submit
         if moved > 1.0 and abs(a1 - (now - submit)) < abs(a1 - (now - base)):
             a0, a1 = a0 - moved, a1 - moved
@@ -160,7 +160,7 @@ class Adaptive:
         if a1 < OUTAGE_AGE and moved <= 1.0 and not expired:
             self._note(now, key, a0, a1, terminal)
         if moved > 1.0 and not expired:
-            # The clock was moved: neither the age from sending nor the one from the outage's end tells of the operator.
+            # The clock was moved: neither age, from sending or from the outage's end, says anything about the operator.
             return
         if expired:
             at = (a0 + moved, a1 + moved) if event_age is None else (event_age + moved, event_age + moved)
@@ -256,7 +256,7 @@ class Adaptive:
         return explain.explained(self._settings, key, operator, table, first, wanted)
 
     def forget(self, key: Key | None) -> bool:
-        """See `Policy.forget`. With all networks the budget's price and the first look start anew too."""
+        """See `Policy.forget`. With all networks the budget's price and the first poll start anew too."""
         if key is None:
             known = self._learned.world.history.total > 0.0
             arrivals = self._planner.arrivals
@@ -276,7 +276,7 @@ class Adaptive:
 
     def metrics(self) -> Metrics:
         """See `Policy.metrics`."""
-        measured = self._looks / self._messages if self._messages else None
+        measured = self._polls / self._messages if self._messages else None
         events = self._learned.world.history.total
         return Metrics(
             self._planner.predicted or None, measured, self._planner.price, events, self._outages.down_keys()

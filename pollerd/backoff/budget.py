@@ -1,6 +1,6 @@
-"""The budget: the price of a look that makes the expected looks a message meet `polls_per_message`, and the first look.
+"""The budget: the price of a poll that makes the expected polls a message meet `polls_per_message`, and the first poll.
 
-The first look comes before the operator is known, so its age is chosen over the mixture of all operators.
+The first poll comes before the operator is known, so its age is chosen over the mixture of all operators.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ FIRST_REACH = 3.0
 FIRST_REACH_LATER = 1.35
 
 LEAST_LEFT = 1.5
-"""Looks a message that are left to choose, whatever `max_interval` forces."""
+"""Polls a message that are left to choose, whatever `max_interval` forces."""
 
 OCTAVES = 14
 
 IDLE_MOST = 30.0
-"""Polls a message at most where the gateway is idle: more tell nothing that a phone's owner would notice."""
+"""Polls a message at most where the gateway is idle: more show nothing that a phone's owner would notice."""
 
 RATES = (600.0, 86400.0)
 """Seconds over which arriving messages are counted: a burst is noticed within minutes, a quiet day as a whole."""
@@ -42,7 +42,7 @@ Mixture = Sequence[tuple[float, Table]]
 
 
 def expected_polls(mixture: Mixture, first: float, price: float) -> float:
-    """Looks a message over the mixture; a plan made at another price is corrected by the square-root law."""
+    """Polls a message over the mixture; a plan made at another price is corrected by the square-root law."""
     total = 0.0
     for share, table in mixture:
         total += share * (1.0 + (table.polls_from(first) - 1.0) * sqrt(table.price / price))
@@ -50,7 +50,7 @@ def expected_polls(mixture: Mixture, first: float, price: float) -> float:
 
 
 def forced_polls(settings: Settings, table: Table, first: float) -> float:
-    """Looks a message that `max_interval` alone makes of those that are pending for long, whatever the price."""
+    """Polls a message that `max_interval` alone makes of those that are pending for long, whatever the price."""
     most, ages = settings.max_interval, table.grid.ages
     i = bisect_left(ages, most / guards.reach(most, table.limits[0]) - first)
     time = sum(
@@ -61,7 +61,7 @@ def forced_polls(settings: Settings, table: Table, first: float) -> float:
 
 
 def best_first(settings: Settings, mixture: Mixture, now_first: float, reach: float) -> float:
-    """The age of the first look with the least expected cost, searched within a factor `reach` of the present."""
+    """The age of the first poll with the least expected cost, searched within a factor `reach` of the present."""
     if settings.first_poll_after is not None:
         return settings.first_poll_after
     least = min(FIRST_LEAST, settings.min_interval)

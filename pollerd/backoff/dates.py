@@ -1,4 +1,4 @@
-"""When the date of an expiry, known or configured, decides about the next look. Ages count from sending."""
+"""When the date of an expiry, known or configured, decides about the next poll. Ages count from sending."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pollerd.backoff.protocol import Decision, Settings
 
 SHARP_JITTER = 0.5
 DATE_SHARE = 0.1
-"""A window with at least this share of the expiries is a date to look at, whatever the clock of the plan."""
+"""A window with at least this share of the expiries is a date to poll at, whatever the clock of the plan."""
 
 
 def deciding(
     settings: Settings, table: Table, age: float, due: float | None, validity: float | None, *, rng: Random
 ) -> Decision | None:
-    """The wait when an expiry decides it: the next look falls into a window, or the last one is over.
+    """The wait when an expiry decides it: the next poll falls into a window, or the last one is over.
 
-    `due` is the age of the look that `table` plans, None where the age clock was moved.
+    `due` is the age of the poll that `table` plans, None where the age clock was moved.
     """
     if validity is not None:
         return guards.past_expiry(settings, age - validity, rng) if age >= validity else None
@@ -28,7 +28,7 @@ def deciding(
         if window is not None and due - age <= settings.max_interval:
             spread = min(SHARP_JITTER + 0.02 * (window.hi - window.lo), guards.JITTER * (due - age))
             return Decision(max(due - age, settings.min_interval) + rng.random() * spread, reasons.EXPIRES)
-    # A look at the very end may come a rounding error before it.
+    # A poll at the very end may come a rounding error before it.
     if age > over - SHARP_JITTER:
         return guards.past_expiry(settings, age - over, rng)
     return None

@@ -1,7 +1,7 @@
 """EXPIRED is not a hazard but a date: when do messages expire that nothing else has ended?
 
-Ages of expiry count from when the message was sent. They come as single ages (the gateway told the time) or as the
-interval between two looks. Those that agree are gathered into windows; before any is known, the usual validity periods
+Ages of expiry count from when the message was sent. They come as single ages (the gateway gave the time) or as the
+interval between two polls. Those that agree are gathered into windows; before any is known, the usual validity periods
 stand in.
 """
 
@@ -36,7 +36,7 @@ BORROWED = 1.0
 """How many own samples the other operators' windows, and the usual ones, are worth at first."""
 
 ENOUGH = 8.0
-"""With so many own samples they are worth nothing: a look in vain at each usual age would cost more than it finds."""
+"""With so many own samples they are worth nothing: a poll in vain at each usual age would cost more than it finds."""
 
 Sample = tuple[float, float]
 
@@ -53,7 +53,7 @@ class ExpiryWindow(msgspec.Struct, frozen=True):
 
     @property
     def date(self) -> float:
-        """The age of the one look that this window is most worth: its end, or where a usual period ends sharply."""
+        """The age of the one poll that this window is most worth: its end, or where a usual period ends sharply."""
         return self.hi if self.seen or not self.inner else self.inner[0]
 
 
@@ -75,7 +75,7 @@ class Expiries:
             del self.samples[0]
         self.version += 1
 
-    def news(self) -> bool:
+    def changed(self) -> bool:
         """Have the windows changed so much since the last True that what was planned by them is void?"""
         now = self.clusters()
         if len(now) == len(self._announced) and all(

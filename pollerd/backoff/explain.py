@@ -1,4 +1,4 @@
-"""A plan laid open: the looks at a fresh message, and what is expected of them."""
+"""A plan in detail: the polls of a fresh message, and what is expected of them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pollerd.backoff.protocol import Key, Plan, PlanRow, Settings
 from pollerd.backoff.rails import gap_at
 
 ROWS = 20_000
-"""Looks that are laid open at most: more than four days of one every 20 seconds."""
+"""Polls that are listed at most: more than four days of one every 20 seconds."""
 
 LEAST = 1e-6
 
 
 def explained(settings: Settings, key: Key, operator: OperatorModel, table: Table, first: float, budget: float) -> Plan:
-    """The looks at a fresh message, without jitter, the first at age `first`, for a `budget` of polls a message."""
+    """The polls of a fresh message, without jitter, the first at age `first`, for a `budget` of polls a message."""
     rail = operator.rail if table.k == 1 else None
     age, k = first, table.k
     previous = 0.0
@@ -44,7 +44,7 @@ def explained(settings: Settings, key: Key, operator: OperatorModel, table: Tabl
 
 
 def _staleness(table: Table, previous: float, age: float) -> float:
-    """Seconds of not knowing that gather for the changes between two looks."""
+    """Seconds of not knowing that gather for the changes between two polls."""
     ages = table.grid.ages
     alive = table.alive(previous)
     area = 0.0

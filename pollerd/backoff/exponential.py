@@ -15,8 +15,8 @@ PLAN_ROWS = 20_000
 class Exponential:
     """Gaps that grow by `factor` from the first one up to `max_interval`, varied by +-10 %.
 
-    Looks at ages a(n) = f (c^(n+1) - 1) / (c - 1) have gaps a(n) (c - 1) + f, so the age is all the state there is, and
-    a restart or a delayed look changes nothing.
+    Polls at ages a(n) = f (c^(n+1) - 1) / (c - 1) have gaps a(n) (c - 1) + f, so the age is all the state there is, and
+    a restart or a delayed poll changes nothing.
     """
 
     def __init__(self, settings: Settings, seed: int = 0) -> None:
@@ -100,7 +100,7 @@ class Exponential:
         return False
 
     def explain(self, key: Key = None, *, k: int = 1) -> Plan:
-        """The looks without jitter, up to the age at which polling is given up."""
+        """The polls without jitter, up to the age at which polling is given up."""
         end = min(self._settings.give_up_after, PLAN_END)
         age = self._first
         rows = [PlanRow(age, age, None, None, None, None, None)]

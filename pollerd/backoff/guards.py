@@ -22,18 +22,18 @@ UNKNOWN_SHARE = 0.25
 UNKNOWN_MOST = 3600.0
 UNKNOWN_LATER = 6 * 3600.0
 UNKNOWN_DAY = 86400.0
-"""After the grace a message is to be sent later, or is none of this account's: the next look is a quarter of the age
+"""After the grace a message is to be sent later, or is none of this account's: the next poll is a quarter of the age
 away, at most an hour on the first day and six from then on."""
 HAIR = 0.05
-"""Seconds past a deadline that make sure it has passed when the look happens."""
+"""Seconds past a deadline that make sure it has passed when the poll happens."""
 
 AGE_SHARE = 0.03
-"""A look sooner than this share of the age tells next to nothing new."""
+"""A poll sooner than this share of the age finds next to nothing new."""
 
 REACH = 1.0
 REACH_KNOWN = 6.0
-"""The next look is at most so many times the age (plus the first wait) away, while little and when much is known:
-a look at what will hardly come costs most where many recipients wait together."""
+"""The next poll is at most so many times the age (plus the first wait) away, while little and when much is known:
+a poll for what will hardly come costs most where many recipients wait together."""
 
 REACH_LATE = 21600.0
 REACH_DATES = 0.3
@@ -57,21 +57,21 @@ def varied(settings: Settings, delay: float, rng: Random) -> float:
 
 
 def first_fixed(settings: Settings) -> Decision | None:
-    """The configured wait before the first look, kept exactly; None when the policy may choose."""
+    """The configured wait before the first poll, kept exactly; None when the policy may choose."""
     if settings.first_poll_after is None:
         return None
     return Decision(settings.first_poll_after, reasons.FIRST_CONFIGURED)
 
 
 def shortest(settings: Settings, age: float) -> float:
-    """The soonest next look at `age`: `min_interval` or 3 % of the age, but never above `max_interval`."""
+    """The soonest next poll at `age`: `min_interval` or 3 % of the age, but never above `max_interval`."""
     return min(max(settings.min_interval, AGE_SHARE * age), settings.max_interval)
 
 
 def reach(age: float, known: float, k: int = 1) -> float:
-    """How far the next look at `age` may be, in ages: further where enough is known, up to the age `known`.
+    """How far the next poll at `age` may be, in ages: further where enough is known, up to the age `known`.
 
-    Of a message with `k` recipients one is mostly left so late: it is looked at less.
+    Of a message with `k` recipients one is mostly left so late: it is polled less.
     """
     if age < known:
         return REACH_KNOWN
@@ -79,7 +79,7 @@ def reach(age: float, known: float, k: int = 1) -> float:
 
 
 def longest(settings: Settings, age: float, first: float, reach: float = REACH) -> float:
-    """The latest next look at `age`: `max_interval`, or `reach` times the age and the first wait while that is less."""
+    """The latest next poll at `age`: `max_interval`, or `reach` times the age and the first wait while that is less."""
     return max(settings.min_interval, min(settings.max_interval, reach * (age + first)))
 
 
@@ -94,7 +94,7 @@ def not_visible(settings: Settings, age: float, tries: int, rng: Random) -> Deci
     """The wait after the `tries`-th 404 in a row of a message `age` seconds old.
 
     Within `not_found_grace` steps grow from 2 s to 30 s, within `min_interval` and `max_interval`, and end exactly
-    where it does: the look there alone may come sooner than `min_interval` after the one before. Then they grow on,
+    where it does: the poll there alone may come sooner than `min_interval` after the one before. Then they grow on,
     slowly.
     """
     left = settings.not_found_grace - age
@@ -111,7 +111,7 @@ def not_visible(settings: Settings, age: float, tries: int, rng: Random) -> Deci
 
 
 def scheduled(settings: Settings, now: float, sendtime: float, rng: Random) -> Decision:
-    """The wait for a message to be sent at `sendtime`: the first look shortly after it."""
+    """The wait for a message to be sent at `sendtime`: the first poll shortly after it."""
     after = settings.min_interval if settings.first_poll_after is None else settings.first_poll_after
     spread = rng.random() * SCHEDULED_SPREAD
     at = datetime.fromtimestamp(sendtime, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

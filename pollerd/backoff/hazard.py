@@ -62,7 +62,7 @@ def bin_of(age: float) -> int:
 
 
 class History:
-    """Events and exposure (seconds looked at while pending) by age bin, in constant time per look.
+    """Events and exposure (seconds observed while pending) by age bin, in constant time per poll.
 
     Bins that an interval covers in full are counted by where the run begins and ends; only its two ends touch single
     bins.
@@ -82,7 +82,7 @@ class History:
             expose_all((self,), a0, a1)
 
     def event(self, age: float) -> None:
-        """A message changed at `age`; its exposure is told apart."""
+        """A message changed at `age`; its exposure is reported apart."""
         self.events[bin_of(age)] += 1.0
         self.total += 1.0
 
@@ -96,7 +96,7 @@ class History:
         return out
 
     def followed(self, messages: float) -> float:
-        """The age up to which at least so many messages were looked at while pending."""
+        """The age up to which at least so many messages were observed while pending."""
         for edge, exposed, width in zip(EDGES, self.exposure(), WIDTHS, strict=False):
             if exposed < messages * width and edge > PRIOR_BEND:
                 return edge
@@ -202,14 +202,14 @@ def world_hazards(history: History) -> list[float]:
     exposure = history.exposure()
     events = history.events
     counted = [0.0, *accumulate(events)]
-    looked = [0.0, *accumulate(e / max(m, PRIOR_KNEE) for e, m in zip(exposure, MIDDLES, strict=True))]
+    seen = [0.0, *accumulate(e / max(m, PRIOR_KNEE) for e, m in zip(exposure, MIDDLES, strict=True))]
     out: list[float] = []
     for b in range(BINS):
         share = PRIOR_SHARES[b]
         if MIDDLES[b] > PRIOR_BEND:
             share = min(share, CARRY * out[b - 1] * MIDDLES[b - 1])
         lo, hi = max(b - NEIGHBOURS, 0), min(b + NEIGHBOURS + 1, BINS)
-        around = (counted[hi] - counted[lo] + NEIGHBOUR_EVENTS) / (looked[hi] - looked[lo] + NEIGHBOUR_EVENTS / share)
+        around = (counted[hi] - counted[lo] + NEIGHBOUR_EVENTS) / (seen[hi] - seen[lo] + NEIGHBOUR_EVENTS / share)
         prior = around / max(MIDDLES[b], PRIOR_KNEE)
         out.append((events[b] + WORLD_EVENTS) / (exposure[b] + WORLD_EVENTS / prior))
     return out

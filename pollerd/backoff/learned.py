@@ -26,7 +26,7 @@ FOLLOWED = 20.0
 NEW_EVENTS = 0.02
 NEW_PRICE = 0.04
 STALE = 1800.0
-"""After so many seconds a plan is made anew even without events: that nothing comes is news as well."""
+"""After so many seconds a plan is made anew even without events: that nothing comes is information as well."""
 
 DECISIONS = 200
 DECISIONS_WORLD = 600
@@ -210,14 +210,14 @@ class Learned:
         return operator, self.world
 
     def pending(self, key: Key, a0: float, a1: float) -> None:
-        """A look at age `a1` found what it had found at `a0`."""
+        """A poll at age `a1` found what the one at `a0` had found."""
         if a1 > a0:
             hazard.expose_all([operator.history for operator in self._both(key)], a0, a1)
 
     def judge(self, now: float, key: Key, ages: tuple[float, float], event_age: float | None, submit: float) -> bool:
         """Hold the end of a message sent at `submit` against its operator's plan before it is learned; see `changed`.
 
-        True when so little is left of what was learned over all operators that price and first look start anew.
+        True when so little is left of what was learned over all operators that price and first poll start anew.
         """
         operator, world = self._both(key)
         if not (operator.sure() and operator.contradicted(now, ages, event_age, submit)):
@@ -230,7 +230,7 @@ class Learned:
         return world.young()
 
     def changed(self, key: Key, a0: float, a1: float, event_age: float | None) -> None:
-        """A final state came between `a0` and `a1`, at `event_age` if the gateway told it."""
+        """A final state came between `a0` and `a1`, at `event_age` if the gateway gave it."""
         both = self._both(key)
         for operator in both:
             operator.seen += 1.0
@@ -252,7 +252,7 @@ class Learned:
         for operator in both:
             operator.history.expose(*exposed)
             operator.expiries.add(*expiry_age)
-        if not both[0].expiries.news():
+        if not both[0].expiries.changed():
             return False
         both[0].stale()
         return True

@@ -62,7 +62,7 @@ class _Scope:
             self.stamp = now
 
     def note(self, now: float, promised: float, hit: bool) -> bool:
-        """Count one look; True when this ends an outage."""
+        """Count one poll; True when this ends an outage."""
         if self.down_since is not None:
             return self._note_down(now, promised, hit)
         self.fade(now)
@@ -119,7 +119,7 @@ class OutageClocks:
         self._wake: list[Key] = []
 
     def note(self, now: float, key: Key, promised: float, hit: bool) -> bool:
-        """A look at a young message: its chance to find a change, and whether it did. True at an outage's end."""
+        """A poll of a young message: its chance to find a change, and whether it did. True at an outage's end."""
         scope = self._scopes.get(key)
         if scope is None:
             if len(self._scopes) >= MOST_SCOPES:

@@ -1,8 +1,8 @@
-"""The best times to look: optimal inspection on a grid of ages, solved exactly in linear time.
+"""The best times to poll: optimal inspection on a grid of ages, solved exactly in linear time.
 
 S(i) is the chance that a message is still pending at grid age g(i), W(i) the w-weighted chance that it changed by
 then and M(i) the w-weighted first moment, where w(T) = sqrt(60 / (60 + T)) is what a second of not knowing costs for a
-change at age T. A message found pending at g(i) and looked at next at g(j) costs
+change at age T. A message found pending at g(i) and polled next at g(j) costs
 
     U(i) = min over j > i of  price S(i) + g(j) (W(j) - W(i)) - (M(j) - M(i)) + U(j)
 
@@ -46,7 +46,7 @@ def weight(age: float) -> float:
 
 Curves = tuple[Sequence[float], Sequence[float], Sequence[float]]
 Limits = tuple[float, float]
-"""The age up to which enough is known for `guards.REACH_KNOWN`, and the wait before the first look."""
+"""The age up to which enough is known for `guards.REACH_KNOWN`, and the wait before the first poll."""
 
 
 class Grid(msgspec.Struct, frozen=True):
@@ -58,7 +58,7 @@ class Grid(msgspec.Struct, frozen=True):
 
     windows: tuple[ExpiryWindow, ...]
     soonest: tuple[int, ...]
-    """Per age: the first index whose look would not come too soon after."""
+    """Per age: the first index whose poll would not come too soon after."""
 
     begins: float
     """The age at which the first window begins."""
@@ -97,10 +97,10 @@ def window_at(windows: Sequence[ExpiryWindow], age: float) -> ExpiryWindow | Non
 
 
 def soonest_age(settings: Settings, windows: Sequence[ExpiryWindow], age: float) -> float:
-    """The earliest age of a look after one at `age`. A known expiry is no reason to wait for 3 % of the age."""
+    """The earliest age of a poll after one at `age`. A known expiry is no reason to wait for 3 % of the age."""
     for w in windows:
         if w.lo <= age < w.hi:
-            # The end of the window is always worth a look, however near.
+            # The end of the window is always worth a poll, however near.
             return min(age + guards.PAST_EXPIRY_FIRST, max(w.hi, age + settings.min_interval))
         if age < w.lo:
             soon = age + guards.shortest(settings, age)
@@ -138,7 +138,7 @@ USUAL = 0.8
 class Table(msgspec.Struct, frozen=True):
     """A solved plan for messages of `k` recipients. Tuples run along `grid.ages`.
 
-    `cost` is U, and `polls` the looks still to come, both a recipient and from the moment of sending.
+    `cost` is U, and `polls` the polls still to come, both a recipient and from the moment of sending.
     """
 
     grid: Grid
@@ -155,7 +155,7 @@ class Table(msgspec.Struct, frozen=True):
     """The age by which USUAL of the messages have ended; None when fewer ever do."""
 
     def next_age(self, age: float) -> float:
-        """The age of the look after one at `age`, between cells interpolated."""
+        """The age of the poll after one at `age`, between cells interpolated."""
         ages = self.grid.ages
         i = bisect_right(ages, age) - 1
         if i + 1 >= len(ages):
@@ -192,14 +192,14 @@ class Table(msgspec.Struct, frozen=True):
         return s[i] + (age - ages[i]) / (ages[i + 1] - ages[i]) * (s[i + 1] - s[i])
 
     def polls_from(self, first: float) -> float:
-        """Expected looks a message when the first one comes at age `first`."""
+        """Expected polls a message when the first one comes at age `first`."""
         ages = self.grid.ages
         i = min(bisect_right(ages, first) - 1, len(ages) - 2)
         f = (first - ages[i]) / (ages[i + 1] - ages[i])
         return 1.0 + self.k * (self.polls[i] + f * (self.polls[i + 1] - self.polls[i]))
 
     def entries(self, start: int, ages: Sequence[float]) -> list[float]:
-        """Expected cost of a message by the age of its first look, the price of that look left out.
+        """Expected cost of a message by the age of its first poll, the price of that poll left out.
 
         `ages` are base ages in order, from the index `start` on.
         """
@@ -242,7 +242,7 @@ def solve(settings: Settings, grid_: Grid, hazards: Sequence[float], price: floa
 def solve_group(settings: Settings, table: Table, price: float, k: int) -> Table:
     """The plan of `table` for messages of `k` recipients of the same operator.
 
-    A look is paid while any of them is pending, 1 - (1 - S)^k, and serves all: a recipient bears a k-th of it.
+    A poll is paid while any of them is pending, 1 - (1 - S)^k, and serves all: a recipient bears a k-th of it.
     """
     swm = (table.survival, table.weighted, table.moment)
     return _solved(settings, table.grid, swm, price, limits=table.limits, k=k)
@@ -275,9 +275,9 @@ def _solved(settings: Settings, grid_: Grid, swm: Curves, price: float, *, limit
 
 
 def next_age(settings: Settings, table: Table, age: float, first: float) -> float:
-    """The age of the look that is really made after one at `age`: what `table` says, within the guards; no jitter.
+    """The age of the poll that is really made after one at `age`: what `table` says, within the guards; no jitter.
 
-    `first` is the wait before the first look.
+    `first` is the wait before the first poll.
     """
     due = table.next_age(age)
     if due >= table.grid.begins and window_at(table.grid.windows, due):
@@ -292,10 +292,10 @@ def envelope(
     soonest: Sequence[int],
     latest: Sequence[float],
 ) -> tuple[list[float], list[float], list[float]]:
-    """The recurrence of this module's head, backwards along `ages`: next age, cost and expected looks by index.
+    """The recurrence of this module's head, backwards along `ages`: next age, cost and expected polls by index.
 
-    `soonest` is the first index allowed after each, `latest` the last age; where the best look lies later than that,
-    it is moved to the latest grid age allowed, or to the next one at all in several looks.
+    `soonest` is the first index allowed after each, `latest` the last age; where the best poll lies later than that,
+    it is moved to the latest grid age allowed, or to the next one at all in several polls.
     """
     survival, weighted, moment = swm
     last = len(ages) - 1
@@ -335,11 +335,11 @@ def envelope(
         if ages[j] > latest[i]:
             j = max(bisect_right(ages, latest[i], i + 1, j) - 1, min(lowest, last), i + 1)
         reached = ages[j] - ages[i]
-        # Where even the next grid age lies too late, the cell is crossed in several looks.
-        looks = max(reached / (latest[i] - ages[i]), 1.0)
+        # Where even the next grid age lies too late, the cell is crossed in several polls.
+        crossings = max(reached / (latest[i] - ages[i]), 1.0)
         stale = ages[j] * (weighted[j] - x) - (moment[j] - moment[i])
-        cost[i] = looks * price * survival[i] + stale / looks + cost[j]
-        polls[i] = looks * survival[i] + polls[j]
+        cost[i] = crossings * price * survival[i] + stale / crossings + cost[j]
+        polls[i] = crossings * survival[i] + polls[j]
         offset[i] = ages[i] * x - moment[i] + cost[i]
         following[i] = ages[j]
     return following, cost, polls

@@ -1,4 +1,4 @@
-"""Keeps the plans up to date: makes what is due anew, seeks the price that meets the budget, and the first looks."""
+"""Keeps the plans up to date: makes what is due anew, seeks the price that meets the budget, and the first polls."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ EVENTS_TO_DOUBLE = 8.0
 class Planner:
     """The plans for what `learned` knows.
 
-    `price` is that of a look, `first` the age of the first look at a message with one recipient, `predicted` the looks
+    `price` is that of a poll, `first` the age of the first poll of a message with one recipient, `predicted` the polls
     a message that are expected, `arrivals` how many messages come.
     """
 
@@ -53,7 +53,7 @@ class Planner:
         self.begin()
 
     def begin(self) -> None:
-        """Seek the price and the first look from the start."""
+        """Seek the price and the first poll from the start."""
         self.price = 1.0
         self._start_price = 0.0
         self._start_steps = START_STEPS
@@ -61,7 +61,7 @@ class Planner:
         self.first = budget.FIRST_START if fixed is None else fixed
 
     def go_on(self, price: float, first: float) -> None:
-        """Go on from an earlier run's price and first look."""
+        """Go on from an earlier run's price and first poll."""
         self.price = min(max(price, budget.PRICE_LOW), budget.PRICE_HIGH)
         if self._settings.first_poll_after is None:
             self.first = min(max(first, self._least), budget.FIRST_MOST)
@@ -69,7 +69,7 @@ class Planner:
         self._quota = STEER_QUOTA
 
     def first_for(self, k: int) -> float:
-        """The age of the first look at a message with `k` recipients."""
+        """The age of the first poll of a message with `k` recipients."""
         if k <= 1:
             return self.first
         spread = max(self.first / sqrt(k), min(self.first, self._least))
@@ -113,7 +113,7 @@ class Planner:
             self._rail(operator)
 
     def _rail(self, operator: OperatorModel) -> None:
-        """Hold the new plan against exponential backoff; the world's also decides about the first look."""
+        """Compare the new plan with exponential backoff; the world's also decides about the first poll."""
         settings, table = self._settings, self._learned.table(operator)
         shared = operator is not self._learned.world or settings.first_poll_after is not None
 
@@ -124,7 +124,7 @@ class Planner:
         operator.rail = better()
         if operator.rail is None or shared:
             return
-        # Often it is only the first look that has not followed yet.
+        # Often it is only the first poll that has not followed yet.
         self.first = budget.best_first(settings, [(1.0, table)], self.first, inf)
         operator.rail = better()
         if operator.rail is not None:
@@ -168,7 +168,7 @@ class Planner:
         return [(share, learned.group(o, octave, self.price, hold=True)[0]) for share, o in shares[:-1]] + [world]
 
     def _steer(self, now: float, stride: float = budget.STEP) -> None:
-        """Choose the first looks anew, predict the looks a message, and move the price towards the budget."""
+        """Choose the first polls anew, predict the polls a message, and move the price towards the budget."""
         young = self._learned.world.young()
         reach = budget.FIRST_REACH if young else budget.FIRST_REACH_LATER
         whole = sum(self._groups.values())
@@ -186,7 +186,7 @@ class Planner:
             self.predicted += share * budget.expected_polls(mixture, first, self.price)
             forced += share * budget.forced_polls(self._settings, mixture[-1][1], first)
         self._groups = {o: c * GROUPS_FADE for o, c in self._groups.items() if c > GROUPS_LEAST * whole}
-        # What `max_interval` forces no price can save: to make up for it would take all looks from the young.
+        # What `max_interval` forces no price can save: to make up for it would take all polls from the young.
         wanted = budget.wanted_polls(self._settings, self.arrivals.rate(now))
         target = max(wanted, forced + min(budget.LEAST_LEFT, wanted))
         self.price = budget.steered(self.price, self.predicted, target, stride)

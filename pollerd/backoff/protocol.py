@@ -18,7 +18,7 @@ EVERYWHERE = "*"
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """When to look next: `delay` in seconds from now, and the reason in words for `show` and `plan`."""
+    """When to poll next: `delay` in seconds from now, and the reason in words for `show` and `plan`."""
 
     delay: float
     reason: str
@@ -27,7 +27,7 @@ class Decision(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True):
     """Bounds that hold whatever the policy. Seconds, except `factor`, `polls_per_message` and the polls a second.
 
-    `first_poll_after` None leaves the first look to the policy; a value, zero included, is kept exactly. Where few
+    `first_poll_after` None leaves the first poll to the policy; a value, zero included, is kept exactly. Where few
     messages come, they may share `idle_polls_per_second` instead of keeping to `polls_per_message` (0: never).
     """
 
@@ -53,10 +53,10 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class PlanRow(msgspec.Struct, frozen=True):
-    """One look of a plan. Hazards are per second and None where the policy knows none.
+    """One poll of a plan. Hazards are per second and None where the policy knows none.
 
-    `polls` is the expected number of looks up to and including this one; `expected_delay` the mean seconds from a
-    change since the previous look to this one.
+    `polls` is the expected number of polls up to and including this one; `expected_delay` the mean seconds from a
+    change since the previous poll to this one.
     """
 
     age: float
@@ -69,9 +69,9 @@ class PlanRow(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a policy would do with a fresh message of `key`: its looks in order, and what they are expected to yield.
+    """What a policy would do with a fresh message of `key`: its polls in order, and what they are expected to yield.
 
-    `delay` is the expected mean seconds from change to look, `weighted_delay` the same weighted by age. `events` is the
+    `delay` is the expected mean seconds from change to poll, `weighted_delay` the same weighted by age. `events` is the
     (decayed) number of final states it was learned from. `expiry` holds (from, to) ages at which messages expire.
     `budget` is the polls a message that are aimed at now; `railed`: what was learned was no better than exponential
     backoff, which is used instead.
@@ -112,10 +112,10 @@ class Metrics(msgspec.Struct, frozen=True):
 
 
 class Policy(Protocol):
-    """When to look next, and why. Pure: no clock, no I/O; the random source is seeded by the constructor."""
+    """When to poll next, and why. Pure: no clock, no I/O; the random source is seeded by the constructor."""
 
     def first(self, now: float, *, k: int = 1) -> Decision:
-        """The wait before the first look at a message with `k` recipients."""
+        """The wait before the first poll of a message with `k` recipients."""
         ...
 
     def next(
@@ -131,7 +131,7 @@ class Policy(Protocol):
     def replan(
         self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
     ) -> Decision:
-        """The wait for a message of a scope from `take_wake`, which was not looked at now; else as `next`."""
+        """The wait for a message of a scope from `take_wake`, which was not polled now; else as `next`."""
         ...
 
     def not_visible(self, now: float, submit: float, tries: int) -> Decision:
@@ -154,14 +154,14 @@ class Policy(Protocol):
         submit: float,
         base: float,
     ) -> None:
-        """Learn from a look: pending at age `a0` (0: sent), and at `a1` = now either still or `terminal` with `status`.
+        """Learn from a poll: pending at age `a0` (0: sent), and at `a1` = now either still or `terminal` with `status`.
 
         `event_age` is the age of the final state by the gateway's own time, None when it gave none.
         """
         ...
 
     def index(self, key: Key, a0: float, a1: float) -> float:
-        """Priority of a due message last looked at at age `a0` and now `a1` old: the highest goes first."""
+        """Priority of a due message last polled at age `a0` and now `a1` old: the highest goes first."""
         ...
 
     def base_for(self, key: Key, submit: float, base: float) -> float:
@@ -192,7 +192,7 @@ class Policy(Protocol):
         ...
 
     def explain(self, key: Key = None, *, k: int = 1) -> Plan:
-        """The looks at a fresh message with `k` recipients of `key`."""
+        """The polls of a fresh message with `k` recipients of `key`."""
         ...
 
     def keys(self) -> list[KeyInfo]:

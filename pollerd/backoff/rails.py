@@ -36,7 +36,7 @@ CLEARLY = 1.02
 
 
 FELT = 60.0
-"""Seconds of mean delay. A plan weighs news by age on purpose: below this the plain mean is no reason to leave it."""
+"""Seconds of mean delay. A plan weighs delays by age on purpose: below this the plain mean is no reason to leave it."""
 
 
 class Cost(NamedTuple):

@@ -2,7 +2,7 @@
 
 File descriptors are shared with polling and the database, so each place where others connect has a number of its own
 (see `pollerd.base.descriptors`). When it is reached, the connection that has been silent for longest is closed for a
-new one. Where none is silent, the new one is told so and closed.
+new one. Where none is silent, the new one gets an error and is closed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class AcceptedConnection(Protocol):
 
 
 class Acceptor:
-    """The connections of one place. A connection tells of itself by `opened`, `silent`, `busy` and `closed`.
+    """The connections of one place. A connection reports itself by `opened`, `silent`, `busy` and `closed`.
 
     `what` names the place in the log and in metrics.
     """
@@ -105,7 +105,7 @@ class Acceptor:
             else:
                 await self._refuse(connection, refusal)
 
-    # -- what connections tell
+    # -- what connections report
 
     def opened(self, client: AcceptedConnection) -> None:
         """The connection is there, and nothing is done for it yet."""

@@ -32,7 +32,7 @@ WRITE_SIZE: Final = 256 * 1024
 """Bytes given to one write, about."""
 
 UNSYNCED: Final = 512 * 1024
-"""Bytes that may be written and not yet synced: what a power cut can take. A single larger line is synced by itself."""
+"""Bytes that may be written and not yet synced: what a power cut can take. A single larger line is synced alone."""
 
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 
@@ -47,8 +47,8 @@ class ForeignChange(Enum):
 class EventFile:
     """A file open for appending, locked against a second writer.
 
-    `seq` is the last event told so far, here or in the file before this one; `size` is where the last whole line ends;
-    `created` tells that there was no file before, `doubts` what a person should know about the one that was there.
+    `seq` is the last event reported so far, here or in the file before this one; `size` is where the last whole line
+    ends; `created`: there was no file before, `doubts` what a person should know about the one that was there.
     """
 
     def __init__(self, fd: int, path: Path, *, created: bool) -> None:
@@ -73,10 +73,10 @@ class EventFile:
         try:
             found = os.fstat(fd)
             require_regular(found, path)
-            # Once more, of what was opened: it may have been put there since the path was looked at.
+            # Once more, of what was opened: it may have been put there since the path was checked.
             refuse_strangers(path, found)
             _lock(fd, path)
-            # The name itself must outlast a power cut before anything in the file counts as told.
+            # The name itself must outlast a power cut before anything in the file counts as reported.
             sync_folder(path.parent)
             return cls(fd, path, created=created)
         except BaseException:
@@ -84,7 +84,7 @@ class EventFile:
             raise
 
     def survey(self, synced: int) -> Tail:
-        """Look at the end of the file, see `tail.survey`."""
+        """Read the end of the file, see `tail.survey`."""
         return survey(self._fd, synced)
 
     def fileno(self) -> int:

@@ -37,7 +37,7 @@ _BATCH_BYTES: Final = 1 << 20
 """Bytes of events that are read at a time, about: an event may be as large as a message with 10,000 recipients."""
 
 _SYNC_EVERY: Final = 1.0
-_LOOK_EVERY: Final = 1.0
+_CHECK_EVERY: Final = 1.0
 _RETRY_FIRST: Final = 1.0
 _RETRY_MAX: Final = 5.0
 _STOP_LIMIT: Final = 2.0
@@ -71,8 +71,8 @@ class FileOutput:
         self._batch = _BATCH_FIRST
         self._synced_at = 0.0
         self._trouble = ""
-        self._look = False
-        self._look_at = 0.0
+        self._check_now = False
+        self._check_at = 0.0
         self._nudged = asyncio.Event()
         self._named: set[ForeignChange] = set()
         self._executor: ThreadPoolExecutor | None = None
@@ -86,8 +86,8 @@ class FileOutput:
         return OutputHealth(self._name, self._seq, self._trouble)
 
     def reopen(self) -> None:
-        """Look at the path at once, as after a rotation."""
-        self._look = True
+        """Check the path at once, as after a rotation."""
+        self._check_now = True
         self._nudged.set()
 
     async def inspect(self, log: EventLog) -> ResumePoint:
@@ -104,7 +104,7 @@ class FileOutput:
             await self._opener.prepare(log)
 
     async def run(self, log: EventLog) -> None:
-        """Tell events until cancelled.
+        """Write events until cancelled.
 
         Raises OutputError when only a person can help (no regular file, no event file, another writer), and
         DurabilityError when a sync fails. A full disk or an unreachable path is waited out here.
@@ -131,18 +131,18 @@ class FileOutput:
                 self._executor.shutdown(wait=False)
 
     async def _turn(self, log: EventLog) -> None:
-        """One step: open or follow the path, tell what is there, sync when due, and wait when nothing is."""
+        """One step: open or follow the path, write what is there, sync when due, and wait when nothing is."""
         self._nudged.clear()
         if self._file is None:
             self._file, self._known = await self._opener.first(log)
             self._seq, self._saved = self._file.seq, -1
             # At once, so that the place is known even if nothing comes: lines of a killed process may not be on disk.
             await self._checkpoint(log, self._file)
-        elif self._look or (
-            asyncio.get_running_loop().time() >= self._look_at
+        elif self._check_now or (
+            asyncio.get_running_loop().time() >= self._check_at
             and not await self._call(partial(self._file.is_at, self._path))
         ):
-            self._look = False
+            self._check_now = False
             await self._follow(log, self._file)
         file = self._file
         # Before the write, so that what is written gets its sync even while nothing more can be.
@@ -167,7 +167,7 @@ class FileOutput:
             await self._idle(log, file, max(last, file.seq))
 
     async def _tell_rest(self, log: EventLog) -> None:
-        """What was committed before the stop, as far as it can be written in a moment; a restart tells the rest."""
+        """What was committed before the stop, as far as it can be written in a moment; a restart writes the rest."""
         clock = asyncio.get_running_loop().time
         until = clock() + _STOP_LIMIT
         with contextlib.suppress(OSError):
@@ -236,8 +236,8 @@ class FileOutput:
         return True
 
     async def _idle(self, log: EventLog, file: EventFile, after: int) -> None:
-        """Wait for an event with `seq > after`, a look at the path or a sync that becomes due."""
-        pause = _LOOK_EVERY
+        """Wait for an event with `seq > after`, a check of the path or a sync that becomes due."""
+        pause = _CHECK_EVERY
         if file.seq > self._saved:
             pause = max(0.0, self._synced_at + _SYNC_EVERY - asyncio.get_running_loop().time())
         waits = [asyncio.ensure_future(log.wait(after)), asyncio.ensure_future(self._nudged.wait())]
@@ -269,7 +269,7 @@ class FileOutput:
         if not saved:
             # Until the database can say which file is written to, that is the old one.
             new.close()
-            self._look_at = asyncio.get_running_loop().time() + _LOOK_EVERY
+            self._check_at = asyncio.get_running_loop().time() + _CHECK_EVERY
             return
         self._file, self._seq = new, new.seq
         old.close()
@@ -286,14 +286,14 @@ class FileOutput:
         trouble = f"{self._path}: {error.strerror or error}"
         if trouble != self._trouble:
             logger.error(
-                "output %s: %s; %d events wait and are told as soon as it works again",
+                "output %s: %s; %d events wait and are written as soon as it works again",
                 self._name,
                 trouble,
                 max(0, log.last - self._seq),
                 extra={"event": "output_trouble"},
             )
         self._trouble = trouble
-        self._look = True
+        self._check_now = True
 
     async def _finish(self, log: EventLog) -> None:
         file, self._file = self._file, None

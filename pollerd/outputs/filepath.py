@@ -34,7 +34,7 @@ def resolve(path: Path, trusted: Collection[int] = ()) -> Path:
     """Where `path` leads; a file need not be there. `trusted`: users whose files are no stranger's.
 
     Raises PathError for links that lead nowhere but to each other, and for a link or a folder that a stranger has made
-    where everybody may; OSError when the way cannot be looked at.
+    where everybody may; OSError when the way cannot be read.
     """
     at = path.absolute()
     try:
@@ -60,7 +60,7 @@ def refuse_strangers(part: Path, found: os.stat_result, trusted: Collection[int]
     what = "link" if stat.S_ISLNK(found.st_mode) else "folder" if stat.S_ISDIR(found.st_mode) else "file"
     raise PathError(
         f"{part} is a {what} that {user(maker)} has put where everybody may, so nothing is written to it",
-        "remove it once you have looked at it, or give it to the daemon's user by chown, or name another path",
+        "remove it once you have checked it, or give it to the daemon's user by chown, or name another path",
     )
 
 
@@ -80,7 +80,7 @@ def doubts(path: Path, found: os.stat_result, trusted: Collection[int] = ()) -> 
 
 
 def _stranger(path: Path, found: os.stat_result, trusted: Collection[int]) -> int | None:
-    """Who made what is at `path`, when that is nobody who is trusted with its folder anyway."""
+    """Who made what is at `path`, unless it is someone who is trusted with its folder anyway."""
     folder = path.parent.stat()
     if not folder.st_mode & _GROUP_OR_OTHERS or found.st_uid in {0, os.geteuid(), folder.st_uid, *trusted}:
         return None
@@ -104,7 +104,7 @@ def identity(path: Path) -> Identity | None:
 
 
 def identity_of(found: os.stat_result) -> Identity:
-    """Which file was looked at."""
+    """Which file was examined."""
     return found.st_dev, found.st_ino
 
 

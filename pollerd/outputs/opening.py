@@ -14,7 +14,7 @@ from pollerd.core.ports import Cursor, EventLog
 from pollerd.outputs.eventfile import EventFile
 from pollerd.outputs.filepath import identity, resolve
 from pollerd.outputs.repair import Run, find_ground, measure, mend
-from pollerd.outputs.resume import ResumePoint, find_place, look
+from pollerd.outputs.resume import ResumePoint, find_place, locate
 from pollerd.outputs.rotated import ASIDE, being_packed, last_packed, repair, tell_mended
 from pollerd.outputs.synced import Synced
 
@@ -41,7 +41,7 @@ class Opener:
 
     async def inspect(self, log: EventLog) -> ResumePoint:
         """Where the file would go on, with nothing touched. Raises OutputError and OSError."""
-        return await look(log, self._name, resolve(self._path))
+        return await locate(log, self._name, resolve(self._path))
 
     async def prepare(self, log: EventLog) -> None:
         """Lift the database's numbers above the file's, if need be. Raises OutputError, OSError and StoreError."""
@@ -56,11 +56,11 @@ class Opener:
         Also whether the cursor leads back to it: it names the file, or what it says of `seq` begins an empty one.
         """
         cursor = await log.cursor(self._name)
-        told = cursor.seq if cursor else 0
+        reported = cursor.seq if cursor else 0
         file = await self._open()
         try:
             await self._mend(log, cursor, file)
-            tail = await self._run(lambda: file.survey(told))
+            tail = await self._run(lambda: file.survey(reported))
             # The system may give a new file the inode of a deleted one, which must not pass for it.
             finding = await find_place(log, cursor, file.path, None if file.created else file.fileno(), tail)
             _tell(finding)
@@ -68,7 +68,7 @@ class Opener:
                 await self._advance(finding.advance_to)
             elif finding.advance_to is not None or finding.set_aside:
                 file = await self._set_aside(file)
-                finding = ResumePoint(told)
+                finding = ResumePoint(reported)
             elif tail.torn:
                 await self._run(lambda: file.cut(tail.end))
             file.seq = finding.seq
@@ -80,7 +80,7 @@ class Opener:
         self._name_gap(log, file)
         synced = Synced.of(cursor)
         named = not file.created and synced is not None and synced.about(file.identity)
-        return file, named or file.seq == told
+        return file, named or file.seq == reported
 
     async def following(self, log: EventLog, old: EventFile) -> EventFile | None:
         """The file that the path leads to now, to go on after `old`, which is on disk; None when it is still `old`."""
@@ -134,7 +134,7 @@ class Opener:
     def _name_gap(self, log: EventLog, file: EventFile) -> None:
         if log.pruned > file.seq:
             logger.error(
-                "output %s: events %d to %d were deleted by retention before they were told to %s",
+                "output %s: events %d to %d were deleted by retention before they were written to %s",
                 self._name,
                 file.seq + 1,
                 log.pruned,
@@ -178,7 +178,7 @@ def _end_of(old: EventFile) -> int:
     if packed is None or not 0 < old.first_event() <= packed[1] < old.seq:
         return old.seq
     logger.error(
-        "%s was made while its original was still written to: the events %d to %d are told again in the new file. "
+        "%s was made while its original was still written to: the events %d to %d are reported again in the new file. "
         "Give logrotate's rule delaycompress",
         packed[0],
         packed[1] + 1,

@@ -1,4 +1,4 @@
-"""From the event log to the outputs: each one on its own, so that the trouble of one is nobody else's."""
+"""From the event log to the outputs: each one on its own, so that the trouble of one is no other's."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _NOT_NUL: Final = re.compile(rb"[^\0]+")
 
 
 class Run(Protocol):
-    """Runs blocking work where it does not hold up the loop."""
+    """Runs blocking work in a thread, so that the loop goes on."""
 
     def __call__(self, work: Callable[[], T], /) -> Awaitable[T]: ...
 
@@ -60,21 +60,21 @@ class Extent(msgspec.Struct, frozen=True):
 
 async def find_ground(log: EventLog, cursor: Cursor | None, fd: int, run: Run) -> Ground | None:
     """Up to where the file is sound; None when it is not the one that the place is about. Raises OSError."""
-    told = cursor.seq if cursor else 0
+    reported = cursor.seq if cursor else 0
     synced = Synced.of(cursor)
     if synced is not None and synced.offset:
         offset = synced.offset
         last = await run(partial(event_before, fd, offset))
-        if last is not None and last.seq >= told and await agrees(log, last) is not False:
+        if last is not None and last.seq >= reported and await agrees(log, last) is not False:
             return Ground(offset, last.seq)
         # Behind lines of another program, or where an older file was put back.
         if synced.about(identity_of(os.fstat(fd))) and await run(partial(read, fd, offset - 1, offset)) == b"\n":
-            return Ground(offset, told)
-    if told and (synced is None or synced.offset != 0):
-        found = await run(lambda: find(fd, solid_size(fd), told))
-        if found is not None and found.seq == told and await agrees(log, found) is not False:
-            return Ground(found.end, told)
-    begun = Ground(0, told, proven=False)
+            return Ground(offset, reported)
+    if reported and (synced is None or synced.offset != 0):
+        found = await run(lambda: find(fd, solid_size(fd), reported))
+        if found is not None and found.seq == reported and await agrees(log, found) is not False:
+            return Ground(found.end, reported)
+    begun = Ground(0, reported, proven=False)
     if not await run(lambda: solid_size(fd)):
         return None
     extent = await measure(log, fd, begun, run)

@@ -5,10 +5,10 @@ used by another one. The rules, so that no `seq` ever means two events in one fi
 
 - The file ends above the database and agrees with it as far as both know the same numbers: the database is new or
   older than the file. Its numbering jumps above the file's and the file is continued. What happened between the copy
-  and the restore is observed again and told again, under new numbers.
-- The file tells another event under a number the database has given too: it belongs to another database. It is
+  and the restore is observed again and reported again, under new numbers.
+- The file holds another event under a number the database has given too: it belongs to another database. It is
   renamed to `NAME.other-TIME` and a new file begins at the cursor. To readers this is one more rotation, which they
-  must cope with anyway; appending would put two events under one number, and refusing would tell nothing at all.
+  must cope with anyway; appending would put two events under one number, and refusing would report nothing at all.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Note = tuple[int, str]
 class ResumePoint(msgspec.Struct, frozen=True):
     """Where the file goes on, and what has to happen before.
 
-    `seq`: events after it are told. `advance_to`: the database must not give numbers up to this one any more (None:
+    `seq`: events after it are reported. `advance_to`: the database must not give numbers up to this one any more (None:
     it never would). `set_aside`: the file belongs to another database. `rotated`: the file that was written to before.
     """
 
@@ -54,7 +54,7 @@ class _Kin(Enum):
     FOREIGN = auto()
 
 
-async def look(log: EventLog, name: str, path: Path) -> ResumePoint:
+async def locate(log: EventLog, name: str, path: Path) -> ResumePoint:
     """Find the place without touching anything. Raises OutputError for a path that cannot hold events, and OSError."""
     cursor = await log.cursor(name)
     if check_regular(path) is None:
@@ -77,21 +77,21 @@ async def find_place(
         return await _without_lines(log, cursor, path, fd)
     if tail.last is None:
         raise _no_event_file(path)
-    told = cursor.seq if cursor else 0
-    kin = await _kin(log, tail.last, (fd, tail.end), surely=_is_about(cursor, fd) or told >= log.last)
+    reported = cursor.seq if cursor else 0
+    kin = await _kin(log, tail.last, (fd, tail.end), surely=_is_about(cursor, fd) or reported >= log.last)
     seq = tail.last.seq
     if kin is _Kin.FOREIGN:
         note = (
             f"{path} belongs to another database: its event {seq} is not this database's. It is renamed aside and a "
-            f"new file begins after event {told}; one number may mean two events in the two files"
+            f"new file begins after event {reported}; one number may mean two events in the two files"
         )
-        return ResumePoint(told, set_aside=True, notes=((logging.ERROR, note),))
+        return ResumePoint(reported, set_aside=True, notes=((logging.ERROR, note),))
     notes = [*_damage(path, tail)]
     if kin is _Kin.AHEAD:
         notes.append(_ahead(path, seq, log.last))
         return ResumePoint(seq, seq, notes=tuple(notes))
-    if seq < told:
-        text = f"{path} ends at event {seq}, though events up to {told} were told: what it lacks is told into it again"
+    if seq < reported:
+        text = f"{path} ends at event {seq}, though {reported} was reported: the events that it lacks are written again"
         notes.append((logging.WARNING, text))
     return ResumePoint(seq, notes=tuple(notes))
 
@@ -104,25 +104,25 @@ def _is_about(cursor: Cursor | None, fd: int | None) -> bool:
 
 async def _without_lines(log: EventLog, cursor: Cursor | None, path: Path, fd: int | None) -> ResumePoint:
     """The file is missing or empty: it may have been rotated away since the cursor was saved."""
-    told = cursor.seq if cursor else 0
+    reported = cursor.seq if cursor else 0
     run: Run = asyncio.to_thread
     here = _is_about(cursor, fd)
     rotated = await find_rotated(log, cursor, path, run, here=here)
     if rotated is None:
         synced = Synced.of(cursor)
-        if told == 0 or here or (synced is not None and synced.offset == 0):
-            return ResumePoint(told)
-        text = f"the event file {path} is gone: a new one begins after event {told}; those up to it were told before"
-        return ResumePoint(told, notes=((logging.WARNING, text),))
+        if reported == 0 or here or (synced is not None and synced.offset == 0):
+            return ResumePoint(reported)
+        text = f"the event file {path} is gone: a new one begins after event {reported}, the last one reported"
+        return ResumePoint(reported, notes=((logging.WARNING, text),))
     if rotated.extent is not None and rotated.extent.whole:
-        return ResumePoint(max(told, rotated.extent.seq), rotated=rotated)
+        return ResumePoint(max(reported, rotated.extent.seq), rotated=rotated)
     kin = _Kin.OURS
     if rotated.last is not None:
-        kin = await _kin_of(log, rotated, surely=rotated.surely or told >= log.last)
+        kin = await _kin_of(log, rotated, surely=rotated.surely or reported >= log.last)
     if kin is _Kin.FOREIGN:
-        return ResumePoint(told)
-    if rotated.last is None or rotated.last.seq <= told:
-        return ResumePoint(told, rotated=rotated if rotated.surely else None)
+        return ResumePoint(reported)
+    if rotated.last is None or rotated.last.seq <= reported:
+        return ResumePoint(reported, rotated=rotated if rotated.surely else None)
     seq = rotated.last.seq
     if kin is _Kin.AHEAD:
         return ResumePoint(seq, seq, rotated=rotated, notes=(_ahead(rotated.path, seq, log.last),))
@@ -130,7 +130,7 @@ async def _without_lines(log: EventLog, cursor: Cursor | None, path: Path, fd: i
 
 
 async def _kin(log: EventLog, last: Line, content: tuple[int, int] | None, *, surely: bool) -> _Kin:
-    """Whether a file that ends with `last` tells this database's events.
+    """Whether a file that ends with `last` holds this database's events.
 
     `content` is the descriptor and the length of what may be compared; `surely` decides when nothing can be compared.
     """
@@ -166,7 +166,7 @@ def _ahead(path: Path, seq: int, last: int) -> Note:
     origin = f"the database ends at event {last}: it was restored from an older copy" if last else "the database is new"
     text = (
         f"{path} ends at event {seq} but {origin}. Numbering goes on at {seq + 1}; "
-        "what happened since the copy may be told again under new numbers"
+        "what happened since the copy may be reported again under new numbers"
     )
     return logging.ERROR, text
 

@@ -70,31 +70,31 @@ async def find_rotated(log: EventLog, cursor: Cursor | None, path: Path, run: Ru
     return await _examine(log, cursor, newest, run, last_hope=not here and newest.dated)
 
 
-async def repair(log: EventLog, rotated: Rotated, told: int, run: Run, *, complete: bool) -> int:
-    """Make the file whole and put it on disk; returns the event after which another file goes on, `told` at first.
+async def repair(log: EventLog, rotated: Rotated, reported: int, run: Run, *, complete: bool) -> int:
+    """Make the file whole and put it on disk; returns the event after which another file goes on, `reported` at first.
 
-    `complete`: nothing was told behind it yet. What readers may have seen at an open end is put there again: all events
-    that can have been in the file, in their places. Nothing is written to a file that is not surely the one.
+    `complete`: nothing was reported behind it yet. What readers may have seen at an open end is put there again: all
+    events that can have been in the file, in their places. Nothing is written to a file that is not surely the one.
     """
     try:
         fd = await run(partial(os.open, rotated.path, _WRITE if rotated.surely else _READ))
     except OSError as error:
-        return _not_writable(rotated, told, error)
+        return _not_writable(rotated, reported, error)
     try:
         if rotated.surely:
-            told = await _make_whole(log, rotated, fd, told, run, complete=complete)
-        # What it holds is not told again, whoever wrote it and whatever was synced of it: it has to last.
+            reported = await _make_whole(log, rotated, fd, reported, run, complete=complete)
+        # What it holds is not reported again, whoever wrote it and whatever was synced of it: it has to last.
         await run(partial(_sync, fd, rotated.path))
-        return told
+        return reported
     finally:
         os.close(fd)
 
 
-async def _make_whole(log: EventLog, rotated: Rotated, fd: int, told: int, run: Run, *, complete: bool) -> int:
+async def _make_whole(log: EventLog, rotated: Rotated, fd: int, reported: int, run: Run, *, complete: bool) -> int:
     if rotated.ground is None:
         if rotated.torn and rotated.end is not None:
             await run(partial(_cut, fd, rotated.path, rotated.end))
-        return told
+        return reported
     # Its size at the last sync is not lost, and no more than this was written since.
     until = (await run(partial(os.fstat, fd))).st_size + UNSYNCED if complete and rotated.open_end else 0
     extent = await measure(log, fd, rotated.ground, run, until=until)
@@ -103,7 +103,7 @@ async def _make_whole(log: EventLog, rotated: Rotated, fd: int, told: int, run: 
         tell_mended(rotated.path, extent)
     if extent.whole:
         await run(partial(_cut, fd, rotated.path, extent.end))
-    return max(told, extent.seq)
+    return max(reported, extent.seq)
 
 
 def tell_mended(path: Path, extent: Extent) -> None:
@@ -140,16 +140,16 @@ def being_packed(path: Path, original: tuple[int, int]) -> tuple[Path, int] | No
     return None
 
 
-def _not_writable(rotated: Rotated, told: int, error: OSError) -> int:
+def _not_writable(rotated: Rotated, reported: int, error: OSError) -> int:
     damaged = rotated.extent.damaged if rotated.extent is not None else None
     if rotated.torn or damaged is not None:
         logger.error(
-            "%s was damaged by a crash and cannot be repaired: %s. What it lacks is told again in the new file",
+            "%s was damaged by a crash and cannot be repaired: %s. What it lacks is reported again in the new file",
             rotated.path,
             error.strerror,
             extra={"event": "file_repaired"},
         )
-    return told if damaged is None else damaged[0] - 1
+    return reported if damaged is None else damaged[0] - 1
 
 
 def _cut(fd: int, path: Path, end: int) -> None:
@@ -226,20 +226,20 @@ def _neighbours(folder: Path) -> Iterator[os.DirEntry[str]]:
 async def _examine(
     log: EventLog, cursor: Cursor | None, candidate: _Candidate, run: Run, *, last_hope: bool = False
 ) -> Rotated | None:
-    """Look at a candidate. `last_hope`: no other can be the one, so where nothing is in it, all was lost."""
-    told, synced = cursor.seq if cursor else 0, Synced.of(cursor)
+    """Examine a candidate. `last_hope`: no other can be the one, so where nothing is in it, all was lost."""
+    reported, synced = cursor.seq if cursor else 0, Synced.of(cursor)
     try:
         fd = await run(partial(os.open, candidate.path, _READ))
     except OSError:
         # Deleted or moved on meanwhile.
         return None
     try:
-        tail = await run(partial(survey, fd, told))
+        tail = await run(partial(survey, fd, reported))
         ground = await find_ground(log, cursor, fd, run)
         solid = await run(partial(solid_size, fd))
         begun = synced is not None and synced.offset == 0 and solid == 0
         if ground is None and begun and (candidate.about or last_hope):
-            ground = Ground(0, told, proven=False)
+            ground = Ground(0, reported, proven=False)
         if ground is not None and not ground.proven and not candidate.named:
             ground = None
         extent = None if ground is None else await measure(log, fd, ground, run)
@@ -252,7 +252,7 @@ async def _examine(
     unharmed = unharmed and solid == tail.size and (extent is None or extent.damaged is None)
     # A new file may be given the inode of a deleted one; what was written to reaches the place saved, or has been begun
     # after it and is called so.
-    reaches = candidate.named if tail.last is None else tail.last.seq >= told
+    reaches = candidate.named if tail.last is None else tail.last.seq >= reported
     return Rotated(
         candidate.path,
         tail.last,

@@ -4,7 +4,7 @@ A reader gets every event from its connection on. A line `after N` from it, at a
 `N`; any other line is answered by one that begins `{"type":"error"`. When retention has deleted some of what it asks
 for, it gets one line `{"type":"gap","after":N,"first":F}` first: the events after `N` and before `F` exist no more.
 
-A reader that does not read costs its kernel buffer and about half a MiB here, and delays nobody: events are read from
+A reader that does not read costs its kernel buffer and about half a MiB here, and delays no other: events are read from
 the log only as its socket drains. Readers may be silent for as long as they like; only their number is bounded.
 """
 
@@ -165,7 +165,7 @@ class _Connection(asyncio.StreamReaderProtocol):
         self._among.closed(self)
 
     def shed(self) -> None:
-        """Never called: nobody here is silent."""
+        """Never called: no connection here counts as silent."""
 
 
 def _error(reason: str, message: str) -> bytes:
@@ -264,7 +264,7 @@ class _SocketReader:
                 await self._answer("not_understood", f"not understood: {said!r}; {_UNDERSTOOD}")
 
     async def _answer(self, reason: str, message: str) -> None:
-        """Tell the reader what was wrong. Pieces are whole lines, so that this one fits between any two of them."""
+        """Send the reader what was wrong. Pieces are whole lines, so that this one fits between any two of them."""
         if not self._writer.transport.is_closing():
             self._writer.write(_error(reason, message))
             # Who asks on and on without reading is not answered without end.
@@ -274,7 +274,7 @@ class _SocketReader:
         """Return when the connection is closed, and not only its sending half (as with `echo after 5 | nc -U`)."""
         connection = self._writer.get_extra_info("socket")
         while not self._writer.transport.is_closing():
-            # No event tells the two apart, only a look does.
+            # No event distinguishes the two, only a check does.
             poller = select.poll()
             poller.register(connection.fileno(), 0)
             if poller.poll(0):

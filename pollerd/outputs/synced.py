@@ -1,4 +1,4 @@
-"""What of the event file is on disk for good: kept with the output's place, where a restart looks for it."""
+"""What of the event file is on disk for good: kept with the output's place, where a restart reads it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Synced(msgspec.Struct, frozen=True):
         return msgspec.json.encode(self).decode()
 
     def about(self, identity: Identity) -> bool:
-        """Whether it is about this file, as far as numbers tell: those of deleted files are given again."""
+        """Whether it is about this file, as far as numbers show: those of deleted files are given again."""
         return self.inode == identity[1] and self.device in {None, identity[0]}
 
     def since_boot(self, identity: Identity) -> bool:

@@ -17,7 +17,7 @@ MAX_SEQ: Final = 2**53
 """The largest number every JSON reader keeps exact; a larger `seq` is no number of ours."""
 
 WINDOW: Final = 1 << 20
-"""Bytes of lines that are no events, behind which the last event is still looked for."""
+"""Bytes of lines that are no events, behind which the last event is still searched for."""
 
 LONGEST: Final = 1 << 26
 """Bytes of a line that may be an event: several times what a message with 10,000 recipients can make."""
@@ -53,11 +53,11 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Tail(msgspec.Struct, frozen=True):
-    """What the end of a file of `size` bytes looks like.
+    """What stands at the end of a file of `size` bytes.
 
     `end` is where the last whole line ends; what follows is a torn line or NUL bytes, left by a crash. `last` is the
     last event, and `skipped` whole lines behind it are no events. `ours` is False when the file holds something, but
-    nothing that looks like an event.
+    nothing like an event.
     """
 
     size: int
@@ -73,7 +73,7 @@ class Tail(msgspec.Struct, frozen=True):
 
 
 def survey(fd: int, synced: int) -> Tail:
-    """Look at the end of an open file. `synced` is the highest `seq` known to be on disk. Raises OSError."""
+    """Read the end of an open file. `synced` is the highest `seq` known to be on disk. Raises OSError."""
     size = os.fstat(fd).st_size
     back = _Backwards(fd)
     end = back.newline(solid := solid_size(fd)) + 1
@@ -108,7 +108,7 @@ def first(fd: int) -> Line | None:
 def find(fd: int, end: int, seq: int) -> Line | None:
     """The last event with a number not above `seq` in a file whose numbers rise; None when there is none.
 
-    What a power cut left is behind all that was synced, and so behind every number looked for.
+    What a power cut left is behind all that was synced, and so behind every number searched for.
     """
     best: Line | None = None
     low, high = 0, end
@@ -178,7 +178,7 @@ def read(fd: int, start: int, end: int) -> bytes:
 
 
 class _Backwards:
-    """Looks for newlines from the end of a file to its beginning, a block at a time."""
+    """Finds newlines from the end of a file to its beginning, a block at a time."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -228,8 +228,8 @@ def _last_event(block: bytes) -> Line | None:
 def _hole(block: bytes, synced: int, *, from_start: bool) -> int | None:
     """Where the line with the first NUL begins, if that part of the file was not yet synced.
 
-    A power cut can leave a page of NUL bytes before pages that did reach the disk. What is behind `synced` can be told
-    again from the log, so it may be cut; a NUL anywhere else was not put there by a crash and stays.
+    A power cut can leave a page of NUL bytes before pages that did reach the disk. What is behind `synced` can be
+    written again from the log, so it may be cut; a NUL anywhere else was not put there by a crash and stays.
     """
     nul = block.find(b"\0")
     if nul < 0:

@@ -106,7 +106,7 @@ async def test_a_deleted_file_begins_after_what_was_reported(
         await commit(store, 3)
         await write_all(store, path)
         assert seqs(path) == [6, 7, 8]
-    assert len(errors(caplog, "is gone: a new one begins after event 5; those up to it were told before")) == 1
+    assert len(errors(caplog, "is gone: a new one begins after event 5, the last one reported")) == 1
 
 
 async def test_an_emptied_file_goes_on_after_what_was_reported(path: Path, database: Path) -> None:
@@ -128,7 +128,7 @@ async def test_events_deleted_before_they_were_reported_are_named(
     async with opened(database) as store:
         await write_all(store, path)
         assert seqs(path) == exactly(10, first=5)
-    assert len(errors(caplog, "events 1 to 4 were deleted by retention before they were told")) == 1
+    assert len(errors(caplog, "events 1 to 4 were deleted by retention before they were written")) == 1
 
 
 @pytest.mark.parametrize(
@@ -148,4 +148,4 @@ async def test_a_file_with_the_inode_of_the_deleted_one_does_not_pass_for_it(
         await write_all(store, path)
         assert seqs(path) == [6, 7, 8]
         assert other.read_bytes() == content
-    assert len(errors(caplog, "is gone: a new one begins after event 5; those up to it were told before")) == 1
+    assert len(errors(caplog, "is gone: a new one begins after event 5, the last one reported")) == 1

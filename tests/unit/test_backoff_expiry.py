@@ -94,19 +94,19 @@ def test_what_is_borrowed_from_others_was_not_seen_here() -> None:
 def test_news_is_reported_once() -> None:
     samples = Expiries()
     samples.add(DAY, DAY)
-    assert samples.news()
+    assert samples.changed()
     samples.add(DAY, DAY)
-    assert not samples.news()
+    assert not samples.changed()
     for _ in range(3):
         samples.add(3 * DAY, 3 * DAY)
-    assert samples.news()
+    assert samples.changed()
 
 
 def test_a_window_half_as_wide_is_news() -> None:
     samples = Expiries()
     samples.add(DAY, 2 * DAY)
-    assert samples.news()
+    assert samples.changed()
     samples.add(1.7 * DAY, 1.9 * DAY)
-    assert samples.news()
+    assert samples.changed()
     samples.add(1.69 * DAY, 1.9 * DAY)
-    assert not samples.news()
+    assert not samples.changed()

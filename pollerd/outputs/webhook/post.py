@@ -97,7 +97,7 @@ class Receiver:
         await self._session.close()
 
     def reload(self) -> None:
-        """Look at the secret's source again."""
+        """Check the secret's source again."""
         self._signer.reload()
 
     async def post(self, body: bytes) -> PostResult:
