@@ -114,7 +114,7 @@ def scheduled(settings: Settings, now: float, sendtime: float, rng: Random) -> D
     """The wait for a message to be sent at `sendtime`: the first poll shortly after it."""
     after = settings.min_interval if settings.first_poll_after is None else settings.first_poll_after
     spread = rng.random() * SCHEDULED_SPREAD
-    at = datetime.fromtimestamp(sendtime, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    at = datetime.fromtimestamp(sendtime, tz=UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     return Decision(max(sendtime - now, 0.0) + after + spread, f"scheduled for {at}")
 
 

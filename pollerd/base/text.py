@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
+from datetime import datetime
 from typing import Final
 
 _UNSAFE: Final = re.compile(
@@ -63,8 +63,13 @@ def ago(when: float, now: float) -> str:
 
 
 def clock(when: float) -> str:
-    """An instant by the wall clock of this machine."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+    """An instant by the wall clock of this machine, with its offset: every option for a time takes it back."""
+    return datetime.fromtimestamp(when).astimezone().isoformat(" ", "seconds")
+
+
+def zone(when: float) -> str:
+    """The offset of this machine's clock at an instant, for the head of a column of times: `+01:00`."""
+    return clock(when)[len("2026-11-26 18:30:05") :]
 
 
 def size(count: int) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import select
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import click
 
+from pollerd.base.text import clock
 from pollerd.cli.message_life import event_text
 from pollerd.cli.options import config_option, id_value, json_option, load_running
 from pollerd.cli.terminal import screen
@@ -137,7 +137,7 @@ def _teller() -> Callable[[list[kinds.Event]], None]:
         for event in batch:
             told = event_text(event)
             line = screen.plain(f"{event.seq:>8} ", "dim")
-            line.append_text(screen.plain(time.strftime("%H:%M:%S ", time.localtime(told.at)), "dim"))
+            line.append_text(screen.plain(f"{clock(told.at)} ", "dim"))
             if event.message_id is not None:
                 line.append_text(screen.plain(f"{event.message_id} ", "bold"))
             console.print(line.append_text(told.text), soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from pollerd.base.text import ago, clock, counted, duration, shortened
+from pollerd.base.text import ago, clock, counted, duration, shortened, zone
 from pollerd.cli.terminal import screen
 from pollerd.core import event as events
 from pollerd.core import history, phrases
@@ -174,7 +174,8 @@ def _timeline(details: MessageDetails, console: Console) -> None:
     message = details.message
     entries = timeline(message, details.events)
     left_out = 0 if details.everything else max(0, len(entries) - _ENTRIES)
-    made = screen.table("age", "at", "", "what", right=("age",), whole=("at",))
+    at = f"at ({zone(message.sent_at)})"
+    made = screen.table("age", at, "", "what", right=("age",), whole=(at,))
     for number, entry in enumerate(entries):
         if 0 < number <= left_out:
             continue
@@ -193,8 +194,8 @@ def _timeline(details: MessageDetails, console: Console) -> None:
 
 
 def _moment(when: float, sent_at: float) -> str:
-    """By the clock; the day only where it is not the day of sending."""
-    day, moment = clock(when).split()
+    """By the clock; the day, and the offset that the head names, only where they are not those of sending."""
+    day, moment = clock(when).removesuffix(zone(sent_at)).split()
     return moment if when != sent_at and day == clock(sent_at).split()[0] else f"{day} {moment}"
 
 

@@ -49,7 +49,11 @@ class Wish(NamedTuple):
 
 _FINISHED: Final = ("already_finished", "has reached its final state already", False)
 _OPEN: Final = frozenset({State.NEW, State.PENDING})
-_SET_ASIDE: Final = ("set_aside", "is set aside, since its row was damaged; pollerd retry {id} takes it up again", True)
+_SET_ASIDE: Final = (
+    "set_aside",
+    "is set aside, since its row cannot be used; pollerd retry {id} takes it up again",
+    True,
+)
 
 UNTRACK: Final = Wish(
     RequestKind.UNTRACK,

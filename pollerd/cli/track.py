@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +16,7 @@ from pollerd.base.text import counted, quoted, shortened
 from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_running, refuse_options
 from pollerd.cli.terminal import screen
 from pollerd.cli.wait import wait_for, wait_options
-from pollerd.core import particulars
+from pollerd.core import instants, particulars
 from pollerd.core.ids import IdError, parse_id
 from pollerd.core.model import Priority
 from pollerd.intake.stream import BLOCK, Chunk, IdStream, Refusal
@@ -32,24 +30,14 @@ NAMED: Final = 20
 _EMPTY: Final = (
     "Standard input held no id, so none was handed over from it; give one a line, or the send call's answer."
 )
-MILLISECONDS: Final = 1e11
-"""No time in seconds is as large as this before the year 5138."""
 
 
 def instant_value(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
     """Callback of an option whose value is UNIX seconds or RFC 3339."""
-    if value is None:
-        return None
     try:
-        seconds = _seconds(value)
-    except (ValueError, OverflowError):
-        seconds = math.nan
-    if not seconds > 0 or math.isinf(seconds):
-        right = "give UNIX seconds (1764000000) or RFC 3339 (2026-11-22T10:30:43Z)"
-        raise click.BadParameter(f"{value!r} is no time; {right}.", context, parameter)
-    if seconds >= MILLISECONDS:
-        raise click.BadParameter(f"{value!r} looks like milliseconds; give seconds.", context, parameter)
-    return seconds
+        return None if value is None else instants.instant(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", context, parameter) from None
 
 
 def priority_value(context: click.Context, parameter: click.Parameter, value: str | None) -> Priority | None:
@@ -66,14 +54,6 @@ def overdue_value(context: click.Context, parameter: click.Parameter, value: str
         return None if value is None else particulars.overdue_after(value)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", context, parameter) from None
-
-
-def _seconds(value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        when = datetime.fromisoformat(value)
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
 class TrackReport:

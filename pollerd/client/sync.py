@@ -11,7 +11,7 @@ from typing import Final
 
 from pollerd.client.source import Location, Source, hand_over, locate, open_source
 from pollerd.client.values import AnyEvent, FinalStates, Tracked, final_states
-from pollerd.core import particulars
+from pollerd.core import instants, particulars
 from pollerd.core.ids import IdError, check_id, parse_id
 
 AnyPath = str | PathLike[str]
@@ -63,11 +63,11 @@ class Client:
     ) -> Tracked:
         """Follow messages from now on; on disk when this returns. What is followed already is no error.
 
-        `account` is needed only when several are configured; `sent_at` is UNIX seconds or a datetime, None: now.
-        `sendtime` is when they are to be sent, as in the send call: they are asked about from then on. `priority` is
-        BULK, NORMAL, URGENT or VERY_URGENT, as in the send call; the more urgent are polled first. `overdue_after` is
-        seconds, a timedelta or a text such as "10m", 0: never; without a final state so long after sending,
-        `message.overdue` is told.
+        `account` is needed only when several are configured; `sent_at` is UNIX seconds or a datetime with its zone,
+        None: now. `sendtime` is when they are to be sent, as in the send call: they are asked about from then on.
+        `priority` is BULK, NORMAL, URGENT or VERY_URGENT, as in the send call; the more urgent are polled first.
+        `overdue_after` is seconds, a timedelta or a text such as "10m", 0: never; without a final state so long after
+        sending, `message.overdue` is told.
         Raises ValueError when something cannot be used (nothing is followed then), PollerdError for an account that
         is not configured (a client given a `database` alone cannot know, and its messages wait for that account) and
         for an id that is followed for another account (the others are followed then),
@@ -77,8 +77,8 @@ class Client:
         wait = overdue_after.total_seconds() if isinstance(overdue_after, timedelta) else overdue_after
         known = particulars.Particulars(
             userref=userref,
-            sent_at=_seconds(sent_at),
-            sendtime=_seconds(sendtime),
+            sent_at=_seconds("sent_at", sent_at),
+            sendtime=_seconds("sendtime", sendtime),
             priority=None if priority is None else particulars.priority(priority),
             overdue_after=None if wait is None else particulars.overdue_after(wait),
         )
@@ -135,8 +135,11 @@ def late(message_id: int, timeout: float | None) -> TimeoutError:
     return TimeoutError(f"{message_id} has not reached its final state within {timeout:g} s")
 
 
-def _seconds(when: float | datetime | None) -> float | None:
-    return when.timestamp() if isinstance(when, datetime) else when
+def _seconds(name: str, when: float | datetime | None) -> float | None:
+    try:
+        return None if when is None else instants.instant(when)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
 
 
 def _path(path: AnyPath | None) -> Path | None:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
-from pollerd.core import particulars
+from pollerd.core import instants, particulars
 from pollerd.core.ids import IdError, check_id, parse_id
 from pollerd.core.ports import TrackRequest
 
-MILLISECONDS: Final = 1e11
-"""No time in seconds is as large as this before the year 5138."""
 NAMED: Final = 100
 """What is refused is named up to this number, and counted beyond: the answer must not outgrow the request."""
 _LONGEST_USERREF: Final = 1024
@@ -138,6 +134,10 @@ def _half(text: str) -> str | None:
     return None if found is None else f"\\u{ord(found[0]):04x}"
 
 
+def _half_escaped(text: str) -> str:
+    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
 def _ids(item: dict[str, Any]) -> Iterator[Any]:
     """The ids in an object. `msg_id` is how the newer Mobile Message API calls its own, which cannot be followed."""
     if isinstance(item.get("ids"), list):
@@ -148,23 +148,10 @@ def _ids(item: dict[str, Any]) -> Iterator[Any]:
 
 
 def _time(fields: dict[str, Any], name: str) -> float | None:
-    value = fields.get(name)
-    if value is None:
-        return None
-    seconds = math.nan
-    if isinstance(value, str):
-        try:
-            when = datetime.fromisoformat(value)
-            seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):
-            seconds = math.nan
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value) if abs(value) < 1e300 else math.inf
-    if not 0 < seconds < math.inf:
-        raise _FieldError(f"{name} {_shown(value)!r} is no time; give UNIX seconds or RFC 3339")
-    if seconds >= MILLISECONDS:
-        raise _FieldError(f"{name} {_shown(value)!r} looks like milliseconds; give seconds")
-    return seconds
+    try:
+        return None if (value := fields.get(name)) is None else instants.instant(value)
+    except ValueError as error:
+        raise _FieldError(f"{name} {_half_escaped(str(error))}") from None
 
 
 def _priority(fields: dict[str, Any]) -> str | None:
@@ -208,5 +195,5 @@ def _shown(value: Any) -> int | str | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63):
         return value
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    text = _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+    text = _half_escaped(text)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

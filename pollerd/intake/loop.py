@@ -73,6 +73,7 @@ class Intake:
         self._unconfigured: dict[str, AccountState] | None = None
         self._poked = asyncio.Event()
         self._turn = asyncio.Lock()
+        store.taken = clock.taken
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -235,6 +236,9 @@ class Intake:
         if poller is None:
             self._warn(message.account)
             return
+        if message.state is State.SET_ASIDE and message.taken_at is None:
+            # Its own times cannot be times.
+            message = msgspec.structs.replace(message, sent_at=self._clock.now(), sendtime=None)
         planned = poller.again(message)
         self._committer.record(Result(planned, was=message.state))
         poller.schedule(planned)

@@ -26,6 +26,7 @@ import msgspec
 from pollerd.base import open_databases
 from pollerd.base.errors import StoreError, StoreUnavailableError
 from pollerd.base.shield import to_end
+from pollerd.core import instants
 from pollerd.core.ids import IdError, check_id, parse_id
 from pollerd.core.ports import SourceBook, SourceRow
 
@@ -138,8 +139,10 @@ class SqliteSource:
             try:
                 given = fields[0]
                 row = SourceRow(_id(given), *fields[1:])
+                _check_times(row)
                 rows.append(row if isinstance(given, int) else row._replace(written=given))
-            except IdError as error:
+                self._refused.discard(repr(given)[:_LONGEST])
+            except ValueError as error:
                 self._refuse(fields[0], str(error))
         return rows
 
@@ -232,6 +235,16 @@ def _id(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return check_id(value)
     raise IdError("is not a message id: give the whole number that the send call answered")
+
+
+def _check_times(row: SourceRow) -> None:
+    """Raises ValueError when a time cannot be one: the id is taken once its database says another."""
+    for name, value in (("sent_at", row.sent_at), ("sendtime", row.sendtime)):
+        try:
+            if value not in (None, ""):
+                instants.instant(value, utc=True)
+        except ValueError as error:
+            raise ValueError(f"is not followed: its {name} {error}") from None
 
 
 def _spooled(spool: IO[bytes]) -> Iterator[list[list[Any]]]:

@@ -90,6 +90,7 @@ def build(
             gave_up=stored.gave_up,
             overdue=stored.overdue,
             set_aside=stored.set_aside,
+            set_aside_first=[f"message {number}: {why}" for number, why in stored.set_aside_first],
             oldest_pending_sent_at=oldest,
             last_handed_over_at=moment(stored.last_handed_over),
             by_age=ages,

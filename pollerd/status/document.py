@@ -96,7 +96,8 @@ class AgeDocument(msgspec.Struct, frozen=True, kw_only=True):
 class MessageCounts(msgspec.Struct, frozen=True, kw_only=True):
     """How many messages are in which state. `pending` includes the `new` ones (`not_planned` says the same), which get
     their first due time within a second while the daemon runs. `overdue` ones are pending, and were reported as
-    `message.overdue`; `set_aside` ones are not polled, since their rows were damaged. `new`, `overdue` and `set_aside`
+    `message.overdue`; `set_aside` ones are not polled, since their rows cannot be used
+    (`set_aside_first` names the first three and says why). `new`, `overdue` and `set_aside`
     are counted up to 100,000; with so many new ones, `pending` is the least there can be. `last_handed_over_at` is when
     the last id came in (null: none since this version).
     """
@@ -107,6 +108,7 @@ class MessageCounts(msgspec.Struct, frozen=True, kw_only=True):
     gave_up: int
     overdue: int = 0
     set_aside: int = 0
+    set_aside_first: list[str] = []
     not_planned: int
     oldest_pending_sent_at: str | None
     last_handed_over_at: str | None = None

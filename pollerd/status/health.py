@@ -11,7 +11,7 @@ from pollerd.base.text import counted, duration
 from pollerd.core import phrases
 from pollerd.core.model import HoldReason
 from pollerd.status.document import AccountDocument, OutputDocument, StatusDocument
-from pollerd.status.sentences import at, count
+from pollerd.status.sentences import at, count, set_aside
 
 
 class HealthLevel(IntEnum):
@@ -97,8 +97,8 @@ def _daemon(document: StatusDocument) -> Iterator[Finding]:
         yield Finding(HealthLevel.CRITICAL, document.problem)
     elif document.database.trouble:
         yield Finding(HealthLevel.CRITICAL, document.database.trouble)
-    if aside := document.messages.set_aside:
-        yield Finding(HealthLevel.WARNING, f"{count(aside)} damaged rows are set aside: pollerd list --state set_aside")
+    if text := set_aside(document.messages):
+        yield Finding(HealthLevel.WARNING, text)
 
 
 def _intake(document: StatusDocument, limits: Thresholds) -> Iterator[Finding]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING
 
+from pollerd.base.text import clock
 from pollerd.core import phrases
 from pollerd.core.ports import AccountState, Clock, OutputHealth
 
@@ -56,4 +56,4 @@ def _hold(state: AccountState) -> str:
     reason = phrases.label(state.held_reason or "held")
     if state.held_until is None:
         return reason
-    return f"{reason} until {datetime.fromtimestamp(state.held_until).astimezone():%H:%M}"
+    return f"{reason} until {clock(state.held_until)}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
 from pollerd.base.service import start_command
+from pollerd.base import text as words
 from pollerd.base.text import ago, brief, counted, duration
 from pollerd.core import phrases
 from pollerd.status.document import (
@@ -49,9 +49,10 @@ def at(text: str | None) -> float | None:
 
 
 def clock(when: float, now: float) -> str:
-    """An instant by the wall clock, with the day when it is another one."""
-    local, today = time.localtime(when), time.localtime(now)
-    return time.strftime("%H:%M" if local[:3] == today[:3] else "%a %d %b %H:%M", local)
+    """An instant by the wall clock with its offset, with the day when it is another one."""
+    day, moment = words.clock(when).split()
+    short = moment[:5] + moment[8:]
+    return short if day == words.clock(now).split()[0] else f"{day} {short}"
 
 
 def hold(account: AccountDocument, now: float) -> Sentence | None:
@@ -164,15 +165,23 @@ def unknown(number: int) -> Sentence:
     return Sentence(text, "warn" if number >= MANY else "plain")
 
 
+def set_aside(messages: MessageCounts) -> str:
+    """How many messages are not polled since their rows cannot be used, and the first of them; empty when none is."""
+    if not messages.set_aside:
+        return ""
+    are = "message is" if messages.set_aside == 1 else "messages are"
+    more = ", and more: pollerd list --state set_aside" if messages.set_aside > len(messages.set_aside_first) else ""
+    return f"{count(messages.set_aside)} {are} set aside and not polled: {'; '.join(messages.set_aside_first)}{more}"
+
+
 def late(document: StatusDocument) -> list[Sentence]:
     """What is late by a minute or more, and why."""
     found: list[Sentence] = []
     if document.problem:
         found.append(Sentence(document.problem, "bad"))
-    if aside := document.messages.set_aside:
-        what = f"{count(aside)} {'message is' if aside == 1 else 'messages are'} set aside and not polled"
-        advice = "see which: pollerd list --state set_aside; take up again: pollerd retry ID"
-        found.append(Sentence(f"{what}, since their rows were damaged; {advice}", "bad"))
+    if text := set_aside(document.messages):
+        advice = "correct the time that cannot be one with UPDATE messages, or take it up again: pollerd retry ID"
+        found.append(Sentence(f"{text}; {advice}", "bad"))
     for account in document.accounts:
         if not account.late:
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from pollerd.core.model import Message, State
@@ -35,11 +35,17 @@ class Read(NamedTuple):
     damaged: list[Damaged]
 
 
-def read(found: Iterable[Sequence[Any]], now: float) -> Read:
-    """Messages from rows. One that has ended, or is set aside already, is read as far as that is possible."""
+def read(found: Iterable[Sequence[Any]], now: float, taken: Callable[[float], float]) -> Read:
+    """Messages from rows. One that has ended, or is set aside already, is read as far as that is possible.
+
+    `taken`: see `damage.untimely`.
+    """
     messages: list[Message] = []
     damaged: list[Damaged] = []
     for row in found:
+        if why := damage.untimely(row, taken):
+            damaged.append(Damaged(row, why))
+            continue
         if damage.whole(row):
             try:
                 messages.append(rows.message_from_row(row, now))
@@ -84,10 +90,10 @@ def tell(damaged: Sequence[Damaged]) -> None:
     """Name them in the log."""
     for row, why in damaged[:_NAMED]:
         log.error(
-            "message %s is set aside and not polled: %s. Take it up again with: pollerd retry %s",
+            "message %s is set aside and not polled: %s. %s",
             row[0],
             why,
-            row[0],
+            advice(row[0], why),
             extra={"event": "row_set_aside", "message_id": row[0]},
         )
     if len(damaged) > _NAMED:
@@ -96,3 +102,14 @@ def tell(damaged: Sequence[Damaged]) -> None:
             len(damaged) - _NAMED,
             extra={"event": "row_set_aside"},
         )
+
+
+def advice(message_id: object, why: str) -> str:
+    """What to do about a row that is set aside for this reason."""
+    for name in ("sent_at", "sendtime"):
+        if why.startswith(f"its {name} "):
+            return (
+                f"Correct the row's {name} by SQL, and it goes on (pollerd retry {message_id} takes it as sent now); "
+                f"or let it go: pollerd untrack {message_id}"
+            )
+    return f"Take it up again with: pollerd retry {message_id}; or let it go: pollerd untrack {message_id}"

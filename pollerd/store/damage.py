@@ -6,11 +6,11 @@ new row) is no damage; a column that only tells a person something costs no more
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
-from pollerd.core import history
+from pollerd.core import history, instants
 from pollerd.core.model import State
 from pollerd.store import rows
 
@@ -41,6 +41,9 @@ _OURS: Final = itemgetter(
     *(rows.COLUMNS.index(name) for name in (*_TOLD, "trail", "state", "frozen_at", *_COUNTS, "sendtime", *_SECONDS))
 )
 _LONGEST: Final = 40
+_STATE: Final = rows.COLUMNS.index("state")
+_WRITTEN: Final = tuple((name, rows.COLUMNS.index(name)) for name in ("sent_at", "sendtime"))
+"""Times that others write into a new row."""
 
 
 def whole(row: Sequence[Any]) -> bool:
@@ -70,6 +73,24 @@ def reason(row: Sequence[Any]) -> str:
     named = dict(zip(rows.COLUMNS, row, strict=True))
     for column in _bad(named):
         return f"its column {column} holds {_shown(named[column])}"
+    return ""
+
+
+def untimely(row: Sequence[Any], taken: Callable[[float], float]) -> str:
+    """Why a time in a new row cannot be one, in words; empty when nothing is wrong.
+
+    `taken` gives the instant that a writer meant whose clock said so: one that begins in 1970 is no reason to refuse.
+    """
+    if row[_STATE] != State.NEW.value:
+        return ""
+    for name, place in _WRITTEN:
+        if (value := row[place]) in (None, "", b""):
+            continue
+        try:
+            if type(value) is not float or not taken(value) >= instants.EARLIEST or value >= instants.LATEST:
+                instants.instant(value, utc=True)
+        except ValueError as error:
+            return f"its {name} {error}"
     return ""
 
 

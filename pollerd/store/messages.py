@@ -27,6 +27,7 @@ class StoredMessages(Transactions):
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
         self._sql = message_statements("store")
+        self.taken: Callable[[float], float] = lambda wall: wall
         self.on_set_aside: Callable[[Iterable[int]], None] = lambda ids: None
 
     @abstractmethod
@@ -89,7 +90,7 @@ class StoredMessages(Transactions):
 
     async def _messages(self, name: str, values: Sequence[Any]) -> list[Message]:
         while True:
-            read = aside.read(await self._in_order(name, values), self._wall())
+            read = aside.read(await self._in_order(name, values), self._wall(), self.taken)
             if not read.damaged:
                 return read.messages
             # Read again: whoever asks for so many takes fewer for all that there are.

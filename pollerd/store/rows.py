@@ -6,12 +6,11 @@ import math
 import re
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
-from pollerd.core import particulars
+from pollerd.core import instants, particulars
 from pollerd.core.ids import DEFAULT_ACCOUNT
 from pollerd.core.model import Message, Priority, Recipient, State
 
@@ -73,8 +72,6 @@ SCHEDULED: Final = (
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _LONGEST: Final = 1024
 """Characters of a userref that are kept."""
-_LARGEST_SECONDS: Final = 1e11
-"""No instant in seconds before the year 5138 is larger; what is, was given in milli- or microseconds."""
 _LATEST: Final = 4_102_444_800.0
 """1 January 2100: nothing is sent later, and to wait for it would be to wait for ever."""
 
@@ -200,21 +197,15 @@ def _reference(value: object) -> str | None:
 
 
 def instant(value: object, default: float) -> float:
-    """UNIX seconds from what users write into `sent_at`.
+    """UNIX seconds from what users write into `sent_at`; texts without a zone are UTC, as SQLite's `datetime('now')`.
 
-    Milli- and microseconds are known by their size, texts are read as ISO 8601 (UTC where they name no zone, as
-    SQLite's `datetime('now')`). `default` when nothing sensible can be read.
+    `default` when nothing sensible can be read.
     """
-    match value:
-        case int() | float():
-            seconds = float(value)
-        case str() | bytes():
-            seconds = _from_text(value.decode("ascii", "replace") if isinstance(value, bytes) else value)
-        case _:
-            return default
-    while math.isfinite(seconds) and seconds >= _LARGEST_SECONDS:
-        seconds /= 1000.0
-    return seconds if math.isfinite(seconds) and 0.0 < seconds < _LATEST else default
+    try:
+        seconds = instants.read(value, utc=True)
+    except ValueError:
+        return default
+    return seconds if 0.0 < seconds < _LATEST else default
 
 
 def moment(value: object) -> float | None:
@@ -235,15 +226,3 @@ def overdue_after(value: object) -> float | None:
         return None if value is None else particulars.overdue_after(value)
     except ValueError:
         return None
-
-
-def _from_text(value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        pass
-    try:
-        when = datetime.fromisoformat(value.strip())
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return math.nan

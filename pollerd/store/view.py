@@ -22,7 +22,7 @@ from pollerd.core.event import Event
 from pollerd.core.ids import DEFAULT_ACCOUNT
 from pollerd.core.model import Message, State
 from pollerd.core.ports import Delivery
-from pollerd.core.ports.view import CAP, AccountView, OutputView, Overview, Standing, Undelivered
+from pollerd.core.ports.view import CAP, NAMED, AccountView, OutputView, Overview, Standing, Undelivered
 from pollerd.core.walltime import by_wall, later
 from pollerd.store import aside, damage, rows
 from pollerd.store.session import ReadConnection
@@ -180,6 +180,7 @@ class StoredView:
             outputs=tuple(self._outputs(last, ahead, undelivered)),
             ages=ages,
             set_aside=self._fetch("count_set_aside", CAP)[0][0],
+            set_aside_first=tuple((row[0], rows.text(row[1]) or "") for row in self._fetch("first_set_aside", NAMED)),
             waiting=sum(found.waiting for found in undelivered.values()),
             parked=sum(found.parked for found in undelivered.values()),
             last_handed_over=later(counters.get("handed_over_at"), ahead),

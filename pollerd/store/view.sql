@@ -22,6 +22,9 @@ SELECT {columns} FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state = 4 ORD
 -- name: count_set_aside
 SELECT count(*) FROM (SELECT 1 FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state = 4 LIMIT ?);
 
+-- name: first_set_aside
+SELECT id, next_reason FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state = 4 ORDER BY id LIMIT ?;
+
 -- name: list_gave_up
 SELECT {columns} FROM messages WHERE state = 3 ORDER BY id DESC LIMIT ?;
 

@@ -21,16 +21,14 @@ def row(state: State, sendtime: object) -> tuple[object, ...]:
     ("written", "read"),
     [
         pytest.param("2025-11-24T16:00:00Z", NOW, id="ISO 8601"),
-        pytest.param(NOW * 1000.0, NOW, id="milliseconds"),
         pytest.param("", None, id="empty"),
-        pytest.param(b"x", None, id="a blob"),
         pytest.param(NOW, NOW, id="seconds"),
     ],
 )
 def test_the_sendtime_of_a_new_row_is_its_writers(written: object, read: float | None) -> None:
     found = row(State.NEW, written)
     assert damage.whole(found)
-    assert damage.reason(found) == ""
+    assert damage.reason(found) == damage.untimely(found, float) == ""
     assert rows.message_from_row(found, NOW).sendtime == read
 
 
@@ -40,3 +38,21 @@ def test_in_a_row_of_ours_it_is_damage(written: object) -> None:
     assert not damage.whole(found)
     assert "sendtime" in damage.reason(found)
     assert damage.mended(found)[PLACE] is None
+
+
+@pytest.mark.parametrize(
+    "written", [NOW * 1000.0, b"x", "tomorrow", 20261126.0, 2461371.0, 46352.0, 0.0, -5.0, 2611261830.0]
+)
+@pytest.mark.parametrize("column", ["sent_at", "sendtime"])
+def test_what_cannot_be_a_time_is_refused_in_a_new_row_alone(written: object, column: str) -> None:
+    found = list(row(State.NEW, None))
+    found[rows.COLUMNS.index(column)] = written
+    assert damage.untimely(found, lambda wall: wall).startswith(f"its {column} ")
+    found[rows.COLUMNS.index("state")] = State.PENDING.value
+    assert damage.untimely(found, lambda wall: wall) == ""
+
+
+def test_a_row_written_while_the_clock_said_1970_is_none_of_these() -> None:
+    found = list(row(State.NEW, None))
+    found[rows.COLUMNS.index("sent_at")] = 5000.0
+    assert damage.untimely(found, lambda wall: wall + NOW) == ""

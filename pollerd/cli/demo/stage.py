@@ -18,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from pollerd.base.text import clock
 from pollerd.cli.demo.ledger import Ledger, News
 from pollerd.cli.demo.summary import Summary, sentences
 from pollerd.cli.terminal import screen
@@ -149,7 +150,7 @@ def _cells(item: News) -> list[Text]:
     body = item.body
     network = f"{body.mcc}/{body.mnc}" if body.mcc and body.mnc else ""
     return [
-        screen.plain(time.strftime("%H:%M:%S", time.localtime(item.at)), "dim"),
+        screen.plain(clock(item.at).split()[1], "dim"),
         screen.plain(body.id),
         screen.plain(f"{body.country_code or '':2}"),
         screen.plain(f"{network:7}", "dim"),

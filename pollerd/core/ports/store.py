@@ -80,6 +80,8 @@ class Schedule(Protocol):
 class Store(Schedule, EventLog, Protocol):
     """The open store. Only its owner has one."""
 
+    taken: Callable[[float], float]
+    """The instant of a time that another program has written by its own clock, to judge whether it can be one."""
     on_set_aside: Callable[[Iterable[int]], None]
     """Called with the messages whose rows were just set aside: what others remember of them is void."""
 

@@ -17,6 +17,8 @@ from pollerd.core.model import Filter, Message, State
 from pollerd.core.ports.deliveries import Delivery
 
 T = TypeVar("T")
+NAMED: Final = 3
+"""Messages of a kind that are named at a glance."""
 CAP: Final = 100_000
 """Counts stop here: what is larger is shown as "more than"."""
 AGE_SLOT: Final = 15.0
@@ -96,7 +98,8 @@ class Overview(msgspec.Struct, frozen=True):
     """The store at a glance. `daemon` is the owner's process id (0: not known yet), None when none runs.
 
     `new` counts rows that nobody has planned yet, `overdue` pending messages that were reported as such, `set_aside`
-    ones that are not polled, since their rows were damaged, up to `CAP`. `oldest_sent_at` is None when nothing is
+    ones that are not polled, since their rows cannot be used, up to `CAP`, and `set_aside_first` says of the first
+    `NAMED` why. `oldest_sent_at` is None when nothing is
     pending; with more than `CAP` pending it is the beginning of its slot. `size` is bytes. `ages` are slots of
     `AGE_SLOT`: from when (UNIX seconds), and how many messages sent in it are pending. `waiting` and `parked` events
     could not be delivered by all outputs together, up to `CAP`.
@@ -120,6 +123,7 @@ class Overview(msgspec.Struct, frozen=True):
     parked: int = 0
     overdue: int = 0
     set_aside: int = 0
+    set_aside_first: tuple[tuple[int, str], ...] = ()
     last_handed_over: float | None = None
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from pollerd.base.text import counted, size
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
+from pollerd.store.aside import advice
 from pollerd.store.sqlite import schema
 from pollerd.store.sqlite.readonly import untouched
 from pollerd.store.sqlite.session import SqliteSession
@@ -122,7 +123,7 @@ def _undelivered(database: Path) -> Iterator[Check]:
 
 
 def _set_aside(database: Path) -> Iterator[Check]:
-    """Messages that are not polled, since their rows were damaged."""
+    """Messages that are not polled, since their rows cannot be used."""
     sql = statements("view")["list_set_aside"].format(columns="id, next_reason")
     try:
         with closing(untouched(database)) as connection:
@@ -134,7 +135,7 @@ def _set_aside(database: Path) -> Iterator[Check]:
         yield warning(
             "set aside",
             f"message {number} is not polled: {why}",
-            f"take it up again: pollerd retry {number}; or let it go: pollerd untrack {number}",
+            advice(number, str(why)),
         )
     if len(found) > _NAMED:
         yield warning("set aside", "there are more of them", "see all: pollerd list --state set_aside")

@@ -34,7 +34,7 @@ _AT_ONCE: Final = 64 * 1024
 NETWORK: Final = re.compile(r"[0-9]{3}/[0-9]{1,3}|[A-Z]{2}")
 """What is learned about has such a name: MCC/MNC, or a country where the network is not known."""
 _OPEN: Final = frozenset({State.NEW, State.PENDING})
-_SET_ASIDE: Final = "is set aside, since its row was damaged; take it up again with POST /messages/{id}/retry"
+_SET_ASIDE: Final = "is set aside, since its row cannot be used; take it up again with POST /messages/{id}/retry"
 
 
 class MessageRoutes:

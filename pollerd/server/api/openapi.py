@@ -9,8 +9,8 @@ import msgspec
 
 from pollerd.core import event as events
 from pollerd.core import particulars
+from pollerd.core.instants import EARLIEST, LATEST
 from pollerd.core.model import FILTERS, MAX_MESSAGE_ID, Priority
-from pollerd.intake.body import MILLISECONDS
 from pollerd.server.api.documents import (
     ForgottenDocument,
     GapDocument,
@@ -48,7 +48,7 @@ _ERRORS: Final = {
 }
 _ID: Final = {"type": "integer", "minimum": 1, "maximum": MAX_MESSAGE_ID}
 _ID_PARAMETER: Final = {"name": "id", "in": "path", "required": True, "schema": _ID, "description": "The message's id."}
-_TIME: Final = {"type": ["number", "string"], "exclusiveMinimum": 0, "exclusiveMaximum": MILLISECONDS}
+_TIME: Final = {"type": ["number", "string"], "minimum": EARLIEST, "exclusiveMaximum": LATEST}
 _NETWORK: Final = {"type": "string", "pattern": f"^({NETWORK.pattern})$"}
 _HANDED: Final = {
     "description": "Ids, the send call's own answer, or messages with what is known of them.",
@@ -58,10 +58,11 @@ _HANDED: Final = {
         "id": _ID,
         "account": {"type": "string", "description": "The account that sent them; needed only when there are several."},
         "userref": {"type": "string", "maxLength": 1024, "description": "Your own reference, given back with events."},
-        "sent_at": {**_TIME, "description": "UNIX seconds or RFC 3339; default: now."},
+        "sent_at": {**_TIME, "description": "UNIX seconds, or RFC 3339 with its zone; default: now."},
         "sendtime": {
             **_TIME,
-            "description": "When they are to be sent, as in the send call: UNIX seconds or RFC 3339; default: at once.",
+            "description": "When they are to be sent, as in the send call: UNIX seconds, or RFC 3339 with its zone; "
+            "default: at once.",
         },
         "priority": {
             "enum": list(Priority.__members__),

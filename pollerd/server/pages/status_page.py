@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from pollerd.base.text import ago, clock, counted, duration, size
+from pollerd.base.text import ago, clock, counted, duration, size, zone
 from pollerd.server.pages import charts
 from pollerd.server.pages.html import Html, Part, table, tag
 from pollerd.status import sentences
@@ -156,7 +156,7 @@ def _hours(delivery: DeliveryDocument) -> Html:
     slots = [latest - 3600.0 * back for back in range(_HOURS - 1, -1, -1)]
     columns = [known.get(slot, {}) for slot in slots]
     ended = {state: kind for state, kind in KINDS.items() if any(state in counts for counts in columns)}
-    title = f"Final states by hour, the last {_HOURS} hours"
+    title = f"Final states by hour, the last {_HOURS} hours, by the clock of {zone(latest)}"
     rows = [
         (
             time.strftime("%H:00", time.localtime(slot)),
