@@ -49,7 +49,13 @@ def service() -> None:
     metavar="PATH",
     help="The command that the unit starts.  [default: the one that runs now]",
 )
-def install(*, root: Path, dry_run: bool, yes: bool, program: Path | None) -> int:
+@click.option(
+    "--group-writes",
+    is_flag=True,
+    help="Let members of the group pollerd write the database with plain SQL ([store] group_writes). They can then "
+    "change all that is in it.",
+)
+def install(*, root: Path, dry_run: bool, yes: bool, program: Path | None, group_writes: bool) -> int:
     """Put the systemd service in place: unit, user, folders, rotation and a first configuration.
 
     Shows what it will do, and asks. May be run again at any time: it does what is missing, and never touches a
@@ -65,7 +71,7 @@ def install(*, root: Path, dry_run: bool, yes: bool, program: Path | None) -> in
         raise click.UsageError(f"--program {chosen} must be an absolute path: a unit knows no other.")
     if layout.live and not dry_run:
         refuse_hidden(chosen)
-    plan = install_plan(layout, chosen, _lacks(layout))
+    plan = install_plan(layout, chosen, _lacks(layout), group_writes=group_writes)
     done = _done(plan, "The service is in place already.", dry_run=dry_run, yes=yes)
     if layout.live and dry_run:
         refuse_hidden(chosen)

@@ -24,10 +24,10 @@ _HEAD: Final = """\
 """
 
 
-def starter_toml(settings: Mapping[str, str] | None = None, remarks: Mapping[str, str] | None = None) -> str:
+def starter_toml(settings: Mapping[str, str | bool] | None = None, remarks: Mapping[str, str] | None = None) -> str:
     """A commented configuration that names every key and its default.
 
-    ``settings`` are texts to set, by key path (``store.path``), and ``remarks`` are added below tables, by header.
+    ``settings`` are values to set, by key path (``store.path``), and ``remarks`` are added below tables, by header.
     """
     settings, remarks = settings or {}, remarks or {}
     lines = [_HEAD]
@@ -38,7 +38,7 @@ def starter_toml(settings: Mapping[str, str] | None = None, remarks: Mapping[str
     return "\n".join(lines)
 
 
-def _section(section: TableSection, settings: Mapping[str, str], remark: str) -> Iterator[str]:
+def _section(section: TableSection, settings: Mapping[str, str | bool], remark: str) -> Iterator[str]:
     yield from _comment(section.text)
     if not section.blocks:
         return
@@ -52,7 +52,7 @@ def _section(section: TableSection, settings: Mapping[str, str], remark: str) ->
             yield from ("", *_setting(entry, settings.get(f"{section.name}.{entry.name}")))
 
 
-def _setting(entry: KeyEntry, given: str | None) -> Iterator[str]:
+def _setting(entry: KeyEntry, given: str | bool | None) -> Iterator[str]:
     yield from _comment(entry.meaning)
     if given is not None:
         yield f"{entry.name} = {json.dumps(given)}"

@@ -87,6 +87,14 @@ class StoreConfig(msgspec.Struct, frozen=True):
     keep_finished: Annotated[float, Key(duration(0, 10 * YEAR), "How long a finished message can still be shown.")] = (
         30 * DAY
     )
+    group_writes: Annotated[
+        bool,
+        Key(
+            FLAG,
+            "Lets members of the folder's group write the database themselves, with plain SQL. They can then change or "
+            "delete all that is in it, and hold up the daemon by a long transaction.",
+        ),
+    ] = False
 
 
 class ControlConfig(msgspec.Struct, frozen=True):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
-from pollerd.base.service import start_command
 from pollerd.base import text as words
+from pollerd.base.service import start_command
 from pollerd.base.text import ago, brief, counted, duration
 from pollerd.core import phrases
 from pollerd.status.document import (

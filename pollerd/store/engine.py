@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 def engine_of(config: StoreConfig) -> Engine:
     """The engine of the store that `[store]` names. Opens nothing."""
-    return engine_at(config.path)
+    return engine_at(config.path, group_writes=config.group_writes)
 
 
-def engine_at(path: Path) -> Engine:
-    """The engine of the store in the file at `path`."""
+def engine_at(path: Path, *, group_writes: bool = False) -> Engine:
+    """The engine of the store in the file at `path`; `group_writes`: as in `[store]`."""
     # Here, so that another engine's driver, or this one's, is imported only where it is used.
     from pollerd.store.sqlite.engine import SqliteEngine
 
-    return SqliteEngine(path)
+    return SqliteEngine(path, group_writes=group_writes)

@@ -109,6 +109,25 @@ def test_again_changes_nothing_and_what_is_the_users_stays(root: Path) -> None:
 
 
 @AS_ROOT
+def test_the_group_may_write_where_that_is_chosen_and_it_stays_so(root: Path) -> None:
+    layout = Layout(root)
+    done = install(root, "--yes", "--group-writes")
+    assert done.returncode == 0, done.stderr
+    assert stat.S_IMODE(layout.state.stat().st_mode) == 0o2770
+    assert "StateDirectoryMode=2770" in layout.group_writes.read_text()
+    assert "\ngroup_writes = true\n" in layout.configuration.read_text()
+    assert "Let the group write" not in done.stdout
+    before = files(root)
+    assert "The service is in place already." in install(root, "--yes").stdout
+    assert files(root) == before
+    layout.configuration.write_text("[accounts.default]\n")
+    layout.group_writes.unlink()
+    assert "Let the group write: group_writes = true under [store]" in install(root, "--yes", "--group-writes").stdout
+    assert service("uninstall", "--root", root, "--yes").returncode == 0
+    assert not layout.group_writes.parent.exists()
+
+
+@AS_ROOT
 def test_uninstall_keeps_what_is_the_users_and_purge_does_not(root: Path) -> None:
     install(root, "--yes")
     layout = Layout(root)

@@ -76,7 +76,7 @@ async def test_rows_are_followed_with_what_is_known_of_them(
             (1, "order-1", "two", 1764000000),
             ("2", 17, None, "2025-11-24 16:00:00"),
             (3.0, "", "", None),
-            (2**63 - 1, None, None, 1764000000123),
+            (2**63 - 1, None, None, 1764000000.123),
         ],
     )
     query = "SELECT sent AS sent_at, account, gateway_id AS ID, ref AS userref, status FROM sms"

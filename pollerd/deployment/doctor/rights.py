@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from pollerd.config import StoreConfig
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.outputs.filepath import user
+from pollerd.store.sqlite.groupwrites import lacking, shared
 from pollerd.store.sqlite.lock import complaint, lock_path
 
 NAME: Final = "rights"
@@ -36,9 +39,9 @@ def may_write(path: Path) -> bool:
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
-def checks(database: Path) -> Iterator[Check]:
+def checks(store: StoreConfig) -> Iterator[Check]:
     """The database's folder and files."""
-    database = Path(os.path.realpath(database))
+    database = Path(os.path.realpath(store.path))
     folder = database.parent
     there = existing(folder)
     me = user(os.geteuid())
@@ -54,13 +57,19 @@ def checks(database: Path) -> Iterator[Check]:
     if not may_write(folder):
         yield failure(NAME, f"{me} may not write to {told}", _give(folder))
         return
-    bad = [*_files(database, found.st_uid), *_lock(database)]
+    bad = [*_files(database, found), *_lock(database)]
+    if store.group_writes:
+        bad += [warning(NAME, f"group_writes = true, and {each}", _OPEN) for each in lacking(database)]
+    elif mode & stat.S_IWGRP and database.exists() and database.stat().st_mode & stat.S_IWGRP:
+        group = f"members of the group {_group(found.st_gid)} may write the database, though group_writes is not set"
+        bad.append(warning(NAME, group, f"set it in [store], or run: chmod g-ws {folder}; chmod g-w {database}*"))
     if mode & (stat.S_IROTH | stat.S_IWOTH):
         bad.append(warning(NAME, f"other users of this machine may look into {told}", f"run: chmod o= {folder}"))
     yield from bad or [ok(NAME, f"{told}; {me} may write")]
 
 
-def _files(database: Path, owner: int) -> Iterator[Check]:
+def _files(database: Path, folder: os.stat_result) -> Iterator[Check]:
+    owner = folder.st_uid
     for suffix in _SIDE_FILES:
         path = Path(f"{database}{suffix}")
         try:
@@ -68,7 +77,7 @@ def _files(database: Path, owner: int) -> Iterator[Check]:
         except OSError:
             continue
         mode = stat.S_IMODE(found.st_mode)
-        if found.st_uid != owner and os.geteuid() == 0:
+        if found.st_uid != owner and os.geteuid() == 0 and not shared(found, folder):
             # Root may do anything, so the question is what the service's user may do.
             yield failure(
                 NAME,
@@ -81,6 +90,13 @@ def _files(database: Path, owner: int) -> Iterator[Check]:
             yield warning(
                 NAME, f"every user of this machine can read {path} (mode {mode:04o})", f"run: chmod o= {path}"
             )
+
+
+def _group(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
 
 
 def _lock(database: Path) -> Iterator[Check]:
@@ -103,6 +119,13 @@ def _lock(database: Path) -> Iterator[Check]:
 
 
 _AS: Final = "run as the user of the service (sudo -u pollerd pollerd doctor), or chown the file to this one"
+
+
+_OPEN: Final = (
+    "restart the daemon, which sets what it may. Under systemd the folder's mode is the unit's: systemctl edit "
+    "pollerd, with StateDirectoryMode=2770 under [Service] (pollerd service install --group-writes writes that); "
+    "elsewhere run chmod 2770 on the folder and chmod 0660 on the files as their owner"
+)
 
 
 def _give(folder: Path) -> str:

@@ -13,13 +13,16 @@ from pollerd.deployment.service.plan import Action, Plan, Step, folder, found, r
 from pollerd.deployment.service.starter import first_configuration
 
 _TOKENLESS: Final = "it has no token"
+_GROUP_WRITES: Final = re.compile(r"^group_writes *= *true", re.MULTILINE)
+_STATE: Final = re.compile(r"^(d /var/lib/pollerd +)0750", re.MULTILINE)
 _EXEC: Final = re.compile(r"^ExecStart=.*$", re.MULTILINE)
 
 
-def install_plan(layout: Layout, program: Path, lacks: str | None) -> Plan:
+def install_plan(layout: Layout, program: Path, lacks: str | None, *, group_writes: bool = False) -> Plan:
     """All that is to be done so that `program` runs as a service. Looks, changes nothing.
 
-    `lacks`: what the configuration that is there needs before the service can start; None: nothing.
+    `lacks`: what the configuration that is there needs before the service can start; None: nothing. `group_writes`: as
+    in `[store]`; once chosen it stays.
     """
     # What another root's configuration names cannot be looked at from here.
     if not layout.live or not layout.configuration.exists():
@@ -29,17 +32,22 @@ def install_plan(layout: Layout, program: Path, lacks: str | None) -> Plan:
     changed = planner.file(layout.unit, unit, "the unit")
     if layout.live and systemd_version() >= NOTIFY_RELOAD:
         changed |= planner.file(layout.drop_in, packaged("pollerd-systemd-254.conf"), "for systemd 254 and newer")
+    shared = group_writes or layout.group_writes.exists()
+    folders = packaged("pollerd.tmpfiles.conf")
+    if shared:
+        changed |= planner.file(layout.group_writes, packaged("pollerd-group-writes.conf"), "the group may write")
+        folders = _STATE.sub(r"\g<1>2770", folders)
     planner.file(layout.sysusers, packaged("pollerd.sysusers.conf"), "the user and group pollerd")
-    planner.file(layout.tmpfiles, packaged("pollerd.tmpfiles.conf"), "the folders and their rights")
+    planner.file(layout.tmpfiles, folders, "the folders and their rights")
     planner.file(layout.logrotate, packaged("pollerd.logrotate"), "rotation of the event file", keep=True)
-    planner.new(layout.configuration, first_configuration(), 0o640, "a first configuration")
+    planner.new(layout.configuration, first_configuration(group_writes=shared), 0o640, "a first configuration")
     if lacks is not None:
         planner.new(layout.token, "", 0o600, "an empty file for the token, for root's eyes only")
     if planner.actions or not layout.has_user() or not layout.state.is_dir():
         planner.tools()
     if layout.booted:
         planner.service(changed=changed, lacks=lacks)
-    return Plan(tuple(planner.actions), tuple(planner.stays), tuple(_next_steps(layout, program, lacks)))
+    return Plan(tuple(planner.actions), tuple(planner.stays), tuple(_next_steps(layout, program, lacks, shared=shared)))
 
 
 class _Planner:
@@ -124,7 +132,7 @@ def _filled(token: Path) -> bool:
     return bool((_text(token) or "").strip())
 
 
-def _next_steps(layout: Layout, program: Path, lacks: str | None) -> Iterator[str]:
+def _next_steps(layout: Layout, program: Path, lacks: str | None, *, shared: bool) -> Iterator[str]:
     # Files are named as whoever types finds them here; commands run on the system that is installed.
     def there(text: str) -> str:
         return text if layout.live else f"On the target, {text[0].lower()}{text[1:]}"
@@ -133,6 +141,8 @@ def _next_steps(layout: Layout, program: Path, lacks: str | None) -> Iterator[st
         token = lacks == _TOKENLESS or str(layout.token) in lacks
         yield f"Put the token into {layout.token} (one line, and nothing else)." if token else f"Put right: {lacks}"
     yield f"Look at {layout.configuration}: base_url, and behind a proxy proxy and ca_file."
+    if shared and layout.configuration.exists() and not _GROUP_WRITES.search(_text(layout.configuration) or ""):
+        yield f"Let the group write: group_writes = true under [store] in {layout.configuration}, then restart."
     yield there(f"Let it try everything the deployment needs: sudo {program} doctor")
     if lacks is not None or not layout.booted:
         yield there(f"Start it: sudo systemctl {'start' if layout.booted else 'enable --now'} pollerd")

@@ -50,6 +50,10 @@ class Layout(msgspec.Struct, frozen=True):
         return self.at("/etc/systemd/system/pollerd.service.d/systemd-254.conf")
 
     @property
+    def group_writes(self) -> Path:
+        return self.at("/etc/systemd/system/pollerd.service.d/group-writes.conf")
+
+    @property
     def sysusers(self) -> Path:
         return self.at("/etc/sysusers.d/pollerd.conf")
 

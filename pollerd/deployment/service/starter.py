@@ -19,6 +19,7 @@ _REMARK: Final = (
 )
 
 
-def first_configuration() -> str:
+def first_configuration(*, group_writes: bool = False) -> str:
     """As TOML. The token is not in it: systemd hands it over as a credential."""
-    return starter_toml(_PLACES, {"accounts.default": _REMARK})
+    chosen = {"store.group_writes": True} if group_writes else {}
+    return starter_toml({**_PLACES, **chosen}, {"accounts.default": _REMARK})

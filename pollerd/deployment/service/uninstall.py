@@ -14,10 +14,11 @@ def uninstall_plan(layout: Layout, *, purge: bool) -> Plan:
     planner = _Planner(layout)
     if layout.booted and layout.unit.exists():
         planner.command("systemctl", "disable", "--now", "pollerd.service")
-    for path in (layout.drop_in, layout.unit, layout.sysusers, layout.tmpfiles, layout.logrotate):
+    for path in (layout.drop_in, layout.group_writes, layout.unit, layout.sysusers, layout.tmpfiles, layout.logrotate):
         planner.gone(path)
-    if layout.drop_in.exists() and [*layout.drop_in.parent.iterdir()] == [layout.drop_in]:
-        planner.gone(layout.drop_in.parent)
+    folder = layout.drop_in.parent
+    if folder.is_dir() and {*folder.iterdir()} <= {layout.drop_in, layout.group_writes}:
+        planner.gone(folder)
     if layout.booted and planner.actions:
         planner.command("systemctl", "daemon-reload")
     if purge:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,17 +10,20 @@ from pollerd.core.ports import Handover, Store, StoreSize, View
 from pollerd.core.ports.engine import Backup
 from pollerd.store.commands import StoredHandover
 from pollerd.store.search import SearchView
-from pollerd.store.sqlite import lock
+from pollerd.store.sqlite import groupwrites, lock
 from pollerd.store.sqlite.command import CommandConnection
 from pollerd.store.sqlite.lock import FileOwnership
 from pollerd.store.sqlite.reader import SqliteReader
+
+log = logging.getLogger(__name__)
 
 
 class SqliteEngine:
     """Fulfils `ports.Engine` for the database at `path`. What costs time to import is imported when it is used."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, group_writes: bool = False) -> None:
         self._path = path
+        self._group_writes = group_writes
 
     @property
     def where(self) -> str:
@@ -32,7 +36,9 @@ class SqliteEngine:
 
     def own(self, *, daemon: bool = False) -> FileOwnership:
         """See `Engine`."""
-        return FileOwnership.acquire(self._path, daemon=daemon)
+        owned = FileOwnership.acquire(self._path, daemon=daemon)
+        self._open_to_group(told=daemon)
+        return owned
 
     async def open(self, wall: Callable[[], float]) -> Store:
         """See `Engine`."""
@@ -50,7 +56,18 @@ class SqliteEngine:
 
     def handover(self) -> Handover:
         """See `Engine`."""
-        return StoredHandover(CommandConnection.open(self._path))
+        opened = CommandConnection.open(self._path)
+        self._open_to_group()
+        return StoredHandover(opened)
+
+    def _open_to_group(self, *, told: bool = False) -> None:
+        """As soon as there are files: what SQLite makes beside them gets the same rights."""
+        if self._group_writes and (lacking := groupwrites.open_to_group(self._path)) and told:
+            log.warning(
+                "the group may not write the database, though group_writes = true: %s; see pollerd doctor",
+                "; ".join(map(str, lacking)),
+                extra={"event": "group_writes_lacking"},
+            )
 
     def owner(self) -> int | None:
         """See `Engine`."""

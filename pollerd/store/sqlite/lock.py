@@ -23,6 +23,7 @@ from pollerd.base import open_databases
 from pollerd.base.errors import DatabaseBusyError, StoreError, StoreForbiddenError, StoreUnavailableError
 from pollerd.base.folders import own_as_folder
 from pollerd.store.sqlite import inode
+from pollerd.store.sqlite.groupwrites import shared
 from pollerd.store.sqlite.schema import create_database, forbidden, full
 
 _PATIENCE: Final = 0.5
@@ -174,7 +175,7 @@ def complaint(path: Path, found: os.stat_result, database: Path) -> str:
     if found.st_nlink > 1:
         return f"{path} is another name of some other file (a hard link)"
     trusted = {0, os.geteuid(), path.parent.stat().st_uid, database.stat().st_uid}
-    if found.st_uid not in trusted:
+    if found.st_uid not in trusted and not shared(found, database.stat()):
         return f"{path} belongs to {_user(found.st_uid)}, who has nothing to do with the database"
     return ""
 
