@@ -18,7 +18,7 @@ import msgspec
 NOTE: Final = "time"
 """The name of the note in the database."""
 STEP: Final = 2.0
-"""Seconds of difference from which the wall clock was set; below it is drift, which nobody needs to be told of."""
+"""Seconds of difference from which the wall clock was set; below it is drift, which is not reported."""
 TOLERANCE: Final = 5.0
 """Seconds that two clocks may differ and still say the same: the gateway's dates are whole seconds, answers travel."""
 BOOT_VARIABLE: Final = "POLLERD_BOOT_ID"
@@ -31,7 +31,7 @@ class Clocks(NamedTuple):
     """What the machine's clocks show at one moment.
 
     `monotonic` stands still while the machine sleeps, `boottime` does not. `boot` names this run of the kernel; it is
-    empty where the system does not tell (a service without /proc/sys, another system than Linux).
+    empty where the system does not say (a service without /proc/sys, another system than Linux).
     """
 
     wall: float
@@ -45,7 +45,7 @@ class Anchor(msgspec.Struct, frozen=True):
 
     `ahead`: how far the wall clock was ahead of `now` when that was last known to be right. `gateways`: the same of
     each gateway's clock. `sure_since`: since this instant of the daemon's time its pace is beyond doubt. `doubted`: the
-    sum of what passed by the word of one clock alone, which ages no message. `sure` is False after a restart of the
+    sum of what passed according to one clock alone, which ages no message. `sure` is False after a restart of the
     machine, until two clocks agree how long it was away. `looked`: all that other programs had written by then was
     taken in. `earlier`: how far the wall clock was ahead since, each with the instant until which it was.
     """
@@ -79,14 +79,14 @@ class Anchor(msgspec.Struct, frozen=True):
         before = self.clocks
         awake, whole = clocks.monotonic - before.monotonic, clocks.boottime - before.boottime
         if not (before.boot and clocks.boot):
-            # Nobody says which boot it is: two clocks that agree prove that it is the same.
+            # Which boot it is is not known: two clocks that agree prove that it is the same.
             return whole if whole >= 0.0 and abs(clocks.wall - before.wall - whole) <= TOLERANCE else None
         if before.boot != clocks.boot or awake < 0.0 or whole < 0.0:
             return None
         return max(awake, whole)
 
     def at(self, clocks: Clocks) -> float:
-        """The daemon's time when the clocks show `clocks`; after a restart of the machine as far as the wall tells."""
+        """The daemon's time when the clocks show `clocks`; after a restart of the machine by the wall clock."""
         passed = self.passed(clocks)
         return self.now + (max(0.0, clocks.wall - self.now - self.ahead) if passed is None else passed)
 
@@ -113,7 +113,7 @@ class Machine:
 
 @cache
 def boot() -> str:
-    """Names this run of the kernel; empty where the system does not tell."""
+    """Names this run of the kernel; empty where the system does not say."""
     try:
         name = _BOOT_ID.read_text(encoding="ascii")
     except OSError:

@@ -30,7 +30,7 @@ PLACES: Final = {CONTROL: 512, PAGE: 128, METRICS: 32, EVENTS: 1024}
 the control socket; a browser holds up to six at the page; readers of the event socket stay for good, and each may cost
 half a MiB."""
 _UNKNOWN: Final = 1024
-"""What Linux allows where nobody says otherwise."""
+"""What Linux allows by default."""
 
 
 def spare(most: int) -> int:

@@ -129,7 +129,7 @@ class LogHandler(logging.StreamHandler[TextIO]):
         self.secrets = secrets
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
-        """A log that cannot be written is no reason to fail, and its raw arguments are nobody's business."""
+        """A log that cannot be written is no reason to fail, and its raw arguments may be secret."""
 
 
 class Cleaner:

@@ -26,7 +26,7 @@ def descriptor(path: Path, *, writable: bool = False) -> int:
             if (known := _kept.get((found.st_dev, found.st_ino, kind))) is not None:
                 return known
         _let_go_of_deleted()
-        # Without O_NONBLOCK a pipe that somebody put there would hold up the process.
+        # Without O_NONBLOCK a pipe that somebody put there would block the process.
         opened = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
         there = os.fstat(opened)
         # Replaced between the two calls by a file that is known: the second descriptor is left open as well.
@@ -34,7 +34,7 @@ def descriptor(path: Path, *, writable: bool = False) -> int:
 
 
 def _let_go_of_deleted() -> None:
-    # Nobody can open a deleted file any more, so that its locks keep nobody out; its space would stay taken.
+    # A deleted file cannot be opened any more, so that its locks keep no one out; its space would stay taken.
     for key, number in list(_kept.items()):
         if os.fstat(number).st_nlink == 0:
             del _kept[key]

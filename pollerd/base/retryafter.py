@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 MOST: Final = 3600.0
-"""Nobody makes us wait longer than an hour: a wrong header must not silence an account or a receiver for days."""
+"""Nothing makes us wait longer than an hour: a wrong header must not silence an account or a receiver for days."""
 
 _SECONDS: Final = re.compile(r"([+-]?)(\d+)(?:\.\d*)?")
 _DIGITS_THAT_MATTER: Final = 9

@@ -83,7 +83,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _clear(path: Path) -> None:
-    """Remove a socket that nobody listens at any more."""
+    """Remove a socket at which no process listens any more."""
     try:
         found = path.lstat()
     except FileNotFoundError:

@@ -56,17 +56,17 @@ def _run(arguments: Sequence[str] | None) -> int:
         click.echo(error.format_message(), err=True)
         return error.exit_code
     except click.UsageError as error:
-        return _told(_usage(error), error.exit_code)
+        return _failed(_usage(error), error.exit_code)
     except click.ClickException as error:
-        return _told(error.format_message(), error.exit_code)
+        return _failed(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return EX_INTERRUPTED
     except PollerdError as error:
-        return _told(str(error), error.exit_code)
+        return _failed(str(error), error.exit_code)
     except OSError as error:
-        return _told(f"the operating system refused: {error}", EX_FAILED)
+        return _failed(f"the operating system refused: {error}", EX_FAILED)
     except _config_error() as error:
-        return _told(_problems(str(error)), EX_CONFIG)
+        return _failed(_problems(str(error)), EX_CONFIG)
     return result if isinstance(result, int) else 0
 
 
@@ -89,7 +89,7 @@ def _usage(error: click.UsageError) -> str:
     return f"{error.format_message()}\nTry '{where} --help'."
 
 
-def _told(text: str, code: int) -> int:
+def _failed(text: str, code: int) -> int:
     lines = [printable(line) for line in text.splitlines()]
     click.echo("pollerd: " + "\n".join(lines), err=True)
     return code

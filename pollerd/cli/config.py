@@ -1,4 +1,4 @@
-"""`pollerd check`, `config` and `schema`: what is configured, and what events look like."""
+"""`pollerd check`, `config` and `schema`: what is configured, and the schema of events."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def init(*, path: Path, force: bool) -> int:
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:
-    # A token may be written into it: nobody else needs to read it.
+    # A token may be written into it: no one else needs to read it.
     how = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
     with os.fdopen(os.open(path, how, 0o640), "w", encoding="utf-8") as file:
         file.write(text)

@@ -20,8 +20,8 @@ from pollerd.core.ports import Engine, View
 from pollerd.store.engine import engine_of
 
 _BATCH: Final = 500
-_LOOK: Final = 0.2
-"""Seconds between two looks for new events."""
+_CHECK_EVERY: Final = 0.2
+"""Seconds between two checks for new events."""
 _LATEST: Final = 20
 """What a person at a terminal sees who asks for nothing in particular."""
 
@@ -77,9 +77,9 @@ def events(
     engine = engine_of(config.store)
     with engine.view() as view:
         start = _start(view, after, wanted, for_people=for_people)
-    tell = _teller() if for_people else _write
-    for batch in _tail(engine, start, wanted, told_gap=after is None, follow=follow):
-        tell(batch)
+    show = _printer() if for_people else _write
+    for batch in _tail(engine, start, wanted, gap_shown=after is None, follow=follow):
+        show(batch)
     return 0
 
 
@@ -96,7 +96,7 @@ def _start(view: View, after: int | None, wanted: kinds.EventFilter, *, for_peop
 
 
 def _tail(
-    engine: Engine, start: int, wanted: kinds.EventFilter, *, told_gap: bool, follow: bool
+    engine: Engine, start: int, wanted: kinds.EventFilter, *, gap_shown: bool, follow: bool
 ) -> Iterator[list[kinds.Event]]:
     """Batches of events after `start`, then, with `follow`, what comes: across a restart or a replaced database too."""
     after = start
@@ -104,14 +104,14 @@ def _tail(
         with engine.view() as view:
             while not view.replaced:
                 if view.changed():
-                    if not told_gap and after < (pruned := view.pruned_seq):
+                    if not gap_shown and after < (pruned := view.pruned_seq):
                         screen.note(f"the events {after + 1} to {pruned} are not kept any more.")
-                    told_gap = False
+                    gap_shown = False
                     last = view.last_seq
                     while found := view.events(after, _BATCH, *wanted):
                         yield found
                         after = found[-1].seq
-                    # What was looked through need not be looked through again.
+                    # What was searched need not be searched again.
                     after = max(after, last)
                 if not follow:
                     return
@@ -122,7 +122,7 @@ def _pause() -> None:
     """Wait a moment. Raises BrokenPipeError when the reader of our output has gone."""
     watch = select.poll()
     watch.register(sys.stdout.fileno(), 0)
-    if any(flags & (select.POLLERR | select.POLLNVAL) for _, flags in watch.poll(_LOOK * 1000)):
+    if any(flags & (select.POLLERR | select.POLLNVAL) for _, flags in watch.poll(_CHECK_EVERY * 1000)):
         raise BrokenPipeError
 
 
@@ -130,16 +130,16 @@ def _write(batch: list[kinds.Event]) -> None:
     screen.write_lines(event.line for event in batch)
 
 
-def _teller() -> Callable[[list[kinds.Event]], None]:
+def _printer() -> Callable[[list[kinds.Event]], None]:
     console = screen.console()
 
-    def tell(batch: list[kinds.Event]) -> None:
+    def show(batch: list[kinds.Event]) -> None:
         for event in batch:
-            told = event_text(event)
+            shown = event_text(event)
             line = screen.plain(f"{event.seq:>8} ", "dim")
-            line.append_text(screen.plain(f"{clock(told.at)} ", "dim"))
+            line.append_text(screen.plain(f"{clock(shown.at)} ", "dim"))
             if event.message_id is not None:
                 line.append_text(screen.plain(f"{event.message_id} ", "bold"))
-            console.print(line.append_text(told.text), soft_wrap=True)
+            console.print(line.append_text(shown.text), soft_wrap=True)
 
-    return tell
+    return show

@@ -32,7 +32,7 @@ COMMANDS: Final[Mapping[str, Entry]] = MappingProxyType(
         "list": Entry("messages:list_", "List messages."),
         "show": Entry("messages:show", "Show one message: recipients, history, next poll and why then."),
         "events": Entry("events:events", "Print the event log, or follow it."),
-        "status": Entry("status:status", "Look at the whole daemon at once."),
+        "status": Entry("status:status", "Show the whole daemon at once."),
         "health": Entry("health:health", "Say in one line whether all is well, for monitoring systems."),
         "poll": Entry("requests:poll", "Poll messages now, ahead of schedule."),
         "retry": Entry("requests:retry", "Take up again what was given up."),

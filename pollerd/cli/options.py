@@ -69,7 +69,7 @@ def load_running(path: Path | None) -> Config:
 
 
 def refuse_options(arguments: Sequence[str]) -> None:
-    """Tell options nobody knows from negative numbers. Raises click.UsageError."""
+    """Distinguish unknown options from negative numbers. Raises click.UsageError."""
     for argument in arguments:
         if argument.startswith("-") and argument != "-" and not argument[1:2].isdigit():
             raise click.NoSuchOption(argument.partition("=")[0])

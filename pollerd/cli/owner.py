@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATIENCE: Final = 10.0
+TIMEOUT: Final = 10.0
 """Seconds that the daemon gets to do what is asked."""
-_LOOK: Final = 0.05
+_CHECK_EVERY: Final = 0.05
 
 
 class AccountHold(NamedTuple):
@@ -46,7 +46,7 @@ class AccountHold(NamedTuple):
 
 
 class Owner(Protocol):
-    """Looks at messages and asks for something, of whoever owns the database."""
+    """Reads messages and makes requests, of whoever owns the database."""
 
     def standings(self, ids: Sequence[int]) -> dict[int, Standing]:
         """Where those of `ids` stand that are followed."""
@@ -89,7 +89,7 @@ def ask_owner(config: Config, work: Callable[[Owner], T]) -> T:
 
 
 def through_daemon(config: Config, why: StoreForbiddenError, work: Callable[[Remote], T]) -> T:
-    """What `work` makes of the control socket. Raises UnavailableError with both reasons when nobody is there."""
+    """What `work` makes of the control socket. Raises UnavailableError with both reasons when no daemon answers."""
     from pollerd.client.remote import Remote
 
     if config.control.socket is None:
@@ -161,7 +161,7 @@ class DatabaseOwner:
         return engine.owner() is not None
 
     def _wait(self, engine: Engine, handover: Handover, asked: Asked) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while handover.waiting(asked):
             pid = engine.owner()
             if pid is None and self._settle_ourselves():
@@ -169,10 +169,10 @@ class DatabaseOwner:
             if time.monotonic() >= deadline:
                 who = f"process {pid}" if pid else "the process that has the database"
                 raise UnavailableError(
-                    f"{who} has not done it within {PATIENCE:.0f} s. The request stays in the database and is done "
-                    "when the daemon gets to it; look at: pollerd status",
+                    f"{who} has not done it within {TIMEOUT:.0f} s. The request stays in the database and is done "
+                    "when the daemon gets to it; see: pollerd status",
                 )
-            time.sleep(_LOOK)
+            time.sleep(_CHECK_EVERY)
 
     def _settle_ourselves(self) -> bool:
         """Whether it could be tried here."""
@@ -221,7 +221,7 @@ class RemoteOwner:
             try:
                 self._remote.ask(kind, message_id)
             except OvertakenError:
-                # It ended, or was forgotten, since it was looked at: the next look tells.
+                # It ended, or was forgotten, since it was read: the next check shows it.
                 continue
         return True
 
@@ -238,7 +238,7 @@ class RemoteOwner:
         """See `Owner`."""
         from pollerd.client.remote import OvertakenError
 
-        # It ended since it was looked at: the next look tells.
+        # It ended since it was read: the next check shows it.
         with suppress(OvertakenError):
             self._remote.resume(account)
 

@@ -211,7 +211,7 @@ def _done(wish: Wish, message_id: int, found: Standing | None, *, runs: bool) ->
                 message_id, "due", f"is due at once; it is polled when the daemon runs ({start_command()})"
             )
         case _ if state is State.GAVE_UP:
-            text = f"was given up again at once; pollerd show {message_id} tells why"
+            text = f"was given up again at once; pollerd show {message_id} says why"
             return RequestResult(message_id, "given_up_again", text, failed=True)
         case _:
             return RequestResult(message_id, "taken_up", "is followed again")
@@ -270,7 +270,7 @@ def _retry_all(config: Config, *, as_json: bool) -> int:
     elif before > left:
         click.echo(f"{counted(before - left, 'message is', 'messages are')} followed again.")
     if left and not as_json:
-        screen.note(f"{counted(left, 'message')} could not be taken up; look at: pollerd list --state gave_up")
+        screen.note(f"{counted(left, 'message')} could not be taken up; see: pollerd list --state gave_up")
     return 1 if left else 0
 
 

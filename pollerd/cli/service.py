@@ -144,7 +144,7 @@ def _done(plan: Plan, nothing: str, *, dry_run: bool, yes: bool) -> bool:
 
 
 def _agreed() -> bool:
-    """Ask. Nobody there to answer is a no; Ctrl-C ends the command as everywhere."""
+    """Ask. Without a terminal the answer is no; Ctrl-C ends the command as everywhere."""
     click.echo("\nGo on? [y/N]: ", nl=False)
     answer = "" if sys.stdin is None else sys.stdin.readline()
     if not answer.endswith("\n"):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pollerd.core.ports import TrackResult
 
 NAMED: Final = 20
-"""Refused ids told one by one; the rest is counted."""
+"""Refused ids listed one by one; the rest is counted."""
 _EMPTY: Final = (
     "Standard input held no id, so none was handed over from it; give one a line, or the send call's answer."
 )
@@ -125,7 +125,7 @@ class TrackReport:
     "--overdue-after",
     callback=overdue_value,
     metavar="DURATION",
-    help="Tell message.overdue when no final state is known so long after sending; 0: never.  [default: the account's]",
+    help="Report message.overdue if no final state is known so long after sending; 0: never.  [default: the account's]",
 )
 @click.option(
     "--wait", "wait_", is_flag=True, help="Wait for the final states, as `pollerd wait` does; its exit codes."
@@ -155,7 +155,7 @@ def track(
     curl -s https://gatewayapi.com/rest/mtsms ... | pollerd track -
     curl -s https://gatewayapi.com/rest/mtsms ... | pollerd track - --wait && echo "delivered"
 
-    Give --sendtime for what the send call was told to send later: the gateway does not know such a message before, and
+    Give --sendtime for what the send call is to send later: the gateway does not know such a message before, and
     it is asked about from then on. An alarm that somebody must answer: --priority URGENT --overdue-after 5m.
 
     IDs are the numbers that the send call answered. "-" reads them from standard input: one a line (blank lines and

@@ -93,7 +93,7 @@ def _retry(config: Config) -> int:
 
 
 def _missing(path: Path) -> bool:
-    """Whether there is certainly no file; a folder that may not be looked into proves nothing."""
+    """Whether there is certainly no file; a folder that may not be read proves nothing."""
     try:
         path.stat()
     except OSError as error:
@@ -111,8 +111,8 @@ def _all(engine: Engine, after: int) -> Iterator[Delivery]:
 
 
 def _what(delivery: Delivery) -> str:
-    told = msgspec.json.decode(delivery.body)
-    return str(told.get("status", delivery.type))
+    event = msgspec.json.decode(delivery.body)
+    return str(event.get("status", delivery.type))
 
 
 def _next(delivery: Delivery, now: float) -> str:

@@ -46,7 +46,7 @@ def wait_options(command: Any) -> Any:
         default="60",
         callback=duration_value,
         metavar="DURATION",
-        help="How long to wait; 0 looks once.  [default: 60 seconds]",
+        help="How long to wait; 0 checks once.  [default: 60 seconds]",
     )
     accepted = click.option(
         "--accepted",

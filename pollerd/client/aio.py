@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """`Client` for asyncio: same arguments, same methods. Looks at the database on one thread of its own.
+    """`Client` for asyncio: same arguments, same methods. Reads the database on one thread of its own.
 
     Use it as `async with AsyncClient() as client`, or call `close` at the end.
     """
@@ -113,7 +113,7 @@ class AsyncClient:
         try:
             source = await asyncio.wrap_future(opening)
         except asyncio.CancelledError:
-            # It may be open all the same in a moment, and nobody would close it.
+            # It may be open all the same in a moment, and would never be closed.
             opening.add_done_callback(self._opened_for_nobody)
             raise
         self._sources.add(source)

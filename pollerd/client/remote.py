@@ -28,7 +28,7 @@ _LONGEST_STATUS: Final = 16 << 20
 """Bytes of the status that are read."""
 RESTART_PATIENCE: Final = 4.0
 """Seconds that a daemon gets which is just being restarted: systemd waits 2 s where it has crashed."""
-_RESTART_LOOK: Final = 0.1
+_RESTART_CHECK: Final = 0.1
 _PATIENCE: Final = {
     PermissionError: 0.5,
     FileNotFoundError: RESTART_PATIENCE,
@@ -186,10 +186,10 @@ class Remote:
         given = {name: value for name, value in wanted.items() if value is not None and (name, value) != ("after", 0)}
         body, headers = self._ask("GET", f"/events?{urlencode(given)}")
         found = [event_from_line(line) for line in body.splitlines()]
-        told = [event.seq for event in found if not isinstance(event, Gap)]
-        if len(told) == limit:
-            return found, told[-1]
-        return found, max(after, int(headers.get(_LAST, "0")), *told)
+        seqs = [event.seq for event in found if not isinstance(event, Gap)]
+        if len(seqs) == limit:
+            return found, seqs[-1]
+        return found, max(after, int(headers.get(_LAST, "0")), *seqs)
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -207,7 +207,7 @@ class Remote:
                 # What is asked is the same when it is asked twice.
                 if time.monotonic() - began >= patience:
                     raise self._nobody(error) from error
-                time.sleep(_RESTART_LOOK)
+                time.sleep(_RESTART_CHECK)
         if response.status in (200, also):
             return content, response.headers
         raise _refusal(response.status, content)
@@ -243,7 +243,7 @@ def _refusal(status: int, content: bytes) -> PollerdError:
 
 
 def fetch_status(path: Path | None) -> StatusDocument | None:
-    """`GET /status` at the control socket `path`; None when nobody answers there within STATUS_TIMEOUT, or answers what
+    """`GET /status` at the control socket `path`; None without an answer within STATUS_TIMEOUT, or with one that
     this version does not understand.
     """
     if path is None:

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """Looks that return at once. Raise StoreError or UnavailableError."""
+    """Reads that return at once. Raise StoreError or UnavailableError."""
 
     def message(self, message_id: int) -> MessageDocument:
         """One message. Raises NotFollowedError."""

@@ -67,7 +67,7 @@ class Client:
         None: now. `sendtime` is when they are to be sent, as in the send call: they are asked about from then on.
         `priority` is BULK, NORMAL, URGENT or VERY_URGENT, as in the send call; the more urgent are polled first.
         `overdue_after` is seconds, a timedelta or a text such as "10m", 0: never; without a final state so long after
-        sending, `message.overdue` is told.
+        sending, `message.overdue` is reported.
         Raises ValueError when something cannot be used (nothing is followed then), PollerdError for an account that
         is not configured (a client given a `database` alone cannot know, and its messages wait for that account) and
         for an id that is followed for another account (the others are followed then),

@@ -19,18 +19,18 @@ class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
-        self._patience = timeout
+        self._timeout = timeout
 
     def connect(self) -> None:
         """Connect. Raises OSError."""
-        until = time.monotonic() + self._patience
+        until = time.monotonic() + self._timeout
         while True:
             self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
-                self.sock.settimeout(self._patience)
+                self.sock.settimeout(self._timeout)
                 self.sock.connect(os.fspath(self._path))
             except BlockingIOError:
-                # A Unix socket does not wait by itself until the server has taken others.
+                # A Unix socket does not wait until the server has taken others.
                 self.sock.close()
                 if time.monotonic() > until:
                     raise

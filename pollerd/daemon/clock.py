@@ -59,7 +59,7 @@ class SystemClock:
         self._slept = self._stepped = 0.0
 
     def now(self) -> float:
-        """The daemon's own time: seconds that are UNIX seconds as long as nobody sets the wall clock."""
+        """The daemon's own time: seconds that are UNIX seconds as long as the wall clock is not set."""
         return self._boottime() + self._offset
 
     def monotonic(self) -> float:
@@ -129,5 +129,5 @@ class SystemClock:
 
 
 def _clear(ahead: float) -> float:
-    """Without mere drift: what nobody has set apart stays the same number."""
+    """Without mere drift: clocks that were not set apart give the same number."""
     return ahead if abs(ahead) > STEP else 0.0

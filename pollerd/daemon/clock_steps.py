@@ -1,4 +1,4 @@
-"""Looks at the machine's clocks once a second: wakes what slept, says what was set, makes up for what was missed."""
+"""Checks the machine's clocks once a second: wakes what slept, says what was set, makes up for what was missed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOTED_EVERY: Final = 60.0
 
 
 class ClockWatch:
-    """Keeps the daemon's clock true. `moved` hears of every jump: by how many seconds the wall clock was stepped."""
+    """Keeps the daemon's clock true. `moved` gets every jump: the seconds that the wall clock was stepped."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class ClockWatch:
         self._wrong = False
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
                 await asyncio.sleep(TICK)
@@ -50,7 +50,7 @@ class ClockWatch:
                 if (self._asking is None or self._asking.done()) and self._witness.wants_date:
                     self._asking = group.create_task(self._ask(), name="ask for the date")
                 self._compare()
-                if self._witness.news or self._clock.monotonic() - self._noted_at >= NOTED_EVERY:
+                if self._witness.changed or self._clock.monotonic() - self._noted_at >= NOTED_EVERY:
                     self._note()
 
     def _read_clocks(self) -> None:
@@ -79,7 +79,7 @@ class ClockWatch:
         self._witness.jumped()
         self._go_on(0.0)
         log.warning(
-            "the machine was stopped for %.0f s by the word of %s; what fell due meanwhile is polled now",
+            "the machine was stopped for %.0f s, according to %s; what fell due meanwhile is polled now",
             correction.seconds,
             "one clock alone" if correction.doubted else "its own clock and the gateway's",
             extra={
@@ -118,7 +118,7 @@ class ClockWatch:
         self._noted_at = self._clock.monotonic()
 
     async def _ask(self) -> None:
-        """Any answer brings a date; the balance's costs nobody anything."""
+        """Any answer brings a date; the balance's costs nothing."""
         for account in self._accounts:
             if account.limiter.held is None and account.limiter.delay() <= 0.0:
                 self._witness.asked()

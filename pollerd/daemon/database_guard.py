@@ -29,7 +29,7 @@ class Guard:
         self._trouble = ""
 
     async def run(self) -> None:
-        """Look until cancelled. Raises DatabaseLostError when the database has been lost for `LINGER` seconds."""
+        """Check until cancelled. Raises DatabaseLostError when the database has been lost for `LINGER` seconds."""
         while not self._parts.store.lost:
             self._tend()
             await asyncio.sleep(EVERY)

@@ -37,8 +37,8 @@ ENOUGH: Final = 3
 CREDIBLE: Final = 60.0
 """Seconds that a gateway's clock and the wall clock may differ for the former to be a witness later: they are set by
 different people, and nothing but the right time makes them agree."""
-PATIENCE: Final = 120.0
-"""Seconds to wait for a second word after a restart of the machine; a wall clock without a battery is set by then."""
+SECOND_WITNESS_WAIT: Final = 120.0
+"""Seconds to wait for a second clock after a restart of the machine; a wall clock without a battery is set by then."""
 LONG: Final = 3600.0
 """Seconds after which clocks that contradict each other are taken as they are: time services check every half hour."""
 WAITING: Final = 60.0
@@ -79,8 +79,8 @@ class Witness:
         """Since when clocks disagree."""
         self._moved_at: float | None = None if clock.sure else clock.now()
         """Since when it may be that time has passed unseen; a gateway alone is no reason for it."""
-        self.news = True
-        """Whether there is something to be noted that was not yet."""
+        self.changed = True
+        """Whether there is something to be stored that was not yet."""
 
     def gateway(self, host: str) -> GatewayDates:
         """What belongs to one gateway; only those asked for here are waited for."""
@@ -120,7 +120,7 @@ class Witness:
     def undecided(self) -> bool:
         """Whether it may turn out in a moment that time has passed."""
         if not self._comparable():
-            # Nobody's word can be compared, and what the wall clock says alone ages no message.
+            # No date can be compared, and the wall clock alone ages no message.
             return False
         now, since = self._clock.now(), self._moved_at
         # Asked between two calls of `decide` as well: what is planned in the meantime cannot be taken back.
@@ -139,14 +139,14 @@ class Witness:
 
     @property
     def wrong(self) -> float:
-        """Seconds that the wall clock is ahead of the gateways' clocks; 0.0 where it is right, or nobody says so."""
+        """Seconds that the wall clock is ahead of the gateways' clocks; 0.0 where it is right, or unknown."""
         ahead = _agreed([heard.ahead for heard in self._heard if heard.ahead is not None])
         wrong = 0.0 if ahead is None else self._clock.wall() - self._clock.now() - ahead
         return wrong if abs(wrong) > CREDIBLE else 0.0
 
     def anchor(self) -> Anchor:
         """What is to be noted now."""
-        self.news = False
+        self.changed = False
         return self._clock.anchor(self._ahead, self._gateways)
 
     def decide(self) -> Correction | None:
@@ -165,17 +165,17 @@ class Witness:
         if self._open is None:
             self._open = now
         if gateway is not None and min(wall, gateway) > TOLERANCE and (self._clock.sure or wall > gateway - TOLERANCE):
-            self.news = True
+            self.changed = True
             return Correction(min(wall, gateway), doubted=False)
         if (gateway is not None and abs(gateway) <= TOLERANCE) or (self._clock.sure and self._dateless()):
             self._ahead += wall
-            self._clock.sure = self.news = True
+            self._clock.sure = self.changed = True
             return None
         return self._doubtful(wall, gateway, now - self._open)
 
     def _doubtful(self, wall: float, gateway: float | None, waited: float) -> Correction | None:
         """What is believed of clocks that do not agree for so long."""
-        if waited < (LONG if self._clock.sure else PATIENCE):
+        if waited < (LONG if self._clock.sure else SECOND_WITNESS_WAIT):
             return None
         correction = None
         if not self._clock.sure:
@@ -183,11 +183,11 @@ class Witness:
             correction = Correction(passed, doubted=True)
             wall -= passed
         elif gateway is None:
-            # Nobody answers: whoever does some day may still know.
+            # No gateway answers; one that does later may still know.
             return None
         self._ahead += wall
         self._gateways.clear()
-        self.news = True
+        self.changed = True
         return correction
 
     def _wall(self, now: float) -> float:
@@ -221,7 +221,7 @@ class Witness:
             self._hosts[host] = ahead
             if abs(now + ahead - self._clock.wall()) <= CREDIBLE:
                 self._gateways[host] = ahead
-                self.news = True
+                self.changed = True
 
 
 class GatewayDates:

@@ -20,12 +20,12 @@ from pollerd.intake.loop import Intake
 from pollerd.polling.committer import Committer
 from pollerd.store.engine import engine_of
 
-PATIENCE: Final = 10.0
+TIMEOUT: Final = 10.0
 """Seconds that a command waits for a database that cannot be written now: a person waits for the command."""
 
 
 class OfflinePlanner:
-    """Plans an account's messages while nobody polls them. Fulfils `intake.loop.AccountPlanner`."""
+    """Plans an account's messages while they are not polled. Fulfils `intake.loop.AccountPlanner`."""
 
     def __init__(self, rules: OutcomeRules, clock: Clock, limiter: Limiter, committer: Committer) -> None:
         self._rules = rules
@@ -34,7 +34,7 @@ class OfflinePlanner:
         self._committer = committer
 
     def plan(self, message: Message) -> Message:
-        """Plan a row that nobody has planned yet."""
+        """Plan a row that is not planned yet."""
         return self._rules.first(message, self._clock.now(), self._limiter.held_total)
 
     def again(self, message: Message) -> Message:
@@ -68,7 +68,7 @@ async def settle_requests(config: Config) -> None:
         store = await engine.open(time.time)
         stack.push_async_callback(store.close)
         clock, witness = await resume_time(store)
-        committer = Committer(store, clock, patience=PATIENCE)
+        committer = Committer(store, clock, give_up_after=TIMEOUT)
         known = await store.accounts()
         policy = make_policy(config, 0, await store.note(MODEL))
         settings = make_settings(config)

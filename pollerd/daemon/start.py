@@ -44,7 +44,7 @@ class Start:
             try:
                 result = await step()
             except DatabaseBusyError as error:
-                # systemd starts a service once: when it is turned away here, nobody starts it again.
+                # systemd starts a service once: when it is turned away here, it is not started again.
                 if error.daemon and not self._notifier.active:
                     raise
                 self._waits(f"waiting until {error.holder}, lets go of the database")

@@ -12,12 +12,12 @@ from typing import Final, Self
 
 log = logging.getLogger(__name__)
 
-_PATIENCE: Final = 0.2
-"""Seconds that the event loop may be held up when systemd's queue is full."""
+_SEND_TIMEOUT: Final = 0.2
+"""Seconds that the event loop may be blocked when systemd's queue is full."""
 
 
 class Notifier:
-    """Sends datagrams to systemd's socket at `address`, as in ``$NOTIFY_SOCKET``; None: to nobody. Never raises."""
+    """Sends datagrams to systemd's socket at `address`, as in ``$NOTIFY_SOCKET``; None: nowhere. Never raises."""
 
     def __init__(self, address: str | None) -> None:
         self._address = address.replace("@", "\0", 1) if address and address.startswith("@") else address
@@ -62,7 +62,7 @@ class Notifier:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-                sender.settimeout(_PATIENCE)
+                sender.settimeout(_SEND_TIMEOUT)
                 sender.sendto("\n".join(lines).encode("utf-8", "replace"), self._address)
         except (OSError, ValueError) as error:
             if not self._failed:
@@ -82,7 +82,7 @@ def watchdog_interval(environment: Mapping[str, str] = os.environ, pid: int | No
 async def feed(notifier: Notifier, stuck: Callable[[], str | None], interval: float) -> None:
     """Give a sign of life every `interval` seconds, until cancelled, as long as `stuck` finds nothing to say.
 
-    A blocked event loop gives none by itself.
+    A blocked event loop gives none.
     """
     withheld = False
     while True:

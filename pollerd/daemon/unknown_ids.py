@@ -1,4 +1,4 @@
-"""Says once when many ids are unknown to an account: they wait for weeks, and nobody would notice."""
+"""Says once when many ids are unknown to an account: they wait for weeks, which would go unnoticed."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _AGAIN: Final = sentences.MANY // 2
 
 
 class UnknownWatch:
-    """Looks at each account's count when called."""
+    """Checks each account's count when called."""
 
     def __init__(self, store: Store, accounts: Iterable[str]) -> None:
         self._store = store
         self._accounts = tuple(accounts)
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     async def __call__(self) -> None:
         """Check once. Raises as `Store.unknown`."""
         for name in self._accounts:
             number = await self._store.unknown(name, sentences.CAP)
-            if number >= sentences.MANY and name not in self._told:
-                self._told.add(name)
+            if number >= sentences.MANY and name not in self._reported:
+                self._reported.add(name)
                 log.warning(
                     "account %s: %s; %s",
                     name,
@@ -37,4 +37,4 @@ class UnknownWatch:
                     extra={"event": "ids_unknown", "account": name, "count": number},
                 )
             elif number < _AGAIN:
-                self._told.discard(name)
+                self._reported.discard(name)

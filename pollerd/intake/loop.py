@@ -76,7 +76,7 @@ class Intake:
         store.taken = clock.taken
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check until cancelled."""
         changed = False
         while True:
             try:
@@ -98,7 +98,7 @@ class Intake:
         self._poked.set()
 
     async def take_in(self) -> bool:
-        """Do what commands asked for, and plan all rows that nobody has planned yet. False when these have to wait."""
+        """Do what commands asked for, and plan all rows that are not planned yet. False when these have to wait."""
         async with self._turn:
             await self.settle_requests()
             await self._store.set_strange_aside()
@@ -123,7 +123,7 @@ class Intake:
             await self._committer.flush()
 
     def _dated(self, message: Message) -> Message:
-        """A row that nobody has planned yet carries its writer's time: from here on it is ours."""
+        """A row that is not planned yet carries its writer's time: from here on it is ours."""
         if message.state is not State.NEW:
             return message
         sent_at = self._clock.taken(message.sent_at)

@@ -169,7 +169,7 @@ class SqliteSource:
             return "the database does not exist (or its folder may not be read by this user)"
         try:
             with _opened(self._path) as database:
-                # Asked between steps of the query: a long one must not hold up the daemon's end.
+                # Asked between steps of the query: a long one must not delay the daemon's end.
                 database.set_progress_handler(lambda: int(self._ending), 10_000)
                 cursor = database.execute(self._query)
                 places = _places([column[0] for column in cursor.description or ()])

@@ -67,7 +67,7 @@ class BalanceWatch:
         self._record(balance)
 
     async def _turn(self) -> bool:
-        """Wait for the account's pace; False when it is held, or lets nobody through for too long."""
+        """Wait for the account's pace; False when it is held, or lets no request through for too long."""
         until = self._clock.monotonic() + LONGEST_WAIT
         while self._limiter.held is None and self._clock.monotonic() < until:
             wait = self._limiter.delay()

@@ -1,4 +1,4 @@
-"""Everything that is to be on disk goes through here: grouped, in order, committed before anybody is told.
+"""Everything that is to be on disk goes through here: grouped, in order, committed before anything is reported.
 
 A poll that changed nothing is written behind and coalesced; a change is committed as soon as the previous transaction
 is done, together with all that has gathered meanwhile.
@@ -41,10 +41,10 @@ class Committer:
     """Collects results and commits them in groups. One for each store."""
 
     def __init__(
-        self, store: Store, clock: Clock, meter: CommitMeter | None = None, *, patience: float = math.inf
+        self, store: Store, clock: Clock, meter: CommitMeter | None = None, *, give_up_after: float = math.inf
     ) -> None:
-        """`patience`: seconds for which a database that cannot be written is tried again before `run` raises."""
-        self._patience = patience
+        """`give_up_after`: seconds for which a database that cannot be written is tried again before `run` raises."""
+        self._give_up_after = give_up_after
         self._store = store
         self._clock = clock
         self._meter = meter or Unmetered()
@@ -191,11 +191,11 @@ class Committer:
 
     async def _insist(self, batch: Batch) -> None:
         tries = 0
-        until = self._clock.monotonic() + self._patience
+        until = self._clock.monotonic() + self._give_up_after
         while True:
             began = self._clock.monotonic()
             try:
-                told = await self._store.commit(batch)
+                events = await self._store.commit(batch)
             except StoreUnavailableError as error:
                 tries += 1
                 if began >= until:
@@ -209,7 +209,7 @@ class Committer:
                 self._room.clear()
                 await asyncio.sleep(RETRY)
             else:
-                self._meter.committed(len(batch.results), told, self._clock.monotonic() - began)
+                self._meter.committed(len(batch.results), events, self._clock.monotonic() - began)
                 if self.trouble:
                     log.warning("the database can be written again", extra={"event": "store_unblocked"})
                     self.trouble = ""

@@ -169,7 +169,7 @@ def takes_back(message: Message) -> bool:
 
 
 def alike(outcome: Outcome) -> Trouble:
-    """A refusal that is nobody's fault but the gateway's."""
+    """A refusal that is the gateway's fault alone."""
     return Trouble(HoldReason.REFUSING, outcome.kind if isinstance(outcome, Rejected) else "http_404", "")
 
 

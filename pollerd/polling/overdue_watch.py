@@ -1,9 +1,9 @@
-"""Tells what is overdue at its time, whenever the next poll is and whatever state the account is in.
+"""Reports what is overdue at its time, whenever the next poll is and whatever state the account is in.
 
 Each message is polled once more before, so that none is reported that has ended meanwhile; the answer decides (see
 `pollerd.core.overdue.settled`). The watch waits for it a few seconds only, since a late alarm is no good. What became
-overdue while nobody watched, because the daemon was stopped or the machine slept, is late anyway: it is reported only
-after a poll, or when none is possible.
+overdue while the daemon was stopped or the machine slept is late anyway: it is reported only after a poll, or when none
+is possible.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from pollerd.polling.poller import Poller
 log = logging.getLogger(__name__)
 
 TICK: Final = 0.5
-PATIENCE: Final = 5.0
+ANSWER_WAIT: Final = 5.0
 """Seconds that the last question may take: an alarm is raised at its time, answered or not."""
 UNANSWERED: Final = 60.0
 """The same for what became overdue unwatched: long enough for a request that failed to be made again a few times."""
 UNWATCHED: Final = 10.0
-"""Seconds between two checks in which something may have become overdue that nobody could ask about."""
+"""Seconds between two checks in which something may have become overdue that could not be polled."""
 SHARE: Final = 0.5
 """Of the account's pace, what these questions may take at most: a whole mailing may become overdue at once."""
 CHUNK: Final = 1000
@@ -48,7 +48,7 @@ async def date(store: Store, account: str, after: float | None, now: float) -> N
 
 
 class OverdueWatch:
-    """Looks twice a second."""
+    """Checks twice a second."""
 
     def __init__(self, store: Store, committer: Committer, pollers: Mapping[str, Poller], clock: Clock) -> None:
         self._store = store
@@ -62,7 +62,7 @@ class OverdueWatch:
         """Questions that each account may be asked, as of which instant."""
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check until cancelled."""
         while True:
             await asyncio.sleep(TICK)
             try:
@@ -84,7 +84,7 @@ class OverdueWatch:
             await self._go_through(account, (-math.inf, 0), self._since)
 
     def _allow(self, account: str, rate: float, now: float) -> None:
-        most = max(1.0, SHARE * PATIENCE * rate)
+        most = max(1.0, SHARE * ANSWER_WAIT * rate)
         left, at = self._allowed.get(account, (most, now))
         self._allowed[account] = min(most, left + SHARE * rate * (now - at)), now
 
@@ -100,7 +100,7 @@ class OverdueWatch:
     async def _consider(self, account: str, at: float, message_id: int) -> bool:
         """Ask about a message, or report it; False where it has to wait."""
         now, poller, asked = self._clock.now(), self._pollers.get(account), self._asked.get(message_id)
-        late = at > self._since and now - at >= PATIENCE
+        late = at > self._since and now - at >= ANSWER_WAIT
         if poller is None or late or self._unreachable(poller, now):
             return await self._report(message_id)
         if asked is not None:
@@ -110,7 +110,7 @@ class OverdueWatch:
     def _unreachable(self, poller: Poller, now: float) -> bool:
         """Whether the account has been held for so long that no answer is waited for."""
         held = poller.limiter.held
-        return held is not None and now - max(held.held_since or 0.0, self._since) >= PATIENCE
+        return held is not None and now - max(held.held_since or 0.0, self._since) >= ANSWER_WAIT
 
     async def _ask(self, message_id: int, poller: Poller) -> bool:
         left, at = self._allowed[poller.account]
@@ -127,11 +127,11 @@ class OverdueWatch:
         if (message := await self._current(message_id)) is None:
             return False
         self._asked.pop(message_id, None)
-        told = overdue.reported(message, self._clock.to_wall(self._clock.now()))
-        self._committer.record(told)
+        result = overdue.reported(message, self._clock.to_wall(self._clock.now()))
+        self._committer.record(result)
         poll_log.overdue(message_id)
         if (poller := self._pollers.get(message.account)) is not None:
-            poller.window.amend(told.message)
+            poller.window.amend(result.message)
         return True
 
     async def _current(self, message_id: int) -> Message | None:

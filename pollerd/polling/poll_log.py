@@ -57,7 +57,7 @@ class Announcer:
             self._alone = True
             log.warning(
                 "account %s: the gateway refuses message %d (%s), and no other message was ever answered that would "
-                "tell whose fault it is: it is kept for a day; see pollerd show %d",
+                "say whose fault it is: it is kept for a day; see pollerd show %d",
                 self._account,
                 message.id,
                 detail,
@@ -75,7 +75,7 @@ class Announcer:
                 extra={"event": "messages_resumed", "account": self._account, "count": count},
             )
 
-    def told(self, bodies: Iterable[Body]) -> None:
+    def reported(self, bodies: Iterable[Body]) -> None:
         """Name a state that the vendor's table does not have, once; and every message that is given up."""
         for body in bodies:
             if isinstance(body, GaveUp):

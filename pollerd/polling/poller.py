@@ -128,7 +128,7 @@ class Poller:
             self._wake.set()
 
     def nudge(self) -> None:
-        """Look again at what is due."""
+        """Check again what is due."""
         self._wake.set()
 
     def drop(self, message_id: int) -> None:
@@ -140,7 +140,7 @@ class Poller:
         return self.window.under_way(message_id) is not None
 
     def plan(self, message: Message) -> Message:
-        """Plan a row that nobody has planned yet."""
+        """Plan a row that is not planned yet."""
         self.planned += 1
         return self._rules.first(message, self._clock.now(), self.limiter.held_total)
 
@@ -292,7 +292,7 @@ class Poller:
         result = self._rules.settle(current, outcome, now, self.limiter.held_total, failures, evidence)
         self._committer.record(result)
         if result.bodies:
-            self._announcer.told(result.bodies)
+            self._announcer.reported(result.bodies)
             self._meter.reported(result, self._clock.wall(), outcome.ahead if type(outcome) is Answer else 0.0)
         self.schedule(result.message)
 

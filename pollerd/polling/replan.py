@@ -51,7 +51,7 @@ class Replanner:
         self._rng = rng
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check until cancelled."""
         while True:
             await asyncio.sleep(TICK)
             if scopes := self._policy.take_wake():

@@ -1,4 +1,4 @@
-"""Answers that nobody can read: one message's own fault, or the gateway's."""
+"""Answers that cannot be read: one message's own fault, or the gateway's."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ class Unreadable:
 
 
 def unreadable(outcome: Outcome) -> bool:
-    """Whether nobody can read an answer."""
+    """Whether no answer can be read."""
     return type(outcome) is Rejected and not outcome.decoded

@@ -18,9 +18,9 @@ from pollerd.polling.ready import Ranker, Ready
 CAPACITY: Final = 25_000
 """Messages in memory at most, for each account."""
 CHUNK: Final = 1000
-"""Rows turned into messages at a time: more would hold up the event loop."""
+"""Rows turned into messages at a time: more would block the event loop."""
 AHEAD: Final = 10.0
-"""Seconds that the scan looks ahead."""
+"""Seconds that the scan reads ahead."""
 LATEST: Final = 2000
 """Of a backlog that does not fit into memory: how many of the latest arrivals are read beside the oldest."""
 URGENT: Final = (Priority.VERY_URGENT, Priority.URGENT)

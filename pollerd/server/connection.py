@@ -32,7 +32,7 @@ class Wait(Enum):
     """Another request on the same connection."""
 
 
-PATIENCE: Final = {Wait.HEAD: 10.0, Wait.BODY: 30.0, Wait.ANSWER: 300.0, Wait.NEXT: 75.0}
+TIMEOUTS: Final = {Wait.HEAD: 10.0, Wait.BODY: 30.0, Wait.ANSWER: 300.0, Wait.NEXT: 75.0}
 """Seconds. Every client sends a head in one piece; 4 MiB of a body take milliseconds on the same machine; a person may
 read an answer page by page; between requests it is what nginx allows by default."""
 
@@ -54,7 +54,7 @@ class ClientConnection(RequestHandler):
 
     def overdue(self, now: float) -> bool:
         """Whether the other side has kept us waiting for too long, at `now` (seconds of the loop's clock)."""
-        return self._wait is not None and now - self._since > PATIENCE[self._wait]
+        return self._wait is not None and now - self._since > TIMEOUTS[self._wait]
 
     def shed(self) -> None:
         """Close, with a word where one may be said."""

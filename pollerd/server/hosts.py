@@ -1,4 +1,4 @@
-"""Whom a request was meant for: a browser that another site's name led here (DNS rebinding) tells by `Host`."""
+"""Whom a request was meant for: a browser that another site's name led here (DNS rebinding) shows it by `Host`."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class TcpEndpoint:
 
     @property
     def in_place(self) -> bool:
-        """Nobody can take a port away."""
+        """A port cannot be taken away."""
         return True
 
     def close(self) -> None:
@@ -172,7 +172,7 @@ class HttpServer:
         self._sockets: Sequence[socket.socket] = ()
         self._again = asyncio.Event()
         self.trouble = ""
-        """Why nobody can connect; empty while the endpoint is open."""
+        """Why no connection is possible; empty while the endpoint is open."""
 
     async def start(self) -> None:
         """Open the endpoint if that is possible now; `run` goes on trying otherwise, and takes connections."""
@@ -236,7 +236,7 @@ class HttpServer:
                 for task in accepting:
                     task.cancel()
         finally:
-            # Who is connected stays so: only the place where nobody finds us any more is given up.
+            # Who is connected stays so: only the path that leads to us no more is given up.
             self._sockets = ()
             self._endpoint.close()
 

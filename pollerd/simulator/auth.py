@@ -47,7 +47,7 @@ class _Validator(RequestValidator):  # type: ignore[misc]  # oauthlib has no typ
         return client_key in self._secrets
 
     def get_client_secret(self, client_key: str, request: _OAuthRequest) -> str:
-        """The key's secret; one that nobody can have for the dummy."""
+        """The key's secret; one that no client can have for the dummy."""
         return self._secrets.get(client_key, "\x00")
 
     def validate_timestamp_and_nonce(

@@ -8,7 +8,7 @@ from pollerd.simulator.fate import Mix
 from pollerd.simulator.faults import Fault
 
 DEMO_CREDENTIAL = "simulator-demo"
-"""The API token a simulator accepts unless told otherwise."""
+"""The API token a simulator accepts by default."""
 
 TEXT_MARKER = "SIMULATED-SMS-TEXT-b7c41e"
 """Part of every message text the simulator makes up: a leak of the text can be searched for."""
@@ -31,7 +31,7 @@ class Credentials:
 class Population:
     """Which messages exist and what becomes of them. Delays in virtual seconds.
 
-    A message that nobody sent exists when `any_id` is set or its id lies in one of `id_ranges` (both ends
+    A message that was not sent exists when `any_id` is set or its id lies in one of `id_ranges` (both ends
     included); it was sent at `implied_sent_at` (real UNIX seconds), else at the moment it is first asked for,
     and has between `recipients[0]` and `recipients[1]` recipients.
     """
@@ -57,9 +57,9 @@ class Population:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerStyle:
-    """How the reading answer looks, within (and a little beyond) what the vendor allows.
+    """The form of the reading answer, within (and a little beyond) what the vendor allows.
 
-    `late_transient` is the probability, for each answer, that a recipient whose final state was already told
+    `late_transient` is the probability, for each answer, that a recipient whose final state was already shown
     is shown as ENROUTE again. `read` is the share of delivered recipients that go on to READ, which the
     vendor's table does not have. `scheduled`: a message with a future `sendtime` is answered 404 (`hidden`) or
     SCHEDULED.

@@ -11,7 +11,7 @@ from aiohttp.web_protocol import RequestHandler
 from pollerd.simulator.stats import Stats
 
 _NEW, _GATEWAY, _SURPLUS, _ADMIN = range(4)
-_PATIENCE = 0.25  # Seconds a surplus connection may stay silent: it could be an administrator's.
+_SILENCE = 0.25  # Seconds a surplus connection may stay silent: it could be an administrator's.
 _REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -113,7 +113,7 @@ class _NoAccessLog(AbstractAccessLogger):
 class CountedConnection(RequestHandler):
     """aiohttp's protocol for one connection, which reports to the gate."""
 
-    __slots__ = ("_address", "_answered_at", "_counted", "_gate", "_kind", "_opened_at", "_patience", "number")
+    __slots__ = ("_address", "_answered_at", "_counted", "_gate", "_kind", "_opened_at", "_silence", "number")
 
     def __init__(
         self, server: Server, gate: ConnectionGate, loop: asyncio.AbstractEventLoop, *, keep_alive: float
@@ -128,7 +128,7 @@ class CountedConnection(RequestHandler):
         self.number = 0
         """Connections are numbered as they are opened, from 1."""
         self._opened_at = 0.0
-        self._patience: asyncio.TimerHandle | None = None
+        self._silence: asyncio.TimerHandle | None = None
         self._counted: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -142,7 +142,7 @@ class CountedConnection(RequestHandler):
         self._kind = self._gate.admit(stream, self._address)
         self.number = self._gate.opened
         if self._kind == _SURPLUS:
-            self._patience = loop.call_later(_PATIENCE, self._gate.turn_away, stream)
+            self._silence = loop.call_later(_SILENCE, self._gate.turn_away, stream)
 
     def data_received(self, data: bytes) -> None:
         """Pass the bytes on; the first ones say whose connection it is."""
@@ -150,8 +150,8 @@ class CountedConnection(RequestHandler):
         if data and self._kind in (_NEW, _SURPLUS):
             admin = self._gate.is_admin(data)
             self._kind = self._gate.first_request(self._address, self._kind, admin=admin)
-            if self._patience is not None:
-                self._patience.cancel()
+            if self._silence is not None:
+                self._silence.cancel()
             if self._kind == _SURPLUS:
                 if self._counted is not None:
                     self._gate.turn_away(self._counted)
@@ -159,20 +159,20 @@ class CountedConnection(RequestHandler):
         super().data_received(data)
 
     def carries_gateway_request(self) -> float | None:
-        """To be told of each gateway request, since clients reuse connections. Seconds since the last answer here."""
+        """Called at each gateway request, since clients reuse connections. Seconds since the last answer here."""
         if self._kind == _ADMIN and self._counted is not None:
             self._kind = self._gate.becomes_gateway(self._address)
         return None if self._answered_at is None else asyncio.get_running_loop().time() - self._answered_at
 
     def answered(self) -> None:
-        """To be told of each answer to a gateway request."""
+        """Called at each answer to a gateway request."""
         self._answered_at = asyncio.get_running_loop().time()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is gone, whoever closed it."""
         if self._counted is not None:
-            if self._patience is not None:
-                self._patience.cancel()
+            if self._silence is not None:
+                self._silence.cancel()
             age = asyncio.get_running_loop().time() - self._opened_at
             self._gate.gone(self._counted, self._address, self._kind, age)
             self._counted = None

@@ -1,4 +1,4 @@
-"""How each fault looks from the client's side."""
+"""What the client sees of each fault."""
 
 import asyncio
 import socket

@@ -119,7 +119,7 @@ def log_normal(median: float, sigma: float, u: float) -> float:
 
 
 def recipients_of(seed: int, message_id: int, fewest: int, most: int) -> tuple[int, ...]:
-    """The numbers of a message that nobody sent: made from its id, all different."""
+    """The numbers of a message that was not sent: made from its id, all different."""
     count = fewest + int(uniforms(seed, "count", message_id)[0] * (most - fewest + 1))
     numbers: dict[int, None] = {}
     index = 0

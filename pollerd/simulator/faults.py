@@ -50,7 +50,7 @@ KINDS: dict[str, str] = {
 """Every kind beside the plain HTTP statuses 400 to 599, and what it does."""
 
 FORMS = ("vendor", "text", "empty", "html", "json")
-"""How the body of an error answer can look; only the first is the gateway's own."""
+"""Forms of the body of an error answer; only the first is the gateway's own."""
 
 _STATUS = re.compile(r"[45]\d\d")
 _FIELD = re.compile(r":(?=[a-z_]+=)")

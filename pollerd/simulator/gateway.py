@@ -125,8 +125,8 @@ class SimulatedGateway:
             return self._refuse(404, None, "Message not found")
         reading = self._renderer.read(message, now)
         self._note("read", message, " ".join(f"{state}={n}" for state, n in sorted(reading.states.items())))
-        message.told |= reading.told
-        if message.final_told_at is None and message.told == (1 << len(message.recipients)) - 1:
+        message.shown |= reading.shown
+        if message.final_told_at is None and message.shown == (1 << len(message.recipients)) - 1:
             message.final_told_at = now
         return self._json(200, reading.body)
 

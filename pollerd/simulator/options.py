@@ -52,8 +52,8 @@ SIMULATE_OPTIONS: Final[tuple[SimulateOption, ...]] = (
     SimulateOption("oauth", str, (), "Accepted KEY:SECRET for OAuth 1.0a.", multiple=True),
     SimulateOption("anyone", bool, False, "Let every request in."),
     SimulateOption("any-id", bool, False, "Every message id exists, from the first time it is asked for."),
-    SimulateOption("ids", str, (), "FROM-TO: ids that exist although nobody sent them.", multiple=True),
-    SimulateOption("recipients", str, "1", "N or FROM-TO: recipients of messages that nobody sent."),
+    SimulateOption("ids", str, (), "FROM-TO: ids that exist although they were not sent.", multiple=True),
+    SimulateOption("recipients", str, "1", "N or FROM-TO: recipients of messages that were not sent."),
     SimulateOption("mix", str, "", "Weights of fates, such as delivered=90,never=5,undeliverable=5."),
     SimulateOption("validity", float, 48 * 3600.0, "Seconds (before speed-up) until a message expires."),
     SimulateOption("tail", float, 1.0, "Factor on retries and switched-off phones; below 1 shortens the tail."),
@@ -71,7 +71,7 @@ SIMULATE_OPTIONS: Final[tuple[SimulateOption, ...]] = (
     SimulateOption("requests-per-second", float, None, "Answer 429 above this rate (default: never)."),
     SimulateOption("credit", float, 1000.0, "The account's balance."),
 )
-"""Everything `pollerd simulate` can be told."""
+"""Every option of `pollerd simulate`."""
 
 
 def config_from_options(values: Mapping[str, object]) -> SimulatorConfig:

@@ -86,6 +86,6 @@ def _recipient(truth: Truth, message: SimulatedMessage, index: int, now: float) 
         final_at=None if final is None else final.at,
         code=None if code is None else f"0x{code:04X}",
         error=None if code is None else ERROR_TEXTS.get(code, "Unspecified error"),
-        told_final=bool(message.told >> index & 1),
+        told_final=bool(message.shown >> index & 1),
         changes=[ChangeRecord(change.at, change.status) for change in changes],
     )

@@ -26,7 +26,7 @@ _GRACE = 0.5  # Seconds for answers on their way when the server stops.
 
 
 class Simulator:
-    """A GatewayAPI of one's own: `async with Simulator(config) as simulator: ... simulator.url`.
+    """A local GatewayAPI: `async with Simulator(config) as simulator: ... simulator.url`.
 
     `truth` holds the messages, `faults` what goes wrong (`faults.set("500:0.1", ...)`), `stats` the counts.
     Several simulators can live in one process. A stopped one cannot be started again.
@@ -58,7 +58,7 @@ class Simulator:
     async def start(self) -> None:
         """Listen; OSError when the address is taken. The faults of the configuration count from here."""
         loop = asyncio.get_running_loop()
-        # A handler ends with its connection, so that nobody waits for a client that has hung up.
+        # A handler ends with its connection, so that nothing waits for a client that has hung up.
         server = web.Server(self._handle, handler_cancellation=True)
         self._web = server
         self._listener = await loop.create_server(
@@ -117,7 +117,7 @@ class Simulator:
         return self._gateway.send(request)
 
     def record(self, message_id: int) -> MessageRecord:
-        """The truth about one message and its polls; KeyError when nobody sent or asked for it."""
+        """The truth about one message and its polls; KeyError when it was neither sent nor asked for."""
         return record_of(self.truth, self.truth.get(message_id), self.now())
 
     def records(self) -> Iterator[MessageRecord]:

@@ -10,7 +10,7 @@ class StatsRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     `max_requests_per_second` is the most requests in any sliding window of one second, `max_connections` the
     most open connections that had sent a gateway request (TCP, after TLS). `polls_after_final` counts the
-    readings of messages whose last final state had already been told.
+    readings of messages whose last final state had already been shown.
     """
 
     uptime: float

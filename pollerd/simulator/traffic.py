@@ -19,7 +19,7 @@ Send = Callable[[Sequence[SendRequest]], Awaitable[list[int]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficConfig:
-    """`rate` messages a second (real), `total` messages or without end, and how they look.
+    """`rate` messages a second (real), `total` messages or without end, and their form.
 
     `groups` is the share of messages with several recipients, of up to `group_size`.
     """
@@ -53,7 +53,7 @@ def over_http(session: aiohttp.ClientSession, url: str, token: str = DEMO_CREDEN
         async with session.post(f"{url}/rest/mtsms", data=encode(requests), headers=headers) as response:
             body = await response.read()
             if response.status != HTTPStatus.OK:
-                raise RuntimeError(f"the gateway answered {response.status} to a sending request; look at its log")
+                raise RuntimeError(f"the gateway answered {response.status} to a sending request; see its log")
             return msgspec.json.decode(body, type=_SendAnswer).ids
 
     return send

@@ -1,4 +1,4 @@
-"""The truth: which messages exist, what became of them, and what was told about it."""
+"""The truth: which messages exist, what became of them, and what was shown of it."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -50,9 +50,9 @@ class SimulatedMessage:
         "sender",
         "sendtime",
         "sent_at",
+        "shown",
         "steps",
         "text",
-        "told",
         "userref",
         "validity",
     )
@@ -73,8 +73,8 @@ class SimulatedMessage:
         self.polls = 0
         self.polls_after_final = 0
         self.final_told_at: float | None = None
-        # One bit for each recipient whose final state has been told.
-        self.told = 0
+        # One bit for each recipient whose final state has been shown.
+        self.shown = 0
         self.answers: dict[str, int] = {}
         self.log: list[tuple[float, str]] = []
 

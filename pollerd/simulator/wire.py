@@ -14,7 +14,7 @@ _TIMELESS: Final = frozenset({"UNKNOWN", "SCHEDULED"})
 
 
 class RecipientAnswer(msgspec.Struct):
-    """One recipient as the vendor tells it; `actual_sender` is the field that no documentation has, and only charged
+    """One recipient as the vendor shows it; `actual_sender` is the field that no documentation has, and only charged
     messages have `charge_status`.
     """
 
@@ -34,7 +34,7 @@ class RecipientAnswer(msgspec.Struct):
 
 
 class MessageAnswer(msgspec.Struct):
-    """One message as the vendor tells it."""
+    """One message as the vendor shows it."""
 
     id: int
     class_: str = msgspec.field(name="class")
@@ -92,17 +92,17 @@ def error_body(code: int | None, text: str, *variables: str, serial: int = 0) ->
 
 
 class Reading:
-    """One reading of one message: the body, and what it tells.
+    """One reading of one message: the body, and what it shows.
 
-    `told` has a bit for each recipient, in the message's own order, that the body shows in a final state.
+    `shown` has a bit for each recipient, in the message's own order, that the body shows in a final state.
     """
 
-    __slots__ = ("body", "states", "told")
+    __slots__ = ("body", "shown", "states")
 
-    def __init__(self, body: bytes, states: dict[str, int], told: int) -> None:
+    def __init__(self, body: bytes, states: dict[str, int], shown: int) -> None:
         self.body = body
         self.states = states
-        self.told = told
+        self.shown = shown
 
 
 class Renderer:
@@ -117,19 +117,19 @@ class Renderer:
         """What the gateway answers about the message at `now`; changes nothing."""
         recipients: list[RecipientAnswer] = []
         states: dict[str, int] = {}
-        told = 0
+        shown = 0
         as_text = bool((message.id + message.polls) & 1)
         for index, msisdn in enumerate(message.recipients):
             current = state_at(self._truth.changes(message, msisdn), now)
-            if message.told >> index & 1 and self._lies(message, msisdn):
+            if message.shown >> index & 1 and self._lies(message, msisdn):
                 current = StatusChange(now, "ENROUTE", None)
             if current.status in FINAL_STATES or current.status == READ:
-                told |= 1 << index
+                shown |= 1 << index
             states[current.status] = states.get(current.status, 0) + 1
             recipients.append(self._recipient(message, msisdn, current, as_text))
         if self._style.shuffle and len(recipients) > 1:
             recipients = self._shuffled(message, recipients)
-        return Reading(self._body(message, recipients), states, told)
+        return Reading(self._body(message, recipients), states, shown)
 
     def _lies(self, message: SimulatedMessage, msisdn: int) -> bool:
         share = self._style.late_transient

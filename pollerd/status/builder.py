@@ -140,7 +140,7 @@ def group_by_age(slots: Iterable[tuple[float, int]], width: float, now: float) -
 
 
 def _accounts(config: Config, stored: Overview, now: float, live: Snapshot | None) -> Iterator[AccountDocument]:
-    """The configured accounts, then those that have messages though nobody configured them."""
+    """The configured accounts, then those that have messages without being configured."""
     known = {account.name: account for account in stored.accounts}
     for name, account in config.accounts.items():
         view, part = known.get(name) or AccountView(name), None if live is None else live.accounts.get(name)

@@ -16,7 +16,7 @@ STATE_NAMES = {
     State.GAVE_UP: "gave_up",
     State.SET_ASIDE: "set_aside",
 }
-"""A row that nobody has planned yet is pending for everybody outside."""
+"""A row that is not planned yet is shown as pending."""
 STATES = {STATE_NAMES[state]: state for state in State if state is not State.NEW}
 """The states to ask for, by name."""
 

@@ -21,7 +21,7 @@ from pollerd.status.forecast import Forecast
 
 Tone = Literal["good", "plain", "warn", "bad"]
 _FAR: Final = 30 * 86400.0
-"""Seconds from which nobody wants to know the minute."""
+"""Seconds from which the minute does not matter."""
 MANY: Final = 10
 """Unknown ids of one account from which they are hardly a few scheduled messages: a warning."""
 UNKNOWN_ADVICE: Final = (

@@ -135,7 +135,7 @@ def describe(
             left = f"{counted(body.pending, 'recipient')} without a final state" if body.pending else "never seen"
             return Sentence(f"gave up: {phrases.give_up(body.reason)}, {left}", "bad")
         case events.Resumed():
-            return Sentence(f"taken up again by itself: {phrases.hold_cause(body.reason)}", "warn")
+            return Sentence(f"taken up again automatically: {phrases.hold_cause(body.reason)}", "warn")
         case events.Overdue():
             left = "the gateway has never shown it"
             if body.pending is not None:

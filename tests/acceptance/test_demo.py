@@ -62,4 +62,4 @@ def test_the_demo_paints_a_picture_on_a_terminal(tmp_path: Path) -> None:
     os.close(master)
     assert process.wait(60) == 0
     assert b"delivered in (median)" in out
-    assert "pollerd told the truth" in out.decode()
+    assert "pollerd reported the truth" in out.decode()

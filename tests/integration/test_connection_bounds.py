@@ -167,7 +167,7 @@ HALF = b"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nfou
 async def test_who_keeps_the_server_waiting_is_closed(
     wait: Wait, said: bytes, told: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(bounds.PATIENCE, wait, 0.1)
+    monkeypatch.setitem(bounds.TIMEOUTS, wait, 0.1)
     async with served(tmp_path) as found:
         text = await answer(await found.connect(said))
         assert text.startswith(told)
@@ -176,7 +176,7 @@ async def test_who_keeps_the_server_waiting_is_closed(
 
 
 async def test_the_next_request_has_as_long_as_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(bounds.PATIENCE, Wait.HEAD, 0.1)
+    monkeypatch.setitem(bounds.TIMEOUTS, Wait.HEAD, 0.1)
     async with served(tmp_path) as found:
         streams = await found.connect(GET)
         await quick(streams)
@@ -185,7 +185,7 @@ async def test_the_next_request_has_as_long_as_the_first(tmp_path: Path, monkeyp
 
 
 async def test_a_byte_now_and_then_buys_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(bounds.PATIENCE, Wait.HEAD, 0.5)
+    monkeypatch.setitem(bounds.TIMEOUTS, Wait.HEAD, 0.5)
     async with served(tmp_path) as found:
         reader, writer = await found.connect(b"GET /quick HTTP/1.1\r\n")
         with suppress(ConnectionError):
@@ -198,7 +198,7 @@ async def test_a_byte_now_and_then_buys_no_time(tmp_path: Path, monkeypatch: pyt
 
 
 async def test_an_answer_that_nobody_takes_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(bounds.PATIENCE, Wait.ANSWER, 0.1)
+    monkeypatch.setitem(bounds.TIMEOUTS, Wait.ANSWER, 0.1)
     async with served(tmp_path) as found:
         reader, _ = await found.connect(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await until(lambda: found.place.open == 1, "connected")
@@ -208,7 +208,7 @@ async def test_an_answer_that_nobody_takes_is_given_up(tmp_path: Path, monkeypat
 
 async def test_a_reader_of_a_stream_may_be_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for wait in Wait:
-        monkeypatch.setitem(bounds.PATIENCE, wait, 0.1)
+        monkeypatch.setitem(bounds.TIMEOUTS, wait, 0.1)
     async with served(tmp_path) as found:
         stream = await found.connect(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b"begun" in await stream[0].readuntil(b"begun ")

@@ -271,7 +271,7 @@ async def test_a_command_waits_for_a_locked_database_only_so_long(store: SqliteS
     await store._writer.execute("PRAGMA busy_timeout = 0")
     with autocommit(store.path) as foreign:
         foreign.execute("BEGIN IMMEDIATE")
-        impatient = Committer(store, SystemClock(), patience=0.0)
+        impatient = Committer(store, SystemClock(), give_up_after=0.0)
         impatient.record(Result(row(1), was=State.NEW))
         with pytest.raises(StoreUnavailableError, match="another program holds it"):
             await impatient.run()

@@ -98,7 +98,7 @@ class Daemon:
             self.corrections.append(correction)
             self.clock.advance(correction.seconds, doubted=correction.doubted)
             self.witness.jumped()
-        if any(look) or self.witness.news or self.ticks % 60 == 0:
+        if any(look) or self.witness.changed or self.ticks % 60 == 0:
             self.save()
         if self.witness.wants_date and self.may_ask:
             self.witness.asked()

@@ -9,7 +9,7 @@ import pytest
 
 from pollerd.base.anchor import Anchor, Clocks
 from pollerd.daemon.clock import SystemClock
-from pollerd.daemon.gateway_time import ASK_EVERY, LONG, PATIENCE, WAITING
+from pollerd.daemon.gateway_time import ASK_EVERY, LONG, SECOND_WITNESS_WAIT, WAITING
 from tests.unit.clock_kit import START, Daemon, World, anything, restarted, started
 
 CLOSE = 8.0
@@ -179,11 +179,11 @@ def test_two_hours_without_power(sentence: str, wrong: float | None, dates: bool
     daemon = restarted(daemon)
     daemon.dates = dates
     sure_at_first = daemon.clock.sure
-    daemon.run(PATIENCE + 10.0)
+    daemon.run(SECOND_WITNESS_WAIT + 10.0)
     assert abs(daemon.lost) < CLOSE, sentence
     assert daemon.clock.doubted == pytest.approx(doubted, abs=CLOSE), "by one clock alone nobody ages"
     assert (sure_at_first, daemon.clock.sure) == (False, True)
-    assert daemon.clock.sure_since > START + daemon.world.time - PATIENCE - 20.0
+    assert daemon.clock.sure_since > START + daemon.world.time - SECOND_WITNESS_WAIT - 20.0
     assert len(daemon.corrections) == 1
 
 

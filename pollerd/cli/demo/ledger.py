@@ -1,4 +1,4 @@
-"""What the demo has seen so far: sent messages, news told, requests made."""
+"""What the demo has seen so far: sent messages, reported states, requests made."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _WINDOW: Final = 2.0
 """Seconds over which the rate of requests is shown."""
 
 
-class News(NamedTuple):
-    """A state that was told: at `at` (UNIX seconds), `age` seconds after the message was sent."""
+class ReportedState(NamedTuple):
+    """A state that was reported: at `at` (UNIX seconds), `age` seconds after the message was sent."""
 
     at: float
     age: float
@@ -26,13 +26,13 @@ class News(NamedTuple):
 
 
 class Ledger:
-    """Counts as they stand. `states` is the number of recipients by last told state."""
+    """Counts as they stand. `states` is the number of recipients by last reported state."""
 
     def __init__(self, expected: int) -> None:
         self.expected = expected
         self.seq = 0
         self.sent_at: dict[int, float] = {}
-        self.finals: dict[tuple[int, int], News] = {}
+        self.finals: dict[tuple[int, int], ReportedState] = {}
         self.ages: dict[str, list[float]] = defaultdict(list)
         self.completed: dict[int, int] = {}
         self.gave_up = 0
@@ -42,7 +42,7 @@ class Ledger:
 
     @property
     def states(self) -> Counter[str]:
-        """Recipients by the state last told of them."""
+        """Recipients by the state last reported of them."""
         return Counter(self._last.values())
 
     @property
@@ -55,14 +55,14 @@ class Ledger:
         for message_id in ids:
             self.sent_at[message_id] = now
 
-    def take(self, found: Sequence[events.Event]) -> list[News]:
-        """Enter events in order; those about recipients come back as news."""
-        news: list[News] = []
+    def take(self, found: Sequence[events.Event]) -> list[ReportedState]:
+        """Enter events in order; those about recipients are returned."""
+        reported: list[ReportedState] = []
         for event in found:
             self.seq = event.seq
             match _body.decode(event.body):
                 case events.Status() as body:
-                    news.append(self._status(body))
+                    reported.append(self._status(body))
                 case events.Completed() as body:
                     self.completed[body.id] = body.polls
                 case events.GaveUp():
@@ -71,11 +71,11 @@ class Ledger:
                     self.gave_up -= 1
                 case _:
                     continue
-        return news
+        return reported
 
-    def _status(self, body: events.Status) -> News:
+    def _status(self, body: events.Status) -> ReportedState:
         at = datetime.fromisoformat(body.observed_at).timestamp()
-        item = News(at, max(0.0, at - self.sent_at.get(body.id, at)), body)
+        item = ReportedState(at, max(0.0, at - self.sent_at.get(body.id, at)), body)
         key = (body.id, body.msisdn)
         self._last[key] = body.status
         if lifecycle.is_final(body.status):

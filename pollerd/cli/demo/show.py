@@ -1,4 +1,4 @@
-"""Runs the demo: sends, hands over, watches the news, and compares them with the simulator's truth at the end."""
+"""Runs the demo: sends, hands over, watches the events, and compares them with the simulator's truth at the end."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _SENDING: Final = 0.5
 """Share of the time in which messages are sent."""
 _VALIDITY: Final = 0.33
 """Validity of a message as a share of the time: what is not delivered by then expires, in time for the summary."""
-_LOOK: Final = 0.1
+_CHECK_EVERY: Final = 0.1
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ class Script(msgspec.Struct, frozen=True):
 
 
 def perform(script: Script) -> int:
-    """Run the demo to its summary. Returns the exit code: 1 when what was told differs from the truth."""
+    """Run the demo to its summary. Returns the exit code: 1 when what was reported differs from the truth."""
     # Warnings of the daemon would tear the picture; what matters is in the summary.
     logging.getLogger("pollerd").addHandler(logging.NullHandler())
     with tempfile.TemporaryDirectory(prefix="pollerd-demo-") as folder:
@@ -86,7 +86,7 @@ async def _perform(script: Script, folder: Path, stage: Stage) -> int:
         async with _running(config) as daemon:
             with stage.opened(script.seconds, SPEED):
                 await play.run(daemon)
-        # The daemon has stopped: what it told while stopping belongs to the account as well.
+        # The daemon has stopped: what it reported while stopping belongs to the account as well.
         with engine_of(config.store).view() as view:
             play.ledger.take(view.events(play.ledger.seq, 1_000_000))
         summary = summarise(play.ledger, simulator, folder / "events.ndjson", REQUESTS_PER_SECOND)
@@ -146,13 +146,13 @@ class _Play:
                 while not (self._stop.is_set() or daemon.done() or self.ledger.complete):
                     if time.monotonic() >= deadline:
                         return
-                    self._look(view)
-                    await asyncio.sleep(_LOOK)
-                self._look(view)
+                    self._check(view)
+                    await asyncio.sleep(_CHECK_EVERY)
+                self._check(view)
 
-    def _look(self, view: View) -> None:
+    def _check(self, view: View) -> None:
         if view.changed():
-            self._stage.news(self.ledger.take(view.events(self.ledger.seq, 1000)))
+            self._stage.reported(self.ledger.take(view.events(self.ledger.seq, 1000)))
         self.ledger.count_requests(time.monotonic(), self._simulator.stats.requests)
         self._stage.refresh(self.ledger)
 

@@ -1,4 +1,4 @@
-"""How the demo looks: a live picture on a terminal, plain lines elsewhere."""
+"""What the demo shows: a live picture on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from rich.table import Table
 from rich.text import Text
 
 from pollerd.base.text import clock
-from pollerd.cli.demo.ledger import Ledger, News
+from pollerd.cli.demo.ledger import Ledger, ReportedState
 from pollerd.cli.demo.summary import Summary, sentences
 from pollerd.cli.terminal import screen
 from pollerd.core import lifecycle
 
-_NEWS: Final = 16
+_LATEST: Final = 16
 _COUNTRIES: Final = 7
 _SIDE_BY_SIDE: Final = 125
 """Columns from which both tables fit beside each other."""
@@ -42,8 +42,8 @@ class Stage(Protocol):
         """The play begins with entering, and its picture goes with leaving."""
         ...
 
-    def news(self, items: Sequence[News]) -> None:
-        """States that were told just now."""
+    def reported(self, items: Sequence[ReportedState]) -> None:
+        """States that were reported just now."""
         ...
 
     def refresh(self, ledger: Ledger) -> None:
@@ -65,7 +65,7 @@ def _introduction(speed: float) -> str:
 
 
 class Lines:
-    """One line for each state told."""
+    """One line for each state reported."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -75,7 +75,7 @@ class Lines:
         self._console.print(screen.plain(f"{_introduction(speed)}; {seconds} s at most"))
         yield
 
-    def news(self, items: Sequence[News]) -> None:
+    def reported(self, items: Sequence[ReportedState]) -> None:
         for item in items:
             self._console.print(Text("  ").join(_cells(item)))
 
@@ -89,12 +89,12 @@ class Lines:
 
 
 class Picture:
-    """A live picture: counts, the latest news, delivery times by country."""
+    """A live picture: counts, the latest states, delivery times by country."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True)
-        self._latest: deque[News] = deque(maxlen=_NEWS)
+        self._latest: deque[ReportedState] = deque(maxlen=_LATEST)
         self._began = 0.0
         self._seconds = 0
         self._title = ""
@@ -105,7 +105,7 @@ class Picture:
         with self._live:
             yield
 
-    def news(self, items: Sequence[News]) -> None:
+    def reported(self, items: Sequence[ReportedState]) -> None:
         self._latest.extend(items)
 
     def refresh(self, ledger: Ledger) -> None:
@@ -121,16 +121,16 @@ class Picture:
 
     def _tables(self, ledger: Ledger) -> RenderableType:
         if self._console.width >= _SIDE_BY_SIDE:
-            rows = min(_NEWS, max(4, self._console.height - 10))
-            return Columns([_news_table(self._latest, rows), _countries(ledger, _COUNTRIES)], padding=(0, 4))
-        rows = min(_NEWS, max(4, self._console.height - 17))
-        return Group(_news_table(self._latest, rows), _countries(ledger, 4))
+            rows = min(_LATEST, max(4, self._console.height - 10))
+            return Columns([_latest_table(self._latest, rows), _countries(ledger, _COUNTRIES)], padding=(0, 4))
+        rows = min(_LATEST, max(4, self._console.height - 17))
+        return Group(_latest_table(self._latest, rows), _countries(ledger, 4))
 
     def close(self, summary: Summary) -> None:
         made = Table.grid(padding=(0, 2))
         for label, text in sentences(summary):
             made.add_row(Text(label, style="dim"), Text(text, style=_emphasis(label, summary)))
-        title = "pollerd told the truth" if summary.honest else "what was told differs from the truth"
+        title = "pollerd reported the truth" if summary.honest else "what was reported differs from the truth"
         style = "green" if summary.honest else "red"
         self._console.print(Panel(made, title=title, border_style=style, expand=False, padding=(1, 2)))
         for line in _NEXT:
@@ -146,7 +146,7 @@ def _emphasis(label: str, summary: Summary) -> str:
     return "" if label not in good else "bold green" if good[label] else "bold red"
 
 
-def _cells(item: News) -> list[Text]:
+def _cells(item: ReportedState) -> list[Text]:
     body = item.body
     network = f"{body.mcc}/{body.mnc}" if body.mcc and body.mnc else ""
     return [
@@ -187,7 +187,7 @@ def _counts(ledger: Ledger) -> Text:
     return line
 
 
-def _news_table(latest: Sequence[News], rows: int) -> Table:
+def _latest_table(latest: Sequence[ReportedState], rows: int) -> Table:
     made = Table("time", "message", "", "network", "state", "after", "", box=box.SIMPLE_HEAD, pad_edge=False)
     shown = list(reversed(latest))[:rows]
     for item in shown:

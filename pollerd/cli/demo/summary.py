@@ -1,4 +1,4 @@
-"""The demo's account at the end: what was told against what really happened."""
+"""The demo's account at the end: what was reported against what really happened."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class _SeqLine(msgspec.Struct):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """Figures for people. Delays are seconds between the gateway's knowing a final state and our telling it.
+    """Figures for people. Delays are seconds between the gateway's knowing a final state and our report of it.
 
-    `on_their_way` recipients had no final state when the demo ended; `differences` were told something else than the
-    truth, or nothing although the final state was long there.
+    `on_their_way` recipients had no final state when the demo ended; `differences` were reported otherwise than the
+    truth, or not although the final state was long there.
     """
 
     messages: int
@@ -41,7 +41,7 @@ class Summary(msgspec.Struct, frozen=True):
 
     @property
     def honest(self) -> bool:
-        """Whether everything told was true, whole and no poll was wasted on what had ended."""
+        """Whether everything reported was true, whole and no poll was wasted on what had ended."""
         return self.differences == 0 and self.gapless and self.polls_after_final == 0
 
 
@@ -53,14 +53,14 @@ def summarise(ledger: Ledger, simulator: Simulator, file: Path, limit: float) ->
         after_final += record.polls_after_final
         for recipient in record.recipients:
             recipients += 1
-            told = ledger.finals.get((record.id, recipient.msisdn))
-            # A final state that no answer has shown yet cannot have been told.
-            if told is None:
+            reported = ledger.finals.get((record.id, recipient.msisdn))
+            # A final state that no answer has shown yet cannot have been reported.
+            if reported is None:
                 differences += recipient.told_final
-            elif told.body.status != recipient.final:
+            elif reported.body.status != recipient.final:
                 differences += 1
             elif recipient.final_at is not None:
-                delays.append(max(0.0, told.at - recipient.final_at))
+                delays.append(max(0.0, reported.at - recipient.final_at))
     states = Counter(item.body.status for item in ledger.finals.values())
     seqs = [msgspec.json.decode(line, type=_SeqLine).seq for line in file.read_bytes().splitlines()]
     polls = list(ledger.completed.values())
@@ -94,9 +94,9 @@ def sentences(summary: Summary) -> list[tuple[str, str]]:
     if summary.on_their_way:
         lines.append(("on their way", f"{summary.on_their_way} when the demo ended"))
     if summary.mean_delay is not None and summary.median_delay is not None:
-        told = f"{summary.mean_delay:.2f} s after it was there, on average (median {summary.median_delay:.2f} s"
-        told += ")" if summary.delay_95 is None else f", 95 % within {summary.delay_95:.1f} s)"
-        lines.append(("final state told", told))
+        text = f"{summary.mean_delay:.2f} s after it was there, on average (median {summary.median_delay:.2f} s"
+        text += ")" if summary.delay_95 is None else f", 95 % within {summary.delay_95:.1f} s)"
+        lines.append(("final state reported", text))
     if summary.polls_per_message is not None:
         lines.append(("polls a message", f"{summary.polls_per_message:.1f}"))
     lines += [

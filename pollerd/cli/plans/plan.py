@@ -111,7 +111,7 @@ def plan(
     if country and network:
         raise click.UsageError("Give --country or --network, not both.", click.get_current_context())
     if replay and (country or network or age is not None or recipients != 1):
-        raise click.UsageError("--replay looks at all messages; give it alone.", click.get_current_context())
+        raise click.UsageError("--replay covers all messages; give it alone.", click.get_current_context())
     if forget is not None and (replay or per_day or country or network or age is not None or recipients != 1):
         raise click.UsageError("--forget changes what is known; give it alone.", click.get_current_context())
     config = load_config(config_path)
@@ -328,7 +328,7 @@ class _Paper:
         most = len(rows) if self._everything else max(_LEAST, min(_ROWS, self._room - _LEAST - 5))
         numbers = {id(row): number for number, row in enumerate(made.rows, 1)}
         learned = any(row.survival is not None for row in rows)
-        extra = ("still pending", "polls", "news told after") if learned else ()
+        extra = ("still pending", "polls", "reported after") if learned else ()
         table = screen.table("poll", "at age", "after", *extra, right=("poll", "at age", "after", *extra))
         for row in rows[:most]:
             cells: list[object] = [numbers[id(row)], duration(row.age), duration(row.delay)]

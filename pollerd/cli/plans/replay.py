@@ -1,4 +1,4 @@
-"""What a backoff would have made of the messages that are done with: their own ends, told only to who looks after them.
+"""What a backoff would have made of the messages that are done with: their own ends, shown only at a poll after them.
 
 The policy begins with nothing learned and learns as it goes, so that it is never asked about what it was shown before.
 Left out is what a replay cannot know: limits, holds, 404s right after sending, and messages that have not ended.
@@ -22,7 +22,7 @@ from pollerd.core.model import Message
 RECIPIENTS: Final = 6000
 """Recipients that are replayed at most."""
 LATEST: Final = 7 * 86400.0
-"""Seconds: who ended later was hardly sent when the row says so, and would be looked at for ever."""
+"""Seconds: who ended later was hardly sent when the row says so, and would be polled for ever."""
 _UNDER_WAY: Final = "ENROUTE"
 _STEPS: Final = 14
 """Halvings of the search for equal polls: each replays the whole past."""
@@ -48,7 +48,7 @@ class Past(msgspec.Struct, frozen=True):
 
 
 def pasts(messages: Iterable[Message]) -> list[Past]:
-    """What can be replayed, in the order of sending: messages all of whose ends the gateway told with their times."""
+    """What can be replayed, in the order of sending: messages all of whose ends the gateway gave with their times."""
     found: list[Past] = []
     room = RECIPIENTS
     for message in messages:
@@ -72,13 +72,13 @@ def replay(policy: Policy, past: Sequence[Past]) -> Yield:
             world.take(coming)
             coming = next(arrivals, None)
         else:
-            world.look()
+            world.poll()
     states = sum(len(one.endings) for one in past)
     return Yield(world.polls / max(len(past), 1), world.waited / max(states, 1))
 
 
 class _Followed:
-    """A message under way: what is left of its recipients, when it was last looked at, and its age clock's origin."""
+    """A message under way: what is left of its recipients, when it was last polled, and its age clock's origin."""
 
     __slots__ = ("base", "last", "left", "start", "version")
 
@@ -105,7 +105,7 @@ class _World:
     def _plan(self, one: _Followed, at: float) -> None:
         heapq.heappush(self.due, (at, next(self._order), one.version, one))
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Make the poll that is due first."""
         now, _, version, one = heapq.heappop(self.due)
         if version != one.version:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _WIDE = 1000
-"""Columns when nobody's terminal sets a limit: a program or a file wants whole lines."""
+"""Columns when no terminal sets a limit: a program or a file wants whole lines."""
 _GAP = 3
 """Columns between two columns of a table."""
 _LEAST = 8

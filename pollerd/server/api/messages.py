@@ -27,7 +27,7 @@ from pollerd.status.parts import Parts
 
 LIMIT: Final = 100
 MOST: Final = 1000
-PATIENCE: Final = 10.0
+TIMEOUT: Final = 10.0
 """Seconds that the database gets to take something in."""
 _AT_ONCE: Final = 64 * 1024
 """Bytes of a body up to which reading it is too short to be worth a thread."""
@@ -161,10 +161,10 @@ class MessageRoutes:
 
     async def _done(self, kind: RequestKind, message_id: int | None, argument: str | None = None) -> None:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await self._intake.ask(kind, message_id, argument)
         except TimeoutError:
-            text = f"the database took nothing for {PATIENCE:.0f} s; see what has become of it and ask again"
+            text = f"the database took nothing for {TIMEOUT:.0f} s; see what has become of it and ask again"
             raise RequestError(503, "database_unavailable", text) from None
 
     async def _message(self, request: web.Request) -> Message:

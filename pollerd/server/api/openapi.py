@@ -72,7 +72,7 @@ _HANDED: Final = {
             "type": ["number", "string"],
             "minimum": 0,
             "maximum": particulars.LONGEST,
-            "description": "Without a final state so long after sending, `message.overdue` is told: seconds or a "
+            "description": "Without a final state so long after sending, `message.overdue` is reported: seconds or a "
             'duration such as "10m", 0: never; default: as the account has it.',
         },
     },

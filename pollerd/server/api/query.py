@@ -16,7 +16,7 @@ _FLAGS: Final = {"1": True, "true": True, "0": False, "false": False}
 
 
 def only(request: web.Request, *known: str) -> None:
-    """Refuse parameters nobody knows, and those given twice."""
+    """Refuse unknown parameters, and those given twice."""
     for name in request.query:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)

@@ -1,6 +1,6 @@
 """`GET /events`: the event log as NDJSON, once or as it grows.
 
-A reader costs what its connection buffers, and holds up nobody: events are read from the log only as it takes them.
+A reader costs what its connection buffers, and delays no other: events are read from the log only as it takes them.
 """
 
 from __future__ import annotations
@@ -42,29 +42,29 @@ class Feed:
         self.log = log
         self.stopped = False
         self._last = log.last
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     async def run(self) -> None:
         """Watch the log until cancelled."""
         while True:
             await self.log.wait(self._last)
             self._last = self.log.last
-            self._tell()
+            self._wake()
 
     def stop(self) -> None:
         """Everybody is to go now."""
         self.stopped = True
-        self._tell()
+        self._wake()
 
     async def more(self, after: int) -> bool:
         """Return True when there may be events after `after`, False when everybody is to go."""
         while self._last <= after and not self.stopped:
-            await self._news.wait()
+            await self._changed.wait()
         return not self.stopped
 
-    def _tell(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
 
 class EventStream:

@@ -1,4 +1,4 @@
-"""Small charts as SVG: figures stand beside them in words, so they carry nothing that only the eye can tell."""
+"""Small charts as SVG: figures stand beside them in words, so they carry nothing that only the eye can see."""
 
 from __future__ import annotations
 
