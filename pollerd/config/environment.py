@@ -9,15 +9,19 @@ from typing import Final
 
 import msgspec
 
+from pollerd.base.access import person
+
 
 class Service(msgspec.Struct, frozen=True):
-    """The installed service: its unit, and the files of the credentials that it loads.
+    """The installed service: its unit, the files of the credentials that it loads, and the user that it runs as (empty:
+    not said).
 
     None instead of a file: systemd has the credential from elsewhere (encrypted, its own store).
     """
 
     unit: Path
     credentials: Mapping[str, Path | None]
+    user: str = ""
 
 
 SYSTEM_CREDENTIALS: Final = Path("/run/credentials")
@@ -64,6 +68,12 @@ class LoadContext(msgspec.Struct, frozen=True):
         """``$RUNTIME_DIRECTORY``, as systemd gives it, else the database's own folder."""
         given = self._folder("RUNTIME_DIRECTORY")
         return given if given is not None else store.parent
+
+    @property
+    def reader(self) -> str:
+        """The service's user, where this process runs as another one; empty else."""
+        found = person(self.service.user) if self.service is not None and self.service.user else None
+        return "" if found is None or found.me else found.name
 
     @property
     def credentials(self) -> Path | None:

@@ -22,6 +22,7 @@ from pollerd.config.problem import ConfigError, show
 from pollerd.config.reader import Diagnostics, TomlTable
 from pollerd.config.search import SYSTEM_FILE, ConfigFile, find
 from pollerd.config.secret import FileSecret, InlineSecret, check_secrets
+from pollerd.config.service_rights import unreadable
 from pollerd.config.tables import (
     BUILT_IN,
     BackoffConfig,
@@ -65,6 +66,8 @@ def load(
     diagnostics = Diagnostics(context.file, LineIndex(document.text))
     config = build(document.data, context, diagnostics)
     _warn_of_open_file(config, document, diagnostics)
+    if secrets:
+        diagnostics.extend(tuple(unreadable(config, used_by)))
     return _finished(config, diagnostics, secrets=secrets)
 
 

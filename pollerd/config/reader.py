@@ -205,7 +205,8 @@ class TomlTable:
         if isinstance(found, Secret):
             return InlineSecret(found, kind, origin)
         if isinstance(found, Path):
-            return FileSecret(found, kind, origin, credential=self.context.credential_at(found))
+            credential = self.context.credential_at(found)
+            return FileSecret(found, kind, origin, credential=credential, reader=self.context.reader)
         value = self.context.env.get(found)
         return EnvSecret(found, None if value is None else Secret(value), kind, origin)
 

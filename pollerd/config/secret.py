@@ -227,7 +227,7 @@ class FileSecret(msgspec.Struct, frozen=True):
 
     `credential`: the name under which systemd gives it to the service, as it was when that started. `unit`: the unit
     that loads it, when this process is not the service; `path` is then what systemd reads, as root, so that it need not
-    be readable here.
+    be readable here. `reader`: the service's user, who reads the file itself, when this process is somebody else.
     """
 
     path: Path
@@ -235,6 +235,7 @@ class FileSecret(msgspec.Struct, frozen=True):
     origin: Origin
     unit: Path | None = None
     credential: str | None = None
+    reader: str = ""
 
     def read(self) -> Secret:
         try:
@@ -251,6 +252,11 @@ class FileSecret(msgspec.Struct, frozen=True):
         except PermissionError:
             if self.unit is not None:
                 raise self._unseen("this user may not read it, root may") from None
+            if self.reader:
+                reason = (
+                    f"{self.path} was not looked at: this user may not read it, {self.reader} reads it for the service"
+                )
+                raise self.origin.unseen(reason, _ASK_THE_DAEMON) from None
             raise self.origin.error(
                 f"{self.path} may not be read by this user; give it the right to (chown or chgrp the file)"
             ) from None

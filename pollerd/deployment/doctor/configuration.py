@@ -26,6 +26,7 @@ from pollerd.config.loader import build
 from pollerd.config.reader import Diagnostics
 from pollerd.config.search import find
 from pollerd.config.secret import weakness
+from pollerd.config.service_rights import unreadable
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.deployment.doctor.unit import Unit
 
@@ -86,6 +87,7 @@ def _built(
             unseen.append(error)
         except ConfigError as error:
             diagnostics.extend(tuple(problem for problem in error.problems if problem.key not in refused))
+    diagnostics.extend(tuple(unreadable(config, context.service)))
     warnings = tuple(dict.fromkeys(diagnostics.warnings))
     return Sight(config, diagnostics.finish(), warnings, unit, open_to_all, tuple(unseen))
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from pollerd.base.access import Person
 from pollerd.base.errors import PollerdError
 from pollerd.config import Config, WebhookOutputConfig
 from pollerd.config.addresses import is_private
 from pollerd.deployment.doctor import databases
 from pollerd.deployment.doctor.bounded import in_thread
-from pollerd.deployment.doctor.check import Check, failure, ok, warning
-from pollerd.deployment.doctor.rights import existing, may_write
+from pollerd.deployment.doctor.check import Check, Level, failure, ok, warning
+from pollerd.deployment.doctor.rights import existing, may_write, runs_as
 from pollerd.deployment.doctor.unit import Unit
 from pollerd.outputs.filepath import PathError, doubts, resolve, user
 from pollerd.store.engine import engine_of
@@ -31,15 +32,15 @@ CONNECT: Final = 3.0
 
 def checks(config: Config, unit: Unit | None) -> Iterator[Check]:
     """All outputs and sources but the webhook."""
-    running = _running(config)
+    running, who = _running(config), runs_as(config.store.path, unit)
     made = unit.made if unit is not None else ()
     outputs = config.outputs
     if outputs.file is not None:
-        yield from event_file(outputs.file.path, config.store.path.parent)
+        yield from event_file(outputs.file.path, config.store.path.parent, who)
     if outputs.socket is not None:
-        yield socket_file("output socket", outputs.socket.path, made, running=running)
+        yield socket_file("output socket", outputs.socket.path, made, who, running=running)
     if config.control.socket is not None:
-        yield socket_file("control socket", config.control.socket, made, running=running)
+        yield socket_file("control socket", config.control.socket, made, who, running=running)
     if outputs.exec is not None:
         yield _program(outputs.exec.command[0])
     yield from databases.checks(config)
@@ -52,9 +53,11 @@ def _running(config: Config) -> bool:
         return False
 
 
-def event_file(path: Path, database: Path) -> Iterator[Check]:
-    """The event file, opened for appending and closed again. The service's user owns the folder of the `database`."""
-    name, me = "output file", user(os.geteuid())
+def event_file(path: Path, database: Path, who: Person) -> Iterator[Check]:
+    """The event file, opened for appending and closed again. The service's user owns the folder of the `database`.
+    `who` runs the daemon.
+    """
+    name, me = "output file", who.name
     other = "give this user the right to it, or name another file in [outputs.file] path"
     trusted = {database.stat().st_uid} if database.exists() else set()
     try:
@@ -64,14 +67,17 @@ def event_file(path: Path, database: Path) -> Iterator[Check]:
         yield failure(name, error.evidence, error.advice)
         return
     except FileNotFoundError:
-        yield _absent(name, path, other)
+        yield _absent(name, path, other, who)
         yield from _folder(name, path.parent)
         return
     except IsADirectoryError:
         yield failure(name, f"{path} is a folder", "name a file in [outputs.file] path, or move the folder away")
         return
     except OSError as error:
-        yield failure(name, f"{path} cannot be written by {me}: {error.strerror}", other)
+        if isinstance(error, PermissionError) and may_write(path, who):
+            yield ok(name, f"{path}: {me} may write, who runs the daemon")
+        else:
+            yield failure(name, f"{path} cannot be written by {me}: {error.strerror}", other)
         return
     try:
         found = os.fstat(descriptor)
@@ -82,6 +88,9 @@ def event_file(path: Path, database: Path) -> Iterator[Check]:
         return
     bad = [warning(name, evidence, advice) for evidence, advice in doubts(path, found, trusted)]
     bad += [*_strange(name, path, found), *_folder(name, path.parent)]
+    if not may_write(path, who) and not any(each.level is Level.FAILURE for each in bad):
+        evidence = f"{path} (owner {user(found.st_uid)}) may not be written by {me}, who runs the daemon"
+        bad.append(failure(name, evidence, f"run: chown {me}: {path}"))
     yield from bad or [ok(name, f"{path}: {found.st_size:,} bytes, {me} may write")]
 
 
@@ -101,16 +110,16 @@ def _folder(name: str, folder: Path) -> Iterator[Check]:
         yield warning(name, evidence, "name a file in a folder of the service alone in [outputs.file] path")
 
 
-def _absent(name: str, path: Path, other: str) -> Check:
-    there, me = existing(path.parent), user(os.geteuid())
+def _absent(name: str, path: Path, other: str, who: Person) -> Check:
+    there, me = existing(path.parent), who.name
     if path.is_symlink():
         return failure(name, f"{path} is a link that leads nowhere", other)
-    if not may_write(there):
+    if not may_write(there, who):
         return failure(name, f"{path} does not exist, and {me} may not write to {there}", other)
     return ok(name, f"{path} does not exist yet; {me} may make it")
 
 
-def socket_file(name: str, path: Path, made: tuple[Path, ...], *, running: bool) -> Check:
+def socket_file(name: str, path: Path, made: tuple[Path, ...], who: Person, *, running: bool) -> Check:
     """A Unix socket's path; `made` are folders that systemd makes at the start."""
     try:
         found = path.lstat()
@@ -119,7 +128,7 @@ def socket_file(name: str, path: Path, made: tuple[Path, ...], *, running: bool)
             return warning(name, f"a daemon runs but {path} is not there", "restart the daemon; its log says why")
         if not path.parent.exists() and any(path.is_relative_to(folder) for folder in made):
             return ok(name, f"{path.parent} is made by systemd when the service starts")
-        return _absent(name, path, "name another path for the socket, or make its folder writable")
+        return _absent(name, path, "name another path for the socket, or make its folder writable", who)
     except OSError as error:
         return failure(name, f"{path}: {error.strerror}", "run the doctor as the user of the service, or as root")
     if not stat.S_ISSOCK(found.st_mode):

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from pollerd.base.access import ENTER, WRITE, Person, may, myself, person
 from pollerd.config import StoreConfig
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
+from pollerd.deployment.doctor.unit import Unit
 from pollerd.outputs.filepath import user
 from pollerd.store.sqlite.groupwrites import lacking, shared
 from pollerd.store.sqlite.lock import complaint, lock_path
@@ -33,20 +35,33 @@ def existing(path: Path) -> Path:
     return Path("/")
 
 
-def may_write(path: Path) -> bool:
-    """Whether this user may write a file, or make files in a folder."""
-    mode = os.W_OK | (os.X_OK if path.is_dir() else 0)
-    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+def runs_as(database: Path, unit: Unit | None) -> Person:
+    """Who runs the daemon: the service's user, else the owner of the database, else this process's user."""
+    if unit is not None and (found := person(unit.last("User") or "root")) is not None:
+        return found
+    try:
+        owner = person(database.stat().st_uid)
+    except OSError:
+        owner = None
+    # Root may do anything, and says nothing about who will.
+    mighty = os.geteuid() == 0 and os.access(database.parent, os.W_OK, effective_ids=True)
+    return owner if owner is not None and not mighty else myself()
 
 
-def checks(store: StoreConfig) -> Iterator[Check]:
-    """The database's folder and files."""
+def may_write(path: Path, who: Person) -> bool:
+    """Whether that user may write a file, or make files in a folder."""
+    return may(who, WRITE, path) and (not path.is_dir() or may(who, ENTER, path))
+
+
+def checks(store: StoreConfig, unit: Unit | None) -> Iterator[Check]:
+    """The database's folder and files, as the daemon's user finds them."""
     database = Path(os.path.realpath(store.path))
     folder = database.parent
     there = existing(folder)
-    me = user(os.geteuid())
+    who = runs_as(database, unit)
+    me = who.name
     if there != folder:
-        if may_write(there):
+        if may_write(there, who):
             yield ok(NAME, f"{folder} does not exist yet; {me} may make it")
         else:
             yield failure(NAME, f"{folder} does not exist and {me} may not make it", _give(folder))
@@ -54,10 +69,10 @@ def checks(store: StoreConfig) -> Iterator[Check]:
     found = folder.stat()
     mode = stat.S_IMODE(found.st_mode)
     told = f"{folder} (owner {user(found.st_uid)}, mode {mode:04o})"
-    if not may_write(folder):
+    if not may_write(folder, who):
         yield failure(NAME, f"{me} may not write to {told}", _give(folder))
         return
-    bad = [*_files(database, found), *_lock(database)]
+    bad = [*_files(database, found, who), *_lock(database)]
     if store.group_writes:
         bad += [warning(NAME, f"group_writes = true, and {each}", _OPEN) for each in lacking(database)]
     elif mode & stat.S_IWGRP and database.exists() and database.stat().st_mode & stat.S_IWGRP:
@@ -68,7 +83,7 @@ def checks(store: StoreConfig) -> Iterator[Check]:
     yield from bad or [ok(NAME, f"{told}; {me} may write")]
 
 
-def _files(database: Path, folder: os.stat_result) -> Iterator[Check]:
+def _files(database: Path, folder: os.stat_result, who: Person) -> Iterator[Check]:
     owner = folder.st_uid
     for suffix in _SIDE_FILES:
         path = Path(f"{database}{suffix}")
@@ -84,8 +99,8 @@ def _files(database: Path, folder: os.stat_result) -> Iterator[Check]:
                 f"{path} belongs to {user(found.st_uid)}, its folder to {user(owner)}, who may not write it",
                 f"run: chown {user(owner)}: {path}",
             )
-        elif not may_write(path):
-            yield failure(NAME, f"{user(os.geteuid())} may not write {path} ({user(found.st_uid)}, {mode:04o})", _AS)
+        elif not may_write(path, who):
+            yield failure(NAME, f"{who.name} may not write {path} ({user(found.st_uid)}, {mode:04o})", _AS)
         elif mode & stat.S_IROTH and not suffix:
             yield warning(
                 NAME, f"every user of this machine can read {path} (mode {mode:04o})", f"run: chmod o= {path}"

@@ -92,7 +92,7 @@ def _parts(sight: Sight, regions: Sequence[str]) -> list[asyncio.Task[list[Check
         later.append(asyncio.create_task(_awaited(name, work)))
 
     if sight.sound("store"):
-        local.append(("rights", lambda: rights.checks(config.store)))
+        local.append(("rights", lambda: rights.checks(config.store, unit)))
         local.append(("database", lambda: database.checks(config.store.path)))
         local.append(("learning", lambda: learning.checks(config)))
         network("daemon", asyncio.create_task(daemon.checks(config)))

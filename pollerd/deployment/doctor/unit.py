@@ -89,7 +89,7 @@ class Unit(msgspec.Struct, frozen=True):
     @property
     def service(self) -> Service:
         """What the configuration's secrets may come from."""
-        return Service(self.path, self.credentials)
+        return Service(self.path, self.credentials, self.last("User"))
 
     def uses(self, configuration: Path) -> bool:
         """Whether it starts the daemon with this very file."""
