@@ -253,9 +253,7 @@ class FileSecret(msgspec.Struct, frozen=True):
             if self.unit is not None:
                 raise self._unseen("this user may not read it, root may") from None
             if self.reader:
-                reason = (
-                    f"{self.path} was not looked at: this user may not read it, {self.reader} reads it for the service"
-                )
+                reason = f"{self.path} was not looked at: the service's user {self.reader} reads it, this one may not"
                 raise self.origin.unseen(reason, _ASK_THE_DAEMON) from None
             raise self.origin.error(
                 f"{self.path} may not be read by this user; give it the right to (chown or chgrp the file)"
@@ -340,6 +338,11 @@ class AbsentSecret(_Fixed, frozen=True):
     @property
     def renewal(self) -> str:
         return f"put the right {self.kind.word} in place; pollerd doctor says where it is read from"
+
+
+def proof(secret: str, nonce: bytes) -> str:
+    """Shows who knows the secret too that it is the same one, and nobody else what it is."""
+    return hmac.digest(secret.encode("utf-8", "surrogatepass"), nonce, "sha256").hex()
 
 
 def _bare(text: str) -> str:

@@ -169,6 +169,7 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
 
     accounts = await _make_accounts(parts, clock, witness, start, stack)
     pollers.update((name, account.poller) for name, account in accounts.items())
+    parts.proves = lambda name, nonce, shown: accounts[name].gateway.proves(nonce, shown)
 
     observer, web = Observer(parts), config.web
     pages = None if web is None else page_server(parts, observer, web.listen, acceptors[PAGE])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import random
 from typing import Final
@@ -14,6 +15,7 @@ from yarl import URL
 
 from pollerd.base.redact import Redactor
 from pollerd.config import AccountConfig, LimitsConfig
+from pollerd.config.secret import proof
 from pollerd.core.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
 from pollerd.core.ports import Balance, Clock, GatewayTime, Limiter
 from pollerd.gateway.answerlog import AnswerLog
@@ -120,6 +122,10 @@ class GatewayClient:
             return False
         self._redact = self._redactor()
         return True
+
+    def proves(self, nonce: bytes, shown: str) -> bool:
+        """Whether `shown` is the proof (`pollerd.config.secret.proof`) of a secret that requests carry."""
+        return any(hmac.compare_digest(proof(secret, nonce), shown) for secret in self._vendor.secrets)
 
     def reconfigure(self, limits: LimitsConfig, *, show_msisdn: bool) -> None:
         """Other limits, from the next request on."""

@@ -42,3 +42,5 @@ class Parts(msgspec.Struct, kw_only=True):
     warnings: WarnLog
     stuck: Callable[[], str | None]
     notice: str = ""
+    proves: Callable[[str, bytes, str], bool] | None = None
+    """Whether an account (by name) uses the secret that a nonce and its proof stand for."""

@@ -135,3 +135,33 @@ async def test_an_empty_credential_is_no_token(tmp_path: Path) -> None:
     said = deployment.text_log()
     assert "no token is given; put it into /etc/pollerd/token" in said
     assert RESTART in said
+
+
+@pytest.mark.parametrize("place", ["credential", "inline"])
+async def test_doctor_compares_its_secret_with_the_daemons(tmp_path: Path, place: str) -> None:
+    """A corrected file is accepted by the gateway, but the daemon goes on with what it read at its start."""
+    async with (
+        Simulator(SimulatorConfig(credentials=Credentials(tokens=frozenset({"right"})))) as simulator,
+        Deployment(tmp_path, simulator, backoff=FAST) as deployment,
+    ):
+        environment = placed(deployment, PLACES[place][0])
+        await deployment.start(environment=environment)
+        units = tmp_path / "units"
+        units.mkdir()
+        loads = f"LoadCredential=token:{tmp_path / 'token'}\n" if place == "credential" else ""
+        (units / "pollerd.service").write_text(
+            f"[Service]\nExecStart=/opt/pollerd/bin/pollerd run -c {deployment.config}\n{loads}"
+        )
+        outside = {"SYSTEMD_UNIT_PATH": str(units)}
+        assert "default: token in use" not in (await doctor(deployment, outside)).failures
+        (tmp_path / "token").write_text("right\n")
+        deployment.config.write_text(deployment.config.read_text().replace('"wrong"', '"right"'))
+        seen = await doctor(deployment, outside)
+        assert seen.level("default: token") == "ok"
+        assert "uses another token" in seen.evidence("default: token in use")
+        assert seen.next_step("default: token in use") == RESTART
+        assert "right" not in " ".join(seen.evidence("default: token in use").split())
+        assert await deployment.stop() == 0
+        (tmp_path / "credentials" / "token").write_text("right\n")
+        await deployment.start(environment=environment)
+        assert "default: token in use" not in (await doctor(deployment, outside)).failures

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote, urlencode
 
 import msgspec
 from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector
@@ -13,7 +15,8 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector
 from pollerd.base.errors import PollerdError
 from pollerd.base.service import start_command
 from pollerd.base.text import duration
-from pollerd.config import Config
+from pollerd.config import AccountConfig, Config, ConfigError
+from pollerd.config.secret import RESTART, proof
 from pollerd.core import phrases
 from pollerd.deployment.doctor.bounded import in_thread
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
@@ -22,6 +25,8 @@ from pollerd.store.engine import engine_of
 
 NAME: Final = "daemon"
 PATIENCE: Final = 5.0
+TAKEN_UP: Final = 3.0
+"""Seconds after which the daemon has noticed a file that was replaced just now: it looks every 2 s."""
 _ALLOW: Final = "run the doctor with sudo, or as a member of the socket's group"
 _LOOK: Final = "look at: pollerd status, and at its log (journalctl -u pollerd -n 50)"
 
@@ -51,19 +56,45 @@ async def checks(config: Config) -> list[Check]:
         return [failure(NAME, f"{who} is not healthy: {told}", _LOOK)]
     uptime = document.get("uptime")
     since = f" for {duration(uptime)}" if isinstance(uptime, int | float) else ""
-    return [ok(NAME, f"{who} runs{since} and is healthy"), *_complaints(document)]
+    found = [ok(NAME, f"{who} runs{since} and is healthy"), *_complaints(document)]
+    for account in config.accounts.values():
+        found += await _secret(account, socket, who)
+    return found
+
+
+async def _secret(account: AccountConfig, socket: Path, who: str) -> list[Check]:
+    """Whether the daemon uses the very secret that is read here, and that the gateway is tried with."""
+    source = account.auth.source
+    for wait in (0.0, *((TAKEN_UP,) if source.watched else ())):
+        await asyncio.sleep(wait)
+        try:
+            secret = (await in_thread(source.read, PATIENCE)).reveal()
+        except (ConfigError, TimeoutError):
+            # Said as a problem of the configuration already.
+            return []
+        nonce = os.urandom(16)
+        given = urlencode({"nonce": nonce.hex(), "proof": proof(secret, nonce)})
+        try:
+            status, answer = await _get(socket, f"/accounts/{quote(account.name, safe='')}/secret?{given}", "POST")
+        except (ClientError, OSError):
+            return []
+        if status != 200 or answer.get("same") is not False:
+            return []
+    word = source.kind.word
+    told = f"{who} uses another {word} than the one that is tried here: that was changed after the daemon had read it"
+    return [failure(f"{account.name}: {word} in use", told, RESTART)]
 
 
 def _forbidden(error: ClientError | OSError) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM)
 
 
-async def _get(socket: Path, path: str) -> tuple[int, dict[str, Any]]:
+async def _get(socket: Path, path: str, method: str = "GET") -> tuple[int, dict[str, Any]]:
     connector = UnixConnector(path=str(socket))
     async with (
         asyncio.timeout(PATIENCE),
         ClientSession(connector=connector, timeout=ClientTimeout(total=PATIENCE)) as session,
-        session.get(f"http://localhost{path}") as response,
+        session.request(method, f"http://localhost{path}") as response,
     ):
         body = await response.read()
         try:

@@ -45,6 +45,13 @@ class RetriedDocument(msgspec.Struct, frozen=True, kw_only=True):
     taken_up: int
 
 
+class ProofDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the daemon asks for this account with the same secret."""
+
+    account: str
+    same: bool
+
+
 class ResumedDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The account is polled again; what the gateway refuses from now on is believed."""
 

@@ -17,6 +17,7 @@ from pollerd.server.api import query
 from pollerd.server.api.documents import (
     ForgottenDocument,
     MessagesDocument,
+    ProofDocument,
     ResumedDocument,
     RetriedDocument,
     TrackedDocument,
@@ -37,6 +38,10 @@ _OPEN: Final = frozenset({State.NEW, State.PENDING})
 _SET_ASIDE: Final = "is set aside, since its row cannot be used; take it up again with POST /messages/{id}/retry"
 
 
+PROOF_PAUSE: Final = 0.3
+"""Seconds between two proofs."""
+
+
 class MessageRoutes:
     """The handlers."""
 
@@ -46,6 +51,8 @@ class MessageRoutes:
         self._store = parts.store
         self._intake = parts.intake
         self._views = parts.views
+        self._parts = parts
+        self._one_proof = asyncio.Lock()
 
     async def hand_over(self, request: web.Request) -> web.Response:
         """`POST /messages`: 200 when at least one is followed (or there was none), 422 when all are refused."""
@@ -122,6 +129,22 @@ class MessageRoutes:
             raise RequestError(409, "not_refusing", text)
         await self._done(RequestKind.RESUME, None, name)
         return answer(ResumedDocument(account=name))
+
+    async def proves(self, request: web.Request) -> web.Response:
+        """`POST /accounts/NAME/secret`: whether the daemon uses the secret that `proof` was made with from `nonce`."""
+        query.only(request, "nonce", "proof")
+        given = request.query
+        name, check = request.match_info["name"], self._parts.proves
+        if name not in self._accounts or check is None:
+            raise RequestError(404, "account_not_configured", f"the configuration has no account {name!r}")
+        try:
+            nonce, shown = bytes.fromhex(given["nonce"]), given["proof"]
+        except (KeyError, ValueError):
+            raise RequestError(400, "bad_proof", "give nonce (hexadecimal) and proof") from None
+        async with self._one_proof:
+            # A short password must not be found by trying.
+            await asyncio.sleep(PROOF_PAUSE)
+            return answer(ProofDocument(account=name, same=shown.isascii() and check(name, nonce, shown)))
 
     async def _hold(self, account: str) -> str | None:
         found = await self._views.read(lambda view: view.hold(account))

@@ -16,6 +16,7 @@ from pollerd.server.api.documents import (
     GapDocument,
     HealthDocument,
     MessagesDocument,
+    ProofDocument,
     ResumedDocument,
     RetriedDocument,
     TrackedDocument,
@@ -31,6 +32,7 @@ _DOCUMENTS: Final = (
     TrackedDocument,
     MessagesDocument,
     MessageDocument,
+    ProofDocument,
     ResumedDocument,
     RetriedDocument,
     ForgottenDocument,
@@ -101,6 +103,13 @@ def _paths() -> dict[str, Any]:
     text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
     anything = {"content": {"application/json": {"schema": {"type": "object"}}}}
     one = [_ID_PARAMETER]
+    account = {
+        "name": "name",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string"},
+        "description": "The account's name.",
+    }
     return {
         "/messages": {
             "post": {
@@ -142,14 +151,22 @@ def _paths() -> dict[str, Any]:
                     409,
                     503,
                 ),
+                "parameters": [account],
+            }
+        },
+        "/accounts/{name}/secret": {
+            "post": {
+                **_operation(
+                    "proveSecret",
+                    "Whether the daemon uses the same secret.",
+                    "ProofDocument",
+                    400,
+                    404,
+                ),
                 "parameters": [
-                    {
-                        "name": "name",
-                        "in": "path",
-                        "required": True,
-                        "schema": {"type": "string"},
-                        "description": "The account's name.",
-                    }
+                    account,
+                    _query("nonce", {"type": "string"}, "Bytes of your choice, hexadecimal."),
+                    _query("proof", {"type": "string"}, "HMAC-SHA256 of nonce with the secret as key, hexadecimal."),
                 ],
             }
         },

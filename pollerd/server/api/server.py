@@ -127,6 +127,7 @@ class ControlServer:
         made.router.add_post(f"{one}/poll", messages.poll)
         made.router.add_post(f"{one}/retry", messages.retry)
         made.router.add_post("/accounts/{name}/resume", messages.resume)
+        made.router.add_post("/accounts/{name}/secret", messages.proves)
         made.router.add_post("/undelivered/retry", messages.retry_undelivered)
         made.router.add_post("/backoff/forget", messages.forget)
         made.router.add_get("/events", self._stream.handle, allow_head=False)
