@@ -17,16 +17,16 @@ from pollerd.backoff.protocol import EVERYWHERE, Decision, Key, KeyInfo, Metrics
 BARE = Settings(min_interval=0.5, max_interval=86400.0)
 """Bounds without settings: wide, since an hourly poll for what will never come costs a third of a usual budget."""
 
-OUTAGE_AGE = 1800.0
-OUTAGE_EVENTS = 200.0
-LEAST_PROMISE = 0.01
-STALLED_SHARE = 0.5
-PROBING = 15.0
-REJOIN_WITHIN = 1.0
-REJOIN_SPREAD = 30.0
+OUTAGE_AGE = 1800.0  # Seconds: older messages say little about an outage, most have ended by then.
+OUTAGE_EVENTS = 200.0  # Final states (decayed) before a network's hazard can promise anything.
+LEAST_PROMISE = 0.01  # A smaller chance of a change is not counted as one promised.
+STALLED_SHARE = 0.5  # Of the age: the shortest wait while the network stalls.
+PROBING = 15.0  # Seconds of age up to which messages probe a stalled network at their normal pace.
+REJOIN_WITHIN = 1.0  # Seconds after a wake in which `next` counts as `replan`.
+REJOIN_SPREAD = 30.0  # Seconds over which messages come back after an outage, so as not to come at once.
 EXPIRED = "EXPIRED"
-COUNT_FADE = 0.5 ** (1 / 5000)
-SNAPSHOT_VERSION = 1
+COUNT_FADE = 0.5 ** (1 / 5000)  # For each message: the weight of earlier ones halves over 5,000.
+SNAPSHOT_VERSION = 1  # Of the stored form; another one is not read.
 
 
 class _Snapshot(msgspec.Struct, array_like=True):

@@ -13,23 +13,23 @@ from pollerd.backoff import guards
 from pollerd.backoff.plan import Table, base_ages
 from pollerd.backoff.protocol import Settings
 
-PRICE_LOW = 0.02
+PRICE_LOW = 0.02  # Weighted seconds of delay that a poll is worth: bounds of the search, far outside real prices.
 PRICE_HIGH = 1e5
 STEP = 1.5
 """The most the price moves at once."""
 
-FIRST_START = 3.0
-FIRST_LEAST = 1.0
+FIRST_START = 3.0  # Seconds: age of the first poll before anything is learned.
+FIRST_LEAST = 1.0  # Seconds: the least age of a first poll.
 FIRST_MOST = 60.0 / (1.0 + guards.JITTER)
 """Seconds, jitter left out: whatever was learned, a fresh message is first polled within a minute."""
 
-FIRST_REACH = 3.0
+FIRST_REACH = 3.0  # Factor of one search step while young, and later.
 FIRST_REACH_LATER = 1.35
 
 LEAST_LEFT = 1.5
 """Polls a message that are left to choose, whatever `max_interval` forces."""
 
-OCTAVES = 14
+OCTAVES = 14  # Plans are made for 1, 2, 4 ... recipients, to 2^14: the vendor allows 10,000.
 
 IDLE_MOST = 30.0
 """Polls a message at most where the gateway is idle: more show nothing that a phone's owner would notice."""

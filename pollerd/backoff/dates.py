@@ -8,7 +8,7 @@ from pollerd.backoff import guards, plan, reasons
 from pollerd.backoff.plan import Table
 from pollerd.backoff.protocol import Decision, Settings
 
-SHARP_JITTER = 0.5
+SHARP_JITTER = 0.5  # Seconds after a sharp expiry within which it is polled.
 DATE_SHARE = 0.1
 """A window with at least this share of the expiries is a date to poll at, whatever the clock of the plan."""
 

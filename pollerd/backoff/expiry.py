@@ -12,26 +12,26 @@ from math import inf
 
 import msgspec
 
-SAMPLES = 64
+SAMPLES = 64  # Ages kept for each network: enough to tell a window, and to follow a change of it.
 JOIN = 1800.0
 """Single ages closer than this (seconds) belong to one window."""
 
 SHARED = 0.7
 """An expiry counts as sharp while so large a share of the samples agrees on one age."""
 
-TRIM = 0.05
+TRIM = 0.05  # Share of the samples left away at either end, as stray.
 SLACK = 1.0
 """Seconds added behind a window, for a gateway that writes a moment later than it says."""
 
-NEAR = 60.0
-PIECES = 8
-SHARP = 4.0
-USUAL = (86400.0, 172800.0, 259200.0)
-USUAL_CUTS = (60.0,)
+NEAR = 60.0  # Seconds within which two windows are the same one.
+PIECES = 8  # Pieces of equal probability that a wide window is cut into.
+SHARP = 4.0  # Seconds of width up to which a window counts as one date.
+USUAL = (86400.0, 172800.0, 259200.0)  # Seconds: one, two and three days, the usual validity periods.
+USUAL_CUTS = (60.0,)  # Seconds.
 USUAL_WIDTH = 900.0
 """A usual period is kept to the minute or runs over a little: two pieces of equal probability."""
 
-USUAL_SHARES = (0.3, 0.5, 0.2)
+USUAL_SHARES = (0.3, 0.5, 0.2)  # Share of the expiries at each usual period, until own ones are known.
 BORROWED = 1.0
 """How many own samples the other operators' windows, and the usual ones, are worth at first."""
 

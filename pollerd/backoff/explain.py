@@ -13,7 +13,7 @@ from pollerd.backoff.rails import gap_at
 ROWS = 20_000
 """Polls that are listed at most: more than four days of one every 20 seconds."""
 
-LEAST = 1e-6
+LEAST = 1e-6  # Share of messages still pending that is none.
 
 
 def explained(settings: Settings, key: Key, operator: OperatorModel, table: Table, first: float, budget: float) -> Plan:

@@ -7,9 +7,9 @@ from random import Random
 from pollerd.backoff import guards, reasons
 from pollerd.backoff.protocol import Decision, Key, KeyInfo, Metrics, Plan, PlanRow, Settings
 
-DEFAULT_FIRST = 2.0
-PLAN_END = 345600.0
-PLAN_ROWS = 20_000
+DEFAULT_FIRST = 2.0  # Seconds before the first poll.
+PLAN_END = 345600.0  # Seconds of age (four days) and
+PLAN_ROWS = 20_000  # polls at which a plan that is shown ends.
 
 
 class Exponential:

@@ -15,9 +15,9 @@ from pollerd.backoff.protocol import Decision, Settings
 JITTER = 0.1
 """Every wait is varied by this share either way, so that messages sent together do not stay together."""
 
-NOT_VISIBLE_FIRST = 2.0
-NOT_VISIBLE_CAP = 30.0
-NOT_VISIBLE_GROWTH = 1.5
+NOT_VISIBLE_FIRST = 2.0  # Seconds to the poll after a first 404: messages appear within seconds.
+NOT_VISIBLE_CAP = 30.0  # Seconds at most between such polls.
+NOT_VISIBLE_GROWTH = 1.5  # Factor from one such wait to the next.
 UNKNOWN_SHARE = 0.25
 UNKNOWN_MOST = 3600.0
 UNKNOWN_LATER = 6 * 3600.0
@@ -39,8 +39,8 @@ REACH_LATE = 21600.0
 REACH_DATES = 0.3
 """From six hours on what ends a message is mostly its expiry. The first ones to get so far are to find out when."""
 
-PAST_EXPIRY_FIRST = 30.0
-SCHEDULED_SPREAD = 2.0
+PAST_EXPIRY_FIRST = 30.0  # Seconds to the first poll once a message is past its expiry.
+SCHEDULED_SPREAD = 2.0  # Seconds over which messages of one sendtime are spread.
 
 
 def jittered(delay: float, rng: Random) -> float:

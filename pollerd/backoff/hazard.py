@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from math import exp, inf, log
 
-FIRST_EDGE = 0.5
-GROWTH = 1.3
-LAST_AGE = 345600.0
-HALF_LIFE = 7 * 86400.0
+FIRST_EDGE = 0.5  # Seconds: end of the first age bin.
+GROWTH = 1.3  # Factor from one bin to the next: some fifty bins over four days.
+LAST_AGE = 345600.0  # Seconds (four days): all later ages share the last bin.
+HALF_LIFE = 7 * 86400.0  # Seconds (a week) after which what was learned counts half.
 
 _LOG_GROWTH = log(GROWTH)
 
@@ -36,18 +36,18 @@ PRIOR_SHARE = 0.6
 PRIOR_KNEE = 2.0
 """Below this age (seconds) the prior hazard stops growing: a network needs a moment."""
 
-PRIOR_BEND = 100.0
+PRIOR_BEND = 100.0  # Seconds of age.
 PRIOR_FALL = 0.5
 """From the bend on the share falls by this power of the age, so that some 2 % never come, as field studies find."""
 
 CARRY = 1.1
 """A late bin is thought to hold at most this much more than the one before it has shown."""
 
-NEIGHBOURS = 4
-NEIGHBOUR_EVENTS = 1.0
-LEAST_MASS = 1e-9
-WORLD_EVENTS = 1.0
-KEY_EVENTS = 2.0
+NEIGHBOURS = 4  # Bins on either side that a bin is drawn towards.
+NEIGHBOUR_EVENTS = 1.0  # Events that the prior counts for against the neighbours.
+LEAST_MASS = 1e-9  # Probability below which a bin is taken as even.
+WORLD_EVENTS = 1.0  # Events that the neighbours count for against a bin over all networks.
+KEY_EVENTS = 2.0  # Events that all networks count for against one.
 
 PRIOR_SHARES = tuple(PRIOR_SHARE * min(1.0, (PRIOR_BEND / m) ** PRIOR_FALL) for m in MIDDLES)
 PRIOR = tuple(share / max(m, PRIOR_KNEE) for share, m in zip(PRIOR_SHARES, MIDDLES, strict=True))

@@ -14,17 +14,17 @@ from pollerd.backoff.hazard import History
 from pollerd.backoff.plan import Table
 from pollerd.backoff.protocol import Key, Settings
 
-REBUILD_AFTER = 30.0
-REBUILD_YOUNG = 5.0
-REBUILD_FIRST = 1.5
+REBUILD_AFTER = 30.0  # Seconds between two plans of a network at least,
+REBUILD_YOUNG = 5.0  # while it is young,
+REBUILD_FIRST = 1.5  # and for its first ones.
 YOUNG_EVENTS = 500.0
 """Until so many events the picture changes quickly and plans are made anew more often, the first ones most."""
 
 FOLLOWED = 20.0
 """So many messages must have been followed through an age, so that what comes later does not go unnoticed."""
 
-NEW_EVENTS = 0.02
-NEW_PRICE = 0.04
+NEW_EVENTS = 0.02  # Share of new events, and
+NEW_PRICE = 0.04  # change of the price, from which a plan is made anew.
 STALE = 1800.0
 """After so many seconds a plan is made anew even without events: that nothing comes is information as well."""
 
@@ -33,7 +33,7 @@ DECISIONS_WORLD = 600
 DECISIONS_YOUNG = 8
 """A plan serves at least so many decisions before the next one is made, which bounds the cost of each."""
 
-FADE_EVERY = 3600.0
+FADE_EVERY = 3600.0  # Seconds between two fadings: a week's half-life needs no finer step.
 
 MOST_KEYS = 500
 """Networks known at a time: more than anybody sends to, some 25 KB each. A gateway may invent any number; the least

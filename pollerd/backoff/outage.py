@@ -14,19 +14,19 @@ from pollerd.backoff.protocol import EVERYWHERE, Key
 DECAY = 60.0
 """Seconds over which promised and seen detections fade."""
 
-DOWN_EXPECTED = 8.0
-DOWN_SHARE = 0.15
+DOWN_EXPECTED = 8.0  # Promised detections needed for a verdict.
+DOWN_SHARE = 0.15  # Of the promised detections: fewer seen is an outage.
 SILENT_EXPECTED = 12.0
 """So many promised detections in a row without one: an outage at any rate of traffic (chance e^-12)."""
 
 WORLD_CAUTION = 1.5
 """All together must miss more, so that an operator with most of the traffic is found out first."""
 
-FADE_STEP = 0.5
-SILENT_DECAY = 3600.0
-UP_OBSERVED = 3.0
-UP_SHARE = 0.3
-LONGEST = 6 * 3600.0
+FADE_STEP = 0.5  # Seconds: finer steps of fading change nothing.
+SILENT_DECAY = 3600.0  # Seconds over which detections promised in silence fade.
+UP_OBSERVED = 3.0  # Detections needed for the end of an outage.
+UP_SHARE = 0.3  # Of the promised detections: more seen is the end.
+LONGEST = 6 * 3600.0  # Seconds: what stays away for longer is no outage.
 CONCERNED = 21600.0
 """Messages older than this when the outage began keep their age: they were late for reasons of their own."""
 

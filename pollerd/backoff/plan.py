@@ -25,7 +25,7 @@ from pollerd.backoff.expiry import ExpiryWindow
 from pollerd.backoff.hazard import EDGES, bin_of
 from pollerd.backoff.protocol import Settings
 
-CELLS = 6
+CELLS = 6  # Grid ages for each age bin.
 LATE_CELLS = 3
 LATE = 3600.0
 """From this age (seconds) on half the cells a bin are enough."""
@@ -33,8 +33,8 @@ LATE = 3600.0
 EXPIRY_WEIGHT = 0.15
 """An expiry is worth at least this much a second: it is rare, so telling it soon costs next to nothing."""
 
-NEVER = 1e9
-SEEN_TO_TRUST = 5
+NEVER = 1e9  # Seconds, as good as infinite and still a number to reckon with.
+SEEN_TO_TRUST = 5  # Expiries.
 TRUSTED_AGE = 21600.0
 """To survive the last window means to be past expiry, from so many expiries in it on; at once if it lies this late."""
 

@@ -8,19 +8,19 @@ from pollerd.backoff import budget, plan, rails
 from pollerd.backoff.learned import Learned, OperatorModel
 from pollerd.backoff.protocol import Settings
 
-STEER_AFTER = 30.0
+STEER_AFTER = 30.0  # Seconds between two moves of the price, and while young.
 STEER_YOUNG = 2.0
-STEER_QUOTA = 300
+STEER_QUOTA = 300  # Decisions between two moves of the price, and while young.
 STEER_QUOTA_YOUNG = 10
 ASTRAY = 0.1
 """Off the budget by more than this share, or young: the price is moved more often."""
 
-MIXTURE = 16
-GROUPS_FADE = 0.9
-GROUPS_LEAST = 0.002
-DUE_AGAIN = 10
-START_STEPS = 8
-START_CLOSE = 0.05
+MIXTURE = 16  # Networks in the mixture, the largest: more do not change the first poll.
+GROUPS_FADE = 0.9  # Weight that counts of recipients keep at each move.
+GROUPS_LEAST = 0.002  # Share of the messages below which a number of recipients is dropped.
+DUE_AGAIN = 10  # Decisions until a plan put off is due again.
+START_STEPS = 8  # Moves of the price at a start at most.
+START_CLOSE = 0.05  # Change of the price at which it has settled.
 START_STRIDE = 8.0
 """At the start the price may move by so much at once: nothing depends on it yet."""
 

@@ -18,7 +18,7 @@ from pollerd.backoff.protocol import Settings
 FACTOR = 1.5
 """How exponential backoff usually grows; the first gap is varied to spend what the plan spends."""
 
-SLOWEST = 1.02
+SLOWEST = 1.02  # The least factor tried: below it, exponential backoff is a fixed interval.
 TRIES = 8
 """Schedules tried at most to find the one of equal polls; from the last one found on, two or three are enough."""
 

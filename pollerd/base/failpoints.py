@@ -26,7 +26,7 @@ import msgspec
 
 VARIABLE: Final = "POLLERD_FAILPOINTS"
 _ERRORS: Final = {"enospc": errno.ENOSPC, "eio": errno.EIO, "edquot": errno.EDQUOT}
-_FOR_EVER: Final = 30 * 86400.0
+_FOR_EVER: Final = 30 * 86400.0  # Seconds (a month): longer than any test.
 _POINT: Final = re.compile(r"(?P<name>[\w.]+)=(?P<action>\w+)(?::(?P<first>\d+)(?P<range>-(?P<last>\d+)?)?)?")
 
 

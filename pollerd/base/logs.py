@@ -27,7 +27,7 @@ LONGEST: Final = 16 * 1024
 """Characters of one message; journald cuts lines at 48 KiB and takes the rest for another record."""
 SHORTEST_SECRET: Final = 6
 """Characters from which a secret is masked: less would tear ordinary words apart."""
-_DEEPEST: Final = 4
+_DEEPEST: Final = 4  # Levels of nested values that are masked; deeper ones are left out.
 _PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _COLOURS: Final = {"WARNING": "33", "ERROR": "31", "CRITICAL": "1;31", "DEBUG": "2"}
 # oauthlib's debug lines hold whole signatures.

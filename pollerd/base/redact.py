@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 MASK: Final = "***"
-_SHORTEST: Final = 3
+_SHORTEST: Final = 3  # Characters: shorter secrets would mask ordinary text.
 # An incident's UUID is what the vendor's support asks for; the last of its groups may be all digits.
 _MSISDN: Final = re.compile(
     r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?<!\d)(?<!\d\.)\d{8,15}(?!\d)(?!\.\d)"

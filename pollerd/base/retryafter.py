@@ -11,7 +11,7 @@ MOST: Final = 3600.0
 """Nothing makes us wait longer than an hour: a wrong header must not silence an account or a receiver for days."""
 
 _SECONDS: Final = re.compile(r"([+-]?)(\d+)(?:\.\d*)?")
-_DIGITS_THAT_MATTER: Final = 9
+_DIGITS_THAT_MATTER: Final = 9  # More digits are above MOST anyway, and slow to convert.
 
 
 def parse_retry_after(value: str | None, date: str | None, now: float) -> float | None:

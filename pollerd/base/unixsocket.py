@@ -14,8 +14,8 @@ from pollerd.base.folders import create_folder
 
 BACKLOG: Final = 1024
 """Connections that may wait to be taken. They cost this process nothing, and one more would be refused."""
-_PROBE_TIMEOUT: Final = 1.0
-_PATH_LIMIT: Final = 107
+_PROBE_TIMEOUT: Final = 1.0  # Seconds for the other process to answer.
+_PATH_LIMIT: Final = 107  # Bytes: 108 in Linux, the last one NUL; see unix(7).
 
 
 class Listener:

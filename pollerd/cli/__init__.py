@@ -16,9 +16,9 @@ from pollerd.base.text import printable
 from pollerd.cli.group import LazyGroup, silence_stdout
 from pollerd.cli.terminal import standard
 
-EX_FAILED: Final = 1
-EX_CONFIG: Final = 78
-EX_INTERRUPTED: Final = 130
+EX_FAILED: Final = 1  # As in docs/deployment.md;
+EX_CONFIG: Final = 78  # sysexits.h;
+EX_INTERRUPTED: Final = 130  # 128 + SIGINT.
 
 _EPILOG = "The configuration is -c, else $POLLERD_CONFIG, ./pollerd.toml, /etc/pollerd/config.toml, built-in defaults."
 

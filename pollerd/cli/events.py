@@ -19,7 +19,7 @@ from pollerd.core import event as kinds
 from pollerd.core.ports import Engine, View
 from pollerd.store.engine import engine_of
 
-_BATCH: Final = 500
+_BATCH: Final = 500  # Events read in one go.
 _CHECK_EVERY: Final = 0.2
 """Seconds between two checks for new events."""
 _LATEST: Final = 20

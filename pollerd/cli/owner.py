@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 TIMEOUT: Final = 10.0
 """Seconds that the daemon gets to do what is asked."""
-_CHECK_EVERY: Final = 0.05
+_CHECK_EVERY: Final = 0.05  # Seconds between two checks whether it is done.
 
 
 class AccountHold(NamedTuple):

@@ -21,7 +21,7 @@ from pollerd.store.engine import engine_of
 if TYPE_CHECKING:
     from pollerd.config import Config
 
-_BATCH: Final = 500
+_BATCH: Final = 500  # Events read in one go.
 _LAST: Final = "\U0010ffff"
 """Comes after the name of every output."""
 

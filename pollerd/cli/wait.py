@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pollerd.client.values import FinalStates
     from pollerd.status.message import MessageDocument, RecipientDocument
 
-DELIVERED: Final = 0
+DELIVERED: Final = 0  # Exit codes of the command.
 ENDED_OTHERWISE: Final = 3
 NOT_YET: Final = 4
 _NAMED: Final = 5

@@ -26,21 +26,21 @@ STATUS_TIMEOUT: Final = 5.0
 """Seconds for the status: without an answer it is read from the database."""
 _LONGEST_STATUS: Final = 16 << 20
 """Bytes of the status that are read."""
-RESTART_PATIENCE: Final = 4.0
+RESTART_WAIT: Final = 4.0
 """Seconds that a daemon gets which is just being restarted: systemd waits 2 s where it has crashed."""
-_RESTART_CHECK: Final = 0.1
-_PATIENCE: Final = {
+_RESTART_CHECK: Final = 0.1  # Seconds between two tries.
+_WAITS: Final = {
     PermissionError: 0.5,
-    FileNotFoundError: RESTART_PATIENCE,
-    ConnectionError: RESTART_PATIENCE,
-    http.client.IncompleteRead: RESTART_PATIENCE,
+    FileNotFoundError: RESTART_WAIT,
+    ConnectionError: RESTART_WAIT,
+    http.client.IncompleteRead: RESTART_WAIT,
 }
 """How a socket fails whose daemon goes away, is away or comes back, and the seconds for which that is waited for. A
 folder that systemd makes anew is closed for a moment.
 """
-_CHUNK: Final = 50_000
+_CHUNK: Final = 50_000  # Ids in one request.
 _LAST: Final = "Pollerd-Last-Seq"
-_PAGE: Final = 1000
+_PAGE: Final = 1000  # Rows asked for in one request: what the API gives at most.
 _ASKED: Final = {
     RequestKind.UNTRACK: ("DELETE", "/messages/{id}"),
     RequestKind.POLL: ("POST", "/messages/{id}/poll"),
@@ -203,9 +203,9 @@ class Remote:
                 response, content = self._exchange(method, path, body)
                 break
             except (OSError, http.client.HTTPException) as error:
-                patience = next((seconds for kind, seconds in _PATIENCE.items() if isinstance(error, kind)), 0.0)
+                wait = next((seconds for kind, seconds in _WAITS.items() if isinstance(error, kind)), 0.0)
                 # What is asked is the same when it is asked twice.
-                if time.monotonic() - began >= patience:
+                if time.monotonic() - began >= wait:
                     raise self._nobody(error) from error
                 time.sleep(_RESTART_CHECK)
         if response.status in (200, also):

@@ -15,7 +15,7 @@ from pollerd.core import instants, particulars
 from pollerd.core.ids import IdError, check_id, parse_id
 
 AnyPath = str | PathLike[str]
-BATCH: Final = 500
+BATCH: Final = 500  # Events read in one go.
 CHECK_EVERY: Final = 0.1
 """Seconds between two checks for something new."""
 

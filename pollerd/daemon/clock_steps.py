@@ -15,7 +15,7 @@ from pollerd.polling.committer import Committer
 
 log = logging.getLogger(__name__)
 
-TICK: Final = 1.0
+TICK: Final = 1.0  # Seconds between two readings of the clocks.
 NOTED_EVERY: Final = 60.0
 """Seconds between two notes of the time: after a restart of the machine it goes on from the last one."""
 

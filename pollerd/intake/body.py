@@ -15,8 +15,8 @@ from pollerd.core.ports import TrackRequest
 
 NAMED: Final = 100
 """What is refused is named up to this number, and counted beyond: the answer must not outgrow the request."""
-_LONGEST_USERREF: Final = 1024
-_SHOWN: Final = 64
+_LONGEST_USERREF: Final = 1024  # Characters, as in the gateway's answers.
+_SHOWN: Final = 64  # Characters of a refused value that are shown.
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _NO_ID: Final = 'has no id; give a number, {"id": ...} or {"ids": [...]}'
 

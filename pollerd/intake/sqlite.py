@@ -43,7 +43,7 @@ _DUTY: Final = 5.0
 """A read that took long and found nothing new is repeated no sooner than after so many times as long."""
 _NAMED: Final = 1000
 """Ids that are remembered as refused, so that each is named once."""
-_LONGEST: Final = 60
+_LONGEST: Final = 60  # Characters of a value that are shown.
 _LENGTH: Final = struct.Struct("<I")
 _COLUMNS: Final = ("id", "account", "userref", "sent_at", "sendtime", "priority", "overdue_after")
 

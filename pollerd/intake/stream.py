@@ -11,7 +11,7 @@ from pollerd.base.text import quoted, shortened
 from pollerd.core.ids import IdError, check_id, parse_id
 from pollerd.core.model import MAX_MESSAGE_ID
 
-BLOCK: Final = 1 << 20
+BLOCK: Final = 1 << 20  # Bytes read at a time.
 _LONGEST: Final = 32 << 20
 """Bytes of one JSON answer, or of one line: far above what the gateway sends."""
 _BOM: Final = b"\xef\xbb\xbf"

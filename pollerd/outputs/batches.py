@@ -14,7 +14,7 @@ from pollerd.core.ports import Cursor, EventLog, OutputHealth
 
 logger = logging.getLogger(__name__)
 
-MOST_EVENTS: Final = 500
+MOST_EVENTS: Final = 500  # Events of one batch.
 
 
 class PatientOutput:

@@ -19,16 +19,16 @@ from pollerd.core.event import Event
 from pollerd.core.ports import Cursor, EventLog
 from pollerd.outputs.batches import BatchOutput
 
-MOST_BYTES: Final = 256 * 1024
+MOST_BYTES: Final = 256 * 1024  # Bytes of one batch, about.
 TIMEOUT: Final = 60.0
 """Seconds that the program has for one batch."""
-_RETRY_FIRST: Final = 1.0
-_RETRY_MAX: Final = 60.0
+_RETRY_FIRST: Final = 1.0  # Seconds before the first new try, doubled for each further one, and
+_RETRY_MAX: Final = 60.0  # at most.
 _TERM_GRACE: Final = 2.0
 """Seconds between SIGTERM and SIGKILL."""
 _SAID: Final = 4096
 """Bytes of the program's standard error that are kept, its last ones."""
-_LONGEST_LINE: Final = 300
+_LONGEST_LINE: Final = 300  # Characters of the program's last line that are shown.
 _SECRET: Final = frozenset({"GATEWAYAPI_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"})
 _SHORTEST_SECRET: Final = 6
 """Characters from which a variable is searched for a secret: shorter ones are found in ordinary words."""

@@ -32,15 +32,15 @@ logger = logging.getLogger(__name__)
 _BATCH: Final = 512
 """Events read from the log at a time, at most."""
 
-_BATCH_FIRST: Final = 16
+_BATCH_FIRST: Final = 16  # Events of the first read, before their size is known.
 _BATCH_BYTES: Final = 1 << 20
 """Bytes of events that are read at a time, about: an event may be as large as a message with 10,000 recipients."""
 
-_SYNC_EVERY: Final = 1.0
-_CHECK_EVERY: Final = 1.0
-_RETRY_FIRST: Final = 1.0
-_RETRY_MAX: Final = 5.0
-_STOP_LIMIT: Final = 2.0
+_SYNC_EVERY: Final = 1.0  # Seconds between two syncs.
+_CHECK_EVERY: Final = 1.0  # Seconds between two checks of the path.
+_RETRY_FIRST: Final = 1.0  # Seconds before the first new try, doubled for each further one, and
+_RETRY_MAX: Final = 5.0  # at most.
+_STOP_LIMIT: Final = 2.0  # Seconds at a stop to write what was committed.
 
 R = TypeVar("R")
 

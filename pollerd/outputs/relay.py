@@ -15,8 +15,8 @@ from pollerd.core.ports import EventLog, Output, OutputHealth
 
 logger = logging.getLogger(__name__)
 
-RETRY_FIRST: Final = 5.0
-RETRY_MAX: Final = 60.0
+RETRY_FIRST: Final = 5.0  # Seconds before the first new start, doubled for each further one, and
+RETRY_MAX: Final = 60.0  # at most.
 _SETTLED: Final = 1.0
 """Seconds an output must run before it counts as well again."""
 

@@ -41,7 +41,7 @@ _COMMAND_LIMIT: Final = 1024
 _GOODBYE: Final = 1.0
 """Seconds that readers have, when the output stops, to take what was already written to them."""
 
-_HANGUP_EVERY: Final = 1.0
+_HANGUP_EVERY: Final = 1.0  # Seconds between two checks whether a reader has gone.
 _HELLO: Final = 0.05
 """Seconds that a new reader has for its first line before events are sent to it."""
 _UNDERSTOOD: Final = (

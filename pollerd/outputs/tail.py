@@ -22,7 +22,7 @@ WINDOW: Final = 1 << 20
 LONGEST: Final = 1 << 26
 """Bytes of a line that may be an event: several times what a message with 10,000 recipients can make."""
 
-_BLOCK: Final = 1 << 16
+_BLOCK: Final = 1 << 16  # Bytes read at a time.
 _PACKED_LIMIT: Final = 256 << 20
 """Bytes of a compressed file that is read to its end."""
 _OPENERS: Final[Mapping[str, Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}

@@ -26,7 +26,7 @@ from pollerd.polling.poller import Poller
 
 log = logging.getLogger(__name__)
 
-TICK: Final = 0.5
+TICK: Final = 0.5  # Seconds between two checks.
 ANSWER_WAIT: Final = 5.0
 """Seconds that the last question may take: an alarm is raised at its time, answered or not."""
 UNANSWERED: Final = 60.0

@@ -36,10 +36,10 @@ log = logging.getLogger(__name__)
 
 TICK: Final = 0.25
 """Seconds between two checks of what the scan of the store should do."""
-LONGEST: Final = 60.0
+LONGEST: Final = 60.0  # Seconds that the poller sleeps at most.
 RESUMED: Final = 3600.0
 """Seconds before a hold for `refusing` whose endings by the same refusal are taken back."""
-CHUNK: Final = 500
+CHUNK: Final = 500  # Messages taken back in one transaction.
 
 
 class Poller:

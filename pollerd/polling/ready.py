@@ -22,7 +22,7 @@ SHARE: Final = 5
 STRANGE: Final = 3
 """404s of a message that was never seen, after which it gives way: it may be none of this account's, as ten thousand
 others that were handed over by mistake."""
-_STRANGERS: Final = -1
+_STRANGERS: Final = -1  # The place behind all priorities.
 
 Bucket = Hashable
 

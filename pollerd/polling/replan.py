@@ -24,7 +24,7 @@ from pollerd.polling.poller import Poller
 
 log = logging.getLogger(__name__)
 
-TICK: Final = 1.0
+TICK: Final = 1.0  # Seconds between two checks.
 SPREAD: Final = 30.0
 """Seconds over which the messages are spread."""
 CHUNK: Final = 100

@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler, Middleware
 from pollerd.config import Listen
 from pollerd.server.refusals import RequestError
 
-MISDIRECTED: Final = 421
+MISDIRECTED: Final = 421  # RFC 9110, section 15.5.20.
 
 
 def host_allowed(host: str, listen: Listen, names: tuple[str, ...] = ()) -> bool:

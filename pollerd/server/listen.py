@@ -23,11 +23,11 @@ from pollerd.server.refusals import in_words
 
 log = logging.getLogger(__name__)
 
-RETRY_FIRST: Final = 5.0
-RETRY_MAX: Final = 60.0
+RETRY_FIRST: Final = 5.0  # Seconds before the first new try, doubled for each further one, and
+RETRY_MAX: Final = 60.0  # at most.
 _GOODBYE: Final = 0.5
 """Seconds that answers under way get when the server stops."""
-_CHECK_EVERY: Final = 1.0
+_CHECK_EVERY: Final = 1.0  # Seconds between two checks whether the socket is still there.
 _NO_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 """Errors of a machine that has no IPv6, although a name such as localhost stands for an address of it too."""
 

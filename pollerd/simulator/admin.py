@@ -24,7 +24,7 @@ from pollerd.simulator.truth import SimulatedMessage, Truth
 from pollerd.simulator.wire import PriorityName, encode
 
 PREFIX: Final = "/sim/"
-_ROWS_AT_ONCE = 200
+_ROWS_AT_ONCE = 200  # Rows written between two breaths of the event loop.
 
 
 class StepRow(msgspec.Struct, array_like=True):

@@ -16,7 +16,7 @@ from pollerd.simulator.wire import encode, error_body
 
 JSON_HEADERS: Final = {"Content-Type": "application/json"}
 _HTML_HEADERS: Final = {"Content-Type": "text/html; charset=utf-8"}
-_GZIP_SIZE, _HUGE_SIZE = 200_000_000, 64_000_000
+_GZIP_SIZE, _HUGE_SIZE = 200_000_000, 64_000_000  # Bytes.
 _BLOCK = b" " * 1_048_576
 _PORTAL = (
     b"<!DOCTYPE html><html><head><title>Welcome to the guest network</title></head>"

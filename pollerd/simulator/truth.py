@@ -21,7 +21,7 @@ from pollerd.simulator.networks import operator_of
 from pollerd.simulator.outages import Outages
 
 _FROM_THE_NETWORK = frozenset({"DELIVERED", "ACCEPTED", "UNDELIVERABLE", READ})
-_LARGEST_ID = 2**64 - 1
+_LARGEST_ID = 2**64 - 1  # The vendor's ids are unsigned numbers of 64 bits.
 
 
 class StatusChange(NamedTuple):

@@ -50,12 +50,12 @@ SPEED: Final = 10.0
 """How many times faster than life messages fare."""
 TAIL: Final = 0.03
 """Shortens the network's retries and switched-off phones, so that a minute shows all of it."""
-REQUESTS_PER_SECOND: Final = 50.0
+REQUESTS_PER_SECOND: Final = 50.0  # Pace of the demo's account: low enough to watch.
 _SENDING: Final = 0.5
 """Share of the time in which messages are sent."""
 _VALIDITY: Final = 0.33
 """Validity of a message as a share of the time: what is not delivered by then expires, in time for the summary."""
-_CHECK_EVERY: Final = 0.1
+_CHECK_EVERY: Final = 0.1  # Seconds between two checks for events.
 
 
 class Script(msgspec.Struct, frozen=True):

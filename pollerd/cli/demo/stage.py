@@ -24,11 +24,11 @@ from pollerd.cli.demo.summary import Summary, sentences
 from pollerd.cli.terminal import screen
 from pollerd.core import lifecycle
 
-_LATEST: Final = 16
-_COUNTRIES: Final = 7
+_LATEST: Final = 16  # Rows of the latest states.
+_COUNTRIES: Final = 7  # Rows of countries.
 _SIDE_BY_SIDE: Final = 125
 """Columns from which both tables fit beside each other."""
-_BAR: Final = 24
+_BAR: Final = 24  # Columns of a bar.
 _NEXT: Final = (
     "Next: pollerd config init; put your token into the file; pollerd run; pollerd track ID",
     "Your ids can come from any program: pollerd track - or INSERT INTO messages (id) VALUES (...)",

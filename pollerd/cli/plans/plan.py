@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 _NETWORK: Final = re.compile(r"[0-9]{3}/[0-9]{1,3}")
 EVERY: Final = "*"
 """What `--forget` means without a value."""
-_ROWS: Final = 12
-_LEAST: Final = 4
+_ROWS: Final = 12  # Rows of the plan at most.
+_LEAST: Final = 4  # Rows of it at least, however low the terminal.
 _FIXED: Final = 22
 """Lines that are not rows of tables."""
-_HEIGHT: Final = 6
-_WIDTH: Final = 66
-_EDGE: Final = 6
-_KEYS: Final = 8
+_HEIGHT: Final = 6  # Lines, and
+_WIDTH: Final = 66  # columns of the plot.
+_EDGE: Final = 6  # Columns of its axis.
+_KEYS: Final = 8  # Networks listed at most.
 _LATEST: Final = 0.999
 """The axis ends where this share of those that ever will have reached a final state."""
 

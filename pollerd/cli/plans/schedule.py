@@ -9,12 +9,12 @@ from typing import Final, NamedTuple
 Curve = Sequence[tuple[float, float]]
 """(age in seconds, share of messages without a final state by then), ages ascending from 0."""
 
-FACTOR: Final = 1.5
+FACTOR: Final = 1.5  # How exponential backoff usually grows.
 _SLOWEST: Final = 1.02
 """The least factor tried: below it, exponential backoff is a fixed interval."""
 _STEPS: Final = 24
 """Halvings of the search: an expectation takes microseconds."""
-_LONGEST: Final = 5000
+_LONGEST: Final = 5000  # Polls of one schedule at most.
 
 
 class Yield(NamedTuple):

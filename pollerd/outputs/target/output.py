@@ -46,8 +46,8 @@ REFUSALS: Final = 4
 """Attempts of an event that the database refuses: a row that another one depends on may come a moment later, a rule of
 the table stays, and later events of the message wait.
 """
-_RETRY_FIRST: Final = 0.5
-_RETRY_MAX: Final = 30.0
+_RETRY_FIRST: Final = 0.5  # Seconds before the first new try, doubled for each further one, and
+_RETRY_MAX: Final = 30.0  # at most.
 _CHECK_EVERY: Final = 1.0
 """Seconds between two checks for what a command took up again."""
 

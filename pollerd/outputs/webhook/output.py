@@ -31,12 +31,13 @@ _GATHER: Final = 0.05
 """Seconds between two transactions at least."""
 _CHECK_EVERY: Final = 1.0
 """Seconds between two checks for what a command took up again, and of the secrets."""
-_RETRY: Final = 1.0
-_STOP_GRACE: Final = 2.0
-_RELABEL: Final = 500
-_CLEAN_EVERY: Final = 600.0
-_REMIND_EVERY: Final = 60.0
+_RETRY: Final = 1.0  # Seconds between two tries to save.
+_STOP_GRACE: Final = 2.0  # Seconds that posts under way have at a stop.
+_RELABEL: Final = 500  # Events given new receivers in one transaction.
+_CLEAN_EVERY: Final = 600.0  # Seconds between two deletions of old parked events.
+_REMIND_EVERY: Final = 60.0  # Seconds between two log lines about parked events.
 _CLOCK_SLACK: Final = 3600.0
+"""Seconds: what is planned further away than the longest delay and this was planned by a wrong clock, and is due."""
 
 
 class WebhookOutput:

@@ -33,8 +33,8 @@ TIMEOUT: Final = 15.0
 """Seconds in which a receiver has to answer, connecting included."""
 _KEEP_ALIVE: Final = 1.0
 """Seconds an unused connection is kept: less than receivers keep theirs, so that we are the ones to close."""
-_ANSWER: Final = 16 * 1024
-_ANSWER_TIMEOUT: Final = 1.0
+_ANSWER: Final = 16 * 1024  # Bytes of an answer that are read, and
+_ANSWER_TIMEOUT: Final = 1.0  # seconds for it: so that the connection can serve the next post.
 _HEADERS: Final = {"Content-Type": "application/json", "User-Agent": f"pollerd/{version('pollerd')}"}
 _ASKING: Final = frozenset({429, 503})
 _DOWN: Final = frozenset({429, 502, 503, 504})

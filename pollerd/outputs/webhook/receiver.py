@@ -19,9 +19,9 @@ PARALLEL: Final = 4
 """Posts to one receiver at a time."""
 ROOM: Final = 128
 """Events for one receiver in memory at most."""
-FAILURES_BEFORE_PAUSE: Final = 5
-PAUSE_FIRST: Final = 1.0
-PAUSE_MAX: Final = 60.0
+FAILURES_BEFORE_PAUSE: Final = 5  # Failures in a row after which a receiver counts as down.
+PAUSE_FIRST: Final = 1.0  # Seconds of the first pause, doubled for each further one, and
+PAUSE_MAX: Final = 60.0  # at most.
 
 
 class Posting(Protocol):

@@ -26,8 +26,8 @@ from pollerd.server.refusals import RequestError, answer
 from pollerd.status.message import message_document
 from pollerd.status.parts import Parts
 
-LIMIT: Final = 100
-MOST: Final = 1000
+LIMIT: Final = 100  # Rows without `limit`, and
+MOST: Final = 1000  # at most: one answer must stay small.
 TIMEOUT: Final = 10.0
 """Seconds that the database gets to take something in."""
 _AT_ONCE: Final = 64 * 1024

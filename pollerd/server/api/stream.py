@@ -28,7 +28,7 @@ LAST: Final = "Pollerd-Last-Seq"
 """The header with the highest `seq` given when the answer began."""
 HIGHEST: Final = 2**63 - 1
 """The highest `seq` that SQLite can give."""
-ENDLESS: Final = 2**53
+ENDLESS: Final = 2**53  # More events than there will ever be, and exact in JSON.
 _CHUNK: Final = 500
 """Events read from the log at a time."""
 _PIECE: Final = 64 * 1024
