@@ -5,9 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import shutil
 import stat
-import subprocess
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -74,6 +72,10 @@ def closed(who: Person, path: Path) -> Path:
 
 def _asked(who: Person, what: str, path: Path) -> bool | None:
     """The system's own word, lists of rights (ACLs) included; None where this process may not become that user."""
+    # Here only: most commands ask about no other user.
+    import shutil
+    import subprocess
+
     program = shutil.which("test", path="/usr/bin:/bin")
     if program is None or os.geteuid() != 0:
         return None

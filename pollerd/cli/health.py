@@ -15,7 +15,7 @@ from pollerd.base.errors import DatabaseMissingError, PollerdError
 from pollerd.base.text import printable
 from pollerd.cli.options import config_option, json_option, load_running
 from pollerd.cli.terminal import screen
-from pollerd.client.remote import fetch_status
+from pollerd.client.live import fetch_status
 from pollerd.status.health import Finding, HealthLevel, Limits, Thresholds, findings, numbers, summary
 
 _SHOWN: Final = 3

@@ -14,8 +14,7 @@ from pollerd.base.service import start_command
 from pollerd.base.text import ago, brief, clock, duration, shortened
 from pollerd.cli.options import config_option, counting_number, id_value, json_option, load_running
 from pollerd.cli.terminal import screen
-from pollerd.core import diff, history, outcome, phrases
-from pollerd.core.learning import key
+from pollerd.core import diff, history, phrases, refusals
 from pollerd.core.model import FILTERS, Filter, Message, State
 from pollerd.status.message import message_document, moment, standing
 from pollerd.status.timeline import deadline, next_poll, summary
@@ -164,7 +163,7 @@ def _obstacles(message: Message, view: View, now: float) -> list[tuple[str, str]
         why = phrases.hold(hold.held_reason or "", hold.held_detail)
         found.append(("on hold", f"account {hold.name} is held{until}: {why}"))
     if message.strikes:
-        times = f"{message.strikes} of {outcome.MAX_STRIKES} times"
+        times = f"{message.strikes} of {refusals.MAX_STRIKES} times"
         found.append(("refused", f"{times}, then given up as rejected_request"))
     if view.daemon is None:
         found.append(("daemon", f"does not run; polling goes on with: {start_command()}"))
@@ -179,11 +178,12 @@ def _hold(account: str, view: View) -> AccountView | None:
 
 def _then(message: Message, view: View, config: Config) -> list[str]:
     """What would happen at the next poll, should the message still be pending then."""
-    from pollerd.config.policy import MODEL, make_policy
-
     ends = deadline(message, config.backoff.give_up_after, config.backoff.scheduled_horizon)
     if ends is None:
         return []
+    from pollerd.config.policy import MODEL, make_policy
+    from pollerd.core.learning import key
+
     found = []
     policy = make_policy(config, 0)
     if message.state is State.PENDING and message.seen_at is not None:

@@ -4,8 +4,6 @@ write the database.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,7 +20,6 @@ from pollerd.base.errors import (
 from pollerd.core.particulars import Particulars
 from pollerd.core.ports import Asked, Engine, Handover, RequestKind, TrackResult
 from pollerd.core.ports.view import Standing
-from pollerd.status import sentences
 from pollerd.status.message import STATES
 from pollerd.store.engine import engine_of
 
@@ -176,6 +173,10 @@ class DatabaseOwner:
 
     def _settle_ourselves(self) -> bool:
         """Whether it could be tried here."""
+        # Here only: most commands find a daemon, or have nothing to settle.
+        import asyncio
+        import logging
+
         from pollerd.daemon.offline import settle_requests
 
         # What matters is said by the command itself, in its own words.
@@ -227,6 +228,8 @@ class RemoteOwner:
 
     def hold(self, account: str) -> AccountHold | None:
         """See `Owner`."""
+        from pollerd.status import sentences
+
         found = self._remote.hold(account)
         return None if found is None else AccountHold(account, found.reason, sentences.at(found.until))
 

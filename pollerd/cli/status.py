@@ -17,7 +17,7 @@ import msgspec
 
 from pollerd.cli.options import config_option, json_option, load_running
 from pollerd.cli.terminal import screen
-from pollerd.client.remote import fetch_status
+from pollerd.client.live import fetch_status
 
 if TYPE_CHECKING:
     from types import FrameType

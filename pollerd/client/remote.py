@@ -17,15 +17,10 @@ from pollerd.client.unixhttp import UnixConnection
 from pollerd.client.values import AnyEvent, Gap, NotFollowedError, Tracked, event_from_line
 from pollerd.core.particulars import Particulars
 from pollerd.core.ports import RequestKind
-from pollerd.status.document import StatusDocument
 from pollerd.status.message import MessageDocument
 
 _TIMEOUT: Final = 30.0
 """Seconds for each request: the daemon itself gives the database 10 s to take something in."""
-STATUS_TIMEOUT: Final = 5.0
-"""Seconds for the status: without an answer it is read from the database."""
-_LONGEST_STATUS: Final = 16 << 20
-"""Bytes of the status that are read."""
 RESTART_WAIT: Final = 4.0
 """Seconds that a daemon gets which is just being restarted: systemd waits 2 s where it has crashed."""
 _RESTART_CHECK: Final = 0.1  # Seconds between two tries.
@@ -240,21 +235,3 @@ def _refusal(status: int, content: bytes) -> PollerdError:
     if reason == "not_followed":
         return NotFollowedError(message)
     return OvertakenError(message) if reason in _OVERTAKEN else PollerdError(message)
-
-
-def fetch_status(path: Path | None) -> StatusDocument | None:
-    """`GET /status` at the control socket `path`; None without an answer within STATUS_TIMEOUT, or with one that
-    this version does not understand.
-    """
-    if path is None:
-        return None
-    connection = UnixConnection(path, STATUS_TIMEOUT)
-    try:
-        connection.request("GET", "/status")
-        response = connection.getresponse()
-        body = response.read(_LONGEST_STATUS)
-        return msgspec.json.decode(body, type=StatusDocument) if response.status == 200 else None
-    except (OSError, http.client.HTTPException, msgspec.MsgspecError):
-        return None
-    finally:
-        connection.close()

@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from pollerd.client.remote import fetch_status
+from pollerd.client.live import fetch_status
 from pollerd.config import BUILT_IN, SYSTEM_FILE, Config, ConfigError
 from pollerd.config.environment import LoadContext
 from pollerd.config.loader import build

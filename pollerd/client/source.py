@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,6 @@ from pollerd.client.values import AnyEvent, Gap, NotFollowedError, Tracked, even
 from pollerd.core.particulars import Particulars
 from pollerd.status.message import MessageDocument, message_document
 from pollerd.store.engine import engine_at
-
-log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
@@ -52,6 +49,9 @@ def locate(config: Path | None, database: Path | None, socket: Path | None) -> L
 
         if (running := running_config(error)) is None:
             raise
+        import logging
+
+        log = logging.getLogger(__name__)
         text = "%s; going on with the running daemon at %s"
         log.warning(text, error.problems[0], running.control.socket, extra={"event": "configuration_passed_over"})
         found = running

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+BROKEN: Final = (OSError, http.client.HTTPException)
+"""What a connection that cannot be used raises."""
 _RETRY: Final = 0.05
 """Seconds between two tries where too many others wait to be taken."""
 

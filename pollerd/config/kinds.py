@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -170,6 +169,8 @@ def choice(*words: str) -> Kind[str]:
         if isinstance(value, str) and value in words:
             return value
         right = "must be " + " or ".join(f'"{word}"' for word in words)
+        import difflib
+
         close = difflib.get_close_matches(str(value).lower(), words, n=1) if isinstance(value, str) else []
         raise Wrong(right, near=f'"{close[0]}"' if close else None)
 

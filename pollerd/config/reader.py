@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,6 +73,8 @@ class Diagnostics(msgspec.Struct):
         return tuple(sorted(unique, key=lambda problem: problem.line or _LAST))
 
     def _near(self, table: TomlTable, name: str) -> str | None:
+        import difflib
+
         close = difflib.get_close_matches(name.lower(), sorted(table.known), n=1, cutoff=_ALIKE)
         if close:
             return close[0]

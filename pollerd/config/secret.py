@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import stat
 from enum import Enum, auto
 from pathlib import Path
@@ -62,6 +61,9 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
+        # Here only: it brings OpenSSL's hashes, and a command compares no secrets.
+        import hmac
+
         return hmac.compare_digest(_encoded(self), _encoded(other))
 
     def __hash__(self) -> int:
@@ -342,6 +344,8 @@ class AbsentSecret(_Fixed, frozen=True):
 
 def proof(secret: str, nonce: bytes) -> str:
     """Shows who knows the secret too that it is the same one, and nobody else what it is."""
+    import hmac
+
     return hmac.digest(secret.encode("utf-8", "surrogatepass"), nonce, "sha256").hex()
 
 

@@ -28,10 +28,8 @@ from pollerd.core.model import (
     State,
     Trouble,
 )
-from pollerd.core.refusals import NO_EVIDENCE, Evidence
+from pollerd.core.refusals import MAX_STRIKES, NO_EVIDENCE, Evidence
 
-MAX_STRIKES: Final = 5
-"""Answers held against a message (400, 410, 422, undecodable) before polling it ends in `rejected_request`."""
 MISSES: Final = 3
 """404s in a row at least before a message counts as not found: one alone may be anybody's."""
 MAX_FAILURES: Final = 10

@@ -12,6 +12,8 @@ import msgspec
 
 from pollerd.core.model import Message
 
+MAX_STRIKES: Final = 5
+"""Answers held against a message (400, 410, 422, undecodable) before polling it ends in `rejected_request`."""
 ALONE: Final = 86400.0
 """Seconds of refusals at least that end a message where no other one was ever answered: nothing says whose fault it
 is."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from functools import cache
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -127,6 +126,8 @@ def build(
 @cache
 def _release() -> str:
     # It is read from the disk each time.
+    from importlib.metadata import version
+
     return version("pollerd")
 
 

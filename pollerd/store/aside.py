@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -11,8 +10,6 @@ from pollerd.core.ports.view import AGE_SLOT
 from pollerd.store import damage, rows
 from pollerd.store.session import Session
 from pollerd.store.statements import statements
-
-log = logging.getLogger(__name__)
 
 _NAMED: Final = 20
 """Rows named one by one in the log; the rest is counted."""
@@ -88,6 +85,10 @@ def _was_pending(row: Sequence[Any]) -> bool:
 
 def tell(damaged: Sequence[Damaged]) -> None:
     """Name them in the log."""
+    # Here only: whoever reads a message shall not pay for logging.
+    import logging
+
+    log = logging.getLogger(__name__)
     for row, why in damaged[:_NAMED]:
         log.error(
             "message %s is set aside and not polled: %s. %s",

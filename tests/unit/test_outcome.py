@@ -12,8 +12,8 @@ from pollerd.backoff import Exponential, Settings
 from pollerd.core.event import Completed, GaveUp, Status, instant
 from pollerd.core.learning import key
 from pollerd.core.model import Answer, HoldReason, Message, NotFound, Outcome, Recipient, Rejected, State, Trouble
-from pollerd.core.outcome import MAX_FAILURES, MAX_STRIKES, OutcomeRules, untracked
-from pollerd.core.refusals import ALONE, NO_EVIDENCE, Evidence
+from pollerd.core.outcome import MAX_FAILURES, OutcomeRules, untracked
+from pollerd.core.refusals import ALONE, MAX_STRIKES, NO_EVIDENCE, Evidence
 
 SENT = 1_764_000_000.0
 SETTINGS = Settings(not_found_grace=60.0, give_up_after=1000.0, scheduled_horizon=9000.0, max_interval=100.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +13,6 @@ from pollerd.store.sqlite import groupwrites, lock
 from pollerd.store.sqlite.command import CommandConnection
 from pollerd.store.sqlite.lock import FileOwnership
 from pollerd.store.sqlite.reader import SqliteReader
-
-log = logging.getLogger(__name__)
 
 
 class SqliteEngine:
@@ -63,7 +60,9 @@ class SqliteEngine:
     def _open_to_group(self, *, told: bool = False) -> None:
         """As soon as there are files: what SQLite makes beside them gets the same rights."""
         if self._group_writes and (lacking := groupwrites.open_to_group(self._path)) and told:
-            log.warning(
+            import logging
+
+            logging.getLogger(__name__).warning(
                 "the group may not write the database, though group_writes = true: %s; see pollerd doctor",
                 "; ".join(map(str, lacking)),
                 extra={"event": "group_writes_lacking"},

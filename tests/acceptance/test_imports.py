@@ -1,0 +1,74 @@
+"""What a command must not import: a command that is called for each SMS starts fast, or it is not called."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from pollerd.simulator import Simulator, SimulatorConfig, Step
+from tests.acceptance.deployment import COMMAND, Deployment
+from tests.acceptance.waiting import until
+
+ENDED: Final = 421332671
+NEVER: Final = frozenset(
+    {"asyncio", "aiohttp", "yarl", "uvloop", "aiosqlite", "apscheduler", "prometheus_client", "jwt", "oauthlib",
+     "phonenumbers", "logging", "hmac", "subprocess", "pollerd.daemon", "pollerd.server",
+     "pollerd.polling", "pollerd.simulator", "pollerd.outputs", "pollerd.gateway.client", "pollerd.backoff",
+     "pollerd.core.outcome"}
+)  # fmt: skip
+"""Nothing that is only asked or handed over needs the daemon's libraries, nor the rooms that use them."""
+HTTP: Final = frozenset({"http.client", "ssl"})
+SCREEN: Final = frozenset({"rich"})
+SQL: Final = frozenset({"sqlite3"})
+VERSION: Final = frozenset({"importlib.metadata"})
+
+ALONE: Final = {
+    ("status",): HTTP,
+    ("show", str(ENDED)): HTTP | VERSION,
+    ("list",): HTTP | VERSION,
+    ("list", "--json"): HTTP | VERSION | SCREEN,
+    ("track", "421332672"): HTTP | VERSION | SCREEN,
+    ("check",): HTTP | VERSION | SCREEN | SQL,
+    ("wait", str(ENDED), "--timeout", "0"): HTTP | VERSION | SCREEN,
+    ("health",): HTTP | SCREEN,
+}
+"""While no daemon runs."""
+DAEMON: Final = {
+    **{command: spared for command, spared in ALONE.items() if command[0] not in ("status", "health")},
+    ("status",): SQL | VERSION,
+    ("health",): SQL | VERSION | SCREEN,
+}
+"""The status comes from the daemon then, over HTTP, which has it from the database."""
+
+
+async def imported(here: Deployment, command: tuple[str, ...]) -> set[str]:
+    """The modules that the installed command imports, and the packages that they are in."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-X", "importtime", COMMAND, *command, "-c", here.config, stdout=DEVNULL, stderr=PIPE
+    )
+    _, err = await process.communicate()
+    assert process.returncode in (0, 2, 69), err.decode()[-1000:]
+    return set(re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", err.decode(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["no daemon", "daemon"])
+async def test_no_command_imports_what_it_can_do_without(tmp_path: Path, running: bool) -> None:
+    async with Simulator(SimulatorConfig(speed=1000)) as simulator, Deployment(tmp_path, simulator) as here:
+        simulator.truth.add(ENDED, steps=[Step(0.0, "DELIVERED")])
+        await here.start()
+        here.insert([ENDED])
+        await until(lambda: here.pending() == 0, "it ends")
+        if not running:
+            assert await here.stop() == 0
+        for command, spared in (DAEMON if running else ALONE).items():
+            found = await imported(here, command)
+            assert {"click", "msgspec", "pollerd.cli"} <= found, command
+            assert sorted(found & (NEVER | spared)) == [], command
+        if running:
+            assert await here.stop() == 0
