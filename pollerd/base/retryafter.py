@@ -7,11 +7,11 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-MOST: Final = 3600.0
-"""Nothing makes us wait longer than an hour: a wrong header must not silence an account or a receiver for days."""
+MOST_RETRY_AFTER: Final = 3600.0
+"""Seconds. Nothing makes us wait longer: a wrong header must not silence an account or a receiver for days."""
 
 _SECONDS: Final = re.compile(r"([+-]?)(\d+)(?:\.\d*)?")
-_DIGITS_THAT_MATTER: Final = 9  # More digits are above MOST anyway, and slow to convert.
+_DIGITS_THAT_MATTER: Final = 9  # More digits are above MOST_RETRY_AFTER anyway, and slow to convert.
 
 
 def parse_retry_after(value: str | None, date: str | None, now: float) -> float | None:
@@ -27,12 +27,12 @@ def parse_retry_after(value: str | None, date: str | None, now: float) -> float 
     if match is not None:
         if match[1] == "-":
             return 0.0
-        return min(MOST, float(match[2])) if len(match[2]) <= _DIGITS_THAT_MATTER else MOST
+        return min(MOST_RETRY_AFTER, float(match[2])) if len(match[2]) <= _DIGITS_THAT_MATTER else MOST_RETRY_AFTER
     until = http_date(value)
     if until is None:
         return None
     since = http_date(date) if date is not None else None
-    return min(MOST, max(0.0, until - (since if since is not None else now)))
+    return min(MOST_RETRY_AFTER, max(0.0, until - (since if since is not None else now)))
 
 
 def http_date(value: str) -> float | None:

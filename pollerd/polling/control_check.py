@@ -1,4 +1,4 @@
-"""The control experiment: before a refusal ends a message, others that the gateway answered lately are read again.
+"""The control check: before a refusal ends a message, others that the gateway answered lately are read again.
 
 Answered, it is this message alone. Refused as well, it is the gateway, whatever it says.
 """
@@ -35,7 +35,7 @@ def answered_note(account: str) -> str:
     return f"answered {account}"
 
 
-class CrossCheckResult(Enum):
+class ControlCheckResult(Enum):
     """What the others say."""
 
     ANSWERED = auto()
@@ -48,7 +48,7 @@ class CrossCheckResult(Enum):
     """It could not be found out, or the gateway contradicts itself."""
 
 
-class CrossCheck:
+class ControlCheck:
     """What one account's gateway answered lately. `monotonic` gives seconds, `active` instants: see
     `OutcomeRules.active`.
 
@@ -119,7 +119,7 @@ class CrossCheck:
 
     # -- the experiment
 
-    async def ask(self, about: int, read: Read) -> CrossCheckResult:
+    async def ask(self, about: int, read: Read) -> ControlCheckResult:
         """What others than `about` are answered after this call: nothing older counts.
 
         Several callers share one experiment; what is answered meanwhile in the course of polling counts too.
@@ -135,26 +135,26 @@ class CrossCheck:
                     continue
                 outcome = await read(number)
                 if outcome is None or type(outcome) is Trouble:
-                    return CrossCheckResult.UNDECIDED
+                    return ControlCheckResult.UNDECIDED
                 if type(outcome) is not Answer:
                     refused.append(number)
             if self._fresh(since, about):
                 return await self._agreed(refused, read)
-            return CrossCheckResult.REFUSED if refused else CrossCheckResult.ALONE
+            return ControlCheckResult.REFUSED if refused else ControlCheckResult.ALONE
 
     def _fresh(self, since: float, about: int) -> bool:
         return any(asked >= since and number != about for number, asked in self._answered.items())
 
-    async def _agreed(self, refused: Iterable[int], read: Read) -> CrossCheckResult:
+    async def _agreed(self, refused: Iterable[int], read: Read) -> ControlCheckResult:
         """One is answered. Those refused are gone from the gateway, unless it says otherwise the next time."""
         for number in refused:
             outcome = await read(number)
             if type(outcome) is Answer:
                 self.taken_back()
             if outcome is None or type(outcome) in (Answer, Trouble):
-                return CrossCheckResult.UNDECIDED
+                return ControlCheckResult.UNDECIDED
             self._answered.pop(number, None)
-        return CrossCheckResult.ANSWERED
+        return ControlCheckResult.ANSWERED
 
 
 def speaks_against(message: Message, outcome: Outcome) -> bool:

@@ -17,8 +17,8 @@ from pollerd.core.refusals import NO_EVIDENCE, Evidence
 from pollerd.polling.committer import Committer
 from pollerd.polling.control_check import (
     ROUNDS,
-    CrossCheck,
-    CrossCheckResult,
+    ControlCheck,
+    ControlCheckResult,
     alike,
     answered_note,
     refusal,
@@ -89,7 +89,7 @@ class Poller:
         self._failures = Failures()
         self._unreadable = Unreadable()
         active = lambda: rules.active(clock.now(), limiter.held_total)  # noqa: E731
-        self._check = CrossCheck(clock.monotonic, active, lambda: rules.suspect_for)
+        self._check = ControlCheck(clock.monotonic, active, lambda: rules.suspect_for)
         self._check.load(answered)
         self._probes = Probes()
         self._resumed: float | None = None
@@ -256,8 +256,8 @@ class Poller:
         guilty = self._unreadable.at_fault
         if self._unreadable.widespread and not guilty and self.limiter.held is None:
             verdict = await self._check.ask(message_id, self._control)
-            guilty = verdict is not CrossCheckResult.ANSWERED
-            self._unreadable.at_fault = verdict in (CrossCheckResult.REFUSED, CrossCheckResult.ALONE)
+            guilty = verdict is not ControlCheckResult.ANSWERED
+            self._unreadable.at_fault = verdict in (ControlCheckResult.REFUSED, ControlCheckResult.ALONE)
         if guilty or self.limiter.held is not None:
             trouble = Trouble(HoldReason.SERVER_ERRORS, outcome.kind, outcome.detail)
             self._report(trouble)
@@ -309,15 +309,15 @@ class Poller:
         if not (many or ends):
             return outcome, self._evidence()
         verdict = await self._check.ask(message.id, self._control)
-        if verdict is CrossCheckResult.REFUSED and self._unreadable.widespread:
+        if verdict is ControlCheckResult.REFUSED and self._unreadable.widespread:
             # No refusals: whatever answers, it is not the gateway as it should be.
             self._unreadable.at_fault = True
-        elif verdict is CrossCheckResult.REFUSED:
+        elif verdict is ControlCheckResult.REFUSED:
             detail = f"{said(outcome)}, to messages that it answered before as well"
             self._record_transition(self.limiter.refuse(refusal(outcome), detail))
-        if verdict is CrossCheckResult.ANSWERED and ends:
+        if verdict is ControlCheckResult.ANSWERED and ends:
             return await self._confirm(message, outcome)
-        alone = verdict is CrossCheckResult.ALONE and ends and not self.limiter.refusing
+        alone = verdict is ControlCheckResult.ALONE and ends and not self.limiter.refusing
         if alone:
             self._announcer.alone(message, said(outcome))
         return outcome, self._evidence(alone=alone)
@@ -325,7 +325,7 @@ class Poller:
     async def _confirm(self, message: Message, outcome: Outcome) -> tuple[Outcome, Evidence]:
         """Ask about the message and about others by turns: the gateway may have found its tongue in between."""
         for turn in range(ROUNDS):
-            if turn and await self._check.ask(message.id, self._control) is not CrossCheckResult.ANSWERED:
+            if turn and await self._check.ask(message.id, self._control) is not ControlCheckResult.ANSWERED:
                 return outcome, self._evidence()
             if (again := await self._ahead(message.id)) is None:
                 return outcome, self._evidence()
@@ -378,7 +378,7 @@ class Poller:
                     latest_at = self._clock.monotonic()
                     await self.window.fill_latest(self._store, now, self._committer.unsaved)
                 self._wake.set()
-            self._record_transition(self.limiter.overdue())
+            self._record_transition(self.limiter.expire_hold())
             await self._resume_refused()
             if (answered := self._check.dump()) is not None:
                 self._committer.record_note(answered_note(self.account), answered)

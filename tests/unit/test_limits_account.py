@@ -197,10 +197,10 @@ def test_an_answer_to_an_older_request_ends_it_too_and_no_refusal_does() -> None
 def test_after_a_week_it_is_believed_until_something_is_answered(restored: bool) -> None:
     bench = refusing(restored)
     for _ in range(7 * 24):
-        assert bench.limiter.overdue() is None
+        assert bench.limiter.expire_hold() is None
         bench.clock.move(3590.0)
     bench.clock.move(7 * 24 * 10.0)
-    transition = bench.limiter.overdue()
+    transition = bench.limiter.expire_hold()
     assert transition is not None
     (body,) = transition.bodies
     assert isinstance(body, events.Recovered)

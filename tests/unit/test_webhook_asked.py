@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pollerd.base.retryafter import MOST
+from pollerd.base.retryafter import MOST_RETRY_AFTER
 from pollerd.outputs.webhook.post import asked_pause
 
 NOW = 1764000000.0  # Mon, 24 Nov 2025 16:00:00 GMT
@@ -20,9 +20,9 @@ NOW = 1764000000.0  # Mon, 24 Nov 2025 16:00:00 GMT
         ("blanks around them do no harm", 503, " 7 ", 7.0),
         ("a date is counted from now", 503, "Mon, 24 Nov 2025 16:01:30 GMT", 90.0),
         ("a date in the past asks for nothing", 503, "Mon, 24 Nov 2025 15:00:00 GMT", 0.0),
-        ("more than an hour is an hour", 429, "86400", MOST),
-        ("a number beyond all reason is an hour", 429, "9" * 400, MOST),
-        ("a date far away is an hour", 503, "Mon, 24 Nov 2036 16:00:00 GMT", MOST),
+        ("more than an hour is an hour", 429, "86400", MOST_RETRY_AFTER),
+        ("a number beyond all reason is an hour", 429, "9" * 400, MOST_RETRY_AFTER),
+        ("a date far away is an hour", 503, "Mon, 24 Nov 2036 16:00:00 GMT", MOST_RETRY_AFTER),
         ("nothing asked is nothing", 503, None, 0.0),
         ("nonsense is nothing", 503, "soon", 0.0),
         ("a negative number is nothing", 503, "-5", 0.0),

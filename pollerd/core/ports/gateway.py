@@ -35,7 +35,10 @@ class Limiter(Protocol):
     """
 
     def delay(self) -> float:
-        """Seconds until a request may go out: 0 now; `inf` while a probe is under way and only its answer decides."""
+        """Seconds until a request may go out, 0 for now.
+
+        While a probe is under way: the seconds until it counts as lost. `changed()` returns as soon as it is answered.
+        """
         ...
 
     def take(self) -> None:
@@ -64,7 +67,7 @@ class Limiter(Protocol):
         """End a hold for `refusing` by a command: refusals are believed until something is answered again."""
         ...
 
-    def overdue(self) -> Transition | None:
+    def expire_hold(self) -> Transition | None:
         """End a hold for `refusing` that has lasted for too long; None in all other cases."""
         ...
 

@@ -174,7 +174,7 @@ class AccountLimiter:
         self._state = msgspec.structs.replace(self._state, trusting=True)
         return self._end(hold, self._clock.now(), why)
 
-    def overdue(self) -> Transition | None:
+    def expire_hold(self) -> Transition | None:
         """The end of a hold for `refusing` that has lasted for a week; None in all other cases."""
         if self._hold is None or self._clock.now() - self._hold_began < LONGEST_REFUSING:
             return None

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from pollerd.base.retryafter import MOST_RETRY_AFTER
 from pollerd.core.model import HoldReason
 
 
@@ -32,9 +33,10 @@ SPACING: Final = {
 }
 LONGEST_REFUSING: Final = 7 * 86400.0
 """Seconds after which a gateway that refuses everything is believed: nobody has said otherwise for a week."""
-MAX_RETRY_AFTER: Final = 3600.0
 _LATENESS: Final = 0.1
+"""Share of a wait that the gateway asks for, added at random at most: many pollers do not come back in one instant."""
 _MOST_LATENESS: Final = 5.0
+"""Seconds added at most, however long the wait: after an hour nobody should lose minutes more."""
 
 
 class Hold:
@@ -73,7 +75,7 @@ class Hold:
 
     def at_least(self, now: float, retry_after: float) -> bool:
         """Another answer asks for a wait: the longer one counts. Whether that is this one."""
-        asked = now + min(retry_after, MAX_RETRY_AFTER)
+        asked = now + min(retry_after, MOST_RETRY_AFTER)
         longer = asked > self.probe_at
         self.probe_at = max(self.probe_at, asked)
         return longer
@@ -85,6 +87,6 @@ class Hold:
 
     def _wait(self, retry_after: float | None) -> float:
         if retry_after is not None and retry_after > 0.0:
-            asked = min(retry_after, MAX_RETRY_AFTER)
+            asked = min(retry_after, MOST_RETRY_AFTER)
             return asked + self._rng.uniform(0.0, min(_MOST_LATENESS, asked * _LATENESS))
         return SPACING[self.reason].interval(self._failed, self._rng)

@@ -1,4 +1,4 @@
-"""The control experiment: which messages are asked about in another's place, and what their answers mean."""
+"""The control check: which messages are asked about in another's place, and what their answers mean."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from pollerd.core.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
-from pollerd.polling.control_check import KEPT, MANY, CrossCheck, CrossCheckResult
+from pollerd.polling.control_check import KEPT, MANY, ControlCheck, ControlCheckResult
 
 GOOD, GONE, BAD = Answer(()), NotFound(), Rejected("no", "http_410")
 TROUBLE = Trouble(HoldReason.UNREACHABLE, "timeout", "no answer")
@@ -19,7 +19,7 @@ class Gateway:
 
     def __init__(self, **answers: Iterable[Outcome | None]) -> None:
         self.seconds = 100.0
-        self.check = CrossCheck(lambda: self.seconds, lambda: self.seconds, lambda: 60.0)
+        self.check = ControlCheck(lambda: self.seconds, lambda: self.seconds, lambda: 60.0)
         self.asked: list[int] = []
         self._answers = {int(name[1:]): list(outcomes) for name, outcomes in answers.items()}
         for number in self._answers:
@@ -37,31 +37,31 @@ class Gateway:
         self.seconds += 1.0
         return outcome
 
-    async def ask(self, about: int = 7) -> CrossCheckResult:
+    async def ask(self, about: int = 7) -> ControlCheckResult:
         return await self.check.ask(about, self.read)
 
 
 @pytest.mark.parametrize(
     ("why", "gateway", "verdict", "asked"),
     [
-        ("the one answered last is asked first", Gateway(m1=[GONE], m2=[GOOD]), CrossCheckResult.ANSWERED, [2]),
+        ("the one answered last is asked first", Gateway(m1=[GONE], m2=[GOOD]), ControlCheckResult.ANSWERED, [2]),
         (
             "then the one before it, and the first once more",
             Gateway(m1=[GOOD], m2=[GONE]),
-            CrossCheckResult.ANSWERED,
+            ControlCheckResult.ANSWERED,
             [2, 1, 2],
         ),
-        ("all are refused", Gateway(m1=[GONE], m2=[BAD], m3=[BAD]), CrossCheckResult.REFUSED, [3, 2, 1]),
-        ("the message itself proves nothing", Gateway(m1=[GONE], m7=[GOOD]), CrossCheckResult.REFUSED, [1]),
-        ("nobody else", Gateway(m7=[GOOD]), CrossCheckResult.ALONE, []),
-        ("nobody at all", Gateway(), CrossCheckResult.ALONE, []),
-        ("trouble decides nothing", Gateway(m1=[GOOD], m2=[TROUBLE]), CrossCheckResult.UNDECIDED, [2]),
-        ("nor does a hold", Gateway(m1=[GOOD], m2=[None]), CrossCheckResult.UNDECIDED, [2]),
-        ("it contradicts itself", Gateway(m1=[GOOD], m2=[GONE, GOOD]), CrossCheckResult.UNDECIDED, [2, 1, 2]),
+        ("all are refused", Gateway(m1=[GONE], m2=[BAD], m3=[BAD]), ControlCheckResult.REFUSED, [3, 2, 1]),
+        ("the message itself proves nothing", Gateway(m1=[GONE], m7=[GOOD]), ControlCheckResult.REFUSED, [1]),
+        ("nobody else", Gateway(m7=[GOOD]), ControlCheckResult.ALONE, []),
+        ("nobody at all", Gateway(), ControlCheckResult.ALONE, []),
+        ("trouble decides nothing", Gateway(m1=[GOOD], m2=[TROUBLE]), ControlCheckResult.UNDECIDED, [2]),
+        ("nor does a hold", Gateway(m1=[GOOD], m2=[None]), ControlCheckResult.UNDECIDED, [2]),
+        ("it contradicts itself", Gateway(m1=[GOOD], m2=[GONE, GOOD]), ControlCheckResult.UNDECIDED, [2, 1, 2]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_what_the_others_say(why: str, gateway: Gateway, verdict: CrossCheckResult, asked: list[int]) -> None:
+async def test_what_the_others_say(why: str, gateway: Gateway, verdict: ControlCheckResult, asked: list[int]) -> None:
     assert await gateway.ask() is verdict, why
     assert gateway.asked == asked
 
@@ -83,10 +83,10 @@ async def test_what_is_gone_from_the_gateway_is_not_asked_again() -> None:
 
 async def test_only_answers_to_later_requests_count_and_one_serves_all_who_wait() -> None:
     gateway = Gateway(m1=[GOOD])
-    assert [await gateway.ask(), await gateway.ask()] == [CrossCheckResult.ANSWERED] * 2
+    assert [await gateway.ask(), await gateway.ask()] == [ControlCheckResult.ANSWERED] * 2
     assert gateway.asked == [1, 1]
     found = await asyncio.gather(*(gateway.ask(about) for about in range(10, 30)))
-    assert found == [CrossCheckResult.ANSWERED] * 20
+    assert found == [ControlCheckResult.ANSWERED] * 20
     assert gateway.asked == [1, 1, 1]
 
 
@@ -95,7 +95,7 @@ async def test_an_answer_met_in_polling_is_as_good() -> None:
     asked = asyncio.create_task(gateway.ask())
     await asyncio.sleep(0)
     gateway.check.answered(8, gateway.seconds)
-    assert await asked is CrossCheckResult.ANSWERED
+    assert await asked is ControlCheckResult.ANSWERED
 
 
 def test_refusals_in_a_row_are_counted_up_to_an_answer() -> None:
