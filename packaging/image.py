@@ -46,7 +46,7 @@ CONFIGURATION: Final = {
     "WorkingDir": "/",
     "Entrypoint": ["/usr/bin/pollerd"],
     "Cmd": ["run"],
-    "Env": ["PATH=/usr/bin:/bin", "STATE_DIRECTORY=/var/lib/pollerd", "POLLERD_CONFIG=/etc/pollerd/config.toml"],
+    "Env": ["PATH=/usr/bin:/bin", "STATE_DIRECTORY=/var/lib/pollerd"],
     "Volumes": {"/var/lib/pollerd": {}},
     "StopSignal": "SIGTERM",
     "Healthcheck": {"Test": ["CMD", "/usr/bin/pollerd", "health"], "Interval": INTERVAL, "StartPeriod": INTERVAL},

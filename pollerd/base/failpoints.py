@@ -1,9 +1,9 @@
 """Test equipment: make the process die or stand still, or an operation fail, at a named step.
 
 The environment variable `POLLERD_FAILPOINTS` arms failpoints for the life of the process; without it `hit` does
-nothing. It is a comma-separated list of `NAME=ACTION[:HITS]`:
+nothing. It is a comma-separated list of `NAME=ACTION[:HITS]`, each with a name of `NAMES`:
 
-    store.before_commit=kill:3        SIGKILL to this very process at the third hit
+    store.written=kill:3              SIGKILL to this very process at the third hit
     file.before_write=enospc:2-40     hits 2 to 40 raise OSError(ENOSPC); `2-` means from the second on
     file.before_fsync=eio             every hit raises OSError(EIO)
     file.before_cursor=block:1        the first hit never returns: on the event loop, the whole daemon stands still
@@ -30,6 +30,29 @@ _FOR_EVER: Final = 30 * 86400.0  # Seconds (a month): longer than any test.
 _POINT: Final = re.compile(r"(?P<name>[\w.]+)=(?P<action>\w+)(?::(?P<first>\d+)(?P<range>-(?P<last>\d+)?)?)?")
 
 
+NAMES: Final = frozenset(
+    {
+        "app.before_serving",
+        "file.after_cursor",
+        "file.after_fsync",
+        "file.after_write",
+        "file.before_cursor",
+        "file.before_fsync",
+        "file.before_write",
+        "file.mid_write",
+        "file.rotated",
+        "store.begun",
+        "store.committed",
+        "store.written",
+        "target.saved",
+        "target.written",
+        "webhook.after_save",
+        "webhook.before_save",
+    }
+)
+"""All there are. A test that arms another one would prove nothing, so that it is refused."""
+
+
 class _Point(msgspec.Struct, frozen=True):
     action: str
     first: int
@@ -39,12 +62,14 @@ class _Point(msgspec.Struct, frozen=True):
 
 
 def parse(text: str) -> Mapping[str, _Point]:
-    """The failpoints that `text` arms. Raises ValueError when it is malformed."""
+    """The failpoints that `text` arms. Raises ValueError when it is malformed or names none of `NAMES`."""
     points: dict[str, _Point] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         match = _POINT.fullmatch(part)
         if match is None or match["action"] not in {"kill", "block", *_ERRORS}:
             raise ValueError(f"{VARIABLE}: {part!r} is not NAME=kill|block|{'|'.join(_ERRORS)}[:N[-[M]]]")
+        if match["name"] not in NAMES:
+            raise ValueError(f"{VARIABLE}: there is no {match['name']!r}; there is {', '.join(sorted(NAMES))}")
         first = int(match["first"] or 1)
         one_hit = match["first"] and not match["range"]
         points[match["name"]] = _Point(match["action"], first, first if one_hit else int(match["last"] or sys.maxsize))

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from pollerd.base import failpoints
 
 
-@pytest.mark.parametrize("text", ["x", "x=", "x=sleep", "x=kill:", "x=kill:a", "x=eio:1-2-3", "=kill"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "file.rotated=",
+        "file.rotated=sleep",
+        "file.rotated=kill:",
+        "file.rotated=kill:a",
+        "file.rotated=eio:1-2-3",
+        "store.before_commit=kill",
+        "=kill",
+    ],
+)
 def test_malformed_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="POLLERD_FAILPOINTS"):
         failpoints.parse(text)
@@ -22,11 +36,11 @@ def test_malformed_text_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "strikes"),
     [
-        ("step=eio", [1, 2, 3, 4, 5, 6]),
-        ("step=eio:3", [3]),
-        ("step=eio:3-", [3, 4, 5, 6]),
-        ("step=eio:2-4", [2, 3, 4]),
-        (" other=kill:1 , step=enospc:6,", [6]),
+        ("store.begun=eio", [1, 2, 3, 4, 5, 6]),
+        ("store.begun=eio:3", [3]),
+        ("store.begun=eio:3-", [3, 4, 5, 6]),
+        ("store.begun=eio:2-4", [2, 3, 4]),
+        (" store.written=kill:1 , store.begun=enospc:6,", [6]),
         ("", []),
     ],
 )
@@ -34,7 +48,7 @@ def test_strikes_at_the_hits_named(text: str, strikes: list[int]) -> None:
     code = (
         "from pollerd.base import failpoints\n"
         "for number in range(1, 7):\n"
-        "    try: failpoints.hit('step')\n"
+        "    try: failpoints.hit('store.begun')\n"
         "    except OSError as error: print(number, error.errno)\n"
     )
     done = _run(code, text)
@@ -45,7 +59,8 @@ def test_strikes_at_the_hits_named(text: str, strikes: list[int]) -> None:
 
 def test_kill_ends_the_process_as_kill_9_does() -> None:
     done = _run(
-        "from pollerd.base import failpoints\nfailpoints.hit('step')\nprint('alive', flush=True)\n" * 2, "step=kill:2"
+        "from pollerd.base import failpoints\nfailpoints.hit('store.begun')\nprint('alive', flush=True)\n" * 2,
+        "store.begun=kill:2",
     )
     assert done.returncode == -signal.SIGKILL
     assert done.stdout == "alive\n"
@@ -56,3 +71,9 @@ def _run(code: str, text: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
+
+
+def test_each_name_is_hit_somewhere_and_nothing_else_is() -> None:
+    package = Path(failpoints.__file__).parents[1]
+    text = "".join(path.read_text() for path in package.rglob("*.py") if path.name != "failpoints.py")
+    assert set(re.findall(r'failpoints\.(?:hit|armed)\(\s*"([\w.]+)"', text)) == failpoints.NAMES
