@@ -61,7 +61,9 @@ class SocketOutputConfig(msgspec.Struct, frozen=True):
             unset="events.sock in $RUNTIME_DIRECTORY, else beside the database",
         ),
     ]
-    mode: Annotated[int, Key(MODE, "Who may connect, and with it read phone numbers: octal text.")] = 0o660
+    mode: Annotated[int, Key(MODE, "The socket's mode as octal text. Whoever may connect can read phone numbers.")] = (
+        0o660
+    )
 
 
 class WebhookRouteConfig(msgspec.Struct, frozen=True):

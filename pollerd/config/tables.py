@@ -1,8 +1,8 @@
 """The tables of the configuration, each key declared once: type, bounds, default and what it is for.
 
 A docstring is the text about its table in config.example.toml, docs/configuration.md and the manual page. Durations are
-seconds, and paths are absolute once they are read. Bounds refuse slips of the pen, such as a forgotten unit or a digit
-too many, and leave room for unusual wishes; where one has another reason, it is said beside it.
+seconds, and paths are absolute once they are read. Bounds refuse typing errors, such as a forgotten unit or a digit too
+many, and are wide otherwise. Where a bound has another reason, a comment beside it gives it.
 """
 
 # Annotations are read while the program runs: no `from __future__ import annotations` here.
@@ -136,7 +136,7 @@ class CreditConfig(msgspec.Struct, frozen=True):
         float | None,
         Key(
             number(),
-            "The balance in the account's currency; well again 5 % above it.",
+            "A balance below this, in the account's currency, is reported once; 5 % above it ends the warning.",
             example=100.0,
             unset="the balance is not watched",
         ),

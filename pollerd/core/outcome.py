@@ -284,7 +284,7 @@ class OutcomeRules:
 
     def _cadence(self, message: Message, where: str | None, waiting: int, now: float) -> Decision:
         sendtime = message.sendtime or 0.0
-        # Where this machine's clock is behind, everything just sent has a sendtime ahead: the state knows better.
+        # Where this machine's clock is behind, each new message seems to be scheduled. Its state tells.
         if sendtime > now and all(r.status in lifecycle.UNSENT for r in message.recipients):
             return self._scheduled(now, sendtime)
         return self._policy.next(now, where, message.sending, message.base, k=waiting or 1, validity=message.validity)

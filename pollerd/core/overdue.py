@@ -12,7 +12,7 @@ from pollerd.core.model import Message, Outcome, State, Trouble
 
 
 def note(account: str) -> str:
-    """The name under which the store keeps the `overdue_after` that the account's pending messages go by."""
+    """The name under which the store keeps the `overdue_after` that holds for the account's pending messages."""
     return f"overdue_after {account}"
 
 
@@ -28,8 +28,8 @@ def due_at(message: Message, account: float | None) -> float | None:
 def armed(message: Message, account: float | None, now: float) -> Message:
     """A message that is planned, with the instant at which it is reported unless it was before.
 
-    One that is past it already is reported when it was asked about: the first answer decides. Where none comes, as long
-    after now.
+    A message that is past it already is reported after its first answer, which decides. Without an answer, pollerd
+    reports it `overdue_after` from now.
     """
     at = due_at(message, account)
     if at is not None and at <= now:

@@ -105,7 +105,7 @@ class Intake:
             while not self._undecided() and (rows := await self._store.new(CHUNK)):
                 for message in rows:
                     await self._plan(self._dated(message))
-                # Only what is on disk is not read again.
+                # The next query reads again whatever is not on disk yet.
                 await self._committer.flush()
             return not self._undecided()
 

@@ -1,4 +1,4 @@
-"""From the event log to the outputs: each one on its own, so that the trouble of one is no other's."""
+"""From the event log to the outputs. Each output runs alone: trouble of one does not stop the others."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from pollerd.polling.committer import Committer
 log = logging.getLogger(__name__)
 
 MARGIN: Final = 0.05
-"""Part of the threshold by which the balance must be above it before it counts as well again."""
+"""Share of the threshold: the warning ends when the balance is so far above it, so that it does not toggle."""
 LONGEST_WAIT: Final = 30.0
 """Seconds to wait for the account's pace to let a request through; after that it is left for the next time."""
 

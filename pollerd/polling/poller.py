@@ -323,7 +323,7 @@ class Poller:
         return outcome, self._evidence(alone=alone)
 
     async def _confirm(self, message: Message, outcome: Outcome) -> tuple[Outcome, Evidence]:
-        """Ask about the message and about others by turns: the gateway may have found its tongue in between."""
+        """Ask about the message and about others by turns: the gateway may answer again in between."""
         for turn in range(ROUNDS):
             if turn and await self._check.ask(message.id, self._control) is not ControlCheckResult.ANSWERED:
                 return outcome, self._evidence()

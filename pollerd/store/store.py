@@ -98,7 +98,7 @@ class SqlStore(StoredMessages, CommittedEvents):
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             await asyncio.wait([task])
-            # Whoever was cancelled must end; only a disk that cannot be trusted is worth more than that.
+            # A cancelled task must end. Only a DurabilityError outweighs the cancellation.
             if not task.cancelled() and isinstance(error := task.exception(), DurabilityError):
                 raise error from None
             raise

@@ -95,7 +95,10 @@ def _parts(sight: Sight, regions: Sequence[str]) -> list[asyncio.Task[list[Check
         local.append(("rights", lambda: rights.checks(config.store, unit)))
         local.append(("database", lambda: database.checks(config.store.path)))
         local.append(("learning", lambda: learning.checks(config)))
-        network("daemon", asyncio.create_task(daemon.checks(config)))
+        local_daemon = asyncio.create_task(daemon.checks(config))
+        later.append(
+            asyncio.create_task(_awaited("daemon", local_daemon, "look at the daemon: systemctl status pollerd"))
+        )
     if sight.sound("store", "outputs", "sources"):
         local.append(("outputs", lambda: outputs.checks(config, unit)))
         local.append(("rotation", lambda: rotation.checks(config)))
@@ -125,12 +128,14 @@ async def _threaded(name: str, work: Callable[[], Iterable[Check]]) -> list[Chec
         return [_defect(name, error)]
 
 
-async def _awaited(name: str, work: asyncio.Task[list[Check]]) -> list[Check]:
+async def _awaited(
+    name: str, work: asyncio.Task[list[Check]], advice: str = "look at the network and try again"
+) -> list[Check]:
     try:
         async with asyncio.timeout(NETWORK):
             return await work
     except TimeoutError:
-        return [failure(name, f"did not finish within {NETWORK:g} s", "look at the network and try again")]
+        return [failure(name, f"did not finish within {NETWORK:g} s", advice)]
     except Exception as error:  # noqa: BLE001 - one check that cannot cope must not hide what the others found
         return [_defect(name, error)]
 

@@ -272,7 +272,8 @@ class AccountLimiter:
                     return self._held_transition(hold, tell=False)
                 return None
         elif trouble is None:
-            # A proper answer proves that the gateway is there, whoever asked; rights and patience only a probe proves.
+            # Any answer proves that the gateway can be reached. Only a probe's answer proves that it accepts the
+            # credentials and the rate.
             return self._end(hold, now) if probe or hold.reason in _BY_COUNT else None
         wait = trouble.retry_after
         if not probe:

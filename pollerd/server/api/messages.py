@@ -192,7 +192,7 @@ class MessageRoutes:
 
     async def _message(self, request: web.Request) -> Message:
         message_id = query.message_id(request.match_info["id"])
-        # What is not on disk yet is shown nowhere.
+        # An answer shows committed state only: what a crash could take back was never shown.
         message = await self._views.read(lambda view: view.message(message_id))
         if message is None:
             raise RequestError(404, "not_followed", f"{message_id} is not followed; follow it with POST /messages")
