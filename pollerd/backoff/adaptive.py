@@ -128,11 +128,9 @@ class Adaptive:
         return None
 
     def not_visible(self, now: float, submit: float, tries: int) -> Decision:
-        """See `Policy.not_visible`."""
         return guards.not_visible(self._settings, now - submit, tries, self._rng)
 
     def scheduled(self, now: float, sendtime: float) -> Decision:
-        """See `Policy.scheduled`."""
         return guards.scheduled(self._settings, now, sendtime, self._rng)
 
     # ------------------------------------------------------------------ learning
@@ -209,21 +207,17 @@ class Adaptive:
         return (a1 * (w1 - w0) - (m1 - m0)) / max(alive, 1e-9)
 
     def base_for(self, key: Key, submit: float, base: float) -> float:
-        """See `Policy.base_for`."""
         return self._outages.base_for(key, submit, base)
 
     def take_wake(self) -> list[Key]:
-        """See `Policy.take_wake`."""
         return self._outages.take_wake()
 
     def maintain(self, now: float) -> bool:
-        """See `Policy.maintain`."""
         return self._planner.maintain(now)
 
     # ------------------------------------------------------------------ state and explanation
 
     def snapshot(self) -> bytes:
-        """See `Policy.snapshot`."""
         encode = msgspec.msgpack.encode
         ended = [(msgspec.Raw(encode(key)), began, origin) for key, began, origin in self._outages.dump()]
         arrivals = self._planner.arrivals
@@ -231,7 +225,6 @@ class Adaptive:
         return encode(_Snapshot(SNAPSHOT_VERSION, *known))
 
     def restore(self, data: bytes) -> None:
-        """See `Policy.restore`."""
         self._fresh()
         try:
             state = msgspec.msgpack.decode(data, type=_Snapshot)
@@ -246,7 +239,6 @@ class Adaptive:
         self._planner.go_on(state.price, state.first)
 
     def explain(self, key: Key = None, *, k: int = 1) -> Plan:
-        """See `Policy.explain`."""
         operator = self._learned.known(key)
         self._planner.settle(operator)
         octave = budget.octave_of(k)
@@ -269,13 +261,11 @@ class Adaptive:
         return known
 
     def keys(self) -> list[KeyInfo]:
-        """See `Policy.keys`."""
         down = set(self._outages.down_keys())
         known = [KeyInfo(k, o.history.total, k in down) for k, o in self._learned.operators.items()]
         return sorted(known, key=lambda info: -info.events)
 
     def metrics(self) -> Metrics:
-        """See `Policy.metrics`."""
         measured = self._polls / self._messages if self._messages else None
         events = self._learned.world.history.total
         return Metrics(

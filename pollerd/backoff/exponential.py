@@ -50,11 +50,9 @@ class Exponential:
         return self.next(now, key, submit, base, k=k, validity=validity)
 
     def not_visible(self, now: float, submit: float, tries: int) -> Decision:
-        """See `Policy.not_visible`."""
         return guards.not_visible(self._settings, now - submit, tries, self._rng)
 
     def scheduled(self, now: float, sendtime: float) -> Decision:
-        """See `Policy.scheduled`."""
         return guards.scheduled(self._settings, now, sendtime, self._rng)
 
     def observe(

@@ -7,7 +7,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, TypeVar
 
 from pollerd.base.errors import (
@@ -104,7 +103,6 @@ class DatabaseOwner:
         self._config = config
 
     def standings(self, ids: Sequence[int]) -> dict[int, Standing]:
-        """See `Owner`."""
         try:
             with engine_of(self._config.store).view() as view:
                 found = {message_id: view.standing(message_id) for message_id in ids}
@@ -113,7 +111,6 @@ class DatabaseOwner:
         return {message_id: standing for message_id, standing in found.items() if standing is not None}
 
     def hold(self, account: str) -> AccountHold | None:
-        """See `Owner`."""
         try:
             with engine_of(self._config.store).view() as view:
                 found = view.hold(account)
@@ -124,11 +121,9 @@ class DatabaseOwner:
         return AccountHold(account, found.held_reason, found.held_until)
 
     def resume(self, account: str) -> None:
-        """See `Owner`."""
         self._settle(RequestKind.RESUME, [None], account)
 
     def given_up(self) -> int:
-        """See `Owner`."""
         try:
             with engine_of(self._config.store).view() as view:
                 return view.count_gave_up()
@@ -136,15 +131,12 @@ class DatabaseOwner:
             return 0
 
     def settle(self, kind: RequestKind, ids: Sequence[int]) -> bool:
-        """See `Owner`."""
         return self._settle(kind, ids)
 
     def retry_all(self) -> None:
-        """See `Owner`."""
         self._settle(RequestKind.RETRY_ALL, [None])
 
     def forget(self, network: str | None) -> None:
-        """See `Owner`."""
         self._settle(RequestKind.FORGET, [None], network)
 
     def _settle(self, kind: RequestKind, ids: Sequence[int | None], argument: str | None = None) -> bool:
@@ -202,7 +194,6 @@ class RemoteOwner:
         self._remote = remote
 
     def standings(self, ids: Sequence[int]) -> dict[int, Standing]:
-        """See `Owner`."""
         from pollerd.client.values import NotFollowedError
 
         found = {}
@@ -215,7 +206,6 @@ class RemoteOwner:
         return found
 
     def settle(self, kind: RequestKind, ids: Sequence[int]) -> bool:
-        """See `Owner`."""
         from pollerd.client.remote import OvertakenError
 
         for message_id in ids:
@@ -227,18 +217,15 @@ class RemoteOwner:
         return True
 
     def hold(self, account: str) -> AccountHold | None:
-        """See `Owner`."""
         from pollerd.status import sentences
 
         found = self._remote.hold(account)
         return None if found is None else AccountHold(account, found.reason, sentences.at(found.until))
 
     def forget(self, network: str | None) -> None:
-        """See `Owner`."""
         self._remote.forget(network)
 
     def resume(self, account: str) -> None:
-        """See `Owner`."""
         from pollerd.client.remote import OvertakenError
 
         # It ended since it was read: the next check shows it.
@@ -246,11 +233,9 @@ class RemoteOwner:
             self._remote.resume(account)
 
     def given_up(self) -> int:
-        """See `Owner`."""
         return self._remote.count_gave_up()
 
     def retry_all(self) -> None:
-        """See `Owner`."""
         # All of them first: a page begins where the one before ended.
         self.settle(RequestKind.RETRY, list(self._remote.gave_up()))
 
@@ -266,7 +251,7 @@ class Tracker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._handover is not None:
             self._handover.close()
 

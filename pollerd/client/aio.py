@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
-from types import TracebackType
 from typing import Self, TypeVar
 
 from pollerd.client.source import Source
@@ -39,9 +38,7 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -61,7 +58,6 @@ class AsyncClient:
         priority: str | None = None,
         overdue_after: float | timedelta | str | None = None,
     ) -> Tracked:
-        """As `Client.track`."""
         tracking = partial(
             self._client.track,
             *ids,
@@ -75,7 +71,6 @@ class AsyncClient:
         return await self._run(tracking)
 
     async def wait(self, message_id: int | str, timeout: float | None = None) -> FinalStates:
-        """As `Client.wait`."""
         number = checked_id(message_id)
         source = await self._open()
         try:

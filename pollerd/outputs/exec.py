@@ -92,7 +92,6 @@ class ExecOutput(BatchOutput):
             return f"no program can be started now: {error.strerror or error}"
 
     def batch(self, events: Sequence[Event]) -> Sequence[Event]:
-        """See `portion`."""
         return portion(events)
 
     async def _run(self, lines: bytes) -> str:

@@ -31,7 +31,6 @@ class SqliteTarget:
         self._statement = statement
 
     def transact(self, work: Callable[[Execute], None]) -> None:
-        """See `Target`."""
         if not os.path.exists(self._path):
             raise TargetError(f"{self._path} does not exist (or its folder may not be read by this user)")
         try:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from functools import lru_cache
-from types import TracebackType
 from typing import Self
 
 from aiohttp import web
@@ -86,9 +85,7 @@ class Simulator:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     @property

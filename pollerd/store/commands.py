@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Final, Self
 
 import msgspec
@@ -34,13 +33,12 @@ class StoredHandover:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def track(
         self, ids: Sequence[int], account: str = DEFAULT_ACCOUNT, particulars: Particulars = NOTHING
     ) -> TrackResult:
-        """See `Handover`."""
         priority = None if particulars.priority is None else particulars.priority.name
         new = known = gave_up = 0
         refused: list[OtherAccount] = []
@@ -60,7 +58,6 @@ class StoredHandover:
         return TrackResult(new, known, gave_up, tuple(refused))
 
     def ask(self, kind: RequestKind, ids: Sequence[int | None], argument: str | None = None) -> Asked:
-        """See `Handover`."""
         text = kind.value if argument is None else f"{kind.value} {argument}"
         with self._connection.transaction() as session:
             first = last = 0
@@ -71,11 +68,9 @@ class StoredHandover:
         return Asked(first, last)
 
     def waiting(self, asked: Asked) -> bool:
-        """See `Handover`."""
         return self._connection.query(self._sql["first_waiting"], asked)[0][0] is not None
 
     def retry_parked(self) -> int:
-        """See `Handover`."""
         with self._connection.transaction() as session:
             note = session.query(statements("view")["note"], (anchor.NOTE,))
             now = time.time() - anchor.wall_ahead(note[0][0] if note else None)

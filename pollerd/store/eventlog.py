@@ -72,7 +72,6 @@ class CommittedEvents(Transactions):
         return cursor_from_row(found[0]) if found else None
 
     async def prune(self, delete: Callable[[Session], tuple[int, T]]) -> T:
-        """See `Transactions`."""
         self._prunings += 1
         self._whole.clear()
         try:

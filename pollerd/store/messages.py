@@ -35,49 +35,38 @@ class StoredMessages(Transactions):
         """As `query`, in the writer's order: everything committed before this call is seen, nothing committed after."""
 
     async def due(self, account: str, after: Due, until: float, limit: int) -> list[Message]:
-        """See `Schedule`."""
         return await self._messages("due", (account, after[0], after[0], after[1], until, limit))
 
     async def due_latest(self, account: str, until: float, limit: int) -> list[Message]:
-        """See `Schedule`."""
         return await self._messages("due_latest", (account, until, limit))
 
     async def due_urgent(self, account: str, priority: Priority, until: float, limit: int) -> list[Message]:
-        """See `Schedule`."""
         return await self._messages("due_urgent", (account, priority.name, until, limit))
 
     async def new(self, limit: int) -> list[Message]:
-        """See `Store`."""
         return await self._messages("new", (limit,))
 
     async def pending(self, after: int, limit: int) -> list[Message]:
-        """See `Store`."""
         return await self._messages("pending", (after, limit))
 
     async def message(self, message_id: int) -> Message | None:
-        """See `Store`."""
         found = await self._messages("message", (message_id,))
         return found[0] if found else None
 
     async def refused(self, account: str, refusal: str, after: Due, limit: int) -> list[Message]:
-        """See `Store`."""
         return await self._messages("refused", (account, refusal, after[0], after[0], after[1], limit))
 
     async def given_up(self, after: int, limit: int = 1000) -> list[int]:
-        """See `Store`."""
         return [row[0] for row in await self._in_order("gave_up", (after, limit))]
 
     async def overdue_accounts(self) -> list[str]:
-        """See `Store`."""
         return [row[0] for row in await self._in_order("overdue_accounts")]
 
     async def overdue(self, account: str, after: Due, until: float, limit: int) -> list[Due]:
-        """See `Store`."""
         found = await self._in_order("overdue", (account, *after, until, limit))
         return [(row[0], row[1]) for row in found]
 
     async def set_overdue(self, account: str, after: float | None) -> None:
-        """See `Store`."""
         start = 0
         while (end := (await self._in_order("stretch", (start, STRETCH)))[0][0]) is not None:
             await self.write(partial(_execute, self._sql["set_overdue"], (after, start, end, account)))

@@ -24,7 +24,6 @@ class PagedView(StoredView):
         self._sql |= message_statements("pages")
 
     def page(self, state: Filter | None, after: str | None, limit: int) -> Page:
-        """See `View`."""
         match state:
             case State.NEW | State.PENDING:
                 return self._pending(after, limit)

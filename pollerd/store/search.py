@@ -29,7 +29,6 @@ class SearchView(PagedView):
         self._sql |= message_statements("search")
 
     def search(self, wanted: str, state: Filter | None, after: str | None, limit: int) -> SearchPage:
-        """See `View`."""
         late = state == OVERDUE
         wanted_state = State.PENDING if late else state
         top = MAX_MESSAGE_ID if after is None else _position(after)

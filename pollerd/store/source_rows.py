@@ -69,7 +69,6 @@ class SourceRows:
         self._forms = SourceForms(store, source, database)
 
     async def take(self, found: Sequence[SourceRow]) -> int:
-        """See `SourceBook`."""
         fresh = await self._query_ids("fresh", [row.id for row in found], self._source)
         unknown = await self._query_ids("unknown", sorted(fresh)) if fresh else set()
         # Before anything of a new message reaches an output that needs it.

@@ -70,7 +70,6 @@ class SqlStore(StoredMessages, CommittedEvents):
     # -- writing
 
     async def commit(self, batch: Batch) -> tuple[Event, ...]:
-        """See `Store`."""
         return await self._shielded(self._commit(batch))
 
     async def _commit(self, batch: Batch) -> tuple[Event, ...]:
@@ -104,7 +103,6 @@ class SqlStore(StoredMessages, CommittedEvents):
             raise
 
     async def write(self, change: Callable[[Session], T]) -> T:
-        """See `Transactions`."""
         return await self._shielded(self._write(change))
 
     async def _write(self, change: Callable[[Session], T]) -> T:
@@ -112,15 +110,12 @@ class SqlStore(StoredMessages, CommittedEvents):
             return await self._transact(change)
 
     async def prune(self, delete: Callable[[Session], tuple[int, T]]) -> T:
-        """See `Transactions`."""
         return await self._shielded(super().prune(delete))
 
     async def save_cursor(self, cursor: Cursor) -> None:
-        """See `EventLog`."""
         await self.commit(Batch(cursors=(cursor,)))
 
     async def advance_seq(self, seq: int) -> None:
-        """See `Store`."""
         await self._shielded(self._advance_seq(seq))
 
     async def _advance_seq(self, seq: int) -> None:
@@ -136,20 +131,17 @@ class SqlStore(StoredMessages, CommittedEvents):
     # -- what others put into the store
 
     async def track(self, messages: Sequence[TrackRequest]) -> TrackResult:
-        """See `Store`."""
         return await track.track(self, messages)
 
     def sources(
         self, databases: Mapping[str, str], now: Callable[[], float], poke: Callable[[], None]
     ) -> Mapping[str, SourceBook]:
-        """See `Store`."""
         given = GivenRows(databases)
         return {
             name: SourceRows(name, given, self, now, poke, database=database) for name, database in databases.items()
         }
 
     async def requests(self, limit: int = 1000) -> list[Request]:
-        """See `Store`."""
         found = await self._in_order("requests", (limit,))
         read = [(int(row[0]), *(rows.text(row[1]) or "").partition(" ")[::2], row[2]) for row in found]
         strange = [(number,) for number, kind, _, _ in read if kind not in _KINDS]
@@ -169,36 +161,28 @@ class SqlStore(StoredMessages, CommittedEvents):
     # -- what outputs keep beside their cursors
 
     def deliveries(self) -> DeliveryBook:
-        """See `Store`."""
         return Deliveries(self)
 
     def unwritten(self, output: str, database: str | None) -> UnwrittenBook:
-        """See `Store`."""
         return UnwrittenEvents(self, output, database)
 
     async def retry_parked(self, now: float) -> int:
-        """See `Store`."""
         return await self.write(partial(undelivered.retry_parked, now=now))
 
     # -- the whole
 
     def retention(self, outputs: frozenset[str], keep: float) -> Retaining:
-        """See `Store`."""
         return Retention(self, outputs, keep)
 
     async def accounts(self) -> dict[str, AccountState]:
-        """See `Store`."""
         return {row[0]: account_from_row(row) for row in await self._read("accounts")}
 
     async def note(self, name: str) -> bytes | None:
-        """See `Store`."""
         found = await self._read("get_meta", (name,))
         return None if not found or found[0][0] is None else rows.blob(found[0][0])
 
     async def counters(self) -> dict[str, int]:
-        """See `Store`."""
         return {str(name): rows.whole(value) for name, value in await self._read("counters")}
 
     async def unknown(self, account: str, most: int) -> int:
-        """See `Store`."""
         return int((await self._read("unknown", (account, most)))[0][0])

@@ -18,7 +18,6 @@ CHUNK: Final = 5000
 
 
 async def track(store: Transactions, messages: Sequence[TrackRequest]) -> TrackResult:
-    """See `Store.track`."""
     parts = [
         await store.write(partial(_insert, messages=messages[start : start + CHUNK]))
         for start in range(0, len(messages), CHUNK)

@@ -28,30 +28,24 @@ class UnwrittenEvents:
         self._sql = {name: sql.replace("{columns}", _COLUMNS) for name, sql in statements("unwritten").items()}
 
     async def left(self) -> bool:
-        """See `UnwrittenBook`."""
         return bool((await self._query("left"))[0][0])
 
     async def next_at(self) -> float | None:
-        """See `UnwrittenBook`."""
         found: float | None = (await self._query("next_at"))[0][0]
         return found
 
     async def due(self, now: float, hurried: Collection[int], limit: int) -> list[Unwritten]:
-        """See `UnwrittenBook`."""
         return [_event(row) for row in await self._query("due", now, _json(sorted(hurried)), limit)]
 
     async def following(self, heads: Iterable[Unwritten], limit: int) -> list[Unwritten]:
-        """See `UnwrittenBook`."""
         wanted = _json([(head.message_id, head.recipient, head.seq) for head in heads])
         return [_event(row) for row in await self._query("following", wanted, limit)]
 
     async def held_up(self, events: Iterable[Unwritten]) -> set[int]:
-        """See `UnwrittenBook`."""
         wanted = _json([(event.seq, event.message_id, event.recipient) for event in events])
         return {row[0] for row in await self._query("held_up", wanted)}
 
     async def save(self, change: UnwrittenChange) -> Saved:
-        """See `UnwrittenBook`."""
         output, cursor = self._output, change.cursor
 
         def write(session: Session) -> Saved:
@@ -72,7 +66,6 @@ class UnwrittenEvents:
         return await self._store.write(write)
 
     async def source_ids(self, messages: Iterable[int]) -> Mapping[int, str | float]:
-        """See `UnwrittenBook`."""
         return await self._source_ids.find(messages)
 
     async def _query(self, name: str, *values: Any) -> list[Any]:

@@ -12,7 +12,6 @@ import heapq
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
-from types import TracebackType
 from typing import Any, Final, Self
 
 import msgspec
@@ -48,23 +47,20 @@ class StoredView:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # -- messages
 
     def message(self, message_id: int) -> Message | None:
-        """See `View`."""
         found = self._shown(self._messages("message", message_id))
         return found[0] if found else None
 
     def standing(self, message_id: int) -> Standing | None:
-        """See `View`."""
         found = self._fetch("standing", message_id)
         return Standing(damage.state(found[0][0]), rows.text(found[0][1]) or DEFAULT_ACCOUNT) if found else None
 
     def messages(self, state: State | None, limit: int) -> list[Message]:
-        """See `View`."""
         match state:
             case None:
                 return self._shown(self._messages("list_all", limit))
@@ -84,17 +80,14 @@ class StoredView:
 
     @property
     def last_seq(self) -> int:
-        """See `View`."""
         return int(self._fetch("last_seq")[0][0])
 
     @property
     def pruned_seq(self) -> int:
-        """See `View`."""
         first = self._fetch("first_seq")[0][0]
         return self.last_seq if first is None else int(first) - 1
 
     def events(self, after: int, limit: int, message_id: int | None = None, kind: str | None = None) -> list[Event]:
-        """See `View`."""
         name = "events"
         wanted: list[Any] = [after]
         if message_id is not None:
@@ -105,51 +98,41 @@ class StoredView:
         return [Event(row[0], row[1], row[2], rows.blob(row[3])) for row in found]
 
     def undelivered(self, after: int, after_output: str, limit: int) -> list[Delivery]:
-        """See `View`."""
         found = read_undelivered(self._connection, after, limit, after_output=after_output)
         ahead = self.ahead()
         return [msgspec.structs.replace(delivery, next_at=later(delivery.next_at, ahead)) for delivery in found]
 
     @property
     def daemon(self) -> int | None:
-        """See `View`."""
         return self._connection.owner
 
     def hold(self, account: str) -> AccountView | None:
-        """See `View`."""
         found = self._fetch("account", account)
         return _account(found[0], self.ahead()) if found else None
 
     def count_gave_up(self) -> int:
-        """See `View`."""
         return int(self._fetch("count_gave_up")[0][0])
 
     def note(self, name: str) -> bytes | None:
-        """See `View`."""
         found = self._fetch("note", name)
         return None if not found or found[0][0] is None else bytes(found[0][0])
 
     def hand_over_delays(self, limit: int) -> list[float]:
-        """See `View`."""
         return [float(row[0]) for row in self._fetch("hand_over_delays", limit)]
 
     def ahead(self) -> float:
-        """See `View`."""
         return anchor.wall_ahead(self.note(anchor.NOTE))
 
     def changed(self) -> bool:
-        """See `View`."""
         return self._connection.changed()
 
     @property
     def replaced(self) -> bool:
-        """See `View`."""
         return self._connection.replaced
 
     # -- the whole
 
     def overview(self, now: float, *, oldest: bool = True) -> Overview:
-        """See `View`."""
         with self._connection.snapshot():
             return self._overview(now, oldest=oldest)
 

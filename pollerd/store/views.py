@@ -26,7 +26,6 @@ class ThreadedViews:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="reading")
 
     async def read(self, work: Callable[[View], T]) -> T:
-        """See `Views`."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
 
     def close(self) -> None:

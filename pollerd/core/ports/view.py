@@ -7,7 +7,6 @@ Every call raises StoreError when the store cannot be read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final, NamedTuple, Protocol, Self, TypeVar
 
 import msgspec
@@ -132,9 +131,7 @@ class View(Protocol):
 
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     # -- messages
 

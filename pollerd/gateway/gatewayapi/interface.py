@@ -28,32 +28,25 @@ class GatewayApi:
         self.balance_url = base / "rest" / "me"
 
     def message_url(self, message_id: int) -> URL:
-        """See `Vendor`."""
         return self._messages.with_path(f"{self._path}/{message_id}", encoded=True)
 
     def headers(self, url: URL) -> Headers:
-        """See `Vendor`."""
         return self._credentials.headers(url)
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """See `Vendor`."""
         return self._credentials.secrets
 
     def reload(self) -> bool:
-        """See `Vendor`."""
         return self._credentials.reload()
 
     def read_message(self, body: bytes, headers: Mapping[str, str], message_id: int) -> Outcome:
-        """See `Vendor`."""
         return read_message(body, headers, message_id)
 
     def read_balance(self, body: bytes, headers: Mapping[str, str]) -> Balance | Trouble:
-        """See `Vendor`."""
         return read_balance(body, headers)
 
     def read_error(
         self, status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str], now: float
     ) -> ErrorAnswer:
-        """See `Vendor`."""
         return read_error(status, headers, body, redact, now)

@@ -39,13 +39,11 @@ class CommandConnection:
         self._connection.close()
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        """See `WriteConnection`."""
         with schema.explained(self._path):
             return self._session.query(sql, values)
 
     @contextmanager
     def transaction(self) -> Iterator[SqliteSession]:
-        """See `WriteConnection`."""
         self._files.check()
         with schema.explained(self._path):
             self._connection.execute("BEGIN IMMEDIATE")

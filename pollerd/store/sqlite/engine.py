@@ -32,27 +32,22 @@ class SqliteEngine:
         return StoreSize(_bytes(self._path), _bytes(Path(f"{self._path}-wal")))
 
     def own(self, *, daemon: bool = False) -> FileOwnership:
-        """See `Engine`."""
         owned = FileOwnership.acquire(self._path, daemon=daemon)
         self._open_to_group(told=daemon)
         return owned
 
     async def open(self, wall: Callable[[], float]) -> Store:
-        """See `Engine`."""
         from pollerd.store.sqlite.store import SqliteStore
 
         return await SqliteStore.open(self._path, wall)
 
     def view(self) -> View:
-        """See `Engine`."""
         return SearchView(SqliteReader.open(self._path))
 
     def inspect(self) -> View:
-        """See `Engine`."""
         return SearchView(SqliteReader.inspect(self._path))
 
     def handover(self) -> Handover:
-        """See `Engine`."""
         opened = CommandConnection.open(self._path)
         self._open_to_group()
         return StoredHandover(opened)
@@ -69,15 +64,12 @@ class SqliteEngine:
             )
 
     def owner(self) -> int | None:
-        """See `Engine`."""
         return lock.owner_pid(self._path)
 
     def check_ownable(self) -> None:
-        """See `Engine`."""
         lock.check_ownable(self._path)
 
     def back_up(self, target: Path, between: Callable[[], None] = lambda: None) -> Backup:
-        """See `Engine`."""
         from pollerd.store.sqlite.backup import back_up
 
         return back_up(self._path, target, between)

@@ -51,12 +51,10 @@ class SqliteReader:
         self._connection.close()
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        """See `ReadConnection`."""
         with readonly.explained(self._path):
             return self._connection.execute(sql, values).fetchall()
 
     def query_within(self, seconds: float, sql: str, values: Sequence[Any] = ()) -> list[Any] | None:
-        """See `ReadConnection`."""
         deadline = time.monotonic() + seconds
         self._connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
         try:
@@ -70,7 +68,6 @@ class SqliteReader:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """See `ReadConnection`."""
         with readonly.explained(self._path):
             self._connection.execute("BEGIN")
         try:
@@ -80,7 +77,6 @@ class SqliteReader:
                 self._connection.execute("ROLLBACK")
 
     def changed(self) -> bool:
-        """See `ReadConnection`."""
         version = int(self.query("PRAGMA data_version")[0][0])
         changed = version != self._version
         self._version = version
@@ -96,7 +92,6 @@ class SqliteReader:
 
     @property
     def owner(self) -> int | None:
-        """See `ReadConnection`."""
         return lock.owner_pid(self._path)
 
     @property

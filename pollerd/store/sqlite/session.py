@@ -16,13 +16,10 @@ class SqliteSession:
         self._connection = connection
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> int:
-        """See `Session`."""
         return self._connection.execute(sql, values).rowcount
 
     def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
-        """See `Session`."""
         return self._connection.executemany(sql, rows).rowcount
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        """See `Session`."""
         return self._connection.execute(sql, values).fetchall()

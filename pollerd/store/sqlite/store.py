@@ -110,11 +110,9 @@ class SqliteStore(SqlStore):
         return await self._shielded(between())
 
     async def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        """See `Transactions`."""
         return await self._fetch(self._reader, sql, values)
 
     async def query_in_order(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        """See `StoredMessages`."""
         return await self._fetch(self._writer, sql, values)
 
     async def _fetch(self, connection: aiosqlite.Connection, sql: str, values: Sequence[Any]) -> list[Any]:
