@@ -194,7 +194,7 @@ class _AuthReader(msgspec.Struct, frozen=True):
     def _refuse_foreign(self, chosen: str) -> None:
         own, certain = key_names(_SCHEMES[chosen]), self.table.sound("auth")
         for name, struct in _SCHEMES.items():
-            # Each is a key here, also where auth is wrong and nobody knows which ones belong.
+            # Each is a key here, also where auth is wrong and it is unknown which ones belong.
             given = [key for key in key_names(struct) if key in self.table]
             for key in given if certain else ():
                 if key not in own:
@@ -206,7 +206,7 @@ class _AuthReader(msgspec.Struct, frozen=True):
         origin = Origin(context.file, self.table.path(keys.name))
         variable = "GATEWAYAPI_TOKEN"
         from_env: SecretSource | None = None
-        # With several accounts nobody could say whose token the variable holds.
+        # With several accounts it is unknown whose token the variable holds.
         if keys.name == "token" and self.only and context.env.get(variable):
             from_env = EnvSecret(variable, Secret(context.env[variable]), keys.kind, origin)
         if from_env is not None and context.built_in:

@@ -9,7 +9,7 @@ _HEADER = re.compile(r"\s*(\[\[?)\s*(.+?)\s*\]\]?\s*(?:#.*)?")
 _ASSIGNMENT = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"))*)\s*=""")
 _LAST_PART = re.compile(r"\[\d+\]$|(?:^|\.)[^.\[\]]*$")
 _LONGEST_LINE: Final = 2000
-"""Characters. Nobody writes a header or a key that long, and the patterns need not try."""
+"""Characters. No header or key is that long, and the patterns need not try."""
 _QUOTES = re.compile(r"""\s*\.\s*|["']""")
 
 
@@ -26,7 +26,7 @@ class LineIndex:
             if path in self._places:
                 return self._places[path]
             shorter = _LAST_PART.sub("", path)
-            # A quoted key may hold brackets of its own, which no pattern tells from an index.
+            # A quoted key may hold brackets of its own, which no pattern distinguishes from an index.
             if shorter == path:
                 return None
             path = shorter

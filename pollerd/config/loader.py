@@ -158,7 +158,7 @@ def _backoff(table: TomlTable) -> BackoffConfig:
 def _compare(table: TomlTable, low: str, low_value: float, high: str, high_value: float) -> None:
     if low_value <= high_value or not table.sound(low, high):
         return
-    # The problem is at a key that was written; the other one may be a default that nobody sees.
+    # The problem is at a key that was written; the other one may be a default that is not seen.
     if low in table:
         table.refuse(low, f'must be at most {high}, which is "{render_duration(high_value)}"')
     else:

@@ -188,7 +188,7 @@ class TomlTable:
         return tuple(self._data)
 
     def unknown(self) -> tuple[str, ...]:
-        """The keys that nobody asked for."""
+        """The keys that were not asked for."""
         return tuple(name for name in self._data if name not in self.known)
 
     def secret(self, keys: SecretKeys) -> SecretSource | None:

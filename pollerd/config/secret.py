@@ -255,7 +255,7 @@ class FileSecret(msgspec.Struct, frozen=True):
             if self.unit is not None:
                 raise self._unseen("this user may not read it, root may") from None
             if self.reader:
-                reason = f"{self.path} was not looked at: the service's user {self.reader} reads it, this one may not"
+                reason = f"{self.path} was not checked: the service's user {self.reader} reads it, this one may not"
                 raise self.origin.unseen(reason, _ASK_THE_DAEMON) from None
             raise self.origin.error(
                 f"{self.path} may not be read by this user; give it the right to (chown or chgrp the file)"
@@ -267,7 +267,7 @@ class FileSecret(msgspec.Struct, frozen=True):
         return _checked(_bare(self._text(raw)), self.kind, self.origin, str(self.path))
 
     def _unseen(self, why: str) -> UnseenError:
-        reason = f"{self.path}, which {self.unit} loads for the service, was not looked at: {why}"
+        reason = f"{self.path}, which {self.unit} loads for the service, was not checked: {why}"
         return self.origin.unseen(reason, _ASK_THE_DAEMON)
 
     def _text(self, raw: bytes) -> str:
@@ -319,7 +319,7 @@ class SealedSecret(_Fixed, frozen=True):
     origin: Origin
 
     def read(self) -> Secret:
-        reason = f'the credential "{self.credential}" was not looked at: {self.unit} gives it to the service alone'
+        reason = f'the credential "{self.credential}" was not checked: {self.unit} gives it to the service alone'
         raise self.origin.unseen(reason, _ASK_THE_DAEMON)
 
     @property

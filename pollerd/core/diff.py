@@ -36,7 +36,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
 
 class Diff(msgspec.Struct, frozen=True, gc=False):
-    """What an answer changes: the recipients to keep, the changes to tell, in the answer's order."""
+    """What an answer changes: the recipients to keep, the changes to report, in the answer's order."""
 
     recipients: tuple[Recipient, ...]
     changes: tuple[Change, ...]
@@ -53,7 +53,7 @@ class Diff(msgspec.Struct, frozen=True, gc=False):
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
-    """What one poll (or one decision without a poll) leaves behind: the row as it shall be, and the events to tell."""
+    """What one poll (or one decision without a poll) leaves behind: the row as it shall be, and the events."""
 
     message: Message
     bodies: tuple[events.Body, ...] = ()
@@ -112,13 +112,13 @@ def _found(before: tuple[Recipient, ...], kept: Iterable[Recipient], changes: li
 
 
 def _step(had: Recipient | None, shown: Recipient, now: float) -> tuple[Recipient, Change | None]:
-    """What is kept of a recipient that is shown, and the change to tell."""
+    """What is kept of a recipient that is shown, and the change to report."""
     kept = shown if had is None else _kept(had, shown, now)
     previous = None if had is None else had.status or None
-    told = lifecycle.follows(previous, kept.status)
+    changed = lifecycle.follows(previous, kept.status)
     if had is not None and _charged(had, shown):
-        kept, told = msgspec.structs.replace(kept, charge_status=shown.charge_status), True
-    return kept, Change(kept, previous) if told else None
+        kept, changed = msgspec.structs.replace(kept, charge_status=shown.charge_status), True
+    return kept, Change(kept, previous) if changed else None
 
 
 def _charged(had: Recipient, shown: Recipient) -> bool:

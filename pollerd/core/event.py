@@ -1,4 +1,4 @@
-"""What pollerd tells: one typed value for each kind of event, its JSON form and its JSON Schema.
+"""What pollerd reports: one typed value for each kind of event, its JSON form and its JSON Schema.
 
 `seq` is given by the transaction that stores the event, so a body is encoded without it and a line is put together
 from both. Field names and meanings are the public contract; `message.status` is a superset of the vendor's webhook
@@ -230,7 +230,7 @@ def recipient(body: bytes) -> int:
 
 
 def subject(kind: str, body: bytes, *, each_recipient: bool = True) -> str | None:
-    """What an event of type `kind` with the JSON `body` is news of: a later one with the same subject supersedes it.
+    """What an event of type `kind` with the JSON `body` is about: a later one with the same subject supersedes it.
 
     The state of a recipient (not `each_recipient`: of the message), the end of a message, the hold of an account, its
     credit. None: the event stands for itself.

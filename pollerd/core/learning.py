@@ -1,4 +1,4 @@
-"""What an answer tells of a message's sending and of its operator, and what the backoff learns from it. Pure."""
+"""What an answer shows of a message's sending and of its operator, and what the backoff learns from it. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OBSERVED_MOST: Final = 32
 def learn(policy: Policy, message: Message, found: Diff, waiting: list[Recipient], now: float, ahead: float) -> None:
     """Feed the policy: what ended, and a sample of what is still pending.
 
-    What ended before the message was handed over, and what passed before it, teach nothing: nobody was asking.
+    What ended before the message was handed over, and what passed before it, teach nothing: it was not polled.
     """
     taken = message.taken_at
     if taken is None or taken - message.sent_at <= NOTICED:

@@ -5,9 +5,9 @@ Source: the vendor's table of delivery states (`dsnstatus`). Decided by us, wher
 - A state that is not in the table is transient and passed on as it is.
 - READ (RCS) follows DELIVERED in the vendor's callbacks. Seen first it says that the message arrived: it is reported
   as it is and is final. After DELIVERED it is not reported: nothing follows a final state.
-- An entry without a state is no news: what was known stays, and no state is made up for what was never known.
+- An entry without a state is no change: what was known stays, and no state is made up for what was never known.
 - A transient state that is older by the gateway's own time than the one known comes from a copy that lags behind: no
-  news either. Without two times that can be compared, what is shown last counts. A final state always counts.
+  change either. Without two times that can be compared, what is shown last counts. A final state always counts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ READ: Final = "READ"
 
 TRANSIENT: Final = frozenset({UNKNOWN, SCHEDULED, "BUFFERED", "ENROUTE"})
 ARRIVED: Final = frozenset({DELIVERED, ACCEPTED, READ})
-"""What counts as having reached the recipient; ACCEPTED where the network tells no more."""
+"""What counts as having reached the recipient; ACCEPTED where the network says no more."""
 FINAL: Final = ARRIVED | {EXPIRED, "DELETED", "UNDELIVERABLE", "REJECTED", "SKIPPED"}
 UNSENT: Final = frozenset({NO_STATE, UNKNOWN, SCHEDULED})
 """States before the message is handed to anybody."""
@@ -50,7 +50,7 @@ def is_final(status: str) -> bool:
 
 
 def follows(previous: str | None, status: str) -> bool:
-    """Whether seeing `status` after `previous` is a change to tell.
+    """Whether seeing `status` after `previous` is a change to report.
 
     The first state seen is one (`previous` None or NO_STATE). Nothing follows a final state: what the gateway shows
     after it, another final state included, is ignored.
@@ -61,8 +61,8 @@ def follows(previous: str | None, status: str) -> bool:
 
 
 def charge_goes_on(known: str | None, shown: str | None) -> bool:
-    """Whether the charge status `shown` after a final state is news. An earlier step after a later one is a copy that
-    lags behind; a status that is in no table is news.
+    """Whether the charge status `shown` after a final state is new. An earlier step after a later one is a copy that
+    lags behind; a status that is in no table is a change.
     """
     if shown is None or shown == known:
         return False

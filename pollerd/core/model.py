@@ -1,8 +1,8 @@
 """The values that travel through pollerd: messages, recipients, answers, outcomes. Pure data, no decisions.
 
-Instants are the daemon's own (`ports.Clock.now`: UNIX seconds as long as nobody sets the wall clock), durations are
+Instants are the daemon's own (`ports.Clock.now`: UNIX seconds as long as the wall clock is not set), durations are
 seconds, both float, unless a name says otherwise. `gc=False` where there are many of them: frozen values hold nothing
-that could lead back to them, so the garbage collector need not look.
+that could lead back to them, so the garbage collector need not scan them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class State(IntEnum):
     FINISHED = 2
     GAVE_UP = 3
     SET_ASIDE = 4
-    """Not polled until a person takes it up again: its row held what nobody can go on with."""
+    """Not polled until a person takes it up again: its row held something unusable."""
 
 
 OVERDUE: Final = "overdue"
@@ -206,7 +206,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     unknown: bool = False
     """Never seen, and past its grace: to be sent later, or none of this account's."""
     priority: Priority | None = None
-    """As handed over, else as the gateway tells it. None counts as NORMAL."""
+    """As handed over, else as the gateway gives it. None counts as NORMAL."""
     overdue_after: float | None = None
     """Seconds after sending without a final state, as handed over. None: as its account has it; 0: never."""
     overdue_at: float | None = None

@@ -83,7 +83,7 @@ class OutcomeRules:
         self._overdue_after = overdue_after
 
     def first(self, message: Message, now: float, held_total: float) -> Message:
-        """Plan a row that nobody has planned yet. A message sent in the past is due by its age."""
+        """Plan a row that is not planned yet. A message sent in the past is due by its age."""
         frozen_at = held_total + self._reckoning.doubted
         planned = msgspec.structs.replace(
             message, state=State.PENDING, base=message.sending, frozen_at=frozen_at, taken_at=now
@@ -211,7 +211,7 @@ class OutcomeRules:
         return Result(known, bodies, polls=1, full=not unchanged)
 
     def _never_seen(self, message: Message, now: float, idle: float) -> Result:
-        """It may be sent later, or be none of this account's: nothing but its age tells."""
+        """It may be sent later, or be none of this account's: nothing but its age shows it."""
         sendtime = message.sendtime
         if sendtime is not None and sendtime > now:
             return Result(_planned(message, now, self._scheduled(now, sendtime)), polls=1, full=False)
@@ -278,13 +278,13 @@ class OutcomeRules:
     # -- parts
 
     def _scheduled(self, now: float, at: float) -> Decision:
-        """The wait for what is sent at `at`; a reason names that time as the wall clock tells it."""
+        """The wait for what is sent at `at`; a reason names that time as the wall clock shows it."""
         to_wall = self._reckoning.to_wall
         return self._policy.scheduled(to_wall(now), to_wall(at))
 
     def _cadence(self, message: Message, where: str | None, waiting: int, now: float) -> Decision:
         sendtime = message.sendtime or 0.0
-        # Where this machine's clock is behind, each new message seems to be scheduled. Its state tells.
+        # Where this machine's clock is behind, each new message seems to be scheduled. Its state shows it.
         if sendtime > now and all(r.status in lifecycle.UNSENT for r in message.recipients):
             return self._scheduled(now, sendtime)
         return self._policy.next(now, where, message.sending, message.base, k=waiting or 1, validity=message.validity)

@@ -46,7 +46,7 @@ def is_due(message: Message, now: float) -> bool:
 def settled(
     result: Result, outcome: Outcome, account: float | None, now: float, wall: Callable[[float], float]
 ) -> Result:
-    """What a poll left behind, with the news that the message is overdue where it is; `wall` tells an instant.
+    """What a poll left behind, with the event that the message is overdue where it is; `wall` shows an instant.
 
     Its time of sending may have become known. A request that failed says nothing: the next one may find the end.
     """

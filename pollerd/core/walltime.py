@@ -9,9 +9,9 @@ from pollerd.core.model import Message, State
 
 
 def by_wall(message: Message, ahead: float) -> Message:
-    """The message with its instants as the wall clock tells them, which is so many seconds ahead of the daemon's time.
+    """The message with its instants as the wall clock shows them, which is so many seconds ahead of the daemon's time.
 
-    A row that nobody has planned yet carries what its writer took for the time: that stays.
+    A row that is not planned yet carries what its writer took for the time: that stays.
     """
     if not ahead or message.state is State.NEW:
         return message

@@ -97,7 +97,7 @@ class AnswerLog:
         nameless = sum(1 for recipient in answer.recipients if not recipient.msisdn)
         logger.log(
             level,
-            "account %s: message %d: in the gateway's answer this cannot be used: %s%s%s; all the rest of it is told",
+            "account %s: message %d: in the gateway's answer this cannot be used: %s%s%s; all the rest is reported",
             self._account,
             message_id,
             fields,
@@ -141,4 +141,4 @@ def _uncalled(count: int) -> str:
 
 
 def _times(repeats: int) -> str:
-    return f" (and {repeats} times more since it was last told)" if repeats else ""
+    return f" (and {repeats} times more since it was last logged)" if repeats else ""

@@ -66,7 +66,7 @@ def unpack(body: bytes, encoding: str, limit: int = MAX_UNPACKED_BYTES) -> bytes
 
 
 def _window(body: bytes, encoding: str) -> int:
-    """`deflate` means zlib by the book and a bare stream with some servers; zlib's first byte tells them apart."""
+    """`deflate` means zlib by the book and a bare stream with some servers; zlib's first byte distinguishes them."""
     if encoding == "deflate" and body[0] & 0x0F != 8:
         return -zlib.MAX_WBITS
     return zlib.MAX_WBITS | 32

@@ -53,7 +53,7 @@ class OneConnection(TCPConnector):
         connection = await super().connect(req, traces, timeout)
         protocol = connection.protocol
         if protocol is self._current and protocol is not None and protocol.should_close:
-            # The server said something between two requests, such as a 408: nobody's answer.
+            # The server said something between two requests, such as a 408: no request's answer.
             connection.close()
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol

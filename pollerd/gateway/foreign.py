@@ -15,15 +15,15 @@ from pollerd.core.model import HoldReason, Trouble
 from pollerd.gateway.text import clean
 
 _PAGE_STARTS: Final = ("<!doctype html", "<html", "<head", "<body", "<script")
-_LOOKED_AT: Final = 256
-"""Bytes at the beginning of a body that tell whether it is a web page."""
+_EXAMINED: Final = 256
+"""Bytes at the beginning of a body that show whether it is a web page."""
 _BETWEEN: Final = frozenset({408, 421, 425, 426, 451})
 """4xx that concern the connection or what lies between, whoever writes them."""
 
 
 def is_page(start: str, headers: Mapping[str, str]) -> bool:
-    """Whether a body that begins with `start` is a web page: it looks like one, and says or clearly shows it."""
-    start = start[:_LOOKED_AT].lstrip("\ufeff \t\r\n")
+    """Whether a body that begins with `start` is a web page: it has the form of one, and says or clearly shows it."""
+    start = start[:_EXAMINED].lstrip("\ufeff \t\r\n")
     if not start.startswith("<"):
         return False
     return "html" in headers.get("Content-Type", "").lower() or start[:14].lower().startswith(_PAGE_STARTS)
@@ -35,7 +35,7 @@ def not_json(plain: bytes, headers: Mapping[str, str]) -> Trouble | None:
         detail = "200 without a body; something in between answers for the gateway"
         return Trouble(HoldReason.UNREACHABLE, "empty", detail)
     # JSON begins with a bracket, and nothing else needs a closer check.
-    if plain[0] not in b"[{" and is_page(plain[:_LOOKED_AT].decode("utf-8", "replace"), headers):
+    if plain[0] not in b"[{" and is_page(plain[:_EXAMINED].decode("utf-8", "replace"), headers):
         detail = "200 with a web page; a captive portal or proxy answers for the gateway"
         return Trouble(HoldReason.UNREACHABLE, "captive_portal", detail)
     return None

@@ -1,4 +1,4 @@
-"""Reads rows of `messages`, and sets aside those that nobody can go on with: one bad row must not stop all others."""
+"""Reads rows of `messages`, and sets aside those that are unusable: one bad row must not stop all others."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ def set_aside(session: Session, damaged: Sequence[Damaged], now: float) -> None:
 
 
 def _was_pending(row: Sequence[Any]) -> bool:
-    """Whether a row was counted as pending; where its state is none, its due time tells."""
+    """Whether a row was counted as pending; where its state is none, its due time shows it."""
     state = damage.state(row[_STATE])
     return state is State.PENDING or (state is State.SET_ASIDE and row[_NEXT_POLL_AT] is not None)
 
 
-def tell(damaged: Sequence[Damaged]) -> None:
+def log_damaged(damaged: Sequence[Damaged]) -> None:
     """Name them in the log."""
     # Here only: whoever reads a message shall not pay for logging.
     import logging

@@ -37,7 +37,7 @@ def planned(batch: Batch, numbered: Sequence[tuple[Event, float]]) -> list[tuple
 
 
 def _counted(results: Iterable[Result]) -> Counter[str]:
-    """Changes of the counters: a state left, a state entered, polls made. Rows that nobody planned are not counted."""
+    """Changes of the counters: a state left, a state entered, polls made. Rows that are not planned are not counted."""
     names = {State.PENDING: "pending", State.FINISHED: "finished", State.GAVE_UP: "gave_up"}
     counted: Counter[str] = Counter()
     for result in results:

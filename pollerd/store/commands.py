@@ -17,7 +17,7 @@ from pollerd.store.session import Session, WriteConnection
 from pollerd.store.statements import statements
 
 CHUNK: Final = 50_000
-"""Ids of one transaction: long enough to be fast, short enough not to hold up the daemon's commits."""
+"""Ids of one transaction: long enough to be fast, short enough not to delay the daemon's commits."""
 
 
 class StoredHandover:

@@ -1,7 +1,7 @@
 """Rows in which a column of the daemon's own holds what it never writes there: found, named, and read around. Pure.
 
 What others write into the columns that are theirs (account, userref, sent_at, sendtime, priority and overdue_after of a
-new row) is no damage; a column that only tells a person something costs no more than itself.
+new row) is no damage; a column that is only shown costs no more than itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the daemon reads messages, for every engine. A row that nobody can go on with is set aside on the way."""
+"""How the daemon reads messages, for every engine. An unusable row is set aside on the way."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class StoredMessages(Transactions):
         wall = self._wall()
         await self.write(lambda db: aside.set_aside(db, damaged, wall))
         self.on_set_aside(row[0] for row, _ in damaged)
-        aside.tell(damaged)
+        aside.log_damaged(damaged)
 
     async def _in_order(self, name: str, values: Sequence[Any] = ()) -> list[Any]:
         return await self.query_in_order(self._sql[name], values)

@@ -1,4 +1,4 @@
-"""Deletes what nobody needs any more: old messages that are done with, and old events that every output has delivered.
+"""Deletes what is not needed any more: old messages that are done with, and old events that every output has delivered.
 
 A pending message is never deleted, nor an event that a configured output has still to deliver, however old it is. The
 pages that become free are used again; the file does not shrink by itself.
@@ -26,7 +26,7 @@ CHUNK: Final = 1000
 """Rows deleted in one transaction at most."""
 LEAST: Final = 20
 HOLD: Final = 0.05
-"""Seconds for which one transaction should hold up the others: chunks shrink until they take no longer."""
+"""Seconds for which one transaction should delay the others: chunks shrink until they take no longer."""
 LATE: Final = 3600.0
 """Seconds that an output may be behind before it is named, however short `keep` is."""
 _NAMES: Final = {State.FINISHED: "finished", State.GAVE_UP: "gave_up"}
@@ -167,7 +167,7 @@ class Retention:
             if cursor.name not in self._behind:
                 log.warning(
                     "output %s stands still at event %d: %d events are kept for it, longer than keep_finished, and the "
-                    "database grows. Look at its trouble in `pollerd status`, or take it out of the configuration",
+                    "database grows. See its trouble in `pollerd status`, or take it out of the configuration",
                     cursor.name,
                     cursor.seq,
                     lacking,

@@ -16,8 +16,8 @@ from pollerd.store.session import ReadConnection
 from pollerd.store.statements import message_statements
 
 STRETCH: Final = 5000
-"""Messages that one statement looks through."""
-PATIENCE: Final = 0.25
+"""Messages that one statement searches."""
+TIME_LIMIT: Final = 0.25
 """Seconds that one page of a search may take."""
 
 
@@ -37,9 +37,9 @@ class SearchView(PagedView):
         if after is None and number is not None and (exact := self.message(number)) is not None:
             fits = state is None or (exact.state is wanted_state and exact.overdue >= late)
             found += [exact] if fits else []
-        # As `recipients` is stored; a short number is too common a piece of bytes to look for.
+        # As `recipients` is stored; a short number is too common a piece of bytes to search for.
         blob = msgspec.msgpack.encode(number) if number is not None and number > 1_000_000 else None
-        searched, until = 0, time.monotonic() + PATIENCE
+        searched, until = 0, time.monotonic() + TIME_LIMIT
         while len(found) < limit and time.monotonic() < until:
             bottom, count = self._fetch("stretch", top, STRETCH)[0]
             if not count:

@@ -1,4 +1,4 @@
-"""The form in which sources gave the ids of messages, for the statements of outputs that look for the same rows.
+"""The form in which sources gave the ids of messages, for the statements of outputs that search for the same rows.
 
 Only a form that is not the whole number itself is kept, for as long as its message or an event of it is.
 """

@@ -48,7 +48,7 @@ def cursor_from_row(row: Sequence[Any]) -> Cursor | None:
     name, seq, detail = row
     if not isinstance(seq, int):
         log.error(
-            "the place of the output %s cannot be used (%r): it is looked for as for a new output",
+            "the place of the output %s cannot be used (%r): it is searched for as for a new output",
             name,
             seq,
             extra={"event": "row_damaged"},

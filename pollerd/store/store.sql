@@ -9,7 +9,7 @@ UPDATE messages SET state = 4, next_poll_at = NULL, next_reason = ?, finished_at
     account = CASE typeof(account) WHEN 'text' THEN account END
 WHERE id = ? AND state IS NOT 4;
 
--- What no other statement finds: a state that is none, or a place in the schedule where nobody looks.
+-- What no other statement finds: a state that is none, or a place in the schedule that is never read.
 -- name: strange
 WITH RECURSIVE found (name) AS (
     SELECT min(account) FROM messages WHERE state = 1
@@ -125,7 +125,7 @@ SELECT name FROM found WHERE name IS NOT NULL;
 -- name: stretch
 SELECT max(id) FROM (SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?);
 
--- What was told stays told, and what a message was given of its own stays its own.
+-- What was reported stays so, and what a message was given of its own stays its own.
 -- name: set_overdue
 UPDATE messages NOT INDEXED SET overdue_at = coalesce(origin, max(sent_at, coalesce(sendtime, 0.0))) + ?
 WHERE id > ? AND id <= ? AND state = 1 AND account = ? AND overdue_after IS NULL AND overdue IS NULL;

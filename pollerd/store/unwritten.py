@@ -73,7 +73,7 @@ class UnwrittenEvents:
 
 
 def arrange(session: Session, messages: Iterable[tuple[str, int]], now: float) -> None:
-    """Of messages, by output: what is held up has no time any more, what no longer is is due at `now`."""
+    """Of messages, by output: what waits behind another has no time any more, what no longer does is due at `now`."""
     for output, message in dict.fromkeys(messages):
         session.execute(statements("unwritten")["rest"], (output, message))
         session.execute(statements("unwritten")["free"], (output, message, now))

@@ -1,6 +1,6 @@
--- An event holds up the later ones of its message that are of the same recipient, or of no single one as it may be itself.
--- What has a next_at is held up by nothing: `rest` and `free` keep it so. The index is named where another one would make
--- each of many events cost a look at all.
+-- An event delays the later ones of its message that are of the same recipient, or of no single one as it may be itself.
+-- What has a next_at is delayed by nothing: `rest` and `free` keep it so. The index is named where another one would make
+-- each of many events cost a read of all.
 
 -- name: left
 SELECT EXISTS (SELECT 1 FROM unwritten WHERE output = ?);
@@ -93,7 +93,7 @@ SELECT DISTINCT output, message_id FROM unwritten WHERE state = 1;
 -- name: unpark
 UPDATE unwritten SET state = 0, attempts = 0, next_at = NULL, changed_at = ? WHERE state = 1;
 
--- Parked for long enough, or of an output that nobody has configured any more.
+-- Parked for long enough, or of an output that is not configured any more.
 -- name: forgotten
 SELECT seq, output, message_id FROM unwritten
 WHERE state = 1 AND changed_at < ?1 OR state = 0 AND changed_at < ?1 AND output NOT IN (SELECT value FROM json_each(?2))

@@ -2,7 +2,7 @@
 
 What is stored are instants of the daemon's time; what leaves is the wall clock's (see `pollerd.base.anchor`).
 
-No transaction stays open between calls, so that a reader never holds up the WAL's checkpoint. What would be dear to
+No transaction stays open between calls, so that a reader never blocks the WAL's checkpoint. What would be dear to
 count exactly is bounded by `CAP` or by time, so that it costs the same whatever the number of messages.
 """
 
@@ -30,7 +30,7 @@ from pollerd.store.undelivered import count_undelivered, read_undelivered
 
 LATE_AFTER: Final = 60.0
 """Seconds past its time from which a poll is late."""
-_PATIENCE: Final = 0.1
+_TIME_LIMIT: Final = 0.1
 """Seconds that a query which no index answers may take."""
 
 
@@ -191,7 +191,7 @@ class StoredView:
             yield OutputView(name, seq, max(0, last - seq), since, (rows.real(updated_at) or 0.0) + ahead, *kept)
 
     def _oldest(self, now: float) -> float | None:
-        found = self._connection.query_within(_PATIENCE, self._sql["oldest_pending"])
+        found = self._connection.query_within(_TIME_LIMIT, self._sql["oldest_pending"])
         return None if not found or found[0][0] is None else rows.instant(found[0][0], now)
 
     # -- plumbing

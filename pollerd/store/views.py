@@ -13,7 +13,7 @@ from pollerd.core.ports import Engine, View
 
 T = TypeVar("T")
 _THREADS: Final = 3
-"""A page, a search and a look at the whole at the same time; more would only share two cores."""
+"""A page, a search and a status at the same time; more would only share two cores."""
 
 
 class ThreadedViews:

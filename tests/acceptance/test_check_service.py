@@ -90,7 +90,7 @@ def test_a_file_that_systemd_alone_may_read_is_a_warning(installed: Installed, t
     done = cli("check", "--json", "-c", str(cli.config), without_rights=True)
     assert (done.code, done.json["problems"]) == (0, [])
     (said,) = done.json["warnings"]
-    assert f"{token}, which {tmp_path / 'units/pollerd.service'} loads for the service, was not looked at" in said
+    assert f"{token}, which {tmp_path / 'units/pollerd.service'} loads for the service, was not checked" in said
 
     seen = cli("doctor", "--json", "-c", str(cli.config), without_rights=True)
     found = {(entry["name"], entry["level"]) for entry in seen.json["checks"]}
@@ -112,7 +112,7 @@ def test_a_credential_that_cannot_be_read_outside_of_the_service_is_a_warning(in
     cli = installed(line)
     done = check(cli)
     assert (done.code, done.json["problems"]) == (0, [])
-    assert 'the credential "token" was not looked at' in done.json["warnings"][0]
+    assert 'the credential "token" was not checked' in done.json["warnings"][0]
     people = cli("check", "-c", str(cli.config))
     assert people.code == 0
     assert people.err.startswith("pollerd: warning: the credential")

@@ -12,7 +12,7 @@ from pollerd.gateway.answerlog import DAMAGED_KNOWN, DAMAGED_NAMED, DAMAGED_QUIE
 ENROUTE = Recipient(4587654321, "ENROUTE")
 NAMELESS = Recipient(0, "DELIVERED")
 START = "account default: message 17: in the gateway's answer this cannot be used"
-END = "all the rest of it is told"
+END = "all the rest is reported"
 LOST = Answer((ENROUTE, NAMELESS), unusable=(("msisdn", 1),))
 
 
@@ -61,5 +61,5 @@ def test_a_gateway_that_damages_all_answers_fills_neither_log_nor_memory(log: Lo
         for number in range(DAMAGED_NAMED + 2):
             log.log.damaged(10_000 + hour * 100 + number, LOST)
     assert len(log.warnings) == 3 * DAMAGED_KNOWN
-    assert "(and 2 times more since it was last told)" in log.warnings[-DAMAGED_NAMED]
+    assert "(and 2 times more since it was last logged)" in log.warnings[-DAMAGED_NAMED]
     assert len(log.log._damaged) == DAMAGED_KNOWN

@@ -88,7 +88,7 @@ class Engine(Protocol):
         ...
 
     def owner(self) -> int | None:
-        """The process id of its owner; None when nobody owns it, 0 when it is not known."""
+        """The process id of its owner; None when it has none, 0 when it is not known."""
         ...
 
     def check_ownable(self) -> None:

@@ -34,7 +34,7 @@ class SourceHealth(msgspec.Struct, frozen=True):
 
 
 class Output(Protocol):
-    """Something that delivers events. It keeps its own cursor and holds up nobody."""
+    """Something that delivers events. It keeps its own cursor and delays no other."""
 
     @property
     def name(self) -> str: ...

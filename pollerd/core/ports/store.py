@@ -54,7 +54,7 @@ class Chore(NamedTuple):
 
 
 class Retaining(Protocol):
-    """Deletes what nobody needs any more."""
+    """Deletes what is not needed any more."""
 
     async def run(self, now: float) -> object:
         """Delete all that may go at `now`, a little at a time."""
@@ -122,11 +122,11 @@ class Store(Schedule, EventLog, Protocol):
         ...
 
     async def set_strange_aside(self) -> None:
-        """Set aside rows that nobody can go on with."""
+        """Set aside unusable rows."""
         ...
 
     async def new(self, limit: int) -> list[Message]:
-        """Rows that nobody has planned yet, in id order."""
+        """Rows that are not planned yet, in id order."""
         ...
 
     async def requests(self, limit: int = 1000) -> list[Request]:

@@ -14,8 +14,8 @@ from pollerd.core.ports.events import Cursor
 class Unwritten(Delivery, frozen=True):
     """An event for a target.
 
-    `recipient` is the number whose row the statement looks for, 0 when it looks for no single one's; `subject` what the
-    event is news of (see `event.subject`).
+    `recipient` is the number whose row the statement changes, 0 when it is no single one's; `subject` what the
+    event is about (see `event.subject`).
     """
 
     recipient: int = 0
@@ -60,11 +60,11 @@ class UnwrittenBook(Protocol):
         ...
 
     async def following(self, heads: Iterable[Unwritten], limit: int) -> list[Unwritten]:
-        """Later events of the same recipients as `heads`, ascending, that nothing else holds up."""
+        """Later events of the same recipients as `heads`, ascending, that wait behind nothing else."""
         ...
 
     async def held_up(self, events: Iterable[Unwritten]) -> set[int]:
-        """Those of new events (by `seq`) that an event kept here holds up."""
+        """Those of new events (by `seq`) that wait behind an event kept here."""
         ...
 
     async def save(self, change: UnwrittenChange) -> Saved:

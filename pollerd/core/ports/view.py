@@ -96,7 +96,7 @@ class OutputView(msgspec.Struct, frozen=True):
 class Overview(msgspec.Struct, frozen=True):
     """The store at a glance. `daemon` is the owner's process id (0: not known yet), None when none runs.
 
-    `new` counts rows that nobody has planned yet, `overdue` pending messages that were reported as such, `set_aside`
+    `new` counts rows that are not planned yet, `overdue` pending messages that were reported as such, `set_aside`
     ones that are not polled, since their rows cannot be used, up to `CAP`, and `set_aside_first` says of the first
     `NAMED` why. `oldest_sent_at` is None when nothing is
     pending; with more than `CAP` pending it is the beginning of its slot. `size` is bytes. `ages` are slots of
@@ -153,7 +153,7 @@ class View(Protocol):
         """At most `limit` messages behind the position `after` (None: from the start). Raises PositionError.
 
         Orders: all and given up: the highest id first; finished: the latest first; overdue: the longest first; pending:
-        what nobody has planned yet, then what is polled next. A pending message that is polled while somebody turns the
+        what is not planned yet, then what is polled next. A pending message that is polled while somebody turns the
         pages may be shown twice, and is never left out.
         """
         ...

@@ -24,7 +24,7 @@ from pollerd.deployment.doctor.route import Target, Way, explore, resolve
 from pollerd.gateway.body import MAX_ERROR_BYTES, TooLargeError, read_bounded
 from pollerd.gateway.failures import trouble
 from pollerd.gateway.gatewayapi.answers import read_balance, read_error
-from pollerd.gateway.gatewayapi.auth import Credentials
+from pollerd.gateway.gatewayapi.auth import RequestSigner
 from pollerd.gateway.transport import Route
 
 REGIONS: Final = ("https://gatewayapi.com", "https://gatewayapi.eu")
@@ -79,7 +79,7 @@ async def account_checks(
     if way.target is None:
         return found
     try:
-        credentials = Credentials(account)
+        credentials = RequestSigner(account)
     except ConfigError:
         # Said as a problem of the configuration already; nothing to show the gateway.
         return found
@@ -95,7 +95,7 @@ async def account_checks(
     return found
 
 
-async def ask(account: AccountConfig, target: Target, credentials: Credentials) -> Reply:
+async def ask(account: AccountConfig, target: Target, credentials: RequestSigner) -> Reply:
     """One `GET /rest/me` at the target. Every failure is a value."""
     url = target.base / "rest" / "me"
     password = target.proxy.password if target.proxy is not None else None
@@ -159,7 +159,7 @@ def _balance(account: AccountConfig, balance: Balance, warn_below: float | None)
 
 
 async def _unauthorized(
-    account: AccountConfig, target: Target, credentials: Credentials, reply: Reply, regions: Sequence[str]
+    account: AccountConfig, target: Target, credentials: RequestSigner, reply: Reply, regions: Sequence[str]
 ) -> Check:
     assert isinstance(reply.outcome, Trouble)
     name, base = f"{account.name}: token", account.base_url
@@ -182,7 +182,7 @@ async def _unauthorized(
     return failure(name, told + also, step)
 
 
-async def _accepted(account: AccountConfig, target: Target, credentials: Credentials, region: str) -> bool | None:
+async def _accepted(account: AccountConfig, target: Target, credentials: RequestSigner, region: str) -> bool | None:
     """Whether another region of the vendor takes the same credentials; None when it cannot be asked."""
     base = URL(region)
     try:

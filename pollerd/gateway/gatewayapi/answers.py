@@ -18,7 +18,7 @@ from pollerd.gateway.gatewayapi.decode import EmptyAnswerError, decode_answer, d
 from pollerd.gateway.gatewayapi.errors import VendorError
 from pollerd.gateway.vendor import ErrorAnswer
 
-# Source: API error codes in the vendor's documentation, which tell who is asking whatever status they come with.
+# Source: API error codes in the vendor's documentation, which show who is asking whatever status they come with.
 _WHO: Final = frozenset({0x0210, 0x0211, 0x0212, 0x0223, 0x0224, 0x0225, 0x0226, 0x0227, 0x0228, 0x0229})
 _NOT_ALLOWED: Final = frozenset({0x0213, 0x022A})
 _ABOUT_A_MESSAGE: Final = frozenset({400, 404, 410, 422})

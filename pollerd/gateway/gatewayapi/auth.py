@@ -61,7 +61,7 @@ class _SignedHeaders:
         return CIMultiDict(_COMMON, **signed)
 
 
-class Credentials:
+class RequestSigner:
     """Signs the requests of one account.
 
     Reading the secret for the first time may raise :class:`pollerd.config.ConfigError`; later the last good one is

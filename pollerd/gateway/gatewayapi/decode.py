@@ -37,7 +37,7 @@ class _Table:
         What is missing, null or empty is daily life.
         """
         made = [None if value is None else read(value) for read, value in zip(self._readers, row, strict=True)]
-        # On the hot path: these counts tell that there is nothing to look for.
+        # On the hot path: these counts show that there is nothing to search for.
         if made.count(None) != row.count(None):
             for name, value, found in zip(self.names, row, made, strict=True):
                 if found is None and value not in (None, "", 0) and self._costs[name] is Loss.FIELD:

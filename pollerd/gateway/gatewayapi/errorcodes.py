@@ -24,7 +24,7 @@ _LATER: Final = "Nothing to do: the phone is off or out of reach. Send again lat
 _SUPPORT: Final = "Ask the gateway's support, with the message's id."
 _FULL: Final = "The subscriber has to delete messages on the phone; then send again."
 _PHONE: Final = "This phone or SIM card cannot take SMS; use another number."
-_FILTER: Final = "The network filters it: look at sender, text and links, then ask the gateway's support."
+_FILTER: Final = "The network filters it: check sender, text and links, then ask the gateway's support."
 _SENDER: Final = "Use a sender that the destination country allows; some need it registered first."
 _TEXT: Final = "Change the text; the class, the encoding and the length of the message matter as well."
 _REQUEST: Final = "The request to send is at fault: correct it in the sending program."
@@ -213,7 +213,7 @@ REFUSALS: Final[Mapping[int, Meaning]] = MappingProxyType(
 
 
 def of_recipient(code: str | None) -> Meaning | None:
-    """What a `dsnerrorcode` such as `0x1010` means; None for none and for one that nobody knows."""
+    """What a `dsnerrorcode` such as `0x1010` means; None for none and for an unknown one."""
     if code is None:
         return None
     try:
@@ -227,6 +227,6 @@ def of_recipient(code: str | None) -> Meaning | None:
 
 
 def words(code: str | None) -> str | None:
-    """A `dsnerrorcode` in words; None for none and for one that nobody knows."""
+    """A `dsnerrorcode` in words; None for none and for an unknown one."""
     meaning = of_recipient(code)
     return None if meaning is None else meaning.words

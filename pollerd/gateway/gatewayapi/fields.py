@@ -52,17 +52,17 @@ class Loss(StrEnum):
     """What is lost when a field cannot be used."""
 
     NOTHING = "nothing"
-    """Nobody reads it."""
+    """It is not read."""
     FIELD = "the field"
     """It is as if it were not there; what an earlier answer said of it is kept."""
     RECIPIENT = "the recipient"
     """Without `msisdn` the recipient counts by its state and is reported nowhere; without `dsnstatus` it is no news."""
     ANSWER = "the answer"
-    """Without it nobody knows whom the answer is about; it counts as one that cannot be understood."""
+    """Without it, it is unknown whom the answer is about; it counts as one that cannot be understood."""
 
 
 class Field(msgspec.Struct, frozen=True):
-    """`read` makes the value of use out of what the gateway wrote; without it nobody reads the field."""
+    """`read` makes the value of use out of what the gateway wrote; without it the field is not read."""
 
     cost: Loss = Loss.NOTHING
     read: Callable[[Any], Any] | None = None

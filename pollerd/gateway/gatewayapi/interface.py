@@ -10,7 +10,7 @@ from pollerd.config import AccountConfig
 from pollerd.core.model import Outcome, Trouble
 from pollerd.core.ports import Balance
 from pollerd.gateway.gatewayapi.answers import read_balance, read_error, read_message
-from pollerd.gateway.gatewayapi.auth import Credentials
+from pollerd.gateway.gatewayapi.auth import RequestSigner
 from pollerd.gateway.vendor import ErrorAnswer, Headers
 
 
@@ -24,7 +24,7 @@ class GatewayApi:
         base = URL(account.base_url)
         self._messages = base / "rest" / "mtsms"
         self._path = self._messages.raw_path
-        self._credentials = Credentials(account)
+        self._credentials = RequestSigner(account)
         self.balance_url = base / "rest" / "me"
 
     def message_url(self, message_id: int) -> URL:

@@ -1,6 +1,6 @@
 """From the bytes of a 200 answer to the values that are read of it, or a reason why there are none.
 
-The strict parser knows the shape and skips over what nobody reads, the SMS text above all, which is nearly always
+The strict parser knows the shape and skips over what is not read, the SMS text above all, which is nearly always
 enough and ten times as fast. What it refuses is read again leniently: a NaN, a byte that is no UTF-8 or a hundred
 brackets in one place must not hide what stands beside it. Only what is no JSON at all is refused then.
 """
@@ -26,7 +26,7 @@ MAX_VALUES: Final = 1_000_000
 wire. 10,000 recipients have a quarter of that.
 """
 _DEEPEST: Final = 4
-"""Brackets around what is read: the list, the message, its recipients, one of them. What lies deeper nobody reads."""
+"""Brackets around what is read: the list, the message, its recipients, one of them. What lies deeper is not read."""
 _LONGEST_INTEGER: Final = 40
 """Digits; a longer integer fits no field, and to read one of a million digits takes minutes."""
 _TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.?)*+"?|[\[{}\]]', re.DOTALL)

@@ -39,7 +39,7 @@ class AccountLimiter:
 
     Every `take()` is answered by one `report()` or one `abandon()`. `restored` is the account as last committed: a
     hold goes on without being reported again, and its first probe may go out at once, except where the gateway has
-    asked for patience: no restart makes that shorter.
+    asked to wait: no restart makes that shorter.
 
     In an :class:`AccountState` given out, `held_total` is the sum of the holds that are over; the one in force began
     at `held_since`.
@@ -64,7 +64,7 @@ class AccountLimiter:
         self._warned_forgetful = False
         if restored is not None and restored.held_reason is not None:
             self._hold = Hold(restored.held_reason, restored.held_detail, rng, now)
-            if (left := _patience_left(restored, now)) > 0.0:
+            if (left := _wait_left(restored, now)) > 0.0:
                 self._hold.at_least(now, left)
                 self._state = msgspec.structs.replace(restored, held_until=self._hold.probe_at)
             if restored.held_since is not None:
@@ -187,7 +187,7 @@ class AccountLimiter:
             hold.at_once(self._clock.now())
             self._notify()
 
-    # -- looking
+    # -- what is in force
 
     @property
     def held(self) -> AccountState | None:
@@ -239,7 +239,7 @@ class AccountLimiter:
             logging.WARNING if first else logging.INFO,
             "account %s: the other side forgets connections that are kept: more than a tenth of the last requests had "
             "to be made again. Each request opens a connection of its own for %s; then keeping is tried again. Nothing "
-            "is lost. Look at the idle time-out of the proxies, firewalls and balancers in between",
+            "is lost. Check the idle time-out of the proxies, firewalls and balancers in between",
             self._state.name,
             duration(pause),
             extra={"event": "connections_not_kept", "account": self._state.name, "seconds": pause},
@@ -269,7 +269,7 @@ class AccountLimiter:
             if trouble is None:
                 if probe:
                     hold.prolong(now, hold.detail, None)
-                    return self._held_transition(hold, tell=False)
+                    return self._held_transition(hold, report=False)
                 return None
         elif trouble is None:
             # Any answer proves that the gateway can be reached. Only a probe's answer proves that it accepts the
@@ -278,13 +278,13 @@ class AccountLimiter:
         wait = trouble.retry_after
         if not probe:
             if hold.reason is HoldReason.THROTTLED and wait and hold.at_least(now, wait):
-                return self._held_transition(hold, tell=False)
+                return self._held_transition(hold, report=False)
             return None
         if trouble.reason is hold.reason or {trouble.reason, hold.reason} <= _OUTAGE:
             hold.prolong(now, hold.detail if hold.reason is HoldReason.REFUSING else trouble.detail, wait)
-            return self._held_transition(hold, tell=False)
+            return self._held_transition(hold, report=False)
         hold.turn(trouble.reason, trouble.detail, now, wait)
-        return self._held_transition(hold, tell=True)
+        return self._held_transition(hold, report=True)
 
     def _throttled(self, trouble: Trouble) -> Transition | None:
         self._troubles = 0
@@ -302,16 +302,16 @@ class AccountLimiter:
         self._hold_began = now
         self._troubles = self._throttles = 0
         self._state = msgspec.structs.replace(self._state, held_since=self._clock.now())
-        return self._held_transition(hold, tell=True)
+        return self._held_transition(hold, report=True)
 
-    def _held_transition(self, hold: Hold, *, tell: bool) -> Transition:
+    def _held_transition(self, hold: Hold, *, report: bool) -> Transition:
         now = self._clock.now()
         until = max(now, hold.probe_at)
         self._state = msgspec.structs.replace(
             self._state, held_reason=hold.reason, held_detail=hold.detail, held_until=until
         )
         self._notify()
-        if not tell:
+        if not report:
             return Transition(self._state, ())
         body = events.Held(
             account=self._state.name,
@@ -356,7 +356,7 @@ def _lost_after(limits: LimitsConfig) -> float:
     return 2 * limits.timeout + 5.0
 
 
-def _patience_left(restored: AccountState, now: float) -> float:
+def _wait_left(restored: AccountState, now: float) -> float:
     """Seconds that the gateway still asks for by a hold of an earlier run; 0 where only our own spacing made it."""
     reason, until = restored.held_reason, restored.held_until
     if reason not in _OUTAGE or until is None:

@@ -32,11 +32,11 @@ SPACING: Final = {
     HoldReason.REFUSING: Spacing(10.0, 300.0),
 }
 LONGEST_REFUSING: Final = 7 * 86400.0
-"""Seconds after which a gateway that refuses everything is believed: nobody has said otherwise for a week."""
+"""Seconds after which a gateway that refuses everything is believed: no answer has said otherwise for a week."""
 _LATENESS: Final = 0.1
 """Share of a wait that the gateway asks for, added at random at most: many pollers do not come back in one instant."""
 _MOST_LATENESS: Final = 5.0
-"""Seconds added at most, however long the wait: after an hour nobody should lose minutes more."""
+"""Seconds added at most, however long the wait: after an hour no account should lose minutes more."""
 
 
 class Hold:

@@ -1,8 +1,8 @@
 """A copy of the database as it is at one moment, made while a daemon works on it.
 
 One read transaction: SQLite's backup starts anew whenever somebody commits between two of its steps, unless the source
-is held still, and on a busy database somebody always does (https://www.sqlite.org/c3ref/backup_finish.html). Nobody is
-held up meanwhile; the write-ahead log grows by what is committed until the copy is done.
+is held still, and on a busy database somebody always does (https://www.sqlite.org/c3ref/backup_finish.html). Nothing is
+blocked meanwhile; the write-ahead log grows by what is committed until the copy is done.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _refuse_foreign(database: Path, reading: sqlite3.Connection) -> None:
 def _copy(database: Path, reading: sqlite3.Connection, part: Path, target: Path, between: Callable[[], None]) -> None:
     try:
         with closing(sqlite3.connect(part, isolation_level=None)) as writing:
-            # Nobody reads it before it is whole, and it is synced as a whole.
+            # It is not read before it is whole, and it is synced as a whole.
             writing.execute("PRAGMA journal_mode = OFF")
             writing.execute("PRAGMA synchronous = OFF")
             reading.execute("BEGIN")
@@ -102,7 +102,7 @@ def _verified(database: Path, part: Path) -> Backup:
         if said != "ok":
             raise StoreError(
                 f"the database {database} is damaged, and with it every copy ({' '.join(said.split())}). "
-                "Keep older backups, and look at: pollerd doctor",
+                "Keep older backups, and see: pollerd doctor",
             )
         counted = {str(name): int(value) for name, value in copy.execute("SELECT name, value FROM counters")}
         new, last, version = copy.execute(

@@ -33,7 +33,7 @@ class SqliteEngine:
 
     def own(self, *, daemon: bool = False) -> FileOwnership:
         owned = FileOwnership.acquire(self._path, daemon=daemon)
-        self._open_to_group(told=daemon)
+        self._open_to_group(logged=daemon)
         return owned
 
     async def open(self, wall: Callable[[], float]) -> Store:
@@ -52,9 +52,9 @@ class SqliteEngine:
         self._open_to_group()
         return StoredHandover(opened)
 
-    def _open_to_group(self, *, told: bool = False) -> None:
+    def _open_to_group(self, *, logged: bool = False) -> None:
         """As soon as there are files: what SQLite makes beside them gets the same rights."""
-        if self._group_writes and (lacking := groupwrites.open_to_group(self._path)) and told:
+        if self._group_writes and (lacking := groupwrites.open_to_group(self._path)) and logged:
             import logging
 
             logging.getLogger(__name__).warning(

@@ -17,7 +17,7 @@ _SIDE_FILES: Final = ("-wal", "-shm")
 
 
 class Files:
-    """To be made once SQLite has opened the database at `path`; it tells nothing of files opened later."""
+    """To be made once SQLite has opened the database at `path`; it knows nothing of files opened later."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

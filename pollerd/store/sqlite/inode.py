@@ -17,7 +17,7 @@ from typing import Final
 OWNER: Final = 1 << 62
 """The byte that the owner of the database locks: a daemon, or a command that does its work itself."""
 DAEMON: Final = OWNER + 1
-"""The byte that a daemon locks first, and no command: tells the two apart, whatever files say."""
+"""The byte that a daemon locks first, and no command: distinguishes the two, whatever files say."""
 
 _FLOCK: Final = "hhqqi"
 """struct flock: type, whence, start, length, pid. The pid must be 0 for these locks."""

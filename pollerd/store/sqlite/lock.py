@@ -25,11 +25,11 @@ from pollerd.store.sqlite import inode
 from pollerd.store.sqlite.groupwrites import shared
 from pollerd.store.sqlite.schema import create_database, forbidden, full
 
-_PATIENCE: Final = 0.5
+_LOCK_TIMEOUT: Final = 0.5
 """Seconds: a check by :func:`owner_pid` holds the lock for microseconds and must not turn a daemon away."""
 _SETTLING: Final = 2.5
 """Seconds after which the two locks must agree: a daemon makes its lock's file anew within one."""
-_LOOK: Final = 0.05
+_CHECK_EVERY: Final = 0.05  # Seconds between two tries.
 _PLAIN: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """Never through a link, and never waiting for the other end of a pipe: a stranger may have put it there."""
 
@@ -109,13 +109,13 @@ class FileOwnership:
 
 
 def owner_pid(database: str | os.PathLike[str]) -> int | None:
-    """The process id of the database's owner; None when nobody owns it, 0 when it is not known."""
+    """The process id of the database's owner; None when it has none, 0 when it is not known."""
     pid = _holder(lock_path(database))
     return 0 if pid is None and _inode_locked(database) else pid
 
 
 def _holder(path: Path) -> int | None:
-    """The process id of who has the lock's file locked, 0 when it is not known; None when nobody has."""
+    """The process id of who has the lock's file locked, 0 when it is not known; None when it is free."""
     try:
         descriptor = os.open(path, os.O_RDONLY | _PLAIN)
     except OSError as error:
@@ -145,7 +145,7 @@ def check_same_file(database: str | os.PathLike[str]) -> None:
             return
         if time.monotonic() >= deadline:
             break
-        time.sleep(_LOOK)
+        time.sleep(_CHECK_EVERY)
     if by_file:
         raise StoreUnavailableError(
             f"the database {path} is in use under another name (a hard link, or a bind mount of the file), and writing "
@@ -224,7 +224,7 @@ def _refuse(path: Path, found: os.stat_result, database: Path) -> None:
 
 
 def _lock(descriptor: int) -> bool:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _LOCK_TIMEOUT
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -39,7 +39,7 @@ def connect(path: str | os.PathLike[str]) -> tuple[Path, sqlite3.Connection]:
 
 
 def untouched(database: Path) -> sqlite3.Connection:
-    """A connection that leaves no side files behind where nobody else has the database open. Raises sqlite3.Error."""
+    """A connection that leaves no side files behind where no one else has the database open. Raises sqlite3.Error."""
     alone = not Path(f"{database}-wal").exists() and lock.owner_pid(database) is None
     uri = f"file:{quote(str(database))}?mode=ro{'&immutable=1' if alone else ''}"
     return sqlite3.connect(uri, uri=True, timeout=_UNTOUCHED_TIMEOUT, isolation_level=None)
