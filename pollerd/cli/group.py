@@ -35,6 +35,7 @@ COMMANDS: Final[Mapping[str, Entry]] = MappingProxyType(
         "health": Entry("health:health", "Say in one line whether all is well, for monitoring systems."),
         "poll": Entry("requests:poll", "Poll messages now, ahead of schedule."),
         "retry": Entry("requests:retry", "Take up again what was given up."),
+        "forget": Entry("forget:forget", "Remove what is known of a telephone number, or of a message."),
         "plan": Entry("plans.plan:plan", "Explain when a message would be polled."),
         "doctor": Entry("doctor:doctor", "Try everything a deployment needs; say what is wrong and what to do."),
         "check": Entry("config:check", "Validate the configuration."),

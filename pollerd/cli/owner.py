@@ -18,6 +18,7 @@ from pollerd.base.errors import (
 )
 from pollerd.core.particulars import Particulars
 from pollerd.core.ports import Asked, Engine, Handover, RequestKind, TrackResult
+from pollerd.core.ports.erasure import About, Known
 from pollerd.core.ports.view import Standing
 from pollerd.status.message import STATES
 from pollerd.store.engine import engine_of
@@ -54,6 +55,14 @@ class Owner(Protocol):
 
     def forget(self, network: str | None) -> None:
         """Forget what the backoff learned about a network, or about all. Raises as `settle`."""
+        ...
+
+    def known(self, about: About) -> Known:
+        """How much is known of a message, or of a telephone number."""
+        ...
+
+    def erase(self, about: About) -> None:
+        """Remove it. Raises as `settle`."""
         ...
 
     def hold(self, account: str) -> AccountHold | None:
@@ -109,6 +118,16 @@ class DatabaseOwner:
         except DatabaseMissingError:
             return {}
         return {message_id: standing for message_id, standing in found.items() if standing is not None}
+
+    def known(self, about: About) -> Known:
+        try:
+            with engine_of(self._config.store).view() as view:
+                return view.known(about)
+        except DatabaseMissingError:
+            return Known()
+
+    def erase(self, about: About) -> None:
+        self._settle(RequestKind.ERASE, [about.message_id], about.argument)
 
     def hold(self, account: str) -> AccountHold | None:
         try:
@@ -215,6 +234,12 @@ class RemoteOwner:
                 # It ended, or was forgotten, since it was read: the next check shows it.
                 continue
         return True
+
+    def known(self, about: About) -> Known:
+        return self._remote.known(about)
+
+    def erase(self, about: About) -> None:
+        self._remote.erase(about)
 
     def hold(self, account: str) -> AccountHold | None:
         from pollerd.status import sentences

@@ -17,6 +17,7 @@ from pollerd.client.unixhttp import UnixConnection
 from pollerd.client.values import AnyEvent, Gap, NotFollowedError, Tracked, event_from_line
 from pollerd.core.particulars import Particulars
 from pollerd.core.ports import RequestKind
+from pollerd.core.ports.erasure import About, Known
 from pollerd.status.message import MessageDocument
 
 _TIMEOUT: Final = 30.0
@@ -75,6 +76,15 @@ class _Retried(msgspec.Struct):
     """What `POST /undelivered/retry` answers."""
 
     taken_up: int
+
+
+class _Personal(msgspec.Struct):
+    """What `/personal-data` answers."""
+
+    messages: int
+    events: int
+    undelivered: int
+    still_polled: list[int]
 
 
 class _Counts(msgspec.Struct):
@@ -153,6 +163,15 @@ class Remote:
         given = "" if network is None else f"?{urlencode({'network': network})}"
         self._ask("POST", f"/backoff/forget{given}")
 
+    def known(self, about: About) -> Known:
+        """How much is known of a message, or of a telephone number. Raises UnavailableError, PollerdError."""
+        found = msgspec.json.decode(self._ask("GET", _personal(about))[0], type=_Personal)
+        return Known(found.messages, found.events, found.undelivered, tuple(found.still_polled))
+
+    def erase(self, about: About) -> None:
+        """Remove it. Raises UnavailableError, PollerdError."""
+        self._ask("DELETE", _personal(about))
+
     def count_gave_up(self) -> int:
         """How many messages are given up. Raises UnavailableError."""
         return self._status().messages.gave_up
@@ -224,6 +243,11 @@ class Remote:
                 "or use sudo."
             )
         return UnavailableError(f"no daemon answers at {self._path}: {reason}. Start it: {start_command()}")
+
+
+def _personal(about: About) -> str:
+    given = {"id": about.message_id} if about.msisdn is None else {"msisdn": about.msisdn}
+    return f"/personal-data?{urlencode(given)}"
 
 
 def _refusal(status: int, content: bytes) -> PollerdError:

@@ -100,6 +100,12 @@ class CreditOkEvent(events.CreditOk, frozen=True, tag=events.CREDIT_OK, tag_fiel
     seq: int
 
 
+class ForgottenEvent(events.Forgotten, frozen=True, tag=events.EVENT_FORGOTTEN, tag_field="type", kw_only=True):
+    """What this event said was removed (`pollerd forget`)."""
+
+    seq: int
+
+
 class Gap(msgspec.Struct, frozen=True, tag="gap", tag_field="type", kw_only=True):
     """The events after `after` and before `first` were deleted by retention before they were read."""
 
@@ -117,6 +123,7 @@ AnyEvent = (
     | RecoveredEvent
     | CreditLowEvent
     | CreditOkEvent
+    | ForgottenEvent
     | Gap
 )
 _decoder = msgspec.json.Decoder(AnyEvent)

@@ -87,6 +87,15 @@ class StoreConfig(msgspec.Struct, frozen=True):
     keep_finished: Annotated[float, Key(duration(0, 10 * YEAR), "How long a finished message can still be shown.")] = (
         30 * DAY
     )
+    keep_events: Annotated[
+        float | None,
+        Key(
+            duration(0, 10 * YEAR),
+            "How long an event that every output has reported can still be read; it names the recipient.",
+            example="30d",
+            unset="as keep_finished",
+        ),
+    ] = None
     group_writes: Annotated[
         bool,
         Key(
@@ -95,6 +104,11 @@ class StoreConfig(msgspec.Struct, frozen=True):
             "delete all that is in it, and hold up the daemon by a long transaction.",
         ),
     ] = False
+
+    @property
+    def events_kept(self) -> float:
+        """Seconds that events are kept."""
+        return self.keep_finished if self.keep_events is None else self.keep_events
 
 
 class ControlConfig(msgspec.Struct, frozen=True):

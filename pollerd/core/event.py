@@ -24,6 +24,7 @@ ACCOUNT_HELD: Final = "account.held"
 ACCOUNT_RECOVERED: Final = "account.recovered"
 CREDIT_LOW: Final = "account.credit_low"
 CREDIT_OK: Final = "account.credit_ok"
+EVENT_FORGOTTEN: Final = "event.forgotten"
 
 
 class Status(msgspec.Struct, frozen=True, tag=MESSAGE_STATUS, tag_field="type", kw_only=True):
@@ -156,7 +157,14 @@ class CreditOk(msgspec.Struct, frozen=True, tag=CREDIT_OK, tag_field="type", kw_
     observed_at: str
 
 
-Body = Status | Completed | GaveUp | Resumed | Overdue | Held | Recovered | CreditLow | CreditOk
+class Forgotten(msgspec.Struct, frozen=True, tag=EVENT_FORGOTTEN, tag_field="type", kw_only=True):
+    """What this event said was removed from the database (`pollerd forget`); its `seq` stays."""
+
+    account: str
+    observed_at: str
+
+
+Body = Status | Completed | GaveUp | Resumed | Overdue | Held | Recovered | CreditLow | CreditOk | Forgotten
 TYPES: Final = (
     MESSAGE_STATUS,
     MESSAGE_COMPLETED,
@@ -167,6 +175,7 @@ TYPES: Final = (
     ACCOUNT_RECOVERED,
     CREDIT_LOW,
     CREDIT_OK,
+    EVENT_FORGOTTEN,
 )
 
 
@@ -265,7 +274,7 @@ def country_prefix(country: str) -> int | None:
 
 def field_names() -> frozenset[str]:
     """Every field that an event of any type may have."""
-    kinds = (Status, Completed, GaveUp, Resumed, Overdue, Held, Recovered, CreditLow, CreditOk)
+    kinds = (Status, Completed, GaveUp, Resumed, Overdue, Held, Recovered, CreditLow, CreditOk, Forgotten)
     return frozenset({"seq", "type"}).union(*(kind.__struct_fields__ for kind in kinds))
 
 

@@ -173,7 +173,8 @@ def standard_jobs(parts: Parts, notifier: Notifier) -> list[Job]:
     """Retention, the store's own chores, learning, what is learned and counted; the status line for systemd."""
     store, clock = parts.store, parts.clock
     outputs = frozenset(health.name for health in parts.relay.health if health.readers is None)
-    retention = store.retention(outputs, parts.config.store.keep_finished)
+    kept = parts.config.store
+    retention = store.retention(outputs, kept.keep_finished, kept.events_kept)
     jobs = [
         Job("retention", 600.0, lambda: retention.run(clock.now()), first=60.0),
         *(Job(*chore) for chore in store.chores()),

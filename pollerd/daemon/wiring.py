@@ -296,7 +296,7 @@ def _make_outputs(
         from pollerd.outputs.webhook.output import WebhookOutput
 
         book = store.deliveries()
-        kept = config.store.keep_finished
+        kept = config.store.events_kept
         outputs.append(WebhookOutput(wanted.webhook, book, clock, keep_parked=kept, protect=protect))
     if wanted.exec is not None:
         outputs.append(ExecOutput(wanted.exec.command, _environment(config)))

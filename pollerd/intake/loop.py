@@ -16,6 +16,7 @@ from pollerd.core import outcome, overdue
 from pollerd.core.diff import Result
 from pollerd.core.model import Message, State
 from pollerd.core.ports import AccountState, Clock, Request, RequestKind, Store
+from pollerd.core.ports.erasure import About
 from pollerd.polling.committer import Committer
 
 log = logging.getLogger(__name__)
@@ -121,6 +122,8 @@ class Intake:
         async with self._turn:
             await self.settle(Request(0, kind, message_id, argument))
             await self._committer.flush()
+            if kind is RequestKind.ERASE:
+                await self._store.scrub()
 
     def _dated(self, message: Message) -> Message:
         """A row that is not planned yet carries its writer's time: from here on it is ours."""
@@ -184,6 +187,9 @@ class Intake:
                 await self.settle(request)
                 self._committer.record_done(request.id)
             await self._committer.flush()
+            if any(request.kind is RequestKind.ERASE for request in requests):
+                # The request itself named what was to be removed.
+                await self._store.scrub()
 
     async def settle(self, request: Request) -> None:
         """Do what a command asked for. A message that is not there is no error: the command has checked that itself."""
@@ -198,6 +204,9 @@ class Intake:
             self._learner.forget(request.argument)
             self._committer.record_note(*self._learner.note())
             return
+        if request.kind is RequestKind.ERASE:
+            await self._erase(About.requested(request.message_id, request.argument))
+            return
         message = None if request.message_id is None else await self._current(request.message_id)
         if message is None:
             return
@@ -208,6 +217,15 @@ class Intake:
                 self._poll_now(message)
             case RequestKind.RETRY if message.state in (State.GAVE_UP, State.SET_ASIDE):
                 self._again(message)
+
+    async def _erase(self, about: About) -> None:
+        """What is in memory goes first: an answer under way is thrown away, and nothing is written after the rows."""
+        await self._committer.flush()
+        for message_id in await self._store.find_known(about):
+            for poller in self._pollers.values():
+                poller.drop(message_id)
+        await self._committer.flush()
+        await self._store.erase(about, self._clock.now())
 
     async def _current(self, message_id: int) -> Message | None:
         if (message := self._committer.unsaved(message_id)) is None:

@@ -127,7 +127,8 @@ def describe(
     | events.Held
     | events.Recovered
     | events.CreditLow
-    | events.CreditOk,
+    | events.CreditOk
+    | events.Forgotten,
 ) -> Sentence:
     """An event that is not about a state, as a sentence."""
     match body:
@@ -146,6 +147,8 @@ def describe(
             return Sentence(f"account {body.account} on hold: {phrases.hold(body.reason, body.detail)}{until}", "bad")
         case events.Recovered():
             return Sentence(f"account {body.account} is polled again after: {phrases.label(body.reason)}", "good")
+        case events.Forgotten():
+            return Sentence(f"account {body.account}: what was here is forgotten", "plain")
         case events.CreditLow():
             return Sentence(f"account {body.account} is low on credit: {body.credit:.2f} {body.currency}", "bad")
         case events.CreditOk():

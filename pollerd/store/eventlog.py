@@ -89,6 +89,12 @@ class CommittedEvents(Transactions):
             self._committed.set()
             self._committed = asyncio.Event()
 
+    def _blank(self, events: Sequence[Event]) -> None:
+        """These have another body on disk by now."""
+        changed = {event.seq: event for event in events}
+        if changed:
+            self._tail = deque((changed.get(event.seq, event) for event in self._tail), TAIL)
+
     def _lifted(self, seq: int) -> None:
         """The next event's number will be larger than `seq`."""
         if self._pruned == self._last:

@@ -52,22 +52,26 @@ class Pruned(NamedTuple):
 
 
 class Retention:
-    """`outputs` are the names of the configured outputs that keep a cursor; `keep` is in seconds.
+    """`outputs` are the names of the configured outputs that keep a cursor; `keep` and `keep_events` (None: as long)
+    are in seconds.
 
     An output that has never saved its cursor has delivered nothing yet. The cursor of one that is no longer configured
     is dropped when it has been still for `keep`: until then a table that was commented out by mistake costs nothing.
     """
 
-    def __init__(self, store: Transactions, outputs: frozenset[str], keep: float) -> None:
+    def __init__(
+        self, store: Transactions, outputs: frozenset[str], keep: float, keep_events: float | None = None
+    ) -> None:
         self._store = store
         self._outputs = outputs
         self._keep = keep
+        self._keep_events = keep if keep_events is None else keep_events
         self._sql = statements("retention")
         self._behind: frozenset[str] = frozenset()
 
     async def run(self, now: float) -> Pruned:
         """Delete all that may go at `now` (UNIX seconds), a little at a time. Raises as `Store.commit`."""
-        before = now - self._keep
+        before, before_events = now - self._keep, now - self._keep_events
         for cursor in await self._store.write(lambda session: self._drop_outputs(session, before)):
             log.warning(
                 "output %s is not configured any more: its place (event %d) is forgotten",
@@ -78,8 +82,8 @@ class Retention:
         await self._store.write(lambda session: session.execute(self._sql["drop_ages"]))
         write, prune = self._store.write, self._store.prune
         messages = await self._in_chunks(lambda size: write(partial(self._drop_messages, before=before, size=size)))
-        events = await self._in_chunks(lambda size: prune(partial(self._drop_events, before=before, size=size)))
-        await self._forget_unwritten(before)
+        events = await self._in_chunks(lambda size: prune(partial(self._drop_events, before=before_events, size=size)))
+        await self._forget_unwritten(before_events)
         self._name_behind(await self._store.write(lambda session: self._late(session, now)))
         if messages or events:
             log.debug("deleted %d messages and %d events", messages, events, extra={"event": "pruned"})
@@ -147,7 +151,7 @@ class Retention:
         if not found:
             return []
         first, at, last = found[0]
-        if (rows.real(at) or 0.0) >= now - max(2 * self._keep, LATE):
+        if (rows.real(at) or 0.0) >= now - max(2 * self._keep_events, LATE):
             return []
         return [(cursor, last - cursor.seq) for cursor in self._needed(session) if cursor.seq < first]
 
@@ -166,7 +170,7 @@ class Retention:
         for cursor, lacking in late:
             if cursor.name not in self._behind:
                 log.warning(
-                    "output %s stands still at event %d: %d events are kept for it, longer than keep_finished, and the "
+                    "output %s stands still at event %d: %d events are kept for it, longer than keep_events, and the "
                     "database grows. See its trouble in `pollerd status`, or take it out of the configuration",
                     cursor.name,
                     cursor.seq,

@@ -30,9 +30,11 @@ from pollerd.core.ports import (
     TrackResult,
     UnwrittenBook,
 )
+from pollerd.core.ports.erasure import About
 from pollerd.store import rows, track, undelivered
 from pollerd.store.batch import planned
 from pollerd.store.deliveries import Deliveries
+from pollerd.store.erasure import Eraser
 from pollerd.store.eventlog import CommittedEvents
 from pollerd.store.messages import StoredMessages
 from pollerd.store.retention import Retention
@@ -128,6 +130,18 @@ class SqlStore(StoredMessages, CommittedEvents):
                 await self._transact(lift)
                 self._lifted(seq)
 
+    # -- what is to be forgotten
+
+    async def find_known(self, about: About) -> list[int]:
+        return [each.id for each in await Eraser(self, about, self._blank).find() if each.others is None]
+
+    async def erase(self, about: About, now: float) -> None:
+        eraser = Eraser(self, about, self._blank)
+        await eraser.run(await eraser.find(), now)
+
+    async def scrub(self) -> None:
+        """See `Store`: an engine that keeps old copies for a while does more."""
+
     # -- what others put into the store
 
     async def track(self, messages: Sequence[TrackRequest]) -> TrackResult:
@@ -171,8 +185,8 @@ class SqlStore(StoredMessages, CommittedEvents):
 
     # -- the whole
 
-    def retention(self, outputs: frozenset[str], keep: float) -> Retaining:
-        return Retention(self, outputs, keep)
+    def retention(self, outputs: frozenset[str], keep: float, keep_events: float) -> Retaining:
+        return Retention(self, outputs, keep, keep_events)
 
     async def accounts(self) -> dict[str, AccountState]:
         return {row[0]: account_from_row(row) for row in await self._read("accounts")}

@@ -21,9 +21,10 @@ from pollerd.core.event import Event
 from pollerd.core.ids import DEFAULT_ACCOUNT
 from pollerd.core.model import Message, State
 from pollerd.core.ports import Delivery
+from pollerd.core.ports.erasure import About, Known
 from pollerd.core.ports.view import CAP, NAMED, AccountView, OutputView, Overview, Standing, Undelivered
 from pollerd.core.walltime import by_wall, later
-from pollerd.store import aside, damage, rows
+from pollerd.store import aside, damage, erasure, rows
 from pollerd.store.session import ReadConnection
 from pollerd.store.statements import message_statements
 from pollerd.store.undelivered import count_undelivered, read_undelivered
@@ -129,6 +130,9 @@ class StoredView:
     @property
     def replaced(self) -> bool:
         return self._connection.replaced
+
+    def known(self, about: About) -> Known:
+        return erasure.known(self._connection, about)
 
     # -- the whole
 

@@ -239,3 +239,11 @@ async def test_a_read_beside_the_deletion_misses_nothing_in_silence(tmp_path: Pa
     assert store.pruned == 2
     await deleting
     await store.close()
+
+
+async def test_events_may_go_sooner_than_messages_and_stay_longer(store: SqliteStore) -> None:
+    await tell(store, 3, OLD)
+    await follow(store, range(1, 6), State.FINISHED, OLD)
+    assert await Retention(store, frozenset(), 10 * KEEP, KEEP).run(NOW) == Pruned(0, 3)
+    await tell(store, 3, OLD)
+    assert await Retention(store, frozenset(), KEEP, 10 * KEEP).run(NOW) == Pruned(5, 0)

@@ -24,6 +24,8 @@ class RequestKind(StrEnum):
     """End the hold for `refusing` of an account (`argument`)."""
     FORGET = "forget"
     """What the backoff learned about one network (`argument`), or about all."""
+    ERASE = "erase"
+    """What is known of a message, or of a telephone number (`argument`)."""
 
 
 class Request(msgspec.Struct, frozen=True):

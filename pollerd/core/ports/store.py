@@ -17,6 +17,7 @@ from pollerd.core.event import Body, Event
 from pollerd.core.model import Message, Priority
 from pollerd.core.ports.accounts import AccountState, CreditState
 from pollerd.core.ports.deliveries import DeliveryBook
+from pollerd.core.ports.erasure import About
 from pollerd.core.ports.events import Cursor, EventLog
 from pollerd.core.ports.requests import Request
 from pollerd.core.ports.tracking import SourceBook, TrackRequest, TrackResult
@@ -129,6 +130,20 @@ class Store(Schedule, EventLog, Protocol):
         """Rows that are not planned yet, in id order."""
         ...
 
+    async def find_known(self, about: About) -> list[int]:
+        """The messages that `erase` removes as a whole."""
+        ...
+
+    async def erase(self, about: About, now: float) -> None:
+        """Remove what is known, on disk too as far as the engine can. A message that is still polled and has other
+        recipients stays, since the next answer would bring the number back.
+        """
+        ...
+
+    async def scrub(self) -> None:
+        """Leave no copy on disk of what was removed, as far as the engine can."""
+        ...
+
     async def requests(self, limit: int = 1000) -> list[Request]:
         """What commands asked for, oldest first."""
         ...
@@ -181,7 +196,7 @@ class Store(Schedule, EventLog, Protocol):
 
     # -- upkeep
 
-    def retention(self, outputs: frozenset[str], keep: float) -> Retaining:
+    def retention(self, outputs: frozenset[str], keep: float, keep_events: float) -> Retaining:
         """What deletes old messages and events: `outputs` are the configured outputs that keep a cursor, `keep` is in
         seconds.
         """

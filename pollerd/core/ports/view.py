@@ -14,6 +14,7 @@ import msgspec
 from pollerd.core.event import Event
 from pollerd.core.model import Filter, Message, State
 from pollerd.core.ports.deliveries import Delivery
+from pollerd.core.ports.erasure import About, Known
 
 T = TypeVar("T")
 NAMED: Final = 3
@@ -195,6 +196,10 @@ class View(Protocol):
     @property
     def daemon(self) -> int | None:
         """The process id of the store's owner (0: not known yet); None when none runs."""
+        ...
+
+    def known(self, about: About) -> Known:
+        """How much is known of a message, or of whoever has a telephone number. Looks through all that there is."""
         ...
 
     def overview(self, now: float, *, oldest: bool = True) -> Overview:

@@ -39,6 +39,17 @@ class ForgottenDocument(msgspec.Struct, frozen=True):
     forgotten: str | None
 
 
+class PersonalDataDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a telephone number or of a message; after a DELETE, what was removed. `still_polled` messages
+    (at most 100 of them) stay: they have other recipients, and the next answer would bring the number back.
+    """
+
+    messages: int
+    events: int
+    undelivered: int
+    still_polled: list[int]
+
+
 class RetriedDocument(msgspec.Struct, frozen=True, kw_only=True):
     """So many events of the webhook are posted again, with all their attempts."""
 

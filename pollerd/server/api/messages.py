@@ -11,12 +11,14 @@ from aiohttp import web
 
 from pollerd.core.model import FILTERS, HoldReason, Message, State
 from pollerd.core.ports import RequestKind
+from pollerd.core.ports.erasure import About
 from pollerd.core.ports.view import PositionError
 from pollerd.intake.body import NAMED, BodyError, Handed, Reader, RefusedId
 from pollerd.server.api import query
 from pollerd.server.api.documents import (
     ForgottenDocument,
     MessagesDocument,
+    PersonalDataDocument,
     ProofDocument,
     ResumedDocument,
     RetriedDocument,
@@ -28,6 +30,8 @@ from pollerd.status.parts import Parts
 
 LIMIT: Final = 100  # Rows without `limit`, and
 MOST: Final = 1000  # at most: one answer must stay small.
+HIGHEST_MSISDN: Final = 10**15 - 1
+"""Telephone numbers have at most 15 digits (ITU-T E.164)."""
 TIMEOUT: Final = 10.0
 """Seconds that the database gets to take something in."""
 _AT_ONCE: Final = 64 * 1024
@@ -165,6 +169,34 @@ class MessageRoutes:
         await self._done(RequestKind.FORGET, None, network)
         return answer(ForgottenDocument(forgotten=network))
 
+    async def known(self, request: web.Request) -> web.Response:
+        """`GET /personal-data`: how much is known of a telephone number, or of a message."""
+        return answer(await self._known(_about(request)))
+
+    async def erase(self, request: web.Request) -> web.Response:
+        """`DELETE /personal-data`: remove it."""
+        about = _about(request)
+        before = await self._known(about)
+        await self._done(RequestKind.ERASE, about.message_id, about.argument)
+        after = await self._known(about)
+        return answer(
+            PersonalDataDocument(
+                messages=before.messages - after.messages,
+                events=before.events - after.events,
+                undelivered=before.undelivered - after.undelivered,
+                still_polled=after.still_polled,
+            )
+        )
+
+    async def _known(self, about: About) -> PersonalDataDocument:
+        found = await self._views.read(lambda view: view.known(about))
+        return PersonalDataDocument(
+            messages=found.messages,
+            events=found.events,
+            undelivered=found.undelivered,
+            still_polled=list(found.polled),
+        )
+
     async def _ask(
         self, request: web.Request, kind: RequestKind, sensible: Collection[State], otherwise: dict[State, str]
     ) -> web.Response:
@@ -197,3 +229,12 @@ class MessageRoutes:
         if message is None:
             raise RequestError(404, "not_followed", f"{message_id} is not followed; follow it with POST /messages")
         return message
+
+
+def _about(request: web.Request) -> About:
+    query.only(request, "id", "msisdn")
+    if len(request.query) != 1:
+        raise query.bad("give one of id and msisdn")
+    if (number := request.query.get("id")) is not None:
+        return About(message_id=query.message_id(number))
+    return About(msisdn=query.number(request, "msisdn", 0, 1, HIGHEST_MSISDN))

@@ -16,12 +16,13 @@ from pollerd.server.api.documents import (
     GapDocument,
     HealthDocument,
     MessagesDocument,
+    PersonalDataDocument,
     ProofDocument,
     ResumedDocument,
     RetriedDocument,
     TrackedDocument,
 )
-from pollerd.server.api.messages import LIMIT, MOST, NETWORK
+from pollerd.server.api.messages import HIGHEST_MSISDN, LIMIT, MOST, NETWORK
 from pollerd.server.api.stream import ENDLESS, HIGHEST, LAST, NDJSON
 from pollerd.server.refusals import ErrorDocument
 from pollerd.status.document import StatusDocument
@@ -36,6 +37,7 @@ _DOCUMENTS: Final = (
     ResumedDocument,
     RetriedDocument,
     ForgottenDocument,
+    PersonalDataDocument,
     StatusDocument,
     HealthDocument,
     GapDocument,
@@ -51,6 +53,7 @@ _ERRORS: Final = {
 _ID: Final = {"type": "integer", "minimum": 1, "maximum": MAX_MESSAGE_ID}
 _ID_PARAMETER: Final = {"name": "id", "in": "path", "required": True, "schema": _ID, "description": "The message's id."}
 _TIME: Final = {"type": ["number", "string"], "minimum": EARLIEST, "exclusiveMaximum": LATEST}
+_MSISDN: Final = {"type": "integer", "minimum": 1, "maximum": HIGHEST_MSISDN}
 _NETWORK: Final = {"type": "string", "pattern": f"^({NETWORK.pattern})$"}
 _HANDED: Final = {
     "description": "Ids, the send call's own answer, or messages with what is known of them.",
@@ -185,6 +188,10 @@ def _paths() -> dict[str, Any]:
                 "parameters": [_query("network", _NETWORK, "One network, such as 238/01; not given: all of them.")],
             }
         },
+        "/personal-data": {
+            "get": _about("known", "What is known of a telephone number, or of a message."),
+            "delete": _about("erase", "Remove it; its events become `event.forgotten`."),
+        },
         "/events": {"get": _events_operation()},
         "/status": {"get": _operation("status", "The state of the whole daemon.", "StatusDocument", 400)},
         "/metrics": {"get": _operation("metrics", "Metrics for Prometheus.", text, 400)},
@@ -218,6 +225,16 @@ def _list_parameters() -> list[dict[str, Any]]:
 
 def _query(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "required": False, "schema": schema, "description": text}
+
+
+def _about(name: str, summary: str) -> dict[str, Any]:
+    return {
+        **_operation(name, summary, "PersonalDataDocument", 400, 503),
+        "parameters": [
+            _query("id", _ID, "A message; give this or `msisdn`."),
+            _query("msisdn", _MSISDN, "A telephone number; give this or `id`."),
+        ],
+    }
 
 
 def _events_operation() -> dict[str, Any]:

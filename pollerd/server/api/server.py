@@ -130,6 +130,8 @@ class ControlServer:
         made.router.add_post("/accounts/{name}/secret", messages.proves)
         made.router.add_post("/undelivered/retry", messages.retry_undelivered)
         made.router.add_post("/backoff/forget", messages.forget)
+        made.router.add_get("/personal-data", messages.known, allow_head=False)
+        made.router.add_delete("/personal-data", messages.erase)
         made.router.add_get("/events", self._stream.handle, allow_head=False)
         made.router.add_get("/status", self._status, allow_head=False)
         made.router.add_get("/metrics", self._scrapes.handle, allow_head=False)

@@ -16,6 +16,7 @@ from typing import Any, Final, Self, TypeVar
 import aiosqlite
 
 from pollerd.core.ports import Chore
+from pollerd.core.ports.erasure import About
 from pollerd.store.session import Session
 from pollerd.store.sqlite import schema
 from pollerd.store.sqlite.checkpoint import WalWatch
@@ -73,6 +74,24 @@ class SqliteStore(SqlStore):
         """Close both connections; the last one out checkpoints the WAL."""
         await self._reader.close()
         await self._writer.close()
+
+    async def erase(self, about: About, now: float) -> None:
+        """See `Store`: pages that become free are overwritten, too."""
+        await self._pragma("secure_delete = ON")
+        try:
+            await super().erase(about, now)
+        finally:
+            await self._pragma("secure_delete = FAST")
+
+    async def scrub(self) -> None:
+        """See `Store`: the file gets what the write-ahead log has, and the log becomes empty."""
+        await self._pragma("wal_checkpoint(TRUNCATE)")
+
+    async def _pragma(self, text: str) -> None:
+        try:
+            await self.run(lambda connection: connection.execute(f"PRAGMA {text}").fetchall())
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
 
     @property
     def lost(self) -> str:

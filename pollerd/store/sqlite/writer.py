@@ -21,6 +21,14 @@ BUSY_TIMEOUT: Final = 2.0
 """Seconds that a transaction waits for other processes to finish theirs before its caller is asked again: a wait
 cannot be interrupted, and the daemon must end in time whoever holds the lock."""
 
+_PRAGMAS: Final = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "journal_size_limit = 16777216",
+    # What is deleted is overwritten where that costs no write: `pollerd forget` must not leave it in a page.
+    "secure_delete = FAST",
+)
+
 
 class Writer(aiosqlite.Connection):
     """An aiosqlite connection that also runs whole functions on its thread."""
@@ -37,7 +45,7 @@ class Writer(aiosqlite.Connection):
             try:
                 # What another program wrote in another encoding must not stop anything.
                 connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-                for pragma in ("journal_mode = WAL", "synchronous = FULL", "journal_size_limit = 16777216"):
+                for pragma in _PRAGMAS:
                     connection.execute(f"PRAGMA {pragma}")
             except BaseException:
                 connection.close()
