@@ -31,11 +31,14 @@ _LOG: Final = 3
 """Warnings and errors shown, the newest."""
 
 
-def picture(document: StatusDocument, width: int, height: int | None = None) -> RenderableType:
-    """Everything, for so many columns; with `height`, at most so many lines as far as that can be."""
+def picture(document: StatusDocument, width: int, height: int | None = None, hint: str = "") -> RenderableType:
+    """Everything, for so many columns; with `height`, at most so many lines as far as that can be. `hint` comes first,
+    where no terminal is too small for it.
+    """
     from rich.console import Group
 
-    parts: list[RenderableType] = [_headline(document), *_lateness(document), screen.plain("")]
+    first = [screen.plain(hint, "dim")] if hint else []
+    parts: list[RenderableType] = [*first, _headline(document), *_lateness(document), screen.plain("")]
     facts = _facts(document)
     parts += [*facts, screen.plain("")]
     groups = _groups(document, _BAR if width >= _WIDE else _SHORT_BAR)

@@ -114,7 +114,9 @@ def uninstall(*, root: Path, dry_run: bool, yes: bool, purge: bool) -> int:
 
     plan = uninstall_plan(Layout(root), purge=purge)
     if _done(plan, "There is no service to remove.", dry_run=dry_run, yes=yes) and plan.actions:
-        click.echo("The service is gone.")
+        click.echo("The service is gone." + (" What is left:" if plan.stays else ""))
+        for step in plan.stays:
+            click.echo(f"  - {step.what}")
     return 0
 
 
@@ -128,6 +130,8 @@ def _done(plan: Plan, nothing: str, *, dry_run: bool, yes: bool) -> bool:
         click.echo("Will do:")
     for action in plan.actions:
         click.echo(f"  {action.what}")
+        for line in action.lines:
+            click.echo(f"      {line}")
     for step in plan.stays:
         click.echo(f"  - {step.what}")
     if dry_run:

@@ -21,7 +21,7 @@ def simulate_command() -> click.Command:
         command = _option(option)(command)
     text = (
         "Run a simulated GatewayAPI until Ctrl-C: send, read, cancel and balance, with realistic times and faults on "
-        "demand. The first line names its address.\n\n"
+        "demand. The first line names its address, the second its token.\n\n"
         'Point a configuration at it with base_url = "http://127.0.0.1:8600" and its token.'
     )
     return click.command("simulate", help=text, short_help="Run a simulated GatewayAPI.")(command)
@@ -74,6 +74,9 @@ async def _serve(config: SimulatorConfig) -> None:
 
     def ready(simulator: Simulator) -> None:
         click.echo(simulator.url)
+        tokens = sorted(config.credentials.tokens)
+        if tokens:
+            click.echo(f"token: {tokens[0]}")
 
     counts = await serve(config, stop=stop, ready=ready)
     screen.note(f"stopped after {counts.requests:,} requests for {counts.messages:,} messages")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
+from pollerd.base.errors import UnavailableError
 from pollerd.cli.options import config_option, json_option, load_running
 from pollerd.cli.terminal import screen
 from pollerd.client.live import fetch_status
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _EVERY: Final = 1.0
 """Seconds from one picture of `--watch` to the next."""
+_LEAVE: Final = "q or Ctrl-C leaves"
 
 
 @click.command()
@@ -41,14 +43,15 @@ def status(*, watch: bool, as_json: bool, config_path: Path | None) -> int:
     With so many not planned, the number of pending messages is the least there can be; in JSON "not_planned" is 100000
     then.
 
-    Exit code 69 when there is no database yet.
+    Exit code 69 when no daemon runs, with what the database says all the same, and when there is no database yet.
     """
     config = load_running(config_path)
     if watch:
         _watch(config, as_json=as_json)
         return 0
-    _print(_document(config, None), as_json=as_json)
-    return 0
+    document = _document(config, None)
+    _print(document, as_json=as_json)
+    return 0 if document.daemon.running else UnavailableError.exit_code
 
 
 def _document(config: Config, before: StatusDocument | None) -> StatusDocument:
@@ -87,7 +90,7 @@ def _watch(config: Config, *, as_json: bool) -> None:
     from pollerd.cli.dashboard import picture
 
     console = screen.console()
-    shown = picture(document, console.width, console.height)
+    shown = picture(document, console.width, console.height, _LEAVE)
     with (
         _interrupts() as interrupted,
         _keys(),
@@ -95,7 +98,7 @@ def _watch(config: Config, *, as_json: bool) -> None:
     ):
         while not _quit_pressed(_EVERY, interrupted):
             document = _document(config, document)
-            live.update(picture(document, console.width, console.height), refresh=True)
+            live.update(picture(document, console.width, console.height, _LEAVE), refresh=True)
 
 
 @contextmanager

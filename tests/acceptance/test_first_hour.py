@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
+import sys
+import sysconfig
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+import pollerd
 from tests.acceptance.cli_kit import DEADLINE, Cli
 from tests.acceptance.test_cli_daemon import daemon, gateway
 from tests.acceptance.test_cli_other_user import Member, folder, made
 from tests.acceptance.waiting import listening
+from tests.sqlite_kit import transaction
 
 __all__ = ["folder"]
 
@@ -101,3 +107,92 @@ def test_hints_name_the_service_where_one_is_installed(tmp_path: Path) -> None:
     assert "polling starts with: systemctl start pollerd" in cli("track", "18").text
     assert "systemctl start pollerd" in cli("status").text
     assert "systemctl start pollerd" in cli("wait", "18", "--timeout", "0").err
+
+
+def test_status_ends_with_69_where_no_daemon_runs_and_says_all_the_same_what_it_knows(tmp_path: Path) -> None:
+    with gateway(tmp_path, "--mix", "stuck=1") as url:
+        cli = Cli(tmp_path, url)
+        assert cli("track", "17").code == 0
+        done = cli("status", "--json")
+        assert (done.code, done.json["messages"]["pending"], done.json["daemon"]["running"]) == (69, 1, False)
+        assert cli("status").code == 69
+        with daemon(cli):
+            assert cli("status").code == 0
+
+
+def test_the_simulator_says_its_token(tmp_path: Path) -> None:
+    with Cli(tmp_path).running("simulate", "--port", "0") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"http://")
+        assert process.stdout.readline() == b"token: simulator-demo\n"
+
+
+@as_root
+def test_sql_before_the_first_start_is_explained_and_got_over(tmp_path: Path) -> None:
+    """As `sudo sqlite3 /var/lib/pollerd/pollerd.db "INSERT ..."`: refused, and an empty file of root is left."""
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.stat().st_mode & 0o001 == 0:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    cli = Cli(tmp_path)
+    cli.config.chmod(0o644)
+    cli.database.parent.mkdir(mode=0o750)
+    with suppress(sqlite3.OperationalError), transaction(cli.database) as database:
+        database.execute("INSERT INTO messages (id) VALUES (17)")
+    assert cli.database.stat().st_size == 0
+    cli.database.chmod(0o644)
+    os.chown(cli.database.parent, 65534, 65534)
+    rights = [check for check in cli("doctor", "--json").json["checks"] if check["name"] == "rights"]
+    assert [check["level"] for check in rights] == ["warning"]
+    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    command = [*user, *cli.command("run", "-c", str(cli.config))]
+    with subprocess.Popen(command, cwd="/", env=cli.environment, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        said = b""
+        while b"[started]" not in said:
+            line = process.stderr.readline()
+            assert line, said.decode()
+            said += line
+        process.terminate()
+        assert process.wait(30) == 0
+    assert b"belongs to another user" in said
+    assert b"insert it again" in said
+    assert cli.database.stat().st_uid == 65534
+    # Where it cannot be got over, the step is said.
+    for path in cli.database.parent.iterdir():
+        path.unlink()
+    cli.database.touch(0o644)
+    os.chown(cli.database.parent, 0, 0)
+    cli.database.parent.chmod(0o755)
+    done = subprocess.run(command, cwd="/", env=cli.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"rm {cli.database}" in done.stderr
+
+
+def test_a_credential_that_is_not_there_is_one_line_of_doctor(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    units = tmp_path / "units"
+    units.mkdir()
+    (units / "pollerd.service").write_text(
+        f"[Service]\nExecStart={sys.executable} run -c {cli.config}\nLoadCredential=token-eu:{tmp_path}/token-eu\n"
+        f"LoadCredential=token:{tmp_path}/token\nSetCredential=token:\\n\n"
+    )
+    cli.environment["SYSTEMD_UNIT_PATH"] = str(units)
+    found = [
+        check["evidence"] for check in cli("doctor", "--json").json["checks"] if "loads the cred" in check["evidence"]
+    ]
+    assert len(found) == 1
+    assert f"loads the credential token-eu from {tmp_path}/token-eu, which does not exist" in found[0]
+
+
+def test_the_systems_python_finds_the_client_as_the_page_says(tmp_path: Path) -> None:
+    """By PYTHONPATH, without the environment that pollerd is installed in."""
+    places = [sysconfig.get_path("purelib"), str(Path(pollerd.__file__).parents[1])]
+    program = "import pollerd; pollerd.track(17); print(pollerd.__name__)"
+    cli = Cli(tmp_path)
+    environment = {**cli.environment, "PYTHONPATH": os.pathsep.join(places)}
+    python = str(Path(sys.base_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}"))
+    done = subprocess.run(
+        [python, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "pollerd\n"), done.stderr
+    assert cli("show", "17").code == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pollerd.config import load
+from pollerd.deployment.service.install import _same
 from pollerd.deployment.service.layout import Layout, packaged
 from pollerd.deployment.service.starter import first_configuration
 from tests.acceptance.deployment import COMMAND
@@ -178,3 +179,54 @@ def test_the_first_configuration_is_one(tmp_path: Path) -> None:
     assert config.outputs.socket.path == Path("/run/pollerd/events.sock")
     assert config.control.socket == Path("/run/pollerd/control.sock")
     assert config.outputs.webhook is None
+
+
+@AS_ROOT
+def test_what_differs_is_shown_before_it_is_replaced(root: Path) -> None:
+    install(root, "--yes")
+    layout = Layout(root)
+    layout.unit.write_text(layout.unit.read_text().replace("WatchdogSec=30", "WatchdogSec=99"))
+    said = install(root, "--dry-run").stdout
+    assert "-WatchdogSec=99" in said
+    assert "+WatchdogSec=30" in said
+    assert "-ExecStart" not in said
+
+
+@AS_ROOT
+def test_the_packages_unit_is_left_alone(root: Path) -> None:
+    unit = root / "usr/lib/systemd/system/pollerd.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text("[Service]\n")
+    before = files(root)
+    for command in ("install", "uninstall"):
+        done = service(command, "--root", root, "--yes")
+        assert done.returncode == 0
+        assert "Debian package" in done.stdout
+        assert files(root) == before
+
+
+@AS_ROOT
+def test_man_finds_the_page_and_uninstall_says_what_it_leaves(root: Path) -> None:
+    install(root, "--yes")
+    layout = Layout(root)
+    page = root / "usr/local/share/man/man1/pollerd.1"
+    assert page.read_text() == (SINGLE_SOURCE.parent / "docs/man/pollerd.1").read_text()
+    own = layout.drop_in.parent / "override.conf"
+    own.parent.mkdir(exist_ok=True)
+    own.write_text("[Service]\n")
+    said = service("uninstall", "--root", root, "--yes").stdout.partition("The service is gone. What is left:")[2]
+    for left in ("/var/lib/pollerd", "/etc/pollerd", "the user pollerd", PROGRAM, "pollerd.service.d/override.conf"):
+        assert left in said
+    assert own.exists()
+    assert not page.exists()
+
+
+def test_the_same_program_by_another_path_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`/usr/local/bin/pollerd` of the README is a link to the program that the unit names."""
+    link = tmp_path / "pollerd"
+    link.symlink_to(COMMAND)
+    unit = tmp_path / "pollerd.service"
+    unit.write_text(f"[Service]\nExecStart={COMMAND} run -c /etc/pollerd/config.toml\n")
+    monkeypatch.setattr(Layout, "unit", unit)
+    assert _same(Layout(), link) == Path(COMMAND)
+    assert _same(Layout(), Path("/bin/true")) == Path("/bin/true")

@@ -56,7 +56,7 @@ def test_exposure_is_at_most_1_2() -> None:
         "WatchdogSec=30",
         "Restart=always",
         "RestartSec=2",
-        "RestartPreventExitStatus=75 78",
+        "RestartPreventExitStatus=75 78 243",
         "User=pollerd",
         "StateDirectory=pollerd",
         "RuntimeDirectory=pollerd",

@@ -92,7 +92,10 @@ def _files(database: Path, folder: os.stat_result, who: Person) -> Iterator[Chec
         except OSError:
             continue
         mode = stat.S_IMODE(found.st_mode)
-        if found.st_uid != owner and os.geteuid() == 0 and not shared(found, folder):
+        if not suffix and not found.st_size and found.st_uid != owner:
+            evidence = f"{path} is empty and belongs to {user(found.st_uid)}: SQL came before the first start"
+            yield warning(NAME, evidence, "nothing: the first start makes it anew. What was inserted then is not in it")
+        elif found.st_uid != owner and os.geteuid() == 0 and not shared(found, folder):
             # Root may do anything, so the question is what the service's user may do.
             yield failure(
                 NAME,

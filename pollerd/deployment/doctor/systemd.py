@@ -33,6 +33,7 @@ def checks(config: Config, unit: Unit | None) -> Iterator[Check]:
     if unit is None:
         return
     yield from _program(unit)
+    yield from _credentials(unit)
     yield from _sandbox(config, unit)
     if BOOTED.is_dir() and (shown := _show()) is not None:
         yield judge(shown)
@@ -42,6 +43,20 @@ def _program(unit: Unit) -> Iterator[Check]:
     if not os.access(unit.program, os.X_OK):
         evidence = f"{unit.path} starts {unit.program or 'nothing'}, which cannot be run"
         yield failure(NAME, evidence, "run again, from where pollerd is installed now: pollerd service install")
+
+
+def _credentials(unit: Unit) -> Iterator[Check]:
+    """The files that systemd loads at the start; one that is not there, and has no SetCredential=, ends it with 243."""
+    given = {value.partition(":")[0] for value in unit.settings.get("SetCredential", ())}
+    for value in unit.settings.get("LoadCredential", ()) + unit.settings.get("LoadCredentialEncrypted", ()):
+        name, _, source = value.partition(":")
+        try:
+            missing = source.startswith("/") and "%" not in source and not os.path.lexists(source)
+        except OSError:
+            continue
+        if missing and name not in given and os.access(Path(source).parent, os.X_OK, effective_ids=True):
+            evidence = f"{unit.path} loads the credential {name} from {source}, which does not exist: no start succeeds"
+            yield failure(NAME, evidence, f"put the secret into {source}, then: systemctl restart pollerd")
 
 
 def _sandbox(config: Config, unit: Unit) -> Iterator[Check]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from pollerd.deployment.service.layout import NOTIFY_RELOAD, Layout, packaged, systemd_version
+from pollerd.deployment.service.layout import NOTIFY_RELOAD, Layout, manual_page, packaged, systemd_version
 from pollerd.deployment.service.plan import Action, Plan, Step, folder, found, run, says_yes, write
 from pollerd.deployment.service.starter import first_configuration
 
@@ -16,6 +18,9 @@ _TOKENLESS: Final = "it has no token"
 _GROUP_WRITES: Final = re.compile(r"^group_writes *= *true", re.MULTILINE)
 _STATE: Final = re.compile(r"^(d /var/lib/pollerd +)0750", re.MULTILINE)
 _EXEC: Final = re.compile(r"^ExecStart=.*$", re.MULTILINE)
+_PROGRAM: Final = re.compile(r"^ExecStart=(\S+) run -c /etc/pollerd/config.toml$", re.MULTILINE)
+_SHOWN: Final = 12
+"""Lines of a difference that are shown."""
 
 
 def install_plan(layout: Layout, program: Path, lacks: str | None, *, group_writes: bool = False) -> Plan:
@@ -28,6 +33,10 @@ def install_plan(layout: Layout, program: Path, lacks: str | None, *, group_writ
     if not layout.live or not layout.configuration.exists():
         lacks = None if _filled(layout.token) else _TOKENLESS
     planner = _Planner(layout)
+    if layout.packages_unit.exists():
+        shown = layout.shown(layout.packages_unit)
+        return Plan((), (Step(f"the Debian package has installed {shown}, and keeps it up to date"),))
+    program = _same(layout, program)
     unit = _EXEC.sub(lambda _: f"ExecStart={program} run -c /etc/pollerd/config.toml", packaged("pollerd.service"))
     changed = planner.file(layout.unit, unit, "the unit")
     if layout.live and systemd_version() >= NOTIFY_RELOAD:
@@ -39,6 +48,8 @@ def install_plan(layout: Layout, program: Path, lacks: str | None, *, group_writ
         folders = _STATE.sub(r"\g<1>2770", folders)
     planner.file(layout.sysusers, packaged("pollerd.sysusers.conf"), "the user and group pollerd")
     planner.file(layout.tmpfiles, folders, "the folders and their rights")
+    if (manual := manual_page()) is not None:
+        planner.file(layout.manual, manual, "the manual page")
     planner.file(layout.logrotate, packaged("pollerd.logrotate"), "rotation of the event file", keep=True)
     planner.new(layout.configuration, first_configuration(group_writes=shared), 0o640, "a first configuration")
     if lacks is not None:
@@ -48,6 +59,25 @@ def install_plan(layout: Layout, program: Path, lacks: str | None, *, group_writ
     if layout.booted:
         planner.service(changed=changed, lacks=lacks)
     return Plan(tuple(planner.actions), tuple(planner.stays), tuple(_next_steps(layout, program, lacks, shared=shared)))
+
+
+def _same(layout: Layout, program: Path) -> Path:
+    """The path by which the unit that is there names this very program, else `program`."""
+    named = _PROGRAM.search(_text(layout.unit) or "")
+    if named is not None and layout.live and os.path.realpath(named[1]) == os.path.realpath(program):
+        return Path(named[1])
+    return program
+
+
+def _differences(before: str, after: str) -> tuple[str, ...]:
+    """The lines that go (-) and come (+), the first of them."""
+    lines = [
+        line
+        for line in difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+        if not line.startswith(("---", "+++", "@@"))
+    ]
+    more = (f"... and {len(lines) - _SHOWN} more",) if len(lines) > _SHOWN else ()
+    return (*lines[:_SHOWN], *more)
 
 
 class _Planner:
@@ -69,7 +99,8 @@ class _Planner:
             self.stays.append(Step(f"{shown} is left as it is: it was changed"))
             return False
         verb = "write" if there is None else "replace"
-        self._add(f"{verb} {shown} ({what})", partial(write, path, text, 0o644))
+        lines = () if there is None else _differences(there, text)
+        self._add(f"{verb} {shown} ({what})", partial(write, path, text, 0o644), lines)
         return True
 
     def new(self, path: Path, text: str, mode: int, what: str) -> None:
@@ -112,8 +143,8 @@ class _Planner:
         program = found(words[0]) or words[0]
         self._add(f"run {' '.join(words)}{what}", partial(run, [program, *words[1:]]))
 
-    def _add(self, what: str, act: Callable[[], None]) -> None:
-        self.actions.append(Action(what, act))
+    def _add(self, what: str, act: Callable[[], None], lines: tuple[str, ...] = ()) -> None:
+        self.actions.append(Action(what, act, lines))
 
 
 def _fresh(path: Path, text: str, mode: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,14 @@ BOOTED: Final = Path("/run/systemd/system")
 def packaged(name: str) -> str:
     """The text of a file that comes with the package."""
     return resources.files("pollerd.deployment.service").joinpath("files", name).read_text(encoding="utf-8")
+
+
+def manual_page() -> str | None:
+    """The manual page that came with this pollerd: in its source, or beside the program."""
+    beside = Path(sys.prefix, "share/man/man1/pollerd.1")
+    source = Path(__file__).parents[3] / "docs/man/pollerd.1"
+    found = next((path for path in (source, beside) if path.is_file()), None)
+    return None if found is None else found.read_text(encoding="utf-8")
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -44,6 +53,16 @@ class Layout(msgspec.Struct, frozen=True):
     @property
     def unit(self) -> Path:
         return self.at("/etc/systemd/system/pollerd.service")
+
+    @property
+    def packages_unit(self) -> Path:
+        """The unit of the Debian package."""
+        return self.at("/usr/lib/systemd/system/pollerd.service")
+
+    @property
+    def manual(self) -> Path:
+        """The manual page, where `man` looks for what lies in /usr/local/bin."""
+        return self.at("/usr/local/share/man/man1/pollerd.1")
 
     @property
     def drop_in(self) -> Path:

@@ -18,10 +18,11 @@ _PATIENCE: Final = 120.0
 
 
 class Action(msgspec.Struct, frozen=True):
-    """A change: what it does, in words, and how."""
+    """A change: what it does, in words, and how; `lines` show what becomes different in a file."""
 
     what: str
     act: Callable[[], None]
+    lines: tuple[str, ...] = ()
 
 
 class Step(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -12,20 +13,45 @@ from pollerd.deployment.service.plan import Action, Plan, Step, found, remove, r
 def uninstall_plan(layout: Layout, *, purge: bool) -> Plan:
     """All that is to be done so that nothing of the service is left. Looks, changes nothing."""
     planner = _Planner(layout)
+    if layout.packages_unit.exists() and not layout.unit.exists():
+        return Plan((), (Step("the Debian package has installed it; take it away with: apt remove pollerd"),))
+    program = _program(layout)
     if layout.booted and layout.unit.exists():
         planner.command("systemctl", "disable", "--now", "pollerd.service")
-    for path in (layout.drop_in, layout.group_writes, layout.unit, layout.sysusers, layout.tmpfiles, layout.logrotate):
+    for path in (
+        layout.drop_in,
+        layout.group_writes,
+        layout.unit,
+        layout.sysusers,
+        layout.tmpfiles,
+        layout.logrotate,
+        layout.manual,
+    ):
         planner.gone(path)
     folder = layout.drop_in.parent
     if folder.is_dir() and {*folder.iterdir()} <= {layout.drop_in, layout.group_writes}:
         planner.gone(folder)
+    else:
+        planner.yours(folder, {layout.drop_in, layout.group_writes})
     if layout.booted and planner.actions:
         planner.command("systemctl", "daemon-reload")
     if purge:
         planner.owned_goes()
     else:
         planner.owned_stays()
+    if program is not None:
+        planner.stays.append(Step(f"the program {program} stays; remove it the way it was installed"))
     return Plan(tuple(planner.actions), tuple(planner.stays))
+
+
+def _program(layout: Layout) -> str | None:
+    """What the unit starts."""
+    try:
+        text = layout.unit.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    found = re.search(r"^ExecStart=(\S+)", text, re.MULTILINE)
+    return None if found is None else found[1]
 
 
 class _Planner:
@@ -40,6 +66,11 @@ class _Planner:
     def gone(self, path: Path, what: str = "") -> None:
         if path.exists() or path.is_symlink():
             self.actions.append(Action(f"remove {self._layout.shown(path)}{what}", partial(remove, path)))
+
+    def yours(self, folder: Path, ours: set[Path]) -> None:
+        """What somebody else has put beside our drop-ins."""
+        for path in sorted({*folder.iterdir()} - ours) if folder.is_dir() else ():
+            self.stays.append(Step(f"{self._layout.shown(path)} stays (your own change of the unit)"))
 
     def command(self, *words: str) -> None:
         program = found(words[0])

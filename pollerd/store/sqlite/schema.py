@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import sqlite3
@@ -16,6 +17,8 @@ from typing import Final, NamedTuple
 
 from pollerd.base.errors import StoreBusyError, StoreError, StoreForbiddenError, StoreUnavailableError
 from pollerd.base.folders import create_folder, own_as_folder
+
+log = logging.getLogger(__name__)
 
 APPLICATION_ID: Final = 0x706F6C64
 """Written into the database's header ("pold"), so that a database of another program is not taken for ours."""
@@ -218,6 +221,7 @@ def create_database(database: Path) -> None:
     """Make an empty file, and its folder, where there is none. Raises StoreError."""
     try:
         create_folder(database.parent)
+        _take_over(database)
         try:
             descriptor = os.open(database, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
         except FileExistsError:
@@ -239,6 +243,23 @@ def create_database(database: Path) -> None:
             f"the database {database} cannot be created: {error.strerror}. "
             "Give this user the right to write in its folder, or name another file in [store] path.",
         ) from error
+
+
+def _take_over(database: Path) -> None:
+    """Make way for a database of our own where another user's SQL, before the first start, has left an empty file."""
+    try:
+        found = database.stat()
+    except OSError:
+        return
+    if found.st_size or not stat.S_ISREG(found.st_mode) or os.access(database, os.W_OK, effective_ids=True):
+        return
+    whose = f"{database} is empty and belongs to another user: it was opened before pollerd's first start"
+    try:
+        database.unlink()
+    except OSError as error:
+        raise StoreForbiddenError(f"{whose}. Remove it: rm {database}") from error
+    text = "%s; it is made anew. What was inserted then was refused by SQLite already: insert it again"
+    log.warning(text, whose, extra={"event": "empty_database_replaced"})
 
 
 def explanation(database: Path, error: sqlite3.Error) -> str:
