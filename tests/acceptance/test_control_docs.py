@@ -17,7 +17,7 @@ from tests.acceptance.deployment import Deployment
 from tests.acceptance.waiting import until
 
 TOP = Path(__file__).parents[2]
-PAGES = {"docs/control-socket.md": 16, "README.md": 3}
+PAGES = {"docs/control-socket.md": 17, "README.md": 3}
 """Where transcripts are, and how many at least: a page that lost them must not pass for a tested one."""
 HANDED = "/messages -d"
 QUICK = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "100ms"'

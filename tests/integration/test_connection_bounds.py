@@ -22,6 +22,7 @@ from pollerd.server import connection as bounds
 from pollerd.server.connection import Wait
 from pollerd.server.listen import HttpServer, TcpEndpoint, UnixEndpoint
 from pollerd.server.pages.server import paint
+from pollerd.simulator import Step
 from tests.integration.control_kit import daemon
 from tests.integration.output_kit import until
 
@@ -292,15 +293,19 @@ async def test_readers_of_events_leave_room_for_commands(tmp_path: Path) -> None
     """As many readers as there may be, and the daemon still answers; the next gets a reason."""
     async with daemon(tmp_path) as running, AsyncExitStack() as stack:
         assert running.app.daemon is not None
-        stream = running.app.daemon.control._stream
-        stream._most = 3
+        feed = running.app.daemon.control._feed
+        feed._most = 3
+        running.simulator.truth.add(7, steps=[Step(1e9, "DELIVERED")])
+        await running.ask("POST", "/messages", {"ids": [7]})
         for _ in range(3):
             follower = running.session.get("http://localhost/events?follow=1")
             await stack.enter_async_context(follower)
         assert (await running.get("/events?limit=1")).reason == "too_many_readers"
+        assert (await running.get("/messages/7?wait=9")).reason == "too_many_readers"
+        assert (await running.get("/messages/7")).status == 200
         assert (await running.get("/status")).status == 200
         await stack.aclose()
-        await until(lambda: stream._readers == 0, "they have gone")
+        await until(lambda: feed._readers == 0, "they have gone")
         assert (await running.get("/events?limit=1")).status == 200
         text = (await running.get("/metrics")).body.decode()
         assert 'pollerd_connections_limit{place="control socket"} 512.0' in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
@@ -24,6 +25,7 @@ from pollerd.server.api.documents import (
     RetriedDocument,
     TrackedDocument,
 )
+from pollerd.server.api.endings import Endings
 from pollerd.server.refusals import RequestError, answer
 from pollerd.status.message import message_document
 from pollerd.status.parts import Parts
@@ -38,6 +40,9 @@ _AT_ONCE: Final = 64 * 1024
 """Bytes of a body up to which reading it is too short to be worth a thread."""
 NETWORK: Final = re.compile(r"[0-9]{3}/[0-9]{1,3}|[A-Z]{2}")
 """What is learned about has such a name: MCC/MNC, or a country where the network is not known."""
+WAIT_MOST: Final = 600
+"""Seconds that a request may wait for the end of a message. Whoever waits longer asks again."""
+_ENDED: Final = frozenset({State.FINISHED, State.GAVE_UP})
 _OPEN: Final = frozenset({State.NEW, State.PENDING})
 _SET_ASIDE: Final = "is set aside, since its row cannot be used; take it up again with POST /messages/{id}/retry"
 
@@ -49,7 +54,8 @@ PROOF_PAUSE: Final = 0.3
 class MessageRoutes:
     """The handlers."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, endings: Endings) -> None:
+        self._endings = endings
         self._accounts = tuple(parts.config.accounts)
         self._clock = parts.clock
         self._store = parts.store
@@ -96,9 +102,22 @@ class MessageRoutes:
         return answer(MessagesDocument(messages=[*map(message_document, page.messages)], next=page.next))
 
     async def show(self, request: web.Request) -> web.Response:
-        """`GET /messages/ID`."""
-        query.only(request)
-        return answer(message_document(await self._message(request)))
+        """`GET /messages/ID`: at once, or with `wait` when it has ended or so many seconds are over."""
+        query.only(request, "wait")
+        wait = query.number(request, "wait", 0, 0, WAIT_MOST)
+        message = await self._message(request)
+        if wait and message.state not in _ENDED:
+            await self._wait(request, message.id, wait)
+            message = await self._message(request)
+        return answer(message_document(message))
+
+    async def _wait(self, request: web.Request, message_id: int, seconds: int) -> None:
+        """Return when the message has ended, when `seconds` are over, or when the server stops."""
+        with self._endings.of(message_id) as changed, suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._endings.stopped and (await self._message(request)).state not in _ENDED:
+                    await changed.wait()
+                    changed.clear()
 
     async def untrack(self, request: web.Request) -> web.Response:
         """`DELETE /messages/ID`: ends in the event `message.gave_up`, reason `untracked`."""

@@ -22,7 +22,7 @@ from pollerd.server.api.documents import (
     RetriedDocument,
     TrackedDocument,
 )
-from pollerd.server.api.messages import HIGHEST_MSISDN, LIMIT, MOST, NETWORK
+from pollerd.server.api.messages import HIGHEST_MSISDN, LIMIT, MOST, NETWORK, WAIT_MOST
 from pollerd.server.api.stream import ENDLESS, HIGHEST, LAST, NDJSON
 from pollerd.server.refusals import ErrorDocument
 from pollerd.status.document import StatusDocument
@@ -55,6 +55,11 @@ _ID_PARAMETER: Final = {"name": "id", "in": "path", "required": True, "schema": 
 _TIME: Final = {"type": ["number", "string"], "minimum": EARLIEST, "exclusiveMaximum": LATEST}
 _MSISDN: Final = {"type": "integer", "minimum": 1, "maximum": HIGHEST_MSISDN}
 _NETWORK: Final = {"type": "string", "pattern": f"^({NETWORK.pattern})$"}
+_WAIT: Final = {"type": "integer", "minimum": 0, "maximum": WAIT_MOST, "default": 0}
+_WAITING: Final = (
+    "Answer when the message has ended, when so many seconds are over, or when the daemon stops: with the message as "
+    "it is then."
+)
 _HANDED: Final = {
     "description": "Ids, the send call's own answer, or messages with what is known of them.",
     "type": ["object", "array"],
@@ -125,7 +130,10 @@ def _paths() -> dict[str, Any]:
             },
         },
         "/messages/{id}": {
-            "get": {**_operation("showMessage", "One message.", "MessageDocument", 400, 404), "parameters": one},
+            "get": {
+                **_operation("showMessage", "One message, at once or when it ends.", "MessageDocument", 400, 404, 503),
+                "parameters": [*one, _query("wait", _WAIT, _WAITING)],
+            },
             "delete": {
                 **_operation("untrack", "Stop following a message.", "MessageDocument", 400, 404, 409, 503),
                 "parameters": one,

@@ -16,6 +16,7 @@ from pollerd.config import Listen
 from pollerd.outputs.acceptor import Acceptor
 from pollerd.server.api import query
 from pollerd.server.api.documents import HealthDocument
+from pollerd.server.api.endings import Endings
 from pollerd.server.api.messages import MessageRoutes
 from pollerd.server.api.openapi import document
 from pollerd.server.api.stream import EventStream, Feed
@@ -70,10 +71,11 @@ class ControlServer:
         socket, metrics = parts.config.control.socket, parts.config.metrics
         self._parts = parts
         self._observer = observer
-        self._feed = Feed(parts.store)
         # The rest is for commands.
-        followers = 0 if socket is None else acceptors[CONTROL].most * 3 // 4
-        self._stream = EventStream(self._feed, parts.views, most=followers)
+        readers = 0 if socket is None else acceptors[CONTROL].most * 3 // 4
+        self._feed = Feed(parts.store, most=readers)
+        self._endings = Endings(self._feed)
+        self._stream = EventStream(self._feed, parts.views)
         self._scrapes = Scrapes(parts, observer, self._stream, tuple(acceptors.values()))
         self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._servers: list[HttpServer] = []
@@ -96,6 +98,7 @@ class ControlServer:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._observer.run(), name="observer")
                 group.create_task(self._feed.run(), name="feed")
+                group.create_task(self._endings.run(), name="endings")
                 for server in self._servers:
                     group.create_task(server.run(), name="http")
                 await self._fatal
@@ -106,7 +109,7 @@ class ControlServer:
 
     async def close(self) -> None:
         """Listen no more and let everybody go. May be called twice, and instead of `run`."""
-        self._feed.stop()
+        self._endings.stop()
         for server in self._servers:
             await server.close()
         self._parts.views.close()
@@ -118,7 +121,7 @@ class ControlServer:
 
     def _control(self) -> web.Application:
         made = web.Application(middlewares=[explaining(self._failed)], client_max_size=BODY)
-        messages = MessageRoutes(self._parts)
+        messages = MessageRoutes(self._parts, self._endings)
         one = "/messages/{id}"
         made.router.add_post("/messages", messages.hand_over)
         made.router.add_get("/messages", messages.list, allow_head=False)
@@ -165,7 +168,7 @@ class ControlServer:
         return answer(document(version("pollerd")))
 
     async def _let_go(self, application: web.Application) -> None:
-        self._feed.stop()
+        self._endings.stop()
 
     def _failed(self, error: DurabilityError) -> None:
         if not self._fatal.done():

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
@@ -36,11 +37,16 @@ _PIECE: Final = 64 * 1024
 
 
 class Feed:
-    """Wakes all readers that follow, with one task whatever their number, and lets them go when the server stops."""
+    """Wakes all readers that follow, with one task whatever their number, and lets them go when the server stops.
 
-    def __init__(self, log: EventLog) -> None:
+    At most `most` answers may take long at a time: a reader may take for ever, and others want to be heard.
+    """
+
+    def __init__(self, log: EventLog, *, most: int) -> None:
         self.log = log
         self.stopped = False
+        self._most = most
+        self._readers = 0
         self._last = log.last
         self._changed = asyncio.Event()
 
@@ -62,6 +68,21 @@ class Feed:
             await self._changed.wait()
         return not self.stopped
 
+    @contextmanager
+    def reader(self) -> Iterator[None]:
+        """One answer that may take long. Raises RequestError where there are too many."""
+        if self._readers >= self._most:
+            text = (
+                f"{self._most} readers of events, or of a message that they wait for, are connected, as many as there "
+                "may be: end some, or ask again later"
+            )
+            raise RequestError(503, "too_many_readers", text)
+        self._readers += 1
+        try:
+            yield
+        finally:
+            self._readers -= 1
+
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
@@ -70,11 +91,8 @@ class Feed:
 class EventStream:
     """Answers `GET /events`."""
 
-    def __init__(self, feed: Feed, views: Views, *, most: int) -> None:
-        """At most `most` answers are under way at a time: a reader may take for ever, and others want to be heard."""
+    def __init__(self, feed: Feed, views: Views) -> None:
         self._feed = feed
-        self._most = most
-        self._readers = 0
         self._log = feed.log
         self._views = views
         self.followers = 0
@@ -90,16 +108,8 @@ class EventStream:
         )
         after = self._after(request)
         left = query.number(request, "limit", ENDLESS, 1, ENDLESS)
-        if self._readers >= self._most:
-            text = (
-                f"{self._most} readers of events are connected, as many as there may be: end some, or ask again later"
-            )
-            raise RequestError(503, "too_many_readers", text)
-        self._readers += 1
-        try:
+        with self._feed.reader():
             return await self._answer(request, after, wanted, left, follow=follow)
-        finally:
-            self._readers -= 1
 
     async def _answer(
         self, request: web.Request, after: int | None, wanted: EventFilter, left: int, *, follow: bool
