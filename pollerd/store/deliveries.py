@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import msgspec
@@ -17,8 +17,10 @@ from pollerd.store.undelivered import delivery_from_row
 class Deliveries:
     """Fulfils `ports.DeliveryBook`. Every call raises as `Store.commit`."""
 
-    def __init__(self, store: Transactions) -> None:
+    def __init__(self, store: Transactions, forgotten: Container[int] = ()) -> None:
+        """What is `forgotten` (by `seq`) is kept no longer, though an attempt may be under way."""
         self._store = store
+        self._forgotten = forgotten
         self._sql = statements("deliveries")
 
     async def known(self, after: int, until: int) -> set[int]:
@@ -49,7 +51,9 @@ class Deliveries:
         cursor = change.cursor
 
         def write(session: Session) -> list[Delivery]:
-            session.executemany(self._sql["keep"], [_row(delivery, change.at) for delivery in change.kept])
+            # A mark has no body.
+            kept = [each for each in change.kept if not each.body or each.seq not in self._forgotten]
+            session.executemany(self._sql["keep"], [_row(each, change.at) for each in kept])
             session.executemany(self._sql["drop"], [(seq,) for seq in change.gone])
             superseded = [gone for taken in change.taken for gone in self._supersede(session, taken)]
             # One that was taken up again meanwhile had others behind it.

@@ -145,18 +145,25 @@ class Eraser:
             held += [each for each in found if not each.polled]
         return held
 
-    async def run(self, held: Sequence[Held], now: float) -> None:
-        """Remove these and all that goes with them. Messages go last: what breaks off before is found again."""
+    async def run(self, held: Sequence[Held], now: float) -> set[int]:
+        """Remove these and all that goes with them; the `seq` of what is removed. Messages go last: what breaks off
+        before is found again.
+        """
+        seqs = set[int]()
         whole = _whole(self._about, held)
         after: int | None = 0
         while after is not None:
             after, found = await self._store.write(partial(self._blank_number, after=after))
             self._blanked(found)
+            seqs.update(each.seq for each in found)
         for number in whole:
-            self._blanked(await self._store.write(partial(self._blank_message, number=number)))
-        await self._store.write(lambda db: self._drop_undelivered(db, whole, now))
+            found = await self._store.write(partial(self._blank_message, number=number))
+            self._blanked(found)
+            seqs.update(each.seq for each in found)
+        seqs |= await self._store.write(lambda db: self._drop_undelivered(db, whole, now))
         for each in held:
             await self._store.write(partial(self._drop_message, held=each, now=now))
+        return seqs
 
     def _blank_number(self, session: Session, after: int) -> tuple[int | None, list[Event]]:
         end, found = self._search.events(session, after)
@@ -172,14 +179,16 @@ class Eraser:
     def _write(self, session: Session, found: Sequence[Event]) -> None:
         session.executemany(self._sql["blank_event"], [(each.type, each.body, each.seq) for each in found])
 
-    def _drop_undelivered(self, session: Session, whole: Sequence[int], now: float) -> None:
-        for output, seq, message_id in {*self._search.undelivered(session, whole)}:
+    def _drop_undelivered(self, session: Session, whole: Sequence[int], now: float) -> set[int]:
+        found = {*self._search.undelivered(session, whole)}
+        for output, seq, message_id in found:
             if output:
                 session.execute(self._sql["drop_unwritten"], (seq, output))
                 unwritten.arrange(session, [(output, message_id)], now)
             else:
                 session.execute(self._sql["drop_delivery"], (seq,))
                 session.execute(statements("deliveries")["free"], (now, message_id))
+        return {seq for _, seq, _ in found}
 
     def _drop_message(self, session: Session, held: Held, now: float) -> None:
         if held.others is not None:

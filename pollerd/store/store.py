@@ -58,6 +58,7 @@ class SqlStore(StoredMessages, CommittedEvents):
         StoredMessages.__init__(self, wall)
         CommittedEvents.__init__(self)
         self._writing = asyncio.Lock()
+        self._forgotten: set[int] = set()
 
     # -- what an engine does in its own way
 
@@ -137,7 +138,7 @@ class SqlStore(StoredMessages, CommittedEvents):
 
     async def erase(self, about: About, now: float) -> None:
         eraser = Eraser(self, about, self._blank)
-        await eraser.run(await eraser.find(), now)
+        self._forgotten |= await eraser.run(await eraser.find(), now)
 
     async def scrub(self) -> None:
         """See `Store`: an engine that keeps old copies for a while does more."""
@@ -175,10 +176,10 @@ class SqlStore(StoredMessages, CommittedEvents):
     # -- what outputs keep beside their cursors
 
     def deliveries(self) -> DeliveryBook:
-        return Deliveries(self)
+        return Deliveries(self, self._forgotten)
 
     def unwritten(self, output: str, database: str | None) -> UnwrittenBook:
-        return UnwrittenEvents(self, output, database)
+        return UnwrittenEvents(self, output, database, self._forgotten)
 
     async def retry_parked(self, now: float) -> int:
         return await self.write(partial(undelivered.retry_parked, now=now))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,9 +20,14 @@ _COLUMNS: Final = (
 class UnwrittenEvents:
     """Fulfils `targets.UnwrittenBook` for the output of that name. Every call raises as `Store.commit`."""
 
-    def __init__(self, store: Transactions, output: str, database: str | None = None) -> None:
-        """`database` is the one that the output writes, where a source reads it, too."""
+    def __init__(
+        self, store: Transactions, output: str, database: str | None = None, forgotten: Container[int] = ()
+    ) -> None:
+        """`database` is the one that the output writes, where a source reads it, too. What is `forgotten` (by `seq`) is
+        kept no longer, though an attempt may be under way.
+        """
         self._store = store
+        self._forgotten = forgotten
         self._output = output
         self._source_ids = SourceIds(store, database)
         self._sql = {name: sql.replace("{columns}", _COLUMNS) for name, sql in statements("unwritten").items()}
@@ -49,7 +54,8 @@ class UnwrittenEvents:
         output, cursor = self._output, change.cursor
 
         def write(session: Session) -> Saved:
-            session.executemany(self._sql["keep"], [_row(event, change.at) for event in change.kept])
+            kept = [each for each in change.kept if each.seq not in self._forgotten]
+            session.executemany(self._sql["keep"], [_row(each, change.at) for each in kept])
             superseded: list[Unwritten] = []
             for event in change.written:
                 about = (output, event.message_id, event.recipient, event.subject, event.seq)

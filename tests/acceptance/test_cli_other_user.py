@@ -73,6 +73,8 @@ def test_a_member_of_the_group_has_the_daemon_do_it(folder: Path) -> None:
             assert member("retry", "--all", "--json").json == {"taken_up": 1, "still_given_up": 0}
             assert member("retry", "--all").text == "Nothing has been given up.\n"
             assert cli("show", "18", "--json").json["state"] == "pending"
+            assert member("forget", "18", "--json").json["messages"] == 1
+            assert cli("show", "18").code == 1
             park(cli)
             assert member("retry", "--webhook", "--json").json == {"taken_up": 1}
             assert member("retry", "--webhook").text == "No event was given up by the webhook.\n"
