@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pollerd.backoff import budget, dates, explain, guards, rails, reasons
-from pollerd.backoff.learned import Learned, LearnedState, key_of
+from pollerd.backoff.learned import NEVER_YET, Learned, LearnedState, key_of
 from pollerd.backoff.outage import OutageClocks
 from pollerd.backoff.planner import Planner
 from pollerd.backoff.protocol import EVERYWHERE, Decision, Key, KeyInfo, Metrics, Plan, Settings
@@ -54,7 +54,7 @@ class Adaptive:
         self._learned = Learned(self._settings)
         self._planner = Planner(self._settings, self._learned)
         self._outages = OutageClocks()
-        self._woken_at = -1e18
+        self._woken_at = NEVER_YET
         self._dated_keys: set[Key] = set()
         self._judged: tuple[float, float] | None = None
         self._messages = 0.0

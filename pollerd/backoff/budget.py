@@ -14,7 +14,7 @@ from pollerd.backoff.plan import Table, base_ages
 from pollerd.backoff.protocol import Settings
 
 PRICE_LOW = 0.02  # Weighted seconds of delay that a poll is worth: bounds of the search, far outside real prices.
-PRICE_HIGH = 1e5
+PRICE_HIGH = 1e5  # Weighted seconds.
 STEP = 1.5
 """The most the price moves at once."""
 
@@ -24,7 +24,7 @@ FIRST_MOST = 60.0 / (1.0 + guards.JITTER)
 """Seconds, jitter left out: whatever was learned, a fresh message is first polled within a minute."""
 
 FIRST_REACH = 3.0  # Factor of one search step while young, and later.
-FIRST_REACH_LATER = 1.35
+FIRST_REACH_LATER = 1.35  # Factor: what is known well moves little.
 
 LEAST_LEFT = 1.5
 """Polls a message that are left to choose, whatever `max_interval` forces."""

@@ -23,7 +23,7 @@ SURE = 30.0
 LEFT = 1.0
 """Final states that what was learned still counts for once it is contradicted: twenty new ones outweigh it."""
 
-PROOF = 10.0
+PROOF = 10.0  # Added to the allowed sum, so that a few endings alone cannot contradict.
 SPREAD = 3.0
 """A sum of n such logarithms has mean n and deviation sqrt(n). It contradicts the plan from n + 3 sqrt(n) + 10 on:
 three messages that are utterly at odds with it after a new start, some fifteen once fifty others have fitted it."""

@@ -18,9 +18,9 @@ JITTER = 0.1
 NOT_VISIBLE_FIRST = 2.0  # Seconds to the poll after a first 404: messages appear within seconds.
 NOT_VISIBLE_CAP = 30.0  # Seconds at most between such polls.
 NOT_VISIBLE_GROWTH = 1.5  # Factor from one such wait to the next.
-UNKNOWN_SHARE = 0.25
-UNKNOWN_MOST = 3600.0
-UNKNOWN_LATER = 6 * 3600.0
+UNKNOWN_SHARE = 0.25  # Of the age.
+UNKNOWN_MOST = 3600.0  # Seconds, on the first day.
+UNKNOWN_LATER = 6 * 3600.0  # Seconds, from then on.
 UNKNOWN_DAY = 86400.0
 """After the grace a message is to be sent later, or is none of this account's: the next poll is a quarter of the age
 away, at most an hour on the first day and six from then on."""
@@ -30,12 +30,12 @@ HAIR = 0.05
 AGE_SHARE = 0.03
 """A poll sooner than this share of the age finds next to nothing new."""
 
-REACH = 1.0
+REACH = 1.0  # Ages, while little is known.
 REACH_KNOWN = 6.0
 """The next poll is at most so many times the age (plus the first wait) away, while little and when much is known:
 a poll for what will hardly come costs most where many recipients wait together."""
 
-REACH_LATE = 21600.0
+REACH_LATE = 21600.0  # Seconds of age from which `REACH_DATES` counts.
 REACH_DATES = 0.3
 """From six hours on what ends a message is mostly its expiry. The first ones to get so far are to find out when."""
 

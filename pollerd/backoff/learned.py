@@ -14,6 +14,8 @@ from pollerd.backoff.hazard import History
 from pollerd.backoff.plan import Table
 from pollerd.backoff.protocol import Key, Settings
 
+NEVER_YET = -1e18  # Seconds: an instant before all others, and still a number to reckon with.
+
 REBUILD_AFTER = 30.0  # Seconds between two plans of a network at least,
 REBUILD_YOUNG = 5.0  # while it is young,
 REBUILD_FIRST = 1.5  # and for its first ones.
@@ -23,13 +25,14 @@ YOUNG_EVENTS = 500.0
 FOLLOWED = 20.0
 """So many messages must have been followed through an age, so that what comes later does not go unnoticed."""
 
+FIRST_EVENTS = 25.0  # Events that the share below is taken of at least: not each of the first ones makes a plan.
 NEW_EVENTS = 0.02  # Share of new events, and
 NEW_PRICE = 0.04  # change of the price, from which a plan is made anew.
 STALE = 1800.0
 """After so many seconds a plan is made anew even without events: that nothing comes is information as well."""
 
-DECISIONS = 200
-DECISIONS_WORLD = 600
+DECISIONS = 200  # Of one network.
+DECISIONS_WORLD = 600  # Of all networks together, which are decided for more often.
 DECISIONS_YOUNG = 8
 """A plan serves at least so many decisions before the next one is made, which bounds the cost of each."""
 
@@ -81,9 +84,9 @@ class OperatorModel:
         self.rail: rails.Growth | None = None
         self.rail_step = 0.0
         self.contradiction = Contradiction()
-        self.mistrusted_at = -1e18
+        self.mistrusted_at = NEVER_YET
         self.groups: dict[int, Group] = {}
-        self.built_at = -1e18
+        self.built_at = NEVER_YET
         self.built_events = 0.0
         self.built_expiry = -1
         self.quota = 0
@@ -111,7 +114,7 @@ class OperatorModel:
             return False
         return (
             passed > STALE
-            or self.seen - self.built_events > NEW_EVENTS * max(self.history.total, 25.0)
+            or self.seen - self.built_events > NEW_EVENTS * max(self.history.total, FIRST_EVENTS)
             or abs(log(table.price / price)) > NEW_PRICE
             or self.built_expiry != self.expiries.version
         )
@@ -153,11 +156,11 @@ class OperatorModel:
         self.seen = self.history.total
         self.contradiction.clear()
         self.groups.clear()
-        self.stale()
+        self.drop_plan()
 
-    def stale(self) -> None:
-        """The plan at hand does not know: the next decision makes a new one."""
-        self.built_at = -1e18
+    def drop_plan(self) -> None:
+        """The plan at hand no longer counts: the next decision makes a new one."""
+        self.built_at = NEVER_YET
         self.quota = 0
 
     def fade(self, now: float) -> None:
@@ -254,7 +257,7 @@ class Learned:
             operator.expiries.add(*expiry_age)
         if not both[0].expiries.changed():
             return False
-        both[0].stale()
+        both[0].drop_plan()
         return True
 
     def table(self, operator: OperatorModel) -> Table:

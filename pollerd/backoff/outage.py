@@ -26,7 +26,7 @@ FADE_STEP = 0.5  # Seconds: finer steps of fading change nothing.
 SILENT_DECAY = 3600.0  # Seconds over which detections promised in silence fade.
 UP_OBSERVED = 3.0  # Detections needed for the end of an outage.
 UP_SHARE = 0.3  # Of the promised detections: more seen is the end.
-LONGEST = 6 * 3600.0  # Seconds: what stays away for longer is no outage.
+LONGEST_OUTAGE = 6 * 3600.0  # Seconds: what stays away for longer is no outage.
 CONCERNED = 21600.0
 """Messages older than this when the outage began keep their age: they were late for reasons of their own."""
 
@@ -90,7 +90,7 @@ class _Scope:
                 self.expected = self.observed = 0.0
         down_since = now if self.down_since is None else self.down_since
         over = self.observed > UP_OBSERVED and self.observed > UP_SHARE * self.expected
-        if over or now - down_since > LONGEST:
+        if over or now - down_since > LONGEST_OUTAGE:
             self.down_since = None
             self.origin = now
             self.last_hit = now

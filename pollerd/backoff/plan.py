@@ -26,7 +26,7 @@ from pollerd.backoff.hazard import EDGES, bin_of
 from pollerd.backoff.protocol import Settings
 
 CELLS = 6  # Grid ages for each age bin.
-LATE_CELLS = 3
+LATE_CELLS = 3  # The same from `LATE` on.
 LATE = 3600.0
 """From this age (seconds) on half the cells a bin are enough."""
 

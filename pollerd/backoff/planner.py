@@ -5,13 +5,13 @@ from __future__ import annotations
 from math import inf, sqrt
 
 from pollerd.backoff import budget, plan, rails
-from pollerd.backoff.learned import Learned, OperatorModel
+from pollerd.backoff.learned import NEVER_YET, Learned, OperatorModel
 from pollerd.backoff.protocol import Settings
 
 STEER_AFTER = 30.0  # Seconds between two moves of the price, and while young.
-STEER_YOUNG = 2.0
+STEER_YOUNG = 2.0  # Seconds.
 STEER_QUOTA = 300  # Decisions between two moves of the price, and while young.
-STEER_QUOTA_YOUNG = 10
+STEER_QUOTA_YOUNG = 10  # Decisions.
 ASTRAY = 0.1
 """Off the budget by more than this share, or young: the price is moved more often."""
 
@@ -41,8 +41,8 @@ class Planner:
     def __init__(self, settings: Settings, learned: Learned) -> None:
         self._settings = settings
         self._learned = learned
-        self._planned_at = -1e18
-        self._steered_at = -1e18
+        self._planned_at = NEVER_YET
+        self._steered_at = NEVER_YET
         self._astray = True
         self._quota = 0
         self._groups: dict[int, float] = {}

@@ -22,7 +22,7 @@ SLOWEST = 1.02  # The least factor tried: below it, exponential backoff is a fix
 TRIES = 8
 """Schedules tried at most to find the one of equal polls; from the last one found on, two or three are enough."""
 
-MOST = 400
+MOST_STEPS = 400
 """Polls of one schedule that are counted: 96 hours of hourly polls four times over."""
 
 LEAST = 1e-6
@@ -86,7 +86,7 @@ class Yardstick:
         age, before = first, (1.0, 0.0, 0.0, 0.0)
         last = 0.0
         polls = delay = weighted = 0.0
-        for _ in range(MOST):
+        for _ in range(MOST_STEPS):
             if age >= end or before[0] < LEAST:
                 break
             here = self._at(age)

@@ -23,12 +23,13 @@ from pollerd.base.redact import Redactor
 Format = Literal["auto", "text", "json", "journal"]
 Level = Literal["debug", "info", "warning", "error"]
 
-LONGEST: Final = 16 * 1024
+LONGEST_MESSAGE: Final = 16 * 1024
 """Characters of one message; journald cuts lines at 48 KiB and takes the rest for another record."""
 SHORTEST_SECRET: Final = 6
 """Characters from which a secret is masked: less would tear ordinary words apart."""
 _DEEPEST: Final = 4  # Levels of nested values that are masked; deeper ones are left out.
 _PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+"""syslog's priority from each level on: sd-daemon(3)."""
 _COLOURS: Final = {"WARNING": "33", "ERROR": "31", "CRITICAL": "1;31", "DEBUG": "2"}
 # oauthlib's debug lines hold whole signatures.
 _QUIET: Final = dict.fromkeys(("asyncio", "aiohttp", "aiosqlite", "oauthlib"), logging.WARNING)
@@ -140,7 +141,7 @@ class Cleaner:
         self._show_msisdn = show_msisdn
 
     def message(self, record: logging.LogRecord) -> str:
-        """The record's message with its arguments, at most `LONGEST` characters."""
+        """The record's message with its arguments, at most `LONGEST_MESSAGE` characters."""
         args = record.args
         if isinstance(args, tuple):
             args = tuple(self._shown(value) for value in args)
@@ -153,7 +154,11 @@ class Cleaner:
             except (TypeError, ValueError, KeyError):
                 text = f"{text} {args!r}"
         text = self._secrets.mask(text)
-        return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text) - LONGEST} characters more)"
+        return (
+            text
+            if len(text) <= LONGEST_MESSAGE
+            else f"{text[:LONGEST_MESSAGE]}... ({len(text) - LONGEST_MESSAGE} characters more)"
+        )
 
     def trace(self, record: logging.LogRecord) -> list[str]:
         """The lines of the record's traceback, without local variables; none when it has none."""

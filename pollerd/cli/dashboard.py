@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 _TONES: Final = {"good": "green", "plain": "", "warn": "yellow", "bad": "bold red"}
 _MARKS: Final = "▁▂▃▄▅▆▇█"
-_LABEL: Final = 10
-_BAR: Final = 16
-_SHORT_BAR: Final = 9
+_LABEL: Final = 10  # Columns.
+_BAR: Final = 16  # Columns.
+_SHORT_BAR: Final = 9  # Columns.
 _SPARK: Final = 30
 """Columns of a label, of a bar, of a bar on a narrow terminal, and of the line of small bars."""
 _COUNTRIES: Final = 8

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pollerd.status.message import MessageDocument, RecipientDocument
 
 DELIVERED: Final = 0  # Exit codes of the command.
-ENDED_OTHERWISE: Final = 3
-NOT_YET: Final = 4
+ENDED_OTHERWISE: Final = 3  # Final, but not delivered; 1 and 2 are an error and a wrong use.
+NOT_YET: Final = 4  # The time was over first.
 _NAMED: Final = 5
 """Messages that are named when the time is over; the rest is counted."""
 

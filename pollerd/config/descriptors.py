@@ -9,8 +9,8 @@ import msgspec
 from pollerd.base.descriptors import CONTROL, EVENTS, METRICS, OWN, PAGE, PER_CONNECTION, PLACES, total_of
 from pollerd.config.tables import Config
 
-_TO_WEBHOOK: Final = 4
-_TO_DATABASE: Final = 6
+_TO_WEBHOOK: Final = 4  # Descriptors of a receiver.
+_TO_DATABASE: Final = 6  # Descriptors of a database.
 _TO_PROGRAM: Final = 8
 """Descriptors that an output or a source takes: connections to a receiver, a database with its side files, twice while
 it is opened anew, and a program's pipes while it starts."""

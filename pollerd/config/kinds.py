@@ -21,9 +21,9 @@ T = TypeVar("T")
 LONGEST_SOCKET_PATH: Final = 107
 """Bytes that the kernel leaves for a Unix socket's path (``sun_path`` without its closing zero)."""
 
-MINUTE: Final = 60.0
-HOUR: Final = 3600.0
-DAY: Final = 86400.0
+MINUTE: Final = 60.0  # Seconds.
+HOUR: Final = 3600.0  # Seconds.
+DAY: Final = 86400.0  # Seconds.
 YEAR: Final = 365 * DAY
 """In seconds."""
 

@@ -16,12 +16,12 @@ KEPT: Final = 16
 """Polls that a row remembers."""
 WIDTH: Final = 8
 """Bytes of a poll."""
-_MOST: Final = KEPT * WIDTH
+_MOST_BYTES: Final = KEPT * WIDTH
 _pack = struct.Struct(">Q").pack
-_LARGEST: Final = 0xFFFF
-_LATEST: Final = (1 << 40) - 1
-_OTHER_STATE: Final = 31
-_OTHER: Final = 255
+_LARGEST: Final = 0xFFFF  # The most that two bytes count.
+_LATEST: Final = (1 << 40) - 1  # Tenths of a second: the most that five bytes hold, in the year 5454.
+_OTHER_STATE: Final = 31  # The code of a state that the vendor's table does not have.
+_OTHER: Final = 255  # The code of an answer that has none.
 _STATES: Final = (
     "no recipient",
     "UNKNOWN",
@@ -68,7 +68,7 @@ class Poll(NamedTuple):
 
 def seen(trail: bytes, now: float, state: str, pending: int) -> bytes:
     """The trail after an answer that showed `state` (of the first recipient still pending, else of the first)."""
-    return (trail + _entry(now, _CODES.get(state, _OTHER_STATE), pending))[-_MOST:]
+    return (trail + _entry(now, _CODES.get(state, _OTHER_STATE), pending))[-_MOST_BYTES:]
 
 
 def met(trail: bytes, now: float, answer: str) -> bytes:
@@ -76,7 +76,7 @@ def met(trail: bytes, now: float, answer: str) -> bytes:
     code = _CODES.get(answer, _OTHER)
     if code in _FAILED and trail and trail[-3] == code:
         trail = trail[:-WIDTH]
-    return (trail + _entry(now, code, 0))[-_MOST:]
+    return (trail + _entry(now, code, 0))[-_MOST_BYTES:]
 
 
 def polls(trail: bytes) -> list[Poll]:

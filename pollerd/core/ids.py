@@ -8,8 +8,8 @@ from typing import Final
 from pollerd.core.model import MAX_MESSAGE_ID
 
 _ULID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.ASCII | re.IGNORECASE)
-_LARGEST_64_BITS: Final = 2**64 - 1
-_MOST_DIGITS: Final = 40
+_LARGEST_64_BITS: Final = 2**64 - 1  # Up to here it may be an id of some program, but none that the database can hold.
+_MOST_DIGITS: Final = 40  # Digits that are read: more than any id of any interface has, and int() stays fast.
 DEFAULT_ACCOUNT: Final = "default"
 """Whose a message is that was handed over without an account."""
 

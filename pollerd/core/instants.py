@@ -10,7 +10,7 @@ EARLIEST: Final = 946_684_800.0
 """1 January 2000, UNIX seconds: no message is older. Counts of days, and dates in digits, lie before it."""
 LATEST: Final = 2_524_608_000.0
 """1 January 2050: nothing is sent later. Milliseconds, and dates with the time in digits, lie behind it."""
-_LONGEST: Final = 60
+_LONGEST_QUOTE: Final = 60  # Characters of a refused value that a message quotes.
 _MILLISECONDS: Final = range(10**11, 10**14)
 _JULIAN_DAYS: Final = range(2_400_000, 2_500_000)
 _SERIALS: Final = range(20_000, 80_000)
@@ -111,5 +111,5 @@ def _no_time(value: object) -> str:
 
 def _shown(value: object) -> str:
     text = f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
-    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    shown = text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."
     return repr(shown) if isinstance(value, str) else shown

@@ -38,7 +38,7 @@ _CHARGE_STEPS: Final = {
     "REFUNDED": 3,
 }
 """How far a charge is. REFUND_FAIL is a notice: the charge stays CAPTURED. Source: the vendor's REST documentation."""
-_UNKNOWN_STEP: Final = 4
+_UNKNOWN_STEP: Final = 4  # Behind all known ones: a status that the vendor has added is always passed on.
 
 AHEAD: Final = 300.0
 """Seconds that the gateway's clock may be ahead of ours: a state of a later time than that says nothing about order."""

@@ -30,14 +30,15 @@ from pollerd.core.model import (
 )
 from pollerd.core.refusals import MAX_STRIKES, NO_EVIDENCE, Evidence
 
-MISSES: Final = 3
+LEAST_MISSES: Final = 3
 """404s in a row at least before a message counts as not found: one alone may be anybody's."""
-MAX_FAILURES: Final = 10
+FAILURES_BEFORE_DEADLINE: Final = 10
 """Failures in a row, the account not held, after which a message that cannot be asked about has a deadline again."""
-RETRY_FIRST: Final = 2.0
-RETRY_MOST: Final = 60.0
-STRIKE_FIRST: Final = 5.0
-ANSWERS: Final = 3
+RETRY_FIRST: Final = 2.0  # Seconds after a request that failed, doubled for each further one:
+RETRY_MOST: Final = 60.0  # seconds at most, since a failure says nothing about the message.
+STRIKE_FIRST: Final = 5.0  # Seconds after a first refusal, tripled for each further one: five of them take minutes.
+SPREAD: Final = 0.25  # Share by which such waits vary either way, so that what failed together does not stay together.
+LEAST_ANSWERS: Final = 3
 """Answers at least, spread over the grace, before a message ends by its age."""
 
 
@@ -220,7 +221,7 @@ class OutcomeRules:
         else:
             ends = sendtime + self._settings.give_up_after + idle
         ends = self._ends(message, ends, now)
-        if now >= ends and message.misses >= MISSES:
+        if now >= ends and message.misses >= LEAST_MISSES:
             return self._given_up(message, GiveUpReason.NOT_FOUND, now)
         origin = max(message.sent_at + idle, sendtime or 0.0)
         if now >= origin + self._settings.not_found_grace:
@@ -237,7 +238,7 @@ class OutcomeRules:
         active = self.active(now, held_total)
         message, lasted = refusals.run(message, active, evidence)
         deadline = self._ends(message, self._deadline(message, max(0.0, now - active - message.frozen_at)), now)
-        if message.misses >= MISSES and (lasted >= self._settings.not_found_grace or now >= deadline):
+        if message.misses >= LEAST_MISSES and (lasted >= self._settings.not_found_grace or now >= deadline):
             return self._refused(message, GiveUpReason.NOT_FOUND, now, lasted, evidence)
         left = self._settings.not_found_grace - lasted
         if left <= 0:
@@ -257,7 +258,7 @@ class OutcomeRules:
 
     def _refused(self, message: Message, reason: GiveUpReason, now: float, lasted: float, evidence: Evidence) -> Result:
         """The end by a refusal, if it is believed."""
-        if evidence.believed or (evidence.alone and lasted >= refusals.ALONE):
+        if evidence.believed or (evidence.alone and lasted >= refusals.LEAST_ALONE):
             return self._given_up(message, reason, now)
         wait = self._spread(refusals.look_again(lasted))
         why = (
@@ -269,7 +270,7 @@ class OutcomeRules:
     def _failed(self, message: Message, trouble: Trouble, now: float, idle: float, failures: int) -> Result:
         # Others are answered, this one never is: then its deadline holds after all.
         sure = self._reckoning.sure_since + self._spread_over
-        if failures >= MAX_FAILURES and now >= max(self._deadline(message, idle), sure):
+        if failures >= FAILURES_BEFORE_DEADLINE and now >= max(self._deadline(message, idle), sure):
             return self._given_up(message, GiveUpReason.DEADLINE, now)
         message = msgspec.structs.replace(message, trail=history.met(message.trail, now, trouble.reason.value))
         wait = self._spread(min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(failures, 10)))
@@ -310,7 +311,7 @@ class OutcomeRules:
         if (message.first_poll_at or 0.0) < since:
             # Its entries are whole tenths of a second.
             answers = sum(1 for poll in history.polls(message.trail) if not poll.failed and poll.at >= since - 0.1)
-        if answers < ANSWERS:
+        if answers < LEAST_ANSWERS:
             return max(deadline, now + spread / 2)
         return max(deadline, max(since, message.taken_at or 0.0) + spread)
 
@@ -319,7 +320,7 @@ class OutcomeRules:
         return Result(_ended(message, State.GAVE_UP, now, reason), (*bodies, body), polls=1)
 
     def _spread(self, seconds: float) -> float:
-        return max(self._settings.min_interval, seconds * self._rng.uniform(0.75, 1.25))
+        return max(self._settings.min_interval, seconds * self._rng.uniform(1.0 - SPREAD, 1.0 + SPREAD))
 
 
 def _failure(trouble: Trouble) -> str:

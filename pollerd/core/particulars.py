@@ -9,7 +9,7 @@ import msgspec
 
 from pollerd.core.model import Priority
 
-LONGEST: Final = 365 * 86400.0
+LONGEST_OVERDUE_AFTER: Final = 365 * 86400.0
 """Seconds. No message is waited for longer than that, so that nothing is overdue later."""
 
 
@@ -41,7 +41,7 @@ def priority(value: object) -> Priority:
 def overdue_after(value: object) -> float:
     """Seconds, from a number of them, or a text with or without a unit. Raises ValueError."""
     seconds = _seconds(value)
-    if not 0.0 <= seconds <= LONGEST:
+    if not 0.0 <= seconds <= LONGEST_OVERDUE_AFTER:
         raise ValueError(
             f'overdue_after {value!r:.60} is no such time; give seconds or a duration such as "10m", up to "365d", '
             "or 0 for never"

@@ -32,7 +32,7 @@ SWITCH: Final = 0.02
 """Seconds after which another thread that waits is let on. At Python's 5 ms the writer's thread takes the interpreter
 from a busy loop so often that a tenth fewer polls are made; while the loop waits for the network it goes on at once.
 """
-ANSWERS: Final = 2.5
+LAST_ANSWERS: Final = 2.5
 """Seconds that polls under way get to be answered when the daemon stops."""
 WRITING: Final = 2.5
 """Seconds that the last transactions get; what is not written is asked again after the next start."""
@@ -171,7 +171,7 @@ class App:
         self._notifier.stopping()
         for poller in daemon.parts.pollers.values():
             poller.stop()
-        await asyncio.wait(polling, timeout=ANSWERS)
+        await asyncio.wait(polling, timeout=LAST_ANSWERS)
         await _cancel(*polling, *side)
         daemon.record_state()
         with suppress(TimeoutError):

@@ -15,8 +15,8 @@ from pollerd.gateway.text import clean, shorten
 
 QUIET: Final = 30.0
 """Seconds during which the same kind is counted instead of logged."""
-_LONGEST_BODY: Final = 500
-DAMAGED_NAMED: Final = 10
+_LONGEST_BODY: Final = 500  # Characters of an answer that are logged: its beginning shows what it is.
+DAMAGED_NAMED: Final = 10  # Messages.
 DAMAGED_QUIET: Final = 3600.0
 """So many messages with a damaged answer are named within so many seconds: a gateway may damage them all."""
 DAMAGED_KNOWN: Final = 1000

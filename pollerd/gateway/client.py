@@ -33,7 +33,7 @@ _Reply = tuple[bytes, ClientResponse] | Rejected | Trouble
 CONNECTION_AGE: Final = 30.0
 """Seconds after which a connection is replaced, so that a busy one follows the gateway's DNS."""
 
-_DECODED_AT_ONCE: Final = 256 * 1024
+_DECODED_AT_ONCE: Final = 256 * 1024  # Bytes.
 _UNPACKED_AT_ONCE: Final = 4 * 1024
 """Bytes of a body, plain and packed, up to which decoding is too short to be worth a thread."""
 

@@ -25,7 +25,7 @@ from pollerd.gateway.certificates import FLAWS
 from pollerd.gateway.text import clean
 from pollerd.gateway.transport import BrokenConnectionError
 
-_LONGEST_DETAIL: Final = 300
+_LONGEST_DETAIL: Final = 300  # Characters of an error that are kept: they stand in events and in one line of status.
 
 # Numbers of OpenSSL's x509_vfy.h, which the ssl module passes on without names.
 _CERTIFICATE: Final = {

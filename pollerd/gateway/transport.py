@@ -33,7 +33,7 @@ from pollerd.gateway.connection import OneConnection
 
 KEEP_ALIVE: Final = 15.0
 """Seconds an unused connection is kept: less than servers commonly keep theirs, so that we are the ones to close."""
-_DNS_TTL: Final = 5
+_DNS_TTL: Final = 5  # Seconds: a gateway that moves is followed soon, and a burst asks the resolver once.
 _SECOND_ADDRESS_AFTER: Final = 1.0
 """Seconds until a second address is tried beside one that does not answer. Longer than any usual handshake, so that
 two connections are never established for one slot."""

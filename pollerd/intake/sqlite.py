@@ -43,7 +43,7 @@ _DUTY: Final = 5.0
 """A read that took long and found nothing new is repeated no sooner than after so many times as long."""
 _NAMED: Final = 1000
 """Ids that are remembered as refused, so that each is named once."""
-_LONGEST: Final = 60  # Characters of a value that are shown.
+_LONGEST_QUOTE: Final = 60  # Characters of a value that are shown.
 _LENGTH: Final = struct.Struct("<I")
 _COLUMNS: Final = ("id", "account", "userref", "sent_at", "sendtime", "priority", "overdue_after")
 
@@ -141,13 +141,13 @@ class SqliteSource:
                 row = SourceRow(_id(given), *fields[1:])
                 _check_times(row)
                 rows.append(row if isinstance(given, int) else row._replace(written=given))
-                self._refused.discard(repr(given)[:_LONGEST])
+                self._refused.discard(repr(given)[:_LONGEST_QUOTE])
             except ValueError as error:
                 self._refuse(fields[0], str(error))
         return rows
 
     def _refuse(self, value: object, why: str) -> None:
-        shown = repr(value)[:_LONGEST]
+        shown = repr(value)[:_LONGEST_QUOTE]
         if shown in self._refused or len(self._refused) > _NAMED:
             return
         self._refused.add(shown)
@@ -224,7 +224,7 @@ def _picked(row: Sequence[Any], places: Sequence[int | None]) -> list[object]:
 
 def _plain(value: object) -> object:
     """Values that no column of ours can have stay readable for the message that refuses them."""
-    return value if isinstance(value, int | float | str | None) else repr(value)[:_LONGEST]
+    return value if isinstance(value, int | float | str | None) else repr(value)[:_LONGEST_QUOTE]
 
 
 def _id(value: object) -> int:

@@ -12,7 +12,7 @@ from pollerd.core.ids import IdError, check_id, parse_id
 from pollerd.core.model import MAX_MESSAGE_ID
 
 BLOCK: Final = 1 << 20  # Bytes read at a time.
-_LONGEST: Final = 32 << 20
+_LONGEST_OBJECT: Final = 32 << 20
 """Bytes of one JSON answer, or of one line: far above what the gateway sends."""
 _BOM: Final = b"\xef\xbb\xbf"
 _BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]')
@@ -65,7 +65,7 @@ class IdStream:
                 rest = tail
             else:
                 rest += tail
-            if len(rest) > _LONGEST:
+            if len(rest) > _LONGEST_OBJECT:
                 yield Chunk([], [Refusal(self._line + 1, "the line", "is longer than 32 MiB; reading ends here")])
                 return
         yield self._take(rest, last=True)
@@ -122,7 +122,7 @@ class IdStream:
                 self._depth += 1
             elif found[0] in "]}":
                 self._depth -= 1
-        if self._depth > 0 and self._json_size <= _LONGEST:
+        if self._depth > 0 and self._json_size <= _LONGEST_OBJECT:
             return
         text = "\n".join(self._json)
         self._json = []

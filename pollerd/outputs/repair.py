@@ -19,7 +19,7 @@ from pollerd.core.event import Event
 from pollerd.core.ports import Cursor, EventLog
 from pollerd.outputs.filepath import identity_of
 from pollerd.outputs.synced import Synced
-from pollerd.outputs.tail import LONGEST, Line, begins_event, event_before, find, read, same_event, solid_size
+from pollerd.outputs.tail import LONGEST_LINE, Line, begins_event, event_before, find, read, same_event, solid_size
 
 T = TypeVar("T")
 
@@ -159,7 +159,7 @@ class _Walk:
         whole = self._torn or self._offset >= self._solid
         if not whole and not self.ended:
             # The log may not go on yet, or never: an older copy of the database.
-            rest = read(self._fd, self._offset, min(self._solid, self._offset + LONGEST))
+            rest = read(self._fd, self._offset, min(self._solid, self._offset + LONGEST_LINE))
             whole = begins_event(rest) and b"\n" not in rest
         return Extent(self._offset, self.seq, self._damaged, self._lost, whole)
 

@@ -19,7 +19,7 @@ MAX_SEQ: Final = 2**53
 WINDOW: Final = 1 << 20
 """Bytes of lines that are no events, behind which the last event is still searched for."""
 
-LONGEST: Final = 1 << 26
+LONGEST_LINE: Final = 1 << 26
 """Bytes of a line that may be an event: several times what a message with 10,000 recipients can make."""
 
 _BLOCK: Final = 1 << 16  # Bytes read at a time.
@@ -84,7 +84,7 @@ def survey(fd: int, synced: int) -> Tail:
     last, skipped, at = None, 0, end
     while last is None and at > 0 and end - at <= WINDOW:
         before = back.newline(at - 1) + 1
-        last = _event(read(fd, before, at - 1), at) if at - before <= LONGEST else None
+        last = _event(read(fd, before, at - 1), at) if at - before <= LONGEST_LINE else None
         skipped += last is None
         at = before
     begun = end == 0 and begins_event(read(fd, 0, min(solid, _BLOCK)))
@@ -96,7 +96,7 @@ def event_before(fd: int, end: int) -> Line | None:
     if read(fd, end - 1, end) != b"\n":
         return None
     start = _Backwards(fd).newline(end - 1) + 1
-    return _event(read(fd, start, end - 1), end) if end - start <= LONGEST else None
+    return _event(read(fd, start, end - 1), end) if end - start <= LONGEST_LINE else None
 
 
 def first(fd: int) -> Line | None:
@@ -139,7 +139,7 @@ def last_in_packed(path: Path) -> Line | None:
                 whole, newline, rest = (kept + block).rpartition(b"\n")
                 if newline:
                     last = _last_event(whole + newline) or last
-                kept = rest[: LONGEST + 1]
+                kept = rest[: LONGEST_LINE + 1]
     except (KeyError, OSError, EOFError, zlib.error, lzma.LZMAError):
         return None
     return last
@@ -245,7 +245,7 @@ def _line_from(fd: int, offset: int, end: int) -> tuple[int, bytes | None]:
     """The first line that begins at `offset` or later, with its place; None behind the last, or when it is too long."""
     at = max(0, offset - 1)
     block = b""
-    while len(block) < LONGEST:
+    while len(block) < LONGEST_LINE:
         more = read(fd, at + len(block), min(end, at + len(block) + max(_BLOCK, len(block))))
         if not more:
             break

@@ -27,9 +27,9 @@ LINGER: Final = 1.0
 """Seconds that an unchanged poll may wait for company; losing it in a crash costs one early poll."""
 GATHER: Final = 0.004
 """Seconds between two transactions at least, so that a stream of single changes does not pay one fsync each."""
-MOST: Final = 2000
+MOST_IN_BATCH: Final = 2000
 """Results in one transaction at most."""
-ROOM: Final = 4 * MOST
+ROOM: Final = 4 * MOST_IN_BATCH
 """Results that may wait before polling has to."""
 PATIENT: Final = 5
 """Times that a writing neighbour is waited for before it is called a trouble."""
@@ -143,7 +143,7 @@ class Committer:
         loop = asyncio.get_running_loop()
         while True:
             await self._work.wait()
-            if not self._urgent.is_set() and len(self._waiting) < MOST:
+            if not self._urgent.is_set() and len(self._waiting) < MOST_IN_BATCH:
                 try:
                     async with asyncio.timeout(LINGER):
                         await self._urgent.wait()
@@ -156,9 +156,9 @@ class Committer:
 
     async def _commit_group(self) -> None:
         recorded = self._recorded
-        partial = len(self._waiting) > MOST
+        partial = len(self._waiting) > MOST_IN_BATCH
         if partial:
-            self._committing = {key: self._waiting.pop(key) for key in list(islice(self._waiting, MOST))}
+            self._committing = {key: self._waiting.pop(key) for key in list(islice(self._waiting, MOST_IN_BATCH))}
         else:
             self._committing, self._waiting = self._waiting, {}
             self._urgent.clear()
@@ -218,7 +218,7 @@ class Committer:
     def _note(self, *, urgent: bool) -> None:
         self._recorded += 1
         self._work.set()
-        if urgent or len(self._waiting) >= MOST:
+        if urgent or len(self._waiting) >= MOST_IN_BATCH:
             self._urgent.set()
         if len(self._waiting) >= ROOM:
             self._room.clear()

@@ -19,7 +19,7 @@ from pollerd.core.model import Answer, HoldReason, Message, NotFound, Outcome, R
 KEPT: Final = 8
 """Messages answered last that are remembered for each account: some of them may be deleted at the gateway by the time
 they are needed, hardly all of them."""
-MANY: Final = 5
+REFUSALS_BEFORE_CHECK: Final = 5
 """Refusals in a row, no answer between, after which the others are read even though no message is about to end."""
 
 ROUNDS: Final = 3
@@ -106,7 +106,7 @@ class ControlCheck:
     def refused(self) -> bool:
         """The gateway refused a message that it should know. Whether it is time to ask others, for their own sake."""
         self._refusals += 1
-        return self._refusals >= MANY
+        return self._refusals >= REFUSALS_BEFORE_CHECK
 
     def taken_back(self) -> None:
         """The gateway answered what it had just refused: its refusals so far prove nothing."""

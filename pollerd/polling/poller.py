@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 
 TICK: Final = 0.25
 """Seconds between two checks of what the scan of the store should do."""
-LONGEST: Final = 60.0  # Seconds that the poller sleeps at most.
-RESUMED: Final = 3600.0
+LONGEST_SLEEP: Final = 60.0  # Seconds that the poller sleeps at most.
+RESUMED_BEFORE_HOLD: Final = 3600.0
 """Seconds before a hold for `refusing` whose endings by the same refusal are taken back."""
 CHUNK: Final = 500  # Messages taken back in one transaction.
 
@@ -202,7 +202,7 @@ class Poller:
 
     async def _pause(self, seconds: float) -> None:
         """Wait, or until something changed. Bounded, so that no lost wake-up can stall an account for good."""
-        timer = asyncio.get_running_loop().call_later(min(seconds, LONGEST), self._wake.set)
+        timer = asyncio.get_running_loop().call_later(min(seconds, LONGEST_SLEEP), self._wake.set)
         try:
             await self._wake.wait()
         finally:
@@ -391,7 +391,7 @@ class Poller:
             return
         # The hold is reported first, and what it is about is on disk.
         await self._committer.flush()
-        place, count = ((held.held_since or 0.0) - RESUMED, 0), 0
+        place, count = ((held.held_since or 0.0) - RESUMED_BEFORE_HOLD, 0), 0
         while ended := await self._store.refused(self.account, held.refusal, place, CHUNK):
             for message in ended:
                 if self._committer.unsaved(message.id) is None:

@@ -8,9 +8,9 @@ from typing import Final
 from pollerd.core.model import Answer, Outcome, Rejected
 
 RECENT: Final = 16
-"""Bodies judged last; when UNREADABLE of them, of DISTINCT messages at least, say nothing, the gateway is suspected."""
-UNREADABLE: Final = 5
-DISTINCT: Final = 3
+"""Bodies judged last."""
+LEAST_UNREADABLE: Final = 5  # Bodies of those that cannot be read before the gateway is suspected,
+LEAST_DISTINCT: Final = 3  # and messages that they are of: one that is read again and again accuses nobody.
 
 
 class Unreadable:
@@ -36,7 +36,7 @@ class Unreadable:
     def widespread(self) -> bool:
         """Whether one message after another gets such answers."""
         suspects = [number for number, bad in self._bodies if bad]
-        return len(suspects) >= UNREADABLE and len(set(suspects)) >= DISTINCT
+        return len(suspects) >= LEAST_UNREADABLE and len(set(suspects)) >= LEAST_DISTINCT
 
 
 def unreadable(outcome: Outcome) -> bool:

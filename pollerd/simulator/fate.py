@@ -50,7 +50,8 @@ _PROMPT: dict[str, tuple[float, float]] = {
     "DELETED": (2.0, 0.6),
 }
 _RETRY_AFTER = (60.0, 600.0, 3600.0)
-_PHONE_OFF_MEDIAN, _PHONE_OFF_SIGMA = 3 * 3600.0, 1.2
+"""Virtual seconds after which a network tries a phone again that was not reached at first."""
+_PHONE_OFF_MEDIAN, _PHONE_OFF_SIGMA = 3 * 3600.0, 1.2  # Virtual seconds: how long a phone stays off.
 _normal = NormalDist()
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _EVERY: Final = 1.0
 """Seconds between two counts of the polls."""
-SHORT: Final = 10.0
+SHORT: Final = 10.0  # Seconds.
 LONG: Final = 60.0
 """Seconds over which polls a second are shown."""
 _KEPT: Final = 61

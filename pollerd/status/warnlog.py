@@ -14,7 +14,7 @@ from pollerd.status.document import LogDocument
 
 KEPT: Final = 20
 """Records kept: more than a terminal or a page shows."""
-_LONGEST: Final = 1000
+_LONGEST_MESSAGE: Final = 1000
 """Characters of a message that are kept."""
 
 
@@ -52,6 +52,6 @@ class WarnLog(logging.Handler):
                 at=instant(record.created),
                 level=level,
                 event=None if event is None else str(event),
-                message=self.cleaner.message(record)[:_LONGEST],
+                message=self.cleaner.message(record)[:_LONGEST_MESSAGE],
             )
         )

@@ -16,7 +16,7 @@ from pollerd.store import rows
 
 BEYOND: Final = 5e9
 """Seconds: no instant of ours is later (the year 2128), no length of time longer."""
-MOST: Final = 1 << 31
+MOST_COUNTED: Final = 1 << 31
 """No number of polls is larger."""
 _COUNTS: Final = ("polls", "misses", "strikes")
 _SECONDS: Final = (
@@ -40,7 +40,7 @@ _TEXTS: Final = frozenset({str, type(None)})
 _OURS: Final = itemgetter(
     *(rows.COLUMNS.index(name) for name in (*_TOLD, "trail", "state", "frozen_at", *_COUNTS, "sendtime", *_SECONDS))
 )
-_LONGEST: Final = 40
+_LONGEST_QUOTE: Final = 40  # Characters of a bad value that are quoted.
 _STATE: Final = rows.COLUMNS.index("state")
 _WRITTEN: Final = tuple((name, rows.COLUMNS.index(name)) for name in ("sent_at", "sendtime"))
 """Times that others write into a new row."""
@@ -55,7 +55,7 @@ def whole(row: Sequence[Any]) -> bool:
     if not _TEXTS.issuperset((type(next_reason), type(last_answer), type(gave_up_for))) or not _is_trail(known):
         return False
     for count in (polls, misses, strikes):
-        if type(count) is not int or not 0 <= count < MOST:
+        if type(count) is not int or not 0 <= count < MOST_COUNTED:
             return False
     for value in seconds:
         if value is not None and (type(value) is not float or not -BEYOND < value < BEYOND):
@@ -118,7 +118,7 @@ def mended(row: Sequence[Any]) -> tuple[Any, ...]:
 def _bad(named: Mapping[str, Any]) -> list[str]:
     state = named["state"]
     bad = [] if type(state) is int and state in _STATES else ["state"]
-    bad += [name for name in _COUNTS if type(named[name]) is not int or not 0 <= named[name] < MOST]
+    bad += [name for name in _COUNTS if type(named[name]) is not int or not 0 <= named[name] < MOST_COUNTED]
     ours = _SECONDS if state == State.NEW.value else (*_SECONDS, "sendtime")
     bad += [name for name in ours if named[name] is not None and not _is_time(named[name])]
     bad += [] if _is_time(named["frozen_at"]) else ["frozen_at"]
@@ -145,6 +145,6 @@ def _shown(value: object) -> str:
         case bytes():
             return f"a blob of {len(value)} bytes"
         case str():
-            return f"the text {value[:_LONGEST]!r}"
+            return f"the text {value[:_LONGEST_QUOTE]!r}"
         case _:
             return f"the number {value!r}"

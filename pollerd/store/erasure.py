@@ -23,7 +23,7 @@ from pollerd.store.statements import statements
 
 STRETCH: Final = 5000
 """Rows that one statement looks through: commits wait behind it for some hundredths of a second."""
-_NAMED: Final = 100
+_NAMED: Final = 100  # Of the messages that are still polled: their ids, for somebody to read.
 _COUNTERS: Final = {State.PENDING: "pending", State.FINISHED: "finished", State.GAVE_UP: "gave_up"}
 _POLLED: Final = frozenset({State.NEW, State.PENDING})
 _NOBODY: Final = b"\0"

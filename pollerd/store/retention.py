@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 CHUNK: Final = 1000
 """Rows deleted in one transaction at most."""
-LEAST: Final = 20
+LEAST: Final = 20  # Rows: smaller transactions would cost more than they spare.
 HOLD: Final = 0.05
 """Seconds for which one transaction should delay the others: chunks shrink until they take no longer."""
 LATE: Final = 3600.0

@@ -70,7 +70,7 @@ SCHEDULED: Final = (
 )
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
-_LONGEST: Final = 1024
+_LONGEST_TEXT: Final = 1024
 """Characters of a userref that are kept."""
 _LATEST: Final = 4_102_444_800.0
 """1 January 2100: nothing is sent later, and to wait for it would be to wait for ever."""
@@ -193,7 +193,7 @@ def blob(value: object) -> bytes:
 def _reference(value: object) -> str | None:
     """A userref fit for every output: of bounded length, without control characters."""
     found = text(value)
-    return found if found is None else _CONTROL.sub("", found[:_LONGEST]) or None
+    return found if found is None else _CONTROL.sub("", found[:_LONGEST_TEXT]) or None
 
 
 def instant(value: object, default: float) -> float:

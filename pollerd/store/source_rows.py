@@ -20,7 +20,7 @@ from pollerd.store.source_ids import SourceForms
 from pollerd.store.statements import statements
 from pollerd.store.track import track
 
-_PAGE: Final = 5000
+_PAGE: Final = 5000  # Rows read at a time, so that a source of millions is never whole in memory.
 
 
 class GivenRows:

@@ -17,7 +17,7 @@ from pollerd.config import OAuth1, SecretKind
 from pollerd.core.model import Answer, HoldReason, Trouble
 from pollerd.core.ports import Balance
 from pollerd.gateway.limits.account import AccountLimiter
-from pollerd.gateway.limits.keepalive import MOST
+from pollerd.gateway.limits.keepalive import MOST_REPEATS
 from pollerd.simulator import Simulator
 from tests.integration.connections_kit import pem, tls_server, trouble
 from tests.integration.gateway_kit import (
@@ -330,7 +330,7 @@ async def test_a_gateway_that_forgets_costs_no_hold_and_keeps_the_pace() -> None
     assert all(isinstance(outcome, Answer) for outcome in polling.outcomes)
     assert polling.told == []
     # The last two may meet connections that were kept before the decision.
-    assert MOST < limiter.repeats <= MOST + 3
+    assert MOST_REPEATS < limiter.repeats <= MOST_REPEATS + 3
     assert not limiter.keeps_connections
     assert seen.by_fault["reset"] == limiter.repeats
     assert seen.requests == len(polling.outcomes) + limiter.repeats

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from pollerd.backoff.outage import CONCERNED, DECAY, LONGEST, OutageClocks
+from pollerd.backoff.outage import CONCERNED, DECAY, LONGEST_OUTAGE, OutageClocks
 from pollerd.backoff.protocol import EVERYWHERE
 
 A, B = "238/01", "262/02"
@@ -165,7 +165,7 @@ def test_an_outage_ends_after_six_hours_at_the_latest() -> None:
     outages = OutageClocks()
     now = healthy(outages, A, 0.0, 600, Random(6))
     now = silent(outages, A, now, 300)
-    outages.note(now + LONGEST + 1.0, A, 0.4, False)
+    outages.note(now + LONGEST_OUTAGE + 1.0, A, 0.4, False)
     assert not outages.down(A)
 
 

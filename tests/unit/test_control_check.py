@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from pollerd.core.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
-from pollerd.polling.control_check import KEPT, MANY, ControlCheck, ControlCheckResult
+from pollerd.polling.control_check import KEPT, REFUSALS_BEFORE_CHECK, ControlCheck, ControlCheckResult
 
 GOOD, GONE, BAD = Answer(()), NotFound(), Rejected("no", "http_410")
 TROUBLE = Trouble(HoldReason.UNREACHABLE, "timeout", "no answer")
@@ -100,7 +100,7 @@ async def test_an_answer_met_in_polling_is_as_good() -> None:
 
 def test_refusals_in_a_row_are_counted_up_to_an_answer() -> None:
     check = Gateway().check
-    assert [check.refused() for _ in range(MANY)] == [False] * (MANY - 1) + [True]
+    assert [check.refused() for _ in range(REFUSALS_BEFORE_CHECK)] == [False] * (REFUSALS_BEFORE_CHECK - 1) + [True]
     check.answered(1, 0.0)
     assert not check.refused()
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from pollerd.core.model import HoldReason
-from pollerd.gateway.limits.keepalive import LONGEST_PAUSE, MOST, PAUSE, RECENT, Keeping
+from pollerd.gateway.limits.keepalive import LONGEST_PAUSE, MOST_REPEATS, PAUSE, RECENT, Keeping
 from tests.unit.limits_kit import GOOD, Bench, trouble
 
 
@@ -24,21 +24,21 @@ def repeat(keeping: Keeping, times: int, now: float, between: int = 0) -> float 
 
 def test_a_tenth_is_put_up_with_and_more_is_not() -> None:
     keeping = Keeping(0.0)
-    assert repeat(keeping, 200, 0.0, between=RECENT // MOST - 1) is None, "one of ten, for ever"
+    assert repeat(keeping, 200, 0.0, between=RECENT // MOST_REPEATS - 1) is None, "one of ten, for ever"
     assert keeping.on(0.0)
     assert keeping.total == 200
-    assert repeat(Keeping(0.0), MOST, 0.0) is None, "ten in a row may be one incident"
-    assert repeat(Keeping(0.0), MOST + 1, 0.0) == PAUSE
-    assert repeat(Keeping(0.0), MOST + 1, 0.0, between=8) == PAUSE, "one of nine"
+    assert repeat(Keeping(0.0), MOST_REPEATS, 0.0) is None, "ten in a row may be one incident"
+    assert repeat(Keeping(0.0), MOST_REPEATS + 1, 0.0) == PAUSE
+    assert repeat(Keeping(0.0), MOST_REPEATS + 1, 0.0, between=8) == PAUSE, "one of nine"
 
 
 def test_keeping_is_tried_again_ever_more_seldom() -> None:
     keeping, now, pauses = Keeping(0.0), 0.0, []
     for _ in range(10):
-        pause = repeat(keeping, MOST + 1, now)
+        pause = repeat(keeping, MOST_REPEATS + 1, now)
         assert pause is not None
         assert not keeping.on(now + pause - 1.0)
-        assert repeat(keeping, MOST + 1, now + 1.0) is None, "connections of before: nothing new"
+        assert repeat(keeping, MOST_REPEATS + 1, now + 1.0) is None, "connections of before: nothing new"
         pauses.append(pause)
         now += pause
         assert keeping.on(now)
@@ -48,9 +48,9 @@ def test_keeping_is_tried_again_ever_more_seldom() -> None:
 
 def test_a_trial_that_goes_well_forgives() -> None:
     keeping = Keeping(0.0)
-    assert repeat(keeping, MOST + 1, 0.0) == PAUSE
-    assert repeat(keeping, MOST + 1, PAUSE) == 2 * PAUSE
-    assert repeat(keeping, MOST + 1, 20 * PAUSE) == PAUSE
+    assert repeat(keeping, MOST_REPEATS + 1, 0.0) == PAUSE
+    assert repeat(keeping, MOST_REPEATS + 1, PAUSE) == 2 * PAUSE
+    assert repeat(keeping, MOST_REPEATS + 1, 20 * PAUSE) == PAUSE
 
 
 async def test_a_second_request_goes_first_and_is_counted() -> None:

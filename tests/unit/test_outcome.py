@@ -12,8 +12,8 @@ from pollerd.backoff import Exponential, Settings
 from pollerd.core.event import Completed, GaveUp, Status, instant
 from pollerd.core.learning import key
 from pollerd.core.model import Answer, HoldReason, Message, NotFound, Outcome, Recipient, Rejected, State, Trouble
-from pollerd.core.outcome import MAX_FAILURES, OutcomeRules, untracked
-from pollerd.core.refusals import ALONE, MAX_STRIKES, NO_EVIDENCE, Evidence
+from pollerd.core.outcome import FAILURES_BEFORE_DEADLINE, OutcomeRules, untracked
+from pollerd.core.refusals import LEAST_ALONE, MAX_STRIKES, NO_EVIDENCE, Evidence
 
 SENT = 1_764_000_000.0
 SETTINGS = Settings(not_found_grace=60.0, give_up_after=1000.0, scheduled_horizon=9000.0, max_interval=100.0)
@@ -68,7 +68,8 @@ ENDS: list[tuple[str, Message, Outcome, float, float, int, State, str | None]] =
     ("an answer against the message counts", message(), Rejected("bad", "http_400"), 5, 0, 0, State.PENDING, None),
     ("the gateway's trouble never ends a message", message(strikes=4), TROUBLE, 5, 0, 5, State.PENDING, None),
     ("not even past its deadline", message(), TROUBLE, 5000, 0, 3, State.PENDING, None),
-    ("unless all others are answered for long", message(), TROUBLE, 5000, 0, MAX_FAILURES, State.GAVE_UP, "deadline"),
+    ("unless all others are answered for long", message(), TROUBLE, 5000, 0, FAILURES_BEFORE_DEADLINE, State.GAVE_UP,
+     "deadline"),
 ]  # fmt: skip
 
 
@@ -152,8 +153,9 @@ REFUSALS: list[tuple[str, Message, Outcome, float, float, Evidence, str | None, 
     ("two 404s are few", message(**{**MISSING, "misses": 1}), GONE, 70, 0, BELIEVED, None, False),
     ("held time does not use up the grace", message(**{**MISSING, "refused_since": SENT - 40}), GONE, 60, 50, BELIEVED,
      None, False),
-    ("nobody else was ever answered: not before a day", message(**MISSING), GONE, ALONE, 0, BY_ITSELF, None, True),
-    ("but then", message(**MISSING), GONE, ALONE + 10, 0, BY_ITSELF, "not_found", False),
+    ("nobody else was ever answered: not before a day", message(**MISSING), GONE, LEAST_ALONE, 0, BY_ITSELF, None,
+     True),
+    ("but then", message(**MISSING), GONE, LEAST_ALONE + 10, 0, BY_ITSELF, "not_found", False),
     ("past its deadline the grace need not be over", message(**{**MISSING, "refused_since": SENT + 1000}), GONE, 1010,
      0, BELIEVED, "not_found", False),
     ("a refusal taken back since: counted anew", message(**MISSING), GONE, 75, 0, Evidence(True, False, SENT + 20),
@@ -163,9 +165,9 @@ REFUSALS: list[tuple[str, Message, Outcome, float, float, Evidence, str | None, 
     ("five answers against it, others answered", message(**STRUCK), BAD, 15, 0, BELIEVED, "rejected_request", False),
     ("the same, but nobody was asked", message(**STRUCK), BAD, 500_000, 0, NO_EVIDENCE, None, True),
     ("four are few", message(**{**STRUCK, "strikes": 3}), BAD, 15, 0, BELIEVED, None, False),
-    ("the same, nobody else was ever answered: not before a day", message(**STRUCK), BAD, ALONE, 0, BY_ITSELF, None,
-     True),
-    ("but then", message(**STRUCK), BAD, ALONE + 10, 0, BY_ITSELF, "rejected_request", False),
+    ("the same, nobody else was ever answered: not before a day", message(**STRUCK), BAD, LEAST_ALONE, 0, BY_ITSELF,
+     None, True),
+    ("but then", message(**STRUCK), BAD, LEAST_ALONE + 10, 0, BY_ITSELF, "rejected_request", False),
     ("a refusal taken back since: struck anew", message(**STRUCK), BAD, 15, 0, Evidence(True, False, SENT + 12), None,
      False),
 ]  # fmt: skip

@@ -25,6 +25,40 @@ def test_every_room_says_what_it_is_for() -> None:
     assert without == []
 
 
+def test_every_numeric_constant_says_its_unit_or_reason() -> None:
+    """In a comment on its line or above it, or in a docstring below it."""
+    silent = []
+    for module in ROOT.rglob("*.py"):
+        text = module.read_text()
+        lines, body = text.splitlines(), ast.parse(text).body
+        for statement, following in zip(body, [*body[1:], None], strict=True):
+            if not (isinstance(statement, ast.Assign | ast.AnnAssign) and numeric(statement.value)):
+                continue
+            near = [*lines[statement.lineno - 1 : statement.end_lineno], lines[statement.lineno - 2].strip()[:1]]
+            if not any("#" in line for line in near) and not is_docstring(following):
+                silent.append(f"{module.relative_to(ROOT)}:{statement.lineno}")
+    assert silent == []
+
+
+def numeric(value: ast.expr | None) -> bool:
+    """Whether it is made of numbers alone: by reckoning, in a tuple, or with other constants."""
+    if value is None:
+        return False
+    parts = list(ast.walk(value))
+    made_otherwise = (ast.Call, ast.Dict, ast.JoinedStr, ast.Lambda)
+    literals = {type(part.value) for part in parts if isinstance(part, ast.Constant)}
+    return (
+        not any(isinstance(part, made_otherwise) for part in parts)
+        and not literals & {str, bytes}
+        and bool(literals & {int, float})
+    )
+
+
+def is_docstring(statement: ast.stmt | None) -> bool:
+    """Whether it is a text that stands for itself."""
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
 @pytest.mark.parametrize(
     "arguments", [("--version",), ("--help",), ("check", "-c", "{}"), ("config", "show", "-c", "{}")]
 )

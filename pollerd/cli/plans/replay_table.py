@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pollerd.cli.plans.replay import Past
     from pollerd.config import Config
 
-MOST: Final = 3000
+MOST_MESSAGES: Final = 3000
 """Messages that are replayed: those that ended last."""
 _SEED: Final = 1  # Of the chance in a replay: the same table each time.
 _NOTES: Final = {
@@ -59,7 +59,7 @@ def _past(config: Config) -> tuple[list[Past], float]:
     from pollerd.store.engine import engine_of
 
     with engine_of(config.store).view() as view:
-        messages = view.messages(State.FINISHED, MOST)
+        messages = view.messages(State.FINISHED, MOST_MESSAGES)
     past = pasts(messages)
     if not past:
         raise PollerdError(

@@ -14,7 +14,7 @@ _SLOWEST: Final = 1.02
 """The least factor tried: below it, exponential backoff is a fixed interval."""
 _STEPS: Final = 24
 """Halvings of the search: an expectation takes microseconds."""
-_LONGEST: Final = 5000  # Polls of one schedule at most.
+_MOST_POLLS: Final = 5000  # Polls of one schedule at most.
 
 
 class Yield(NamedTuple):
@@ -78,7 +78,7 @@ def _staleness(curve: Curve, before: float, age: float) -> float:
 def exponential(first: float, factor: float, bounds: Bounds) -> list[float]:
     """The ages of exponential backoff: gaps from `first` on, each `factor` times the one before, within the bounds."""
     ages, gap = [max(first, 1e-3)], max(first, bounds.least)
-    while ages[-1] < bounds.end and len(ages) < _LONGEST:
+    while ages[-1] < bounds.end and len(ages) < _MOST_POLLS:
         gap = min(max(gap * factor, bounds.least), bounds.most)
         ages.append(ages[-1] + gap)
     return ages

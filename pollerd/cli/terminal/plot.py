@@ -10,6 +10,7 @@ from pollerd.base.text import brief
 
 _EIGHTHS: Final = " ▁▂▃▄▅▆▇█"
 _TICKS: Final = (1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 259200.0)
+"""Seconds of age that an axis names: one second to three days."""
 
 
 class Axis:

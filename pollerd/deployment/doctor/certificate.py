@@ -11,11 +11,11 @@ from typing import Final
 
 import msgspec
 
-_SEQUENCE: Final = 0x30
-_SET: Final = 0x31
-_OID: Final = 0x06
-_UTC_TIME: Final = 0x17
-_VERSION: Final = 0xA0
+_SEQUENCE: Final = 0x30  # DER tags, as ITU-T X.690 has them.
+_SET: Final = 0x31  # DER tag.
+_OID: Final = 0x06  # DER tag of an object identifier.
+_UTC_TIME: Final = 0x17  # DER tag of a time whose year has two digits.
+_VERSION: Final = 0xA0  # DER tag of the one field that may be missing: RFC 5280, 4.1.
 _COMMON_NAME: Final = bytes.fromhex("550403")
 _ORGANISATION: Final = bytes.fromhex("55040a")
 _UNIT: Final = bytes.fromhex("55040b")

@@ -24,7 +24,7 @@ from pollerd.status import sentences
 from pollerd.store.engine import engine_of
 
 NAME: Final = "daemon"
-PATIENCE: Final = 5.0
+PATIENCE: Final = 5.0  # Seconds for one question to the daemon: it answers at once unless it hangs.
 TAKEN_UP: Final = 3.0
 """Seconds after which the daemon has noticed a file that was replaced just now: it looks every 2 s."""
 _ALLOW: Final = "run the doctor with sudo, or as a member of the socket's group"

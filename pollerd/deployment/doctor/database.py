@@ -22,8 +22,8 @@ from pollerd.store.undelivered import count_undelivered
 NAME: Final = "database"
 PATIENCE: Final = 5.0
 """Seconds for the integrity check; a large database is not read to its end."""
-LARGE_WAL: Final = 256 * 1024 * 1024
-_MOST: Final = 100_000
+LARGE_WAL: Final = 256 * 1024 * 1024  # Bytes: above, a reader hinders its checkpoint.
+_MOST_UNDELIVERED: Final = 100_000  # Undelivered events that are counted; above that nobody needs the exact number.
 _NAMED: Final = 10
 """Messages that are named one by one."""
 """Parked events that are counted."""
@@ -79,8 +79,8 @@ def sqlite(version: tuple[int, int, int]) -> Check:
     )
 
 
-_SOUND: Final = (3, 51, 3)
-_BACKPORTS: Final = ((3, 50, 7), (3, 44, 6))
+_SOUND: Final = (3, 51, 3)  # Version without the defect, and all later ones.
+_BACKPORTS: Final = ((3, 50, 7), (3, 44, 6))  # Versions with the mending on earlier branches.
 _NEXT: Final = 1000
 """No release of a branch has a higher number."""
 
@@ -111,7 +111,7 @@ def _undelivered(database: Path) -> Iterator[Check]:
     """What outputs keep beside their places and cannot get rid of."""
     try:
         with closing(untouched(database)) as connection:
-            kept = count_undelivered(SqliteSession(connection), _MOST)
+            kept = count_undelivered(SqliteSession(connection), _MOST_UNDELIVERED)
     except sqlite3.Error:
         # Of an older schema, or said already why it cannot be read.
         return

@@ -13,8 +13,8 @@ from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.deployment.doctor.rights import existing
 
 NAME: Final = "disk"
-FULL: Final = 100 * 1024**2
-SCARCE: Final = 1024**3
+FULL: Final = 100 * 1024**2  # Bytes.
+SCARCE: Final = 1024**3  # Bytes.
 SHARE: Final = 0.10
 """Less than FULL bytes free is a failure; less than SCARCE, or than this share, a warning."""
 

@@ -29,13 +29,13 @@ from pollerd.gateway.transport import Route
 
 REGIONS: Final = ("https://gatewayapi.com", "https://gatewayapi.eu")
 """The vendor's two gateways. A token is valid at one of them."""
-PATIENCE: Final = 10.0
-CLOCK_WARNING: Final = 5.0
+PATIENCE: Final = 10.0  # Seconds for one request: longer than a slow gateway takes, and somebody is waiting.
+CLOCK_WARNING: Final = 5.0  # Seconds.
 CLOCK_FAILURE: Final = 60.0
 """Seconds that this machine's clock may be away from the gateway's."""
 # Source: API error codes in the vendor's documentation.
 _ADDRESS: Final = 0x0213
-_FROZEN: Final = 0x022A
+_FROZEN: Final = 0x022A  # The account is frozen; the vendor's list of error codes.
 
 
 class Reply(msgspec.Struct, frozen=True):

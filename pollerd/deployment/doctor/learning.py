@@ -24,10 +24,10 @@ SLOW: Final = 60.0
 """Seconds: where half of the messages end earlier than this, a wrong schedule costs nobody much."""
 LATE: Final = 120.0
 """Seconds between sending and hand-over that no network and no clock explains."""
-SAMPLE: Final = 200
+SAMPLE: Final = 200  # Messages.
 SAMPLE_LEAST: Final = 20
 """Of so many messages that ended last the typical one is looked at, where there are enough."""
-MOST: Final = 5
+MOST_NAMED: Final = 5
 """Networks that are named at most."""
 
 
@@ -49,7 +49,7 @@ def checks(config: Config) -> Iterator[Check]:
         first = world.rows[0].age if world.rows else 0.0
         evidence = f"from about {counted(round(world.events), 'final state')}; first poll after {duration(first)}"
         yield ok(NAME, evidence)
-    for plan in far[:MOST]:
+    for plan in far[:MOST_NAMED]:
         yield _far(plan, experience)
     if world.railed:
         evidence = "what was learned is by its own figures no better than exponential backoff, which is used instead"

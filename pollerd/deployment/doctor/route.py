@@ -27,13 +27,13 @@ from pollerd.gateway.transport import proxy_authorization, proxy_of, trust
 
 STEP: Final = 6.0
 """Seconds for each step."""
-EXPIRES_SOON: Final = 14 * 86400.0
+EXPIRES_SOON: Final = 14 * 86400.0  # Seconds, two weeks: time enough to have a certificate renewed.
 _NAMES_PROXY: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 # Numbers of OpenSSL's x509_vfy.h, which the ssl module passes on without names.
 _UNKNOWN_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21})
 _WRONG_NAME: Final = frozenset({62, 64})
-_EXPIRED: Final = 10
-_NOT_YET: Final = 9
+_EXPIRED: Final = 10  # X509_V_ERR_CERT_HAS_EXPIRED.
+_NOT_YET: Final = 9  # X509_V_ERR_CERT_NOT_YET_VALID.
 
 
 class ProxyRefusedError(OSError):

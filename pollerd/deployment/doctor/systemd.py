@@ -17,7 +17,7 @@ from pollerd.deployment.doctor.unit import Unit
 NAME: Final = "service"
 BOOTED: Final = Path("/run/systemd/system")
 """There only while systemd runs this machine, as sd_booted(3) says."""
-_PATIENCE: Final = 5.0
+_PATIENCE: Final = 5.0  # Seconds for systemctl, which answers at once unless systemd hangs.
 _PROPERTIES: Final = ("LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "ExecMainStatus")
 _LOG: Final = "journalctl -u pollerd -n 50"
 _CODES: Final = {

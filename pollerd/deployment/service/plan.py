@@ -14,7 +14,7 @@ import msgspec
 
 from pollerd.base.errors import PollerdError
 
-_PATIENCE: Final = 120.0
+_PATIENCE: Final = 120.0  # Seconds for one command: longer than systemd itself waits for a start (90).
 
 
 class Action(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from pollerd.gateway.foreign import is_page
 from pollerd.gateway.gatewayapi.errorcodes import REFUSALS
 from pollerd.gateway.text import clean
 
-_LONGEST_DETAIL: Final = 300
+_LONGEST_DETAIL: Final = 300  # Characters of the vendor's message that are kept: as of any other failure.
 _PLACE: Final = re.compile(r"%(\d)")
 
 

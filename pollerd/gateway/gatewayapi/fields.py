@@ -24,23 +24,23 @@ from pollerd.core import lifecycle
 from pollerd.core.model import Priority
 from pollerd.gateway.text import clean
 
-LONGEST_STATUS: Final = 64
-LONGEST_ERROR: Final = 512
-LONGEST_USERREF: Final = 1024
-LONGEST_CODE: Final = 32
-LONGEST_CHARGE: Final = 32
-LONGEST_CURRENCY: Final = 16
-LONGEST_NETWORK: Final = 8
-LONGEST_SENDER: Final = 64
+LONGEST_STATUS: Final = 64  # Characters; the vendor's longest has 13.
+LONGEST_ERROR: Final = 512  # Characters; a sentence.
+LONGEST_USERREF: Final = 1024  # Characters; the sender's own text.
+LONGEST_CODE: Final = 32  # Characters; a number in hexadecimal.
+LONGEST_CHARGE: Final = 32  # Characters; the vendor's longest has 11.
+LONGEST_CURRENCY: Final = 16  # Characters; ISO 4217 has three.
+LONGEST_NETWORK: Final = 8  # Characters; MCC and MNC have six digits at most.
+LONGEST_SENDER: Final = 64  # Characters; GSM has 11 letters or 15 digits.
 LONGEST_NUMBER: Final = 64
 """Characters. Of a text in place of a number no more is read."""
 
 _LATEST: Final = 4_102_444_800.0
 """1 January 2100: later instants are milliseconds or nonsense."""
-_LONGEST_VALIDITY: Final = 10 * 366 * 86400.0
+_LONGEST_VALIDITY: Final = 10 * 366 * 86400.0  # Seconds, ten years: no message is valid for longer, more is nonsense.
 _MSISDN_END: Final = 10**18
 """A number has 15 digits at most; up to 18 are taken, which every integer type of 64 bits can hold."""
-_LARGEST: Final = 10**20
+_LARGEST: Final = 10**20  # Numbers in place of a text are taken below this: all that 64 bits hold are.
 _MOST_PARTS: Final = 255
 """Parts of one SMS: their number has one byte on the air."""
 _HEX: Final = re.compile(r"(?:0[xX])?([0-9a-fA-F]{1,8})")

@@ -10,6 +10,11 @@ import msgspec
 from pollerd.base.retryafter import MOST_RETRY_AFTER
 from pollerd.core.model import HoldReason
 
+_SPREAD: Final = 0.25
+"""Share by which the wait for a probe is shortened at most, so that many pollers do not probe in one instant."""
+_MOST_DOUBLINGS: Final = 30
+"""Doubling stops long after every `most` is reached, and long before it could overflow."""
+
 
 class Spacing(msgspec.Struct, frozen=True):
     """Seconds between probes: `first`, doubled with each that fails, never more than `most`."""
@@ -19,18 +24,22 @@ class Spacing(msgspec.Struct, frozen=True):
 
     def interval(self, failed: int, rng: random.Random) -> float:
         """The wait after `failed` failed probes, shortened by up to a quarter so that many pollers do not line up."""
-        # Doubling stops long before it could overflow.
-        return min(self.most, self.first * 2.0 ** min(failed, 30)) * rng.uniform(0.75, 1.0)
+        return min(self.most, self.first * 2.0 ** min(failed, _MOST_DOUBLINGS)) * rng.uniform(1.0 - _SPREAD, 1.0)
 
 
 SPACING: Final = {
+    # A person has to act, and a replaced secret is probed at once: probes only notice what was mended elsewhere.
     HoldReason.UNAUTHORIZED: Spacing(30.0, 900.0),
     HoldReason.FORBIDDEN: Spacing(30.0, 900.0),
+    # Each probe adds to what the gateway finds too much.
     HoldReason.THROTTLED: Spacing(10.0, 300.0),
+    # Mostly over within seconds. Polling goes on a minute after a long outage at the latest.
     HoldReason.UNREACHABLE: Spacing(2.0, 60.0),
     HoldReason.SERVER_ERRORS: Spacing(2.0, 60.0),
+    # The gateway answers and is wrong: slower than an outage, but it ends by itself.
     HoldReason.REFUSING: Spacing(10.0, 300.0),
 }
+"""How long probes wait, by the reason of the hold."""
 LONGEST_REFUSING: Final = 7 * 86400.0
 """Seconds after which a gateway that refuses everything is believed: no answer has said otherwise for a week."""
 _LATENESS: Final = 0.1

@@ -11,7 +11,7 @@ from typing import Final
 
 RECENT: Final = 100
 """Requests that are counted."""
-MOST: Final = RECENT // 10
+MOST_REPEATS: Final = RECENT // 10
 """Repeats among them that are put up with. More than a tenth of the requests is more than handshakes are worth."""
 PAUSE: Final = 600.0
 """Seconds for which connections are not kept at first. A balancer that was restarted is back long before."""
@@ -52,7 +52,7 @@ class Keeping:
         repeats.append(self._asked)
         while repeats[0] <= self._asked - RECENT:
             repeats.popleft()
-        if len(repeats) <= MOST:
+        if len(repeats) <= MOST_REPEATS:
             return None
         # A trial that went well for longer than the pause before it is no further case of the same trouble.
         pause = PAUSE if now - self._kept_since > self._pause else self._pause

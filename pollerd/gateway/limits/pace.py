@@ -9,14 +9,14 @@ from typing import Final
 
 _BURST_SECONDS: Final = 0.02
 """The bucket holds what falls due within one turn of a busy event loop, and one token at least."""
-_LOWEST: Final = 0.05
-_LOWEST_SHARE: Final = 0.01
-_STEP_SHARE: Final = 0.1
+_LOWEST: Final = 0.05  # Requests a second: the floor of a slow account, one request in 20 s.
+_LOWEST_SHARE: Final = 0.01  # Of the configured rate: the floor of a fast account.
+_STEP_SHARE: Final = 0.1  # Of the configured rate: what one step adds.
 _SIGNAL_GAP: Final = 1.0
 """Seconds in which many refusals are one signal: requests already under way could not know of the first."""
-_AFTER_THROTTLE: Final = 10.0
-_AFTER_OUTAGE: Final = 1.0
-_RESTART_SHARE: Final = 0.2
+_AFTER_THROTTLE: Final = 10.0  # Seconds between steps: the full rate is back within 100 s.
+_AFTER_OUTAGE: Final = 1.0  # Seconds between steps: the gateway is back, and did not find us too fast.
+_RESTART_SHARE: Final = 0.2  # Of the configured rate, after a pause: all that became due meanwhile is waiting.
 # A wait for exactly the missing time must not leave a rounding error of a token, for which no clock is fine enough.
 _ROUNDING: Final = 1e-6
 

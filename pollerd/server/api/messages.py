@@ -31,7 +31,7 @@ from pollerd.status.message import message_document
 from pollerd.status.parts import Parts
 
 LIMIT: Final = 100  # Rows without `limit`, and
-MOST: Final = 1000  # at most: one answer must stay small.
+MOST_RESULTS: Final = 1000  # at most: one answer must stay small.
 HIGHEST_MSISDN: Final = 10**15 - 1
 """Telephone numbers have at most 15 digits (ITU-T E.164)."""
 TIMEOUT: Final = 10.0
@@ -93,7 +93,7 @@ class MessageRoutes:
         """`GET /messages`: one page."""
         query.only(request, "state", "limit", "after")
         state = query.choice(request, "state", FILTERS)
-        limit = query.number(request, "limit", LIMIT, 1, MOST)
+        limit = query.number(request, "limit", LIMIT, 1, MOST_RESULTS)
         after = request.query.get("after")
         try:
             page = await self._views.read(lambda view: view.page(state, after, limit))

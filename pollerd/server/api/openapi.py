@@ -22,7 +22,7 @@ from pollerd.server.api.documents import (
     RetriedDocument,
     TrackedDocument,
 )
-from pollerd.server.api.messages import HIGHEST_MSISDN, LIMIT, MOST, NETWORK, WAIT_MOST
+from pollerd.server.api.messages import HIGHEST_MSISDN, LIMIT, MOST_RESULTS, NETWORK, WAIT_MOST
 from pollerd.server.api.stream import ENDLESS, HIGHEST, LAST, NDJSON
 from pollerd.server.refusals import ErrorDocument
 from pollerd.status.document import StatusDocument
@@ -81,7 +81,7 @@ _HANDED: Final = {
         "overdue_after": {
             "type": ["number", "string"],
             "minimum": 0,
-            "maximum": particulars.LONGEST,
+            "maximum": particulars.LONGEST_OVERDUE_AFTER,
             "description": "Without a final state so long after sending, `message.overdue` is reported: seconds or a "
             'duration such as "10m", 0: never; default: as the account has it.',
         },
@@ -223,7 +223,7 @@ def _json(name: str) -> dict[str, Any]:
 
 
 def _list_parameters() -> list[dict[str, Any]]:
-    limit = {"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT}
+    limit = {"type": "integer", "minimum": 1, "maximum": MOST_RESULTS, "default": LIMIT}
     return [
         _query("state", {"type": "string", "enum": list(FILTERS)}, "Only messages in this state."),
         _query("limit", limit, "At most so many."),

@@ -7,10 +7,10 @@ from typing import Final
 
 from pollerd.server.pages.html import Html, tag
 
-WIDTH: Final = 600.0
+WIDTH: Final = 600.0  # Units.
 HEIGHT: Final = 90.0
 """Units of a chart's own; the page scales it to its column."""
-_BAR: Final = 120.0
+_BAR: Final = 120.0  # Units.
 _LINE: Final = 10.0
 """Units of the longest bar, and of a bar's height."""
 

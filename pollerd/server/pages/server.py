@@ -31,7 +31,7 @@ FRESH: Final = 1.0
 """Seconds that one document serves whoever asks."""
 SHOWN: Final = 50
 """Messages on a page of the list."""
-LONGEST: Final = 200
+LONGEST_QUERY: Final = 200
 """Characters of a search."""
 _EVENTS: Final = 2000
 """Events of a message that its page reads at most: two for each of a thousand recipients."""
@@ -71,7 +71,7 @@ class PageHandlers:
 
     async def messages(self, request: web.Request) -> web.Response:
         """`GET /messages`: a page of the list, or of a search."""
-        wanted = request.query.get("q", "").strip()[:LONGEST]
+        wanted = request.query.get("q", "").strip()[:LONGEST_QUERY]
         state, after = request.query.get("state", ""), request.query.get("after") or None
         if state and state not in FILTERS:
             raise web.HTTPBadRequest(text=f"There is no state {state}; there are {', '.join(FILTERS)}.")

@@ -26,8 +26,8 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
         "REJECTED": "bad",
     }
 )
-_COUNTRIES: Final = 30
-_LOG: Final = 10
+_COUNTRIES: Final = 30  # Rows.
+_LOG: Final = 10  # Rows.
 _HOURS: Final = 24
 """Countries, warnings and hours shown at most."""
 

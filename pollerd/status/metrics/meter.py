@@ -13,8 +13,11 @@ from pollerd.core.event import Event, Status
 from pollerd.core.model import Answer, HoldReason, NotFound, Outcome, Rejected, Trouble
 
 REQUEST_BOUNDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
+"""Of requests: up to twice the default `timeout`."""
 LAG_BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0)
+"""Of polls behind their due time: a backlog may last for hours."""
 DELAY_BOUNDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0)
+"""Of reports behind the state: up to a day."""
 COMMIT_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
 """Upper bounds in seconds; each spans what occurs, from a fast answer to the longest wait."""
 

@@ -26,7 +26,7 @@ from pollerd.base.folders import own_as_folder
 from pollerd.core.ports.engine import Backup
 from pollerd.store.sqlite import readonly, schema
 
-_MODE: Final = 0o640
+_MODE: Final = 0o640  # Rights that a copy may have at most: those of a database.
 _PAGES: Final = 256
 """Pages copied at a time, 1 MiB: Ctrl-C is heard in between."""
 

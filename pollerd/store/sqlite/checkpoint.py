@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-CUT_ABOVE: Final = 16 * 1024 * 1024
+CUT_ABOVE: Final = 16 * 1024 * 1024  # Bytes: what a burst leaves; smaller logs are overwritten, not cut.
 WARN_ABOVE: Final = 256 * 1024 * 1024
 """Bytes of the log."""
 BUSY_TIMEOUT_MS: Final = 100

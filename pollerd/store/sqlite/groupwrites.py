@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-FOLDER: Final = 0o2770
-FILE: Final = 0o660
+FOLDER: Final = 0o2770  # Rights of the folder: the group writes, and what is made in it belongs to the group.
+FILE: Final = 0o660  # Rights of its files.
 _OF_GROUP: Final = stat.S_ISGID | stat.S_IRWXG
 _FILES: Final = ("", "-wal", "-shm", ".lock")
 

@@ -32,7 +32,7 @@ _READABLE_FROM: Final = "readable_from"
 """The note that says which version of the schema pollerd must know to use the database."""
 
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
-_FILE_MODE: Final = 0o640
+_FILE_MODE: Final = 0o640  # Rights: the group may read, as backups and reports do; nobody else.
 _FORBIDDEN: Final = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
 BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 """Primary codes of SQLite: another connection is in the way."""

@@ -26,7 +26,7 @@ from pollerd.store.sqlite.writer import Writer
 from pollerd.store.store import SqlStore, Work
 
 T = TypeVar("T")
-_DAY: Final = 86400.0
+_DAY: Final = 86400.0  # Seconds.
 
 
 class SqliteStore(SqlStore):
