@@ -372,7 +372,7 @@ def check_secrets(sources: tuple[SecretSource, ...]) -> tuple[str, ...]:
         try:
             weak += weakness(source)
         except UnseenError as error:
-            unseen.append(f"{error.reason}; {error.next_step}")
+            unseen.append(f"{error.reason.rstrip('.')}; {error.next_step}")
         except ConfigError as error:
             problems += error.problems
     if problems:

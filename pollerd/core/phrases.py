@@ -58,7 +58,7 @@ def label(code: str) -> str:
 
 def hold(reason: str, detail: str | None = "") -> str:
     """A hold by its label, with what the gateway said."""
-    return f"{label(reason)} ({detail})" if detail else label(reason)
+    return f"{label(reason)} ({detail.rstrip('.')})" if detail else label(reason)
 
 
 def hold_cause(reason: str) -> str:

@@ -41,7 +41,7 @@ class Reload:
             taken, left = changed(parts.config, now), changed(now, wanted)
             await self._take_up(parts.config, now)
         except ConfigError as error:
-            said = "; ".join(str(problem) for problem in error.problems)
+            said = "; ".join(str(problem).rstrip(".") for problem in error.problems)
             parts.notice = REFUSED
             text = "reload refused, the configuration of before stays in force: %s. Correct the file, then reload again"
             log.error(text, said, extra={"event": "reload_refused"})

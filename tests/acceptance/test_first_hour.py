@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import sysconfig
+import termios
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +22,7 @@ import pollerd
 from tests.acceptance.cli_kit import DEADLINE, Cli
 from tests.acceptance.test_cli_daemon import daemon, gateway
 from tests.acceptance.test_cli_other_user import Member, folder, made
-from tests.acceptance.waiting import listening
+from tests.acceptance.waiting import listening, wait_for
 from tests.sqlite_kit import transaction
 
 __all__ = ["folder"]
@@ -196,3 +200,28 @@ def test_the_systems_python_finds_the_client_as_the_page_says(tmp_path: Path) ->
     )
     assert (done.returncode, done.stdout) == (0, "pollerd\n"), done.stderr
     assert cli("show", "17").code == 0
+
+
+def test_the_live_status_says_how_to_leave_and_fits_a_small_terminal(tmp_path: Path) -> None:
+    with gateway(tmp_path, "--mix", "delivered=1") as url:
+        cli = Cli(tmp_path, url)
+        with daemon(cli):
+            assert cli("track", *map(str, range(421332671, 421332701))).code == 0
+            wait_for(lambda: cli("status", "--json").json["events"]["last_seq"] > 5)
+            here, there = os.openpty()
+            fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+            environment = {key: value for key, value in cli.environment.items() if key not in ("COLUMNS", "LINES")}
+            command = cli.command("status", "--watch")
+            with subprocess.Popen(
+                command, cwd=tmp_path, env={**environment, "TERM": "xterm"}, stdin=there, stdout=there, stderr=there
+            ) as watching:
+                os.close(there)
+                shown = ""
+                while "outputs" not in shown:
+                    shown += os.read(here, 65536).decode()
+                os.write(here, b"q")
+                assert watching.wait(30) == 0
+            os.close(here)
+    lines = [line for line in re.sub(r"\x1b[\[(][0-9;?]*[A-Za-z]|\x1b.", "", shown).split("\n") if line.strip()]
+    assert "q or Ctrl-C leaves" in lines[0]
+    assert max(len(line.rstrip()) for line in lines) <= 80

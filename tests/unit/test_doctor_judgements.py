@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from pollerd.config import Config, ControlConfig, FileOutputConfig, OutputsConfig, StoreConfig
-from pollerd.deployment.doctor import certificate, database, descriptors, disk, rotation, systemd
+from pollerd.deployment.doctor import certificate, daemon, database, descriptors, disk, rotation, systemd
 from pollerd.deployment.doctor.check import Level
 from pollerd.deployment.doctor.unit import Unit
 
@@ -253,3 +253,9 @@ def statvfs(free: int, total: int, *, inodes: int = 1000, flag: int = 0) -> os.s
 )
 def test_room(found: os.statvfs_result, level: str) -> None:
     assert disk.judge(Path("/var/lib/pollerd"), "the database", found).level.value == level
+
+
+def test_health_is_told_in_words() -> None:
+    refused = {"error": {"reason": "stuck", "message": "nothing was written to the database for 200 s."}}
+    assert daemon.unhealthy(503, refused) == "nothing was written to the database for 200 s"
+    assert daemon.unhealthy(503, {}) == "healthz answers 503"

@@ -52,8 +52,7 @@ async def checks(config: Config) -> list[Check]:
             return [warning(NAME, f"{who} runs, but this user may not ask it at {socket}: {reason}", _ALLOW)]
         return [warning(NAME, f"{who} runs, but {socket} does not answer: {reason}", _LOOK)]
     if status != 200:
-        told = health.get("message") or health.get("error") or f"healthz answers {status}"
-        return [failure(NAME, f"{who} is not healthy: {told}", _LOOK)]
+        return [failure(NAME, f"{who} is not healthy: {unhealthy(status, health)}", _LOOK)]
     uptime = document.get("uptime")
     since = f" for {duration(uptime)}" if isinstance(uptime, int | float) else ""
     found = [ok(NAME, f"{who} runs{since} and is healthy"), *_complaints(document)]
@@ -85,6 +84,13 @@ async def _secret(account: AccountConfig, socket: Path, who: str) -> list[Check]
     return [failure(f"{account.name}: {word} in use", told, RESTART)]
 
 
+def unhealthy(status: int, answer: dict[str, Any]) -> str:
+    """What `GET /healthz` says is wrong, in words."""
+    refusal = answer.get("error")
+    said = refusal.get("message") if isinstance(refusal, dict) else refusal
+    return str(said or f"healthz answers {status}").rstrip(".")
+
+
 def _forbidden(error: ClientError | OSError) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM)
 
@@ -113,6 +119,7 @@ def _complaints(document: dict[str, Any]) -> list[Check]:
             reason = str(hold.get("reason"))
             told = f"polling is on hold since {hold.get('since')}: {phrases.hold(reason, hold.get('detail'))}"
             until = f"; tried again at {hold['until']}" if hold.get("until") else ""
+            told = told.rstrip(".")
             step = phrases.hold_step(reason, name, str(account.get("renewal", "")))
             found.append(warning(f"{name}: polling", told + until, step or _LOOK))
         elif account.get("connections_kept") is False:
@@ -125,7 +132,7 @@ def _complaints(document: dict[str, Any]) -> list[Check]:
     for output in _dicts(document, "outputs"):
         if output.get("trouble"):
             since = f" since {output['behind_since']}" if output.get("behind_since") else ""
-            told = f"{output.get('lag')} events behind{since}: {output['trouble']}"
+            told = f"{output.get('lag')} events behind{since}: {output['trouble']}".rstrip(".")
             found.append(failure(f"output {output.get('name')}", told, _LOOK))
     return found
 

@@ -168,7 +168,7 @@ class ReceiverQueue:
         self._failed += 1
         if self._failed < FAILURES_BEFORE_PAUSE and not reply.pause:
             return
-        trouble = f"{self._receiver.name} {reply.detail}"
+        trouble = f"{self._receiver.name} {reply.detail}".rstrip(".")
         if not self.trouble:
             logger.error("webhook %s; its events wait and are tried again", trouble, extra={"event": "webhook_trouble"})
         self.trouble = trouble
