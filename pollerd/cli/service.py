@@ -15,7 +15,7 @@ from pollerd.cli.config import installed_service
 
 if TYPE_CHECKING:
     from pollerd.deployment.service.layout import Layout
-    from pollerd.deployment.service.plan import Plan
+    from pollerd.deployment.service.plan import ServicePlan
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -120,7 +120,7 @@ def uninstall(*, root: Path, dry_run: bool, yes: bool, purge: bool) -> int:
     return 0
 
 
-def _done(plan: Plan, nothing: str, *, dry_run: bool, yes: bool) -> bool:
+def _done(plan: ServicePlan, nothing: str, *, dry_run: bool, yes: bool) -> bool:
     """Show the plan, ask, carry it out; whether it was carried out. Raises PollerdError, and ends with 1 after a no."""
     from pollerd.deployment.service.plan import carry_out
 

@@ -30,7 +30,7 @@ _NOBODY: Final = b"\0"
 """Stands in no event's JSON."""
 
 
-class Held(NamedTuple):
+class StoredData(NamedTuple):
     """A message, and those of its recipients that are somebody else; None: it goes as a whole."""
 
     id: int
@@ -66,26 +66,26 @@ class Search:
         self._blob = None if number is None else msgspec.msgpack.encode(number)
         self._json = _NOBODY if number is None else b'"msisdn":%d' % number
 
-    def messages(self, database: Querying, after: int) -> tuple[int | None, list[Held]]:
+    def messages(self, database: Querying, after: int) -> tuple[int | None, list[StoredData]]:
         """Where the next stretch begins (None: this was the last), and the messages of this one."""
         if self._blob is None:
             found = database.query(self._sql["message"], (self._about.message_id,))
-            return None, [Held(row[0], row[1], row[2], None) for row in found]
+            return None, [StoredData(row[0], row[1], row[2], None) for row in found]
         end = database.query(self._sql["message_stretch"], (after, STRETCH))[0][0]
         if end is None:
             return None, []
         found = database.query(self._sql["messages"], (after, end, self._blob))
         return end, [held for row in found if (held := self._held(*row)) is not None]
 
-    def _held(self, number: int, state: int, sent_at: object, blob: object) -> Held | None:
+    def _held(self, number: int, state: int, sent_at: object, blob: object) -> StoredData | None:
         try:
             recipients = rows.recipients_from_blob(blob)
         except rows.DamagedError:
-            return Held(number, state, sent_at, None)
+            return StoredData(number, state, sent_at, None)
         others = tuple(each for each in recipients if each.msisdn != self._about.msisdn)
         if len(others) == len(recipients):
             return None
-        return Held(number, state, sent_at, others or None)
+        return StoredData(number, state, sent_at, others or None)
 
     def events(self, database: Querying, after: int) -> tuple[int | None, list[Event]]:
         """The same with the events that name the number; none where a message is looked for."""
@@ -115,7 +115,7 @@ class Search:
 
 def known(database: Querying, about: About) -> Known:
     """How much is known."""
-    search, held, seqs = Search(about), list[Held](), set[int]()
+    search, held, seqs = Search(about), list[StoredData](), set[int]()
     _through(lambda after: search.messages(database, after), held.extend)
     _through(lambda after: search.events(database, after), lambda found: seqs.update(each.seq for each in found))
     whole = _whole(about, held)
@@ -136,16 +136,16 @@ class Eraser:
         self._blanked = blanked
         self._sql = statements("erasure")
 
-    async def find(self) -> list[Held]:
+    async def find(self) -> list[StoredData]:
         """The messages that are removed, in whole or in part."""
-        held: list[Held] = []
+        held: list[StoredData] = []
         after: int | None = 0
         while after is not None:
             after, found = await self._store.write(partial(self._search.messages, after=after))
             held += [each for each in found if not each.polled]
         return held
 
-    async def run(self, held: Sequence[Held], now: float) -> set[int]:
+    async def run(self, held: Sequence[StoredData], now: float) -> set[int]:
         """Remove these and all that goes with them; the `seq` of what is removed. Messages go last: what breaks off
         before is found again.
         """
@@ -190,7 +190,7 @@ class Eraser:
                 session.execute(statements("deliveries")["free"], (now, message_id))
         return {seq for _, seq, _ in found}
 
-    def _drop_message(self, session: Session, held: Held, now: float) -> None:
+    def _drop_message(self, session: Session, held: StoredData, now: float) -> None:
         if held.others is not None:
             session.execute(self._sql["keep_others"], (rows.blob_from_recipients(held.others), held.id))
         elif session.execute(self._sql["drop_message"], (held.id, held.state)):
@@ -201,7 +201,7 @@ class Eraser:
                 session.execute(counted["count_age"], (int(rows.instant(held.sent_at, now) // AGE_SLOT), -1))
 
 
-def _whole(about: About, held: Sequence[Held]) -> list[int]:
+def _whole(about: About, held: Sequence[StoredData]) -> list[int]:
     """The messages of which nothing stays; one that is deleted already may have events."""
     named = set() if about.message_id is None else {about.message_id}
     return sorted(named | {each.id for each in held if each.others is None})

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pollerd.deployment.service.layout import NOTIFY_RELOAD, Layout, manual_page, packaged, systemd_version
-from pollerd.deployment.service.plan import Action, Plan, Step, folder, found, run, says_yes, write
+from pollerd.deployment.service.plan import Action, ServicePlan, ServiceStep, folder, found, run, says_yes, write
 from pollerd.deployment.service.starter import first_configuration
 
 _TOKENLESS: Final = "it has no token"
@@ -23,7 +23,7 @@ _SHOWN: Final = 12
 """Lines of a difference that are shown."""
 
 
-def install_plan(layout: Layout, program: Path, lacks: str | None, *, group_writes: bool = False) -> Plan:
+def install_plan(layout: Layout, program: Path, lacks: str | None, *, group_writes: bool = False) -> ServicePlan:
     """All that is to be done so that `program` runs as a service. Looks, changes nothing.
 
     `lacks`: what the configuration that is there needs before the service can start; None: nothing. `group_writes`: as
@@ -32,10 +32,10 @@ def install_plan(layout: Layout, program: Path, lacks: str | None, *, group_writ
     # What another root's configuration names cannot be looked at from here.
     if not layout.live or not layout.configuration.exists():
         lacks = None if _filled(layout.token) else _TOKENLESS
-    planner = _Planner(layout)
+    planner = _Installation(layout)
     if layout.packages_unit.exists():
         shown = layout.shown(layout.packages_unit)
-        return Plan((), (Step(f"the Debian package has installed {shown}, and keeps it up to date"),))
+        return ServicePlan((), (ServiceStep(f"the Debian package has installed {shown}, and keeps it up to date"),))
     program = _same(layout, program)
     unit = _EXEC.sub(lambda _: f"ExecStart={program} run -c /etc/pollerd/config.toml", packaged("pollerd.service"))
     changed = planner.file(layout.unit, unit, "the unit")
@@ -58,7 +58,9 @@ def install_plan(layout: Layout, program: Path, lacks: str | None, *, group_writ
         planner.tools()
     if layout.booted:
         planner.service(changed=changed, lacks=lacks)
-    return Plan(tuple(planner.actions), tuple(planner.stays), tuple(_next_steps(layout, program, lacks, shared=shared)))
+    return ServicePlan(
+        tuple(planner.actions), tuple(planner.stays), tuple(_next_steps(layout, program, lacks, shared=shared))
+    )
 
 
 def _same(layout: Layout, program: Path) -> Path:
@@ -80,12 +82,12 @@ def _differences(before: str, after: str) -> tuple[str, ...]:
     return (*lines[:_SHOWN], *more)
 
 
-class _Planner:
+class _Installation:
     """Collects what has to be done."""
 
     def __init__(self, layout: Layout) -> None:
         self.actions: list[Action] = []
-        self.stays: list[Step] = []
+        self.stays: list[ServiceStep] = []
         self._layout = layout
 
     def file(self, path: Path, text: str, what: str, *, keep: bool = False) -> bool:
@@ -93,10 +95,10 @@ class _Planner:
         there = _text(path)
         shown = self._layout.shown(path)
         if there == text:
-            self.stays.append(Step(f"{shown} is up to date"))
+            self.stays.append(ServiceStep(f"{shown} is up to date"))
             return False
         if there is not None and keep:
-            self.stays.append(Step(f"{shown} is left as it is: it was changed"))
+            self.stays.append(ServiceStep(f"{shown} is left as it is: it was changed"))
             return False
         verb = "write" if there is None else "replace"
         lines = () if there is None else _differences(there, text)
@@ -107,7 +109,7 @@ class _Planner:
         """A file that belongs to the user once it is there."""
         shown = self._layout.shown(path)
         if path.exists():
-            self.stays.append(Step(f"{shown} is left as it is"))
+            self.stays.append(ServiceStep(f"{shown} is left as it is"))
         else:
             self._add(f"write {shown} ({what}, mode {mode:04o})", partial(_fresh, path, text, mode))
 
@@ -123,11 +125,11 @@ class _Planner:
         if lacks is not None:
             if not says_yes(["systemctl", "is-enabled", "pollerd.service"]):
                 self._command(["systemctl", "enable", "pollerd.service"])
-            self.stays.append(Step(f"the service is not started yet: {lacks}"))
+            self.stays.append(ServiceStep(f"the service is not started yet: {lacks}"))
             return
         running = says_yes(["systemctl", "is-active", "pollerd.service"])
         if running and says_yes(["systemctl", "is-enabled", "pollerd.service"]):
-            self.stays.append(Step("the service is enabled and runs"))
+            self.stays.append(ServiceStep("the service is enabled and runs"))
         else:
             self._command(["systemctl", "enable", "--now", "pollerd.service"])
         if running and changed:
@@ -135,7 +137,7 @@ class _Planner:
 
     def _tool(self, words: list[str], what: str) -> None:
         if found(words[0]) is None:
-            self.stays.append(Step(f"{words[0]} is not installed here; run it on the target: {' '.join(words)}"))
+            self.stays.append(ServiceStep(f"{words[0]} is not installed here; run it on the target: {' '.join(words)}"))
         else:
             self._command(words, f" ({what})")
 

@@ -25,21 +25,21 @@ class Action(msgspec.Struct, frozen=True):
     lines: tuple[str, ...] = ()
 
 
-class Step(msgspec.Struct, frozen=True):
+class ServiceStep(msgspec.Struct, frozen=True):
     """A line of the plan that is no change: something that stays as it is, and why."""
 
     what: str
 
 
-class Plan(msgspec.Struct, frozen=True):
+class ServicePlan(msgspec.Struct, frozen=True):
     """Changes in their order, what stays, and what a person does next."""
 
     actions: tuple[Action, ...]
-    stays: tuple[Step, ...] = ()
+    stays: tuple[ServiceStep, ...] = ()
     next_steps: tuple[str, ...] = ()
 
 
-def carry_out(plan: Plan, tell: Callable[[str], None]) -> None:
+def carry_out(plan: ServicePlan, tell: Callable[[str], None]) -> None:
     """Do it, telling each change before it is made. Raises PollerdError at the first that fails."""
     for action in plan.actions:
         tell(action.what)

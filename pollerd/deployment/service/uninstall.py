@@ -7,14 +7,16 @@ from functools import partial
 from pathlib import Path
 
 from pollerd.deployment.service.layout import Layout
-from pollerd.deployment.service.plan import Action, Plan, Step, found, remove, run
+from pollerd.deployment.service.plan import Action, ServicePlan, ServiceStep, found, remove, run
 
 
-def uninstall_plan(layout: Layout, *, purge: bool) -> Plan:
+def uninstall_plan(layout: Layout, *, purge: bool) -> ServicePlan:
     """All that is to be done so that nothing of the service is left. Looks, changes nothing."""
-    planner = _Planner(layout)
+    planner = _Removal(layout)
     if layout.packages_unit.exists() and not layout.unit.exists():
-        return Plan((), (Step("the Debian package has installed it; take it away with: apt remove pollerd"),))
+        return ServicePlan(
+            (), (ServiceStep("the Debian package has installed it; take it away with: apt remove pollerd"),)
+        )
     program = _program(layout)
     if layout.booted and layout.unit.exists():
         planner.command("systemctl", "disable", "--now", "pollerd.service")
@@ -40,8 +42,8 @@ def uninstall_plan(layout: Layout, *, purge: bool) -> Plan:
     else:
         planner.owned_stays()
     if program is not None:
-        planner.stays.append(Step(f"the program {program} stays; remove it the way it was installed"))
-    return Plan(tuple(planner.actions), tuple(planner.stays))
+        planner.stays.append(ServiceStep(f"the program {program} stays; remove it the way it was installed"))
+    return ServicePlan(tuple(planner.actions), tuple(planner.stays))
 
 
 def _program(layout: Layout) -> str | None:
@@ -54,12 +56,12 @@ def _program(layout: Layout) -> str | None:
     return None if found is None else found[1]
 
 
-class _Planner:
+class _Removal:
     """Collects what has to be done."""
 
     def __init__(self, layout: Layout) -> None:
         self.actions: list[Action] = []
-        self.stays: list[Step] = []
+        self.stays: list[ServiceStep] = []
         self._layout = layout
         self._owned = {layout.state: "database and events", layout.settings: "configuration and token"}
 
@@ -70,12 +72,12 @@ class _Planner:
     def yours(self, folder: Path, ours: set[Path]) -> None:
         """What somebody else has put beside our drop-ins."""
         for path in sorted({*folder.iterdir()} - ours) if folder.is_dir() else ():
-            self.stays.append(Step(f"{self._layout.shown(path)} stays (your own change of the unit)"))
+            self.stays.append(ServiceStep(f"{self._layout.shown(path)} stays (your own change of the unit)"))
 
     def command(self, *words: str) -> None:
         program = found(words[0])
         if program is None:
-            self.stays.append(Step(f"{words[0]} is not installed here; run it yourself: {' '.join(words)}"))
+            self.stays.append(ServiceStep(f"{words[0]} is not installed here; run it yourself: {' '.join(words)}"))
         else:
             self.actions.append(Action(f"run {' '.join(words)}", partial(run, [program, *words[1:]])))
 
@@ -89,6 +91,6 @@ class _Planner:
     def owned_stays(self) -> None:
         for path, what in self._owned.items():
             if path.exists():
-                self.stays.append(Step(f"{self._layout.shown(path)} stays ({what}); --purge removes it"))
+                self.stays.append(ServiceStep(f"{self._layout.shown(path)} stays ({what}); --purge removes it"))
         if self._layout.has_user():
-            self.stays.append(Step("the user pollerd stays, it owns those files; --purge removes it"))
+            self.stays.append(ServiceStep("the user pollerd stays, it owns those files; --purge removes it"))
