@@ -309,4 +309,4 @@ statement = "UPDATE sms SET state = :status WHERE id = :id AND seq < :seq"
         assert "correct the statement in [[outputs.sqlite]], or the table" in seen.next_step("output sqlite")
         with autocommit(shop) as opened:
             opened.executescript("ALTER TABLE sms ADD COLUMN seq; ALTER TABLE sms RENAME COLUMN status TO state;")
-        assert 'counts as told (no_row = "ignore")' in (await doctor(deployment)).evidence("output sqlite")
+        assert 'counts as reported (no_row = "ignore")' in (await doctor(deployment)).evidence("output sqlite")

@@ -30,7 +30,7 @@ async def broken_later(*_: Any, **__: Any) -> Any:
         (daemon, "checks", "daemon", broken_later),
         (runner, "account_checks", "default: gateway", broken_later),
         (configuration, "checks", "configuration", broken),
-        (configuration, "look", "configuration", broken),
+        (configuration, "inspect", "configuration", broken),
     ],
 )
 async def test_the_others_still_speak(

@@ -1,4 +1,4 @@
-"""What one look found."""
+"""What one check found."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Level(StrEnum):
-    """How bad it is: nothing to do, worth a look, or something will not work."""
+    """How bad it is: nothing to do, worth attention, or something will not work."""
 
     OK = "ok"
     WARNING = "warning"
@@ -16,7 +16,7 @@ class Level(StrEnum):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One finding: what was looked at, how it is, what shows it, and what to do (empty when there is nothing to do).
+    """One finding: what was checked, how it is, what shows it, and what to do (empty when there is nothing to do).
 
     Evidence may hold text from outside; secrets are masked in it, control characters are not removed.
     """

@@ -38,7 +38,7 @@ class Sight(msgspec.Struct, frozen=True):
     """What was found. `config` holds defaults where a problem is, and is None when nothing could be read at all.
 
     `unit` is the installed service when it uses this very configuration. `open_to_all`: every user may read the file.
-    `unseen`: secrets that the service has and this process may not look at.
+    `unseen`: secrets that the service has and this process may not read.
     """
 
     config: Config | None
@@ -54,7 +54,7 @@ class Sight(msgspec.Struct, frozen=True):
         return tops.isdisjoint(tables) and tops <= _TABLES
 
 
-def look(
+def inspect(
     path: Path | None, env: Mapping[str, str], cwd: Path, *, system: Path = SYSTEM_FILE, unit: Unit | None = None
 ) -> Sight:
     """Find and read the configuration as every command does, and go on where something is wrong."""

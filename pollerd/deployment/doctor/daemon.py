@@ -24,19 +24,19 @@ from pollerd.status import sentences
 from pollerd.store.engine import engine_of
 
 NAME: Final = "daemon"
-PATIENCE: Final = 5.0  # Seconds for one question to the daemon: it answers at once unless it hangs.
+TIMEOUT: Final = 5.0  # Seconds for one question to the daemon: it answers at once unless it hangs.
 TAKEN_UP: Final = 3.0
-"""Seconds after which the daemon has noticed a file that was replaced just now: it looks every 2 s."""
+"""Seconds after which the daemon has noticed a file that was replaced just now: it checks every 2 s."""
 _ALLOW: Final = "run the doctor with sudo, or as a member of the socket's group"
-_LOOK: Final = "look at: pollerd status, and at its log (journalctl -u pollerd -n 50)"
+_SEE: Final = "see: pollerd status, and its log (journalctl -u pollerd -n 50)"
 
 
 async def checks(config: Config) -> list[Check]:
     """Whether one runs on the configured database, its health, and what it complains about."""
     try:
-        pid = await in_thread(engine_of(config.store).owner, PATIENCE)
+        pid = await in_thread(engine_of(config.store).owner, TIMEOUT)
     except (PollerdError, TimeoutError) as error:
-        return [failure(NAME, str(error) or "the database's lock cannot be looked at", "run the doctor as root")]
+        return [failure(NAME, str(error) or "the database's lock cannot be read", "run the doctor as root")]
     if pid is None:
         return [warning(NAME, f"no daemon runs with {config.store.path}", f"start it: {start_command()}")]
     who = f"process {pid}" if pid else "a process"
@@ -50,9 +50,9 @@ async def checks(config: Config) -> list[Check]:
         reason = getattr(error, "strerror", None) or str(error) or "no answer in time"
         if _forbidden(error):
             return [warning(NAME, f"{who} runs, but this user may not ask it at {socket}: {reason}", _ALLOW)]
-        return [warning(NAME, f"{who} runs, but {socket} does not answer: {reason}", _LOOK)]
+        return [warning(NAME, f"{who} runs, but {socket} does not answer: {reason}", _SEE)]
     if status != 200:
-        return [failure(NAME, f"{who} is not healthy: {unhealthy(status, health)}", _LOOK)]
+        return [failure(NAME, f"{who} is not healthy: {unhealthy(status, health)}", _SEE)]
     uptime = document.get("uptime")
     since = f" for {duration(uptime)}" if isinstance(uptime, int | float) else ""
     found = [ok(NAME, f"{who} runs{since} and is healthy"), *_complaints(document)]
@@ -67,7 +67,7 @@ async def _secret(account: AccountConfig, socket: Path, who: str) -> list[Check]
     for wait in (0.0, *((TAKEN_UP,) if source.watched else ())):
         await asyncio.sleep(wait)
         try:
-            secret = (await in_thread(source.read, PATIENCE)).reveal()
+            secret = (await in_thread(source.read, TIMEOUT)).reveal()
         except (ConfigError, TimeoutError):
             # Said as a problem of the configuration already.
             return []
@@ -80,8 +80,8 @@ async def _secret(account: AccountConfig, socket: Path, who: str) -> list[Check]
         if status != 200 or answer.get("same") is not False:
             return []
     word = source.kind.word
-    told = f"{who} uses another {word} than the one that is tried here: that was changed after the daemon had read it"
-    return [failure(f"{account.name}: {word} in use", told, RESTART)]
+    facts = f"{who} uses another {word} than the one that is tried here: that was changed after the daemon had read it"
+    return [failure(f"{account.name}: {word} in use", facts, RESTART)]
 
 
 def unhealthy(status: int, answer: dict[str, Any]) -> str:
@@ -98,8 +98,8 @@ def _forbidden(error: ClientError | OSError) -> bool:
 async def _get(socket: Path, path: str, method: str = "GET") -> tuple[int, dict[str, Any]]:
     connector = UnixConnector(path=str(socket))
     async with (
-        asyncio.timeout(PATIENCE),
-        ClientSession(connector=connector, timeout=ClientTimeout(total=PATIENCE)) as session,
+        asyncio.timeout(TIMEOUT),
+        ClientSession(connector=connector, timeout=ClientTimeout(total=TIMEOUT)) as session,
         session.request(method, f"http://localhost{path}") as response,
     ):
         body = await response.read()
@@ -117,14 +117,16 @@ def _complaints(document: dict[str, Any]) -> list[Check]:
         hold, name = account.get("hold"), str(account.get("name"))
         if isinstance(hold, dict):
             reason = str(hold.get("reason"))
-            told = f"polling is on hold since {hold.get('since')}: {phrases.hold(reason, hold.get('detail'))}"
+            facts = f"polling is on hold since {hold.get('since')}: {phrases.hold(reason, hold.get('detail'))}"
             until = f"; tried again at {hold['until']}" if hold.get("until") else ""
-            told = told.rstrip(".")
+            facts = facts.rstrip(".")
             step = phrases.hold_step(reason, name, str(account.get("renewal", "")))
-            found.append(warning(f"{name}: polling", told + until, step or _LOOK))
+            found.append(warning(f"{name}: polling", facts + until, step or _SEE))
         elif account.get("connections_kept") is False:
-            told = f"{sentences.FORGETFUL}; {account.get('repeated_requests')} requests were made again since the start"
-            found.append(warning(f"{account.get('name')}: polling", told, sentences.FORGETFUL_ADVICE))
+            facts = (
+                f"{sentences.FORGETFUL}; {account.get('repeated_requests')} requests were made again since the start"
+            )
+            found.append(warning(f"{account.get('name')}: polling", facts, sentences.FORGETFUL_ADVICE))
         if isinstance(number := account.get("unknown"), int) and number:
             said, name = sentences.unknown(number), f"{account.get('name')}: ids"
             many = said.tone == "warn"
@@ -132,8 +134,8 @@ def _complaints(document: dict[str, Any]) -> list[Check]:
     for output in _dicts(document, "outputs"):
         if output.get("trouble"):
             since = f" since {output['behind_since']}" if output.get("behind_since") else ""
-            told = f"{output.get('lag')} events behind{since}: {output['trouble']}".rstrip(".")
-            found.append(failure(f"output {output.get('name')}", told, _LOOK))
+            facts = f"{output.get('lag')} events behind{since}: {output['trouble']}".rstrip(".")
+            found.append(failure(f"output {output.get('name')}", facts, _SEE))
     return found
 
 

@@ -20,7 +20,7 @@ from pollerd.store.statements import statements
 from pollerd.store.undelivered import count_undelivered
 
 NAME: Final = "database"
-PATIENCE: Final = 5.0
+TIMEOUT: Final = 5.0
 """Seconds for the integrity check; a large database is not read to its end."""
 LARGE_WAL: Final = 256 * 1024 * 1024  # Bytes: above, a reader hinders its checkpoint.
 _MOST_UNDELIVERED: Final = 100_000  # Undelivered events that are counted; above that nobody needs the exact number.
@@ -100,7 +100,7 @@ def _content(database: Path, bytes_: int) -> Check:
         finding = _integrity(connection)
     if finding is not None and not finding[0]:
         return failure(NAME, f"{database} is damaged: {finding[1]}", _RESTORE)
-    whole = f"not read to its end within {PATIENCE:g} s, no damage so far" if finding is None else "whole"
+    whole = f"not read to its end within {TIMEOUT:g} s, no damage so far" if finding is None else "whole"
     older = f", brought to {newest} at the next start" if version < newest else ""
     if version > newest:
         older = f", made by a newer pollerd (this one knows {newest}), and good for this one too"
@@ -117,9 +117,9 @@ def _undelivered(database: Path) -> Iterator[Check]:
         return
     for output, count in kept.items():
         if count.parked:
-            told = f"output {output}: {counted(count.parked, 'event is', 'events are')} parked, no attempt is left"
+            facts = f"output {output}: {counted(count.parked, 'event is', 'events are')} parked, no attempt is left"
             step = "see why: pollerd events --undelivered; then deliver again: pollerd retry --undelivered"
-            yield warning("undelivered", told, step)
+            yield warning("undelivered", facts, step)
 
 
 def _set_aside(database: Path) -> Iterator[Check]:
@@ -146,17 +146,17 @@ _HEADER: Final = ("application_id", "user_version")
 
 def _integrity(connection: sqlite3.Connection) -> tuple[bool, str] | None:
     """Whether it is whole, with the first complaint; None when time was up."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     connection.set_progress_handler(lambda: time.monotonic() > deadline, 50_000)
     try:
-        told = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+        facts = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
             return None
         raise
     finally:
         connection.set_progress_handler(None, 0)
-    return told == "ok", " ".join(told.removeprefix("*** in database main ***").split())
+    return facts == "ok", " ".join(facts.removeprefix("*** in database main ***").split())
 
 
 def _broken(database: Path, error: sqlite3.Error) -> Check:

@@ -15,9 +15,9 @@ from pollerd.config.sql import parameter_names
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.outputs.filepath import user
 
-PATIENCE: Final = 1.0
+TIMEOUT: Final = 1.0
 """Seconds to wait for another program's write."""
-_NO_ROW: Final = {"retry": "is tried again", "ignore": "counts as told"}
+_NO_ROW: Final = {"retry": "is tried again", "ignore": "counts as reported"}
 
 
 def checks(config: Config) -> Iterator[Check]:
@@ -50,7 +50,7 @@ def _check(name: str, key: str, path: Path, sql: str, rights: int, note: str) ->
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    # Where nobody has it open in WAL mode, without the side files that would be left behind.
+    # Where no one has it open in WAL mode, without the side files that would be left behind.
     alone = not Path(f"{path}-wal").exists()
     uri = f"file:{quote(str(path))}?mode=ro{'&immutable=1' if alone else ''}"
-    return sqlite3.connect(uri, uri=True, timeout=PATIENCE)
+    return sqlite3.connect(uri, uri=True, timeout=TIMEOUT)

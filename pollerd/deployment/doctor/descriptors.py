@@ -36,14 +36,14 @@ def judge(who: str, limit: int, need: Need) -> Check:
     """`who` may have `limit` files open."""
     if limit >= need.total:
         return ok(NAME, f"{who} may have {_shown(limit)}; this configuration needs up to {need.total}")
-    told = f"{who} may have {_shown(limit)}; this configuration needs up to {need.total}, "
-    told += f"{need.reserve} of them for polling, the database, outputs and sources"
+    facts = f"{who} may have {_shown(limit)}; this configuration needs up to {need.total}, "
+    facts += f"{need.reserve} of them for polling, the database, outputs and sources"
     step = f"set {_SETTING}={need.total} or more (systemctl edit pollerd, under [Service]), or ulimit -n where it is "
     step += "started by hand, and restart the daemon"
     if limit < need.reserve:
-        return failure(NAME, told, step)
+        return failure(NAME, facts, step)
     bounds = ", ".join(f"{most} ({name})" for name, most in share(limit, need.reserve, need.places).items())
-    return warning(NAME, f"{told}; others may open no more connections than {bounds}", step)
+    return warning(NAME, f"{facts}; others may open no more connections than {bounds}", step)
 
 
 def _shown(limit: int) -> str:

@@ -35,14 +35,14 @@ def checks(config: Config) -> Iterator[Check]:
 def judge(folder: Path, what: str, found: os.statvfs_result) -> Check:
     """One file system, by what statvfs says of it."""
     free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
-    told = f"{size(free)} free of {size(total)} for {what} ({folder})"
+    facts = f"{size(free)} free of {size(total)} for {what} ({folder})"
     room = "make room there, or move it to a larger file system ([store] path, [outputs.file] path)"
     if found.f_flag & os.ST_RDONLY:
         return failure(NAME, f"the file system of {folder} is mounted read-only", "mount it for writing")
     if found.f_files and not found.f_favail:
         return failure(NAME, f"no inodes are free for {what} ({folder})", "delete files there")
     if free < FULL:
-        return failure(NAME, f"only {told}", f"{room}; while it is full nothing is lost, but nothing is told")
+        return failure(NAME, f"only {facts}", f"{room}; while it is full nothing is lost, but nothing is reported")
     if free < SCARCE or free < SHARE * total:
-        return warning(NAME, f"only {told}", room)
-    return ok(NAME, told)
+        return warning(NAME, f"only {facts}", room)
+    return ok(NAME, facts)

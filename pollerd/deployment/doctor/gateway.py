@@ -1,4 +1,4 @@
-"""The gateway itself: the token, its region, the clock, the balance. One `GET /rest/me` tells them all."""
+"""The gateway itself: the token, its region, the clock, the balance. One `GET /rest/me` answers them all."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pollerd.gateway.transport import Route
 
 REGIONS: Final = ("https://gatewayapi.com", "https://gatewayapi.eu")
 """The vendor's two gateways. A token is valid at one of them."""
-PATIENCE: Final = 10.0  # Seconds for one request: longer than a slow gateway takes, and somebody is waiting.
+TIMEOUT: Final = 10.0  # Seconds for one request: longer than a slow gateway takes, and somebody is waiting.
 CLOCK_WARNING: Final = 5.0  # Seconds.
 CLOCK_FAILURE: Final = 60.0
 """Seconds that this machine's clock may be away from the gateway's."""
@@ -100,7 +100,7 @@ async def ask(account: AccountConfig, target: Target, credentials: RequestSigner
     url = target.base / "rest" / "me"
     password = target.proxy.password if target.proxy is not None else None
     redact = Redactor([*credentials.secrets, *([password] if password else [])])
-    route = Route(target.trust, target.proxy, ClientTimeout(total=PATIENCE), _Known(target.addresses))
+    route = Route(target.trust, target.proxy, ClientTimeout(total=TIMEOUT), _Known(target.addresses))
     async with route.open() as session:
         begun = time.time()
         try:
@@ -139,23 +139,23 @@ def _clock(account: AccountConfig, reply: Reply) -> list[Check]:
         return []
     name, away = f"{account.name}: clock", abs(reply.ahead)
     side = "ahead of" if reply.ahead > 0 else "behind"
-    told = f"this machine's clock is {duration(away)} {side} the gateway's"
+    facts = f"this machine's clock is {duration(away)} {side} the gateway's"
     sync = "let it be set from the network: timedatectl set-ntp true (or run chrony)"
     if away > CLOCK_FAILURE:
         more = "; OAuth signatures are refused" if isinstance(account.auth, OAuth1) else ""
-        return [failure(name, told + more, f"{sync}; delivery times and delays are wrong until then")]
+        return [failure(name, facts + more, f"{sync}; delivery times and delays are wrong until then")]
     if away > CLOCK_WARNING:
-        return [warning(name, told, sync)]
+        return [warning(name, facts, sync)]
     return [ok(name, "agrees with the gateway's to within a second or two")]
 
 
 def _balance(account: AccountConfig, balance: Balance, warn_below: float | None) -> Check:
-    name, told = f"{account.name}: balance", f"{balance.credit:,.2f} {balance.currency}"
+    name, facts = f"{account.name}: balance", f"{balance.credit:,.2f} {balance.currency}"
     if balance.credit <= 0:
-        return warning(name, f"{told}: nothing is left to send with", "buy credit in the gateway's dashboard")
+        return warning(name, f"{facts}: nothing is left to send with", "buy credit in the gateway's dashboard")
     if warn_below is not None and balance.credit < warn_below:
-        return warning(name, f"{told}, below warn_below = {warn_below:g}", "buy credit in the gateway's dashboard")
-    return ok(name, told)
+        return warning(name, f"{facts}, below warn_below = {warn_below:g}", "buy credit in the gateway's dashboard")
+    return ok(name, facts)
 
 
 async def _unauthorized(
@@ -163,7 +163,7 @@ async def _unauthorized(
 ) -> Check:
     assert isinstance(reply.outcome, Trouble)
     name, base = f"{account.name}: token", account.base_url
-    told = f"refused by {target.base.host}: {reply.outcome.detail}"
+    facts = f"refused by {target.base.host}: {reply.outcome.detail}"
     others = [region for region in regions if region != base] if base in regions else []
     tried = []
     for other in others:
@@ -172,14 +172,14 @@ async def _unauthorized(
         if accepted:
             return failure(
                 name,
-                f"{told}. The same token is accepted by {host}",
+                f"{facts}. The same token is accepted by {host}",
                 f'it belongs to the other region; set [accounts.{account.name}] base_url = "{other}"',
             )
         tried.append(f"{host} {'refuses it too' if accepted is False else 'could not be asked'}")
     also = f". {', '.join(tried)}" if tried else ""
     what = account.auth.source.kind.word
     step = f"copy the {what} from the gateway's dashboard again, and {account.renewal}"
-    return failure(name, told + also, step)
+    return failure(name, facts + also, step)
 
 
 async def _accepted(account: AccountConfig, target: Target, credentials: RequestSigner, region: str) -> bool | None:
@@ -197,18 +197,18 @@ async def _accepted(account: AccountConfig, target: Target, credentials: Request
 
 def _refused(account: AccountConfig, target: Target, reply: Reply) -> Check:
     assert isinstance(reply.outcome, Trouble)
-    name, told = f"{account.name}: token", f"{target.base.host}: {reply.outcome.detail}"
+    name, facts = f"{account.name}: token", f"{target.base.host}: {reply.outcome.detail}"
     match reply.outcome.reason:
         case HoldReason.FORBIDDEN if reply.code == _FROZEN:
-            return failure(name, f"the account is frozen ({told})", "ask the gateway's support")
+            return failure(name, f"the account is frozen ({facts})", "ask the gateway's support")
         case HoldReason.FORBIDDEN:
             what = "this machine's address may not use it" if reply.code == _ADDRESS else "it may not be used from here"
             step = "allow this machine's public address for the token in the gateway's dashboard"
-            return failure(name, f"{what} ({told})", step)
+            return failure(name, f"{what} ({facts})", step)
         case HoldReason.THROTTLED:
             step = "try again in a minute; when it stays, lower requests_per_second"
-            return warning(name, f"not tried to the end, the gateway is busy ({told})", step)
+            return warning(name, f"not tried to the end, the gateway is busy ({facts})", step)
         case HoldReason.SERVER_ERRORS:
-            return warning(name, f"not tried to the end, the gateway has trouble ({told})", "look at its status page")
+            return warning(name, f"not tried to the end, the gateway has trouble ({facts})", "see its status page")
         case _:
-            return failure(f"{account.name}: gateway", told, "check base_url, the proxy and the network")
+            return failure(f"{account.name}: gateway", facts, "check base_url, the proxy and the network")

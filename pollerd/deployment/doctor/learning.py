@@ -1,4 +1,4 @@
-"""What the backoff has learned: is it far from general experience, so that somebody should look at it?"""
+"""What the backoff has learned: is it far from general experience, so that somebody should check it?"""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ EVENTS: Final = 30.0
 FAR: Final = 10.0
 """A network ten times as slow as others is either a very slow one, or the times it was learned from are wrong."""
 SLOW: Final = 60.0
-"""Seconds: where half of the messages end earlier than this, a wrong schedule costs nobody much."""
+"""Seconds: where half of the messages end earlier than this, a wrong schedule costs little."""
 LATE: Final = 120.0
 """Seconds between sending and hand-over that no network and no clock explains."""
 SAMPLE: Final = 200  # Messages.
 SAMPLE_LEAST: Final = 20
-"""Of so many messages that ended last the typical one is looked at, where there are enough."""
+"""Of so many messages that ended last the typical one is taken, where there are enough."""
 MOST_NAMED: Final = 5
 """Networks that are named at most."""
 

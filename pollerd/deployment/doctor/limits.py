@@ -22,10 +22,10 @@ def checks(config: Config) -> Iterator[Check]:
     for host, accounts in by_host.items():
         total = sum(accounts.values())
         parts = ", ".join(f"account {name}: {most}" for name, most in accounts.items())
-        told = f"up to {total} of the {GATEWAY_CONNECTIONS} connections that {host} allows this address ({parts})"
+        facts = f"up to {total} of the {GATEWAY_CONNECTIONS} connections that {host} allows this address ({parts})"
         if total > GATEWAY_CONNECTIONS:
-            yield warning(NAME, told, "lower max_connections in [limits] or in [accounts.NAME.limits]")
+            yield warning(NAME, facts, "lower max_connections in [limits] or in [accounts.NAME.limits]")
         elif total == GATEWAY_CONNECTIONS:
-            yield warning(NAME, told, "leave some to whatever else sends from here: lower max_connections in [limits]")
+            yield warning(NAME, facts, "leave some to whatever else sends from here: lower max_connections in [limits]")
         else:
-            yield ok(NAME, told)
+            yield ok(NAME, facts)

@@ -1,4 +1,4 @@
-"""Every output: could it be written right now? Looked at without a byte written."""
+"""Every output: could it be written right now? Checked without a byte written."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _answering(name: str, path: Path, mode: int, *, running: bool) -> Check:
             name, f"{user(os.geteuid())} may not connect to {path}", "join its group: usermod -aG pollerd NAME"
         )
     if running and not live:
-        return failure(name, f"nobody listens at {path} though a daemon runs", "run: systemctl reload pollerd")
+        return failure(name, f"nothing listens at {path} though a daemon runs", "run: systemctl reload pollerd")
     if live and not running:
         return failure(name, f"another process listens at {path}", "stop it (see: ss -xlp), or name another path")
     if not live:

@@ -29,7 +29,7 @@ def existing(path: Path) -> Path:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except PermissionError:
-            # It may be there; that it cannot be seen is what will be told.
+            # It may be there; that it cannot be seen is what will be reported.
             return candidate
         return candidate
     return Path("/")
@@ -68,9 +68,9 @@ def checks(store: StoreConfig, unit: Unit | None) -> Iterator[Check]:
         return
     found = folder.stat()
     mode = stat.S_IMODE(found.st_mode)
-    told = f"{folder} (owner {user(found.st_uid)}, mode {mode:04o})"
+    facts = f"{folder} (owner {user(found.st_uid)}, mode {mode:04o})"
     if not may_write(folder, who):
-        yield failure(NAME, f"{me} may not write to {told}", _give(folder))
+        yield failure(NAME, f"{me} may not write to {facts}", _give(folder))
         return
     bad = [*_files(database, found, who), *_lock(database)]
     if store.group_writes:
@@ -79,8 +79,8 @@ def checks(store: StoreConfig, unit: Unit | None) -> Iterator[Check]:
         group = f"members of the group {_group(found.st_gid)} may write the database, though group_writes is not set"
         bad.append(warning(NAME, group, f"set it in [store], or run: chmod g-ws {folder}; chmod g-w {database}*"))
     if mode & (stat.S_IROTH | stat.S_IWOTH):
-        bad.append(warning(NAME, f"other users of this machine may look into {told}", f"run: chmod o= {folder}"))
-    yield from bad or [ok(NAME, f"{told}; {me} may write")]
+        bad.append(warning(NAME, f"other users of this machine may look into {facts}", f"run: chmod o= {folder}"))
+    yield from bad or [ok(NAME, f"{facts}; {me} may write")]
 
 
 def _files(database: Path, folder: os.stat_result, who: Person) -> Iterator[Check]:

@@ -242,15 +242,15 @@ async def _secured(target: Target, account: AccountConfig, official: frozenset[s
         found.append(failure(label, f"{target.base.host} does not speak TLS as it should: {reason}", _BETWEEN))
         return False
     by = f"trusted by ca_file {account.ca_file}" if account.ca_file else "trusted by this machine"
-    told = f"{version}, certificate for {shown.subject}, issued by {shown.issuer}, until {_day(shown.not_after)}, {by}"
+    facts = f"{version}, certificate for {shown.subject}, issued by {shown.issuer}, until {_day(shown.not_after)}, {by}"
     flaw = await _later_refused(target, account)
     if flaw is not None:
-        later = f"{told}. Python 3.13 and later refuse it: {flaw.fault}"
+        later = f"{facts}. Python 3.13 and later refuse it: {flaw.fault}"
         found.append(warning(label, later, f"before Python is upgraded here, {_again(flaw, account)}"))
     if shown.not_after - time.time() < EXPIRES_SOON:
-        found.append(warning(label, told, "whoever runs that server must renew it in these days"))
+        found.append(warning(label, facts, "whoever runs that server must renew it in these days"))
     elif flaw is None:
-        found.append(ok(label, told))
+        found.append(ok(label, facts))
     return True
 
 
@@ -296,7 +296,7 @@ async def _refused_certificate(
         shown, _ = await _handshake(target, _unchecked())
     except (OSError, ValueError):
         return failure(label, f"{host}: its certificate is refused: {error.verify_message}", _BETWEEN)
-    told = f"certificate for {shown.subject}, issued by {shown.issuer}"
+    facts = f"certificate for {shown.subject}, issued by {shown.issuer}"
     code = error.verify_code
     if code in _UNKNOWN_AUTHORITY:
         who = shown.subject if shown.self_signed else shown.issuer
@@ -308,24 +308,24 @@ async def _refused_certificate(
         get = (
             f'get its certificate (PEM) from whoever runs it, and set [accounts.{target.name}] ca_file = "/etc/ssl/..."'
         )
-        return failure(label, f"{whose} ({told})", get)
+        return failure(label, f"{whose} ({facts})", get)
     if code in _WRONG_NAME:
-        return failure(label, f"the certificate is for another host than {host} ({told})", _BETWEEN)
+        return failure(label, f"the certificate is for another host than {host} ({facts})", _BETWEEN)
     if code in (_EXPIRED, _NOT_YET):
         span = f"holds from {_day(shown.not_before)} to {_day(shown.not_after)}; here it is {_day(time.time())}"
         return failure(
             label,
-            f"{told}, {span}",
+            f"{facts}, {span}",
             "set this machine's clock when it is wrong, else the server's certificate must be renewed",
         )
     if (flaw := FLAWS.get(code)) is not None:
         until = "until then pollerd works with Python 3.12 or earlier, which takes it"
-        return failure(label, f"{told} is refused: {flaw.fault}", f"{_again(flaw, account)}; {until}")
-    return failure(label, f"{told} is refused: {error.verify_message}", _BETWEEN)
+        return failure(label, f"{facts} is refused: {flaw.fault}", f"{_again(flaw, account)}; {until}")
+    return failure(label, f"{facts} is refused: {error.verify_message}", _BETWEEN)
 
 
 def _unchecked() -> ssl.SSLContext:
-    """For a look at a certificate that was refused; nothing is sent over such a connection."""
+    """To read a certificate that was refused; nothing is sent over such a connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -40,7 +40,7 @@ _ORDER: Final = {Level.FAILURE: 0, Level.WARNING: 1, Level.OK: 2}
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All findings, failures first. `seconds`: how long the looking took."""
+    """All findings, failures first. `seconds`: how long the checks took."""
 
     checks: tuple[Check, ...]
     bad_configuration: bool
@@ -58,7 +58,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 async def examine(path: Path | None, env: Mapping[str, str], cwd: Path, *, regions: Sequence[str] = REGIONS) -> Report:
-    """Look at everything that the configuration at `path` needs. Changes nothing, leaves nothing behind.
+    """Check everything that the configuration at `path` needs. Changes nothing, leaves nothing behind.
 
     `regions` are the gateways that a token may have been meant for: a token refused by one of them is tried at the
     others, and nowhere else.
@@ -66,12 +66,12 @@ async def examine(path: Path | None, env: Mapping[str, str], cwd: Path, *, regio
     begun = time.monotonic()
     sights: list[Sight] = []
 
-    def look() -> Iterator[Check]:
-        sight = configuration.look(path, env, cwd, unit=Unit.find(folders_of(env)))
+    def inspect() -> Iterator[Check]:
+        sight = configuration.inspect(path, env, cwd, unit=Unit.find(folders_of(env)))
         yield from configuration.checks(sight)
         sights.append(sight)
 
-    found = await _threaded("configuration", look)
+    found = await _threaded("configuration", inspect)
     bad = False
     for sight in sights:
         bad = bool(sight.problems)
@@ -96,9 +96,7 @@ def _parts(sight: Sight, regions: Sequence[str]) -> list[asyncio.Task[list[Check
         local.append(("database", lambda: database.checks(config.store.path)))
         local.append(("learning", lambda: learning.checks(config)))
         local_daemon = asyncio.create_task(daemon.checks(config))
-        later.append(
-            asyncio.create_task(_awaited("daemon", local_daemon, "look at the daemon: systemctl status pollerd"))
-        )
+        later.append(asyncio.create_task(_awaited("daemon", local_daemon, "see the daemon: systemctl status pollerd")))
     if sight.sound("store", "outputs", "sources"):
         local.append(("outputs", lambda: outputs.checks(config, unit)))
         local.append(("rotation", lambda: rotation.checks(config)))
@@ -121,7 +119,7 @@ async def _threaded(name: str, work: Callable[[], Iterable[Check]]) -> list[Chec
     try:
         return await in_thread(lambda: list(work()), LOCAL)
     except TimeoutError:
-        return [failure(name, f"did not finish within {LOCAL:g} s", "look at the disk, or the network file system")]
+        return [failure(name, f"did not finish within {LOCAL:g} s", "check the disk, or the network file system")]
     except (PollerdError, OSError) as error:
         return [failure(name, str(error), "run the doctor as root, or as the user of the service")]
     except Exception as error:  # noqa: BLE001 - one check that cannot cope must not hide what the others found
@@ -129,7 +127,7 @@ async def _threaded(name: str, work: Callable[[], Iterable[Check]]) -> list[Chec
 
 
 async def _awaited(
-    name: str, work: asyncio.Task[list[Check]], advice: str = "look at the network and try again"
+    name: str, work: asyncio.Task[list[Check]], advice: str = "check the network and try again"
 ) -> list[Check]:
     try:
         async with asyncio.timeout(NETWORK):
@@ -141,7 +139,7 @@ async def _awaited(
 
 
 def _defect(name: str, error: Exception) -> Check:
-    """A check that ended in a way nobody thought of. Its message is not shown: it may hold a secret."""
+    """A check that ended in an unexpected way. Its message is not shown: it may hold a secret."""
     at = traceback.extract_tb(error.__traceback__)[-1]
-    told = f"the check itself failed: {type(error).__name__} in {Path(at.filename).name}, line {at.lineno}"
-    return failure(name, told, "look at this part yourself, and report the defect with this line")
+    facts = f"the check itself failed: {type(error).__name__} in {Path(at.filename).name}, line {at.lineno}"
+    return failure(name, facts, "check this part yourself, and report the defect with this line")

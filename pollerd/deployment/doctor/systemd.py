@@ -17,7 +17,7 @@ from pollerd.deployment.doctor.unit import Unit
 NAME: Final = "service"
 BOOTED: Final = Path("/run/systemd/system")
 """There only while systemd runs this machine, as sd_booted(3) says."""
-_PATIENCE: Final = 5.0  # Seconds for systemctl, which answers at once unless systemd hangs.
+_TIMEOUT: Final = 5.0  # Seconds for systemctl, which answers at once unless systemd hangs.
 _PROPERTIES: Final = ("LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "ExecMainStatus")
 _LOG: Final = "journalctl -u pollerd -n 50"
 _CODES: Final = {
@@ -87,7 +87,7 @@ def _show() -> dict[str, str] | None:
             [program, "show", UNIT, f"--property={','.join(_PROPERTIES)}"],
             capture_output=True,
             text=True,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
@@ -111,5 +111,5 @@ def judge(shown: dict[str, str]) -> Check:
     if shown.get("UnitFileState") not in ("enabled", "enabled-runtime", "static"):
         return warning(NAME, f"{UNIT} runs but will not after a reboot", "run: systemctl enable pollerd")
     if restarts not in ("", "0"):
-        return warning(NAME, f"{UNIT} runs, after {restarts} restarts since it was started", f"look why: {_LOG}")
+        return warning(NAME, f"{UNIT} runs, after {restarts} restarts since it was started", f"see why: {_LOG}")
     return ok(NAME, f"{UNIT} is active ({sub}) and enabled")

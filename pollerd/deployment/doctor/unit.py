@@ -53,7 +53,7 @@ class Unit(msgspec.Struct, frozen=True):
 
     @property
     def configuration(self) -> Path | None:
-        """The file that ExecStart names, else the one that is read without a name; None when it is not to be told."""
+        """The file that ExecStart names, else the one that is read without a name; None when it is unknown."""
         words = self._command
         for option, value in itertools.pairwise((*words, "")):
             if option in ("-c", "--config") and value:

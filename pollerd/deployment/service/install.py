@@ -24,12 +24,12 @@ _SHOWN: Final = 12
 
 
 def install_plan(layout: Layout, program: Path, lacks: str | None, *, group_writes: bool = False) -> ServicePlan:
-    """All that is to be done so that `program` runs as a service. Looks, changes nothing.
+    """All that is to be done so that `program` runs as a service. Reads, changes nothing.
 
     `lacks`: what the configuration that is there needs before the service can start; None: nothing. `group_writes`: as
     in `[store]`; once chosen it stays.
     """
-    # What another root's configuration names cannot be looked at from here.
+    # What another root's configuration names cannot be read from here.
     if not layout.live or not layout.configuration.exists():
         lacks = None if _filled(layout.token) else _TOKENLESS
     planner = _Installation(layout)
@@ -173,7 +173,7 @@ def _next_steps(layout: Layout, program: Path, lacks: str | None, *, shared: boo
     if lacks is not None:
         token = lacks == _TOKENLESS or str(layout.token) in lacks
         yield f"Put the token into {layout.token} (one line, and nothing else)." if token else f"Put right: {lacks}"
-    yield f"Look at {layout.configuration}: base_url, and behind a proxy proxy and ca_file."
+    yield f"Check {layout.configuration}: base_url, and behind a proxy proxy and ca_file."
     if shared and layout.configuration.exists() and not _GROUP_WRITES.search(_text(layout.configuration) or ""):
         yield f"Let the group write: group_writes = true under [store] in {layout.configuration}, then restart."
     yield there(f"Let it try everything the deployment needs: sudo {program} doctor")

@@ -61,7 +61,7 @@ class Layout(msgspec.Struct, frozen=True):
 
     @property
     def manual(self) -> Path:
-        """The manual page, where `man` looks for what lies in /usr/local/bin."""
+        """The manual page, where `man` searches for what lies in /usr/local/bin."""
         return self.at("/usr/local/share/man/man1/pollerd.1")
 
     @property

@@ -14,7 +14,7 @@ import msgspec
 
 from pollerd.base.errors import PollerdError
 
-_PATIENCE: Final = 120.0  # Seconds for one command: longer than systemd itself waits for a start (90).
+_TIMEOUT: Final = 120.0  # Seconds for one command: longer than systemd itself waits for a start (90).
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -39,10 +39,10 @@ class ServicePlan(msgspec.Struct, frozen=True):
     next_steps: tuple[str, ...] = ()
 
 
-def carry_out(plan: ServicePlan, tell: Callable[[str], None]) -> None:
-    """Do it, telling each change before it is made. Raises PollerdError at the first that fails."""
+def carry_out(plan: ServicePlan, report: Callable[[str], None]) -> None:
+    """Do it, reporting each change before it is made. Raises PollerdError at the first that fails."""
     for action in plan.actions:
-        tell(action.what)
+        report(action.what)
         try:
             action.act()
         except OSError as error:
@@ -86,10 +86,10 @@ def run(words: Sequence[str]) -> None:
     """Run a program of the system. Raises PollerdError with what it said when it fails."""
     try:
         done = subprocess.run(  # noqa: S603 - words are our own, and no shell reads them
-            list(words), capture_output=True, text=True, timeout=_PATIENCE, check=False
+            list(words), capture_output=True, text=True, timeout=_TIMEOUT, check=False
         )
     except subprocess.TimeoutExpired:
-        raise PollerdError(f"{' '.join(words)} did not end within {_PATIENCE:g} s.") from None
+        raise PollerdError(f"{' '.join(words)} did not end within {_TIMEOUT:g} s.") from None
     if done.returncode:
         said = (done.stderr or done.stdout).strip() or "it said nothing"
         raise PollerdError(f"{' '.join(words)} ended with {done.returncode}: {said}")
@@ -101,7 +101,7 @@ def says_yes(words: Sequence[str]) -> bool:
     if program is None:
         return False
     try:
-        done = subprocess.run([program, *words[1:]], capture_output=True, timeout=_PATIENCE, check=False)  # noqa: S603 - words are our own
+        done = subprocess.run([program, *words[1:]], capture_output=True, timeout=_TIMEOUT, check=False)  # noqa: S603 - words are our own
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0

@@ -1,4 +1,4 @@
-"""Plans the way back: what the installation brought goes, what the user owns stays unless told otherwise."""
+"""Plans the way back: what the installation brought goes, what the user owns stays unless --purge is given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pollerd.deployment.service.plan import Action, ServicePlan, ServiceStep, fo
 
 
 def uninstall_plan(layout: Layout, *, purge: bool) -> ServicePlan:
-    """All that is to be done so that nothing of the service is left. Looks, changes nothing."""
+    """All that is to be done so that nothing of the service is left. Reads, changes nothing."""
     planner = _Removal(layout)
     if layout.packages_unit.exists() and not layout.unit.exists():
         return ServicePlan(
