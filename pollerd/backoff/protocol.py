@@ -1,6 +1,7 @@
 """The seam between the daemon and the backoff: values, bounds and the `Policy` both policies implement.
 
-All times are seconds. `now`, `submit`, `base` and `sendtime` are UNIX seconds; ages count from the age clock's origin.
+All times are seconds. `now`, `submit`, `base` and `sendtime` are instants of one clock, whichever; ages count from the
+age clock's origin.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Self
 
 import msgspec
 
-NOTE: Final = "time"
+TIME_NOTE: Final = "time"
 """The name of the note in the database."""
 STEP: Final = 2.0
 """Seconds of difference from which the wall clock was set; below it is drift, which is not reported."""

@@ -18,7 +18,7 @@ def parse_retry_after(value: str | None, date: str | None, now: float) -> float 
     """Seconds from now, 0 to 3600; None when there is no such header or it makes no sense.
 
     `date` is the answer's own `Date` header: against it an HTTP date means the same on a machine whose clock is
-    wrong. Without it `now` (UNIX seconds) counts.
+    wrong. Without it `now` (by the wall clock) counts.
     """
     if value is None:
         return None

@@ -49,7 +49,7 @@ _body = msgspec.json.Decoder(events.Body)
 
 
 class EventText(NamedTuple):
-    """When an event was observed (UNIX seconds) and what it says."""
+    """When an event was observed (by the wall clock) and what it says."""
 
     at: float
     text: Text
@@ -93,7 +93,7 @@ def _status(body: events.Status) -> Text:
 
 
 class MessageDetails(NamedTuple):
-    """What is shown of a message at `now` (UNIX seconds): `next_poll` is when it comes, `notes` stand in its way,
+    """What is shown of a message at `now` (by the wall clock): `next_poll` is when it comes, `notes` stand in its way,
     `then` is what would happen at it.
     """
 

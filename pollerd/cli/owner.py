@@ -35,7 +35,7 @@ _CHECK_EVERY: Final = 0.05  # Seconds between two checks whether it is done.
 
 
 class AccountHold(NamedTuple):
-    """A hold of an account: why, and when it is tried again (UNIX seconds; None: not known)."""
+    """A hold of an account: why, and when it is tried again (by the wall clock; None: not known)."""
 
     account: str
     reason: str

@@ -50,7 +50,9 @@ _FAILED: Final = frozenset(_CODES[reason.value] for reason in HoldReason)
 
 
 class Poll(NamedTuple):
-    """One poll: at `at` (UNIX seconds) the gateway said `answer`, and `pending` recipients had no final state.
+    """One poll: at `at` the gateway said `answer`, and `pending` recipients had no final state.
+
+    `at` is the daemon's time in the store, the wall clock's in what a view shows.
 
     `answer` is a delivery state, `404`, `refused`, or the reason why nothing could be learned. `pending` stops at
     65,535.

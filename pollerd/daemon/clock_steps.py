@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from pollerd.base.anchor import NOTE
+from pollerd.base.anchor import TIME_NOTE
 from pollerd.daemon.account import RunningAccount
 from pollerd.daemon.clock import SystemClock
 from pollerd.daemon.gateway_time import Witness
@@ -114,7 +114,7 @@ class ClockWatch:
             account.poller.nudge()
 
     def _note(self) -> None:
-        self._committer.record_note(NOTE, self._witness.anchor().written())
+        self._committer.record_note(TIME_NOTE, self._witness.anchor().written())
         self._noted_at = self._clock.monotonic()
 
     async def _ask(self) -> None:

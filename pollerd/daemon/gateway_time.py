@@ -22,7 +22,7 @@ from functools import lru_cache
 from statistics import median
 from typing import Final, NamedTuple
 
-from pollerd.base.anchor import NOTE, TOLERANCE, Anchor
+from pollerd.base.anchor import TIME_NOTE, TOLERANCE, Anchor
 from pollerd.base.retryafter import http_date
 from pollerd.config import Config
 from pollerd.core.ports import Batch, Store
@@ -261,10 +261,10 @@ def _instant(date: str) -> float | None:
 
 async def resume_time(store: Store) -> tuple[SystemClock, Witness]:
     """The daemon's time as it goes on from the last run, noted before anything is planned by it. Raises StoreError."""
-    noted = Anchor.read(await store.note(NOTE))
+    noted = Anchor.read(await store.note(TIME_NOTE))
     clock = SystemClock(noted)
     witness = Witness(clock, noted)
-    await store.commit(Batch(notes=[(NOTE, witness.anchor().written())], at=clock.now()))
+    await store.commit(Batch(notes=[(TIME_NOTE, witness.anchor().written())], at=clock.now()))
     return clock, witness
 
 

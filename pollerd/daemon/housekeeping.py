@@ -24,7 +24,7 @@ from pollerd.daemon.unknown_ids import UnknownWatch
 from pollerd.polling.committer import Committer
 from pollerd.status.line import StatusLine
 from pollerd.status.parts import Parts
-from pollerd.status.statistics import NOTE as STATISTICS
+from pollerd.status.statistics import STATISTICS_NOTE
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ def standard_jobs(parts: Parts, notifier: Notifier) -> list[Job]:
         Job("learning", 1.0, lambda: _learn(parts.policy, clock)),
         Job("unknown ids", 10.0, UnknownWatch(store, tuple(parts.pollers))),
         Job("model snapshot", 30.0, NoteWriter(MODEL, parts.policy.snapshot, parts.committer)),
-        Job("statistics", 10.0, NoteWriter(STATISTICS, parts.statistics.snapshot, parts.committer)),
+        Job("statistics", 10.0, NoteWriter(STATISTICS_NOTE, parts.statistics.snapshot, parts.committer)),
     ]
     if notifier.active:
         line = StatusLine(parts.pollers, clock)

@@ -83,6 +83,7 @@ async def settle_requests(config: Config) -> None:
         }
         ahead = gateway_ahead(config, witness)
         intake = Intake(store, committer, planners, clock, Learner(policy), gateway_ahead=ahead)
+        store.taken = clock.taken
         try:
             async with asyncio.TaskGroup() as group:
                 committing = group.create_task(committer.run())

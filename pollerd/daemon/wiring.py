@@ -22,7 +22,7 @@ import msgspec
 
 from pollerd.backoff import Current
 from pollerd.base import descriptors
-from pollerd.base.anchor import NOTE as TIME
+from pollerd.base.anchor import TIME_NOTE
 from pollerd.base.descriptors import PAGE
 from pollerd.base.logs import Cleaner, Secrets
 from pollerd.config import AccountConfig, Config, EnvSecret
@@ -62,8 +62,7 @@ from pollerd.server.pages.server import page_server
 from pollerd.status.metrics.meter import Meter
 from pollerd.status.parts import Parts
 from pollerd.status.snapshot import Observer
-from pollerd.status.statistics import NOTE as STATISTICS
-from pollerd.status.statistics import Statistics
+from pollerd.status.statistics import STATISTICS_NOTE, Statistics
 from pollerd.status.stuck import StuckCheck
 from pollerd.status.warnlog import WarnLog
 from pollerd.store.engine import engine_of
@@ -102,8 +101,8 @@ class Daemon(msgspec.Struct, frozen=True):
         """Hand what is learned and counted to the committer, for the next start."""
         parts = self.parts
         parts.committer.record_note(MODEL, parts.policy.snapshot())
-        parts.committer.record_note(TIME, self.witness.anchor().written())
-        parts.committer.record_note(STATISTICS, parts.statistics.snapshot())
+        parts.committer.record_note(TIME_NOTE, self.witness.anchor().written())
+        parts.committer.record_note(STATISTICS_NOTE, parts.statistics.snapshot())
 
 
 async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: Notifier, secrets: Secrets) -> Daemon:
@@ -124,7 +123,7 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
     clock, witness = await start.insist(lambda: resume_time(store))
     policy = Current(make_policy(config, random.SystemRandom().getrandbits(32), await store.note(MODEL)))
     statistics = Statistics(clock.wall())
-    if (counted := await store.note(STATISTICS)) is not None:
+    if (counted := await store.note(STATISTICS_NOTE)) is not None:
         statistics.restore(counted)
     meter = Meter(statistics.count)
     committer = Committer(store, clock, meter.commits)
@@ -147,6 +146,7 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
         undecided=lambda: witness.undecided,
         gateway_ahead=gateway_ahead(config, witness),
     )
+    store.taken = clock.taken
     store.on_set_aside = intake.set_aside
     longest = max(account.limits.timeout for account in config.accounts.values())
     stuck = StuckCheck(pollers, committer, clock, longest_request=2 * longest)

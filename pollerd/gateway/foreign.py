@@ -44,7 +44,7 @@ def not_json(plain: bytes, headers: Mapping[str, str]) -> Trouble | None:
 def trouble_by_status(status: int, headers: Mapping[str, str], detail: str, now: float) -> Trouble | None:
     """The trouble that a status stands for whoever wrote it; None for a 4xx that the gateway may have written.
 
-    `detail` is one line for a person, masked. `now` (UNIX seconds) is for a `Retry-After` that is a date.
+    `detail` is one line for a person, masked. `now` (by the wall clock) is for a `Retry-After` that is a date.
     """
     if status >= 500 or status == 429:
         return _too_busy_or_broken(status, headers, detail, now)

@@ -61,5 +61,5 @@ class Vendor(Protocol):
     def read_error(
         self, status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str], now: float
     ) -> ErrorAnswer:
-        """What an answer with any other status means. `now` (UNIX seconds) is for a `Retry-After` that is a date."""
+        """What an answer with any other status means. `now` (wall clock) is for a `Retry-After` that is a date."""
         ...

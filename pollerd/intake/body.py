@@ -45,11 +45,11 @@ class _FieldError(ValueError):
 
 
 class Reader:
-    """Reads bodies. `accounts` are the configured ones, `now` (UNIX seconds) stands in where no `sent_at` is given."""
+    """Reads bodies. `accounts` are the configured ones, `wall`, the wall clock's time, is for a missing `sent_at`."""
 
-    def __init__(self, accounts: tuple[str, ...], now: float) -> None:
+    def __init__(self, accounts: tuple[str, ...], wall: float) -> None:
         self._accounts = accounts
-        self._now = now
+        self._wall = wall
         self._rows: list[TrackRequest] = []
         self._refused: list[RefusedId] = []
         self._refused_count = 0
@@ -88,7 +88,7 @@ class Reader:
             return
         for number in ids:
             try:
-                sent = self._now if sent_at is None else sent_at
+                sent = self._wall if sent_at is None else sent_at
                 checked = _checked(number)
                 self._rows.append(TrackRequest(checked, account, userref, sent, sendtime, priority, overdue_after))
             except IdError as error:

@@ -74,7 +74,6 @@ class Intake:
         self._unconfigured: dict[str, AccountState] | None = None
         self._poked = asyncio.Event()
         self._turn = asyncio.Lock()
-        store.taken = clock.taken
 
     async def run(self) -> None:
         """Check until cancelled."""

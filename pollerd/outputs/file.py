@@ -114,7 +114,7 @@ class FileOutput:
         try:
             while True:
                 try:
-                    await self._turn(log)
+                    await self._step(log)
                 except OSError as error:
                     self._note_trouble(error, log)
                     await self._nap(delay)
@@ -122,7 +122,7 @@ class FileOutput:
                 else:
                     delay = _RETRY_FIRST
         except asyncio.CancelledError:
-            await self._tell_rest(log)
+            await self._write_rest(log)
             raise
         finally:
             try:
@@ -130,7 +130,7 @@ class FileOutput:
             finally:
                 self._executor.shutdown(wait=False)
 
-    async def _turn(self, log: EventLog) -> None:
+    async def _step(self, log: EventLog) -> None:
         """One step: open or follow the path, write what is there, sync when due, and wait when nothing is."""
         self._nudged.clear()
         if self._file is None:
@@ -166,7 +166,7 @@ class FileOutput:
             # Numbers may be left out, so that there can be a higher one and still no event.
             await self._idle(log, file, max(last, file.seq))
 
-    async def _tell_rest(self, log: EventLog) -> None:
+    async def _write_rest(self, log: EventLog) -> None:
         """What was committed before the stop, as far as it can be written in a moment; a restart writes the rest."""
         clock = asyncio.get_running_loop().time
         until = clock() + _STOP_LIMIT
@@ -188,7 +188,7 @@ class FileOutput:
         try:
             change = await self._call(partial(file.append, events))
             if change is not None:
-                self._name_change(file, change)
+                self._log_foreign_change(file, change)
                 await self._checkpoint(log, file)
                 await self._call(partial(file.append, events, settled=True))
             if file.seq < events[-1].seq:
@@ -197,7 +197,7 @@ class FileOutput:
         finally:
             self._seq = file.seq
 
-    def _name_change(self, file: EventFile, change: ForeignChange) -> None:
+    def _log_foreign_change(self, file: EventFile, change: ForeignChange) -> None:
         if change in self._named:
             return
         self._named.add(change)

@@ -54,7 +54,7 @@ class BalanceWatch:
 
         Raises UnavailableError when the gateway does not give it.
         """
-        if not await self._turn():
+        if not await self._wait_turn():
             return
         # It takes part in the pace, but what it meets holds no account: the polls decide that.
         self._limiter.take()
@@ -66,7 +66,7 @@ class BalanceWatch:
             raise UnavailableError(f"the balance of account {self._account} cannot be read: {balance.detail}")
         self._record(balance)
 
-    async def _turn(self) -> bool:
+    async def _wait_turn(self) -> bool:
         """Wait for the account's pace; False when it is held, or lets no request through for too long."""
         until = self._clock.monotonic() + LONGEST_WAIT
         while self._limiter.held is None and self._clock.monotonic() < until:

@@ -282,7 +282,7 @@ class Poller:
             self._wake.set()
 
     def _settle(self, message_id: int, outcome: Outcome, evidence: Evidence, now: float) -> None:
-        current = self.window.answered(message_id)
+        current = self.window.end_poll(message_id)
         if current is None:
             self._wake.set()
             return

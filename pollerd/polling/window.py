@@ -59,7 +59,7 @@ class Window:
         """The message as it counts now while a poll of it is being made, None when no longer of interest."""
         return self._known.get(message_id) if message_id in self._away else None
 
-    def answered(self, message_id: int) -> Message | None:
+    def end_poll(self, message_id: int) -> Message | None:
         """The poll under way is over: the message as it counts now, to be added; None: no longer of interest."""
         if message_id not in self._dropped:
             return self.under_way(message_id)
@@ -124,7 +124,7 @@ class Window:
         return max(waiting, key=lambda message: (message.forced, message.sent_at, message.id), default=None)
 
     def next_due(self) -> float:
-        """When the next message in memory is due, UNIX seconds; infinite when there is none."""
+        """When the next message in memory is due, in the daemon's time; infinite when there is none."""
         if self._ready:
             return -math.inf
         while self._heap and not self._current(self._heap[0][2]):

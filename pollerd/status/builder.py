@@ -32,7 +32,7 @@ from pollerd.status.document import (
 )
 from pollerd.status.forecast import Forecast, Load, forecast
 from pollerd.status.message import moment
-from pollerd.status.statistics import NOTE, Statistics
+from pollerd.status.statistics import STATISTICS_NOTE, Statistics
 from pollerd.store.engine import engine_of
 
 if TYPE_CHECKING:
@@ -47,78 +47,80 @@ _POLLS: Final = 5.0
 
 
 def from_database(config: Config, now: float) -> StatusDocument:
-    """The document at `now` (UNIX seconds) without asking a daemon. Raises DatabaseMissingError, StoreError."""
+    """The document at `now` (by the wall clock) without asking a daemon. Raises DatabaseMissingError, StoreError."""
     with engine_of(config.store).view() as view:
-        stored = view.overview(now)
-        counted = view.note(NOTE)
+        overview = view.overview(now)
+        counted = view.note(STATISTICS_NOTE)
     if counted is None:
-        return build(config, stored, None, now)
+        return build(config, overview, None, now)
     statistics = Statistics(now)
     statistics.restore(counted)
-    return build(config, stored, statistics.report(now), now)
+    return build(config, overview, statistics.report(now), now)
 
 
 def build(
-    config: Config, stored: Overview, delivery: DeliveryDocument | None, now: float, live: Snapshot | None = None
+    config: Config, overview: Overview, delivery: DeliveryDocument | None, now: float, snapshot: Snapshot | None = None
 ) -> StatusDocument:
-    """The document of `stored` at `now` (UNIX seconds); `live` is what the running daemon adds to it."""
-    due = [account.next_poll_at for account in stored.accounts if account.next_poll_at is not None]
-    running = live is not None or stored.daemon is not None
-    pid = stored.daemon or 0 if live is None else os.getpid()
-    problem = None if live is None else live.trouble or live.stuck or None
-    last_seq = stored.last_seq if live is None else live.last_seq
-    ages = group_by_age(stored.ages, AGE_SLOT, now)
-    oldest = moment(stored.oldest_sent_at)
-    accounts = list(_accounts(config, stored, now, live))
+    """The document of `overview` at `now` (by the wall clock); `snapshot` is what the running daemon adds to it."""
+    due = [account.next_poll_at for account in overview.accounts if account.next_poll_at is not None]
+    running = snapshot is not None or overview.daemon is not None
+    pid = overview.daemon or 0 if snapshot is None else os.getpid()
+    problem = None if snapshot is None else snapshot.trouble or snapshot.stuck or None
+    last_seq = overview.last_seq if snapshot is None else snapshot.last_seq
+    ages = group_by_age(overview.ages, AGE_SLOT, now)
+    oldest = moment(overview.oldest_sent_at)
+    accounts = list(_accounts(config, overview, now, snapshot))
     found = StatusDocument(
         time=instant(now),
         version=_release(),
         daemon=DaemonDocument(running=running, pid=pid or None),
         pid=pid,
-        since="" if live is None else instant(now - live.uptime),
-        uptime=0.0 if live is None else round(live.uptime, 3),
+        since="" if snapshot is None else instant(now - snapshot.uptime),
+        uptime=0.0 if snapshot is None else round(snapshot.uptime, 3),
         configuration=config.source,
         healthy=running and problem is None,
         problem=problem,
         late=[],
         messages=MessageCounts(
-            new=stored.new,
-            not_planned=stored.new,
-            pending=stored.pending + stored.new,
-            finished=stored.finished,
-            gave_up=stored.gave_up,
-            overdue=stored.overdue,
-            set_aside=stored.set_aside,
-            set_aside_first=[f"message {number}: {why}" for number, why in stored.set_aside_first],
+            new=overview.new,
+            not_planned=overview.new,
+            pending=overview.pending + overview.new,
+            finished=overview.finished,
+            gave_up=overview.gave_up,
+            overdue=overview.overdue,
+            set_aside=overview.set_aside,
+            set_aside_first=[f"message {number}: {why}" for number, why in overview.set_aside_first],
             oldest_pending_sent_at=oldest,
-            last_handed_over_at=moment(stored.last_handed_over),
+            last_handed_over_at=moment(overview.last_handed_over),
             by_age=ages,
         ),
         polls=PollsDocument(
-            total=stored.polls,
-            per_second=None if live is None else sum(account.polls_per_second_10s for account in accounts),
+            total=overview.polls,
+            per_second=None if snapshot is None else sum(account.polls_per_second_10s for account in accounts),
         ),
         oldest_due_lag=round(max(0.0, now - min(due)), 3) if due else 0.0,
         accounts=accounts,
-        outputs=list(_outputs(stored, last_seq, now, live)),
-        followers=0 if live is None else live.followers,
-        events=EventsDocument(last_seq=last_seq, pruned_seq=stored.pruned_seq),
-        database=_database(engine_of(config.store), last_seq, stored.pruned_seq, "" if live is None else live.trouble),
-        backoff=_backoff(config.backoff.policy, live),
-        log=[] if live is None else list(live.log),
+        outputs=list(_outputs(overview, last_seq, now, snapshot)),
+        followers=0 if snapshot is None else snapshot.followers,
+        events=EventsDocument(last_seq=last_seq, pruned_seq=overview.pruned_seq),
+        database=_database(
+            engine_of(config.store), last_seq, overview.pruned_seq, "" if snapshot is None else snapshot.trouble
+        ),
+        backoff=_backoff(config.backoff.policy, snapshot),
+        log=[] if snapshot is None else list(snapshot.log),
         oldest_pending_sent_at=oldest,
         ages=ages,
         delivery=delivery,
         throughput=[
             ThroughputDocument(at=instant(at), polls_per_second=round(polls, 3))
-            for at, polls in (() if live is None else live.throughput)
+            for at, polls in (() if snapshot is None else snapshot.throughput)
         ],
-        requests_waiting=stored.requests,
+        requests_waiting=overview.requests,
         sources=[
             SourceDocument(name=source.name, trouble=source.trouble or None, refused=source.refused)
-            for source in (() if live is None else live.sources)
+            for source in (() if snapshot is None else snapshot.sources)
         ],
-        undelivered=UndeliveredDocument(waiting=stored.waiting, parked=stored.parked),
+        undelivered=UndeliveredDocument(waiting=overview.waiting, parked=overview.parked),
     )
     return msgspec.structs.replace(found, late=[sentence.text for sentence in sentences.late(found)])
 
@@ -132,7 +134,7 @@ def _release() -> str:
 
 
 def group_by_age(slots: Iterable[tuple[float, int]], width: float, now: float) -> list[AgeDocument]:
-    """Pending messages by age. A slot is from when (UNIX seconds) and how many; messages lie in its middle."""
+    """Pending messages by age. A slot is from when (by the wall clock) and how many; messages lie in its middle."""
     counts = [0] * (len(AGES) + 1)
     for since, count in slots:
         age = now - since - width / 2
@@ -140,12 +142,12 @@ def group_by_age(slots: Iterable[tuple[float, int]], width: float, now: float) -
     return [AgeDocument(up_to=bound, count=count) for bound, count in zip((*AGES, None), counts, strict=True)]
 
 
-def _accounts(config: Config, stored: Overview, now: float, live: Snapshot | None) -> Iterator[AccountDocument]:
+def _accounts(config: Config, overview: Overview, now: float, snapshot: Snapshot | None) -> Iterator[AccountDocument]:
     """The configured accounts, then those that have messages without being configured."""
-    known = {account.name: account for account in stored.accounts}
+    known = {account.name: account for account in overview.accounts}
     for name, account in config.accounts.items():
-        view, part = known.get(name) or AccountView(name), None if live is None else live.accounts.get(name)
-        found = _configured(account, view, part, _forecast(account, view, stored, part, live, now))
+        view, live = known.get(name) or AccountView(name), None if snapshot is None else snapshot.accounts.get(name)
+        found = _configured(account, view, live, _forecast(account, view, overview, live, snapshot, now))
         yield msgspec.structs.replace(found, advice=sentences.advice(found))
     for name, view in sorted(known.items()):
         if name not in config.accounts and (view.due or view.next_poll_at is not None):
@@ -154,11 +156,11 @@ def _accounts(config: Config, stored: Overview, now: float, live: Snapshot | Non
 
 
 def _configured(
-    account: AccountConfig, stored: AccountView, live: AccountSnapshot | None, outlook: Forecast | None
+    account: AccountConfig, view: AccountView, live: AccountSnapshot | None, outlook: Forecast | None
 ) -> AccountDocument:
-    hold = _stored_hold(stored) if live is None else _hold(live)
+    hold = _stored_hold(view) if live is None else _hold(live)
     return AccountDocument(
-        name=stored.name,
+        name=view.name,
         state="polling" if hold is None else "held",
         hold=hold,
         rate=account.limits.requests_per_second if live is None else live.rate,
@@ -170,25 +172,25 @@ def _configured(
         polls_per_second_60s=round(live.polls_long, 3) if live else 0.0,
         in_memory=live.in_memory if live else 0,
         backlog=live.backlog if live else 0,
-        due=stored.due,
-        late=stored.late,
-        next_poll_at=moment(stored.next_poll_at),
+        due=view.due,
+        late=view.late,
+        next_poll_at=moment(view.next_poll_at),
         held_seconds_total=round(live.held_total, 3) if live else 0.0,
-        credit=stored.credit,
-        currency=stored.currency,
-        credit_low=stored.credit_low,
+        credit=view.credit,
+        currency=view.currency,
+        credit_low=view.credit_low,
         arrivals_per_second=round(live.arrivals, 3) if live else 0.0,
         forecast=outlook,
-        unknown=stored.unknown,
+        unknown=view.unknown,
         connections_kept=live.keeps_connections if live else True,
         repeated_requests=live.repeats if live else 0,
         renewal=account.renewal,
     )
 
 
-def _unconfigured(stored: AccountView) -> AccountDocument:
+def _unconfigured(view: AccountView) -> AccountDocument:
     return AccountDocument(
-        name=stored.name,
+        name=view.name,
         configured=False,
         state="unconfigured",
         hold=None,
@@ -201,25 +203,25 @@ def _unconfigured(stored: AccountView) -> AccountDocument:
         polls_per_second_60s=0.0,
         in_memory=0,
         backlog=0,
-        due=stored.due,
-        late=stored.late,
-        next_poll_at=moment(stored.next_poll_at),
+        due=view.due,
+        late=view.late,
+        next_poll_at=moment(view.next_poll_at),
         held_seconds_total=0.0,
-        credit=stored.credit,
-        currency=stored.currency,
-        credit_low=stored.credit_low,
-        unknown=stored.unknown,
+        credit=view.credit,
+        currency=view.currency,
+        credit_low=view.credit_low,
+        unknown=view.unknown,
     )
 
 
-def _stored_hold(stored: AccountView) -> HoldDocument | None:
-    if stored.held_reason is None:
+def _stored_hold(view: AccountView) -> HoldDocument | None:
+    if view.held_reason is None:
         return None
     return HoldDocument(
-        reason=stored.held_reason,
-        detail=stored.held_detail or "",
-        since=moment(stored.held_since),
-        until=moment(stored.held_until),
+        reason=view.held_reason,
+        detail=view.held_detail or "",
+        since=moment(view.held_since),
+        until=moment(view.held_until),
     )
 
 
@@ -238,29 +240,29 @@ def _hold(live: AccountSnapshot) -> HoldDocument | None:
 def _forecast(
     account: AccountConfig,
     view: AccountView,
-    stored: Overview,
+    overview: Overview,
     live: AccountSnapshot | None,
-    daemon: Snapshot | None,
+    snapshot: Snapshot | None,
     now: float,
 ) -> Forecast | None:
-    if live is None or daemon is None:
-        if stored.daemon is not None or not view.due:
+    if live is None or snapshot is None:
+        if overview.daemon is not None or not view.due:
             return None
         rate = account.limits.requests_per_second
         found = forecast(Load(view.due, view.pending, 0.0, 0.0, rate, running=False))
     else:
-        held, ended = live.held, stored.finished + stored.gave_up
+        held, ended = live.held, overview.finished + overview.gave_up
         waiting = None
         if held is not None:
             waiting = 0.0 if held.held_until is None else max(0.0, held.held_until - now)
-        learned = daemon.backoff.predicted_polls or daemon.backoff.measured_polls
+        learned = snapshot.backoff.predicted_polls or snapshot.backoff.measured_polls
         found = forecast(
             Load(
                 backlog=max(live.backlog, view.due - live.asking),
                 # A count that stops at CAP says too little; that of all accounts is too much at most.
-                pending=view.pending if view.pending < CAP else stored.pending,
+                pending=view.pending if view.pending < CAP else overview.pending,
                 arrivals=live.arrivals,
-                polls=learned or (stored.polls / ended if ended else _POLLS),
+                polls=learned or (overview.polls / ended if ended else _POLLS),
                 rate=live.rate,
                 held_for=waiting,
             )
@@ -268,12 +270,12 @@ def _forecast(
     return msgspec.structs.replace(found, text=sentences.outlook(found, now).text)
 
 
-def _outputs(stored: Overview, last_seq: int, now: float, live: Snapshot | None) -> Iterator[OutputDocument]:
-    known = {output.name: output for output in stored.outputs}
+def _outputs(overview: Overview, last_seq: int, now: float, snapshot: Snapshot | None) -> Iterator[OutputDocument]:
+    known = {output.name: output for output in overview.outputs}
     kept = [
         OutputHealth(output.name, output.seq, keeps=bool(output.waiting + output.parked)) for output in known.values()
     ]
-    for health in kept if live is None else live.outputs:
+    for health in kept if snapshot is None else snapshot.outputs:
         view, lag = known.get(health.name), max(0, last_seq - health.seq)
         since = view.behind_since if view is not None and lag else None
         yield OutputDocument(
@@ -303,8 +305,8 @@ def _database(engine: Engine, last_seq: int, pruned_seq: int, trouble: str) -> D
     )
 
 
-def _backoff(policy: str, live: Snapshot | None) -> BackoffDocument:
-    known = None if live is None else live.backoff
+def _backoff(policy: str, snapshot: Snapshot | None) -> BackoffDocument:
+    known = None if snapshot is None else snapshot.backoff
     return BackoffDocument(
         policy=policy,
         predicted_polls=known.predicted_polls if known else None,

@@ -64,7 +64,7 @@ class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Throughput(NamedTuple):
-    """Polls a second in the STEP seconds before `at` (UNIX seconds)."""
+    """Polls a second in the STEP seconds before `at` (by the wall clock)."""
 
     at: float
     polls: float
@@ -193,7 +193,7 @@ class RateHistory:
         self._totals: deque[_Totals] = deque(maxlen=HISTORY)
 
     def count(self, now: float, tick: float, polls: int, arrived: Mapping[str, int]) -> None:
-        """Totals since the start at `now` (UNIX seconds) and `tick` (monotonic); `arrived` is by account."""
+        """Totals since the start at `now` (by the wall clock) and `tick` (monotonic); `arrived` is by account."""
         if not self._totals or tick - self._totals[-1].tick >= STEP - 0.5:
             self._totals.append(_Totals(now, tick, polls, dict(arrived)))
 

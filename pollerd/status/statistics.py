@@ -15,7 +15,7 @@ from pollerd.core.event import Status, instant
 from pollerd.status import histogram
 from pollerd.status.document import CountryDocument, DelayDocument, DeliveryDocument, HourDocument
 
-NOTE: Final = "statistics"
+STATISTICS_NOTE: Final = "statistics"
 """The name under which the store keeps the snapshot."""
 HOURS: Final = 48
 """Hours over which states are kept."""

@@ -27,7 +27,7 @@ _MANY: Final = 3
 
 
 class TimelineEntry(NamedTuple):
-    """Something that happened at `at` (UNIX seconds), or will (`kind` is `next`)."""
+    """Something that happened at `at` (by the wall clock), or will (`kind` is `next`)."""
 
     at: float
     kind: str
@@ -264,7 +264,7 @@ def without_number(recipients: Sequence[Recipient]) -> str:
 
 
 def deadline(message: Message, give_up_after: float, scheduled_horizon: float) -> float | None:
-    """When polling ends without a final state (UNIX seconds; time on hold comes on top); None when it has ended."""
+    """When polling ends without a final state (by the message's clock; time on hold comes on top); None when it has."""
     if message.state not in (State.NEW, State.PENDING):
         return None
     if message.seen_at is None and message.sendtime is None:

@@ -32,7 +32,7 @@ class Read(NamedTuple):
     damaged: list[Damaged]
 
 
-def read(found: Iterable[Sequence[Any]], now: float, taken: Callable[[float], float]) -> Read:
+def read(found: Iterable[Sequence[Any]], wall: float, taken: Callable[[float], float]) -> Read:
     """Messages from rows. One that has ended, or is set aside already, is read as far as that is possible.
 
     `taken`: see `damage.untimely`.
@@ -45,7 +45,7 @@ def read(found: Iterable[Sequence[Any]], now: float, taken: Callable[[float], fl
             continue
         if damage.whole(row):
             try:
-                messages.append(rows.message_from_row(row, now))
+                messages.append(rows.message_from_row(row, wall))
             except rows.DamagedError:
                 pass
             else:
@@ -54,25 +54,25 @@ def read(found: Iterable[Sequence[Any]], now: float, taken: Callable[[float], fl
         if why and row[_STATE] not in (State.FINISHED, State.GAVE_UP, State.SET_ASIDE):
             damaged.append(Damaged(row, why))
         else:
-            messages.append(rows.message_from_row(damage.mended(row), now))
+            messages.append(rows.message_from_row(damage.mended(row), wall))
     return Read(messages, damaged)
 
 
-def shown(found: Iterable[Sequence[Any]], now: float) -> list[Message]:
+def shown(found: Iterable[Sequence[Any]], wall: float) -> list[Message]:
     """The same for whoever only reads: a damaged row is shown as what it is about to be."""
     return [
-        rows.message_from_row(row if damage.whole(row) and not damage.reason(row) else damage.mended(row), now)
+        rows.message_from_row(row if damage.whole(row) and not damage.reason(row) else damage.mended(row), wall)
         for row in found
     ]
 
 
-def set_aside(session: Session, damaged: Sequence[Damaged], now: float) -> None:
-    """Take rows out of the schedule, inside a transaction; `now` stands in for a `sent_at` that makes no sense."""
+def set_aside(session: Session, damaged: Sequence[Damaged], wall: float) -> None:
+    """Take rows out of the schedule, inside a transaction; `wall` stands in for a `sent_at` that makes no sense."""
     sql = statements("store")
     for row, why in damaged:
         done = session.execute(sql["set_aside"], (why, row[0]))
         if done and _was_pending(row):
-            slot = int(rows.instant(row[_SENT_AT], now) // AGE_SLOT)
+            slot = int(rows.instant(row[_SENT_AT], wall) // AGE_SLOT)
             session.execute(sql["count"], ("pending", -1))
             session.execute(sql["count_age"], (slot, -1))
 
@@ -110,7 +110,7 @@ def advice(message_id: object, why: str) -> str:
     for name in ("sent_at", "sendtime"):
         if why.startswith(f"its {name} "):
             return (
-                f"Correct the row's {name} by SQL, and it goes on (pollerd retry {message_id} takes it as sent now); "
+                f"Correct the row's {name} by SQL, and it goes on (pollerd retry {message_id} takes it as sent wall); "
                 f"or let it go: pollerd untrack {message_id}"
             )
     return f"Take it up again with: pollerd retry {message_id}; or let it go: pollerd untrack {message_id}"

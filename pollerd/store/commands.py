@@ -72,7 +72,7 @@ class StoredHandover:
 
     def retry_parked(self) -> int:
         with self._connection.transaction() as session:
-            note = session.query(statements("view")["note"], (anchor.NOTE,))
+            note = session.query(statements("view")["note"], (anchor.TIME_NOTE,))
             now = time.time() - anchor.wall_ahead(note[0][0] if note else None)
             return undelivered.retry_parked(session, now)
 

@@ -38,7 +38,7 @@ class Deliveries:
         ]
 
     async def next_at(self, receiver: str) -> float | None:
-        """When the next waiting event of a receiver is to be posted, UNIX seconds."""
+        """When the next waiting event of a receiver is to be posted, in the daemon's time."""
         found: float | None = (await self._store.query(self._sql["next_at"], (receiver,)))[0][0]
         return found
 

@@ -20,8 +20,8 @@ _STRANGE: Final = 1000
 
 
 class StoredMessages(Transactions):
-    """Fulfils the part of `ports.Store` that reads messages; `wall` gives UNIX seconds, which stand in where another
-    program wrote no time that can be understood.
+    """Fulfils the part of `ports.Store` that reads messages; `wall` gives the wall clock's time, which stands in where
+    another program wrote no time that can be understood.
     """
 
     def __init__(self, wall: Callable[[], float]) -> None:

@@ -37,7 +37,7 @@ _Drop = Callable[[int], Awaitable[tuple[int, bool]]]
 
 
 class StoredCursor(NamedTuple):
-    """Where an output stood at `updated_at` (UNIX seconds)."""
+    """Where an output stood at `updated_at` (the daemon's time)."""
 
     name: str
     seq: int
@@ -70,7 +70,7 @@ class Retention:
         self._behind: frozenset[str] = frozenset()
 
     async def run(self, now: float) -> Pruned:
-        """Delete all that may go at `now` (UNIX seconds), a little at a time. Raises as `Store.commit`."""
+        """Delete all that may go at `now` (the daemon's time), a little at a time. Raises as `Store.commit`."""
         before, before_events = now - self._keep, now - self._keep_events
         for cursor in await self._store.write(lambda session: self._drop_outputs(session, before)):
             log.warning(

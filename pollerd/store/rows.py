@@ -84,18 +84,18 @@ class DamagedError(Exception):
     """A column of the daemon's own holds what it never writes there."""
 
 
-def message_from_row(row: Sequence[Any], now: float) -> Message:
+def message_from_row(row: Sequence[Any], wall: float) -> Message:
     """The message in a row selected as `COLUMNS`.
 
-    `now` (UNIX seconds) stands in for a `sent_at` that cannot be understood. Without `next_poll_at` the message is due
-    at `sent_at`. Raises DamagedError for recipients that cannot be read; what other columns hold is not checked, see
-    `pollerd.store.damage`.
+    `wall` (the wall clock's time) stands in for a `sent_at` that cannot be understood. Without `next_poll_at` the
+    message is due at `sent_at`. Raises DamagedError for recipients that cannot be read; what other columns hold is not
+    checked, see `pollerd.store.damage`.
     """
     found = list(row)
     # What this program wrote itself, nearly every row, needs no reading between the lines.
     sent_at = found[_SENT_AT]
     if type(sent_at) is not float or not 0.0 < sent_at < _LATEST:
-        sent_at = found[_SENT_AT] = instant(sent_at, now)
+        sent_at = found[_SENT_AT] = instant(sent_at, wall)
     account, sendtime = found[_ACCOUNT], found[_SENDTIME]
     if type(account) is not str or not account:
         found[_ACCOUNT] = text(account) or DEFAULT_ACCOUNT

@@ -46,8 +46,8 @@ class GivenRows:
 class SourceRows:
     """Fulfils `ports.SourceBook`.
 
-    `source` is its name, the same over restarts, and one of those in `given`; `now` gives UNIX seconds, `poke`
-    is called when something new is followed. `database` is what it reads.
+    `source` is its name, the same over restarts, and one of those in `given`; `wall` gives the wall clock's time,
+    `poke` is called when something new is followed. `database` is what it reads.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class SourceRows:
         source: str,
         given: GivenRows,
         store: Transactions,
-        now: Callable[[], float],
+        wall: Callable[[], float],
         poke: Callable[[], None],
         *,
         database: str,
@@ -63,7 +63,7 @@ class SourceRows:
         self._source = source
         self._given = given
         self._store = store
-        self._now = now
+        self._wall = wall
         self._poke = poke
         self._sql = statements("source_rows")
         self._forms = SourceForms(store, source, database)
@@ -106,7 +106,7 @@ class SourceRows:
     async def _track(self, found: Sequence[SourceRow]) -> int:
         if not found:
             return 0
-        now = self._now()
+        now = self._wall()
         new = [
             TrackRequest(
                 row.id,

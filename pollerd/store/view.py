@@ -122,7 +122,7 @@ class StoredView:
         return [float(row[0]) for row in self._fetch("hand_over_delays", limit)]
 
     def ahead(self) -> float:
-        return anchor.wall_ahead(self.note(anchor.NOTE))
+        return anchor.wall_ahead(self.note(anchor.TIME_NOTE))
 
     def changed(self) -> bool:
         return self._connection.changed()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pollerd.base.anchor import NOTE, Anchor, Machine
+from pollerd.base.anchor import TIME_NOTE, Anchor, Machine
 from pollerd.config import WebhookOutputConfig, WebhookRouteConfig
 from pollerd.config.secret import FileSecret, Origin, SecretKind
 from pollerd.core import event as events
@@ -154,7 +154,7 @@ async def test_taken_up_again_by_a_command_after_the_clock_was_set_it_is_due_at_
     book, machine = store.deliveries(), Machine()
     await book.save(DeliveryChange(kept=[Delivery(1, "message.status", 1, b"{}", "default", DeliveryState.PARKED)]))
     own = machine.wall() - 5 * 86400.0
-    await store.commit(Batch(notes=[(NOTE, Anchor(own, machine.clocks()).written())]))
+    await store.commit(Batch(notes=[(TIME_NOTE, Anchor(own, machine.clocks()).written())]))
     assert await asyncio.to_thread(retry_parked, store.path) == 1
     (waiting,) = await book.undelivered(0, 10)
     assert waiting.next_at == pytest.approx(own, abs=30.0)

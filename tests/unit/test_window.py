@@ -246,7 +246,7 @@ async def test_a_message_dropped_under_way_is_not_asked_for_again_before_its_ans
     await window.fill_latest(rows, NOW, nothing)
     window.admit(at(1, NOW - 4))
     assert drained(window, NOW + 2) == [2]
-    assert window.answered(1) is None, "the answer is of no interest"
+    assert window.end_poll(1) is None, "the answer is of no interest"
     assert drained(window, NOW) == [1]
 
 
@@ -257,6 +257,6 @@ async def test_a_message_dropped_under_way_for_good_stays_away() -> None:
         window.drop(1)
         window.add(at(1, NOW))
         window.drop(1)
-        assert window.answered(1) is None
+        assert window.end_poll(1) is None
         assert window.pop(NOW) is None
         window.add(at(1, NOW))

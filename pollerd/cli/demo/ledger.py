@@ -18,7 +18,7 @@ _WINDOW: Final = 2.0
 
 
 class ReportedState(NamedTuple):
-    """A state that was reported: at `at` (UNIX seconds), `age` seconds after the message was sent."""
+    """A state that was reported: at `at` (by the wall clock), `age` seconds after the message was sent."""
 
     at: float
     age: float

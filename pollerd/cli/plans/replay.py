@@ -39,7 +39,7 @@ class Ending(NamedTuple):
 
 
 class Past(msgspec.Struct, frozen=True):
-    """One message that is done with: when it was sent (UNIX seconds), and how its recipients ended."""
+    """One message that is done with: when it was sent (by the wall clock), and how its recipients ended."""
 
     start: float
     endings: tuple[Ending, ...]

@@ -9,7 +9,7 @@ from pollerd.core.model import HoldReason
 
 
 class AccountState(msgspec.Struct, frozen=True):
-    """What outlives a restart about an account; `held_total` is in seconds, instants are UNIX seconds.
+    """What outlives a restart about an account; `held_total` is in seconds, instants are the daemon's.
 
     `trusting`: a hold for `refusing` ended without an answer, so refusals are believed until there is one. `refusal`
     is the one that began such a hold, as in `Message.last_answer`.
@@ -30,7 +30,7 @@ class AccountState(msgspec.Struct, frozen=True):
 
 
 class CreditState(msgspec.Struct, frozen=True):
-    """What is known of an account's balance; `at` is UNIX seconds."""
+    """What is known of an account's balance; `at` is an instant of the daemon's."""
 
     name: str
     credit: float

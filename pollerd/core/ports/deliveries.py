@@ -24,8 +24,8 @@ class DeliveryState(IntEnum):
 class Delivery(msgspec.Struct, frozen=True):
     """An event kept for its receiver beside the output's cursor.
 
-    `message_id` is 0 for an event about an account, `receiver` is the name of the webhook's, `next_at` (UNIX seconds)
-    is when it is tried; None: not before the earlier events of its message are done.
+    `message_id` is 0 for an event about an account, `receiver` is the name of the webhook's, `next_at` is when it
+    is tried, in the daemon's time; None: not before the earlier events of its message are done.
     """
 
     seq: int

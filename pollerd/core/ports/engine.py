@@ -68,8 +68,8 @@ class Engine(Protocol):
         ...
 
     async def open(self, wall: Callable[[], float]) -> Store:
-        """Open the store as its owner, and create or migrate it first where needed. `wall` gives UNIX seconds, which
-        stand in where another program wrote no time that can be understood.
+        """Open the store as its owner, and create or migrate it first where needed. `wall` gives the wall clock's
+        time, which stands in where another program wrote no time that can be understood.
         """
         ...
 

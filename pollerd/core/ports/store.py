@@ -42,7 +42,7 @@ class Batch(msgspec.Struct, frozen=True):
     notes: Sequence[tuple[str, bytes]] = ()
     """Small named values."""
     at: float = 0.0
-    """The instant of the transaction, UNIX seconds."""
+    """The instant of the transaction."""
 
 
 class Chore(NamedTuple):
@@ -155,10 +155,10 @@ class Store(Schedule, EventLog, Protocol):
         ...
 
     def sources(
-        self, databases: Mapping[str, str], now: Callable[[], float], poke: Callable[[], None]
+        self, databases: Mapping[str, str], wall: Callable[[], float], poke: Callable[[], None]
     ) -> Mapping[str, SourceBook]:
         """What each source of ids gave so far, by its name, which is the same over restarts; `databases` are what they
-        read. `now` gives UNIX seconds, `poke` is called when something new is followed.
+        read. `wall` gives the wall clock's UNIX seconds, `poke` is called when something new is followed.
         """
         ...
 

@@ -52,7 +52,7 @@ class UnwrittenBook(Protocol):
         ...
 
     async def next_at(self) -> float | None:
-        """When the next attempt is due, UNIX seconds."""
+        """When the next attempt is due, in the daemon's time."""
         ...
 
     async def due(self, now: float, hurried: Collection[int], limit: int) -> list[Unwritten]:

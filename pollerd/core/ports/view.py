@@ -59,7 +59,7 @@ class Undelivered(NamedTuple):
 
 
 class AccountView(msgspec.Struct, frozen=True):
-    """An account at a glance. `due`, `late`, `pending` and `unknown` count up to `CAP`; instants are UNIX seconds.
+    """An account at a glance. `due`, `late`, `pending` and `unknown` count up to `CAP`; instants are the wall clock's.
 
     `unknown` messages were never seen and are past their grace.
     """
@@ -101,8 +101,8 @@ class Overview(msgspec.Struct, frozen=True):
     ones that are not polled, since their rows cannot be used, up to `CAP`, and `set_aside_first` says of the first
     `NAMED` why. `oldest_sent_at` is None when nothing is
     pending; with more than `CAP` pending it is the beginning of its slot. `size` is bytes. `ages` are slots of
-    `AGE_SLOT`: from when (UNIX seconds), and how many messages sent in it are pending. `waiting` and `parked` events
-    could not be delivered by all outputs together, up to `CAP`.
+    `AGE_SLOT`: from when (by the wall clock), and how many messages sent in it are pending. `waiting` and `parked`
+    events could not be delivered by all outputs together, up to `CAP`.
     """
 
     daemon: int | None
@@ -203,7 +203,7 @@ class View(Protocol):
         ...
 
     def overview(self, now: float, *, oldest: bool = True) -> Overview:
-        """Everything at one glance; `now` is UNIX seconds. `oldest` is dear: up to a tenth of a second."""
+        """Everything at one glance; `now` is the wall clock's. `oldest` is dear: up to a tenth of a second."""
         ...
 
     def hold(self, account: str) -> AccountView | None:

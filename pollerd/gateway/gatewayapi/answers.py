@@ -48,7 +48,7 @@ def read_balance(body: bytes, headers: Mapping[str, str]) -> Balance | Trouble:
 def read_error(
     status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str], now: float
 ) -> ErrorAnswer:
-    """What any status but 200 means; `body` as sent. `now` (UNIX seconds) is for a `Retry-After` that is a date."""
+    """What any status but 200 means; `body` as sent. `now` (wall clock) is for a `Retry-After` that is a date."""
     error = VendorError.of(status, headers, body, redact)
     outcome = _identity(error) or trouble_by_status(status, headers, error.detail, now) or _about_a_message(error)
     return ErrorAnswer(outcome, error.text, error.code)

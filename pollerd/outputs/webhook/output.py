@@ -177,7 +177,7 @@ class _Run:
         try:
             while True:
                 began = self._time()
-                await self._turn(log)
+                await self._step(log)
                 await asyncio.sleep(max(0.0, began + _GATHER - self._time()))
         finally:
             # Answers on their way are worth a moment: what they say is not posted twice.
@@ -189,7 +189,7 @@ class _Run:
                     await self._book.save(self._unsaved)
                 await self._book.save(self.order.change(self._clock.now()))
 
-    async def _turn(self, log: EventLog) -> None:
+    async def _step(self, log: EventLog) -> None:
         for queue in self._queues.values():
             queue.check()
         self._settle()

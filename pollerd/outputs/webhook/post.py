@@ -134,7 +134,7 @@ class Receiver:
 
 
 def asked_pause(status: int, headers: Mapping[str, str], now: float) -> float:
-    """Seconds from `now` (UNIX seconds), 0 to 3600, that `Retry-After` asks for with a 429 or 503; else 0."""
+    """Seconds from `now` (by the wall clock), 0 to 3600, that `Retry-After` asks for with a 429 or 503; else 0."""
     if status not in _ASKING:
         return 0.0
     return parse_retry_after(headers.get("Retry-After"), headers.get("Date"), now) or 0.0

@@ -49,8 +49,8 @@ class SqliteStore(SqlStore):
 
     @classmethod
     async def open(cls, path: Path, wall: Callable[[], float]) -> Self:
-        """Open (and create or migrate) the database at `path`; `wall` gives UNIX seconds, which stand in where another
-        program wrote no time that can be understood.
+        """Open (and create or migrate) the database at `path`; `wall` gives the wall clock's time, which stands in
+        where another program wrote no time that can be understood.
 
         Raises StoreError when it cannot be used.
         """
