@@ -1,4 +1,4 @@
-"""pollerd follows every SMS sent through GatewayAPI to its final state.
+"""pollerd follows SMS sent through GatewayAPI to their final states.
 
 From Python, whether the daemon runs or not:
 

@@ -89,7 +89,7 @@ def page() -> str:
         '.\\" Made from the commands; do not edit. Run: python docs/generate',
         '.TH POLLERD 1 "" "pollerd" "User Commands"',
         ".SH NAME",
-        "pollerd \\- follows every SMS sent through GatewayAPI to its final state",
+        "pollerd \\- follows SMS sent through GatewayAPI to their final states",
         ".SH SYNOPSIS",
         ".B pollerd",
         ".I COMMAND",

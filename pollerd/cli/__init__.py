@@ -30,7 +30,7 @@ _EPILOG = "The configuration is -c, else $POLLERD_CONFIG, ./pollerd.toml, /etc/p
 )
 @click.version_option(package_name="pollerd", message="pollerd %(version)s")
 def cli() -> None:
-    """Follow every SMS sent through GatewayAPI to its final state."""
+    """Follow SMS sent through GatewayAPI to their final states."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -108,7 +108,12 @@ class WebhookOutputConfig(msgspec.Struct, frozen=True):
         ),
     ] = None
     all_events: Annotated[
-        bool, Key(FLAG, "Posts events of every type, those that the vendor does not know as they are in the event log.")
+        bool,
+        Key(
+            FLAG,
+            "Posts events of every type, those that the vendor does not know as they are in the event log. Without it "
+            "no post says that a message was given up, or is overdue.",
+        ),
     ] = False
     allow_remote: Annotated[bool, Key(FLAG, "Allows receivers outside of loopback and private addresses.")] = False
     retry_after: Annotated[
@@ -190,7 +195,7 @@ class SqliteOutputConfig(msgspec.Struct, frozen=True):
 
 class OutputsConfig(msgspec.Struct, frozen=True):
     """Where events are reported. Without any table [outputs.*] they go to events.ndjson beside the database. All of it
-    is about messages that you sent: those that people send to you (MO) cannot be polled, the gateway only pushes them.
+    is about messages that you sent: pollerd does not read those that people send to you (MO).
     """
 
     file: FileOutputConfig | None = None

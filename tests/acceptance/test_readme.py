@@ -25,6 +25,7 @@ ELSEWHERE: Final = {
     "python3 -m venv .venv": ".ci/run",
     "sudo python3 -m venv /opt/pollerd": ".ci/run",
     "sudo systemctl start": "tests/integration/test_systemd_unit.py",
+    "sudo usermod": "tests/acceptance/test_cli_other_user.py",
     ".ci/run": ".ci/run",
     "curl -s --unix-socket": "tests/acceptance/test_control_docs.py",
     "curl -sN --unix-socket": "tests/acceptance/test_control_docs.py",
