@@ -91,8 +91,8 @@ class StoreConfig(msgspec.Struct, frozen=True):
         float | None,
         Key(
             duration(0, 10 * YEAR),
-            "How long an event that every output has reported can still be read, and how long one stays listed that a "
-            "webhook never took; it names the recipient.",
+            "How long an event that every output has reported can still be read, and how long one is kept that an "
+            "output could not deliver; it names the recipient.",
             example="30d",
             unset="as keep_finished",
         ),

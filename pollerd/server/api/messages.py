@@ -1,4 +1,8 @@
-"""`/messages`: hand over, list, show, stop following, poll now, take up again."""
+"""What programs do with messages: `/messages` (hand over, list, show, stop following, poll now, take up again).
+
+Also the other requests that go through the intake or change what is stored of messages: an account's resumption, the
+retry of undelivered events, what the backoff has learned, personal data; and the proof that a secret is the same.
+"""
 
 from __future__ import annotations
 
