@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -95,6 +96,16 @@ class LazyGroup(click.Group):
             # click would end with 1, and Python with a complaint about the last flush.
             silence_stdout()
             ctx.exit(0)
+
+
+@contextmanager
+def unread_is_no_failure() -> Iterator[None]:
+    """For commands whose exit code is their answer: whoever read the output may be gone, and the code still counts."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence_stdout()
 
 
 def silence_stdout() -> None:

@@ -167,6 +167,8 @@ def track(
     send to you (MO) are not followed: pollerd does not read them.
     """
     refuse_options(ids)
+    if not wait_ and (spare := [name for name in ("timeout", "accepted") if _is_given(name)]):
+        raise click.UsageError(f"--{spare[0]} goes with --wait.")
     config = load_running(config_path)
     account = _account(account, tuple(config.accounts))
     if userref is not None and not _storable(userref):
@@ -189,7 +191,11 @@ def track(
             done = tracker.track(chunk.ids, account, known)
             report.take(chunk.ids, done)
             report.refuse(chunk.refused)
-    _tell(report, as_json=as_json)
+    if wait_ and as_json:
+        # Standard output is for the messages alone, each a document of one shape.
+        _name_refusals(report)
+    else:
+        _tell(report, as_json=as_json)
     if report.tracked and not as_json and not tracker.by_daemon:
         _tell_if_nobody_polls(config)
     if waited:
@@ -210,6 +216,10 @@ def _account(name: str | None, known: tuple[str, ...]) -> str:
         f"there is no account {name!r} in the configuration; there is {', '.join(known)}.",
         param_hint="--account",
     )
+
+
+def _is_given(name: str) -> bool:
+    return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
 def _storable(text: str) -> bool:
@@ -267,13 +277,17 @@ def _tell(report: TrackReport, *, as_json: bool) -> None:
     if as_json:
         screen.write_json(report.document())
         return
+    _name_refusals(report)
+    click.echo(report.sentence())
+    if report.gave_up:
+        click.echo(report.advice())
+
+
+def _name_refusals(report: TrackReport) -> None:
     for refusal in report.refusals:
         screen.note(str(refusal))
     if report.refused > len(report.refusals):
         screen.note(f"and {counted(report.refused - len(report.refusals), 'more refusal')}.")
-    click.echo(report.sentence())
-    if report.gave_up:
-        click.echo(report.advice())
 
 
 def _tell_if_nobody_polls(config: Config) -> None:

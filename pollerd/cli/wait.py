@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +13,7 @@ import msgspec
 from pollerd.base.duration import FORM, parse_duration
 from pollerd.base.errors import PollerdError
 from pollerd.base.text import counted
+from pollerd.cli.group import unread_is_no_failure
 from pollerd.cli.options import IDS_MAY_BE_NEGATIVE, config_option, json_option, load_running, refuse_options
 from pollerd.cli.terminal import screen
 from pollerd.core import lifecycle
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 DELIVERED: Final = 0  # Exit codes of the command.
 ENDED_OTHERWISE: Final = 3  # Final, but not delivered; 1 and 2 are an error and a wrong use.
 NOT_YET: Final = 4  # The time was over first.
+_OF_FINAL_STATES: Final = frozenset({"id", "account", "userref", "state", "polls", "recipients"})
+"""What a message that has not ended shows as well as one that has."""
 _NAMED: Final = 5
 """Messages that are named when the time is over; the rest is counted."""
 
@@ -81,10 +84,12 @@ def wait(
     pollerd wait 421332671 --timeout 2m && echo "delivered"
 
     Exit code 0: all were delivered (--any: the first that ended was); 3: ended otherwise; 4: the time is over and not
-    all have ended (--any: none has). 69: no daemon polls them; 1: not followed, or another failure. A daemon that is
-    restarted meanwhile is waited for.
+    all have ended (--any: none has). 69: no daemon polls them; 1: not followed, set aside, or another failure. A daemon
+    that is restarted meanwhile is waited for.
     """
     refuse_options(ids)
+    if account is not None and not track_:
+        raise click.UsageError("--account goes with --track: a message that is followed has its account.")
     numbers = list(dict.fromkeys(map(_parsed, ids)))
     config = load_running(config_path)
     from pollerd.client.source import Location
@@ -120,13 +125,17 @@ def wait_for(
     code = DELIVERED
     for ended in waiting.ended(timeout):
         delivered = _delivered(ended, good)
-        _print(ended, delivered=delivered, as_json=as_json)
+        with unread_is_no_failure():
+            _print(ended, delivered=delivered, as_json=as_json)
         code = code if delivered else ENDED_OTHERWISE
         if first:
             return code
     if not waiting.left:
         return code
-    _late(waiting.left, timeout)
+    if as_json:
+        with unread_is_no_failure():
+            screen.write_lines(map(_pending, waiting.left.items()))
+    _late(waiting.left, timeout, location)
     return NOT_YET
 
 
@@ -161,7 +170,14 @@ def _states(recipients: Sequence[RecipientDocument]) -> str:
     return ", ".join(f"{number:,} {state}" for state, number in states.most_common())
 
 
-def _late(left: dict[int, MessageDocument | None], timeout: float) -> None:
+def _pending(entry: tuple[int, MessageDocument | None]) -> bytes:
+    message_id, document = entry
+    known = {"id": message_id, "state": "pending"} if document is None else msgspec.to_builtins(document)
+    fields = {name: value for name, value in known.items() if name in _OF_FINAL_STATES}
+    return msgspec.json.encode({"delivered": False, **fields}) + b"\n"
+
+
+def _late(left: dict[int, MessageDocument | None], timeout: float, location: Location) -> None:
     named = [
         f"{message_id} ({_states(document.recipients) if document and document.recipients else 'no state known'})"
         for message_id, document in list(left.items())[:_NAMED]
@@ -171,3 +187,20 @@ def _late(left: dict[int, MessageDocument | None], timeout: float) -> None:
         f"after {timeout:g} s {counted(len(left), 'message has', 'messages have')} no final state: "
         f"{', '.join(named)}{more}. When the next poll is due, and why: pollerd show {next(iter(left))}"
     )
+    for line in _holds(left.values(), location):
+        screen.note(line)
+
+
+def _holds(documents: Iterable[MessageDocument | None], location: Location) -> Iterator[str]:
+    """What keeps the accounts of these messages from being polled."""
+    from pollerd.client.live import fetch_status
+    from pollerd.core import phrases
+
+    status = fetch_status(location.socket)
+    concerned = {document.account for document in documents if document is not None}
+    for account in () if status is None else status.accounts:
+        if account.name in concerned and account.hold is not None:
+            yield (
+                f"the account {account.name} is held: {phrases.hold(account.hold.reason, account.hold.detail)}; "
+                f"{account.advice or 'see pollerd status'}"
+            )

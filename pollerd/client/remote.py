@@ -6,7 +6,7 @@ import http.client
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -20,6 +20,7 @@ from pollerd.core.ports import RequestKind
 from pollerd.core.ports.erasure import About, Known
 from pollerd.status.message import MessageDocument
 
+T = TypeVar("T")
 _TIMEOUT: Final = 30.0
 """Seconds for each request: the daemon itself gives the database 10 s to take something in."""
 RESTART_WAIT: Final = 4.0
@@ -117,8 +118,10 @@ class _Status(msgspec.Struct):
 class Remote:
     """Fulfils `client.source.Source` through the control socket at `path`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, timeout: float = _TIMEOUT) -> None:
+        """Each operation on the socket takes `timeout` seconds at most."""
         self._path = path
+        self._timeout = timeout
 
     def track(self, ids: Sequence[int], account: str | None, particulars: Particulars) -> Tracked:
         """Follow `ids`. Raises UnavailableError, and PollerdError for what the daemon refuses."""
@@ -128,7 +131,7 @@ class Remote:
         given = {name: value for name, value in fields.items() if value is not None}
         for start in range(0, len(ids), _CHUNK):
             body = msgspec.json.encode({"ids": ids[start : start + _CHUNK], **given})
-            answer = msgspec.json.decode(self._ask("POST", "/messages", body, also=422)[0], type=_Answer)
+            answer = _decoded(self._ask("POST", "/messages", body, also=422)[0], _Answer)
             if answer.refused:
                 first = answer.refused[0]
                 raise PollerdError(
@@ -140,7 +143,7 @@ class Remote:
 
     def message(self, message_id: int) -> MessageDocument:
         """One message. Raises NotFollowedError, UnavailableError."""
-        return msgspec.json.decode(self._ask("GET", f"/messages/{message_id}")[0], type=MessageDocument)
+        return _decoded(self._ask("GET", f"/messages/{message_id}")[0], MessageDocument)
 
     def ask(self, kind: RequestKind, message_id: int) -> None:
         """Do something about one message. Raises OvertakenError, UnavailableError, PollerdError."""
@@ -156,7 +159,7 @@ class Remote:
 
     def retry_undelivered(self) -> int:
         """Take up again the events that outputs have parked; how many. Raises UnavailableError, PollerdError."""
-        return msgspec.json.decode(self._ask("POST", "/undelivered/retry")[0], type=_Retried).taken_up
+        return _decoded(self._ask("POST", "/undelivered/retry")[0], _Retried).taken_up
 
     def forget(self, network: str | None) -> None:
         """Forget what the backoff learned about a network, or about all. Raises UnavailableError, PollerdError."""
@@ -165,7 +168,7 @@ class Remote:
 
     def known(self, about: About) -> Known:
         """How much is known of a message, or of a telephone number. Raises UnavailableError, PollerdError."""
-        found = msgspec.json.decode(self._ask("GET", _personal(about))[0], type=_Personal)
+        found = _decoded(self._ask("GET", _personal(about))[0], _Personal)
         return Known(found.messages, found.events, found.undelivered, tuple(found.still_polled))
 
     def erase(self, about: About) -> None:
@@ -181,14 +184,14 @@ class Remote:
         return next((each.hold for each in self._status().accounts if each.name == account), None)
 
     def _status(self) -> _Status:
-        return msgspec.json.decode(self._ask("GET", "/status")[0], type=_Status)
+        return _decoded(self._ask("GET", "/status")[0], _Status)
 
     def gave_up(self) -> Iterator[int]:
         """The messages that are given up. Raises UnavailableError."""
         after: str | None = None
         while True:
             given = {"state": "gave_up", "limit": _PAGE, **({} if after is None else {"after": after})}
-            page = msgspec.json.decode(self._ask("GET", f"/messages?{urlencode(given)}")[0], type=_Page)
+            page = _decoded(self._ask("GET", f"/messages?{urlencode(given)}")[0], _Page)
             yield from (message.id for message in page.messages)
             if (after := page.next) is None:
                 return
@@ -227,7 +230,7 @@ class Remote:
         raise _refusal(response.status, content)
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[http.client.HTTPResponse, bytes]:
-        connection = UnixConnection(self._path, _TIMEOUT)
+        connection = UnixConnection(self._path, self._timeout)
         try:
             connection.request(method, path, body)
             response = connection.getresponse()
@@ -248,6 +251,17 @@ class Remote:
 def _personal(about: About) -> str:
     given = {"id": about.message_id} if about.msisdn is None else {"msisdn": about.msisdn}
     return f"/personal-data?{urlencode(given)}"
+
+
+def _decoded(content: bytes, kind: type[T]) -> T:
+    """An answer's document. Raises PollerdError for one of another version."""
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.MsgspecError:
+        raise PollerdError(
+            "the daemon answers what this version of pollerd does not understand. After an upgrade: "
+            "systemctl restart pollerd"
+        ) from None
 
 
 def _refusal(status: int, content: bytes) -> PollerdError:

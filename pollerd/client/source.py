@@ -58,8 +58,10 @@ def locate(config: Path | None, database: Path | None, socket: Path | None) -> L
     return Location(found.store.path, found.control.socket, tuple(found.accounts))
 
 
-def open_source(location: Location) -> Source:
-    """What can be read from there. Raises StoreError or UnavailableError when nothing can."""
+def open_source(location: Location, timeout: float | None = None) -> Source:
+    """What can be read from there; a daemon gets `timeout` seconds for an answer. Raises StoreError or UnavailableError
+    when nothing can be read.
+    """
     trouble: PollerdError = UnavailableError("neither a database nor a control socket is given: name one of them.")
     if location.database is not None:
         try:
@@ -69,7 +71,7 @@ def open_source(location: Location) -> Source:
     if location.socket is not None and (isinstance(trouble, StoreForbiddenError) or _answers(location)):
         from pollerd.client.remote import Remote
 
-        return Remote(location.socket)
+        return Remote(location.socket) if timeout is None else Remote(location.socket, timeout)
     raise trouble
 
 
@@ -86,6 +88,8 @@ def hand_over(location: Location, ids: Sequence[int], account: str | None, parti
         from pollerd.store.engine import engine_at
 
         name = account or (location.accounts[0] if len(location.accounts) == 1 else "default")
+        if location.accounts and name not in location.accounts:
+            raise PollerdError(f"name the account of these messages; there is {', '.join(location.accounts)}.")
         try:
             with engine_at(location.database).handover() as handover:
                 done = handover.track(ids, name, particulars)

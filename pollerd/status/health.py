@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -66,13 +67,26 @@ class Number(NamedTuple):
     limits: Limits = Limits(None, None)
 
     def __str__(self) -> str:
-        bounds = ";".join("" if bound is None else f"{bound:g}" for bound in self.limits)
-        value = f"{self.value:.3f}".rstrip("0").rstrip(".")
-        return f"'{self.label}'={value}{self.unit};{bounds};0"
+        bounds = ";".join("" if bound is None else _plain(bound) for bound in self.limits)
+        return f"'{_UNUSUAL.sub('_', self.label)}'={_plain(self.value)}{self.unit};{bounds};0"
+
+
+def _plain(value: float) -> str:
+    """Without an exponent, which the convention does not know."""
+    return f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+_UNUSUAL: Final = re.compile(r"[^A-Za-z0-9_.-]+")
+"""The convention forbids quotes and `=` in labels; an output's name may hold a path."""
 
 
 _AT_ONCE: Final = frozenset({HoldReason.UNAUTHORIZED, HoldReason.FORBIDDEN, HoldReason.REFUSING})
 """Holds that end only when somebody acts."""
+
+
+def alive(document: StatusDocument) -> list[Finding]:
+    """What a restart might help: no daemon runs, or something in it does not move."""
+    return [each for each in _daemon(document) if each.level is HealthLevel.CRITICAL]
 
 
 def findings(document: StatusDocument, disk: float, limits: Thresholds) -> list[Finding]:
@@ -80,9 +94,6 @@ def findings(document: StatusDocument, disk: float, limits: Thresholds) -> list[
     found = [*_daemon(document), *_intake(document, limits)]
     for account in document.accounts:
         found += _account(account, document.now, limits)
-    late = document.oldest_due_lag
-    if limits.late.level(late) and not any(account.hold for account in document.accounts):
-        found.append(Finding(limits.late.level(late), f"polls are late by {duration(late)}"))
     for output in document.outputs:
         found += _output(output, limits)
     if limits.disk.level(disk):
@@ -124,6 +135,10 @@ def _account(account: AccountDocument, now: float, limits: Thresholds) -> Iterat
         yield Finding(
             level, f"account {account.name} is held: {phrases.hold(account.hold.reason, account.hold.detail)}"
         )
+    late = late_by(account, now)
+    if limits.late.level(late):
+        found = f"account {account.name}: polls are late by {duration(late)}"
+        yield Finding(limits.late.level(late), found)
     if limits.unknown.level(account.unknown):
         text = f"account {account.name}: the gateway has never shown {counted(account.unknown, 'id')}"
         yield Finding(limits.unknown.level(account.unknown), text)
@@ -143,9 +158,15 @@ def _output(output: OutputDocument, limits: Thresholds) -> Iterator[Finding]:
         yield Finding(limits.parked.level(output.parked), text)
 
 
+def late_by(account: AccountDocument, now: float) -> float:
+    """Seconds by which the polls of an account that is polled are late."""
+    due = at(account.next_poll_at)
+    return max(0.0, now - due) if account.state == "polling" and due is not None else 0.0
+
+
 def silent_for(document: StatusDocument) -> float | None:
-    """Seconds since the last id came in; None when none ever has."""
-    last = at(document.messages.last_handed_over_at)
+    """Seconds since the last id came in, or since the start where none ever has; None when neither is known."""
+    last = at(document.messages.last_handed_over_at) or at(document.since)
     return None if last is None else max(0.0, document.now - last)
 
 
@@ -158,7 +179,8 @@ def summary(document: StatusDocument) -> str:
 def numbers(document: StatusDocument, disk: float, limits: Thresholds) -> Iterator[Number]:
     """The performance data. Labels never change."""
     yield Number("pending", document.messages.pending)
-    yield Number("late", round(document.oldest_due_lag, 1), "s", limits.late)
+    late = max((late_by(account, document.now) for account in document.accounts), default=0.0)
+    yield Number("late", round(late, 1), "s", limits.late)
     yield Number("polls_per_second", document.polls.per_second or 0.0)
     yield Number("held", sum(account.hold is not None for account in document.accounts))
     yield Number("overdue", document.messages.overdue)

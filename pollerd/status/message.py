@@ -108,6 +108,16 @@ def message_document(message: Message) -> MessageDocument:
     )
 
 
+def failure_advice(recipient: Recipient) -> str | None:
+    """What can be done about its error code. None while it may still arrive, and once it has: sending again would then
+    send it twice.
+    """
+    if not lifecycle.is_final(recipient.status) or recipient.status in lifecycle.ARRIVED:
+        return None
+    meaning = errorcodes.of_recipient(recipient.code)
+    return None if meaning is None else meaning.advice
+
+
 def _recipient(recipient: Recipient) -> RecipientDocument:
     meaning = errorcodes.of_recipient(recipient.code)
     return RecipientDocument(
@@ -118,7 +128,7 @@ def _recipient(recipient: Recipient) -> RecipientDocument:
         error=recipient.error,
         code=recipient.code,
         meaning=None if meaning is None else meaning.words,
-        advice=None if meaning is None else meaning.advice,
+        advice=failure_advice(recipient),
         country_code=recipient.country,
         mcc=recipient.mcc,
         mnc=recipient.mnc,

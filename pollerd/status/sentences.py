@@ -9,6 +9,8 @@ from pollerd.base import text as words
 from pollerd.base.service import start_command
 from pollerd.base.text import ago, brief, counted, duration
 from pollerd.core import phrases
+from pollerd.core.model import HoldReason
+from pollerd.gateway.gatewayapi import errorcodes
 from pollerd.status.document import (
     AccountDocument,
     AgeDocument,
@@ -118,6 +120,10 @@ def figures(country: CountryDocument) -> CountryFigures:
 def advice(account: AccountDocument) -> str | None:
     """What to do about it."""
     if account.hold is not None:
+        refusal = errorcodes.of_refusal(account.hold.detail)
+        if account.hold.reason == HoldReason.FORBIDDEN and refusal is not None and refusal.advice:
+            # The gateway says which of the reasons for a 403 it is.
+            return f"{refusal.advice} Then polling goes on by itself. See pollerd doctor"
         return phrases.hold_advice(account.hold.reason, account.name, account.renewal)
     if not account.connections_kept:
         return FORGETFUL_ADVICE

@@ -14,6 +14,7 @@ from pollerd.core import event as events
 from pollerd.core import history, lifecycle, phrases
 from pollerd.core.model import Message, Priority, Recipient, State
 from pollerd.gateway.gatewayapi import errorcodes
+from pollerd.status.message import failure_advice
 from pollerd.status.sentences import Sentence, Tone
 
 _body = msgspec.json.Decoder(events.Body)
@@ -239,9 +240,9 @@ def state_text(recipient: Recipient) -> str:
 
 
 def advice(recipients: Iterable[Recipient]) -> list[str]:
-    """What can be done about the error codes of `recipients`, each code once."""
-    found = {recipient.code: errorcodes.of_recipient(recipient.code) for recipient in recipients}
-    return [f"{code}: {meaning.advice}" for code, meaning in found.items() if meaning and meaning.advice]
+    """What can be done about the error codes of `recipients` that failed, each code once."""
+    found = {recipient.code: failure_advice(recipient) for recipient in recipients}
+    return [f"{code}: {text}" for code, text in found.items() if text]
 
 
 def error_text(recipient: Recipient) -> str:

@@ -115,7 +115,7 @@ def test_show_prints_one_message_whole(filled: Cli) -> None:
     assert document["recipients"][0]["meaning"].startswith("absent subscriber")
     assert [event["seq"] for event in document["events"]] == [1]
     shown = filled("show", "1").text
-    for text in ("absent subscriber", "Send again later", "on hold", "pollerd run", "ENROUTE"):
+    for text in ("absent subscriber", "on hold", "pollerd run", "ENROUTE"):
         assert text in shown
     assert "41 recipients" in filled("show", "2").text
     unknown = filled("show", "99")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -51,7 +52,7 @@ async def test_the_line_follows_the_daemon_from_its_start_to_its_end(
     level, line = await health(deployment)
     assert level == "OK"
     assert "'pending'=0;;;0" in line
-    assert "since_last_id" not in line
+    assert "'since_last_id'=" in line, "since the start, as no id came in yet"
 
     number = simulator.truth.add(steps=[Step(0.0, "ENROUTE")])
     deployment.insert([number])
@@ -80,7 +81,7 @@ async def test_a_held_account_is_critical_when_only_a_person_ends_it(
     simulator.faults.set("401")
     await deployment.start()
     deployment.insert(numbers)
-    await until(lambda: "held" in deployment.text_log(), "it is held")
+    await until(lambda: '"account_held"' in deployment.text_log(), "it is held")
     level, line = await health(deployment)
     assert level == "CRITICAL"
     assert "account default is held: unauthorized" in line
@@ -92,7 +93,7 @@ async def test_a_hold_that_ends_by_itself_is_a_warning_first(simulator: Simulato
     simulator.faults.set("429:retry_after=60")
     await deployment.start()
     deployment.insert(numbers)
-    await until(lambda: "held" in deployment.text_log(), "it is held")
+    await until(lambda: '"account_held"' in deployment.text_log(), "it is held")
     assert (await health(deployment))[0] == "WARNING"
     assert (await health(deployment, "--held", ",0"))[0] == "CRITICAL"
 
@@ -117,3 +118,28 @@ async def test_what_keeps_it_from_a_verdict_is_unknown(deployment: Deployment) -
     level, line = await health(deployment)
     assert level == "UNKNOWN"
     assert "max_connections" in line
+    for wrong in ("nan,1", "-1,5", "15,1"):
+        assert (await health(deployment, "--parked", wrong))[0] == "UNKNOWN"
+    code, out, _ = await deployment.command("health", "--json", "--nonsense")
+    assert (code, json.loads(out)["level"]) == (3, "UNKNOWN")
+
+
+async def test_a_daemon_that_does_not_answer_is_critical(deployment: Deployment) -> None:
+    process = await deployment.start()
+    assert (await deployment.command("health", "--alive"))[0] == 0
+    process.send_signal(signal.SIGSTOP)
+    try:
+        level, line = await health(deployment, "--alive")
+        assert level == "CRITICAL"
+        assert "does not answer" in line
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+async def test_only_a_restart_that_helps_is_asked_for(simulator: Simulator, deployment: Deployment) -> None:
+    simulator.faults.set("401")
+    await deployment.start()
+    deployment.insert([simulator.truth.add(steps=[Step(0.0, "ENROUTE")])])
+    await until(lambda: '"account_held"' in deployment.text_log(), "it is held")
+    assert (await health(deployment))[0] == "CRITICAL"
+    assert (await health(deployment, "--alive"))[0] == "OK"

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from pollerd.simulator import Simulator, SimulatorConfig, Step
-from tests.acceptance.deployment import Deployment
+from tests.acceptance.deployment import COMMAND, Deployment
 from tests.acceptance.waiting import until
+from tests.sqlite_kit import transaction
 
 BACKOFF = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"'
 
@@ -101,3 +102,43 @@ async def test_send_and_wait_in_one_step(simulator: Simulator, deployment: Deplo
     code, out, err = await deployment.command("track", "-", "--wait", stdin=answer)
     assert (code, err) == (0, "")
     assert sorted(out.splitlines()) == sorted(["tracked 2.", *(f"{number} DELIVERED" for number in numbers)])
+
+
+async def test_the_exit_code_counts_when_nobody_reads_the_output(simulator: Simulator, deployment: Deployment) -> None:
+    await deployment.start()
+    failed = message(simulator, "UNDELIVERABLE")
+    line = f'"{COMMAND}" wait --track {failed} -c "{deployment.config}"; echo $? >&2'
+    shell = await asyncio.create_subprocess_exec("sh", "-c", f"({line}) | true", stderr=asyncio.subprocess.PIPE)
+    _, err = await shell.communicate()
+    assert err.decode().split() == ["3"]
+
+
+async def test_what_needs_a_person_is_no_not_yet(simulator: Simulator, deployment: Deployment) -> None:
+    await deployment.start()
+    delivered = message(simulator, "DELIVERED")
+    assert (await deployment.command("track", delivered, "--wait"))[0] == 0
+    with transaction(deployment.database) as database:
+        database.execute("INSERT INTO messages (id, account) VALUES (7, 'elsewhere')")
+    query = "SELECT count(*) FROM messages WHERE id = 7 AND state = 1"
+    await until(lambda: deployment.query(query)[0][0] == 1, "it is taken in")
+    code, out, err = await deployment.command("wait", "7", delivered, "--timeout", "30")
+    assert (code, out) == (1, f"{delivered} DELIVERED\n")
+    assert "[accounts.elsewhere]" in err
+    for order in (("999", delivered), (delivered, "999")):
+        assert (await deployment.command("wait", "--any", *order))[0] == 0
+    for spare in (("wait", delivered, "--account", "default"), ("track", delivered, "--timeout", "3")):
+        assert (await deployment.command(*spare))[0] == 2
+
+
+async def test_what_has_not_ended_is_a_document_too(simulator: Simulator, deployment: Deployment) -> None:
+    await deployment.start()
+    stuck, delivered = message(simulator, "ENROUTE"), message(simulator, "DELIVERED")
+    command = ("track", stuck, delivered, "--wait", "--json", "--timeout", "2")
+    code, out, _ = await deployment.command(*command)
+    documents = {str(each["id"]): each for each in map(json.loads, out.splitlines())}
+    assert code == 4
+    assert {name: (each["delivered"], each["state"]) for name, each in documents.items()} == {
+        stuck: (False, "pending"),
+        delivered: (True, "finished"),
+    }
+    assert documents[stuck].keys() == documents[delivered].keys()

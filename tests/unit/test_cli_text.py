@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pollerd.base import text
+from pollerd.core.model import Recipient
 from pollerd.gateway.gatewayapi import errorcodes
+from pollerd.status.message import failure_advice
 
 
 @pytest.mark.parametrize(
@@ -76,3 +78,9 @@ def test_a_code_that_is_not_listed_is_named_by_its_last_digits() -> None:
 @pytest.mark.parametrize("code", [None, "0x9999", "x", ""])
 def test_an_unknown_code_has_none(code: str | None) -> None:
     assert errorcodes.words(code) is None
+
+
+@pytest.mark.parametrize(("status", "advised"), [("UNDELIVERABLE", True), ("ENROUTE", False), ("DELIVERED", False)])
+def test_only_what_failed_is_advised_to_be_sent_again(status: str, advised: bool) -> None:
+    recipient = Recipient(msisdn=4587654321, status=status, code="0x1013")
+    assert (failure_advice(recipient) is not None) == advised

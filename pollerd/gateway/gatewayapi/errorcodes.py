@@ -5,9 +5,12 @@ Source: the vendor's tables of delivery error codes and of API error codes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
+
+_IN_DETAIL: Final = re.compile(r"\(0x([0-9A-F]{4})\)")
 
 
 class Meaning(NamedTuple):
@@ -28,7 +31,7 @@ _FILTER: Final = "The network filters it: check sender, text and links, then ask
 _SENDER: Final = "Use a sender that the destination country allows; some need it registered first."
 _TEXT: Final = "Change the text; the class, the encoding and the length of the message matter as well."
 _REQUEST: Final = "The request to send is at fault: correct it in the sending program."
-_CREDIT: Final = "Top up the account at the gateway; for a charged message, the subscriber has too little credit."
+_CREDIT: Final = "For a charged message, the subscriber has to top up; else look at your account's balance."
 _CLASS: Final = "Have the gateway's support set the message class up, or send with another class."
 _LINK: Final = "Have the link allowed for the account at the gateway, or take it out of the text."
 _CONTENT: Final = "Change the text; ask the gateway's support why it was stopped."
@@ -49,7 +52,7 @@ DELIVERY: Final[Mapping[int, Meaning]] = MappingProxyType(
         0x101A: Meaning("the visited network's subscriber database (VLR) failed", _AGAIN),
         0x101B: Meaning("the operator's subscriber database (HLR) has an internal error", _AGAIN),
         # MSC: the network that the phone is in
-        0x1020: Meaning("the visited network does not know the subscriber", _LATER),
+        0x1020: Meaning("the visited network does not know the subscriber", _AGAIN),
         0x1021: Meaning("IMSI detached: the phone has left the network", _LATER),
         0x1022: Meaning("no page response: the phone does not answer the network", _LATER),
         0x1023: Meaning("subscriber busy: the phone is receiving another message", _AGAIN),
@@ -230,3 +233,9 @@ def words(code: str | None) -> str | None:
     """A `dsnerrorcode` in words; None for none and for an unknown one."""
     meaning = of_recipient(code)
     return None if meaning is None else meaning.words
+
+
+def of_refusal(detail: str) -> Meaning | None:
+    """What the code in the detail of a hold, such as `403 (0x0213): ...`, means; None for none and an unknown one."""
+    match = _IN_DETAIL.search(detail)
+    return None if match is None else REFUSALS.get(int(match[1], 16))
