@@ -13,7 +13,7 @@ READ: Final = "r"
 WRITE: Final = "w"
 ENTER: Final = "x"
 _BITS: Final = {READ: stat.S_IROTH, WRITE: stat.S_IWOTH, ENTER: stat.S_IXOTH}
-_PATIENCE: Final = 5.0
+_TIMEOUT: Final = 5.0
 """Seconds for one question; a network file system may not answer at all."""
 
 
@@ -86,7 +86,7 @@ def _asked(who: Person, what: str, path: Path) -> bool | None:
             group=who.gid,
             extra_groups=who.groups,
             cwd="/",
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
             check=False,
         )
     except (OSError, subprocess.SubprocessError):

@@ -25,7 +25,7 @@ JOIN: Final = "sudo usermod -aG pollerd NAME, then log in again"
 
 
 def folders_of(env: Mapping[str, str]) -> tuple[Path, ...]:
-    """Where systemd looks for units, most weight first."""
+    """Where systemd searches for units, most weight first."""
     given = env.get(SEARCH_PATH, "")
     named = tuple(Path(folder) for folder in given.split(":") if folder)
     return (*named, *FOLDERS) if not named or given.endswith(":") else named

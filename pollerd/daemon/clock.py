@@ -67,7 +67,7 @@ class SystemClock:
         return self._monotonic()
 
     def wall(self) -> float:
-        """UNIX seconds by the machine's wall clock, for what is told."""
+        """UNIX seconds by the machine's wall clock, for what is shown."""
         return self._wall()
 
     def to_wall(self, instant: float) -> float:

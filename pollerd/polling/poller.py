@@ -186,7 +186,7 @@ class Poller:
 
     def _next(self, now: float) -> Message | int | None:
         """The due message that is worth most; None: there is none. For a gateway that refuses everything, or that
-        nobody understands, a probe.
+        cannot be understood, a probe.
 
         A probe is a message, or the id of one that is not pending here any more.
         """

@@ -159,7 +159,7 @@ def describe(
 def _status(body: events.Status, number: Callable[[int], str]) -> TimelineEntry:
     seen = _at(body.observed_at)
     if body.previous == body.status:
-        # The time is that of the state: when the charge went on nobody tells.
+        # The time is that of the state: when the charge went on is not given.
         text = f"{number(body.msisdn)}: still {body.status}, charge {body.charge_status}"
         return TimelineEntry(seen, "state", text, _tone(body.status), body.status)
     before = f"{body.previous} → " if body.previous else ""

@@ -22,7 +22,7 @@ from pollerd.store.session import Querying, Session, Transactions
 from pollerd.store.statements import statements
 
 STRETCH: Final = 5000
-"""Rows that one statement looks through: commits wait behind it for some hundredths of a second."""
+"""Rows that one statement searches: commits wait behind it for some hundredths of a second."""
 _NAMED: Final = 100  # Of the messages that are still polled: their ids, for somebody to read.
 _COUNTERS: Final = {State.PENDING: "pending", State.FINISHED: "finished", State.GAVE_UP: "gave_up"}
 _POLLED: Final = frozenset({State.NEW, State.PENDING})
@@ -88,7 +88,7 @@ class Search:
         return StoredData(number, state, sent_at, others or None)
 
     def events(self, database: Querying, after: int) -> tuple[int | None, list[Event]]:
-        """The same with the events that name the number; none where a message is looked for."""
+        """The same with the events that name the number; none where a message is searched for."""
         end = database.query(self._sql["event_stretch"], (after, STRETCH))[0][0] if self._blob else None
         if end is None:
             return None, []

@@ -175,7 +175,8 @@ async def test_counters_follow_the_states(store: SqliteStore) -> None:
     insert(store.path, 1, 2)
     await store.commit(Batch(results=[Result(row(i), was=State.NEW, polls=2) for i in (1, 2)]))
     await store.commit(Batch(results=[Result(row(1, state=State.FINISHED), polls=1)]))
-    assert dict(rows(store.path, "SELECT name, value FROM counters")) == {"pending": 1, "finished": 1, "polls": 5}
+    counters = dict(rows(store.path, "SELECT name, value FROM counters"))
+    assert counters == {"pending": 1, "finished": 1, "polls": 5, "handed_over_at": 0}, "the batches name no time"
 
 
 async def test_accounts_and_cursors_outlive_a_restart(database: Path) -> None:

@@ -199,7 +199,7 @@ class View(Protocol):
         ...
 
     def known(self, about: About) -> Known:
-        """How much is known of a message, or of whoever has a telephone number. Looks through all that there is."""
+        """How much is known of a message, or of whoever has a telephone number. Searches all that there is."""
         ...
 
     def overview(self, now: float, *, oldest: bool = True) -> Overview:

@@ -277,7 +277,7 @@ def explanation(database: Path, error: sqlite3.Error) -> str:
         case sqlite3.SQLITE_FULL:
             hint = "make room on the disk"
         case sqlite3.SQLITE_IOERR:
-            hint = "look at the disk and at its free space"
+            hint = "check the disk and its free space"
         case _:
             hint = "check [store] path"
     return f"the database {database} cannot be used ({error}): {hint}."
