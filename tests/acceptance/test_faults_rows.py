@@ -181,5 +181,5 @@ async def test_other_tables_do_not_end_the_daemon_either(tmp_path: Path) -> None
             code, _, err = await deployment.command("show", str(100 + turn))
             assert code == 0, err
             assert await deployment.stop() == 0
-            assert (await deployment.command("status", "--json"))[0] == 0
+            assert (await deployment.command("status", "--json"))[0] == 69
         assert "Traceback" not in deployment.text_log()
