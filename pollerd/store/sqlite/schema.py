@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 import sqlite3
@@ -17,8 +16,6 @@ from typing import Final, NamedTuple
 
 from pollerd.base.errors import StoreBusyError, StoreError, StoreForbiddenError, StoreUnavailableError
 from pollerd.base.folders import create_folder, own_as_folder
-
-log = logging.getLogger(__name__)
 
 APPLICATION_ID: Final = 0x706F6C64
 """Written into the database's header ("pold"), so that a database of another program is not taken for ours."""
@@ -259,7 +256,9 @@ def _take_over(database: Path) -> None:
     except OSError as error:
         raise StoreForbiddenError(f"{whose}. Remove it: rm {database}") from error
     text = "%s; it is made anew. What was inserted then was refused by SQLite already: insert it again"
-    log.warning(text, whose, extra={"event": "empty_database_replaced"})
+    import logging
+
+    logging.getLogger(__name__).warning(text, whose, extra={"event": "empty_database_replaced"})
 
 
 def explanation(database: Path, error: sqlite3.Error) -> str:
