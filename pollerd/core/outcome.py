@@ -36,7 +36,8 @@ FAILURES_BEFORE_DEADLINE: Final = 10
 """Failures in a row, the account not held, after which a message that cannot be asked about has a deadline again."""
 RETRY_FIRST: Final = 2.0  # Seconds after a request that failed, doubled for each further one:
 RETRY_MOST: Final = 60.0  # seconds at most, since a failure says nothing about the message.
-STRIKE_FIRST: Final = 5.0  # Seconds after a first refusal, tripled for each further one: five of them take minutes.
+STRIKE_FIRST: Final = 5.0  # Seconds after a first refusal.
+STRIKE_GROWTH: Final = 3.0  # Factor for each further one: five refusals take minutes, and one bad minute ends nothing.
 SPREAD: Final = 0.25  # Share by which such waits vary either way, so that what failed together does not stay together.
 LEAST_ANSWERS: Final = 3
 """Answers at least, spread over the grace, before a message ends by its age."""
@@ -252,7 +253,7 @@ class OutcomeRules:
         message, lasted = refusals.run(message, self.active(now, held_total), evidence)
         if message.strikes >= MAX_STRIKES:
             return self._refused(message, GiveUpReason.REJECTED_REQUEST, now, lasted, evidence)
-        wait = self._spread(min(self._settings.max_interval, STRIKE_FIRST * 3.0 ** (message.strikes - 1)))
+        wait = self._spread(min(self._settings.max_interval, STRIKE_FIRST * STRIKE_GROWTH ** (message.strikes - 1)))
         decision = Decision(wait, f"the gateway refused it ({phrases.answer(message.last_answer)})")
         return Result(_planned(message, now, decision), polls=1, full=False)
 

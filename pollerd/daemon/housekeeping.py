@@ -175,6 +175,7 @@ def standard_jobs(parts: Parts, notifier: Notifier) -> list[Job]:
     outputs = frozenset(health.name for health in parts.relay.health if health.readers is None)
     kept = parts.config.store
     retention = store.retention(outputs, kept.keep_finished, kept.events_kept)
+    # Periods in seconds. A crash loses what was learned or counted since the last note.
     jobs = [
         Job("retention", 600.0, lambda: retention.run(clock.now()), first=60.0),
         *(Job(*chore) for chore in store.chores()),

@@ -33,6 +33,7 @@ _Reply = tuple[bytes, ClientResponse] | Rejected | Trouble
 CONNECTION_AGE: Final = 30.0
 """Seconds after which a connection is replaced, so that a busy one follows the gateway's DNS."""
 
+_AGE_SPREAD: Final = (0.8, 1.1)  # Shares of that age: connections opened together are not all replaced together.
 _DECODED_AT_ONCE: Final = 256 * 1024  # Bytes.
 _UNPACKED_AT_ONCE: Final = 4 * 1024
 """Bytes of a body, plain and packed, up to which decoding is too short to be worth a thread."""
@@ -78,7 +79,7 @@ class GatewayClient:
             account.limits.max_connections,
             lambda keep: route.open(keep=keep),
             clock.monotonic,
-            lambda: connection_age * rng.uniform(0.8, 1.1),
+            lambda: connection_age * rng.uniform(*_AGE_SPREAD),
         )
 
     async def read(self, message_id: int) -> Outcome:

@@ -26,6 +26,9 @@ THROTTLES_BEFORE_HOLD: Final = 8
 """Refusals in a row, each of which halved the rate, after which slowing down has proved no help: 2**7 is more than
 lies between the configured rate and its floor."""
 
+_LOST_MARGIN: Final = 5.0
+"""Seconds on top of two time-outs, as a request may go out twice, that a busy loop gets to report."""
+
 _AT_ONCE: Final = frozenset({HoldReason.UNAUTHORIZED, HoldReason.FORBIDDEN})
 _BY_COUNT: Final = frozenset({HoldReason.UNREACHABLE, HoldReason.SERVER_ERRORS})
 _OUTAGE: Final = _BY_COUNT | {HoldReason.THROTTLED, HoldReason.REFUSING}
@@ -353,7 +356,7 @@ class AccountLimiter:
 
 def _lost_after(limits: LimitsConfig) -> float:
     """Seconds after which a request that has not reported never will."""
-    return 2 * limits.timeout + 5.0
+    return 2 * limits.timeout + _LOST_MARGIN
 
 
 def _wait_left(restored: AccountState, now: float) -> float:
