@@ -34,7 +34,7 @@ NAME: Final = "configuration"
 _TABLES: Final = frozenset(field.name for field in fields(Config))
 
 
-class Sight(msgspec.Struct, frozen=True):
+class Inspection(msgspec.Struct, frozen=True):
     """What was found. `config` holds defaults where a problem is, and is None when nothing could be read at all.
 
     `unit` is the installed service when it uses this very configuration. `open_to_all`: every user may read the file.
@@ -48,7 +48,7 @@ class Sight(msgspec.Struct, frozen=True):
     open_to_all: bool = False
     unseen: tuple[UnseenError, ...] = ()
 
-    def sound(self, *tables: str) -> bool:
+    def intact(self, *tables: str) -> bool:
         """Whether these tables say what was meant: an unknown table might have been meant to be one of them."""
         tops = {problem.key.partition(".")[0] for problem in self.problems if not _of_secret(problem)}
         return tops.isdisjoint(tables) and tops <= _TABLES
@@ -56,12 +56,12 @@ class Sight(msgspec.Struct, frozen=True):
 
 def inspect(
     path: Path | None, env: Mapping[str, str], cwd: Path, *, system: Path = SYSTEM_FILE, unit: Unit | None = None
-) -> Sight:
+) -> Inspection:
     """Find and read the configuration as every command does, and go on where something is wrong."""
     try:
         document = find(path, env, cwd, system)
     except ConfigError as error:
-        return Sight(None, error.problems)
+        return Inspection(None, error.problems)
     if document is None:
         context = LoadContext(BUILT_IN, cwd, env, built_in=True)
         return _built({}, context, Diagnostics(context.file), None, open_to_all=False)
@@ -75,7 +75,7 @@ def inspect(
 
 def _built(
     data: Mapping[str, object], context: LoadContext, diagnostics: Diagnostics, unit: Unit | None, *, open_to_all: bool
-) -> Sight:
+) -> Inspection:
     config = build(data, context, diagnostics)
     diagnostics.finish()
     refused = {problem.key for problem in diagnostics.problems}
@@ -89,7 +89,7 @@ def _built(
             diagnostics.extend(tuple(problem for problem in error.problems if problem.key not in refused))
     diagnostics.extend(tuple(unreadable(config, context.service)))
     warnings = tuple(dict.fromkeys(diagnostics.warnings))
-    return Sight(config, diagnostics.finish(), warnings, unit, open_to_all, tuple(unseen))
+    return Inspection(config, diagnostics.finish(), warnings, unit, open_to_all, tuple(unseen))
 
 
 def _of_secret(problem: Problem) -> bool:
@@ -100,32 +100,32 @@ def _of_secret(problem: Problem) -> bool:
     )
 
 
-def checks(sight: Sight) -> Iterator[Check]:
+def checks(inspection: Inspection) -> Iterator[Check]:
     """The configuration itself: each problem, each warning."""
-    for problem in sight.problems:
+    for problem in inspection.problems:
         yield failure(NAME, str(problem), "correct it, then try again: pollerd doctor")
-    for text in sight.warnings:
+    for text in inspection.warnings:
         yield warning(NAME, text, "change it in the configuration, or leave it when it is meant so")
-    if sight.config is not None and not sight.problems:
-        source = sight.config.source
-        accounts = ", ".join(sight.config.accounts)
-        service = f", used by {sight.unit.path}" if sight.unit else ""
+    if inspection.config is not None and not inspection.problems:
+        source = inspection.config.source
+        accounts = ", ".join(inspection.config.accounts)
+        service = f", used by {inspection.unit.path}" if inspection.unit else ""
         yield ok(NAME, f"{source} is good (accounts: {accounts}){service}")
 
 
-def secret_files(sight: Sight) -> Iterator[Check]:
+def secret_files(inspection: Inspection) -> Iterator[Check]:
     """Who may read the secrets."""
-    assert sight.config is not None
+    assert inspection.config is not None
     name = "secrets"
-    inline = any(isinstance(source, InlineSecret) for source in sight.config.secret_sources())
-    if inline and sight.open_to_all:
-        source = sight.config.source
+    inline = any(isinstance(source, InlineSecret) for source in inspection.config.secret_sources())
+    if inline and inspection.open_to_all:
+        source = inspection.config.source
         yield warning(
             name, f"{source} holds a secret and every user of this machine can read it", f"run: chmod o= {source}"
         )
-    for secret in sight.unseen:
+    for secret in inspection.unseen:
         yield warning(name, secret.reason, secret.next_step)
-    paths = {source.path for source in sight.config.secret_sources() if isinstance(source, FileSecret)}
+    paths = {source.path for source in inspection.config.secret_sources() if isinstance(source, FileSecret)}
     for path in sorted(paths):
         try:
             found = path.stat()

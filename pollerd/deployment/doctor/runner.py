@@ -28,7 +28,7 @@ from pollerd.deployment.doctor import (
 )
 from pollerd.deployment.doctor.bounded import in_thread
 from pollerd.deployment.doctor.check import Check, Level, failure
-from pollerd.deployment.doctor.configuration import Sight
+from pollerd.deployment.doctor.configuration import Inspection
 from pollerd.deployment.doctor.gateway import REGIONS, account_checks
 from pollerd.deployment.doctor.unit import Unit
 
@@ -64,50 +64,52 @@ async def examine(path: Path | None, env: Mapping[str, str], cwd: Path, *, regio
     others, and nowhere else.
     """
     begun = time.monotonic()
-    sights: list[Sight] = []
+    inspections: list[Inspection] = []
 
     def inspect() -> Iterator[Check]:
-        sight = configuration.inspect(path, env, cwd, unit=Unit.find(folders_of(env)))
-        yield from configuration.checks(sight)
-        sights.append(sight)
+        inspection = configuration.inspect(path, env, cwd, unit=Unit.find(folders_of(env)))
+        yield from configuration.checks(inspection)
+        inspections.append(inspection)
 
     found = await _threaded("configuration", inspect)
     bad = False
-    for sight in sights:
-        bad = bool(sight.problems)
-        if sight.config is not None:
-            for checks in await asyncio.gather(*_parts(sight, regions)):
+    for inspection in inspections:
+        bad = bool(inspection.problems)
+        if inspection.config is not None:
+            for checks in await asyncio.gather(*_parts(inspection, regions)):
                 found += checks
     found.sort(key=lambda check: _ORDER[check.level])
     return Report(tuple(found), bad, time.monotonic() - begun)
 
 
-def _parts(sight: Sight, regions: Sequence[str]) -> list[asyncio.Task[list[Check]]]:
-    assert sight.config is not None
-    config, unit = sight.config, sight.unit
-    local: list[tuple[str, Callable[[], Iterable[Check]]]] = [("secrets", lambda: configuration.secret_files(sight))]
+def _parts(inspection: Inspection, regions: Sequence[str]) -> list[asyncio.Task[list[Check]]]:
+    assert inspection.config is not None
+    config, unit = inspection.config, inspection.unit
+    local: list[tuple[str, Callable[[], Iterable[Check]]]] = [
+        ("secrets", lambda: configuration.secret_files(inspection))
+    ]
     later: list[asyncio.Task[list[Check]]] = []
 
     def network(name: str, work: asyncio.Task[list[Check]]) -> None:
         later.append(asyncio.create_task(_awaited(name, work)))
 
-    if sight.sound("store"):
+    if inspection.intact("store"):
         local.append(("rights", lambda: rights.checks(config.store, unit)))
         local.append(("database", lambda: database.checks(config.store.path)))
         local.append(("learning", lambda: learning.checks(config)))
         local_daemon = asyncio.create_task(daemon.checks(config))
         later.append(asyncio.create_task(_awaited("daemon", local_daemon, "see the daemon: systemctl status pollerd")))
-    if sight.sound("store", "outputs", "sources"):
+    if inspection.intact("store", "outputs", "sources"):
         local.append(("outputs", lambda: outputs.checks(config, unit)))
         local.append(("rotation", lambda: rotation.checks(config)))
         if config.outputs.webhook is not None:
             network("output webhook", asyncio.create_task(outputs.webhook_checks(config.outputs.webhook)))
-    if sight.sound("store", "outputs"):
+    if inspection.intact("store", "outputs"):
         local.append(("disk", lambda: disk.checks(config)))
         local.append(("service", lambda: systemd.checks(config, unit)))
-    if sight.sound("accounts", "limits", "store", "outputs", "sources", "control"):
+    if inspection.intact("accounts", "limits", "store", "outputs", "sources", "control"):
         local.append((descriptors.NAME, lambda: descriptors.checks(config, unit)))
-    if sight.sound("accounts", "limits"):
+    if inspection.intact("accounts", "limits"):
         local.append(("connections", lambda: limits.checks(config)))
         for account in config.accounts.values():
             work = account_checks(account, config.credit.warn_below, regions)
