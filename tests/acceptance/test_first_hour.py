@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import struct
 import subprocess
@@ -95,7 +96,15 @@ def test_a_member_of_the_group_notices_no_restart(folder: Path) -> None:
             first.wait(30)
             assert not listening(folder / "control.sock")
             command = ["setpriv", "--inh-caps=-all", "--bounding-set=-all", *cli.command("track", "17")]
+            # A daemon that goes away with the request in its hands: then it is certain that the command had to wait.
+            going = socket.socket(socket.AF_UNIX)
+            going.bind(str(folder / "control.sock"))
+            going.listen()
             with subprocess.Popen(command, cwd=folder, env=cli.environment, stdout=subprocess.PIPE) as tracking:
+                going.settimeout(DEADLINE)
+                going.accept()[0].close()
+                going.close()
+                (folder / "control.sock").unlink()
                 with daemon(cli):
                     out, _ = tracking.communicate(timeout=DEADLINE)
                 assert (tracking.returncode, out) == (0, b"tracked 1.\n")
