@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import os
 import sys
 import tarfile
 import tempfile
@@ -27,6 +28,7 @@ NOTES: Final = ("LICENSE", "CHANGELOG.md", "config.example.toml")
 
 def build(machine: str, target: Path) -> Path:
     """Make the archive; its path."""
+    os.umask(0o022)
     name = f"pollerd-{version('pollerd')}-{machine}"
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

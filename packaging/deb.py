@@ -46,6 +46,7 @@ sys.exit(main())
 
 def build(release: str, architecture: str, target: Path) -> Path:
     """Make the package; its path."""
+    os.umask(0o022)
     python = PYTHONS[release]
     number = f"{version('pollerd')}~deb{release}"
     with tempfile.TemporaryDirectory() as place:
@@ -133,9 +134,12 @@ def _control(root: Path, number: str, architecture: str, python: str) -> None:
             text = text.replace(f"@{key}@", value)
         _write(root / "DEBIAN" / name, text, 0o644 if name == "control" else 0o755)
     _write(root / "DEBIAN/conffiles", "/etc/logrotate.d/pollerd\n/etc/pollerd/config.toml\n")
-    for path in root.rglob("*"):
+    # Whatever the builder's umask or a wheel says: everybody may read, and nobody else may write.
+    for path in (root, *root.rglob("*")):
         if path.is_dir():
             path.chmod(0o755)
+        elif path.is_relative_to(root / "usr/lib/pollerd"):
+            path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
     (root / "etc/pollerd").chmod(0o750)
 
 

@@ -146,13 +146,17 @@ def trial(system: System, package: Path, upgrade: Path) -> None:
         (root / "etc/pollerd/token").write_text("simulator-demo\n")
         wait(lambda: system.ask("pollerd", "doctor").returncode == 0, "doctor is content")
         system.step("pollerd", "doctor")
-        system.step("systemctl", "start", "pollerd")
+        hold(system.ask("systemctl", "is-enabled", "pollerd").returncode != 0, "it is not enabled without a token")
+        system.step("systemctl", "enable", "--now", "pollerd")
         system.step("pollerd", "track", "421332671")
         wait(lambda: (root / EVENTS).exists() and (root / EVENTS).stat().st_size > 0, "the first event")
         print(f"\nfrom apt install to the first event: {time.monotonic() - began:.1f} s")
         print((root / EVENTS).read_text().splitlines()[0])
         system.step("pollerd", "wait", "421332671", "--accepted", "--timeout", "0", quiet=True, expect=_ended(root))
         _upgrade(system, upgrade)
+        _abort(system)
+        _again(system, upgrade)
+        _shadowed(system, upgrade)
         _remove(system)
     finally:
         gateway.kill()
@@ -174,15 +178,48 @@ def _upgrade(system: System, upgrade: Path) -> None:
     hold('"http://127.0.0.1' in (system.root / "etc/pollerd/config.toml").read_text(), "it keeps the configuration")
 
 
+def _abort(system: System) -> None:
+    """What dpkg runs when it gives up a removal half-way."""
+    scripts = "/var/lib/dpkg/info/pollerd."
+    system.step(f"{scripts}prerm", "remove")
+    hold(not system.active(), "prerm stops the service")
+    system.step(f"{scripts}postinst", "abort-remove")
+    hold(system.active(), "a removal that is given up starts the service again")
+
+
+def _again(system: System, package: Path) -> None:
+    system.step("apt-get", "remove", "-y", "-qq", "pollerd")
+    system.step("apt-get", "install", "-y", "-qq", f"/root/{package.name}")
+    hold(system.active(), "installed again after a removal, an enabled service starts")
+    system.step("systemctl", "disable", "--now", "pollerd", quiet=True)
+    system.step("apt-get", "remove", "-y", "-qq", "pollerd", quiet=True)
+    said = system.step("apt-get", "install", "-y", "-qq", f"/root/{package.name}")
+    hold(not system.active() and "enable --now pollerd" in said, "one that is disabled stays so, and it is said")
+    system.step("systemctl", "enable", "--now", "pollerd", quiet=True)
+
+
+def _shadowed(system: System, package: Path) -> None:
+    own = system.root / "etc/systemd/system/pollerd.service"
+    text = (system.root / "usr/lib/systemd/system/pollerd.service").read_text()
+    own.write_text(text.replace("/usr/bin/pollerd", "/opt/pollerd/bin/pollerd"))
+    said = system.step("apt-get", "install", "--reinstall", "-y", "-qq", f"/root/{package.name}")
+    hold("/opt/pollerd/bin/pollerd service uninstall" in said, "a unit that shadows the package's is named")
+    own.unlink()
+    system.step("systemctl", "daemon-reload")
+
+
 def _remove(system: System) -> None:
+    # A mount point, as where the data have a disk of their own.
+    state = system.root / "var/lib/pollerd"
+    system.step("systemctl", "stop", "pollerd")
+    system.step("mount", "--bind", "/var/lib/pollerd", "/var/lib/pollerd")
     system.step("apt-get", "remove", "-y", "-qq", "pollerd")
     hold(not system.active(), "remove stops the service")
     hold((system.root / EVENTS).exists() and (system.root / "etc/pollerd/token").exists(), "remove keeps the data")
     hold(not (system.root / "usr/lib/pollerd").exists(), "remove leaves no program behind")
     system.step("apt-get", "purge", "-y", "-qq", "pollerd")
-    left = [
-        path for path in ("etc/pollerd", "var/lib/pollerd", "etc/logrotate.d/pollerd") if (system.root / path).exists()
-    ]
+    hold(not list(state.iterdir()), "purge empties a mount point")
+    left = [path for path in ("etc/pollerd", "etc/logrotate.d/pollerd") if (system.root / path).exists()]
     hold(not left, f"purge removes everything; left: {', '.join(left)}")
 
 

@@ -145,6 +145,12 @@ def test_the_state_of_the_unit(shown: dict[str, str], level: str, says: str) -> 
     assert (found.level.value, says in found.evidence) == (level, True)
 
 
+@pytest.mark.parametrize(("state", "command"), [("enabled", "start"), ("disabled", "enable --now")])
+def test_a_unit_that_no_boot_starts_is_to_be_enabled(state: str, command: str) -> None:
+    found = systemd.judge({"ActiveState": "inactive", "SubState": "dead", "UnitFileState": state})
+    assert found.next_step == f"run: systemctl {command} pollerd"
+
+
 # -- rotation
 
 

@@ -106,9 +106,11 @@ def judge(shown: dict[str, str]) -> Check:
         code = shown.get("ExecMainStatus", "")
         why = f"{shown.get('Result', 'failed')}, exit code {code}{f' ({_CODES[code]})' if code in _CODES else ''}"
         return failure(NAME, f"{UNIT} does not stay up: {why}, {restarts} restarts", f"its last words: {_LOG}")
+    enabled = shown.get("UnitFileState") in ("enabled", "enabled-runtime", "static")
     if active != "active":
-        return warning(NAME, f"{UNIT} is {active or 'unknown'}", "run: systemctl start pollerd")
-    if shown.get("UnitFileState") not in ("enabled", "enabled-runtime", "static"):
+        start = "start" if enabled else "enable --now"
+        return warning(NAME, f"{UNIT} is {active or 'unknown'}", f"run: systemctl {start} pollerd")
+    if not enabled:
         return warning(NAME, f"{UNIT} runs but will not after a reboot", "run: systemctl enable pollerd")
     if restarts not in ("", "0"):
         return warning(NAME, f"{UNIT} runs, after {restarts} restarts since it was started", f"see why: {_LOG}")
