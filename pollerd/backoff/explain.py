@@ -13,7 +13,7 @@ from pollerd.backoff.rails import gap_at
 ROWS = 20_000
 """Polls that are listed at most: more than four days of one every 20 seconds."""
 
-LEAST = 1e-6  # Share of messages still pending that is none.
+LEAST_PENDING = 1e-6  # Share of messages still pending that is none.
 
 
 def explained(settings: Settings, key: Key, operator: OperatorModel, table: Table, first: float, budget: float) -> Plan:
@@ -32,7 +32,7 @@ def explained(settings: Settings, key: Key, operator: OperatorModel, table: Tabl
         b = hazard.bin_of(age)
         mean = stale / (before - after) if before - after > 1e-12 else (age - previous) / 2
         rows.append(PlanRow(age, age - previous, after, operator.hazards[b], hazard.PRIOR[b], polls, mean))
-        if after < LEAST:
+        if after < LEAST_PENDING:
             break
         previous = age
         age = next_age(settings, table, age, first) if rail is None else age + gap_at(settings, rail, age)

@@ -25,7 +25,7 @@ TRIES = 8
 MOST_STEPS = 400
 """Polls of one schedule that are counted: 96 hours of hourly polls four times over."""
 
-LEAST = 1e-6
+LEAST_PENDING = 1e-6
 """A share of messages still pending that is none."""
 
 EQUAL = 0.1
@@ -87,7 +87,7 @@ class Yardstick:
         last = 0.0
         polls = delay = weighted = 0.0
         for _ in range(MOST_STEPS):
-            if age >= end or before[0] < LEAST:
+            if age >= end or before[0] < LEAST_PENDING:
                 break
             here = self._at(age)
             polls += before[0]

@@ -18,7 +18,7 @@ OWN: Final = 96
 their threads, and files that are rotated, repaired or read again come and go."""
 PER_CONNECTION: Final = 2
 """Descriptors for a connection to the gateway: a second address may be tried beside one that does not answer."""
-LEAST: Final = 4
+LEAST_CONNECTIONS: Final = 4
 """Connections that every place may have, whatever the limit is: the operator's own commands."""
 CONTROL: Final = "control socket"
 PAGE: Final = "status page"
@@ -47,7 +47,7 @@ def share(limit: int, reserve: int, wanted: Mapping[str, int]) -> dict[str, int]
     left = max(0, limit - reserve)
     if left >= total:
         return dict(wanted)
-    return {name: max(LEAST, most * left // total) for name, most in wanted.items()}
+    return {name: max(LEAST_CONNECTIONS, most * left // total) for name, most in wanted.items()}
 
 
 def total_of(wanted: Mapping[str, int]) -> int:

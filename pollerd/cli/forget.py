@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _BETWEEN: Final = re.compile(r"[ ()./-]")
 """What people write between the digits of a telephone number."""
-_LONGEST: Final = 15
+_MOST_DIGITS: Final = 15
 """Digits of a telephone number (ITU-T E.164)."""
 
 
@@ -80,7 +80,7 @@ def _erased(owner: Owner, about: About) -> Known:
 def _choices(what: str, kind: str | None) -> list[About]:
     """What may be meant, the likelier first. Raises click.BadParameter."""
     text = _BETWEEN.sub("", what.strip())
-    number = re.fullmatch(rf"(\+|00)?([1-9][0-9]{{1,{_LONGEST - 1}}})", text, re.ASCII)
+    number = re.fullmatch(rf"(\+|00)?([1-9][0-9]{{1,{_MOST_DIGITS - 1}}})", text, re.ASCII)
     choices: list[About] = []
     if kind != "msisdn" and not (number and number[1]):
         try:

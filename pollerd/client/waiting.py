@@ -20,7 +20,7 @@ from pollerd.status.message import MessageDocument
 
 GRACE: Final = 10.0
 """Seconds that a daemon may be away: a restart with an upgrade takes so long."""
-_LEAST: Final = 0.1
+_LEAST_PAUSE: Final = 0.1
 """Seconds between two checks at least."""
 _IN_TROUBLE: Final = 1.0
 """Seconds between two checks at most while no daemon answers: it may be back at any time."""
@@ -62,7 +62,7 @@ class Waiting:
                 if now >= deadline:
                     return
                 most = _IN_TROUBLE if self._trouble is not None else timeout
-                time.sleep(min(max(_LEAST, (now - began) * _SHARE), most, deadline - now))
+                time.sleep(min(max(_LEAST_PAUSE, (now - began) * _SHARE), most, deadline - now))
         finally:
             self._close()
 

@@ -11,7 +11,7 @@ from pollerd.status import sentences
 
 log = logging.getLogger(__name__)
 
-_AGAIN: Final = sentences.MANY // 2
+_AGAIN: Final = sentences.MANY_UNKNOWN // 2
 """Below this number the next crossing is logged again."""
 
 
@@ -27,7 +27,7 @@ class UnknownWatch:
         """Check once. Raises as `Store.unknown`."""
         for name in self._accounts:
             number = await self._store.unknown(name, sentences.CAP)
-            if number >= sentences.MANY and name not in self._reported:
+            if number >= sentences.MANY_UNKNOWN and name not in self._reported:
                 self._reported.add(name)
                 log.warning(
                     "account %s: %s; %s",

@@ -24,7 +24,7 @@ from pollerd.status.forecast import Forecast
 Tone = Literal["good", "plain", "warn", "bad"]
 _FAR: Final = 30 * 86400.0
 """Seconds from which the minute does not matter."""
-MANY: Final = 10
+MANY_UNKNOWN: Final = 10
 """Unknown ids of one account from which they are hardly a few scheduled messages: a warning."""
 UNKNOWN_ADVICE: Final = (
     "find out whose they are; stop following the wrong ones with pollerd untrack, give scheduled ones their --sendtime"
@@ -168,7 +168,7 @@ def unknown(number: int) -> Sentence:
     """What so many messages may be that were never seen and are past their grace."""
     are = "id is" if number == 1 else "ids are"
     text = f"{count(number)} {are} unknown to this account: another account, the other region, or scheduled?"
-    return Sentence(text, "warn" if number >= MANY else "plain")
+    return Sentence(text, "warn" if number >= MANY_UNKNOWN else "plain")
 
 
 def set_aside(messages: MessageCounts) -> str:

@@ -23,7 +23,7 @@ _AT_ONCE: Final = 30.0
 """Seconds that the gateway's clock and ours may differ before a message counts as scheduled."""
 _SENDERS: Final = 3
 """Senders that are named."""
-_MANY: Final = 3
+_SUMMED_FROM: Final = 3
 """Recipients from which states of one moment are shown as a sum."""
 
 
@@ -111,7 +111,7 @@ def _events(log: Iterable[events.Event], message: Message, number: Callable[[int
             case _:
                 continue
     for bodies in together.values():
-        found += [_status(body, number) for body in bodies] if len(bodies) < _MANY else [_sum(bodies)]
+        found += [_status(body, number) for body in bodies] if len(bodies) < _SUMMED_FROM else [_sum(bodies)]
     return found
 
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 CHUNK: Final = 1000
 """Rows deleted in one transaction at most."""
-LEAST: Final = 20  # Rows: smaller transactions would cost more than they spare.
+LEAST_ROWS: Final = 20  # Rows: smaller transactions would cost more than they spare.
 HOLD: Final = 0.05
 """Seconds for which one transaction should delay the others: chunks shrink until they take no longer."""
 LATE: Final = 3600.0
@@ -108,13 +108,13 @@ class Retention:
 
     async def _in_chunks(self, drop: _Drop) -> int:
         """Repeat `drop` until it says that no more may go."""
-        size, total, more = LEAST * 5, 0, True
+        size, total, more = LEAST_ROWS * 5, 0, True
         while more:
             began = time.monotonic()
             count, more = await drop(size)
             total += count
             held = time.monotonic() - began
-            size = min(CHUNK, 2 * size) if held < HOLD / 2 else max(LEAST, size // 2) if held > HOLD else size
+            size = min(CHUNK, 2 * size) if held < HOLD / 2 else max(LEAST_ROWS, size // 2) if held > HOLD else size
             # Polls come first: the writer is theirs for at least as long as it was ours.
             await asyncio.sleep(held)
         return total

@@ -28,7 +28,7 @@ _NETWORK: Final = re.compile(r"[0-9]{3}/[0-9]{1,3}")
 EVERY: Final = "*"
 """What `--forget` means without a value."""
 _ROWS: Final = 12  # Rows of the plan at most.
-_LEAST: Final = 4  # Rows of it at least, however low the terminal.
+_LEAST_ROWS: Final = 4  # Rows of it at least, however low the terminal.
 _FIXED: Final = 22
 """Lines that are not rows of tables."""
 _HEIGHT: Final = 6  # Lines, and
@@ -325,7 +325,7 @@ class _Paper:
 
     def _table(self) -> None:
         made, rows = self._made, self._rows
-        most = len(rows) if self._everything else max(_LEAST, min(_ROWS, self._room - _LEAST - 5))
+        most = len(rows) if self._everything else max(_LEAST_ROWS, min(_ROWS, self._room - _LEAST_ROWS - 5))
         numbers = {id(row): number for number, row in enumerate(made.rows, 1)}
         learned = any(row.survival is not None for row in rows)
         extra = ("still pending", "polls", "reported after") if learned else ()
@@ -346,7 +346,7 @@ class _Paper:
         known = [info for info in learned if info.key is not None]
         if self._made.key is not None or not known:
             return
-        rows = min(len(self._rows), max(_LEAST, min(_ROWS, self._room - _LEAST - 5)))
+        rows = min(len(self._rows), max(_LEAST_ROWS, min(_ROWS, self._room - _LEAST_ROWS - 5)))
         most = len(known) if self._everything else min(_KEYS, self._room - rows - 5)
         if most < 1:
             self._say(f"{counted(len(known), 'network')} known (--all); one alone: --network {known[0].key}", "dim")

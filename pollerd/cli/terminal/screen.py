@@ -19,7 +19,7 @@ _WIDE = 1000
 """Columns when no terminal sets a limit: a program or a file wants whole lines."""
 _GAP = 3
 """Columns between two columns of a table."""
-_LEAST = 8
+_LEAST_WIDTH = 8
 """Columns below which a shortened text says nothing any more."""
 
 STATE_STYLES = {
@@ -77,7 +77,7 @@ def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = (), s
             # What is cropped must show that it is.
             overflow="ellipsis" if unbroken else "fold",
             no_wrap=unbroken,
-            min_width=_LEAST if column in short else None,
+            min_width=_LEAST_WIDTH if column in short else None,
         )
     return made
 
