@@ -114,7 +114,7 @@ async def test_while_the_account_is_held_the_balance_is_not_asked_for(tmp_path: 
         simulator.faults.set("401:1")
         async with daemon(tmp_path, simulator, 'warn_below = 100\ncheck_every = "1s"') as app:
             with autocommit(tmp_path / "pollerd.db") as database:
-                database.execute("INSERT INTO messages (id, sent_at) VALUES (?, 1)", (message,))
+                database.execute("INSERT INTO messages (id) VALUES (?)", (message,))
             assert app.daemon is not None
             account = app.daemon.accounts["default"]
             await until(lambda: account.limiter.held is not None, "the account is held")
