@@ -54,6 +54,30 @@ def test_it_installs_and_runs_without_a_network(unpacked: Path, tmp_path: Path) 
     assert "0 differences" in done.stdout
 
 
+def test_settings_of_the_machine_do_not_spoil_it(unpacked: Path, tmp_path: Path) -> None:
+    shutil.copytree(unpacked, tmp_path / "an archive")
+    (tmp_path / "pip.conf").write_text("[global]\nuser = true\nindex-url = http://127.0.0.1:9/\n")
+    hostile = {"CDPATH": ".", "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "PIP_USER": "1", "PIP_TARGET": "/nowhere"}
+    script = 'umask 077; cd "$1"; exec "an archive/install.sh" "opt of mine"'
+    opt = tmp_path / "opt of mine"
+
+    def install() -> None:
+        done = without_network("sh", "-c", script, "sh", tmp_path, HOME=str(tmp_path), **hostile)
+        assert done.returncode == 0, done.stderr
+        assert without_network(opt / "bin/pollerd", "--version").stdout.startswith("pollerd ")
+
+    install()
+    closed = [path for path in (opt, *opt.rglob("*")) if path.stat().st_mode & 0o044 != 0o044]
+    assert not closed, "the service's user must be able to read it"
+    # As after an upgrade of the system, which took the Python away.
+    for path in (opt / "bin").glob("python*"):
+        path.unlink()
+        path.symlink_to("/nowhere/python")
+    (opt / "lib/left-behind").touch()
+    install()
+    assert not (opt / "lib/left-behind").exists()
+
+
 def test_a_wheel_that_was_changed_is_refused(unpacked: Path, tmp_path: Path) -> None:
     spoiled = tmp_path / "spoiled"
     shutil.copytree(unpacked, spoiled)
