@@ -1,6 +1,7 @@
 """A container image made of Debian's packages and ours; no base image is pulled.
 
-    python packaging/image.py [--architecture amd64]      dist/pollerd-VERSION-image-ARCHITECTURE.tar
+    python packaging/image.py [--architecture amd64] [--security-mirror URL]
+                                                  dist/pollerd-VERSION-image-ARCHITECTURE.tar
 
 As root, with `debootstrap`. The archive is an OCI layout that `docker load`, `podman load` and `skopeo` read too.
 The process is the user pollerd (10001), /var/lib/pollerd is its one volume, and the root may be read-only.
@@ -13,6 +14,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -49,27 +51,61 @@ CONFIGURATION: Final = {
     "Env": ["PATH=/usr/bin:/bin", "STATE_DIRECTORY=/var/lib/pollerd"],
     "Volumes": {"/var/lib/pollerd": {}},
     "StopSignal": "SIGTERM",
-    "Healthcheck": {"Test": ["CMD", "/usr/bin/pollerd", "health"], "Interval": INTERVAL, "StartPeriod": INTERVAL},
+    # An engine restarts what is unhealthy, and only a daemon that is gone or stands still is helped by that.
+    "Healthcheck": {
+        "Test": ["CMD", "/usr/bin/pollerd", "health", "--alive"],
+        "Interval": INTERVAL,
+        "StartPeriod": INTERVAL,
+    },
 }
 
 
-def build(architecture: str, target: Path) -> Path:
-    """Make the image; its path."""
+def build(architecture: str, target: Path, security: str | None = None) -> Path:
+    """Make the image, with the updates of the mirror `security`; its path."""
+    os.umask(0o022)
     target.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         root = Path(place) / "root"
         python = f"python{deb.PYTHONS[RELEASE]}"
         words = ["--variant=minbase", f"--arch={architecture}", f"--include={python},libsqlite3-0,ca-certificates"]
         subprocess.run(["debootstrap", *words, SUITE, root], check=True, stdout=subprocess.DEVNULL)
+        _update(root, security)
         package = deb.build(RELEASE, architecture, Path(place))
         subprocess.run(["dpkg-deb", "--extract", package, root], check=True)
+        # With a root that is read-only, each start and each check of health would compile everything anew.
+        subprocess.run(["chroot", root, python, "-m", "compileall", "-q", "/usr/lib/pollerd"], check=True)
         _settle(root)
         made = target / f"pollerd-{version('pollerd')}-image-{architecture}.tar"
         write(root, architecture, made)
         return made
 
 
+def _update(root: Path, security: str | None) -> None:
+    """Bring in Debian's security updates: what debootstrap takes is as old as the last point release."""
+    sources = root / "etc/apt/sources.list"
+    mirror = sources.read_text().split()[1].rstrip("/")
+    if security is None:
+        if not mirror.endswith("/debian"):
+            sys.exit(f"{mirror} does not say where its security updates are: name them with --security-mirror URL.")
+        security = f"{mirror}-security"
+    with sources.open("a") as file:
+        file.write(f"deb {security} {SUITE}-security main\n")
+    # A list that cannot be had ends the build; there is no terminal in there to keep a log of.
+    options = ["-qq", "-o", "APT::Update::Error-Mode=any", "-o", "Dpkg::Use-Pty=0", "-o", "Dir::Log::Terminal="]
+    for words in (["update"], ["dist-upgrade", "--yes"]):
+        subprocess.run(
+            ["chroot", root, "apt-get", *options, *words],
+            check=True,
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            stdout=subprocess.DEVNULL,
+        )
+
+
 def _settle(root: Path) -> None:
+    # Those of the machine that built it; an engine mounts its own over them.
+    for name in ("etc/resolv.conf", "etc/hostname"):
+        (root / name).unlink(missing_ok=True)
+        (root / name).touch()
     for name in NEEDLESS:
         shutil.rmtree(root / name, ignore_errors=True)
     # A service of systemd has no place here.
@@ -168,9 +204,10 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architecture", choices=sorted(deb.MACHINES), default="amd64")
+    parser.add_argument("--security-mirror", metavar="URL", help="default: beside the mirror that debootstrap takes")
     parser.add_argument("--into", type=Path, default=wheels.TOP / "dist")
     options = parser.parse_args()
-    print(build(options.architecture, options.into))
+    print(build(options.architecture, options.into, options.security_mirror))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     # Users who are nobody's here must reach what is inside.
     for each in (folder, *folder.parents[:2]):
         each.chmod(0o755)
-    subprocess.run([sys.executable, TOP / "packaging" / "image.py", "--into", folder], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, TOP / "packaging" / "image.py", "--into", folder], check=True, capture_output=True, umask=0o077
+    )
     (archive,) = folder.glob("*.tar")
     return Image(archive, folder)
 
@@ -83,10 +85,20 @@ def test_it_is_described_as_an_engine_wants_it(image: Image) -> None:
     assert config["User"] == f"{USER}:{USER}"
     assert list(config["Volumes"]) == ["/var/lib/pollerd"]
     assert config["StopSignal"] == "SIGTERM"
-    assert config["Healthcheck"]["Test"][1:] == ["/usr/bin/pollerd", "health"]
+    assert config["Healthcheck"]["Test"][1:] == ["/usr/bin/pollerd", "health", "--alive"]
     assert (image.root / "var/lib/pollerd").stat().st_uid == USER
     old = json.loads((image.blobs / "manifest.json").read_text())[0]
     assert all((image.blobs / name).exists() for name in (old["Config"], *old["Layers"]))
+
+
+def test_it_has_security_updates_and_nothing_of_the_machine_that_built_it(image: Image) -> None:
+    names, host = (image.root / "etc/resolv.conf", image.root / "etc/hostname")
+    assert (names.read_bytes(), host.read_bytes()) == (b"", b"")
+    assert "-security main" in (image.root / "etc/apt/sources.list").read_text()
+    shutil.copy("/etc/resolv.conf", names)
+    asked = "apt-get -qq update && apt-get --simulate dist-upgrade"
+    done = subprocess.run(["chroot", image.root, "sh", "-c", asked], capture_output=True, text=True, check=True)
+    assert "0 upgraded, 0 newly installed" in done.stdout
 
 
 def test_it_runs_with_a_root_that_is_read_only_and_stops_when_told(image: Image, tmp_path: Path) -> None:
@@ -101,8 +113,10 @@ def test_it_runs_with_a_root_that_is_read_only_and_stops_when_told(image: Image,
             return done.stdout.startswith("POLLERD OK")
 
         wait_for(healthy)
+        check = image.config["config"]["Healthcheck"]["Test"][2:]
+        assert subprocess.run(image.command(state, *check), capture_output=True, check=False).returncode == 0
         (inner,) = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
         os.kill(int(inner), signal.SIGTERM)
         assert daemon.wait(30) == 0
-    done = subprocess.run(image.command(state, "health"), capture_output=True, text=True, check=False)
+    done = subprocess.run(image.command(state, *check), capture_output=True, text=True, check=False)
     assert (done.returncode, "no daemon runs" in done.stdout) == (2, True)
