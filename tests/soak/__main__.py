@@ -162,7 +162,8 @@ class Soak:
         self._simulator.faults.set(refusal)
         self.done["mass refusals"] += 1
         began = time.monotonic()
-        await until(lambda: self._held("form" not in refusal), f"{refusal} to all holds the account", patience=120)
+        held = f"{refusal} to all holds the account"
+        await until(lambda: self._held("form" not in refusal), held, patience=2 * LONGEST_PROBE)
         ends = began + self._rng.uniform(*REFUSED_FOR)
         while time.monotonic() < ends:
             await self._one_of(self._machine_happens())
