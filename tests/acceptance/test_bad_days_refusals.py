@@ -348,7 +348,7 @@ async def test_what_the_same_refusal_ended_before_the_hold_is_taken_up_again_onc
             return [event["id"] for event in deployment.events() if event["type"] == "message.resumed"]
 
         await until(lambda: len(resumed()) == 3, "those that the same refusal ended are taken up again")
-        assert "taken up again by itself" in (await deployment.command("show", str(first[0])))[1]
+        assert "taken up again automatically" in (await deployment.command("show", str(first[0])))[1]
         deliver(simulator, [*first, *rest])
         simulator.faults.set()
         await until(lambda: len(finals(deployment.events())) == 3 + len(rest), "everything is told")
