@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 import zlib
+from collections import Counter
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
@@ -50,6 +51,8 @@ class FaultPlayer:
         self._stopping = asyncio.Event()
         self._busy: set[asyncio.Transport] = set()
         self._played = 0
+        self._shapes: Counter[str] = Counter()
+        """Wrong shapes given so far, by path: each message gets them in turn, whatever the others get."""
 
     def stop(self) -> None:
         """End every hang and abort every answer that is still on its way."""
@@ -99,9 +102,9 @@ class FaultPlayer:
         if kind == "gzip_bomb":
             headers = {**JSON_HEADERS, "Content-Encoding": "gzip"}
             return web.Response(body=gzip_bomb(fault.size or _GZIP_SIZE), headers=headers)
-        return self._odd_body(kind, right)
+        return self._odd_body(kind, right, request.path)
 
-    def _odd_body(self, kind: str, right: bytes) -> web.Response:
+    def _odd_body(self, kind: str, right: bytes, path: str) -> web.Response:
         if kind == "html":
             return web.Response(body=_PORTAL, headers=_HTML_HEADERS)
         if kind == "truncated":
@@ -109,7 +112,9 @@ class FaultPlayer:
         if kind == "empty":
             return web.Response(body=b"", headers=JSON_HEADERS)
         if kind == "wrong_json":
-            return web.Response(body=_WRONG_SHAPES[self._played % len(_WRONG_SHAPES)], headers=JSON_HEADERS)
+            shape = _WRONG_SHAPES[self._shapes[path] % len(_WRONG_SHAPES)]
+            self._shapes[path] += 1
+            return web.Response(body=shape, headers=JSON_HEADERS)
         raise ValueError(f"fault {kind} is no answer")
 
     def _error(self, fault: Fault, status: int) -> web.Response:
