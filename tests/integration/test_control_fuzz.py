@@ -130,6 +130,10 @@ async def test_whatever_is_asked_is_answered_as_the_document_says(tmp_path: Path
         @settings(examples(300), database=None, suppress_health_check=list(HealthCheck))
         @given(requests())
         @example(("GET", f"/messages/{FINISHED + PENDING}", None, True))
+        @example(("GET", "/messages", None, True))
+        @example(("POST", "/messages", b'{"ids": [7]}', True))
+        @example(("POST", "/messages", b'{"ids": ["x"]}', False))
+        @example(("POST", "/messages", b"[", False))
         @example(("GET", f"/events?after={2**63 - 1}", None, True))
         @example(("GET", f"/events?after={2**63}", None, False))
         def property_holds(request: Request) -> None:
