@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections import Counter
 
 _UNSAFE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
@@ -90,3 +93,12 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 def quoted(text: str) -> str:
     """The text in double quotes; one that brings quotes of its own keeps those alone."""
     return text if text.startswith('"') else f'"{text}"'
+
+
+def numbered(names: Counter[str], name: str) -> str:
+    """The name, from its second time in `names` on with a number; it is counted there.
+
+    What has the name of its file or server keeps its place when others are added or removed before it.
+    """
+    names[name] += 1
+    return name if names[name] == 1 else f"{name} {names[name]}"

@@ -25,6 +25,7 @@ from pollerd.base import descriptors
 from pollerd.base.anchor import TIME_NOTE
 from pollerd.base.descriptors import PAGE
 from pollerd.base.logs import Cleaner, Secrets
+from pollerd.base.text import numbered
 from pollerd.config import AccountConfig, Config, EnvSecret
 from pollerd.config.descriptors import Need
 from pollerd.config.policy import MODEL, Learner, make_policy, make_settings
@@ -300,32 +301,12 @@ def _make_outputs(
         outputs.append(WebhookOutput(wanted.webhook, book, clock, keep_parked=kept, protect=protect))
     if wanted.exec is not None:
         outputs.append(ExecOutput(wanted.exec.command, _environment(config)))
-    outputs += _targets(config, store, clock)
+    if wanted.sqlite:
+        # Few configurations have one, and the others need not wait for it.
+        from pollerd.daemon.targets import make_targets
+
+        outputs += make_targets(config, store, clock)
     return outputs
-
-
-def _targets(config: Config, store: Store, clock: Clock) -> Iterator[Output]:
-    """The outputs into databases."""
-    if not config.outputs.sqlite:
-        return
-    # Few configurations have one, and the others need not wait for it.
-    from pollerd.outputs.sqlite import SqliteTarget
-    from pollerd.outputs.target.output import TargetOutput
-
-    names: Counter[str] = Counter()
-    read = {os.path.realpath(source.path) for source in config.sources.sqlite}
-    for output in config.outputs.sqlite:
-        name = _numbered(names, f"sqlite {output.path}")
-        database = os.path.realpath(output.path)
-        book = store.unwritten(name, database if database in read else None)
-        target = SqliteTarget(output.path, output.statement)
-        yield TargetOutput(name, target, output.statement, output.rules, book, clock)
-
-
-def _numbered(names: Counter[str], name: str) -> str:
-    """By path, so that a place stays with its database when others are added or removed before it."""
-    names[name] += 1
-    return name if names[name] == 1 else f"{name} {names[name]}"
 
 
 def _environment(config: Config) -> dict[str, str]:
@@ -344,6 +325,6 @@ def _make_sources(config: Config, store: Store, clock: Clock, poke: Callable[[],
     databases = {key: os.path.realpath(source.path) for source, key in zip(config.sources.sqlite, keys, strict=True)}
     books = store.sources(databases, clock.wall, poke)
     for source, key in zip(config.sources.sqlite, keys, strict=True):
-        name = _numbered(names, f"sqlite {source.path}")
+        name = numbered(names, f"sqlite {source.path}")
         sources.append(SqliteSource(name, source.path, source.query, source.every, books[key]))
     return sources

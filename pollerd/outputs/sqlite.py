@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from pollerd.outputs.batches import MOST_EVENTS
 from pollerd.outputs.target.engine import Execute, LostError, RefusedError, TargetError
 from pollerd.outputs.target.values import NAMES
 
@@ -24,7 +25,11 @@ read-only, damaged).
 
 
 class SqliteTarget:
-    """Runs `statement` on the database at `path`. Fulfils `target.Target`."""
+    """Runs `statement` on the database at `path`, which is open only while there is something to write. Fulfils
+    `engine.TargetDatabase`.
+    """
+
+    most_events = MOST_EVENTS
 
     def __init__(self, path: Path, statement: str) -> None:
         self._path = path
@@ -41,6 +46,9 @@ class SqliteTarget:
                 self._commit(database)
         except sqlite3.Error as error:
             raise TargetError(f"{self._path} cannot be written: {error}") from error
+
+    def close(self) -> None:
+        pass
 
     def _check(self, database: sqlite3.Connection) -> None:
         """Prepare the statement: what it fails with afterwards is about an event."""

@@ -62,3 +62,14 @@ async def test_a_disk_that_cannot_be_trusted_outweighs_the_cancellation() -> Non
     work.go.set()
     with pytest.raises(DurabilityError):
         await task
+
+
+async def test_work_that_hangs_is_left_behind_when_the_patience_is_over() -> None:
+    work = Work()
+    task = asyncio.create_task(to_end(work.run(), work.hurried.set, patience=0.01))
+    await work.begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert work.hurried.is_set()
+    assert not work.ended

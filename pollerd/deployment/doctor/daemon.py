@@ -12,13 +12,13 @@ from urllib.parse import quote, urlencode
 import msgspec
 from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector
 
+from pollerd.base.bounded import in_thread
 from pollerd.base.errors import PollerdError
 from pollerd.base.service import start_command
 from pollerd.base.text import duration
 from pollerd.config import AccountConfig, Config, ConfigError
 from pollerd.config.secret import RESTART, proof
 from pollerd.core import phrases
-from pollerd.deployment.doctor.bounded import in_thread
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.status import sentences
 from pollerd.store.engine import engine_of

@@ -15,11 +15,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from pollerd.base.access import Person
+from pollerd.base.bounded import in_thread
 from pollerd.base.errors import PollerdError
 from pollerd.config import Config, WebhookOutputConfig
 from pollerd.config.addresses import is_private
 from pollerd.deployment.doctor import databases
-from pollerd.deployment.doctor.bounded import in_thread
 from pollerd.deployment.doctor.check import Check, Level, failure, ok, warning
 from pollerd.deployment.doctor.rights import existing, may_write, runs_as
 from pollerd.deployment.doctor.unit import Unit

@@ -16,10 +16,10 @@ from typing import Final
 import msgspec
 from yarl import URL
 
+from pollerd.base.bounded import in_thread
 from pollerd.config import AccountConfig, ConfigError
 from pollerd.config.addresses import PERCENT_ENCODED
 from pollerd.deployment.doctor import certificate
-from pollerd.deployment.doctor.bounded import in_thread
 from pollerd.deployment.doctor.certificate import Certificate
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.gateway.certificates import FLAWS, Flaw

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from pollerd.base.bounded import in_thread
 from pollerd.base.errors import PollerdError
 from pollerd.base.service import folders_of
 from pollerd.deployment.doctor import (
@@ -26,7 +27,6 @@ from pollerd.deployment.doctor import (
     rotation,
     systemd,
 )
-from pollerd.deployment.doctor.bounded import in_thread
 from pollerd.deployment.doctor.check import Check, Level, failure
 from pollerd.deployment.doctor.configuration import Inspection
 from pollerd.deployment.doctor.gateway import REGIONS, account_checks

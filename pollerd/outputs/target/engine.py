@@ -24,8 +24,19 @@ class LostError(Exception):
 
 
 class TargetDatabase(Protocol):
-    """A database with a statement to run for each event. Its calls block: they are made in a thread."""
+    """A database with a statement to run for each event. Its calls block: they are made in a thread of their own, one
+    after another.
+    """
+
+    @property
+    def most_events(self) -> int:
+        """How many new events one transaction takes at most: their rows are locked until it ends."""
+        ...
 
     def transact(self, work: Callable[[Execute], None]) -> None:
-        """Run `work` in one transaction, whole or not at all. Raises TargetError, LostError."""
+        """Run `work` in one transaction, whole or not at all. Raises TargetError, LostError, and what `work` raises."""
+        ...
+
+    def close(self) -> None:
+        """Nothing is written any more. Does not block; a transaction may be under way that was left behind."""
         ...

@@ -2,7 +2,8 @@
 
 An event that changes no row, where it should, or that the database refuses goes to the book (`targets.UnwrittenBook`)
 with the time of its next attempt, so that the output's place moves on and a restart forgets nothing. A database that
-cannot be used delays this output alone. It is open only while there is something to write.
+cannot be used delays this output alone. The end of the daemon waits for a transaction under way no longer than
+`STOPPING`: what is left behind then is not committed, or comes again.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from pollerd.base import failpoints
+from pollerd.base.bounded import in_thread
 from pollerd.base.shield import to_end
 from pollerd.base.text import counted
 from pollerd.config import TargetRules
@@ -33,7 +36,7 @@ from pollerd.core.ports import (
     UnwrittenBook,
     UnwrittenChange,
 )
-from pollerd.outputs.batches import MOST_EVENTS, PatientOutput
+from pollerd.outputs.batches import PatientOutput
 from pollerd.outputs.route import fits, route_fields
 from pollerd.outputs.target.engine import Execute, LostError, RefusedError, TargetDatabase, TargetError
 from pollerd.outputs.target.turn import DeferredWrite, PendingWrite, Turn
@@ -50,6 +53,8 @@ _RETRY_FIRST: Final = 0.5  # Seconds before the first new try, doubled for each 
 _RETRY_MAX: Final = 30.0  # at most.
 _CHECK_EVERY: Final = 1.0
 """Seconds between two checks for what a command took up again."""
+STOPPING: Final = 3.0
+"""Seconds that a transaction under way gets at the end: longer than a write waits for a lock of a SQLite database."""
 
 
 class TargetOutput(PatientOutput):
@@ -78,6 +83,7 @@ class TargetOutput(PatientOutput):
         self._book = book
         self._clock = clock
         self._left = False
+        self._stopping = threading.Event()
         self._waiting_behind: set[int] = set()
         """Messages with an event that waits behind others since they were tried last."""
 
@@ -91,16 +97,16 @@ class TargetOutput(PatientOutput):
         cursor = await log.cursor(self._name)
         self._seq = 0 if cursor is None else cursor.seq
         self._left = await self._book.left()
-        with ThreadPoolExecutor(1, thread_name_prefix=f"pollerd-{self._name}") as executor:
+        with contextlib.closing(self._target):
             while True:
                 last = log.last
-                events = await log.read(self._seq, MOST_EVENTS)
+                events = await log.read(self._seq, self._target.most_events)
                 if events and cursor is not None:
                     self.warn_of_gap(log, events[0].seq)
                 writes = [*await self._kept(), *await self._fresh(events)]
                 if not writes and not events:
                     await self._wait(log, max(last, self._seq))
-                elif await self._round(writes, events, executor):
+                elif await self._round(writes, events):
                     cursor = Cursor(self._name, self._seq)
 
     # -- what there is to do
@@ -109,15 +115,15 @@ class TargetOutput(PatientOutput):
         """What is due in the book, with the later events about the same things."""
         if not self._left:
             return []
-        now = self._clock.now()
-        heads = await self._book.due(now, self._waiting_behind, MOST_EVENTS)
+        now, most = self._clock.now(), self._target.most_events
+        heads = await self._book.due(now, self._waiting_behind, most)
         if not heads:
             return []
         writes = [
             PendingWrite(head, stored=True, early=_is_early(head, now) and head.message_id in self._waiting_behind)
             for head in heads
         ]
-        writes += [PendingWrite(later, stored=True) for later in await self._book.following(heads, MOST_EVENTS)]
+        writes += [PendingWrite(later, stored=True) for later in await self._book.following(heads, most)]
         return sorted(writes, key=lambda write: write.event.seq)
 
     async def _fresh(self, events: Sequence[Event]) -> list[PendingWrite]:
@@ -145,17 +151,15 @@ class TargetOutput(PatientOutput):
 
     # -- a round
 
-    async def _round(
-        self, writes: Sequence[PendingWrite], events: Sequence[Event], executor: ThreadPoolExecutor
-    ) -> bool:
+    async def _round(self, writes: Sequence[PendingWrite], events: Sequence[Event]) -> bool:
         """Try the events and save what came of it; False when the database could not be used."""
         place = events[-1].seq if events else self._seq
         forms: Mapping[int, str | float] = {}
         turn = Turn()
         if writes:
             forms = await self._book.source_ids({write.event.message_id for write in writes})
-            work = asyncio.get_running_loop().run_in_executor(executor, self._write, writes, forms)
-            trouble, turn = await to_end(work)
+            work = in_thread(partial(self._write, writes, forms))
+            trouble, turn = await to_end(work, self._stopping.set, STOPPING)
             if not await self.went(trouble, writes[0].event.seq):
                 return False
         failpoints.hit("target.written")
@@ -236,7 +240,9 @@ class TargetOutput(PatientOutput):
 
         def work(execute: Execute) -> None:
             for write in writes:
+                self._go_on()
                 turn.take(write, lambda write: self._attempt(write, forms, execute))
+            self._go_on()
 
         self._target.transact(work)
         return turn
@@ -253,13 +259,20 @@ class TargetOutput(PatientOutput):
 
         def work(execute: Execute) -> None:
             nonlocal found
+            self._go_on()
             found = self._attempt(write, forms, execute)
+            self._go_on()
 
         try:
             self._target.transact(work)
         except LostError as lost:
             raise RefusedError(str(lost)) from lost
         return found
+
+    def _go_on(self) -> None:
+        """Raises TargetError once nobody waits for the transaction any more: it is undone, and comes again."""
+        if self._stopping.is_set():
+            raise TargetError("the daemon stops")
 
     def _attempt(self, write: PendingWrite, forms: Mapping[int, str | float], execute: Execute) -> bool:
         """Run the statement; whether it had the effect that it should. Raises RefusedError."""

@@ -1,4 +1,4 @@
-"""Blocking calls with an end: a hanging name server or network file system must not hang the doctor."""
+"""Blocking calls with an end: what hangs (a name server, a network file system, a database) holds up nobody else."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def in_thread(work: Callable[[], T], seconds: float) -> T:
-    """The result of `work`, which may block. Raises what it raises, and TimeoutError after `seconds`.
+async def in_thread(work: Callable[[], T], seconds: float | None = None) -> T:
+    """The result of `work`, which may block. Raises what it raises, and TimeoutError after `seconds`, if given.
 
-    What hangs is left behind in a daemon thread: the loop's own executor would be waited for at the end.
+    What hangs is left behind in a daemon thread: that of an executor would be waited for at the end of the process.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
