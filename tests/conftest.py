@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.servers.fixtures"]
+
 _LONGEST_FIRST = ("packaging", "acceptance", "integration", "unit")
 _ROOT = Path(__file__).parent
 
