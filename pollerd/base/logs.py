@@ -33,7 +33,8 @@ _PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNIN
 _COLOURS: Final = {"WARNING": "33", "ERROR": "31", "CRITICAL": "1;31", "DEBUG": "2"}
 # oauthlib's debug lines hold whole signatures.
 _QUIET: Final = dict.fromkeys(("asyncio", "aiohttp", "aiosqlite", "oauthlib"), logging.WARNING)
-_QUIETER: Final = {"apscheduler": logging.ERROR}
+# SQLAlchemy raises what it logs, the latter with the driver's whole traceback.
+_QUIETER: Final = {"apscheduler": logging.ERROR, "sqlalchemy": logging.CRITICAL}
 _OWN: Final = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
 # C0 is escaped by JSON itself; these would still act on a terminal or break lines for lenient readers.
 _ACTIVE: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")

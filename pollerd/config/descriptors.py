@@ -40,7 +40,9 @@ class Need(msgspec.Struct, frozen=True):
             EVENTS: outputs.socket,
         }
         reserve = OWN + PER_CONNECTION * sum(each.limits.max_connections for each in config.accounts.values())
-        reserve += _TO_DATABASE * (len(outputs.sqlite) + len(config.sources.sqlite))
+        reserve += _TO_DATABASE * sum(
+            map(len, (outputs.sqlite, outputs.sql, config.sources.sqlite, config.sources.sql))
+        )
         reserve += 0 if outputs.exec is None else _TO_PROGRAM
         reserve += 0 if outputs.webhook is None else _TO_WEBHOOK * (1 + len(outputs.webhook.routes))
         return cls(reserve, {name: most for name, most in PLACES.items() if there[name] is not None})

@@ -230,6 +230,18 @@ def _event_statement(value: object) -> str:
     return event_statement(value)
 
 
+def _colon_query(value: object) -> str:
+    from pollerd.config.sql import colon_query
+
+    return colon_query(value)
+
+
+def _colon_statement(value: object) -> str:
+    from pollerd.config.sql import colon_statement
+
+    return colon_statement(value)
+
+
 FLAG: Final = Kind("true or false", _flag)
 TEXT: Final = Kind("text", text)
 USERNAME: Final = Kind("text", _username)
@@ -241,6 +253,8 @@ MODE: Final = Kind("octal rights", _mode, render=lambda mode: f"{mode:04o}")
 COMMAND: Final = Kind("program and arguments", _command, render=list)
 QUERY: Final = Kind("SQL", _query)
 EVENT_STATEMENT: Final = Kind("SQL", _event_statement)
+COLON_QUERY: Final = Kind("SQL", _colon_query)
+COLON_STATEMENT: Final = Kind("SQL", _colon_statement)
 
 
 def socket_fits(path: Path) -> bool:

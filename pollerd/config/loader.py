@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from pollerd.base.duration import render_duration
 from pollerd.config.accounts import LimitsConfig, read_accounts
 from pollerd.config.addresses import is_loopback
+from pollerd.config.databases import DatabaseUrl, missing
 from pollerd.config.environment import FindService, LoadContext
 from pollerd.config.key import Key, values
 from pollerd.config.kinds import PathKind, socket_fits
@@ -106,6 +107,7 @@ def _finished(config: Config, diagnostics: Diagnostics, *, secrets: bool) -> Con
             refused = {problem.key for problem in diagnostics.problems}
             diagnostics.extend(tuple(problem for problem in error.problems if problem.key not in refused))
         _check_authorities(config, diagnostics)
+        _check_libraries(config, diagnostics)
     problems = diagnostics.finish()
     if problems:
         raise ConfigError(problems)
@@ -194,6 +196,8 @@ def _uses(config: Config, context: LoadContext) -> Iterator[_Use]:
         elif isinstance(value, Path):
             own = isinstance(declared, Key) and isinstance(declared.kind, PathKind) and declared.kind.own
             yield _Use(key, value, own=own)
+        elif isinstance(value, DatabaseUrl) and value.kind == "sqlite":
+            yield _Use(key, Path(value.place), own=False)
 
 
 def _refuse_shared_paths(config: Config, context: LoadContext, diagnostics: Diagnostics) -> None:
@@ -225,6 +229,12 @@ def _check_authorities(config: Config, diagnostics: Diagnostics) -> None:
         except OSError as error:
             wrong = f"cannot be read ({error.strerror}); name a readable PEM file"
             diagnostics.add(f"accounts.{account.name}.ca_file", show(str(account.ca_file)), wrong)
+
+
+def _check_libraries(config: Config, diagnostics: Diagnostics) -> None:
+    for key, _, value in values(config):
+        if isinstance(value, DatabaseUrl) and (wrong := missing(value)):
+            diagnostics.add(key, show(value.text), wrong)
 
 
 def _warn_of_open_file(config: Config, document: ConfigFile, diagnostics: Diagnostics) -> None:

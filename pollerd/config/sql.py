@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from pollerd.config.kinds import Wrong, statement
@@ -14,11 +14,11 @@ _COMMENT: Final = r"--[^\n]*|/\*.*?(?:\*/|\Z)"
 _COMMENTS: Final = re.compile(_COMMENT, re.DOTALL)
 _TOKEN: Final = re.compile(
     rf"{_COMMENT}|'[^']*'|\"[^\"]*\"|`[^`]*`|\[[^\]]*\]"
-    r"|(?P<word>\w[\w$]*)|(?P<number>\?)|[:@$](?P<name>\w+)|(?P<paren>[()])",
+    r"|::|(?P<word>\w[\w$]*)|(?P<number>\?)|(?P<sign>[:@$])(?P<name>\w+)|(?P<paren>[()])",
     re.DOTALL,
 )
-"""A word or a parameter, or something whose inside is none: a comment, a text, a name. A doubled quote makes two texts
-of one."""
+"""A word or a parameter, or something that is none and has none inside: a comment, a text, a name, PostgreSQL's cast. A
+doubled quote makes two texts of one."""
 SOURCE_ID: Final = "source_id"
 """The parameter for the id as its source gave it: no field of the event, since outputs without a source have none."""
 KEYS: Final = frozenset({"id", SOURCE_ID, "msisdn", "account", "userref"})
@@ -26,6 +26,10 @@ KEYS: Final = frozenset({"id", SOURCE_ID, "msisdn", "account", "userref"})
 _VERBS: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "VALUES", "MERGE"})
 _AFTER_WHERE: Final = frozenset({"RETURNING", "ORDER", "LIMIT"})
 _READING: Final = ("SELECT", "WITH", "VALUES")
+AFTER: Final = "after"
+"""The parameter of a query for the last key that was read: it gives the rows behind it."""
+LIMIT: Final = "limit"
+"""The parameter of a query for how many rows it gives at most."""
 
 
 def query(value: object) -> str:
@@ -34,6 +38,12 @@ def query(value: object) -> str:
     first = re.match(r"\w*", _COMMENTS.sub(" ", found).lstrip())
     if first is None or first[0].upper() not in _READING:
         raise Wrong("must be a SELECT (or begin with WITH): the database is only read")
+    tokens = list(_TOKEN.finditer(found))
+    names = _parameters(tokens, {AFTER, LIMIT}, f"a query has :{AFTER} and :{LIMIT} alone")
+    if names and names != {AFTER, LIMIT}:
+        raise Wrong(f"must name both :{AFTER} and :{LIMIT}, or neither of them")
+    if names and not any(depth == 0 and word == "ORDER" for _, depth, word in _words(tokens)):
+        raise Wrong(f"must have ORDER BY with the column that is compared with :{AFTER}")
     return found
 
 
@@ -41,12 +51,57 @@ def event_statement(value: object) -> str:
     """One statement whose parameters are fields of events."""
     found = _single(value)
     fields = parameter_names()
-    for token in _TOKEN.finditer(found):
-        if token["number"]:
-            raise Wrong("must have named parameters only (:id, :status ...), not ?")
-        if token["name"] and token["name"] not in fields:
-            raise Wrong(f"names :{token['name']}, which no event has; fields are {', '.join(sorted(fields))}")
+    _parameters(list(_TOKEN.finditer(found)), fields, f"which no event has; fields are {', '.join(sorted(fields))}")
     return found
+
+
+def colon_statement(value: object) -> str:
+    """The same with the only form of a parameter that every database has here."""
+    found = event_statement(value)
+    for token in _TOKEN.finditer(found):
+        if token["name"] and token["sign"] != ":":
+            raise Wrong(f"must have its parameters as :name, not {token['sign']}{token['name']}")
+    return found
+
+
+def colon_query(value: object) -> str:
+    """A query with the only form of a parameter that every database has here."""
+    found = query(value)
+    if any(token["name"] and token["sign"] != ":" for token in _TOKEN.finditer(found)):
+        raise Wrong(f"must name its parameters :{AFTER} and :{LIMIT}")
+    return found
+
+
+def windowed(statement: str) -> bool:
+    """Whether a query itself says which rows are read next, by `:after` and `:limit`."""
+    return any(token["name"] == AFTER for token in _TOKEN.finditer(statement))
+
+
+def without_end(statement: str) -> str:
+    """The statement without its semicolon, to be put into another one: a comment may end it, so a line ends there."""
+    end = max((place for place, sign in _code(statement) if not sign.isspace()), default=-1)
+    return f"{statement[:end]}{statement[end + 1 :]}\n" if statement[end : end + 1] == ";" else f"{statement}\n"
+
+
+def for_sqlalchemy(statement: str) -> str:
+    """The statement as SQLAlchemy's `text` wants it, which takes every :name for a parameter, in quotes too."""
+    return _TOKEN.sub(lambda token: token[0].replace(":", "\\:") if token[0][0] in "'\"`-/" else token[0], statement)
+
+
+def _code(statement: str) -> Iterator[tuple[int, str]]:
+    """Every character outside of comments, with its place."""
+    comments = {place for found in _TOKEN.finditer(statement) if found[0][0] in "-/" for place in range(*found.span())}
+    return ((place, sign) for place, sign in enumerate(statement) if place not in comments)
+
+
+def _parameters(tokens: Sequence[re.Match[str]], known: Collection[str], otherwise: str) -> set[str]:
+    """The parameters of a statement. Raises Wrong for one that is not known."""
+    if any(token["number"] for token in tokens):
+        raise Wrong("must have named parameters only (:id, :status ...), not ?")
+    names = {token["name"] for token in tokens if token["name"]}
+    for name in sorted(names - set(known)):
+        raise Wrong(f"names :{name}, {otherwise}")
+    return names
 
 
 def parameter_names() -> frozenset[str]:

@@ -18,7 +18,7 @@ from tests.acceptance.waiting import until
 ENDED: Final = 421332671
 NEVER: Final = frozenset(
     {"asyncio", "aiohttp", "yarl", "uvloop", "aiosqlite", "apscheduler", "prometheus_client", "jwt", "oauthlib",
-     "phonenumbers", "logging", "hmac", "subprocess", "pollerd.daemon", "pollerd.server",
+     "phonenumbers", "sqlalchemy", "logging", "hmac", "subprocess", "pollerd.daemon", "pollerd.server",
      "pollerd.polling", "pollerd.simulator", "pollerd.outputs", "pollerd.gateway.client", "pollerd.backoff",
      "pollerd.core.outcome"}
 )  # fmt: skip

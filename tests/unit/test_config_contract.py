@@ -49,9 +49,21 @@ TABLES = {
         '[[outputs.sqlite]]\npath = "x"\nstatement = "UPDATE a"\n'
         'retry_after = ["1s", "2s", "5s", "15s", "60s", "5m", "30m", "2h", "12h"]'
     ),
+    "outputs.sql": (
+        '[[outputs.sql]]\nurl = "postgresql://db/x"\nstatement = "UPDATE a"\n'
+        'retry_after = ["1s", "2s", "5s", "15s", "60s", "5m", "30m", "2h", "12h"]'
+    ),
+    "sources.sql": '[[sources.sql]]\nurl = "postgresql://db/x"\nquery = "SELECT 1"\nevery = "5s"',
     "sources.sqlite": '[[sources.sqlite]]\npath = "x"\nquery = "SELECT 1"\nevery = "5s"',
 }
-LENGTHS = {"outputs.socket": 1, "outputs.webhook": 2, "outputs.sqlite": 3, "sources.sqlite": 3}
+LENGTHS = {
+    "outputs.socket": 1,
+    "outputs.webhook": 2,
+    "outputs.sqlite": 3,
+    "outputs.sql": 3,
+    "sources.sqlite": 3,
+    "sources.sql": 3,
+}
 """Lines of each table that must stay: its header and the keys that have no default."""
 
 

@@ -215,6 +215,10 @@ REFUSED = [
             ("is misspelt", "SELEC 1", "must be a SELECT"),
             ("is a comment", "-- SELECT 1", "must be a SELECT"),
             ("is two statements", "SELECT ';'; DELETE FROM x", "must be a single statement"),
+            ("has a parameter of an event", "SELECT :id", "names :id, a query has :after and :limit alone"),
+            ("has half a window", "SELECT id FROM x WHERE id > :after ORDER BY id", "must name both :after and :limit"),
+            ("has no order", "SELECT id FROM x WHERE id > :after LIMIT :limit", "must have ORDER BY"),
+            ("orders only within", "SELECT (SELECT 1 ORDER BY 1) > :after LIMIT :limit", "must have ORDER BY"),
         )
     ),
     *(
@@ -229,6 +233,42 @@ REFUSED = [
             ("a place instead of a name", "UPDATE a SET b = ?", "must have named parameters only"),
             ("a second one behind it", "UPDATE a SET b = :id; DELETE FROM a", "must be a single statement"),
         )
+    ),
+    *(
+        (f"a database's URL {name}", f'[[sources.sql]]\nurl = "{url}"\nquery = "SELECT 1"', "sources.sql[0].url", words)
+        for name, url, words in (
+            ("is of a kind that is known", "db2://h/x", "must begin with one of postgresql, mysql, mariadb, mssql"),
+            ("has a near kind", "postgres://h/x", "did you mean postgresql://?"),
+            (
+                "has no asynchronous driver",
+                "postgresql+asyncpg://h/x",
+                "must name a driver that works here: postgresql",
+            ),
+            ("has an encoded password", "postgresql://u:p@w@h/x", "percent-encoded"),
+            ("has no # in a password", "postgresql://u:p#w@h/x", '"postgresql://***@h/x": must be a URL such as'),
+            ("has no password among its options", "postgresql://h/x?Password=y", "must not hold Password"),
+            ("has no whole connection string", "mssql+pyodbc://?odbc_connect=x", "must not hold odbc_connect"),
+            ("is no memory", "sqlite://", "must name a file"),
+            ("has a port that is a number", "postgresql://h:x/y", "must be a URL such as"),
+        )
+    ),
+    (
+        "a password has one place",
+        '[[outputs.sql]]\nurl = "mysql://u:first@h/x"\npassword_file = "p"\nstatement = "UPDATE a"',
+        "outputs.sql[0].url",
+        '"mysql://***@h/x": must not hold a password as well',
+    ),
+    (
+        "a parameter has a colon",
+        '[[outputs.sql]]\nurl = "mssql://h/x"\nstatement = "UPDATE a SET b = @status"',
+        "outputs.sql[0].statement",
+        "must have its parameters as :name, not @status",
+    ),
+    (
+        "the own database is no source through SQLAlchemy either",
+        '[store]\npath = "x.db"\n[[sources.sql]]\nurl = "sqlite:///x.db"\nquery = "SELECT 1"',
+        "sources.sql[0].url",
+        "is the path of store.path as well",
     ),
     ("a source needs a query", '[[sources.sqlite]]\npath = "x.db"', "sources.sqlite[0].query", "is missing"),
     (
@@ -330,3 +370,12 @@ every = "x"
 def test_a_wrong_path_of_an_output_hides_no_problem_of_the_database(read: Load) -> None:
     found = problems(read, '[store]\npath = "."\n[outputs.file]\npath = ""')
     assert [problem.key for problem in found] == ["store.path", "outputs.file.path"]
+
+
+def test_a_driver_has_to_be_installed_before_the_daemon_starts(read: Load) -> None:
+    text = '[accounts.default]\ntoken = "a-token"\n[[outputs.sql]]\nurl = "oracle://h/x"\nstatement = "UPDATE a"'
+    assert read(text).outputs.sql[0].url.driver == "oracledb", "what is only shown needs no driver"
+    (problem,) = problems(read, text, secrets=True)
+    assert (problem.key, problem.value) == ("outputs.sql[0].url", '"oracle://h/x"')
+    assert "needs the Python library oracledb, which is not installed here: run" in problem.expected
+    assert "-m pip install 'oracledb' " in problem.expected

@@ -70,6 +70,15 @@ path = "y.db"
 query = '''SELECT
 1'''
 every = "250ms"
+[[outputs.sql]]
+url = "postgresql+psycopg2://shop@db/shop?sslmode=require"
+password_file = "database"
+statement = "UPDATE a"
+[[sources.sql]]
+url = "mariadb://shop@db:3307/shop"
+password_env = "W"
+query = "SELECT 1"
+every = "1s"
 [control]
 socket = "c.sock"
 [credit]
@@ -95,7 +104,9 @@ def test_what_is_shown_loads_again_as_the_same_configuration(tmp_path: Path, tex
     shown = effective_toml(first)
     second = read(tmp_path / "b.toml", shown)
     assert effective_toml(second) == shown
-    assert replace(second, source="", accounts={}, outputs=first.outputs) == replace(first, source="", accounts={})
+    # Secrets know the file that names them.
+    again = replace(second, source="", accounts={}, outputs=first.outputs, sources=first.sources)
+    assert again == replace(first, source="", accounts={})
     assert [account.limits for account in second.accounts.values()] == [
         account.limits for account in first.accounts.values()
     ]
@@ -133,6 +144,19 @@ URLS = [
 @pytest.mark.parametrize(("sentence", "url", "shown"), URLS, ids=[case[0] for case in URLS])
 def test_mask_url(sentence: str, url: str, shown: str) -> None:
     assert mask_url(url) == shown, sentence
+
+
+@pytest.mark.parametrize("table", ["[[sources.sql]]\nquery", "[[outputs.sql]]\nstatement"])
+def test_a_databases_password_is_never_shown(tmp_path: Path, table: str) -> None:
+    sql = "SELECT 1" if "query" in table else "UPDATE a"
+    text = f'{table} = "{sql}"\nurl = "mysql://bob:hunter%2Dtwo@db/shop?ssl_ca=/ca.pem"'
+    config = read(tmp_path / "a.toml", text)
+    shown = effective_toml(config)
+    assert 'url = "mysql://bob@db/shop?ssl_ca=/ca.pem"\n' in shown
+    assert 'password = "***"\n' in shown
+    assert "hunter" not in shown + repr(config) + str(config)
+    (source,) = [each for each in config.secret_sources() if each.origin.key.endswith("sql[0].url")]
+    assert source.read().reveal() == "hunter-two"
 
 
 def test_every_key_that_is_taken_is_shown(tmp_path: Path) -> None:
@@ -206,7 +230,9 @@ STANDING = {
     "[accounts.default]": "",
     "[outputs.webhook]": 'url = "http://localhost/"\n',
     "[[outputs.sqlite]]": 'path = "x"\nstatement = "UPDATE a"\n',
+    "[[outputs.sql]]": 'url = "mysql://x/y"\nstatement = "UPDATE a"\n',
     "[[sources.sqlite]]": 'path = "x"\nquery = "SELECT 1"\n',
+    "[[sources.sql]]": 'url = "mysql://x/y"\nquery = "SELECT 1"\n',
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 import pollerd
 
 ROOT = Path(pollerd.__file__).parent
-HEAVY = ("aiohttp", "aiosqlite", "apscheduler", "asyncio", "jwt", "prometheus_client", "sqlite3")
+HEAVY = ("aiohttp", "aiosqlite", "apscheduler", "asyncio", "jwt", "prometheus_client", "sqlalchemy", "sqlite3")
 HTTP = ("aiohttp", "apscheduler")
 
 

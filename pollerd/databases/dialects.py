@@ -1,0 +1,129 @@
+"""What differs from one kind of database to another: how long it may take, who only reads, and how that is said to it.
+
+A setting is made for each transaction where there is such a thing: a pooler in between gives the session to others.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.pool import NullPool
+
+from pollerd.config.databases import DatabaseUrl
+from pollerd.databases.engine import CONNECT, IDLE, LOCK, SILENCE, STATEMENT
+
+_LIBPQ: Final = {
+    "connect_timeout": CONNECT,
+    "fallback_application_name": "pollerd",
+    # A server that is gone without a word: noticed after 25 seconds of silence.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+_MYSQL: Final = {"connect_timeout": CONNECT, "read_timeout": SILENCE, "write_timeout": SILENCE}
+_ARGUMENTS: Final[Mapping[str, Mapping[str, object]]] = {
+    # A pooler, or an ALTER TABLE, and a prepared statement is not there or not right any more.
+    "psycopg": {**_LIBPQ, "prepare_threshold": None},
+    "psycopg2": _LIBPQ,
+    "pymysql": _MYSQL,
+    "mysqldb": _MYSQL,
+    "mariadbconnector": _MYSQL,
+    "pymssql": {"login_timeout": CONNECT, "timeout": STATEMENT},
+    "pyodbc": {"timeout": CONNECT},
+    "oracledb": {"tcp_connect_timeout": CONNECT},
+}
+"""What each driver is given beside the URL, whose own options come first."""
+
+
+def engine_of(url: DatabaseUrl, password: str | None, *, reads: bool, opened: Callable[[Any], None]) -> Engine:
+    """An engine with one connection at most, which is not opened yet. `opened` gets each connection of the driver."""
+    engine = _file(url, reads=reads) if url.kind == "sqlite" else _server(url, password)
+
+    @event.listens_for(engine, "connect")
+    def _connected(raw: Any, _: object) -> None:
+        opened(raw)
+        _of_session(url, raw, reads=reads)
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        if words := _of_transaction(url.kind, reads=reads):
+            connection.exec_driver_sql(words)
+
+    return engine
+
+
+def _server(url: DatabaseUrl, password: str | None) -> Engine:
+    parsed = make_url(url.text)
+    full: URL = parsed.set(drivername=f"{url.kind}+{url.driver}")
+    if password is not None:
+        full = full.set(password=password)
+    arguments = {name: value for name, value in _ARGUMENTS[url.driver].items() if name not in parsed.query}
+    return create_engine(
+        full,
+        connect_args=arguments,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=CONNECT,
+        pool_pre_ping=True,
+        pool_recycle=IDLE,
+        hide_parameters=True,
+    )
+
+
+def _file(url: DatabaseUrl, *, reads: bool) -> Engine:
+    # A path that is wrong must not become a new, empty database.
+    address = f"file:{quote(url.place)}?mode={'ro' if reads else 'rw'}"
+
+    def opened() -> sqlite3.Connection:
+        return sqlite3.connect(address, uri=True, timeout=LOCK, isolation_level=None, check_same_thread=False)
+
+    # Closed after each use: its owner finds no side files left behind.
+    return create_engine("sqlite://", creator=opened, poolclass=NullPool, hide_parameters=True)
+
+
+def _of_session(url: DatabaseUrl, raw: Any, *, reads: bool) -> None:
+    """What holds as long as the connection."""
+    match url.kind, url.driver:
+        case "sqlite", _ if reads:
+            raw.execute("PRAGMA query_only = ON")
+        case "mysql" | "mariadb", _:
+            _run(raw, f"SET SESSION innodb_lock_wait_timeout = {LOCK}, lock_wait_timeout = {LOCK}")
+            try:
+                _run(raw, f"SET SESSION max_statement_time = {STATEMENT}")
+            except Exception:  # noqa: BLE001 - each driver has classes of its own
+                # MySQL's own, in milliseconds; for a SELECT alone.
+                _run(raw, f"SET SESSION max_execution_time = {STATEMENT * 1000}")
+            if reads:
+                _run(raw, "SET SESSION TRANSACTION READ ONLY")
+        case "mssql", driver:
+            _run(raw, f"SET LOCK_TIMEOUT {LOCK * 1000}")
+            if driver == "pyodbc":
+                raw.timeout = STATEMENT
+        case "oracle", _:
+            raw.call_timeout = STATEMENT * 1000
+
+
+def _run(raw: Any, words: str) -> None:
+    cursor = raw.cursor()
+    try:
+        cursor.execute(words)
+    finally:
+        cursor.close()
+
+
+def _of_transaction(kind: str, *, reads: bool) -> str:
+    match kind:
+        case "sqlite":
+            return "BEGIN" if reads else "BEGIN IMMEDIATE"
+        case "postgresql":
+            limits = f"SET LOCAL statement_timeout = {STATEMENT * 1000}; SET LOCAL lock_timeout = {LOCK * 1000}"
+            return f"SET TRANSACTION READ ONLY; {limits}" if reads else limits
+        case "oracle" if reads:
+            return "SET TRANSACTION READ ONLY"
+        case _:
+            return ""

@@ -1,0 +1,134 @@
+"""A database of an application, opened when it is first needed: SQLAlchemy's engine, with an end to every wait.
+
+All of it blocks and belongs in a thread of its own; SQLAlchemy and the driver are imported there, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from pollerd.config import ConfigError, SecretSource
+from pollerd.config.databases import DatabaseUrl, missing
+from pollerd.config.secret import Fingerprint
+from pollerd.databases.trouble import DatabaseError, Trouble
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+CONNECT: Final = 5
+"""Seconds for a server to take a connection, as most drivers have it by default or less."""
+LOCK: Final = 2
+"""Seconds to wait for another program's lock: it is tried again later, and nothing else waits meanwhile."""
+STATEMENT: Final = 30
+"""Seconds that a statement may take: a thousand times what one with an index takes."""
+SILENCE: Final = STATEMENT + CONNECT
+"""Seconds without an answer after which a server that should have ended the statement itself counts as gone."""
+IDLE: Final = 300
+"""Seconds after which a connection is not used again: firewalls forget it from then on."""
+
+
+class Database:
+    """The database at `url`. `sql` is how its user calls what is run on it; `reads`: nothing is ever written.
+
+    `protect` gets the password before it is used, and another one that takes its place.
+    """
+
+    def __init__(
+        self,
+        url: DatabaseUrl,
+        password: SecretSource | None,
+        *,
+        reads: bool = False,
+        sql: str = "statement",
+        protect: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.url = url
+        self._password = password
+        self._reads = reads
+        self._sql = sql
+        self._protect = protect
+        self._engine: Engine | None = None
+        self._read_at: Fingerprint | None = None
+        self._raw: Any = None
+        """The driver's connection that was opened last."""
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection in a transaction, which is rolled back at the end unless it is committed.
+
+        Every error of SQLAlchemy, of the driver, and of the password leaves as a DatabaseError.
+        """
+        if lacking := missing(self.url):
+            raise DatabaseError(Trouble.LIBRARY, lacking)
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from pollerd.databases.errors import explained
+
+        try:
+            with self._watched(), self._opened().connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            found = explained(error, self.url.kind, self._sql)
+            if found.trouble in (Trouble.PASSWORD, Trouble.AWAY):
+                self.close()
+            raise found from error
+        except ConfigError as error:
+            raise DatabaseError(Trouble.PASSWORD, "; ".join(found.expected for found in error.problems)) from error
+
+    def close(self) -> None:
+        """Let go of the server; the next connection opens it anew, and reads the password again."""
+        engine, self._engine, self._raw = self._engine, None, None
+        if engine is not None:
+            engine.dispose()
+
+    def hurry(self) -> None:
+        """End what is under way, from another thread: a server that does not answer must not delay the daemon's end."""
+        if self._raw is not None:
+            _cut(self._raw)
+
+    def _opened(self) -> Engine:
+        """Raises ConfigError for the password."""
+        fingerprint = None if self._password is None else self._password.fingerprint()
+        if self._engine is not None and fingerprint != self._read_at:
+            self.close()
+        if self._engine is None:
+            from pollerd.databases.dialects import engine_of
+
+            password = None if self._password is None else self._password.read().reveal()
+            if password is not None:
+                self._protect(password)
+            self._engine, self._read_at = (
+                engine_of(self.url, password, reads=self._reads, opened=self._note),
+                fingerprint,
+            )
+        return self._engine
+
+    def _note(self, raw: Any) -> None:
+        self._raw = raw
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """psycopg waits for an answer without end: a server that stands still would never be given up."""
+        timer = threading.Timer(SILENCE, self.hurry)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+def _cut(raw: Any) -> None:
+    """End the connection below the driver, which then raises what it raises for a server that is gone."""
+    if hasattr(raw, "interrupt"):
+        raw.interrupt()
+        return
+    with contextlib.suppress(Exception):
+        number = raw.fileno() if hasattr(raw, "fileno") else raw._sock.fileno()  # noqa: SLF001 - PyMySQL has no name for it
+        with socket.socket(fileno=os.dup(number)) as same:
+            same.shutdown(socket.SHUT_RDWR)

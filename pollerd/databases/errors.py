@@ -1,0 +1,146 @@
+"""What went wrong with a database of others, whichever it is: told from the driver's error, in words for its user.
+
+Only what a driver calls its main message is shown: a detail ("Failing row contains ...") quotes whole rows, and with
+them the texts of SMS.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, Final
+
+from sqlalchemy import exc
+
+from pollerd.databases.trouble import DatabaseError, Trouble
+
+_FILE_AWAY: Final = (
+    "cannot be opened ({said}); see that the file is there, and that this user may use it and its folder"
+)
+_LONGEST: Final = 300  # Characters of a driver's message that are shown.
+
+_STATES: Final = {
+    "08": Trouble.AWAY, "57P": Trouble.AWAY, "53300": Trouble.AWAY, "HYT01": Trouble.AWAY,
+    "28": Trouble.PASSWORD,
+    "40": Trouble.LOCKED, "55P03": Trouble.LOCKED, "55006": Trouble.LOCKED,
+    "57014": Trouble.SLOW, "HYT00": Trouble.SLOW,
+    "53": Trouble.FULL, "25006": Trouble.READ_ONLY, "42501": Trouble.FORBIDDEN,
+    "3D000": Trouble.MISSING, "3F000": Trouble.MISSING, "42P01": Trouble.MISSING, "42703": Trouble.MISSING,
+    "42883": Trouble.STATEMENT, "42S02": Trouble.MISSING, "42S22": Trouble.MISSING, "42": Trouble.STATEMENT,
+    "21": Trouble.REFUSED, "22": Trouble.REFUSED, "23": Trouble.REFUSED, "44": Trouble.REFUSED, "P0": Trouble.REFUSED,
+}  # fmt: skip
+"""By the beginning of the SQLSTATE (PostgreSQL's appendix A; ODBC's for SQL Server); the longest that fits counts."""
+_MYSQL: Final = {
+    Trouble.AWAY: (1040, 1053, 1077, 1152, 1158, 1159, 1160, 1161, 1203, 1226, 1927, 2002, 2003, 2005, 2006, 2012, 2013,
+                   2014, 2026, 2045, 2055, 4031),
+    Trouble.PASSWORD: (1045, 1251, 1524, 1698, 1862, 2059, 3118, 4151),
+    Trouble.LOCKED: (1205, 1206, 1213, 1412, 1637, 3058, 3572),
+    Trouble.SLOW: (1028, 1317, 1969, 3024),
+    Trouble.FULL: (3, 1021, 1026, 1030, 1037, 1038, 1041, 1114, 1534),
+    Trouble.READ_ONLY: (1036, 1290, 1792, 1836),
+    Trouble.FORBIDDEN: (1044, 1130, 1142, 1143, 1227, 1370, 1410),
+    Trouble.MISSING: (1049, 1054, 1109, 1146, 1305, 1356),
+    Trouble.REFUSED: (1022, 1048, 1062, 1136, 1138, 1169, 1216, 1217, 1264, 1265, 1292, 1364, 1366, 1367, 1406, 1411,
+                      1451, 1452, 1557, 1586, 1644, 1690, 1761, 1762, 3140, 3819, 4025, 4078),
+}  # fmt: skip
+"""By the number of the error, of MySQL and of MariaDB."""
+_MSSQL: Final = {
+    Trouble.AWAY: (20002, 20003, 20004, 20006, 20009, 10054, 10060, 10928, 10929, 40197, 40501, 40613, 6005),
+    Trouble.PASSWORD: (18452, 18456, 18470, 18486, 18487, 18488),
+    Trouble.LOCKED: (1204, 1205, 1222, 3960),
+    Trouble.FULL: (1101, 1105, 9002, 701),
+    Trouble.READ_ONLY: (3906, 3908, 15105),
+    Trouble.FORBIDDEN: (229, 230, 262, 300, 916, 297),
+    Trouble.MISSING: (207, 208, 2812, 4060, 911),
+    Trouble.REFUSED: (220, 241, 242, 245, 515, 547, 2601, 2627, 2628, 8114, 8115, 8152, 50000),
+}  # fmt: skip
+"""By the number of SQL Server's error."""
+_ORACLE: Final = {
+    Trouble.AWAY: (1033, 1034, 1089, 1090, 1092, 2396, 3113, 3114, 3135, 12154, 12170, 12514, 12528, 12541, 12545,
+                   12547, 12560, 12570),
+    Trouble.PASSWORD: (1005, 1017, 28000, 28001, 28002),
+    Trouble.LOCKED: (54, 60, 30006, 8177),
+    Trouble.SLOW: (1013, 3156),
+    Trouble.FULL: (257, 1536, 1652, 1653, 1654, 1691, 19809, 4031),
+    Trouble.READ_ONLY: (372, 1456, 16000, 12081),
+    Trouble.FORBIDDEN: (1031, 1045, 1720, 41900),
+    Trouble.MISSING: (904, 942, 4043),
+    Trouble.REFUSED: (1, 1400, 1401, 1407, 1438, 1722, 1830, 1839, 1843, 2290, 2291, 2292, 12899, 20000),
+}  # fmt: skip
+"""By the number of Oracle's error."""
+_SQLITE: Final = {
+    sqlite3.SQLITE_BUSY: Trouble.LOCKED, sqlite3.SQLITE_LOCKED: Trouble.LOCKED,
+    sqlite3.SQLITE_FULL: Trouble.FULL, sqlite3.SQLITE_READONLY: Trouble.READ_ONLY,
+    sqlite3.SQLITE_CANTOPEN: Trouble.AWAY, sqlite3.SQLITE_INTERRUPT: Trouble.SLOW,
+    sqlite3.SQLITE_PERM: Trouble.FORBIDDEN, sqlite3.SQLITE_AUTH: Trouble.FORBIDDEN,
+    sqlite3.SQLITE_CONSTRAINT: Trouble.REFUSED, sqlite3.SQLITE_MISMATCH: Trouble.REFUSED,
+    sqlite3.SQLITE_TOOBIG: Trouble.REFUSED, sqlite3.SQLITE_ERROR: Trouble.STATEMENT,
+}  # fmt: skip
+"""By SQLite's primary result code."""
+_TABLES: Final = {"mysql": _MYSQL, "mariadb": _MYSQL, "mssql": _MSSQL, "oracle": _ORACLE}
+_NUMBERS: Final = {
+    kind: {number: trouble for trouble, numbers in table.items() for number in numbers}
+    for kind, table in _TABLES.items()
+}
+_WORDS: Final = (
+    ("password", Trouble.PASSWORD), ("pg_hba.conf", Trouble.PASSWORD), ("role ", Trouble.PASSWORD),
+    ("permission denied", Trouble.FORBIDDEN), ("no such table", Trouble.MISSING), ("no such column", Trouble.MISSING),
+    ('database "', Trouble.MISSING),
+)  # fmt: skip
+"""What a refused connection to PostgreSQL (libpq gives no SQLSTATE for it) and SQLite's general error say more exactly.
+"""
+
+
+def explained(error: exc.SQLAlchemyError, kind: str, sql: str = "statement") -> DatabaseError:
+    """The same error in words; `kind` is that of the database (`config.databases.DRIVERS`)."""
+    said = _said(error)
+    trouble = _trouble(error, kind, said)
+    return DatabaseError(trouble, said, sql, _FILE_AWAY if (kind, trouble) == ("sqlite", Trouble.AWAY) else "")
+
+
+def _trouble(error: exc.SQLAlchemyError, kind: str, said: str) -> Trouble:
+    original = error.orig if isinstance(error, exc.DBAPIError) else None
+    if original is None:
+        return Trouble.AWAY if isinstance(error, exc.TimeoutError) else Trouble.STATEMENT
+    found = _by_code(original, kind)
+    if found in (None, Trouble.STATEMENT) and kind in ("postgresql", "sqlite"):
+        found = next((trouble for words, trouble in _WORDS if words in said), found)
+    if found is not None:
+        return found
+    match error:
+        case exc.IntegrityError() | exc.DataError():
+            return Trouble.REFUSED
+        case exc.ProgrammingError() | exc.NotSupportedError():
+            return Trouble.STATEMENT
+        case exc.OperationalError() | exc.InterfaceError():
+            return Trouble.AWAY
+        case exc.DBAPIError() if error.connection_invalidated:
+            return Trouble.AWAY
+        case _:
+            return Trouble.OTHER
+
+
+def _by_code(original: Any, kind: str) -> Trouble | None:
+    if kind == "sqlite":
+        return _SQLITE.get(getattr(original, "sqlite_errorcode", -1) & 0xFF)
+    first = original.args[0] if original.args else None
+    # psycopg, psycopg2, pyodbc.
+    state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
+    if state is None and isinstance(first, str) and len(first) == 5 and first.isalnum():
+        state = first
+    if isinstance(state, str) and kind in ("postgresql", "mssql"):
+        return next((_STATES[state[:length]] for length in (5, 3, 2) if state[:length] in _STATES), None)
+    # PyMySQL, mysqlclient and pymssql; mariadb; oracledb.
+    number = first if isinstance(first, int) else getattr(original, "errno", getattr(first, "code", None))
+    return _NUMBERS.get(kind, {}).get(number) if isinstance(number, int) else None
+
+
+def _said(error: exc.SQLAlchemyError) -> str:
+    """The driver's main message, on one line."""
+    original: Any = error.orig if isinstance(error, exc.DBAPIError) else error
+    primary = getattr(getattr(original, "diag", None), "message_primary", None)
+    parts = [part for part in getattr(original, "args", ()) if isinstance(part, str | bytes)]
+    last = parts[-1] if parts else str(original)
+    text = primary or (last.decode("utf-8", "replace") if isinstance(last, bytes) else last)
+    # After the first line: PostgreSQL's DETAIL, and hints for people at a terminal.
+    line = next((line.strip() for line in str(text).splitlines() if line.strip()), type(original).__name__)
+    return line.rstrip(".")[:_LONGEST]

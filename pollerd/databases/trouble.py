@@ -1,0 +1,45 @@
+"""The kinds of trouble with a database of others, and what its user reads of each. Known without SQLAlchemy, too."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+
+class Trouble(Enum):
+    """The kinds of trouble, each with what is said of the database; `{said}` is the driver's own word."""
+
+    AWAY = "cannot be reached ({said}); see that the server runs, and that host and port in the url are right"
+    PASSWORD = "refuses the user or the password ({said}); correct the user in the url, or password_file"  # noqa: S105
+    LOCKED = "is locked ({said}); another program holds a lock: let it end its transaction"
+    SLOW = "takes too long ({said}); pollerd doctor says whether an index is missing"
+    FULL = "has no room ({said}); free space on its disk"
+    READ_ONLY = "is read-only ({said}); name the primary server in the url, or make it writable"
+    FORBIDDEN = "gives this user no right ({said}); grant it, as docs/databases.md shows"
+    MISSING = "does not have what the {sql} names ({said}); correct the {sql}, or the table"
+    LIBRARY = "{said}"
+    STATEMENT = "cannot run the {sql} ({said}); correct the {sql}"
+    REFUSED = "refuses a value ({said})"
+    OTHER = "fails ({said})"
+
+    @property
+    def passes(self) -> bool:
+        """Whether it may pass by itself."""
+        return self in _PASSING
+
+
+_PASSING: Final = frozenset(
+    {Trouble.AWAY, Trouble.LOCKED, Trouble.SLOW, Trouble.FULL, Trouble.READ_ONLY, Trouble.OTHER}
+)
+
+
+class DatabaseError(Exception):
+    """The database did not do what it was asked for; the text says why, and what to do. No secret is in it."""
+
+    def __init__(self, trouble: Trouble, said: str, sql: str = "statement", words: str = "") -> None:
+        """`said` is the driver's word, `sql` how its user calls what was run (query or statement); `words` take the
+        place of those that are usual for the trouble.
+        """
+        super().__init__((words or trouble.value).format(said=said, sql=sql))
+        self.trouble = trouble
+        self.said = said
