@@ -57,6 +57,10 @@ class DatabaseLostError(StoreUnavailableError):
     """The database, or one of its files, was removed or replaced while it was open; only a new start helps."""
 
 
+class StoreFencedError(StoreError):
+    """Another process has taken over the store: nothing that this one writes takes effect any more."""
+
+
 class OutputError(PollerdError):
     """An output cannot be opened or is in a state that only a person can decide about."""
 

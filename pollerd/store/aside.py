@@ -9,7 +9,6 @@ from pollerd.core.model import Message, State
 from pollerd.core.ports.view import AGE_SLOT
 from pollerd.store import damage, rows
 from pollerd.store.session import Session
-from pollerd.store.statements import statements
 
 _NAMED: Final = 20
 """Rows named one by one in the log; the rest is counted."""
@@ -68,7 +67,7 @@ def shown(found: Iterable[Sequence[Any]], wall: float) -> list[Message]:
 
 def set_aside(session: Session, damaged: Sequence[Damaged], wall: float) -> None:
     """Take rows out of the schedule, inside a transaction; `wall` stands in for a `sent_at` that makes no sense."""
-    sql = statements("store")
+    sql = session.sql("store")
     for row, why in damaged:
         done = session.execute(sql["set_aside"], (why, row[0]))
         if done and _was_pending(row):

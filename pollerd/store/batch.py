@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
+from operator import attrgetter, not_
 from typing import Any, Final
 
 import msgspec
 
+from pollerd.core import event as events
 from pollerd.core.diff import Result
-from pollerd.core.event import Event
+from pollerd.core.event import Body, Event
 from pollerd.core.model import HoldReason, Message, State
 from pollerd.core.ports import AccountState, Batch
 from pollerd.core.ports.view import AGE_SLOT
@@ -19,12 +21,24 @@ from pollerd.store import rows
 _scheduled: Final = attrgetter(*rows.SCHEDULED[:-1])
 
 
-def planned(batch: Batch, numbered: Sequence[tuple[Event, float]]) -> list[tuple[str, Sequence[Sequence[Any]]]]:
-    """What puts `batch` on disk. `numbered` are its events with their numbers, each with the instant of its commit."""
+def ordered(batch: Batch) -> Iterator[tuple[str, int | None, bytes]]:
+    """The events of `batch` in the order of their numbers: type, message, body."""
+    # An account that goes on comes before what was learned by that; one that is held, after it.
+    recovered = {body.account: n for n, body in enumerate(batch.bodies) if isinstance(body, events.Recovered)}
+    early = [n <= recovered.get(body.account, -1) for n, body in enumerate(batch.bodies)]
+    found: list[tuple[int | None, Body]] = [(None, body) for body in compress(batch.bodies, early)]
+    found += [(result.message.id, body) for result in batch.results for body in result.bodies]
+    found += [(None, body) for body in compress(batch.bodies, map(not_, early))]
+    for message_id, body in found:
+        yield events.event_type(body), message_id, events.encode(body)
+
+
+def planned(batch: Batch, committed: Sequence[Event]) -> list[tuple[str, Sequence[Sequence[Any]]]]:
+    """What puts `batch` on disk. `committed` are its events with their numbers."""
     return [
         ("touch", [_schedule(r.message) for r in batch.results if not r.full]),
         ("settle", [_whole(r.message) for r in batch.results if r.full]),
-        ("append", [(e.seq, e.type, e.message_id, at, e.body) for e, at in numbered]),
+        ("append", [(e.seq, e.type, e.message_id, batch.at, e.body) for e in committed]),
         ("save_account", [_account(account) for account in batch.accounts]),
         ("save_credit", [msgspec.structs.astuple(credit) for credit in batch.credits]),
         ("save_cursor", [(c.name, c.seq, c.detail, batch.at) for c in batch.cursors]),

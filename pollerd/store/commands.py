@@ -14,7 +14,6 @@ from pollerd.core.particulars import NOTHING, Particulars
 from pollerd.core.ports import Asked, OtherAccount, RequestKind, TrackResult
 from pollerd.store import others, undelivered
 from pollerd.store.session import Session, WriteConnection
-from pollerd.store.statements import statements
 
 CHUNK: Final = 50_000
 """Ids of one transaction: long enough to be fast, short enough not to delay the daemon's commits."""
@@ -25,7 +24,7 @@ class StoredHandover:
 
     def __init__(self, connection: WriteConnection) -> None:
         self._connection = connection
-        self._sql = statements("commands")
+        self._sql = connection.sql("commands")
 
     def close(self) -> None:
         self._connection.close()
@@ -72,13 +71,13 @@ class StoredHandover:
 
     def retry_parked(self) -> int:
         with self._connection.transaction() as session:
-            note = session.query(statements("view")["note"], (anchor.TIME_NOTE,))
+            note = session.query(session.sql("view")["note"], (anchor.TIME_NOTE,))
             now = time.time() - anchor.wall_ahead(note[0][0] if note else None)
             return undelivered.retry_parked(session, now)
 
     def _of_others(self, session: Session, ids: Sequence[int], account: str) -> list[OtherAccount]:
         asked = others.asked((number, account) for number in ids)
-        return [OtherAccount(*row) for row in session.query(others.FIND, (asked,))]
+        return [OtherAccount(*row) for row in session.query(session.sql("track")["of_others"], (asked,))]
 
     def _count_gave_up(self, session: Session, ids: Sequence[int]) -> int:
         return int(session.query(self._sql["count_gave_up"], (_json(ids),))[0][0])

@@ -10,7 +10,6 @@ import msgspec
 from pollerd.core import event
 from pollerd.core.ports import Delivery, DeliveryChange
 from pollerd.store.session import Session, Transactions
-from pollerd.store.statements import statements
 from pollerd.store.undelivered import delivery_from_row
 
 
@@ -21,7 +20,7 @@ class Deliveries:
         """What is `forgotten` (by `seq`) is kept no longer, though an attempt may be under way."""
         self._store = store
         self._forgotten = forgotten
-        self._sql = statements("deliveries")
+        self._sql = store.sql("deliveries")
 
     async def known(self, after: int, until: int) -> set[int]:
         """The events with `after < seq <= until` that are kept in whatever state."""

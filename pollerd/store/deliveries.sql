@@ -1,6 +1,9 @@
 -- name: keep
-INSERT OR REPLACE INTO deliveries (seq, type, message_id, body, lane, state, attempts, next_at, error, changed_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO deliveries (seq, type, message_id, body, lane, state, attempts, next_at, error, changed_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (seq) DO UPDATE SET type = excluded.type, message_id = excluded.message_id, body = excluded.body,
+    lane = excluded.lane, state = excluded.state, attempts = excluded.attempts, next_at = excluded.next_at,
+    error = excluded.error, changed_at = excluded.changed_at;
 
 -- name: drop
 DELETE FROM deliveries WHERE seq = ?;
@@ -20,13 +23,11 @@ UPDATE deliveries SET next_at = ?1
 WHERE seq = (SELECT min(seq) FROM deliveries WHERE state = 0 AND message_id = ?2) AND next_at IS NULL;
 
 -- name: save_cursor
-INSERT OR REPLACE INTO outputs (name, seq, detail, updated_at) VALUES (?, ?, ?, ?);
+INSERT INTO outputs (name, seq, detail, updated_at) VALUES (?, ?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, detail = excluded.detail, updated_at = excluded.updated_at;
 
 -- name: known
 SELECT seq FROM deliveries WHERE seq > ? AND seq <= ?;
-
--- name: blocked
-SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM deliveries WHERE state = 0 AND message_id = value);
 
 -- name: due
 SELECT seq, type, message_id, body, lane, state, attempts, next_at, error FROM deliveries

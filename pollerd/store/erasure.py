@@ -19,7 +19,6 @@ from pollerd.core.ports.erasure import About, Known
 from pollerd.core.ports.view import AGE_SLOT
 from pollerd.store import rows, unwritten
 from pollerd.store.session import Querying, Session, Transactions
-from pollerd.store.statements import statements
 
 STRETCH: Final = 5000
 """Rows that one statement searches: commits wait behind it for some hundredths of a second."""
@@ -61,7 +60,6 @@ class Search:
 
     def __init__(self, about: About) -> None:
         self._about = about
-        self._sql = statements("erasure")
         number = about.msisdn
         self._blob = None if number is None else msgspec.msgpack.encode(number)
         self._json = _NOBODY if number is None else b'"msisdn":%d' % number
@@ -69,12 +67,12 @@ class Search:
     def messages(self, database: Querying, after: int) -> tuple[int | None, list[StoredData]]:
         """Where the next stretch begins (None: this was the last), and the messages of this one."""
         if self._blob is None:
-            found = database.query(self._sql["message"], (self._about.message_id,))
+            found = database.query(database.sql("erasure")["message"], (self._about.message_id,))
             return None, [StoredData(row[0], row[1], row[2], None) for row in found]
-        end = database.query(self._sql["message_stretch"], (after, STRETCH))[0][0]
+        end = database.query(database.sql("erasure")["message_stretch"], (after, STRETCH))[0][0]
         if end is None:
             return None, []
-        found = database.query(self._sql["messages"], (after, end, self._blob))
+        found = database.query(database.sql("erasure")["messages"], (after, end, self._blob))
         return end, [held for row in found if (held := self._held(*row)) is not None]
 
     def _held(self, number: int, state: int, sent_at: object, blob: object) -> StoredData | None:
@@ -89,22 +87,22 @@ class Search:
 
     def events(self, database: Querying, after: int) -> tuple[int | None, list[Event]]:
         """The same with the events that name the number; none where a message is searched for."""
-        end = database.query(self._sql["event_stretch"], (after, STRETCH))[0][0] if self._blob else None
+        end = database.query(database.sql("erasure")["event_stretch"], (after, STRETCH))[0][0] if self._blob else None
         if end is None:
             return None, []
-        found = database.query(self._sql["events"], (after, end, self._json))
+        found = database.query(database.sql("erasure")["events"], (after, end, self._json))
         return end, [_blank(row) for row in found if self._is_meant(row[2])]
 
     def events_of(self, database: Querying, message_id: int) -> list[Event]:
         """All events of a message."""
-        return [_blank(row) for row in database.query(self._sql["events_of_message"], (message_id,))]
+        return [_blank(row) for row in database.query(database.sql("erasure")["events_of_message"], (message_id,))]
 
     def undelivered(self, database: Querying, whole: Sequence[int]) -> Iterator[tuple[str, int, int]]:
         """What outputs keep, of the number and of messages that go as a whole: output (empty: the webhook), seq, id."""
         for message_id in (*whole, None):
             json = self._json if message_id is None else _NOBODY
             for kind in ("deliveries", "unwritten"):
-                for seq, _, body, of, *output in database.query(self._sql[kind], (message_id, json)):
+                for seq, _, body, of, *output in database.query(database.sql("erasure")[kind], (message_id, json)):
                     if message_id is not None or self._is_meant(body):
                         yield output[0] if output else "", seq, of
 
@@ -134,7 +132,7 @@ class Eraser:
         self._about = about
         self._search = Search(about)
         self._blanked = blanked
-        self._sql = statements("erasure")
+        self._sql = store.sql("erasure")
 
     async def find(self) -> list[StoredData]:
         """The messages that are removed, in whole or in part."""
@@ -187,14 +185,14 @@ class Eraser:
                 unwritten.arrange(session, [(output, message_id)], now)
             else:
                 session.execute(self._sql["drop_delivery"], (seq,))
-                session.execute(statements("deliveries")["free"], (now, message_id))
+                session.execute(session.sql("deliveries")["free"], (now, message_id))
         return {seq for _, seq, _ in found}
 
     def _drop_message(self, session: Session, held: StoredData, now: float) -> None:
         if held.others is not None:
             session.execute(self._sql["keep_others"], (rows.blob_from_recipients(held.others), held.id))
         elif session.execute(self._sql["drop_message"], (held.id, held.state)):
-            counted = statements("store")
+            counted = session.sql("store")
             if held.state in _COUNTERS:
                 session.execute(counted["count"], (_COUNTERS[State(held.state)], -1))
             if held.state == State.PENDING:

@@ -11,7 +11,6 @@ from pollerd.core.event import Event
 from pollerd.core.ports import Cursor
 from pollerd.store import rows
 from pollerd.store.session import Session, Transactions
-from pollerd.store.statements import message_statements
 from pollerd.store.states import cursor_from_row
 
 T = TypeVar("T")
@@ -23,7 +22,7 @@ class CommittedEvents(Transactions):
     """Fulfils `ports.EventLog` but for `save_cursor`."""
 
     def __init__(self) -> None:
-        self._sql = message_statements("store")
+        self._sql = self.sql("store")
         self._tail: deque[Event] = deque(maxlen=TAIL)
         self._last = 0
         self._newest = 0

@@ -11,7 +11,6 @@ from pollerd.core.model import Message, Priority
 from pollerd.core.ports import Due
 from pollerd.store import aside, damage
 from pollerd.store.session import Session, Transactions
-from pollerd.store.statements import message_statements
 
 STRETCH: Final = 5000
 """Rows that one statement over all messages goes through: commits wait behind it for some hundredths of a second."""
@@ -26,7 +25,7 @@ class StoredMessages(Transactions):
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
-        self._sql = message_statements("store")
+        self._sql = self.sql("store")
         self.taken: Callable[[float], float] = lambda wall: wall
         self.on_set_aside: Callable[[Iterable[int]], None] = lambda ids: None
 

@@ -10,7 +10,6 @@ from typing import Final
 from pollerd.core.model import MAX_MESSAGE_ID, Filter, Message, State
 from pollerd.core.ports.view import Page, PositionError
 from pollerd.store.session import ReadConnection
-from pollerd.store.statements import message_statements
 from pollerd.store.view import StoredView
 
 _NEW: Final = "new"
@@ -21,7 +20,7 @@ class PagedView(StoredView):
 
     def __init__(self, connection: ReadConnection) -> None:
         super().__init__(connection)
-        self._sql |= message_statements("pages")
+        self._sql |= connection.sql("pages")
 
     def page(self, state: Filter | None, after: str | None, limit: int) -> Page:
         match state:

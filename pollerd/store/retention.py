@@ -18,7 +18,6 @@ from pollerd.core.model import State
 from pollerd.store import rows, unwritten
 from pollerd.store.session import Session, Transactions
 from pollerd.store.source_ids import drop_unused
-from pollerd.store.statements import statements
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ class Retention:
         self._outputs = outputs
         self._keep = keep
         self._keep_events = keep if keep_events is None else keep_events
-        self._sql = statements("retention")
+        self._sql = store.sql("retention")
         self._behind: frozenset[str] = frozenset()
 
     async def run(self, now: float) -> Pruned:

@@ -13,7 +13,6 @@ from pollerd.core.model import MAX_MESSAGE_ID, OVERDUE, Filter, Message, State
 from pollerd.core.ports.view import PositionError, SearchPage
 from pollerd.store.pages import PagedView
 from pollerd.store.session import ReadConnection
-from pollerd.store.statements import message_statements
 
 STRETCH: Final = 5000
 """Messages that one statement searches."""
@@ -26,7 +25,7 @@ class SearchView(PagedView):
 
     def __init__(self, connection: ReadConnection) -> None:
         super().__init__(connection)
-        self._sql |= message_statements("search")
+        self._sql |= connection.sql("search")
 
     def search(self, wanted: str, state: Filter | None, after: str | None, limit: int) -> SearchPage:
         late = state == OVERDUE

@@ -1,9 +1,3 @@
 -- Where the next stretch of messages ends: the oldest id of the newest `limit` up to an id.
 -- name: stretch
-SELECT min(id), count(*) FROM (SELECT id FROM messages WHERE id <= ? ORDER BY id DESC LIMIT ?);
-
--- name: find
-SELECT {columns} FROM messages
-WHERE id <= ?1 AND id >= ?2 AND (?3 IS NULL OR state = ?3) AND (?7 = 0 OR overdue = 1)
-    AND (instr(lower(userref), ?4) > 0 OR (?5 IS NOT NULL AND instr(recipients, ?5) > 0))
-ORDER BY id DESC LIMIT ?6;
+SELECT min(id), count(*) FROM (SELECT id FROM messages WHERE id <= ? ORDER BY id DESC LIMIT ?) AS found;

@@ -9,11 +9,20 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
+from pollerd.store.statements import Statements
+
 T = TypeVar("T")
 Values = Sequence[Any]
 
 
-class Session(Protocol):
+class Speaking(Protocol):
+    """Whatever runs statements says in which words: those of its engine."""
+
+    @property
+    def sql(self) -> Statements: ...
+
+
+class Session(Speaking, Protocol):
     """Statements within one transaction, on the thread of the connection."""
 
     def execute(self, sql: str, values: Values = ()) -> int:
@@ -29,7 +38,7 @@ class Session(Protocol):
         ...
 
 
-class Transactions(Protocol):
+class Transactions(Speaking, Protocol):
     """The open database of the daemon: one connection that writes, and one that reads."""
 
     async def query(self, sql: str, values: Values = ()) -> list[Any]:
@@ -52,13 +61,13 @@ class Transactions(Protocol):
         ...
 
 
-class Querying(Protocol):
+class Querying(Speaking, Protocol):
     """Whatever gives the rows of a reading statement: a `Session`, or a connection."""
 
     def query(self, sql: str, values: Values = ()) -> list[Any]: ...
 
 
-class ReadConnection(Protocol):
+class ReadConnection(Speaking, Protocol):
     """The database opened for reading by anybody. No transaction stays open between calls."""
 
     def query(self, sql: str, values: Values = ()) -> list[Any]:
@@ -95,7 +104,7 @@ class ReadConnection(Protocol):
     def close(self) -> None: ...
 
 
-class WriteConnection(Protocol):
+class WriteConnection(Speaking, Protocol):
     """The database opened for writing by a command beside the daemon, or without one."""
 
     def transaction(self) -> AbstractContextManager[Session]:

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from pollerd.store.session import Session, Transactions
-from pollerd.store.statements import statements
 
 
 class SourceForms:
@@ -20,7 +19,7 @@ class SourceForms:
         self._store = store
         self._source = source
         self._database = database
-        self._sql = statements("source_ids")
+        self._sql = store.sql("source_ids")
         self._any: bool | None = None
 
     async def remember(self, forms: Mapping[int, object], new: Collection[int]) -> None:
@@ -54,7 +53,7 @@ class SourceIds:
     def __init__(self, store: Transactions, database: str | None) -> None:
         self._store = store
         self._database = database
-        self._sql = statements("source_ids")
+        self._sql = store.sql("source_ids")
 
     async def find(self, messages: Iterable[int]) -> dict[int, str | float]:
         """The forms of those ids that were not given as the number itself. Raises as `Store.commit`."""
@@ -64,4 +63,4 @@ class SourceIds:
 
 def drop_unused(session: Session, messages: Iterable[int]) -> None:
     """Forget the forms of those messages that are gone with all their events.."""
-    session.executemany(statements("source_ids")["drop_unused"], [(message,) for message in messages])
+    session.executemany(session.sql("source_ids")["drop_unused"], [(message,) for message in messages])

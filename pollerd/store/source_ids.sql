@@ -1,23 +1,8 @@
 -- name: any
 SELECT EXISTS (SELECT 1 FROM source_ids WHERE source = ?);
 
--- Rows are [id, form, new]. A form is worth remembering for a message that is followed, or about to be.
--- name: changed
-SELECT id FROM (
-    SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS form, json_extract(value, '$[2]') AS new
-    FROM json_each(?1)
-) AS given
-WHERE (new OR EXISTS (SELECT 1 FROM messages WHERE id = given.id))
-    AND form IS NOT (SELECT written FROM source_ids WHERE source = ?2 AND id = given.id);
-
--- name: remember
-INSERT OR REPLACE INTO source_ids (source, id, database, written) VALUES (?, ?, ?, ?);
-
 -- name: forget
 DELETE FROM source_ids WHERE source = ? AND id = ?;
-
--- name: find
-SELECT id, written FROM source_ids WHERE id IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR database = ?2);
 
 -- name: drop_unused
 DELETE FROM source_ids WHERE id = ?1

@@ -17,7 +17,6 @@ from pollerd.core.ports import OtherAccount, SourceRow, TrackRequest
 from pollerd.store import others, rows
 from pollerd.store.session import Session, Transactions, Values
 from pollerd.store.source_ids import SourceForms
-from pollerd.store.statements import statements
 from pollerd.store.track import track
 
 _PAGE: Final = 5000  # Rows read at a time, so that a source of millions is never whole in memory.
@@ -65,7 +64,7 @@ class SourceRows:
         self._store = store
         self._wall = wall
         self._poke = poke
-        self._sql = statements("source_rows")
+        self._sql = store.sql("source_rows")
         self._forms = SourceForms(store, source, database)
 
     async def take(self, found: Sequence[SourceRow]) -> int:
@@ -83,7 +82,8 @@ class SourceRows:
     async def refused(self, found: Sequence[SourceRow]) -> list[tuple[int, str]]:
         """See `SourceBook`: those that are followed for another account than theirs."""
         asked = others.asked((row.id, _account(row)) for row in found)
-        return [(row[0], OtherAccount(*row).reason) for row in await self._store.query(others.FIND, (asked,))]
+        found_others = await self._store.query(self._store.sql("track")["of_others"], (asked,))
+        return [(row[0], OtherAccount(*row).reason) for row in found_others]
 
     async def settle(self, given: Sequence[int]) -> None:
         """See `SourceBook`: ids that are not given any more may come as new ones again."""

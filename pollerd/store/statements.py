@@ -1,10 +1,11 @@
-"""SQL lives in `.sql` files beside the code, one named statement after another."""
+"""SQL lives in `.sql` files, one named statement after another: beside the code where one text serves every engine, in
+the engine's own folder where not.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -12,25 +13,46 @@ from typing import Final
 from pollerd.store import rows
 
 _NAME: Final = re.compile(r"^-- name: (\w+)[ \t]*$", re.MULTILINE)
+_HERE: Final = Path(__file__).parent
 
 
-@cache
-def statements(name: str) -> Mapping[str, str]:
-    """The statements of `name`.sql by the name in the line `-- name: NAME` above each."""
-    text = (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
-    parts = _NAME.split(text)[1:]
-    return MappingProxyType({key: sql.strip() for key, sql in zip(parts[::2], parts[1::2], strict=True)})
+class Statements:
+    """The statements of one engine: called with the name of a file, it gives them by the name in the line
+    `-- name: NAME` above each.
 
-
-@cache
-def message_statements(name: str) -> Mapping[str, str]:
-    """The same, with the columns of a message in place of `{columns}`. In place of `{whole}` all but the id are set, in
-    place of `{scheduled}` those that a poll without a change writes.
+    In place of `{columns}` stand the columns of a message, in place of `{whole}` all but the id are set, in place of
+    `{scheduled}` those that a poll without a change writes.
     """
+
+    def __init__(self, engine: str, form: Callable[[str], str] = str) -> None:
+        """`engine` is the folder with the engine's own files, `form` makes of a statement what its driver takes."""
+        self._folder = _HERE / engine
+        self._form = form
+        self._read: dict[str, Mapping[str, str]] = {}
+
+    def __call__(self, name: str) -> Mapping[str, str]:
+        if name not in self._read:
+            found = {**_in_file(_HERE / f"{name}.sql"), **_in_file(self._folder / f"{name}.sql")}
+            self._read[name] = MappingProxyType({key: self._form(_filled(sql)) for key, sql in found.items()})
+        return self._read[name]
+
+
+def _in_file(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    parts = _NAME.split(path.read_text(encoding="utf-8"))[1:]
+    return {key: sql.strip() for key, sql in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def _filled(sql: str) -> str:
+    if "{" not in sql:
+        return sql
     columns, whole, scheduled = ", ".join(rows.COLUMNS), _set(rows.COLUMNS[1:]), _set(rows.SCHEDULED)
-    made = {key: sql.format(columns=columns, whole=whole, scheduled=scheduled) for key, sql in statements(name).items()}
-    return MappingProxyType(made)
+    return sql.format(columns=columns, whole=whole, scheduled=scheduled)
 
 
 def _set(columns: Iterable[str]) -> str:
     return ", ".join(f"{column} = ?" for column in columns)
+
+
+SQLITE: Final = Statements("sqlite")

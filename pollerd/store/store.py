@@ -8,15 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from itertools import compress
-from operator import not_
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pollerd.base.errors import DurabilityError
-from pollerd.core import event as events
-from pollerd.core.event import Body, Event
+from pollerd.core.event import Event
 from pollerd.core.ports import (
     AccountState,
     Batch,
@@ -32,7 +29,6 @@ from pollerd.core.ports import (
 )
 from pollerd.core.ports.erasure import About
 from pollerd.store import rows, track, undelivered
-from pollerd.store.batch import planned
 from pollerd.store.deliveries import Deliveries
 from pollerd.store.erasure import Eraser
 from pollerd.store.eventlog import CommittedEvents
@@ -46,8 +42,6 @@ from pollerd.store.unwritten import UnwrittenEvents
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Work = tuple[str, Sequence[Sequence[Any]]]
-"""A statement and the rows of values to run it with."""
 _KINDS = frozenset(RequestKind)
 
 
@@ -63,8 +57,8 @@ class SqlStore(StoredMessages, CommittedEvents):
     # -- what an engine does in its own way
 
     @abstractmethod
-    async def _execute_all(self, work: Iterable[Work]) -> None:
-        """Run statements in one transaction: one trip to the writer's thread, whatever their number."""
+    async def _put(self, batch: Batch) -> tuple[Event, ...]:
+        """Put a batch on disk, and append its events."""
 
     @abstractmethod
     async def _transact(self, change: Callable[[Session], T]) -> T:
@@ -77,22 +71,7 @@ class SqlStore(StoredMessages, CommittedEvents):
 
     async def _commit(self, batch: Batch) -> tuple[Event, ...]:
         async with self._writing:
-            numbered = tuple(self._numbered(batch))
-            work = planned(batch, numbered)
-            await self._execute_all([(self._sql[name], rows_) for name, rows_ in work if rows_])
-            committed = tuple(event for event, _ in numbered)
-            self._append(committed)
-        return committed
-
-    def _numbered(self, batch: Batch) -> Iterable[tuple[Event, float]]:
-        # An account that goes on comes before what was learned by that; one that is held, after it.
-        recovered = {body.account: n for n, body in enumerate(batch.bodies) if isinstance(body, events.Recovered)}
-        early = [n <= recovered.get(body.account, -1) for n, body in enumerate(batch.bodies)]
-        ordered: list[tuple[int | None, Body]] = [(None, body) for body in compress(batch.bodies, early)]
-        ordered += [(result.message.id, body) for result in batch.results for body in result.bodies]
-        ordered += [(None, body) for body in compress(batch.bodies, map(not_, early))]
-        for seq, (message_id, body) in enumerate(ordered, self._last + 1):
-            yield Event(seq, events.event_type(body), message_id, events.encode(body)), batch.at
+            return await self._put(batch)
 
     async def _shielded(self, work: Awaitable[T]) -> T:
         task = asyncio.ensure_future(work)

@@ -4,44 +4,15 @@ UPDATE messages SET {scheduled} WHERE id = ? AND state = 1;
 -- name: settle
 UPDATE messages SET {whole} WHERE id = ?;
 
--- name: set_aside
-UPDATE messages SET state = 4, next_poll_at = NULL, next_reason = ?, finished_at = NULL,
-    account = CASE typeof(account) WHEN 'text' THEN account END
-WHERE id = ? AND state IS NOT 4;
-
--- What no other statement finds: a state that is none, or a place in the schedule that is never read.
--- name: strange
-WITH RECURSIVE found (name) AS (
-    SELECT min(account) FROM messages WHERE state = 1
-    UNION ALL
-    SELECT (SELECT min(account) FROM messages WHERE state = 1 AND account > found.name)
-    FROM found WHERE found.name IS NOT NULL
-)
-SELECT {columns} FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state IS NOT 4
-UNION ALL
-SELECT {columns} FROM messages WHERE state = 1 AND account IS NULL
-UNION ALL
-SELECT {columns} FROM messages WHERE state = 1 AND account = ''
-UNION ALL
-SELECT {columns} FROM messages WHERE state = 1 AND account >= x''
-UNION ALL
-SELECT {columns} FROM found CROSS JOIN messages WHERE state = 1 AND account = found.name AND next_poll_at IS NULL
-UNION ALL
-SELECT {columns} FROM found CROSS JOIN messages WHERE state = 1 AND account = found.name AND next_poll_at > ?1
-LIMIT ?2;
-
 -- name: count_age
 INSERT INTO pending_by_age (slot, count) VALUES (?, ?)
-ON CONFLICT (slot) DO UPDATE SET count = count + excluded.count;
+ON CONFLICT (slot) DO UPDATE SET count = pending_by_age.count + excluded.count;
 
 -- name: append
 INSERT INTO events (seq, type, message_id, at, body) VALUES (?, ?, ?, ?, ?);
 
 -- name: count
-INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value;
-
--- name: count_latest
-INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value);
+INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = counters.value + excluded.value;
 
 -- The credit has its own statement: whoever saves a hold knows only an old one.
 -- name: save_account
@@ -57,7 +28,8 @@ ON CONFLICT (name) DO UPDATE SET credit = excluded.credit, currency = excluded.c
     credit_low = excluded.credit_low, credit_at = excluded.credit_at;
 
 -- name: save_cursor
-INSERT OR REPLACE INTO outputs (name, seq, detail, updated_at) VALUES (?, ?, ?, ?);
+INSERT INTO outputs (name, seq, detail, updated_at) VALUES (?, ?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, detail = excluded.detail, updated_at = excluded.updated_at;
 
 -- name: request_done
 DELETE FROM requests WHERE id = ?;
@@ -73,20 +45,8 @@ SELECT name, CASE WHEN refusing AND held_reason IS NOT NULL THEN 'refusing' ELSE
     held_until, held_total, credit, currency, credit_low, credit_at, trusting, refusal
 FROM accounts;
 
--- name: last_seq
-SELECT coalesce(
-    (SELECT seq FROM sqlite_sequence WHERE name = 'events' AND typeof(seq) = 'integer'),
-    max((SELECT coalesce(max(seq), 0) FROM events), (SELECT coalesce(max(seq), 0) FROM outputs WHERE typeof(seq) = 'integer'))
-);
-
 -- name: kept_seqs
 SELECT (SELECT min(seq) FROM events), (SELECT max(seq) FROM events);
-
--- name: set_last_seq
-UPDATE sqlite_sequence SET seq = ? WHERE name = 'events';
-
--- name: create_last_seq
-INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?);
 
 -- name: events_after
 SELECT seq, type, message_id, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?;
@@ -123,12 +83,7 @@ WITH RECURSIVE found (name) AS (
 SELECT name FROM found WHERE name IS NOT NULL;
 
 -- name: stretch
-SELECT max(id) FROM (SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?);
-
--- What was reported stays so, and what a message was given of its own stays its own.
--- name: set_overdue
-UPDATE messages NOT INDEXED SET overdue_at = coalesce(origin, max(sent_at, coalesce(sendtime, 0.0))) + ?
-WHERE id > ? AND id <= ? AND state = 1 AND account = ? AND overdue_after IS NULL AND overdue IS NULL;
+SELECT max(id) FROM (SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?) AS found;
 
 -- name: new
 SELECT {columns} FROM messages WHERE state = 0 ORDER BY id LIMIT ?;
@@ -143,11 +98,6 @@ WHERE state >= 2 AND state = 3 AND account = ? AND last_answer = ? AND gave_up_f
     AND seen_at IS NOT NULL AND resumed_at IS NULL AND finished_at >= ? AND (finished_at > ? OR id > ?)
 ORDER BY finished_at, id LIMIT ?;
 
--- name: unknown
-SELECT count(*) FROM (
-    SELECT 1 FROM messages INDEXED BY messages_unknown WHERE unknown = 1 AND state = 1 AND account = ? LIMIT ?
-);
-
 -- name: gave_up
 SELECT id FROM messages WHERE state = 3 AND id > ? ORDER BY id LIMIT ?;
 
@@ -158,10 +108,7 @@ SELECT name, value FROM counters;
 SELECT value FROM meta WHERE name = ?;
 
 -- name: set_meta
-INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?);
+INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
 -- name: pending
 SELECT {columns} FROM messages WHERE state = 1 AND id > ? ORDER BY id LIMIT ?;
-
--- name: data_version
-PRAGMA data_version;

@@ -11,7 +11,6 @@ import msgspec
 from pollerd.core.ports import OtherAccount, TrackRequest, TrackResult
 from pollerd.store import others
 from pollerd.store.session import Session, Transactions
-from pollerd.store.statements import statements
 
 CHUNK: Final = 5000
 """Rows of one transaction: commits of polls wait behind it for some hundredths of a second at most."""
@@ -31,12 +30,12 @@ async def track(store: Transactions, messages: Sequence[TrackRequest]) -> TrackR
 
 
 def _insert(session: Session, messages: Sequence[TrackRequest]) -> TrackResult:
-    sql = statements("track")
+    sql = session.sql("track")
     added = session.executemany(sql["insert"], messages)
     if added == len(messages):
         return TrackResult(added, 0, 0)
     asked = others.asked((message.id, message.account) for message in messages)
-    refused = tuple(OtherAccount(*row) for row in session.query(others.FIND, (asked,)))
+    refused = tuple(OtherAccount(*row) for row in session.query(sql["of_others"], (asked,)))
     ids = msgspec.json.encode(sorted({message.id for message in messages} - {other.id for other in refused})).decode()
     gave_up = session.query(sql["count_gave_up"], (ids,))[0][0]
     return TrackResult(added, len(messages) - added - len(refused), int(gave_up), refused)

@@ -9,7 +9,6 @@ from pollerd.core.ports import Delivery, DeliveryState
 from pollerd.core.ports.view import Undelivered
 from pollerd.store import unwritten
 from pollerd.store.session import Querying, Session
-from pollerd.store.statements import statements
 
 
 def read_undelivered(
@@ -19,14 +18,14 @@ def read_undelivered(
 
     Without `after_output`: with `seq > after`.
     """
-    found = connection.query(statements("undelivered")["list"], (after, after_output, limit))
+    found = connection.query(connection.sql("undelivered")["list"], (after, after_output, limit))
     return [delivery_from_row(row) for row in found]
 
 
 def count_undelivered(connection: Querying, most: int) -> dict[str, Undelivered]:
     """How much each output has not delivered, counted up to about `most`."""
     found: dict[str, Undelivered] = {}
-    for output, state, count in connection.query(statements("undelivered")["count"], (most,)):
+    for output, state, count in connection.query(connection.sql("undelivered")["count"], (most,)):
         parked = state == DeliveryState.PARKED
         found[output] = found.get(output, Undelivered())._replace(**{"parked" if parked else "waiting": count})
     return found
@@ -34,7 +33,7 @@ def count_undelivered(connection: Querying, most: int) -> dict[str, Undelivered]
 
 def retry_parked(session: Session, now: float) -> int:
     """Take up again every parked event, with all its attempts, at the instant `now`; returns how many."""
-    sql = statements("deliveries")
+    sql = session.sql("deliveries")
     messages = session.query(sql["parked_messages"])
     taken_up = session.execute(sql["unpark"], (now,))
     session.executemany(sql["behind"], messages)

@@ -10,11 +10,11 @@ ORDER BY seq, output LIMIT ?3;
 
 -- name: count
 SELECT output, state, count(*) FROM (
-    SELECT * FROM (SELECT 'webhook' AS output, state FROM deliveries WHERE state = 0 LIMIT ?1)
+    SELECT * FROM (SELECT 'webhook' AS output, state FROM deliveries WHERE state = 0 LIMIT ?1) AS w0
     UNION ALL
-    SELECT * FROM (SELECT 'webhook', state FROM deliveries WHERE state = 1 LIMIT ?1)
+    SELECT * FROM (SELECT 'webhook', state FROM deliveries WHERE state = 1 LIMIT ?1) AS w1
     UNION ALL
-    SELECT * FROM (SELECT output, 0 FROM unwritten WHERE state = 0 LIMIT ?1)
+    SELECT * FROM (SELECT output, 0 FROM unwritten WHERE state = 0 LIMIT ?1) AS u0
     UNION ALL
-    SELECT * FROM (SELECT output, 1 FROM unwritten WHERE state = 1 LIMIT ?1)
-) GROUP BY 1, 2;
+    SELECT * FROM (SELECT output, 1 FROM unwritten WHERE state = 1 LIMIT ?1) AS u1
+) AS kept GROUP BY 1, 2;

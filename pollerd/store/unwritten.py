@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from pollerd.core.ports import DeliveryState, Saved, Unwritten, UnwrittenChange
 from pollerd.store.session import Session, Transactions
 from pollerd.store.source_ids import SourceIds, drop_unused
-from pollerd.store.statements import statements
-
-_COLUMNS: Final = (
-    "output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error"  # as `_row` gives them
-)
 
 
 class UnwrittenEvents:
@@ -30,7 +25,7 @@ class UnwrittenEvents:
         self._forgotten = forgotten
         self._output = output
         self._source_ids = SourceIds(store, database)
-        self._sql = {name: sql.replace("{columns}", _COLUMNS) for name, sql in statements("unwritten").items()}
+        self._sql = store.sql("unwritten")
 
     async def left(self) -> bool:
         return bool((await self._query("left"))[0][0])
@@ -65,7 +60,7 @@ class UnwrittenEvents:
             arrange(session, [(output, event.message_id) for event in (*change.kept, *gone)], change.at)
             drop_unused(session, {event.message_id for event in gone})
             session.execute(
-                statements("deliveries")["save_cursor"], (cursor.name, cursor.seq, cursor.detail, change.at)
+                session.sql("deliveries")["save_cursor"], (cursor.name, cursor.seq, cursor.detail, change.at)
             )
             return Saved(superseded, bool(session.query(self._sql["left"], (output,))[0][0]))
 
@@ -81,13 +76,13 @@ class UnwrittenEvents:
 def arrange(session: Session, messages: Iterable[tuple[str, int]], now: float) -> None:
     """Of messages, by output: what waits behind another has no time any more, what no longer does is due at `now`."""
     for output, message in dict.fromkeys(messages):
-        session.execute(statements("unwritten")["rest"], (output, message))
-        session.execute(statements("unwritten")["free"], (output, message, now))
+        session.execute(session.sql("unwritten")["rest"], (output, message))
+        session.execute(session.sql("unwritten")["free"], (output, message, now))
 
 
 def retry_parked(session: Session, now: float) -> int:
     """Take up again every parked event, with all its attempts; how many."""
-    sql = statements("unwritten")
+    sql = session.sql("unwritten")
     messages = session.query(sql["parked_messages"])
     taken_up = session.execute(sql["unpark"], (now,))
     arrange(session, messages, now)
@@ -98,7 +93,7 @@ def forget(session: Session, before: float, configured: Collection[str], size: i
     """Delete at most `size` events that were parked before that instant, or left by outputs that are not `configured`
     any more; the outputs that they were for.
     """
-    sql = statements("unwritten")
+    sql = session.sql("unwritten")
     found = session.query(sql["forgotten"], (before, _json(sorted(configured)), size))
     session.executemany(sql["drop"], [(seq, output) for seq, output, _ in found])
     arrange(session, [(output, message) for _, output, message in found], before)

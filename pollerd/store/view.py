@@ -26,7 +26,6 @@ from pollerd.core.ports.view import CAP, NAMED, AccountView, OutputView, Overvie
 from pollerd.core.walltime import by_wall, later
 from pollerd.store import aside, damage, erasure, rows
 from pollerd.store.session import ReadConnection
-from pollerd.store.statements import message_statements
 from pollerd.store.undelivered import count_undelivered, read_undelivered
 
 LATE_AFTER: Final = 60.0
@@ -40,7 +39,7 @@ class StoredView:
 
     def __init__(self, connection: ReadConnection) -> None:
         self._connection = connection
-        self._sql = dict(message_statements("view"))
+        self._sql = dict(connection.sql("view"))
 
     def close(self) -> None:
         self._connection.close()

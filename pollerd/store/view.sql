@@ -20,18 +20,13 @@ SELECT {columns} FROM messages WHERE state >= 2 AND state = 2 ORDER BY finished_
 SELECT {columns} FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state = 4 ORDER BY id DESC LIMIT ?;
 
 -- name: count_set_aside
-SELECT count(*) FROM (SELECT 1 FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state = 4 LIMIT ?);
+SELECT count(*) FROM (SELECT 1 FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state = 4 LIMIT ?) AS found;
 
 -- name: first_set_aside
 SELECT id, next_reason FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state = 4 ORDER BY id LIMIT ?;
 
 -- name: list_gave_up
 SELECT {columns} FROM messages WHERE state = 3 ORDER BY id DESC LIMIT ?;
-
--- name: last_seq
-SELECT coalesce(
-    (SELECT seq FROM sqlite_sequence WHERE name = 'events' AND typeof(seq) = 'integer'), (SELECT max(seq) FROM events), 0
-);
 
 -- name: first_seq
 SELECT min(seq) FROM events;
@@ -52,7 +47,7 @@ SELECT seq, type, message_id, body FROM events WHERE seq > ? AND message_id = ? 
 SELECT name, value FROM counters;
 
 -- name: count_new
-SELECT count(*) FROM (SELECT 1 FROM messages WHERE state = 0 LIMIT ?);
+SELECT count(*) FROM (SELECT 1 FROM messages WHERE state = 0 LIMIT ?) AS found;
 
 -- A skip through the index: one step for each account, however many messages it has.
 -- name: pending_accounts
@@ -67,24 +62,13 @@ SELECT name FROM found WHERE name IS NOT NULL;
 -- name: count_due
 SELECT count(*) FROM (
     SELECT 1 FROM messages WHERE state = 1 AND account = ? AND next_poll_at <= ? LIMIT ?
-);
+) AS found;
 
 -- name: count_overdue
-SELECT count(*) FROM (SELECT 1 FROM messages WHERE state = 1 AND overdue = 1 LIMIT ?);
-
--- name: count_unknown
-SELECT count(*) FROM (
-    SELECT 1 FROM messages INDEXED BY messages_unknown WHERE unknown = 1 AND state = 1 AND account = ? LIMIT ?
-);
+SELECT count(*) FROM (SELECT 1 FROM messages WHERE state = 1 AND overdue = 1 LIMIT ?) AS found;
 
 -- name: next_poll
 SELECT min(next_poll_at) FROM messages WHERE state = 1 AND account = ?;
-
--- name: oldest_pending
-SELECT min(sent_at) FROM messages INDEXED BY messages_due WHERE state = 1;
-
--- name: ages
-SELECT slot * 15.0, count FROM pending_by_age WHERE count > 0 ORDER BY slot;
 
 -- name: accounts
 SELECT name, CASE WHEN refusing AND held_reason IS NOT NULL THEN 'refusing' ELSE held_reason END, held_detail, held_since,
@@ -108,10 +92,7 @@ SELECT at FROM events WHERE seq > ? ORDER BY seq LIMIT 1;
 -- name: count_requests
 SELECT count(*) FROM requests;
 
--- name: note
-SELECT CAST(value AS BLOB) FROM meta WHERE name = ?;
-
 -- name: hand_over_delays
 SELECT taken_at - origin FROM (
     SELECT taken_at, origin FROM messages WHERE state >= 2 ORDER BY finished_at DESC LIMIT ?
-) WHERE taken_at IS NOT NULL AND origin IS NOT NULL;
+) AS ended WHERE taken_at IS NOT NULL AND origin IS NOT NULL;

@@ -15,9 +15,9 @@ from pollerd.core.model import Recipient, State
 from pollerd.core.particulars import Particulars
 from pollerd.core.ports import OtherAccount, RequestKind, TrackResult
 from pollerd.store import rows
+from pollerd.store.migrations import Migration
 from pollerd.store.sqlite import schema
 from pollerd.store.sqlite.lock import FileOwnership, owner_pid
-from pollerd.store.sqlite.schema import Migration
 from tests.sqlite_kit import autocommit
 from tests.store_kit import handover_of
 

@@ -14,9 +14,9 @@ import pytest
 
 from pollerd.base.errors import StoreError
 from pollerd.core.model import State
+from pollerd.store.migrations import BREAKING, Migration
 from pollerd.store.rows import blob_from_recipients
 from pollerd.store.sqlite import schema
-from pollerd.store.sqlite.schema import Migration
 from pollerd.store.sqlite.store import SqliteStore
 from tests.sqlite_kit import autocommit
 from tests.store_kit import handover_of, view_of
@@ -123,7 +123,7 @@ def test_a_database_of_a_newer_version_is_used_when_it_only_added(tmp_path: Path
     with autocommit(path) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (9999,)
         schema.migrate(database, [*schema.migrations(), Migration(9999, step)])
-    step.write_text(f"{schema.BREAKING}: for the test\nCREATE TABLE more (x);\n")
+    step.write_text(f"{BREAKING}: for the test\nCREATE TABLE more (x);\n")
     with autocommit(path) as database:
         schema.migrate(database, [*schema.migrations(), Migration(10_000, step)])
     with pytest.raises(StoreError, match="Install the newer"):
@@ -140,6 +140,6 @@ def test_steps_are_numbered_without_gap_and_only_add() -> None:
     for step in steps:
         for statement in schema.split(step.script):
             code = "\n".join(line for line in statement.splitlines() if not line.startswith("--")).strip()
-            assert adding.match(code) or step.script.startswith(schema.BREAKING), f"{step.path.name}: {code}"
+            assert adding.match(code) or step.script.startswith(BREAKING), f"{step.path.name}: {code}"
             if code.startswith("ALTER") and "NOT NULL" in code:
                 assert "DEFAULT" in code, "an older version writes no value there"

@@ -20,6 +20,7 @@ from pollerd.core.ports import SourceRow
 from pollerd.intake.sqlite import SqliteSource
 from pollerd.store.source_rows import GivenRows, SourceRows
 from pollerd.store.sqlite.store import SqliteStore
+from pollerd.store.statements import SQLITE
 from tests.integration.output_kit import until
 from tests.sqlite_kit import autocommit, transaction
 
@@ -327,6 +328,8 @@ def test_a_wal_database_whose_folder_may_not_be_written_is_explained(tmp_path: P
 
 class Nowhere:
     """No store is needed to read."""
+
+    sql = SQLITE
 
     async def query(self, sql: str, values: Any = ()) -> list[Any]:
         raise AssertionError

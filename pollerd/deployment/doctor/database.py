@@ -16,7 +16,7 @@ from pollerd.store.aside import advice
 from pollerd.store.sqlite import schema
 from pollerd.store.sqlite.readonly import untouched
 from pollerd.store.sqlite.session import SqliteSession
-from pollerd.store.statements import statements
+from pollerd.store.statements import SQLITE
 from pollerd.store.undelivered import count_undelivered
 
 NAME: Final = "database"
@@ -124,10 +124,9 @@ def _undelivered(database: Path) -> Iterator[Check]:
 
 def _set_aside(database: Path) -> Iterator[Check]:
     """Messages that are not polled, since their rows cannot be used."""
-    sql = statements("view")["list_set_aside"].format(columns="id, next_reason")
     try:
         with closing(untouched(database)) as connection:
-            found = connection.execute(sql, (_NAMED + 1,)).fetchall()
+            found = connection.execute(SQLITE("view")["first_set_aside"], (_NAMED + 1,)).fetchall()
     except sqlite3.Error:
         # Said already why it cannot be read.
         return

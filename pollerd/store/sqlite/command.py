@@ -13,10 +13,13 @@ from pollerd.store.sqlite import schema
 from pollerd.store.sqlite.files import Files
 from pollerd.store.sqlite.lock import check_same_file, owner_pid
 from pollerd.store.sqlite.session import SqliteSession
+from pollerd.store.statements import SQLITE
 
 
 class CommandConnection:
     """Fulfils `session.WriteConnection`."""
+
+    sql = SQLITE
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path

@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 from pollerd.base.errors import StoreError
 from pollerd.store.sqlite import lock, readonly, schema
+from pollerd.store.statements import SQLITE
 
 _STEPS: Final = 20_000
 """Instructions of SQLite's machine between two checks of the clock: about a millisecond."""
@@ -19,6 +20,8 @@ _STEPS: Final = 20_000
 
 class SqliteReader:
     """Fulfils `session.ReadConnection`."""
+
+    sql = SQLITE
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sqlite3
 import stat
 import time
@@ -12,10 +11,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from pollerd.base.errors import StoreBusyError, StoreError, StoreForbiddenError, StoreUnavailableError
 from pollerd.base.folders import create_folder, own_as_folder
+from pollerd.store.migrations import Migration, oldest_reader, steps_in
 
 APPLICATION_ID: Final = 0x706F6C64
 """Written into the database's header ("pold"), so that a database of another program is not taken for ours."""
@@ -23,8 +23,6 @@ APPLICATION_ID: Final = 0x706F6C64
 BUSY_TIMEOUT: Final = 15.0
 """Seconds a writer waits for another one."""
 
-BREAKING: Final = "-- breaking"
-"""How the script of a step begins after which older versions cannot use the database."""
 _READABLE_FROM: Final = "readable_from"
 """The note that says which version of the schema pollerd must know to use the database."""
 
@@ -34,29 +32,11 @@ _FORBIDDEN: Final = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN,
 BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 """Primary codes of SQLite: another connection is in the way."""
 _PASSING: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
-_NAME: Final = re.compile(r"(\d{4})_\w+\.sql", re.ASCII)
 
 
-class Migration(NamedTuple):
-    """One step of the schema: `version` is what `PRAGMA user_version` says after it.
-
-    A step is additive: versions of pollerd that do not know it go on reading and writing the database, so that one can
-    go back. One that cannot be says so in its first line, see `BREAKING`.
-    """
-
-    version: int
-    path: Path
-
-    @property
-    def script(self) -> str:
-        """Its statements."""
-        return self.path.read_text(encoding="utf-8")
-
-
-def migrations(folder: Path = MIGRATIONS) -> tuple[Migration, ...]:
+def migrations() -> tuple[Migration, ...]:
     """The steps in order."""
-    found = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
-    return tuple(sorted(Migration(int(match[1]), path) for match, path in found if match is not None))
+    return steps_in(MIGRATIONS)
 
 
 def prepare(path: str | os.PathLike[str], *, timeout: float = BUSY_TIMEOUT) -> sqlite3.Connection:
@@ -167,8 +147,9 @@ def readable(connection: sqlite3.Connection, known: int) -> bool:
 
 
 def _note_readers(connection: sqlite3.Connection, steps: Sequence[Migration]) -> None:
-    oldest = max((step.version for step in steps if step.script.startswith(BREAKING)), default=1)
-    connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_READABLE_FROM, oldest))
+    connection.execute(
+        "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_READABLE_FROM, oldest_reader(steps))
+    )
 
 
 def _apply(connection: sqlite3.Connection, step: Migration) -> None:

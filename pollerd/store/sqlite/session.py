@@ -6,11 +6,14 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from pollerd.store.statements import SQLITE
+
 
 class SqliteSession:
     """Fulfils `session.Session`. Raises sqlite3.Error, which whoever runs the transaction makes ours."""
 
     __slots__ = ("_connection",)
+    sql = SQLITE
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import aiosqlite
 
-from pollerd.core.ports import Chore
+from pollerd.core.event import Event
+from pollerd.core.ports import Batch, Chore
 from pollerd.core.ports.erasure import About
+from pollerd.store.batch import ordered, planned
 from pollerd.store.session import Session
 from pollerd.store.sqlite import schema
 from pollerd.store.sqlite.checkpoint import WalWatch
 from pollerd.store.sqlite.errors import translated
 from pollerd.store.sqlite.files import Files
 from pollerd.store.sqlite.writer import Writer
-from pollerd.store.store import SqlStore, Work
+from pollerd.store.statements import SQLITE
+from pollerd.store.store import SqlStore
 
 T = TypeVar("T")
 _DAY: Final = 86400.0  # Seconds.
@@ -31,6 +34,8 @@ _DAY: Final = 86400.0  # Seconds.
 
 class SqliteStore(SqlStore):
     """The open database. Only the process that holds its `Ownership` may have one."""
+
+    sql = SQLITE
 
     def __init__(
         self,
@@ -140,11 +145,16 @@ class SqliteStore(SqlStore):
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
 
-    async def _execute_all(self, work: Iterable[Work]) -> None:
+    async def _put(self, batch: Batch) -> tuple[Event, ...]:
+        happened = enumerate(ordered(batch), self._last + 1)
+        events = tuple(Event(seq, kind, message_id, body) for seq, (kind, message_id, body) in happened)
+        work = [(self._sql[name], rows) for name, rows in planned(batch, events) if rows]
         try:
             await self._writer.execute_all(work)
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
+        self._append(events)
+        return events
 
     async def _transact(self, change: Callable[[Session], T]) -> T:
         try:

@@ -1,0 +1,50 @@
+-- name: set_aside
+UPDATE messages SET state = 4, next_poll_at = NULL, next_reason = ?, finished_at = NULL,
+    account = CASE typeof(account) WHEN 'text' THEN account END
+WHERE id = ? AND state IS NOT 4;
+
+-- What no other statement finds: a state that is none, or a place in the schedule that is never read.
+-- name: strange
+WITH RECURSIVE found (name) AS (
+    SELECT min(account) FROM messages WHERE state = 1
+    UNION ALL
+    SELECT (SELECT min(account) FROM messages WHERE state = 1 AND account > found.name)
+    FROM found WHERE found.name IS NOT NULL
+)
+SELECT {columns} FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state IS NOT 4
+UNION ALL
+SELECT {columns} FROM messages WHERE state = 1 AND account IS NULL
+UNION ALL
+SELECT {columns} FROM messages WHERE state = 1 AND account = ''
+UNION ALL
+SELECT {columns} FROM messages WHERE state = 1 AND account >= x''
+UNION ALL
+SELECT {columns} FROM found CROSS JOIN messages WHERE state = 1 AND account = found.name AND next_poll_at IS NULL
+UNION ALL
+SELECT {columns} FROM found CROSS JOIN messages WHERE state = 1 AND account = found.name AND next_poll_at > ?1
+LIMIT ?2;
+
+-- name: count_latest
+INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value);
+
+-- name: last_seq
+SELECT coalesce(
+    (SELECT seq FROM sqlite_sequence WHERE name = 'events' AND typeof(seq) = 'integer'),
+    max((SELECT coalesce(max(seq), 0) FROM events), (SELECT coalesce(max(seq), 0) FROM outputs WHERE typeof(seq) = 'integer'))
+);
+
+-- name: set_last_seq
+UPDATE sqlite_sequence SET seq = ? WHERE name = 'events';
+
+-- name: create_last_seq
+INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?);
+
+-- What was reported stays so, and what a message was given of its own stays its own.
+-- name: set_overdue
+UPDATE messages NOT INDEXED SET overdue_at = coalesce(origin, max(sent_at, coalesce(sendtime, 0.0))) + ?
+WHERE id > ? AND id <= ? AND state = 1 AND account = ? AND overdue_after IS NULL AND overdue IS NULL;
+
+-- name: unknown
+SELECT count(*) FROM (
+    SELECT 1 FROM messages INDEXED BY messages_unknown WHERE unknown = 1 AND state = 1 AND account = ? LIMIT ?
+);
