@@ -1,0 +1,12 @@
+-- name: track
+INSERT INTO messages (id, account, userref, sent_at, sendtime, priority, overdue_after)
+SELECT value::bigint, ?2, ?3, ?4::float8, ?5::float8, ?6, ?7::float8 FROM json_array_elements_text(?1::json) AS given (value)
+ON CONFLICT DO NOTHING;
+
+-- name: count_gave_up
+SELECT count(*) FROM messages
+WHERE state = 3 AND id IN (SELECT value::bigint FROM json_array_elements_text(?::json) AS given (value));
+
+-- Its own, whatever others ask for meanwhile.
+-- name: last_asked
+SELECT currval(pg_get_serial_sequence('requests', 'id'));

@@ -1,0 +1,91 @@
+"""The tables of the store: creates and migrates them, refuses what it does not know."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import psycopg
+
+from pollerd.base.errors import DatabaseMissingError, StoreError, StoreForbiddenError
+from pollerd.store.migrations import Migration, oldest_reader, steps_in
+from pollerd.store.postgresql.link import Connection
+
+MIGRATIONS: Final = Path(__file__).with_name("migrations")
+_LOCK: Final = 0x706F6C64  # "pold", as the advisory lock: one process migrates at a time.
+
+
+def prepare(connection: Connection, steps: Sequence[Migration] | None = None) -> None:
+    """Create the tables, or bring them to the newest schema, in one transaction. Raises StoreError, psycopg.Error."""
+    steps = steps_in(MIGRATIONS) if steps is None else steps
+    if _missing(connection, steps):
+        with connection.transaction():
+            connection.execute(b"SELECT pg_advisory_xact_lock($1)", (_LOCK,))
+            missing = _missing(connection, steps)
+            try:
+                for step in missing:
+                    _apply(connection, step)
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise StoreForbiddenError(
+                    f"the tables of the store cannot be made ({error.diag.message_primary}): let the user of [store] "
+                    "url own the database, or grant it: GRANT CREATE ON SCHEMA public TO ..."
+                ) from error
+            if missing:
+                noted = (steps[-1].version, oldest_reader(steps))
+                connection.execute(b"UPDATE cluster SET schema_version = $1, readable_from = $2", noted)
+
+
+def check(connection: Connection) -> None:
+    """Raises DatabaseMissingError when there are no tables yet, StoreError when this version cannot read them."""
+    newest = steps_in(MIGRATIONS)[-1].version
+    version = _version(connection, newest)
+    if version == 0:
+        raise DatabaseMissingError(
+            "nothing is tracked yet: the database in [store] url is empty. Start the daemon or hand over a message "
+            "(pollerd track ID).",
+        )
+    if version < newest:
+        raise StoreError(
+            f"the store has schema {version}, this version of pollerd reads {newest}. The daemon brings it up to date "
+            "when it starts."
+        )
+
+
+def _missing(connection: Connection, steps: Sequence[Migration]) -> list[Migration]:
+    version = _version(connection, steps[-1].version)
+    return [step for step in steps if step.version > version]
+
+
+def _version(connection: Connection, known: int) -> int:
+    """That of the schema, 0 where there is none; at most `known`."""
+    row = connection.execute(
+        b"SELECT to_regclass('cluster') IS NOT NULL, to_regclass('messages') IS NOT NULL"
+    ).fetchone()
+    ours, filled = row or (False, False)
+    if not ours:
+        if filled:
+            raise StoreError(
+                "the database in [store] url has a table messages that is not pollerd's. Give pollerd its own one."
+            )
+        return 0
+    found = connection.execute(b"SELECT schema_version, readable_from FROM cluster").fetchone()
+    version, readable_from = found or (0, 0)
+    if readable_from > known:
+        raise StoreError(
+            f"the store has schema {version}, this version of pollerd knows up to {known}. Install the newer pollerd "
+            "again, or name another database in [store] url."
+        )
+    return min(int(version), known)
+
+
+def _apply(connection: Connection, step: Migration) -> None:
+    # Without parameters one call may hold many statements.
+    connection.execute(step.script.encode())
+    if step.version == 1:
+        connection.execute(
+            b"INSERT INTO cluster (store_id, timeline, schema_version)"
+            b" VALUES ($1, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int, 1)",
+            (uuid.uuid4(),),
+        )

@@ -1,0 +1,100 @@
+"""The daemon's side of PostgreSQL: one thread that writes, one that reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self, TypeVar
+
+from pollerd.core.event import Event
+from pollerd.core.ports import Batch, Chore
+from pollerd.store.postgresql.link import Link, Target
+from pollerd.store.postgresql.member import Member
+from pollerd.store.postgresql.session import PostgresSession
+from pollerd.store.postgresql.statements import POSTGRESQL
+from pollerd.store.postgresql.writer import Writer
+from pollerd.store.session import Session
+from pollerd.store.store import SqlStore
+
+T = TypeVar("T")
+
+
+class PostgresStore(SqlStore):
+    """The open store of a member."""
+
+    sql = POSTGRESQL
+
+    def __init__(self, target: Target, member: Member, wall: Callable[[], float]) -> None:
+        super().__init__(wall)
+        self._member = member
+        self._writing_link, self._reading_link = Link(target), Link(target)
+        self._writer = Writer(self._writing_link, member.token)
+        self._writes = ThreadPoolExecutor(1, thread_name_prefix="writing")
+        self._reads = ThreadPoolExecutor(1, thread_name_prefix="reading")
+
+    @classmethod
+    async def open(cls, target: Target, member: Member, wall: Callable[[], float]) -> Self:
+        """Open the store that `member` may write. Raises StoreError."""
+        store = cls(target, member, wall)
+        try:
+            await store._restore()
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def close(self) -> None:
+        """Close both connections."""
+        loop = asyncio.get_running_loop()
+        for threads, link in ((self._writes, self._writing_link), (self._reads, self._reading_link)):
+            await loop.run_in_executor(threads, link.close)
+            threads.shutdown()
+
+    @property
+    def lost(self) -> str:
+        """Who has taken over; empty while this member may write."""
+        return self._member.lost
+
+    async def rescue(self) -> str:
+        """Nothing is left to do: what was not committed belongs to whoever has taken over."""
+        return ""
+
+    async def foreign_change(self) -> bool:
+        """Whether somebody has left what nobody has dealt with yet."""
+        return bool((await self._in_order("left_by_others"))[0][0])
+
+    def chores(self) -> tuple[Chore, ...]:
+        """See `Store`: the server keeps its own house."""
+        return ()
+
+    # -- the connections
+
+    async def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        return await _on(self._reads, lambda: _query(self._reading_link, sql, values))
+
+    async def query_in_order(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        return await _on(self._writes, lambda: _query(self._writing_link, sql, values))
+
+    async def _put(self, batch: Batch) -> tuple[Event, ...]:
+        return await self._write_on(lambda committed: self._writer.commit(batch, committed))
+
+    async def _transact(self, change: Callable[[Session], T]) -> T:
+        return await self._write_on(lambda committed: self._writer.transact(change, committed))
+
+    async def _write_on(self, work: Callable[[Callable[[Sequence[Event]], None]], T]) -> T:
+        """Run `work` on the writing thread, and append what it commits: also what an earlier call has left in doubt."""
+        committed: list[Sequence[Event]] = []
+        try:
+            return await _on(self._writes, lambda: work(committed.append))
+        finally:
+            for events in committed:
+                self._append(events)
+
+
+async def _on(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+def _query(link: Link, sql: str, values: Sequence[Any]) -> list[Any]:
+    return link.run(lambda connection: PostgresSession(connection).query(sql, values))

@@ -1,0 +1,44 @@
+-- name: set_aside
+UPDATE messages SET state = 4, next_poll_at = NULL, next_reason = ?, finished_at = NULL WHERE id = ? AND state <> 4;
+
+-- What no other statement finds: a state that is none, or a place in the schedule that is never read.
+-- name: strange
+WITH RECURSIVE found (name) AS (
+    SELECT min(account) FROM messages WHERE state = 1
+    UNION ALL
+    SELECT (SELECT min(account) FROM messages WHERE state = 1 AND account > found.name)
+    FROM found WHERE found.name IS NOT NULL
+)
+SELECT {columns} FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state <> 4
+UNION ALL
+SELECT {columns} FROM messages WHERE state = 1 AND account IS NULL
+UNION ALL
+SELECT {columns} FROM messages WHERE state = 1 AND account = ''
+UNION ALL
+SELECT {columns} FROM found JOIN messages ON state = 1 AND account = found.name AND next_poll_at IS NULL
+UNION ALL
+SELECT {columns} FROM found JOIN messages ON state = 1 AND account = found.name AND next_poll_at > ?1
+LIMIT ?2;
+
+-- name: count_latest
+INSERT INTO counters (name, value) VALUES (?, ?)
+ON CONFLICT (name) DO UPDATE SET value = greatest(counters.value, excluded.value);
+
+-- name: last_seq
+SELECT last_seq FROM cluster;
+
+-- name: set_last_seq
+UPDATE cluster SET last_seq = greatest(last_seq, ?);
+
+-- What was reported stays so, and what a message was given of its own stays its own.
+-- name: set_overdue
+UPDATE messages SET overdue_at = coalesce(origin, greatest(sent_at, coalesce(sendtime, 0.0))) + ?
+WHERE id > ? AND id <= ? AND state = 1 AND account = ? AND overdue_after IS NULL AND overdue IS NULL;
+
+-- name: unknown
+SELECT count(*) FROM (SELECT 1 FROM messages WHERE unknown AND state = 1 AND account = ? LIMIT ?) AS found;
+
+-- What others have left that nobody has dealt with.
+-- name: left_by_others
+SELECT EXISTS (SELECT 1 FROM messages WHERE state = 0) OR EXISTS (SELECT 1 FROM requests)
+    OR EXISTS (SELECT 1 FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state <> 4);

@@ -1,0 +1,77 @@
+-- What was planned later than now was planned by a clock that was wrong.
+-- name: due
+SELECT output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error FROM (
+    SELECT * FROM unwritten WHERE output = ?1 AND state = 0 AND next_at <= ?2 ORDER BY next_at, seq LIMIT ?4
+) AS first
+UNION
+SELECT output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error FROM (
+    SELECT * FROM unwritten WHERE output = ?1 AND state = 0 AND changed_at > ?2 AND next_at IS NOT NULL LIMIT ?4
+) AS misplanned
+UNION
+SELECT output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error FROM (
+    SELECT * FROM unwritten
+    WHERE output = ?1 AND message_id IN (SELECT value::bigint FROM json_array_elements_text(?3::json) AS given (value))
+        AND state = 0 AND next_at IS NOT NULL LIMIT ?4
+) AS hurried;
+
+-- Heads are [message_id, recipient, seq].
+-- name: following
+SELECT output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error FROM (
+    SELECT (value->>0)::bigint AS message, (value->>1)::bigint AS who, (value->>2)::bigint AS head
+    FROM json_array_elements(?2::json) AS heads (value)
+) AS heads JOIN unwritten AS event
+    ON output = ?1 AND message_id = message AND recipient = who AND seq > head AND state = 0
+WHERE NOT EXISTS (
+    SELECT 1 FROM unwritten AS other
+    WHERE other.output = ?1 AND other.message_id = message AND other.recipient = 0 AND who <> 0
+        AND other.state = 0 AND other.seq > head AND other.seq < event.seq
+) AND (who <> 0 OR NOT EXISTS (
+    SELECT 1 FROM unwritten AS other
+    WHERE other.output = ?1 AND other.message_id = message AND other.recipient <> 0
+        AND other.state = 0 AND other.seq > head AND other.seq < event.seq
+)) ORDER BY seq LIMIT ?3;
+
+-- Events are [seq, message_id, recipient].
+-- name: held_up
+SELECT (value->>0)::bigint FROM json_array_elements(?2::json) AS events (value)
+WHERE EXISTS (
+    SELECT 1 FROM unwritten
+    WHERE output = ?1 AND message_id = (value->>1)::bigint AND recipient IN (0, (value->>2)::bigint) AND state = 0
+) OR ((value->>2)::bigint = 0 AND EXISTS (
+    SELECT 1 FROM unwritten WHERE output = ?1 AND message_id = (value->>1)::bigint AND state = 0
+));
+
+-- name: superseded
+SELECT output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error FROM unwritten
+WHERE output = ? AND message_id = ? AND recipient = ? AND subject = ? AND seq < ?;
+
+-- name: rest
+UPDATE unwritten SET next_at = NULL
+WHERE output = ?1 AND message_id = ?2 AND state = 0 AND next_at IS NOT NULL AND (
+    EXISTS (
+        SELECT 1 FROM unwritten AS earlier
+        WHERE earlier.output = ?1 AND earlier.message_id = ?2 AND earlier.recipient IN (0, unwritten.recipient)
+            AND earlier.seq < unwritten.seq AND earlier.state = 0
+    ) OR (recipient = 0 AND EXISTS (
+        SELECT 1 FROM unwritten AS earlier
+        WHERE earlier.output = ?1 AND earlier.message_id = ?2 AND earlier.seq < unwritten.seq AND earlier.state = 0
+    ))
+);
+
+-- name: free
+UPDATE unwritten SET next_at = ?3
+WHERE output = ?1 AND message_id = ?2 AND state = 0 AND next_at IS NULL AND NOT EXISTS (
+    SELECT 1 FROM unwritten AS earlier
+    WHERE earlier.output = ?1 AND earlier.message_id = ?2 AND earlier.recipient IN (0, unwritten.recipient)
+        AND earlier.seq < unwritten.seq AND earlier.state = 0
+) AND (recipient <> 0 OR NOT EXISTS (
+    SELECT 1 FROM unwritten AS earlier
+    WHERE earlier.output = ?1 AND earlier.message_id = ?2 AND earlier.seq < unwritten.seq AND earlier.state = 0
+));
+
+-- Parked for long enough, or of an output that is not configured any more.
+-- name: forgotten
+SELECT seq, output, message_id FROM unwritten
+WHERE state = 1 AND changed_at < ?1 OR state = 0 AND changed_at < ?1
+    AND output NOT IN (SELECT * FROM json_array_elements_text(?2::json))
+LIMIT ?3;

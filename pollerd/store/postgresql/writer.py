@@ -1,0 +1,143 @@
+"""The one connection that writes, and what becomes of a transaction whose connection broke.
+
+Every transaction has a number, which the member's row remembers. A number that was carried out is answered from there,
+the next one is carried out, any other is refused: what was held up on the way and comes late does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from pollerd.base import failpoints
+from pollerd.base.errors import StoreError, StoreUnavailableError
+from pollerd.core.event import Event
+from pollerd.core.ports import Batch
+from pollerd.store import rows
+from pollerd.store.batch import ordered, planned
+from pollerd.store.postgresql.link import Connection, Link
+from pollerd.store.postgresql.session import PostgresSession
+from pollerd.store.session import Session
+
+T = TypeVar("T")
+ACTIVE: Final = "active"
+_COMMIT: Final = b"SELECT commit_group($1, $2, $3, $4::json, $5::json, $6::json, $7::json)"
+_TOUCHED: Final = (*rows.SCHEDULED, "id")
+_SETTLED: Final = (*rows.COLUMNS[1:], "id")
+
+
+class _Group(NamedTuple):
+    """A batch as one call."""
+
+    batch: Batch
+    number: int
+    happened: Sequence[tuple[str, int | None, str]]
+    values: tuple[Any, ...]
+
+
+class Writer:
+    """Writes as the member `token`. On one thread."""
+
+    def __init__(self, link: Link, token: UUID) -> None:
+        self._link = link
+        self._token = token
+        self._number: int | None = 0
+        """Of the last transaction that was carried out; None: to be asked for."""
+        self._doubtful: _Group | None = None
+        """The group of which it is not known whether it was carried out. It is sent again before anything else is."""
+
+    def commit(self, batch: Batch, committed: Callable[[Sequence[Event]], None]) -> tuple[Event, ...]:
+        """Put a batch on disk. `committed` gets the events of each group that is, in order: those of an earlier one
+        whose outcome was not known come first.
+        """
+        if (earlier := self._doubtful) is not None:
+            events = self._carry_out(earlier, committed)
+            if earlier.batch is batch:
+                return events
+        return self._carry_out(self._group(batch), committed)
+
+    def transact(self, change: Callable[[Session], T], committed: Callable[[Sequence[Event]], None]) -> T:
+        """Run `change` in a transaction of its own."""
+        if self._doubtful is not None:
+            self._carry_out(self._doubtful, committed)
+        number = self._last() + 1
+        results: list[T] = []
+
+        def work(connection: Connection) -> None:
+            with connection.transaction():
+                connection.execute(b"SELECT begin_change($1, $2, $3)", (self._token, number, ACTIVE))
+                failpoints.hit("store.begun")
+                results.append(change(PostgresSession(connection)))
+                failpoints.hit("store.written")
+            failpoints.hit("store.committed")
+
+        def attempt() -> bool:
+            """Whether it is certain that it was carried out, or was not and raised."""
+            try:
+                self._link.once(work)
+            except StoreError:
+                if not self._link.broken:
+                    raise
+                self._number = None
+                return self._last() == number
+            return True
+
+        # A connection that was lost since it was used last costs nothing but the first attempt.
+        if not attempt() and not attempt():
+            raise StoreUnavailableError(f"the connection to {self._link.target.where} breaks; it is tried again.")
+        self._number = number
+        return results[-1]
+
+    def _group(self, batch: Batch) -> _Group:
+        happened = [(kind, message_id, body.decode()) for kind, message_id, body in ordered(batch)]
+        plan = {name: some for name, some in planned(batch, ()) if some}
+        touched = [dict(zip(_TOUCHED, row, strict=True)) for row in plan.pop("touch", ())]
+        settled = [dict(zip(_SETTLED, row, strict=True)) for row in plan.pop("settle", ())]
+        for row in (*touched, *settled):
+            for name in ("recipients", "trail"):
+                if isinstance(value := row.get(name), bytes):
+                    row[name] = "\\x" + value.hex()
+        number = self._last() + 1
+        values = (self._token, number, float(batch.at), *map(_json, (touched, settled, happened, plan)))
+        return _Group(batch, number, happened, values)
+
+    def _carry_out(self, group: _Group, committed: Callable[[Sequence[Event]], None]) -> tuple[Event, ...]:
+        doubted = self._doubtful is group
+        self._doubtful = group
+
+        def work(connection: Connection) -> int:
+            failpoints.hit("store.begun")
+            found = connection.execute(_COMMIT, group.values).fetchone()
+            failpoints.hit("store.committed")
+            return int(found[0]) if found else 0
+
+        try:
+            # The same number twice does nothing twice.
+            base = self._link.run(work)
+        except StoreError:
+            if not doubted and not self._link.broken:
+                self._doubtful = None
+            raise
+        self._doubtful, self._number = None, group.number
+        events = tuple(
+            Event(base + place, kind, message_id, body.encode())
+            for place, (kind, message_id, body) in enumerate(group.happened, 1)
+        )
+        committed(events)
+        return events
+
+    def _last(self) -> int:
+        if self._number is None:
+            asked = b"SELECT last_batch FROM members WHERE token = $1 FOR UPDATE"
+            found = self._link.run(lambda connection: connection.execute(asked, (self._token,)).fetchall())
+            # Without a row another member has taken over: whatever is sent next is refused for that reason.
+            self._number = int(found[0][0]) if found else 0
+        return self._number
+
+
+def _json(value: object) -> str:
+    # PostgreSQL has no NUL in a text. Where a text holds the six characters of its escape, they change as well.
+    return msgspec.json.encode(value).replace(b"\\u0000", b"\\ufffd").decode()

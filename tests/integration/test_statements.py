@@ -1,0 +1,53 @@
+"""Every statement of the store is understood by the engine that it is for."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pollerd.store import statements
+from pollerd.store.postgresql.statements import POSTGRESQL, numbered
+from pollerd.store.sqlite import schema
+from pollerd.store.statements import SQLITE, Statements
+from tests.integration.postgresql_kit import StoreDatabase
+
+FOLDER = Path(statements.__file__).parent
+FILES = sorted({path.stem for engine in ("", "sqlite", "postgresql") for path in (FOLDER / engine).glob("*.sql")})
+TEXT = 25
+"""The number of PostgreSQL's type text."""
+
+
+def every(engine: Statements) -> list[tuple[str, str]]:
+    found = [(f"{file}.{name}", sql) for file in FILES for name, sql in engine(file).items()]
+    assert len(found) > 140
+    return found
+
+
+def test_sqlite_understands_every_statement(database: Path) -> None:
+    with closing(schema.prepare(database)) as connection:
+        for name, sql in every(SQLITE):
+            values = max((int(number) for number in re.findall(r"\$(\d+)", numbered(sql))), default=0)
+            try:
+                connection.execute(f"EXPLAIN {sql}", [None] * values)
+            except sqlite3.Error as error:
+                pytest.fail(f"{name}: {error}")
+
+
+def test_postgresql_understands_every_statement(store_database: StoreDatabase) -> None:
+    with store_database.database.connect(store_database.user) as connection:
+        for name, sql in every(POSTGRESQL):
+            # What may be a text or a number is a text here.
+            types = [0, 0, 0, TEXT] if name == "source_ids.remember" else None
+            done = connection.pgconn.prepare(b"", sql.encode(), types)
+            assert not done.error_message, f"{name}: {done.error_message.decode()}"
+
+
+def test_no_engine_has_a_statement_that_the_code_never_asks_for() -> None:
+    code = "\n".join(path.read_text() for path in FOLDER.rglob("*.py"))
+    names = {name.partition(".")[2] for engine in (SQLITE, POSTGRESQL) for name, _ in every(engine)}
+    made = re.compile(r"events_(of|and)|page_|list_")
+    assert [name for name in sorted(names) if f'"{name}"' not in code and not made.match(name)] == []
