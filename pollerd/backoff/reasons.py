@@ -8,6 +8,9 @@ from pollerd.backoff.protocol import Key
 from pollerd.base.text import brief, duration
 
 _brief = lru_cache(1024)(brief)
+_whole = lru_cache(8192)(duration)  # More than there are different texts up to a month, see `_old`.
+_PRECISE = 9.95  # Seconds from which a duration is shown in whole seconds,
+_HOUR, _DAY = 3600, 86400  # from an hour on in minutes, from a day on in hours.
 
 FIRST = "first poll"
 FIRST_LEARNED = "first poll, when there usually is news"
@@ -20,9 +23,19 @@ OUTAGE_OVER = "deliveries go on after they stood still"
 EXPIRY_KNOWN = "it is known by now when such messages expire"
 
 
+def _old(age: float) -> str:
+    """`duration(age)`, which is asked for at every poll and shows few digits: remembered."""
+    if age < _PRECISE:
+        return duration(age)
+    whole = round(age)
+    if whole >= _HOUR:
+        whole -= whole % (60 if whole < _DAY else _HOUR)
+    return _whole(whole)
+
+
 def exponential(age: float) -> str:
     """The next gap of exponential backoff, at `age` seconds."""
-    return f"exponential backoff: it is {duration(age)} old"
+    return f"exponential backoff: it is {_old(age)} old"
 
 
 def learned(key: Key, usually: float | None, age: float) -> str:
@@ -31,8 +44,8 @@ def learned(key: Key, usually: float | None, age: float) -> str:
     """
     where = f"messages to {key}" if key else "messages"
     if usually is None:
-        return f"many {where} never arrive; this one is {duration(age)} old"
-    return f"{where} usually arrive within {_brief(usually)}; this one is {duration(age)} old"
+        return f"many {where} never arrive; this one is {_old(age)} old"
+    return f"{where} usually arrive within {_brief(usually)}; this one is {_old(age)} old"
 
 
 def stalled(key: Key) -> str:

@@ -85,7 +85,7 @@ def diff(before: tuple[Recipient, ...], after: tuple[Recipient, ...], now: float
     else by order. Entries without a usable number are matched in the same way, see `_unidentified`; one that stands for
     a known recipient is no change of that one, because nothing proves it.
     """
-    if before == after:
+    if before is after or before == after:
         return Diff(before, ())
     if len(before) == len(after) and (found := _aligned(before, after, now)) is not None:
         return found

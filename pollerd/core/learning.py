@@ -95,10 +95,11 @@ def dated_by(message: Message, recipients: Iterable[Recipient], answer: Answer, 
     Ten thousand are not sent in one second: the age of a message is that of the last one sent.
     """
     sent = [found for each in recipients if (found := _sent(each, answer.ahead, now)) is not None]
-    dated = msgspec.structs.replace(
-        message,
-        sendtime=message.sendtime if answer.sendtime is None else answer.sendtime - answer.ahead,
-        origin=max(sent) if sent else message.origin,
-    )
+    origin = max(sent) if sent else message.origin
+    sendtime = message.sendtime if answer.sendtime is None else answer.sendtime - answer.ahead
     moved = message.base > message.sending + MOVED
-    return dated if moved else msgspec.structs.replace(dated, base=dated.sending)
+    if origin != message.origin or sendtime != message.sendtime:
+        message = msgspec.structs.replace(message, sendtime=sendtime, origin=origin)
+    if moved or message.base == message.sending:
+        return message
+    return msgspec.structs.replace(message, base=message.sending)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import ClientRequest, ClientTimeout, TCPConnector
+from aiohttp import ClientError, ClientRequest, ClientTimeout, ServerDisconnectedError, TCPConnector
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
@@ -22,10 +22,16 @@ _MARGIN: Final = 1.0
 its way when the server closes is lost. Longer than any usual way there."""
 
 
+class BrokenConnectionError(ClientError):
+    """The connection ended while an answer was awaited; the cause says how."""
+
+
 class _Hearing(ResponseHandler):
-    """aiohttp's protocol, which also notes whether anything came since `heard` was last cleared."""
+    """aiohttp's protocol, which also notes whether anything came since `heard` was last cleared, and how it ended."""
 
     heard = False
+    failure: BaseException | None = None
+    """Why the connection ended; None: the other side closed it."""
 
     def data_received(self, data: bytes) -> None:
         # aiohttp itself calls with nothing, to go on with what it had set aside.
@@ -33,9 +39,17 @@ class _Hearing(ResponseHandler):
             self.heard = True
         super().data_received(data)
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.failure = exc
+        super().connection_lost(exc)
+
 
 class OneConnection(TCPConnector):
-    """A connector with room for one connection. Without `keep` it is closed after each request."""
+    """A connector with room for one connection. Without `keep` it is closed after each request.
+
+    It connects once for each request: aiohttp repeats a GET by itself whose connection broke, of which the limiter
+    would not know, and which would carry the first one's signature. Call `next_request` before each but the first.
+    """
 
     def __init__(self, *, keep: bool, keepalive_timeout: float, **options: Any) -> None:
         idle = {"keepalive_timeout": keepalive_timeout} if keep else {"force_close": True}
@@ -46,9 +60,21 @@ class OneConnection(TCPConnector):
         self._current: ResponseHandler | None = None
         self.reused = False
         """Whether the last request went over a connection that an earlier one had used."""
+        self._asked = False
+
+    def next_request(self) -> None:
+        """Another request may connect."""
+        self._asked = False
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
-        """The kept connection where it can still be used, else a new one."""
+        """The kept connection where it can still be used, else a new one.
+
+        Raises BrokenConnectionError where the request had one already.
+        """
+        if self._asked:
+            failure = self._current.failure if isinstance(self._current, _Hearing) else None
+            raise BrokenConnectionError from failure or ServerDisconnectedError()
+        self._asked = True
         self.reused = False
         connection = await super().connect(req, traces, timeout)
         protocol = connection.protocol

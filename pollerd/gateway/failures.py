@@ -22,8 +22,8 @@ from aiohttp import (
 from pollerd.config.addresses import PERCENT_ENCODED
 from pollerd.core.model import HoldReason, Trouble
 from pollerd.gateway.certificates import FLAWS
+from pollerd.gateway.connection import BrokenConnectionError
 from pollerd.gateway.text import clean
-from pollerd.gateway.transport import BrokenConnectionError
 
 _LONGEST_DETAIL: Final = 300  # Characters of an error that are kept: they stand in events and in one line of status.
 

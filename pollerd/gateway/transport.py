@@ -9,18 +9,13 @@ from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 from aiohttp import (
-    ClientConnectorError,
-    ClientError,
     ClientHandlerType,
     ClientMiddlewareType,
-    ClientOSError,
     ClientRequest,
     ClientResponse,
     ClientSession,
     ClientTimeout,
-    ConnectionTimeoutError,
     DummyCookieJar,
-    ServerDisconnectedError,
 )
 from aiohttp.abc import AbstractResolver
 from aiohttp.hdrs import PROXY_AUTHORIZATION
@@ -37,21 +32,6 @@ _DNS_TTL: Final = 5  # Seconds: a gateway that moves is followed soon, and a bur
 _SECOND_ADDRESS_AFTER: Final = 1.0
 """Seconds until a second address is tried beside one that does not answer. Longer than any usual handshake, so that
 two connections are never established for one slot."""
-
-
-class BrokenConnectionError(ClientError):
-    """The connection ended while an answer was awaited; the cause says how."""
-
-
-async def once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Keep aiohttp from repeating a failed GET by itself: the limiter would not know of the second request, and it
-    would carry the first one's signature."""
-    try:
-        return await handler(request)
-    except (ClientConnectorError, ConnectionTimeoutError):
-        raise
-    except (ClientOSError, ServerDisconnectedError) as error:
-        raise BrokenConnectionError(str(error)) from error
 
 
 def trust(account: AccountConfig) -> ssl.SSLContext:
@@ -158,5 +138,5 @@ class Route(msgspec.Struct, frozen=True):
             proxy=None if self.proxy is None else self.proxy.with_user(None),
             auto_decompress=False,
             trust_env=False,
-            middlewares=(*(() if self.proxy is None else _introduced(self.proxy)), once),
+            middlewares=() if self.proxy is None else _introduced(self.proxy),
         )

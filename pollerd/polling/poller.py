@@ -211,7 +211,7 @@ class Poller:
 
     async def _poll(self, message: Message) -> None:
         began, asked = self._clock.now(), self._clock.monotonic()
-        outcome = await self._read(message.id, began - message.next_poll_at)
+        outcome = await self._read(message.id, began - message.next_poll_at, message)
         evidence = NO_EVIDENCE
         if (current := self.window.under_way(message.id)) is not None and speaks_against(current, outcome):
             outcome, evidence = await self._weigh(current, outcome)
@@ -222,16 +222,18 @@ class Poller:
         if self._committer.full:
             await self._committer.room()
 
-    async def _read(self, message_id: int, lag: float, *, control: bool = False) -> Outcome:
+    async def _read(
+        self, message_id: int, lag: float, known: Message | None = None, *, control: bool = False
+    ) -> Outcome:
         """Ask, as the limiter has allowed, and do what the answer means for the account.
 
-        `control`: only to judge what another message was answered.
+        `known`: the message, where it is at hand. `control`: only to judge what another message was answered.
         """
         # The same message may be asked about for two reasons at once.
         key = message_id if message_id not in self.asking else -message_id
         asked = self.asking[key] = self._clock.monotonic()
         try:
-            outcome = await self._gateway.read(message_id)
+            outcome = await self._gateway.read(message_id, known)
         except asyncio.CancelledError:
             self.limiter.abandon()
             raise

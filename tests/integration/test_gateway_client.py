@@ -9,13 +9,13 @@ import logging
 import random
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from pollerd.config import BasicAuth, FileSecret, OAuth1, Origin, SecretKind, TokenAuth
-from pollerd.core.model import Answer, HoldReason, NotFound, Rejected, Trouble
+from pollerd.core.model import Answer, HoldReason, Message, NotFound, Recipient, Rejected, Trouble
 from pollerd.core.ports import Balance, Gateway
 from pollerd.gateway.body import MAX_WIRE_BYTES
 from tests.integration.gateway_kit import (
@@ -33,6 +33,16 @@ from tests.integration.gateway_kit import (
     until,
 )
 
+
+class Ahead:
+    """A gateway's clock that is set."""
+
+    ahead = 0.0
+
+    def heard(self, headers: Mapping[str, str]) -> None:
+        """Its dates are not asked for."""
+
+
 # -- asking
 
 
@@ -47,6 +57,47 @@ async def test_one_request_as_the_vendor_wants_it() -> None:
         assert headers["authorization"] == f"Token {TOKEN}"
         assert headers["user-agent"].startswith("pollerd/0.")
         assert headers["accept"] == "application/json"
+
+
+async def test_the_same_body_once_more_is_not_decoded() -> None:
+    bodies = [
+        message(),
+        message(),
+        message(status="ENROUTE"),
+        message(userref=["damaged"]),
+        message(userref=["damaged"]),
+    ]
+    answers = iter(bodies)
+
+    async def handler(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(response(next(answers)))
+
+    async with raw_server(handler) as server, client(server.url()) as gateway:
+        first = await gateway.read(ID)
+        assert isinstance(first, Answer)
+        # What tells whether it was decoded: only the message at hand has this recipient.
+        known = Message(ID, "default", 0.0, 0.0, recipients=(Recipient(1, "ENROUTE"),), mark=first.mark)
+        again = await gateway.read(ID, known)
+        assert again == Answer.again(known, 0.0)
+        other = await gateway.read(ID, known)
+        assert isinstance(other, Answer)
+        assert (other.recipients[0].status, other.mark != first.mark) == ("ENROUTE", True)
+        for _ in range(2):
+            damaged = await gateway.read(ID, known)
+            assert isinstance(damaged, Answer)
+            assert (damaged.unusable, damaged.mark) == ((("userref", 1),), None)
+
+
+async def test_the_same_body_by_a_clock_that_was_set_is_decoded() -> None:
+    time = Ahead()
+    async with raw_server(GOOD) as server, client(server.url(), time=time) as gateway:
+        first = await gateway.read(ID)
+        assert isinstance(first, Answer)
+        known = Message(ID, "default", 0.0, 0.0, mark=first.mark)
+        time.ahead = 3600.0
+        second = await gateway.read(ID, known)
+        assert isinstance(second, Answer)
+        assert (len(second.recipients), second.ahead) == (1, 3600.0)
 
 
 async def test_basic_authentication() -> None:

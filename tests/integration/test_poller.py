@@ -41,7 +41,7 @@ class SlowGateway:
         self.asked: list[int] = []
         self.let = asyncio.Event()
 
-    async def read(self, message_id: int) -> Outcome:
+    async def read(self, message_id: int, known: Message | None = None) -> Outcome:
         self.asked.append(message_id)
         await self.let.wait()
         return Answer((Recipient(4512345678, "ENROUTE"),))

@@ -49,7 +49,7 @@ class SilentGateway:
     def __init__(self) -> None:
         self.asked = asyncio.Event()
 
-    async def read(self, message_id: int) -> Outcome:
+    async def read(self, message_id: int, known: Message | None = None) -> Outcome:
         self.asked.set()
         await asyncio.Event().wait()
         return NotFound()

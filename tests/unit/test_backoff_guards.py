@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollerd.backoff import Adaptive, Exponential, Policy, Settings, guards
+from pollerd.backoff import Adaptive, Exponential, Policy, Settings, guards, reasons
+from pollerd.base.text import duration
 
 S = Settings(min_interval=2.0, max_interval=3600.0)
 
@@ -144,3 +145,8 @@ def test_after_its_grace_an_invisible_message_is_polled_ever_more_seldom(seed: i
     assert all(19440.0 <= gap <= 23760.0 for at, gap in gaps if at >= 86400.0)
     assert all(gap >= 3240.0 for at, gap in gaps if 14400.0 * 1.2 < at < 86400.0)
     assert len(gaps) < 200
+
+
+@given(st.floats(0.0, 1e8) | st.integers(0, 10**8))
+def test_a_reason_shows_the_age_as_every_other_text_does(age: float) -> None:
+    assert reasons.exponential(age) == f"exponential backoff: it is {duration(age)} old"

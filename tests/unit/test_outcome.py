@@ -213,6 +213,21 @@ def test_the_last_final_state_is_reported_with_the_completion() -> None:
     assert result.message.polls == 4
 
 
+def test_the_mark_of_an_answer_stands_for_all_of_it_or_is_not_kept() -> None:
+    shown = Answer((Recipient(1, "ENROUTE", SENT + 9),), "order", SENT + 1, 3600.0, ahead=5.0, mark=17)
+    seen = rules().settle(message(), shown, SENT + 10, 0).message
+    assert Answer.again(seen, 5.0) == shown
+    again = rules().settle(seen, Answer.again(seen, 5.0), SENT + 12, 0)
+    assert (again.full, again.bodies, again.message.mark) == (False, (), 17)
+    same = msgspec.structs.replace(shown, recipients=(Recipient(1, "ENROUTE", SENT + 9),))
+    assert again == rules().settle(seen, same, SENT + 12, 0), "decoded once more, it says the same"
+
+    late = Answer((Recipient(1, "BUFFERED", SENT + 3),), mark=18)
+    held_back = rules().settle(seen, late, SENT + 14, 0).message
+    assert held_back.recipients == shown.recipients
+    assert held_back.mark is None
+
+
 def test_an_unchanged_answer_may_be_written_behind_and_a_changed_one_may_not() -> None:
     first = rules().settle(message(), ENROUTE, SENT + 2, 0)
     assert first.full

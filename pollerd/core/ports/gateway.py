@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pollerd.core.model import Outcome, Trouble
+from pollerd.core.model import Message, Outcome, Trouble
 from pollerd.core.ports.accounts import AccountState, Balance, Transition
 
 
 class Gateway(Protocol):
     """Asks the gateway for one account. Every failure is a value; only cancellation is raised."""
 
-    async def read(self, message_id: int) -> Outcome:
-        """Ask once for the status of a message; bounded in time and size."""
+    async def read(self, message_id: int, known: Message | None = None) -> Outcome:
+        """Ask once for the status of a message; bounded in time and size. `known`: the message, where it is at hand."""
         ...
 
     async def balance(self) -> Balance | Trouble:

@@ -149,8 +149,8 @@ def _bulk(connection: sqlite3.Connection, count: int, due: tuple[float, float]) 
     from pollerd.core.model import Recipient
     from pollerd.store.rows import blob_from_recipients
 
-    blob = blob_from_recipients((Recipient(4512345678, "ENROUTE", 1764000000.0, None, None, "DK", "238", "1"),))
     now = time.time()
+    blob = blob_from_recipients((Recipient(4512345678, "ENROUTE", now - 600, None, None, "DK", "238", "1"),))
     # Nothing to roll back, nothing to sync: the file is thrown away.
     connection.execute("PRAGMA journal_mode = OFF")
     connection.execute("PRAGMA synchronous = OFF")
@@ -164,7 +164,7 @@ def _bulk(connection: sqlite3.Connection, count: int, due: tuple[float, float]) 
         INSERT INTO messages (id, sent_at, state, next_poll_at, next_reason, polls, base, first_poll_at, last_poll_at,
             last_answer, seen_at, sendtime, recipients)
         SELECT ?2 + i, ?3 - 600, 1, ?4 + (?5 - ?4) * i / ?1, 'exponential at age 600 s', 3, ?3 - 600,
-            ?3 - 590, ?3 - 10, '200', ?3 - 10, 1764000000.0, ?6
+            ?3 - 590, ?3 - 10, '200', ?3 - 10, ?3 - 600, ?6
         FROM n
         """,
         (count, FIRST_ID, now, *due, blob),

@@ -20,6 +20,8 @@ import uvloop
 
 RECIPIENTS: Final = 10_000
 CHANGED: Final = 100
+SENT: Final = int(time.time()) - 600
+"""When all messages were sent (UNIX seconds): lately, else the daemon would take them for overdue."""
 _STATES: Final = {
     "enroute": ("ENROUTE",), "buffered": ("BUFFERED",), "flip": ("ENROUTE", "BUFFERED"), "many": ("ENROUTE",),
 }  # fmt: skip
@@ -35,7 +37,7 @@ def recipient(msisdn: int, status: str, when: float) -> dict[str, object]:
 def body(message_id: int, recipients: list[dict[str, object]]) -> bytes:
     return json.dumps([{
         "id": message_id, "class": "standard", "message": "x" * 120, "payload": None, "label": None, "sender": "bench",
-        "sendtime": 1764000000, "tags": [], "userref": None, "priority": "NORMAL", "validity_period": None,
+        "sendtime": SENT, "tags": [], "userref": None, "priority": "NORMAL", "validity_period": None,
         "encoding": "UTF8", "destaddr": "MOBILE", "udh": None, "callback_url": None, "recipients": recipients,
     }]).encode()  # fmt: skip
 
@@ -63,12 +65,12 @@ class Answers:
         # The id stands where a marker of the same length was, so that the length of the body never changes.
         self._marker = b"1234567890123"
         self._bodies = [
-            framed(body(int(self._marker), [recipient(4512345678, status, 1764000000.0)])) for status in _STATES[mode]
+            framed(body(int(self._marker), [recipient(4512345678, status, float(SENT))])) for status in _STATES[mode]
         ]
         if mode == "many":
             # Encoded once: building an answer must not hold up the others.
             self._pieces = [
-                [json.dumps(recipient(4500000000 + n, status, 1764000000.0)).encode() for n in range(RECIPIENTS)]
+                [json.dumps(recipient(4500000000 + n, status, float(SENT))).encode() for n in range(RECIPIENTS)]
                 for status in ("ENROUTE", "BUFFERED")
             ]
             self._many = list(self._pieces[0])
