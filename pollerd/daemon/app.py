@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -133,6 +134,9 @@ class App:
             if self._notifier.active and (interval := watchdog_interval()) is not None:
                 side.append(start("watchdog", feed(self._notifier, parts.stuck, interval)))
             await _opened(daemon.outputs)
+            # What is there now stays: no collection of garbage looks at it again.
+            gc.collect()
+            gc.freeze()
             self._notifier.ready()
             self.started.set()
             await self._announce(parts)
