@@ -116,11 +116,11 @@ def _beyond(config: Config) -> list[str]:
     if outputs.file is not None:
         places.append(f"the event file {outputs.file.path} and its rotated files")
     readers = [name for name in ("socket", "webhook", "exec") if getattr(outputs, name) is not None]
-    readers += ["your databases"] if outputs.sqlite else []
+    readers += ["your databases"] if outputs.sqlite or outputs.sql else []
     if readers:
         places.append(f"what other programs have received ({', '.join(readers)})")
     places.append("the log, where [log] show_msisdn = true" if config.log.show_msisdn else "the log: ids of messages")
-    places += ["the databases that ids are read from"] if config.sources.sqlite else []
+    places += ["the databases that ids are read from"] if config.sources.sqlite or config.sources.sql else []
     return [*places, "backups of the database", "the gateway itself"]
 
 

@@ -74,7 +74,7 @@ def retry_undelivered(config: Config, *, as_json: bool) -> int:
         taken_up = 0 if _missing(config.store.path) else _retry(config)
     except StoreForbiddenError as error:
         taken_up = through_daemon(config, error, lambda remote: remote.retry_undelivered())
-    databases = bool(config.outputs.sqlite)
+    databases = bool(config.outputs.sqlite or config.outputs.sql)
     if as_json:
         screen.write_json({"taken_up": taken_up})
     elif taken_up:

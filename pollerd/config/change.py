@@ -41,6 +41,8 @@ def _outputs(old: OutputsConfig, new: OutputsConfig) -> OutputsConfig:
         taken["exec"] = new.exec
     if [output.path for output in old.sqlite] == [output.path for output in new.sqlite]:
         taken["sqlite"] = new.sqlite
+    if [output.url.place for output in old.sql] == [output.url.place for output in new.sql]:
+        taken["sql"] = new.sql
     return replace(old, **taken)
 
 

@@ -5,6 +5,7 @@ What can be known of it without SQLAlchemy, which only those have installed who 
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -74,6 +75,11 @@ class DatabaseUrl(msgspec.Struct, frozen=True):
     place: str
     """Which database it is, whoever asks and through whichever driver: a file's path, else kind, host and name."""
     password: Secret | None = None
+
+    @property
+    def identity(self) -> str:
+        """The same for all who mean the same database: `place`, without the links that a file's path may lead over."""
+        return os.path.realpath(self.place) if self.kind == "sqlite" else self.place
 
     @property
     def library(self) -> Driver:

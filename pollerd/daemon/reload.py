@@ -88,8 +88,8 @@ class Reload:
     async def _replace_outputs(self, old: Config, new: Config) -> None:
         before, after = old.outputs, new.outputs
         stale = {name for name in ("webhook", "exec") if getattr(before, name) != getattr(after, name)}
-        if before.sqlite != after.sqlite:
-            stale |= {health.name for health in self._daemon.parts.relay.health if health.name.startswith("sqlite ")}
+        targets = tuple(f"{kind} " for kind in ("sqlite", "sql") if getattr(before, kind) != getattr(after, kind))
+        stale |= {health.name for health in self._daemon.parts.relay.health if health.name.startswith(targets)}
         if stale:
             for output in self._daemon.make_outputs(new):
                 if output.name in stale:

@@ -301,11 +301,11 @@ def _make_outputs(
         outputs.append(WebhookOutput(wanted.webhook, book, clock, keep_parked=kept, protect=protect))
     if wanted.exec is not None:
         outputs.append(ExecOutput(wanted.exec.command, _environment(config)))
-    if wanted.sqlite:
+    if wanted.sqlite or wanted.sql:
         # Few configurations have one, and the others need not wait for it.
         from pollerd.daemon.targets import make_targets
 
-        outputs += make_targets(config, store, clock)
+        outputs += make_targets(config, store, clock, protect)
     return outputs
 
 

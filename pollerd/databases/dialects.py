@@ -100,6 +100,11 @@ def _of_session(url: DatabaseUrl, raw: Any, *, reads: bool) -> None:
                 _run(raw, f"SET SESSION max_execution_time = {STATEMENT * 1000}")
             if reads:
                 _run(raw, "SET SESSION TRANSACTION READ ONLY")
+            else:
+                # Without it a row that is not there yet is locked, too, and its application cannot insert it.
+                _run(raw, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+                # Where a server's own mode is not strict, it cuts off what is too long, and says nothing.
+                _run(raw, "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
         case "mssql", driver:
             _run(raw, f"SET LOCK_TIMEOUT {LOCK * 1000}")
             if driver == "pyodbc":
@@ -122,7 +127,8 @@ def _of_transaction(kind: str, *, reads: bool) -> str:
             return "BEGIN" if reads else "BEGIN IMMEDIATE"
         case "postgresql":
             limits = f"SET LOCAL statement_timeout = {STATEMENT * 1000}; SET LOCAL lock_timeout = {LOCK * 1000}"
-            return f"SET TRANSACTION READ ONLY; {limits}" if reads else limits
+            # A guard has to see what others have committed meanwhile.
+            return f"SET TRANSACTION {'READ ONLY' if reads else 'ISOLATION LEVEL READ COMMITTED'}; {limits}"
         case "oracle" if reads:
             return "SET TRANSACTION READ ONLY"
         case _:

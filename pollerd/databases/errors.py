@@ -21,19 +21,22 @@ _LONGEST: Final = 300  # Characters of a driver's message that are shown.
 _STATES: Final = {
     "08": Trouble.AWAY, "57P": Trouble.AWAY, "53300": Trouble.AWAY, "HYT01": Trouble.AWAY,
     "28": Trouble.PASSWORD,
-    "40": Trouble.LOCKED, "55P03": Trouble.LOCKED, "55006": Trouble.LOCKED,
+    "40": Trouble.CONFLICT, "55P03": Trouble.LOCKED, "55006": Trouble.LOCKED,
     "57014": Trouble.SLOW, "HYT00": Trouble.SLOW,
     "53": Trouble.FULL, "25006": Trouble.READ_ONLY, "42501": Trouble.FORBIDDEN,
     "3D000": Trouble.MISSING, "3F000": Trouble.MISSING, "42P01": Trouble.MISSING, "42703": Trouble.MISSING,
     "42883": Trouble.STATEMENT, "42S02": Trouble.MISSING, "42S22": Trouble.MISSING, "42": Trouble.STATEMENT,
-    "21": Trouble.REFUSED, "22": Trouble.REFUSED, "23": Trouble.REFUSED, "44": Trouble.REFUSED, "P0": Trouble.REFUSED,
+    "21": Trouble.REFUSED, "22": Trouble.REFUSED, "23": Trouble.REFUSED, "44": Trouble.REFUSED, "45": Trouble.REFUSED,
+    "P0": Trouble.REFUSED,
 }  # fmt: skip
-"""By the beginning of the SQLSTATE (PostgreSQL's appendix A; ODBC's for SQL Server); the longest that fits counts."""
+"""By the beginning of the SQLSTATE (PostgreSQL's appendix A; MySQL's, where its number is not known here; ODBC's for
+SQL Server); the longest that fits counts."""
 _MYSQL: Final = {
     Trouble.AWAY: (1040, 1053, 1077, 1152, 1158, 1159, 1160, 1161, 1203, 1226, 1927, 2002, 2003, 2005, 2006, 2012, 2013,
                    2014, 2026, 2045, 2055, 4031),
     Trouble.PASSWORD: (1045, 1251, 1524, 1698, 1862, 2059, 3118, 4151),
-    Trouble.LOCKED: (1205, 1206, 1213, 1412, 1637, 3058, 3572),
+    Trouble.LOCKED: (1205, 1206, 1412, 1637, 3058, 3572),
+    Trouble.CONFLICT: (1020, 1213),
     Trouble.SLOW: (1028, 1317, 1969, 3024),
     Trouble.FULL: (3, 1021, 1026, 1030, 1037, 1038, 1041, 1114, 1534),
     Trouble.READ_ONLY: (1036, 1290, 1792, 1836),
@@ -46,7 +49,8 @@ _MYSQL: Final = {
 _MSSQL: Final = {
     Trouble.AWAY: (20002, 20003, 20004, 20006, 20009, 10054, 10060, 10928, 10929, 40197, 40501, 40613, 6005),
     Trouble.PASSWORD: (18452, 18456, 18470, 18486, 18487, 18488),
-    Trouble.LOCKED: (1204, 1205, 1222, 3960),
+    Trouble.LOCKED: (1204, 1222),
+    Trouble.CONFLICT: (1205, 3960),
     Trouble.FULL: (1101, 1105, 9002, 701),
     Trouble.READ_ONLY: (3906, 3908, 15105),
     Trouble.FORBIDDEN: (229, 230, 262, 300, 916, 297),
@@ -58,7 +62,8 @@ _ORACLE: Final = {
     Trouble.AWAY: (1033, 1034, 1089, 1090, 1092, 2396, 3113, 3114, 3135, 12154, 12170, 12514, 12528, 12541, 12545,
                    12547, 12560, 12570),
     Trouble.PASSWORD: (1005, 1017, 28000, 28001, 28002),
-    Trouble.LOCKED: (54, 60, 30006, 8177),
+    Trouble.LOCKED: (54, 30006),
+    Trouble.CONFLICT: (60, 8177),
     Trouble.SLOW: (1013, 3156),
     Trouble.FULL: (257, 1536, 1652, 1653, 1654, 1691, 19809, 4031),
     Trouble.READ_ONLY: (372, 1456, 16000, 12081),
@@ -123,15 +128,16 @@ def _by_code(original: Any, kind: str) -> Trouble | None:
     if kind == "sqlite":
         return _SQLITE.get(getattr(original, "sqlite_errorcode", -1) & 0xFF)
     first = original.args[0] if original.args else None
-    # psycopg, psycopg2, pyodbc.
+    # psycopg, psycopg2, PyMySQL, pyodbc.
     state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
     if state is None and isinstance(first, str) and len(first) == 5 and first.isalnum():
         state = first
-    if isinstance(state, str) and kind in ("postgresql", "mssql"):
-        return next((_STATES[state[:length]] for length in (5, 3, 2) if state[:length] in _STATES), None)
     # PyMySQL, mysqlclient and pymssql; mariadb; oracledb.
     number = first if isinstance(first, int) else getattr(original, "errno", getattr(first, "code", None))
-    return _NUMBERS.get(kind, {}).get(number) if isinstance(number, int) else None
+    found = _NUMBERS.get(kind, {}).get(number) if isinstance(number, int) else None
+    if found is not None or not isinstance(state, str):
+        return found
+    return next((_STATES[state[:length]] for length in (5, 3, 2) if state[:length] in _STATES), None)
 
 
 def _said(error: exc.SQLAlchemyError) -> str:

@@ -12,6 +12,7 @@ class Trouble(Enum):
     AWAY = "cannot be reached ({said}); see that the server runs, and that host and port in the url are right"
     PASSWORD = "refuses the user or the password ({said}); correct the user in the url, or password_file"  # noqa: S105
     LOCKED = "is locked ({said}); another program holds a lock: let it end its transaction"
+    CONFLICT = "undid a transaction for that of another program ({said})"
     SLOW = "takes too long ({said}); pollerd doctor says whether an index is missing"
     FULL = "has no room ({said}); free space on its disk"
     READ_ONLY = "is read-only ({said}); name the primary server in the url, or make it writable"
@@ -29,7 +30,15 @@ class Trouble(Enum):
 
 
 _PASSING: Final = frozenset(
-    {Trouble.AWAY, Trouble.LOCKED, Trouble.SLOW, Trouble.FULL, Trouble.READ_ONLY, Trouble.OTHER}
+    {
+        Trouble.AWAY,
+        Trouble.LOCKED,
+        Trouble.CONFLICT,
+        Trouble.SLOW,
+        Trouble.FULL,
+        Trouble.READ_ONLY,
+        Trouble.OTHER,
+    }
 )
 
 

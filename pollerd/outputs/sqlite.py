@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from pollerd.outputs.batches import MOST_EVENTS
 from pollerd.outputs.target.engine import Execute, LostError, RefusedError, TargetError
 from pollerd.outputs.target.values import NAMES
 
@@ -29,8 +28,6 @@ class SqliteTarget:
     `engine.TargetDatabase`.
     """
 
-    most_events = MOST_EVENTS
-
     def __init__(self, path: Path, statement: str) -> None:
         self._path = path
         self._statement = statement
@@ -47,8 +44,11 @@ class SqliteTarget:
         except sqlite3.Error as error:
             raise TargetError(f"{self._path} cannot be written: {error}") from error
 
+    def hurry(self) -> None:
+        """No statement waits longer than `_BUSY`."""
+
     def close(self) -> None:
-        pass
+        """Each transaction has a connection of its own."""
 
     def _check(self, database: sqlite3.Connection) -> None:
         """Prepare the statement: what it fails with afterwards is about an event."""

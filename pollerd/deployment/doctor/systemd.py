@@ -63,6 +63,7 @@ def _sandbox(config: Config, unit: Unit) -> Iterator[Check]:
     if not unit.strict:
         return
     wanted = [config.store.path, *(output.path for output in config.outputs.sqlite)]
+    wanted += [Path(output.url.place) for output in config.outputs.sql if output.url.kind == "sqlite"]
     wanted += [output.path for output in (config.outputs.file, config.outputs.socket) if output is not None]
     wanted += [config.control.socket] if config.control.socket is not None else []
     outside = sorted({path.parent for path in wanted if not any(path.is_relative_to(f) for f in unit.writable)})

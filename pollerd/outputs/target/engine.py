@@ -7,12 +7,16 @@ from typing import Protocol
 
 Execute = Callable[[Mapping[str, object]], int]
 """Runs the statement with these parameters; how many rows it changed. Raises RefusedError when the database does not
-take the event: then it had no effect.
+take the event: then it had no effect. Any other error ends the transaction, and goes through `work`.
 """
 
 
 class TargetError(Exception):
     """The database cannot be used now, or the statement not at all; the text says why. It is no event's fault."""
+
+
+class ConflictError(TargetError):
+    """The transaction gave way to another one, as databases do to end a deadlock: at once it may do better."""
 
 
 class RefusedError(Exception):
@@ -28,13 +32,12 @@ class TargetDatabase(Protocol):
     after another.
     """
 
-    @property
-    def most_events(self) -> int:
-        """How many new events one transaction takes at most: their rows are locked until it ends."""
-        ...
-
     def transact(self, work: Callable[[Execute], None]) -> None:
         """Run `work` in one transaction, whole or not at all. Raises TargetError, LostError, and what `work` raises."""
+        ...
+
+    def hurry(self) -> None:
+        """End what is under way, from another thread: its transaction fails, or what became of it is not known."""
         ...
 
     def close(self) -> None:

@@ -2,8 +2,8 @@
 
 An event that changes no row, where it should, or that the database refuses goes to the book (`targets.UnwrittenBook`)
 with the time of its next attempt, so that the output's place moves on and a restart forgets nothing. A database that
-cannot be used delays this output alone. The end of the daemon waits for a transaction under way no longer than
-`STOPPING`: what is left behind then is not committed, or comes again.
+cannot be used delays this output alone. So does the end of the daemon: a transaction under way is undone or, when
+nobody knows what became of it, comes again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -36,9 +37,9 @@ from pollerd.core.ports import (
     UnwrittenBook,
     UnwrittenChange,
 )
-from pollerd.outputs.batches import PatientOutput
+from pollerd.outputs.batches import MOST_EVENTS, PatientOutput
 from pollerd.outputs.route import fits, route_fields
-from pollerd.outputs.target.engine import Execute, LostError, RefusedError, TargetDatabase, TargetError
+from pollerd.outputs.target.engine import ConflictError, Execute, LostError, RefusedError, TargetDatabase, TargetError
 from pollerd.outputs.target.turn import DeferredWrite, PendingWrite, Turn
 from pollerd.outputs.target.values import parameters
 from pollerd.outputs.undelivered import log_superseded, named
@@ -53,8 +54,14 @@ _RETRY_FIRST: Final = 0.5  # Seconds before the first new try, doubled for each 
 _RETRY_MAX: Final = 30.0  # at most.
 _CHECK_EVERY: Final = 1.0
 """Seconds between two checks for what a command took up again."""
-STOPPING: Final = 3.0
-"""Seconds that a transaction under way gets at the end: longer than a write waits for a lock of a SQLite database."""
+_LONGEST: Final = 1.0
+"""Seconds after which a transaction takes no more events: rows that it changed are locked until it ends."""
+_CONFLICTS: Final = 5
+"""Transactions in a row that may give way to others before that counts as trouble."""
+_GRACE: Final = 2.0
+"""Seconds that a transaction under way gets at the end, as long as a write waits for a lock; then it is cut off."""
+_LEAVE: Final = _GRACE + 1.0
+"""Seconds after which what hangs all the same is left behind."""
 
 
 class TargetOutput(PatientOutput):
@@ -100,7 +107,7 @@ class TargetOutput(PatientOutput):
         with contextlib.closing(self._target):
             while True:
                 last = log.last
-                events = await log.read(self._seq, self._target.most_events)
+                events = await log.read(self._seq, MOST_EVENTS)
                 if events and cursor is not None:
                     self.warn_of_gap(log, events[0].seq)
                 writes = [*await self._kept(), *await self._fresh(events)]
@@ -115,15 +122,15 @@ class TargetOutput(PatientOutput):
         """What is due in the book, with the later events about the same things."""
         if not self._left:
             return []
-        now, most = self._clock.now(), self._target.most_events
-        heads = await self._book.due(now, self._waiting_behind, most)
+        now = self._clock.now()
+        heads = await self._book.due(now, self._waiting_behind, MOST_EVENTS)
         if not heads:
             return []
         writes = [
             PendingWrite(head, stored=True, early=_is_early(head, now) and head.message_id in self._waiting_behind)
             for head in heads
         ]
-        writes += [PendingWrite(later, stored=True) for later in await self._book.following(heads, most)]
+        writes += [PendingWrite(later, stored=True) for later in await self._book.following(heads, MOST_EVENTS)]
         return sorted(writes, key=lambda write: write.event.seq)
 
     async def _fresh(self, events: Sequence[Event]) -> list[PendingWrite]:
@@ -153,21 +160,23 @@ class TargetOutput(PatientOutput):
 
     async def _round(self, writes: Sequence[PendingWrite], events: Sequence[Event]) -> bool:
         """Try the events and save what came of it; False when the database could not be used."""
-        place = events[-1].seq if events else self._seq
         forms: Mapping[int, str | float] = {}
         turn = Turn()
         if writes:
             forms = await self._book.source_ids({write.event.message_id for write in writes})
             work = in_thread(partial(self._write, writes, forms))
-            trouble, turn = await to_end(work, self._stopping.set, STOPPING)
+            trouble, turn = await to_end(work, self._hurry, _LEAVE)
             if not await self.went(trouble, writes[0].event.seq):
                 return False
         failpoints.hit("target.written")
-        await self._save(turn, forms, place)
+        left = min((write.event.seq for write in writes[turn.taken :] if not write.stored), default=None)
+        place = max((found.seq for found in events if left is None or found.seq < left), default=self._seq)
+        await self._save(turn, len(writes), forms, place)
         self._seq = place
         return True
 
-    async def _save(self, turn: Turn, forms: Mapping[int, str | float], place: int) -> None:
+    async def _save(self, turn: Turn, wanted: int, forms: Mapping[int, str | float], place: int) -> None:
+        """`wanted` is how many events there were to try."""
         now = self._clock.now()
         planned = (self._planned(waiting, forms.get(waiting.write.event.message_id), now) for waiting in turn.waiting)
         kept = [found for found in planned if found is not None]
@@ -176,7 +185,8 @@ class TargetOutput(PatientOutput):
         saved = await self._book.save(UnwrittenChange(Cursor(self._name, place), kept, written, now))
         failpoints.hit("target.saved")
         self._left = saved.left
-        self._waiting_behind = {waiting.write.event.message_id for waiting in turn.waiting if waiting.write.held_up}
+        behind = {waiting.write.event.message_id for waiting in turn.waiting if waiting.write.held_up}
+        self._waiting_behind = behind | (self._waiting_behind if turn.taken < wanted else set())
         log_superseded(self._name, [*turn.superseded, *saved.superseded])
         self._log_parked([found for found in kept if found.state is DeliveryState.PARKED])
 
@@ -223,26 +233,35 @@ class TargetOutput(PatientOutput):
             async with asyncio.timeout(timeout):
                 await log.wait(after)
 
+    def _hurry(self) -> None:
+        self._stopping.set()
+        asyncio.get_running_loop().call_later(_GRACE, self._target.hurry)
+
     # -- in the thread
 
     def _write(self, writes: Sequence[PendingWrite], forms: Mapping[int, str | float]) -> tuple[str, Turn]:
         """Try the events, all in one transaction; what went wrong, in words, and what came of them."""
-        try:
+        conflicts = 0
+        while True:
             try:
-                return "", self._together(writes, forms)
-            except LostError:
-                return "", self._one_by_one(writes, forms)
-        except TargetError as error:
-            return str(error), Turn()
+                return "", self._at_once(writes, forms)
+            except TargetError as error:
+                conflicts += isinstance(error, ConflictError)
+                if not 0 < conflicts < _CONFLICTS:
+                    return str(error), Turn()
+
+    def _at_once(self, writes: Sequence[PendingWrite], forms: Mapping[int, str | float]) -> Turn:
+        try:
+            return self._together(writes, forms)
+        except LostError:
+            return self._one_by_one(writes, forms)
 
     def _together(self, writes: Sequence[PendingWrite], forms: Mapping[int, str | float]) -> Turn:
         turn = Turn()
 
         def work(execute: Execute) -> None:
-            for write in writes:
-                self._go_on()
+            for write in self._in_time(writes):
                 turn.take(write, lambda write: self._attempt(write, forms, execute))
-            self._go_on()
 
         self._target.transact(work)
         return turn
@@ -250,29 +269,34 @@ class TargetOutput(PatientOutput):
     def _one_by_one(self, writes: Sequence[PendingWrite], forms: Mapping[int, str | float]) -> Turn:
         """Each in a transaction of its own: one of them takes the others with it."""
         turn = Turn()
-        for write in writes:
+        for write in self._in_time(writes):
             turn.take(write, lambda write: self._alone(write, forms))
         return turn
+
+    def _in_time(self, writes: Sequence[PendingWrite]) -> Iterator[PendingWrite]:
+        """As many of them as the time suffices for, one at least. Raises TargetError once nobody waits for it any more:
+        what is not committed yet is undone, and comes again.
+        """
+        end = time.monotonic() + _LONGEST
+        for number, write in enumerate(writes):
+            if number and time.monotonic() > end:
+                break
+            yield write
+            if self._stopping.is_set():
+                raise TargetError("the daemon stops")
 
     def _alone(self, write: PendingWrite, forms: Mapping[int, str | float]) -> bool:
         found = False
 
         def work(execute: Execute) -> None:
             nonlocal found
-            self._go_on()
             found = self._attempt(write, forms, execute)
-            self._go_on()
 
         try:
             self._target.transact(work)
         except LostError as lost:
             raise RefusedError(str(lost)) from lost
         return found
-
-    def _go_on(self) -> None:
-        """Raises TargetError once nobody waits for the transaction any more: it is undone, and comes again."""
-        if self._stopping.is_set():
-            raise TargetError("the daemon stops")
 
     def _attempt(self, write: PendingWrite, forms: Mapping[int, str | float], execute: Execute) -> bool:
         """Run the statement; whether it had the effect that it should. Raises RefusedError."""

@@ -45,6 +45,8 @@ class Turn:
     """What becomes of the events that are taken, those of a message ascending by `seq`."""
 
     def __init__(self) -> None:
+        self.taken = 0
+        """How many."""
         self.written: list[Unwritten] = []
         self.superseded: list[Unwritten] = []
         """Only those that were not kept from an earlier round."""
@@ -57,6 +59,7 @@ class Turn:
 
     def take(self, write: PendingWrite, attempt: Callable[[PendingWrite], bool]) -> None:
         """Try the event if it may be. `attempt` says whether it changed a row as it should, or raises RefusedError."""
+        self.taken += 1
         event = write.event
         before = self._waiting[event.message_id]
         ahead = [earlier for earlier in before if earlier.write.event.holds_up(event)]
