@@ -78,8 +78,10 @@ class DatabaseUrl(msgspec.Struct, frozen=True):
 
     @property
     def identity(self) -> str:
-        """The same for all who mean the same database: `place`, without the links that a file's path may lead over."""
-        return os.path.realpath(self.place) if self.kind == "sqlite" else self.place
+        """The same for all who use this database, as MySQL or as MariaDB, and by whichever link to a file."""
+        if self.kind == "sqlite":
+            return os.path.realpath(self.place)
+        return f"mysql{self.place.removeprefix('mariadb')}" if self.kind == "mariadb" else self.place
 
     @property
     def library(self) -> Driver:

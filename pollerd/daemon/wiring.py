@@ -11,12 +11,10 @@ import logging
 import os
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final
-from zlib import crc32
 
 import msgspec
 
@@ -25,7 +23,6 @@ from pollerd.base import descriptors
 from pollerd.base.anchor import TIME_NOTE
 from pollerd.base.descriptors import PAGE
 from pollerd.base.logs import Cleaner, Secrets
-from pollerd.base.text import numbered
 from pollerd.config import AccountConfig, Config, EnvSecret
 from pollerd.config.descriptors import Need
 from pollerd.config.policy import MODEL, Learner, make_policy, make_settings
@@ -37,13 +34,13 @@ from pollerd.daemon.clock_steps import ClockWatch
 from pollerd.daemon.database_guard import Guard
 from pollerd.daemon.gateway_time import Witness, gateway_ahead, resume_time
 from pollerd.daemon.housekeeping import Housekeeping, Job, standard_jobs
+from pollerd.daemon.sources import make_sources
 from pollerd.daemon.start import Start
 from pollerd.daemon.systemd import Notifier
 from pollerd.gateway.client import GatewayClient
 from pollerd.gateway.gatewayapi.interface import GatewayApi
 from pollerd.gateway.limits.account import AccountLimiter
 from pollerd.intake.loop import Intake
-from pollerd.intake.sqlite import SqliteSource
 from pollerd.outputs.acceptor import Acceptor
 from pollerd.outputs.exec import ExecOutput, clean_environment
 from pollerd.outputs.file import FileOutput
@@ -160,7 +157,7 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
         policy=policy,
         pollers=pollers,
         intake=intake,
-        sources=_make_sources(config, store, clock, intake.poke),
+        sources=make_sources(config, store, clock, intake.poke, secrets.protect),
         relay=Relay(outputs),
         meter=meter,
         statistics=statistics,
@@ -314,17 +311,3 @@ def _environment(config: Config) -> dict[str, str]:
     sources = config.secret_sources()
     variables = [source.variable for source in sources if isinstance(source, EnvSecret)]
     return clean_environment(os.environ, variables, [source.read().reveal() for source in sources])
-
-
-def _make_sources(config: Config, store: Store, clock: Clock, poke: Callable[[], None]) -> list[SqliteSource]:
-    """The sources of ids that the configuration names; `poke` makes the intake check at once."""
-    sources = []
-    names: Counter[str] = Counter()
-    # The same whatever stands before it in the file.
-    keys = [f"{source.path} {crc32(source.query.encode()):08x}" for source in config.sources.sqlite]
-    databases = {key: os.path.realpath(source.path) for source, key in zip(config.sources.sqlite, keys, strict=True)}
-    books = store.sources(databases, clock.wall, poke)
-    for source, key in zip(config.sources.sqlite, keys, strict=True):
-        name = numbered(names, f"sqlite {source.path}")
-        sources.append(SqliteSource(name, source.path, source.query, source.every, books[key]))
-    return sources

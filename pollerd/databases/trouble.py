@@ -16,7 +16,7 @@ class Trouble(Enum):
     SLOW = "takes too long ({said}); pollerd doctor says whether an index is missing"
     FULL = "has no room ({said}); free space on its disk"
     READ_ONLY = "is read-only ({said}); name the primary server in the url, or make it writable"
-    FORBIDDEN = "gives this user no right ({said}); grant it, as docs/databases.md shows"
+    FORBIDDEN = "gives this user no right ({said}); grant it, or correct the name in the {sql}"
     MISSING = "does not have what the {sql} names ({said}); correct the {sql}, or the table"
     LIBRARY = "{said}"
     STATEMENT = "cannot run the {sql} ({said}); correct the {sql}"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pollerd.config import Config
     from pollerd.core.ports import Clock, Store, Views
     from pollerd.intake.loop import Intake
-    from pollerd.intake.sqlite import SqliteSource
+    from pollerd.intake.source import QuerySource
     from pollerd.outputs.relay import Relay
     from pollerd.polling.committer import Committer
     from pollerd.polling.poller import Poller
@@ -35,7 +35,7 @@ class Parts(msgspec.Struct, kw_only=True):
     policy: Policy
     pollers: Mapping[str, Poller]
     intake: Intake
-    sources: Sequence[SqliteSource]
+    sources: Sequence[QuerySource]
     relay: Relay
     meter: Meter
     statistics: Statistics
