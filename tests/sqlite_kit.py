@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -32,3 +34,12 @@ def rows(database: Path | str, sql: str, *parameters: object) -> list[Any]:
     uri = f"file:{quote(str(database))}?mode=ro"
     with closing(sqlite3.connect(uri, uri=True, timeout=_TIMEOUT)) as connection:
         return connection.execute(sql, parameters).fetchall()
+
+
+def readme_insert(database: Path, message_id: int) -> list[str]:
+    """The README's own line for handing an id over by SQL, for this database and id."""
+    readme = Path(__file__).parents[1] / "README.md"
+    line = re.search(r"^sqlite3 .*INSERT.*$", readme.read_text(), re.MULTILINE)
+    assert line is not None
+    *command, _, sql = shlex.split(line[0])
+    return [*command, str(database), sql.replace("421332671", str(message_id))]

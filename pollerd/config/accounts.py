@@ -5,7 +5,7 @@ A struct's docstring is the text about its table that users read.
 
 # Declarations are read while the program runs: no `from __future__ import annotations` here.
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Final
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pollerd.config.addresses import BASE_URL, PROXY_URL, MaskedUrl, is_loopback
+from pollerd.config.addresses import BASE_URL, OWN_ADDRESSES, PROXY_URL, MaskedUrl, family_of, is_loopback
 from pollerd.config.key import Key, SecretKeys, Variants, fields, key_names
 from pollerd.config.kinds import MINUTE, PATH, TEXT, USERNAME, YEAR, choice, duration, number, whole
 from pollerd.config.reader import Diagnostics, TomlTable, key_part
@@ -103,8 +103,8 @@ class LimitsConfig(msgspec.Struct, frozen=True):
         int,
         Key(
             whole(1, GATEWAY_CONNECTIONS),
-            f"Connections open at once. The gateway allows {GATEWAY_CONNECTIONS} from one address, whoever opens them: "
-            "leave some to others.",
+            f"Connections open at once, from each of source_addresses where there are any. The gateway allows "
+            f"{GATEWAY_CONNECTIONS} from one address, whoever opens them: leave some to others.",
         ),
     ] = 20
     timeout: Annotated[float, Key(duration(0.1, 10 * MINUTE), "Time for one request as a whole.")] = 15.0
@@ -140,6 +140,15 @@ class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
             unset="SSL_CERT_FILE of the environment holds, else the system's own certificates",
         ),
     ] = None
+    source_addresses: Annotated[
+        tuple[str, ...] | None,
+        Key(
+            OWN_ADDRESSES,
+            "Addresses of this machine over which the account's connections are spread, max_connections from each.",
+            example=["192.0.2.10", "192.0.2.11"],
+            unset="the system chooses one address for all",
+        ),
+    ] = None
     overdue_after: Annotated[
         float | None,
         Key(
@@ -150,6 +159,16 @@ class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     limits: LimitsConfig = LimitsConfig()
+
+    @property
+    def sources(self) -> tuple[str | None, ...]:
+        """The addresses to open connections from; None stands for the one that the system chooses."""
+        return self.source_addresses or (None,)
+
+    @property
+    def connections(self) -> int:
+        """Connections that the account may have open from all its addresses together."""
+        return self.limits.max_connections * len(self.sources)
 
     @property
     def renewal(self) -> str:
@@ -169,9 +188,31 @@ def read_accounts(root: TomlTable, limits: LimitsConfig) -> dict[str, AccountCon
         table = tables.section(name)
         auth = _AuthReader(table, name, only=len(names) == 1).read()
         own = table.section("limits").read(LimitsConfig, **msgspec.structs.asdict(limits))
-        accounts[name] = table.read(AccountConfig, name=name, auth=auth, limits=own)
+        accounts[name] = account = table.read(AccountConfig, name=name, auth=auth, limits=own)
+        _refuse_other_family(table, account)
     _warn(root.diagnostics, accounts)
     return accounts
+
+
+def connections_by_address(accounts: Iterable[AccountConfig]) -> dict[tuple[str, str | None], dict[str, int]]:
+    """By gateway host and source address (None: the one that the system chooses): the connections of each account."""
+    found: dict[tuple[str, str | None], dict[str, int]] = {}
+    for account in accounts:
+        host = urlsplit(account.base_url).hostname or ""
+        for address in account.sources:
+            found.setdefault((host, address), {})[account.name] = account.limits.max_connections
+    return found
+
+
+def _refuse_other_family(table: TomlTable, account: AccountConfig) -> None:
+    first_hop = account.base_url if account.proxy is None else account.proxy.reveal()
+    family = family_of(urlsplit(first_hop).hostname or "")
+    for address in account.source_addresses or ():
+        if family is not None and family_of(address) != family:
+            key = "base_url" if account.proxy is None else "proxy"
+            wrong = f"{address} is no {family} address, but the host in {key} is: no connection leads from it to there"
+            table.refuse("source_addresses", wrong)
+            return
 
 
 class _AuthReader(msgspec.Struct, frozen=True):
@@ -248,19 +289,23 @@ class _AuthReader(msgspec.Struct, frozen=True):
 
 
 def _warn(diagnostics: Diagnostics, accounts: dict[str, AccountConfig]) -> None:
-    connections: dict[str, int] = {}
     for account in accounts.values():
         parts = urlsplit(account.base_url)
         host = parts.hostname or ""
-        connections[host] = connections.get(host, 0) + account.limits.max_connections
         if parts.scheme == "http" and not is_loopback(host):
             diagnostics.warnings.append(
                 f"accounts.{key_part(account.name)}.base_url: credentials go to {host} unencrypted; use https"
             )
-    for host, total in connections.items():
-        if total > GATEWAY_CONNECTIONS:
+        if account.source_addresses and account.proxy is not None:
             diagnostics.warnings.append(
-                f"max_connections of all accounts at {host} add up to {total}; the gateway allows "
+                f"accounts.{key_part(account.name)}.source_addresses: the connections go to the proxy, and the gateway "
+                f"counts the proxy's own address, unless the proxy gives each of these an address of its own"
+            )
+    for (host, address), each in connections_by_address(accounts.values()).items():
+        if (total := sum(each.values())) > GATEWAY_CONNECTIONS:
+            source = f" from {address}" if address else ""
+            diagnostics.warnings.append(
+                f"max_connections of all accounts at {host}{source} add up to {total}; the gateway allows "
                 f"{GATEWAY_CONNECTIONS} from one address, so lower [limits] max_connections"
             )
     if DEFAULT_ACCOUNT not in accounts:

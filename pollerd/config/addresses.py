@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -12,6 +12,8 @@ import msgspec
 from pollerd.config.kinds import Kind, Wrong, text
 from pollerd.config.problem import mask_url, mask_userinfo
 
+MOST_SOURCES: Final = 16
+"""Source addresses of one account: 640 connections, far more than one daemon can keep busy."""
 PERCENT_ENCODED = "percent-encoded (%40 for @, %3A for :, %25 for %, %23 for #, %2F for /)"
 """How a user and password stand in a URL."""
 _ENCODED = r"([A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*"
@@ -43,6 +45,31 @@ class MaskedUrl:
 
     def __hash__(self) -> int:
         return hash((MaskedUrl, self.__url))
+
+
+def _own_address(value: object) -> str:
+    """An IP address that an interface may have, in its usual form."""
+    right = 'must be an IP address of this machine, such as "192.0.2.10"'
+    found = _address(text(value))
+    if found is None or found.is_multicast or found.is_unspecified or str(found) == "255.255.255.255":
+        raise Wrong(right)
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            raise Wrong(right, near=f'"{found.ipv4_mapped}"')
+        if found.is_link_local:
+            raise Wrong(f"{right}; a link-local one reaches no gateway")
+    return str(found)
+
+
+def _own_addresses(value: object) -> tuple[str, ...]:
+    right = f'must be an array of 1 to {MOST_SOURCES} IP addresses of this machine: ["192.0.2.10", "192.0.2.11"]'
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST_SOURCES:
+        raise Wrong(right)
+    found = tuple(map(_own_address, value))
+    twice = next((each for place, each in enumerate(found) if each in found[:place]), None)
+    if twice is not None:
+        raise Wrong(f"must name each address once; {twice} is there twice")
+    return found
 
 
 class Listen(msgspec.Struct, frozen=True):
@@ -103,6 +130,7 @@ def _proxy_url(value: object) -> MaskedUrl:
     return MaskedUrl(f"{parts.scheme}://{parts.netloc}")
 
 
+OWN_ADDRESSES: Final = Kind("IP addresses", _own_addresses, f"1 to {MOST_SOURCES}", list)
 LISTEN: Final = Kind("host and port", _listen, render=str)
 BASE_URL: Final = Kind("URL", _base_url)
 WEBHOOK_URL: Final = Kind("URL", _webhook_url, render=mask_url)
@@ -138,6 +166,14 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+def family_of(host: str) -> Literal["IPv4", "IPv6"] | None:
+    """The family of a host that is written as an address; None for a name."""
+    address = _address(host)
+    if address is None:
+        return None
+    return "IPv4" if address.version == 4 else "IPv6"
 
 
 def is_loopback(host: str) -> bool:

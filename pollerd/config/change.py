@@ -14,7 +14,7 @@ from pollerd.config.tables import Config
 
 def in_force(old: Config, new: Config) -> Config:
     """The configuration of a daemon that runs with `old` and has taken up of `new` what it can: limits, backoff,
-    balance, log, overdue_after, and the outputs that keep their names.
+    balance, log, overdue_after, source_addresses, and the outputs that keep their names.
     """
     return replace(
         old,
@@ -29,7 +29,13 @@ def in_force(old: Config, new: Config) -> Config:
 
 
 def _account(old: AccountConfig, new: AccountConfig | None) -> AccountConfig:
-    return old if new is None else replace(old, limits=new.limits, overdue_after=new.overdue_after)
+    if new is None:
+        return old
+    taken = replace(old, limits=new.limits, overdue_after=new.overdue_after)
+    # Addresses of another family belong to another gateway or proxy, which only a restart takes up.
+    if (old.base_url, old.proxy) == (new.base_url, new.proxy):
+        taken = replace(taken, source_addresses=new.source_addresses)
+    return taken
 
 
 def _outputs(old: OutputsConfig, new: OutputsConfig) -> OutputsConfig:

@@ -39,7 +39,7 @@ class Need(msgspec.Struct, frozen=True):
             METRICS: config.metrics,
             EVENTS: outputs.socket,
         }
-        reserve = OWN + PER_CONNECTION * sum(each.limits.max_connections for each in config.accounts.values())
+        reserve = OWN + PER_CONNECTION * sum(each.connections for each in config.accounts.values())
         reserve += _TO_DATABASE * sum(
             map(len, (outputs.sqlite, outputs.sql, config.sources.sqlite, config.sources.sql))
         )

@@ -26,8 +26,7 @@ class RunningAccount(msgspec.Struct, frozen=True):
             self.limiter.credentials_changed()
 
     def reconfigure(self, account: AccountConfig, settings: Settings, *, show_msisdn: bool) -> None:
-        """Other limits and bounds, from now on."""
+        """Other limits, bounds and source addresses, from now on."""
         self.rules.reconfigure(settings, account.overdue_after)
         self.limiter.reconfigure(account.limits)
-        self.gateway.reconfigure(account.limits, show_msisdn=show_msisdn)
-        self.poller.resize(account.limits.max_connections)
+        self.gateway.reconfigure(account, show_msisdn=show_msisdn)

@@ -225,11 +225,12 @@ async def _make_account(
         store=parts.store,
         committer=parts.committer,
         clock=clock,
-        connections=account.limits.max_connections,
+        connections=gateway.sources.connections,
         renewal=account.renewal,
         meter=parts.meter.account(account.name),
         answered=await parts.store.note(answered_note(account.name)),
     )
+    gateway.sources.changed = poller.resize
     return RunningAccount(gateway, limiter, poller, rules)
 
 

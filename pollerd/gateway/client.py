@@ -6,23 +6,25 @@ import asyncio
 import hmac
 import logging
 import random
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
-from aiohttp import ClientError, ClientResponse, ClientTimeout
+from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientTimeout
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from pollerd.base.redact import Redactor
-from pollerd.config import AccountConfig, LimitsConfig
+from pollerd.config import AccountConfig
 from pollerd.config.secret import proof
 from pollerd.core.model import Answer, HoldReason, Message, NotFound, Outcome, Rejected, Trouble
-from pollerd.core.ports import Balance, Clock, GatewayTime, Limiter
+from pollerd.core.ports import Balance, Clock, GatewayTime, Limiter, SourceAddress
 from pollerd.gateway.answerlog import AnswerLog
 from pollerd.gateway.body import MAX_ERROR_BYTES, MAX_WIRE_BYTES, TooLargeError, read_bounded
 from pollerd.gateway.connection import OneConnection, idle_limit
 from pollerd.gateway.failures import trouble
 from pollerd.gateway.slots import Slots
+from pollerd.gateway.sources import Source, Sources
 from pollerd.gateway.transport import Route, proxy_of, trust
 from pollerd.gateway.vendor import Vendor
 
@@ -37,6 +39,19 @@ _AGE_SPREAD: Final = (0.8, 1.1)  # Shares of that age: connections opened togeth
 _DECODED_AT_ONCE: Final = 256 * 1024  # Bytes.
 _UNPACKED_AT_ONCE: Final = 4 * 1024
 """Bytes of a body, plain and packed, up to which decoding is too short to be worth a thread."""
+
+
+class _Attempt(msgspec.Struct, frozen=True):
+    """One request and what it met.
+
+    `forgotten`: the other side had forgotten its connection. `lost`: the machine does not have the address of `source`
+    any more, and no connection was opened.
+    """
+
+    reply: _Reply
+    source: Source | None = None
+    forgotten: bool = False
+    lost: bool = False
 
 
 class GatewayClient:
@@ -75,12 +90,19 @@ class GatewayClient:
         self._log = AnswerLog(account.name, clock.monotonic)
         self._timeout = ClientTimeout(total=account.limits.timeout)
         route = Route(trust(account), self._proxy, self._timeout, resolver)
-        self._slots = Slots(
+        self.sources: Final = Sources(
+            account.name,
+            account.sources,
             account.limits.max_connections,
-            lambda keep: route.open(keep=keep),
+            lambda address, size: Slots(
+                size,
+                lambda keep: route.open(keep=keep, source=address),
+                clock.monotonic,
+                lambda: connection_age * rng.uniform(*_AGE_SPREAD),
+            ),
             clock.monotonic,
-            lambda: connection_age * rng.uniform(*_AGE_SPREAD),
         )
+        """Where its connections come from."""
 
     async def read(self, message_id: int, known: Message | None = None) -> Outcome:
         """Ask once for the status of a message, bounded in time and size. Every failure is a value."""
@@ -124,6 +146,11 @@ class GatewayClient:
         self._note_unusable("balance", outcome)
         return outcome if isinstance(outcome, Trouble) else _of_account(outcome)
 
+    @property
+    def source_addresses(self) -> tuple[SourceAddress, ...]:
+        """The addresses that are configured for the account, as they are now."""
+        return self.sources.health
+
     def reload_credentials(self) -> bool:
         """Read the secret's source again; True when it gave another secret, used from the next request on."""
         if not self._vendor.reload():
@@ -135,16 +162,16 @@ class GatewayClient:
         """Whether `shown` is the proof (`pollerd.config.secret.proof`) of a secret that requests carry."""
         return any(hmac.compare_digest(proof(secret, nonce), shown) for secret in self._vendor.secrets)
 
-    def reconfigure(self, limits: LimitsConfig, *, show_msisdn: bool) -> None:
-        """Other limits, from the next request on."""
-        self._timeout = ClientTimeout(total=limits.timeout)
-        self._slots.resize(limits.max_connections)
+    def reconfigure(self, account: AccountConfig, *, show_msisdn: bool) -> None:
+        """The account's limits and source addresses as they are now, from the next request on."""
+        self._timeout = ClientTimeout(total=account.limits.timeout)
+        self.sources.reconfigure(account.sources, account.limits.max_connections)
         self._show_msisdn = show_msisdn
         self._redact = self._redactor()
 
     async def close(self) -> None:
         """Close all connections. Requests still under way fail."""
-        await self._slots.close()
+        await self.sources.close()
 
     # -- one request
 
@@ -152,16 +179,44 @@ class GatewayClient:
         """The answer and its body as sent, or why there is none."""
         # A probe that met a forgotten connection would prove nothing: it gets a new one, and is never repeated.
         probing = self._limiter is not None and self._limiter.held is not None
-        reply, forgotten = await self._ask(url, fresh=probing)
-        if forgotten and (self._limiter is None or await self._limiter.again()):
-            logger.debug("%s had forgotten a kept connection: asked again on a new one", self._host)
-            reply, _ = await self._ask(url, fresh=True)
-        return reply
+        first = await self._from(self.sources.choose(), url, fresh=probing)
+        if first.forgotten:
+            if self._limiter is None or await self._limiter.again():
+                logger.debug("%s had forgotten a kept connection: asked again on a new one", self._host)
+                return (await self._from(self.sources.choose(), url, fresh=True)).reply
+        elif not probing and first.source is not None and (why := _may_be_the_address(first.reply)):
+            return await self._compared(first, first.source, why, url)
+        return first.reply
 
-    async def _ask(self, url: URL, *, fresh: bool) -> tuple[_Reply, bool]:
-        """One request, and whether it failed because the other side had forgotten the connection."""
+    async def _compared(self, first: _Attempt, source: Source, why: str, url: URL) -> _Reply:
+        """The same request from another address, where there is one: what fails from all of them is the gateway's."""
+        other = self.sources.choose(other_than=source)
+        if other is None or not (self._limiter is None or await self._limiter.again(forgotten=False)):
+            return first.reply
+        second = await self._from(other, url, fresh=False)
+        if _may_be_the_address(second.reply):
+            return first.reply
+        self.sources.failed(source, why)
+        return second.reply
+
+    async def _from(self, source: Source | None, url: URL, *, fresh: bool) -> _Attempt:
+        """One request from there, or from another address when the machine does not have that one any more: nothing
+        went out then."""
+        while source is not None:
+            attempt = await self._ask(source, url, fresh=fresh)
+            if not attempt.lost:
+                if not _may_be_the_address(attempt.reply):
+                    self.sources.answered(source)
+                return attempt
+            source = self.sources.choose()
+        detail = (
+            f"{self._host}: none of source_addresses is on this machine; give one to an interface, or correct the list"
+        )
+        return _Attempt(Trouble(HoldReason.UNREACHABLE, "no_source_address", detail))
+
+    async def _ask(self, source: Source, url: URL, *, fresh: bool) -> _Attempt:
         keep = self._limiter is None or self._limiter.keeps_connections
-        slot, session = await self._slots.take(keep=keep, fresh=fresh)
+        slot, session = await source.slots.take(keep=keep, fresh=fresh)
         connection = session.connector
         assert isinstance(connection, OneConnection)
         connection.next_request()
@@ -183,12 +238,14 @@ class GatewayClient:
                 if not whole:
                     response.close()
         except TooLargeError as error:
-            return Rejected(error.detail, error.kind, decoded=False), False
+            return _Attempt(Rejected(error.detail, error.kind, decoded=False), source)
         except (ClientError, OSError) as error:
             # Silence is no end: the request may be under way there.
             forgotten = connection.forgotten and not isinstance(error, TimeoutError)
             failure = trouble(error, self._host)
-            return Trouble(failure.reason, failure.kind, self._redact(failure.detail)), forgotten
+            failed = Trouble(failure.reason, failure.kind, self._redact(failure.detail))
+            lost = isinstance(error, ClientConnectorError) and self.sources.lost(source)
+            return _Attempt(failed, source, forgotten=forgotten, lost=lost)
         else:
             if whole and connection.kept:
                 idle = idle_limit(response.headers)
@@ -196,11 +253,11 @@ class GatewayClient:
             forgotten = response.status == 408 and idle is None and connection.reused
         finally:
             if forgotten:
-                self._slots.forget(slot)
-            self._slots.release(slot, idle)
+                source.slots.forget(slot)
+            source.slots.release(slot, idle)
         if self._time is not None:
             self._time.heard(response.headers)
-        return (body, response), forgotten
+        return _Attempt((body, response), source, forgotten=forgotten)
 
     async def _understand(self, body: bytes, response: ClientResponse, message_id: int) -> Outcome:
         at_once = _UNPACKED_AT_ONCE if "Content-Encoding" in response.headers else _DECODED_AT_ONCE
@@ -225,6 +282,15 @@ class GatewayClient:
             password = self._proxy.password or ""
             secrets += [password, f"{self._proxy.user}:{password}"]
         return Redactor((secret for secret in secrets if secret), show_msisdn=self._show_msisdn)
+
+
+def _may_be_the_address(reply: _Reply) -> str:
+    """What may fail from one address of this machine and work from another: no answer, or 403. Empty for all else."""
+    if isinstance(reply, Trouble):
+        return reply.detail
+    if isinstance(reply, tuple) and reply[1].status == HTTPStatus.FORBIDDEN:
+        return "the gateway answers 403"
+    return ""
 
 
 def _of_account(outcome: NotFound | Rejected) -> Trouble:

@@ -63,6 +63,11 @@ class Slots:
         self._forgotten = -inf
         self._closed = False
 
+    @property
+    def busy(self) -> int:
+        """Slots that are lent, and requests that wait for one."""
+        return len(self._all) - len(self._free) + len(self._waiting)
+
     def resize(self, size: int) -> None:
         """Another number of slots, from now on. Those that are too many end with the request that they are lent to."""
         while len(self._all) < size:
@@ -93,7 +98,7 @@ class Slots:
 
     def release(self, slot: Slot, idle: float | None) -> None:
         """Give a slot back whose connection is kept, and can be trusted for `idle` seconds; None: it is closed."""
-        if slot in self._surplus:
+        if slot in self._surplus and not (self._waiting and not self._all):
             # Its connection ends by itself when it is not used.
             return
         now = self._now()

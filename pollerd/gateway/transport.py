@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 import ssl
 from typing import Final
 from urllib.request import getproxies, proxy_bypass
@@ -112,6 +113,21 @@ def _introduced(proxy: URL) -> tuple[ClientMiddlewareType, ...]:
     return (with_credentials,)
 
 
+def family(address: str) -> socket.AddressFamily:
+    """The family of an IP address."""
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def present(address: str) -> bool:
+    """Whether an interface of this machine has the address now: only then can a socket be bound to it."""
+    with socket.socket(family(address), socket.SOCK_STREAM) as trial:
+        try:
+            trial.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
 class Route(msgspec.Struct, frozen=True):
     """Everything that connections of one account have in common."""
 
@@ -120,9 +136,9 @@ class Route(msgspec.Struct, frozen=True):
     timeout: ClientTimeout
     resolver: AbstractResolver | None = None
 
-    def open(self, *, keep: bool = True) -> ClientSession:
+    def open(self, *, keep: bool = True, source: str | None = None) -> ClientSession:
         """A session that holds one connection at most, and opens it with its first request. Without `keep` it closes
-        the connection after each."""
+        the connection after each. `source`: the address of this machine that the connection is opened from."""
         connector = OneConnection(
             keep=keep,
             keepalive_timeout=KEEP_ALIVE,
@@ -130,6 +146,8 @@ class Route(msgspec.Struct, frozen=True):
             resolver=self.resolver,
             ttl_dns_cache=_DNS_TTL,
             happy_eyeballs_delay=_SECOND_ADDRESS_AFTER,
+            family=socket.AF_UNSPEC if source is None else family(source),
+            local_addr=None if source is None else (source, 0),
         )
         return ClientSession(
             connector=connector,

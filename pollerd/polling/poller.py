@@ -68,12 +68,12 @@ class Poller:
         self.account = account
         self.window = window
         self.limiter = limiter
+        self.gateway = gateway
         self.polls = 0
         self.planned = 0
         """Messages taken in so far."""
         self.asking: dict[int, float] = {}
         """Messages being asked about, and since when (monotonic)."""
-        self._gateway = gateway
         self._rules = rules
         self._store = store
         self._committer = committer
@@ -233,7 +233,7 @@ class Poller:
         key = message_id if message_id not in self.asking else -message_id
         asked = self.asking[key] = self._clock.monotonic()
         try:
-            outcome = await self._gateway.read(message_id, known)
+            outcome = await self.gateway.read(message_id, known)
         except asyncio.CancelledError:
             self.limiter.abandon()
             raise

@@ -29,6 +29,7 @@ class ConnectionGate:
         self._admin = f" {admin_prefix}".encode()
         self._stats = stats
         self._by_address: Counter[str] = Counter()
+        self.gateway_by_address: Counter[str] = Counter()
         self._transports: set[asyncio.Transport] = set()
         self.connections = 0
         self.opened = 0
@@ -70,6 +71,9 @@ class ConnectionGate:
             self.connections += 1
             self._stats.opened_connections += 1
             self._stats.max_connections = max(self._stats.max_connections, self.connections)
+            self.gateway_by_address[address] += 1
+            most = self._stats.max_connections_by_address
+            most[address] = max(most.get(address, 0), self.gateway_by_address[address])
             return _GATEWAY
         return kind
 
@@ -77,6 +81,10 @@ class ConnectionGate:
         """An administrator's connection that is used for gateway requests counts from then on."""
         self._by_address[address] += 1
         return self.first_request(address, _NEW, admin=False)
+
+    def asked(self, address: str) -> None:
+        """A gateway request came from there."""
+        self._stats.requests_by_address[address] += 1
 
     def turn_away(self, transport: asyncio.Transport) -> None:
         """Refuse a surplus connection in the configured manner."""
@@ -98,6 +106,7 @@ class ConnectionGate:
                 del self._by_address[address]
         if kind == _GATEWAY:
             self.connections -= 1
+            self.gateway_by_address[address] -= 1
             self._stats.max_connection_age = max(self._stats.max_connection_age, age)
 
 
@@ -162,6 +171,7 @@ class CountedConnection(RequestHandler):
         """Called at each gateway request, since clients reuse connections. Seconds since the last answer here."""
         if self._kind == _ADMIN and self._counted is not None:
             self._kind = self._gate.becomes_gateway(self._address)
+        self._gate.asked(self._address)
         return None if self._answered_at is None else asyncio.get_running_loop().time() - self._answered_at
 
     def answered(self) -> None:

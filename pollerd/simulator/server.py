@@ -129,6 +129,7 @@ class Simulator:
         """Count requests and faults anew; polls of messages stay counted."""
         self.stats.reset()
         self.stats.max_connections = self._gate.connections
+        self.stats.max_connections_by_address = dict(+self._gate.gateway_by_address)
 
     def statistics(self) -> StatsRecord:
         """The counts at this moment."""
@@ -143,6 +144,8 @@ class Simulator:
             max_requests_per_second=stats.max_requests_per_second,
             connections=self._gate.connections,
             max_connections=stats.max_connections,
+            max_connections_by_address=dict(stats.max_connections_by_address),
+            requests_by_address=dict(stats.requests_by_address),
             opened_connections=stats.opened_connections,
             rejected_connections=stats.rejected_connections,
             max_connection_age=stats.max_connection_age,

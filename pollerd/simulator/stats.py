@@ -9,7 +9,8 @@ class StatsRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The counts at one moment.
 
     `max_requests_per_second` is the most requests in any sliding window of one second, `max_connections` the
-    most open connections that had sent a gateway request (TCP, after TLS). `polls_after_final` counts the
+    most open connections that had sent a gateway request (TCP, after TLS), and `max_connections_by_address` the same
+    for each address that they came from; `requests_by_address` counts their requests. `polls_after_final` counts the
     readings of messages whose last final state had already been shown.
     """
 
@@ -22,6 +23,8 @@ class StatsRecord(msgspec.Struct, frozen=True, kw_only=True):
     max_requests_per_second: int
     connections: int
     max_connections: int
+    max_connections_by_address: dict[str, int]
+    requests_by_address: dict[str, int]
     opened_connections: int
     rejected_connections: int
     max_connection_age: float
@@ -47,6 +50,8 @@ class Stats:
         self.by_fault: Counter[str] = Counter()
         self.max_requests_per_second = 0
         self.max_connections = 0
+        self.max_connections_by_address: dict[str, int] = {}
+        self.requests_by_address: Counter[str] = Counter()
         self.opened_connections = 0
         self.rejected_connections = 0
         self.max_connection_age = 0.0

@@ -25,6 +25,7 @@ from pollerd.status.document import (
     MessageCounts,
     OutputDocument,
     PollsDocument,
+    SourceAddressDocument,
     SourceDocument,
     StatusDocument,
     ThroughputDocument,
@@ -165,7 +166,7 @@ def _configured(
         hold=hold,
         rate=account.limits.requests_per_second if live is None else live.rate,
         rate_limit=account.limits.requests_per_second,
-        connections=account.limits.max_connections,
+        connections=account.connections,
         asking=live.asking if live else 0,
         polls=live.polls if live else 0,
         polls_per_second_10s=round(live.polls_short, 3) if live else 0.0,
@@ -184,8 +185,20 @@ def _configured(
         unknown=view.unknown,
         connections_kept=live.keeps_connections if live else True,
         repeated_requests=live.repeats if live else 0,
+        source_addresses=_source_addresses(account, live),
         renewal=account.renewal,
     )
+
+
+def _source_addresses(account: AccountConfig, live: AccountSnapshot | None) -> list[SourceAddressDocument]:
+    if live is None:
+        return [
+            SourceAddressDocument(address=address, asking=0, trouble=None) for address in account.source_addresses or ()
+        ]
+    return [
+        SourceAddressDocument(address=each.address, asking=each.asking, trouble=each.trouble or None)
+        for each in live.source_addresses
+    ]
 
 
 def _unconfigured(view: AccountView) -> AccountDocument:

@@ -23,6 +23,16 @@ class HoldDocument(msgspec.Struct, frozen=True, kw_only=True):
     until: str | None
 
 
+class SourceAddressDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """An address of this machine that an account's connections are opened from: `asking` requests are under way from
+    there. `trouble` says why none go out (null: they do).
+    """
+
+    address: str
+    asking: int
+    trouble: str | None
+
+
 class AccountDocument(msgspec.Struct, frozen=True, kw_only=True):
     """One account. `state` is `polling`, `held` or `unconfigured`: it has messages, but the configuration does not name
     it, and `configured` is false.
@@ -33,7 +43,8 @@ class AccountDocument(msgspec.Struct, frozen=True, kw_only=True):
     `not_found_grace`. `arrivals_per_second` is messages handed over, over five
     minutes; while no daemon runs, `forecast` is null unless messages are due. `repeated_requests` were made a second
     time since the start: the other side had forgotten a kept connection; `connections_kept` is false where that
-    happened too often. `renewal` says what a person does so that another secret is taken up, `advice` what to do about
+    happened too often. `source_addresses` are the configured addresses of this machine that connections are opened
+    from. `renewal` says what a person does so that another secret is taken up, `advice` what to do about
     the account (null: nothing).
     """
 
@@ -61,6 +72,7 @@ class AccountDocument(msgspec.Struct, frozen=True, kw_only=True):
     unknown: int = 0
     connections_kept: bool = True
     repeated_requests: int = 0
+    source_addresses: list[SourceAddressDocument] = []
     renewal: str = ""
     configured: bool = True
     advice: str | None = None

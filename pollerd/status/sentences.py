@@ -38,6 +38,12 @@ FORGETFUL_ADVICE: Final = (
 )
 
 
+SOURCES_ADVICE: Final = (
+    "give the address to an interface, let firewall and gateway accept it, or take it out of source_addresses; it is "
+    "used again by itself"
+)
+
+
 class Sentence(NamedTuple):
     """A sentence and how it is meant."""
 
@@ -63,6 +69,8 @@ def hold(account: AccountDocument, now: float) -> Sentence | None:
     if held is None:
         if account.state == "unconfigured":
             return Sentence("not in the configuration: its messages wait", "bad")
+        if (missing := _left_out(account)) is not None:
+            return missing
         return None if account.connections_kept else Sentence(FORGETFUL, "warn")
     since, until = at(held.since), at(held.until)
     text = phrases.hold(held.reason, held.detail)
@@ -73,6 +81,17 @@ def hold(account: AccountDocument, now: float) -> Sentence | None:
     return Sentence(f"on hold: {text}", "bad")
 
 
+def _left_out(account: AccountDocument) -> Sentence | None:
+    """Which source addresses are not used, and why."""
+    idle = [f"{source.address} ({source.trouble})" for source in account.source_addresses if source.trouble]
+    if not idle:
+        return None
+    used = len(account.source_addresses) - len(idle)
+    return Sentence(
+        f"polling from {used} of {len(account.source_addresses)} source addresses, not from {', '.join(idle)}", "warn"
+    )
+
+
 def polling(account: AccountDocument, document: StatusDocument) -> Sentence:
     """Whether an account is polled, and what is in the way."""
     if (held := hold(account, document.now)) is not None:
@@ -81,6 +100,8 @@ def polling(account: AccountDocument, document: StatusDocument) -> Sentence:
         return Sentence("stopped", "bad")
     if _slowed(account):
         return Sentence(f"slowed down to {account.rate:.1f} of {account.rate_limit:g} a second", "warn")
+    if account.source_addresses:
+        return Sentence(f"polling from {', '.join(source.address for source in account.source_addresses)}", "good")
     return Sentence("polling", "good")
 
 
@@ -125,6 +146,8 @@ def advice(account: AccountDocument) -> str | None:
             # The gateway says which of the reasons for a 403 it is.
             return f"{refusal.advice} Then polling goes on by itself. See pollerd doctor"
         return phrases.hold_advice(account.hold.reason, account.name, account.renewal)
+    if _left_out(account) is not None:
+        return SOURCES_ADVICE
     if not account.connections_kept:
         return FORGETFUL_ADVICE
     if account.state == "unconfigured":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from pollerd.core.ports import AccountState, OutputHealth, SourceHealth
+from pollerd.core.ports import AccountState, OutputHealth, SourceAddress, SourceHealth
 from pollerd.core.ports.view import Overview
 from pollerd.status import builder
 from pollerd.status.document import LogDocument, StatusDocument
@@ -46,7 +46,8 @@ class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     `polls_short` and `polls_long` are polls a second over SHORT and LONG, `arrivals` messages a second over
     ARRIVALS_OVER. `held` has the wall clock's times. `repeats` requests were made a second time because the other side
-    had forgotten a kept connection; `keeps_connections`: whether any are kept.
+    had forgotten a kept connection; `keeps_connections`: whether any are kept. `source_addresses` are the configured
+    ones.
     """
 
     polls: int
@@ -61,6 +62,7 @@ class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     held_total: float
     keeps_connections: bool
     repeats: int
+    source_addresses: Sequence[SourceAddress] = ()
 
 
 class Throughput(NamedTuple):
@@ -150,6 +152,7 @@ class Observer:
             held_total=limiter.held_total,
             keeps_connections=limiter.keeps_connections,
             repeats=limiter.repeats,
+            source_addresses=poller.gateway.source_addresses,
         )
 
     def _held(self, state: AccountState | None) -> AccountState | None:

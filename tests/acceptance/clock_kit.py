@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
+from pollerd.base.anchor import TOLERANCE, Anchor, Clocks
 from pollerd.daemon.gateway_time import WAITING
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, Shim
@@ -29,12 +30,11 @@ min_interval = "{INTERVAL}s"
 max_interval = "{INTERVAL}s"
 give_up_after = "{LIFE}s"
 """
-UNSAVED: Final = 3.0
-"""Seconds before a kill of which polls may be forgotten, and made again."""
-UNDER_WAY: Final = 3.0
-"""Seconds after a sleep in which a request from before it may be answered: that is as old as the request."""
-UNDECIDED: Final = 15.0
-"""Seconds after a stop in which the daemon may not know of it yet."""
+STOP_SLACK: Final = 10.0
+"""Seconds by which a stop may be misjudged: the witnesses' tolerance, and what passes until they are heard."""
+AFTERMATH: Final = 60.0
+"""Seconds after a sleep in which a request from before it may be answered, however busy the machine is: that is as old
+as the request. As many after a stop, of which the daemon may not know yet."""
 
 
 class Moment(NamedTuple):
@@ -56,6 +56,7 @@ class Life:
         self._skipped = 0.0
         self.ids: list[int] = []
         self.told: list[Moment] = []
+        self._lost: dict[int, list[float]] = {}
 
     async def __aenter__(self) -> Self:
         await self.simulator.__aenter__()
@@ -100,6 +101,26 @@ class Life:
         self.shim.step(self.shim.off + seconds)
         self.tell(f"clock {seconds:+.0f} s")
 
+    def daemons_time(self) -> tuple[float, float]:
+        """Seconds that passed and that the daemon does not know of; seconds of steps that it has not judged yet."""
+        anchor = Anchor.read(self.note_of_time())
+        assert anchor is not None
+        boottime = time.clock_gettime(time.CLOCK_BOOTTIME) + self.shim.slept
+        now = anchor.at(Clocks(self.shim.wall(), time.monotonic(), boottime, anchor.clocks.boot))
+        return self.simulator.now() - now, self.shim.wall() - now - anchor.ahead
+
+    async def stops_counted(self) -> None:
+        """Until the daemon knows how long the machine was stopped. It learns that from the wall clock and the gateway:
+        of a clock that is set before, nothing in the machine tells how far it was stopped."""
+        slack = STOP_SLACK * sum(moment.what.startswith("stopped") for moment in self.told)
+        await until(lambda: abs(self.daemons_time()[0]) <= slack + 1.0, f"it knows, {self.told}", patience=PATIENCE * 2)
+
+    async def steps_judged(self) -> None:
+        """Until the daemon knows that the wall clock was set: only then can that show a stop."""
+        await until(
+            lambda: abs(self.daemons_time()[1]) <= TOLERANCE + 1.0, f"it knows, {self.told}", patience=PATIENCE * 2
+        )
+
     @property
     def wrong(self) -> float:
         """Seconds by which the wall clock is wrong."""
@@ -111,8 +132,23 @@ class Life:
         await self.deployment.start()
 
     async def kill(self) -> None:
+        """At any moment: what was not on disk by then is polled again, and nothing else."""
         await self.deployment.kill()
         self.tell("kill")
+        # What it had asked is read by the gateway even now.
+        await until(lambda: self.simulator.statistics().connections == 0, "the gateway has seen the end")
+        for one, unsaved in self._unsaved().items():
+            self._lost.setdefault(one, []).extend(unsaved)
+
+    async def saved(self) -> None:
+        """Until every poll is on disk: a kill then costs none."""
+        await until(lambda: not self._unsaved(), "the polls are on disk")
+
+    def _unsaved(self) -> dict[int, list[float]]:
+        """Polls that the gateway answered and the database does not have, beside those that an earlier kill cost."""
+        stored: dict[int, int] = dict(self.deployment.query("SELECT id, polls FROM messages"))
+        kept = {one: [at for at in self.polls(one) if at not in self._lost.get(one, [])] for one in self.ids}
+        return {one: polls[stored[one] :] for one, polls in kept.items() if len(polls) > stored[one]}
 
     async def restart(self) -> None:
         assert await self.deployment.stop() == 0
@@ -150,20 +186,21 @@ class Life:
         await until(lambda: not self.late(), f"what is due is polled, {self.told}")
 
     def early(self) -> list[tuple[int, float]]:
-        """Polls that came before their time, and are not explained by a kill, an unnoticed stop, or a sleep between
-        question and answer."""
-        kills = [moment.world for moment in self.told if moment.what == "kill"]
-        sleeps = [moment.world for moment in self.told if moment.what.startswith("asleep")]
-        stops = [moment.world for moment in self.told if moment.what.startswith("stopped")]
+        """Polls that came before their time, and are not explained by a kill, a sleep between question and answer, or a
+        stop that was not noticed yet; a sleep or a stop explains one of each message."""
+        jumps = [moment.world for moment in self.told if moment.what.startswith(("asleep", "stopped"))]
         found = []
         for one in self.ids:
-            polls = self.polls(one)
-            for before, after in pairwise(polls):
-                unsaved = any(before <= kill <= before + UNSAVED for kill in kills)
-                under_way = any(sleep <= before <= sleep + UNDER_WAY for sleep in sleeps)
-                unknown = any(stop <= before <= stop + UNDECIDED for stop in stops)
-                if after - before < 0.75 * INTERVAL - 1.0 and not (unsaved or under_way or unknown):
-                    found.append((one, after - before))
+            lost = self._lost.get(one, [])
+            soon = [
+                (before, after - before)
+                for before, after in pairwise(self.polls(one))
+                if after - before < 0.75 * INTERVAL - 1.0 and before not in lost
+            ]
+            for jump in jumps:
+                explained = [pair for pair in soon if jump <= pair[0] <= jump + AFTERMATH]
+                soon = [pair for pair in soon if pair not in explained[:1]]
+            found += [(one, gap) for _, gap in soon]
         return found
 
     def given_up(self) -> int:
@@ -180,23 +217,32 @@ async def happens(life: Life, rng: random.Random) -> None:
     seconds = rng.choice([10.0, 5 * MINUTE, HOUR])
     match rng.randrange(9):
         case 0 | 1:
+            await life.stops_counted()
             life.set_clock(rng.choice([seconds, 5 * DAY]))
         case 2 | 3:
+            await life.stops_counted()
             life.set_clock(-rng.choice([seconds, 5 * DAY]))
         case 4:
             life.sleep(seconds)
         case 5:
             if abs(life.wrong) < 1.0:
+                await life.steps_judged()
                 life.stop_machine(seconds)
         case 6:
             life.hand_over()
+            await life.stops_counted()
             life.set_clock(rng.choice([5 * DAY, -5 * DAY]))
         case 7:
+            handed_over, step = rng.random() < 0.5, rng.random() < 0.5 and rng.choice([5 * DAY, -5 * DAY, HOUR])
+            if step:
+                await life.stops_counted()
+            if sum(moment.what == "kill" for moment in life.told) % 2:
+                await life.saved()
             await life.kill()
-            if rng.random() < 0.5:
+            if handed_over:
                 life.hand_over()
-            if rng.random() < 0.5:
-                life.set_clock(rng.choice([5 * DAY, -5 * DAY, HOUR]))
+            if step:
+                life.set_clock(step)
             await life.start()
         case _:
             await life.restart()
@@ -213,6 +259,7 @@ async def random_life(life: Life, rng: random.Random, steps: int) -> None:
         await happens(life, rng)
         life.check()
     await life.polled()
+    await life.stops_counted()
     life.check()
 
 
@@ -227,7 +274,8 @@ async def to_the_end(life: Life) -> None:
     for _ in range(6):
         life.sleep(1.3 * INTERVAL)
         fresh = life.hand_over()
-        await until(lambda fresh=fresh: life.polls(fresh), "polling goes on")  # type: ignore[misc]
+        patience = WAITING + PATIENCE
+        await until(lambda fresh=fresh: life.polls(fresh), "polling goes on", patience=patience)  # type: ignore[misc]
     await until(lambda: life.deployment.query(ended)[0][0] == len(first), "all are given up")
 
 

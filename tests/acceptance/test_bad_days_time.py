@@ -78,6 +78,8 @@ async def an_hour_back_an_hour_forward(life: Life) -> None:
 async def back_with_the_daemon_and_forward_without(life: Life) -> None:
     life.set_clock(-HOUR)
     await life.polled()
+    # A kill costs a poll that is not on disk yet: that is no step's doing.
+    await life.saved()
     await life.kill()
     life.set_clock(5 * DAY)
     await life.start()
@@ -111,18 +113,14 @@ async def set_to_1970_and_right_again(life: Life) -> None:
     ids=lambda case: case.__name__,
 )
 async def test_steps(case: Callable[[Life], Awaitable[None]], life: Life, row: Row) -> None:
-    before = sum(len(life.polls(one)) for one in life.ids)
-    handed_over = len(life.ids)
-    # A kill within a second of a poll costs one early poll: that is no step's doing.
-    saved = "SELECT count(*) FROM messages WHERE polls = 0 AND state = 1"
-    await until(lambda: life.deployment.query(saved) == [(0,)], "the first polls are on disk")
+    await life.saved()
     await case(life)
     await life.polled()
     life.check()
-    polls = sum(len(life.polls(one)) for one in life.ids) - before - (len(life.ids) - handed_over)
-    assert polls == 0, "nobody was due"
+    polls = {one: len(life.polls(one)) for one in life.ids}
+    assert set(polls.values()) == {1}, f"nobody was due again: {polls}"
     assert await life.deployment.stop() == 0
-    row(f"50 messages, {polls} polls, 0 given up")
+    row(f"{len(polls)} messages, one poll each, 0 given up")
 
 
 @pytest.mark.parametrize("step", [5 * DAY, -5 * DAY])

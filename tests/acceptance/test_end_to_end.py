@@ -10,7 +10,7 @@ from pathlib import Path
 from pollerd.simulator import AnswerStyle, Population, Simulator, SimulatorConfig, Step
 from tests.acceptance.deployment import COMMAND, Deployment, finals, truth
 from tests.acceptance.waiting import until, until_past
-from tests.sqlite_kit import autocommit
+from tests.sqlite_kit import autocommit, readme_insert
 
 QUICK = 'policy = "exponential"\nfirst_poll_after = "100ms"\nmin_interval = "100ms"\nmax_interval = "2s"'
 
@@ -60,8 +60,7 @@ async def test_a_row_inserted_by_sqlite3_is_polled_at_once(tmp_path: Path) -> No
         Deployment(tmp_path, simulator, backoff='first_poll_after = "0s"') as deployment,
     ):
         await deployment.start()
-        insert = "INSERT OR IGNORE INTO messages (id) VALUES (421332671);"
-        shell = await asyncio.create_subprocess_exec("sqlite3", deployment.database, insert)
+        shell = await asyncio.create_subprocess_exec(*readme_insert(deployment.database, 421332671))
         assert await shell.wait() == 0
         await until(lambda: simulator.truth.polls(421332671) >= 1, "the first request for it")
 

@@ -16,7 +16,7 @@ from tests.acceptance.conftest import Row
 from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Load, WarmDeployment, connected, settled, steady
 from tests.acceptance.waiting import until
 from tests.acceptance.warm import Warm
-from tests.sqlite_kit import autocommit
+from tests.sqlite_kit import autocommit, readme_insert, transaction
 
 WRITER = Path(__file__).with_name("foreign_writer.py")
 ROWS = 1000
@@ -63,6 +63,33 @@ async def test_three_foreign_writers_while_polling(tmp_path: Path, warm: Warm, r
         assert "locked" not in deployment.text_log()
         polled = sum(simulator.truth.polls(n) > 0 for n in ids)
         row(f"writers {', '.join(names)}: {polled} of {len(ids)} rows polled, 0 'database is locked'")
+
+
+async def test_the_readmes_line_waits_for_a_lock(tmp_path: Path, warm: Warm) -> None:
+    """Whoever types it while the daemon commits: here another program holds the lock until the line waits for it."""
+    async with (
+        Simulator(SimulatorConfig(population=Population(any_id=True, visibility_median=0.0))) as simulator,
+        WarmDeployment(tmp_path, simulator, warm, backoff=QUICK) as deployment,
+    ):
+        await deployment.start()
+        line = readme_insert(deployment.database, 421332671)
+        with transaction(deployment.database) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            process = await asyncio.create_subprocess_exec(*line, stderr=PIPE)
+            await until(lambda: process.returncode is not None or waits(process.pid), "it waits")
+        _, err = await process.communicate()
+        assert (process.returncode, err) == (0, b"")
+        await until(lambda: simulator.truth.polls(421332671), "it is polled")
+        assert await deployment.stop() == 0
+
+
+def waits(pid: int) -> bool:
+    """Whether a process has the database open, and sleeps."""
+    try:
+        is_open = any(file.readlink().name.endswith("-shm") for file in Path(f"/proc/{pid}/fd").iterdir())
+        return is_open and Path(f"/proc/{pid}/stat").read_text().split()[2] == "S"
+    except OSError:
+        return False  # It ends.
 
 
 async def test_a_writer_without_patience(tmp_path: Path, warm: Warm, row: Row) -> None:

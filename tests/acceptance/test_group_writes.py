@@ -19,6 +19,7 @@ from pollerd.simulator import Population, Simulator, SimulatorConfig
 from tests.acceptance.deployment import COMMAND, NO_CERTIFICATES, Deployment, Running
 from tests.acceptance.doctor_kit import doctor
 from tests.acceptance.waiting import PATIENCE, until
+from tests.sqlite_kit import readme_insert
 
 SERVICE: Final = 60001
 MEMBER: Final = 60002
@@ -57,8 +58,7 @@ class Installed(Deployment):
         )
 
     def insert_as(self, user: list[str], number: int) -> subprocess.CompletedProcess[str]:
-        sql = f"INSERT OR IGNORE INTO messages (id) VALUES ({number})"
-        return self.run(user, "sqlite3", self.database, sql)
+        return self.run(user, *readme_insert(self.database, number))
 
     def rights(self) -> dict[str, tuple[int, int]]:
         """Mode and group of all that SQLite has made."""
@@ -102,7 +102,7 @@ async def test_a_member_of_the_group_inserts_with_and_without_a_daemon(folder: P
         for name in ("pollerd.db-wal", "pollerd.db-shm", "pollerd.db.lock"):
             (folder / name).unlink(missing_ok=True)
         held = subprocess.Popen(
-            [*member, "sqlite3", deployment.database], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [*member, *readme_insert(deployment.database, 2)[:-1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert held.stdin is not None
         assert held.stdout is not None

@@ -68,9 +68,9 @@ NAMED = (
     "messages.by_age", "oldest_pending_sent_at", "ages", "polls.total", "polls.per_second", "accounts.name",
     "accounts.state", "accounts.configured", "accounts.due", "accounts.late", "accounts.hold", "accounts.advice",
     "accounts.rate", "accounts.rate_limit", "accounts.forecast", "accounts.connections_kept",
-    "accounts.repeated_requests", "accounts.credit", "outputs.name", "outputs.seq", "outputs.lag",
-    "outputs.lag_seconds", "outputs.behind_since", "outputs.readers", "outputs.trouble", "outputs.waiting",
-    "outputs.parked", "sources", "undelivered.waiting", "undelivered.parked", "events.last_seq",
+    "accounts.repeated_requests", "accounts.source_addresses", "accounts.credit", "outputs.name", "outputs.seq",
+    "outputs.lag", "outputs.lag_seconds", "outputs.behind_since", "outputs.readers", "outputs.trouble",
+    "outputs.waiting", "outputs.parked", "sources", "undelivered.waiting", "undelivered.parked", "events.last_seq",
     "events.pruned_seq", "database.path", "database.bytes", "database.size", "database.wal_size",
     "database.trouble", "database.last_seq", "delivery", "backoff.policy", "throughput", "log",
 )  # fmt: skip

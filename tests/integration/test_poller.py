@@ -37,6 +37,8 @@ SETTINGS = Settings(min_interval=600.0, max_interval=3600.0, give_up_after=3 * D
 class SlowGateway:
     """Answers when it is let; remembers who was asked for, in order."""
 
+    source_addresses = ()
+
     def __init__(self) -> None:
         self.asked: list[int] = []
         self.let = asyncio.Event()

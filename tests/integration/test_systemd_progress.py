@@ -46,6 +46,8 @@ class HandClock:
 class SilentGateway:
     """Takes questions, answers none."""
 
+    source_addresses = ()
+
     def __init__(self) -> None:
         self.asked = asyncio.Event()
 

@@ -110,6 +110,19 @@ def test_more_than_forty_connections_at_one_host_are_warned_about(read: Load) ->
     assert read('[accounts.default]\n[accounts.b]\n[accounts.c]\nbase_url = "https://gatewayapi.eu"').warnings == ()
 
 
+def test_connections_are_counted_by_source_address(read: Load) -> None:
+    accounts = '[accounts.default]\nsource_addresses = ["192.0.2.1", "2001:DB8::1"]\n[accounts.b]\n'
+    config = read(f"{accounts}[accounts.b.limits]\nmax_connections = 40\n")
+    assert config.warnings == ()
+    assert config.accounts["default"].source_addresses == ("192.0.2.1", "2001:db8::1")
+    assert (config.accounts["default"].connections, config.accounts["b"].connections) == (40, 40)
+    shared = f'{accounts}source_addresses = ["192.0.2.1"]\n[limits]\nmax_connections = 21'
+    (warning,) = read(shared).warnings
+    assert "gatewayapi.com from 192.0.2.1 add up to 42" in warning
+    (warning,) = read('[accounts.default]\nsource_addresses = ["192.0.2.1"]\nproxy = "http://proxy:3128"').warnings
+    assert "the gateway counts the proxy's own address" in warning
+
+
 def test_no_default_account_is_warned_about(read: Load) -> None:
     (warning,) = read("[accounts.eu]").warnings
     assert '"default", which is not configured' in warning

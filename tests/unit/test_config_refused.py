@@ -22,6 +22,8 @@ def problems(read: Load, text: str, **options: Any) -> tuple[Problem, ...]:
     return caught.value.problems
 
 
+SOURCES = "[accounts.default]\nsource_addresses = {}\n"
+SOURCE_KEY = "accounts.default.source_addresses"
 REFUSED = [
     ("an unknown table has a near name", "[limit]", "limit", "is not a key here; did you mean limits?"),
     ("an unknown key has a near name", "[log]\nlevle = 1", "log.levle", "did you mean level?"),
@@ -41,6 +43,27 @@ REFUSED = [
     ("a balance is a number", "[credit]\nwarn_below = nan", "credit.warn_below", "must be a finite number"),
     ("41 connections are too many", "[limits]\nmax_connections = 41", "limits.max_connections", "from 1 to 40"),
     ("no connection is too few", "[limits]\nmax_connections = 0", "limits.max_connections", "from 1 to 40"),
+    ("a host is no source address", SOURCES.format('["db1"]'), SOURCE_KEY, "must be an IP address of this machine"),
+    ("a network is no source address", SOURCES.format('["192.0.2.0/24"]'), SOURCE_KEY, "must be an IP address"),
+    ("any address is none to go out from", SOURCES.format('["0.0.0.0"]'), SOURCE_KEY, "must be an IP address"),
+    ("nor is a multicast one", SOURCES.format('["ff02::1"]'), SOURCE_KEY, "must be an IP address"),
+    ("nor a link-local one", SOURCES.format('["fe80::1"]'), SOURCE_KEY, "link-local one reaches no gateway"),
+    ("a mapped address is shown", SOURCES.format('["::ffff:192.0.2.1"]'), SOURCE_KEY, 'did you mean "192.0.2.1"?'),
+    ("one address is an array too", SOURCES.format('"192.0.2.1"'), SOURCE_KEY, "must be an array of 1 to 16"),
+    ("no address is no array", SOURCES.format("[]"), SOURCE_KEY, "must be an array of 1 to 16"),
+    ("an address stands there once", SOURCES.format('["::1", "0:0::1"]'), SOURCE_KEY, "::1 is there twice"),
+    (
+        "an address cannot reach the other family",
+        SOURCES.format('["192.0.2.1", "::1"]') + 'base_url = "http://127.0.0.1:80"',
+        SOURCE_KEY,
+        "::1 is no IPv4 address, but the host in base_url is",
+    ),
+    (
+        "nor a proxy of the other family",
+        SOURCES.format('["192.0.2.1"]') + 'proxy = "http://[::1]:3128"',
+        SOURCE_KEY,
+        "192.0.2.1 is no IPv6 address, but the host in proxy is",
+    ),
     ("2.0 is no whole number", "[limits]\nmax_connections = 2.0", "limits.max_connections", "whole number"),
     ("no requests is no rate", "[limits]\nrequests_per_second = 0", "limits.requests_per_second", "above 0"),
     ("nan is no rate", "[limits]\nrequests_per_second = nan", "limits.requests_per_second", "= nan: must be"),

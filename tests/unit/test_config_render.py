@@ -25,6 +25,7 @@ EVERYTHING = """
 token_file = "token"
 proxy = "http://proxy:3128"
 ca_file = "corp.pem"
+source_addresses = ["192.0.2.10", "2001:db8::1"]
 [accounts.old]
 base_url = "https://gatewayapi.eu"
 auth = "basic"

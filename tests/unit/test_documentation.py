@@ -51,6 +51,14 @@ def logged() -> set[str]:
     return found
 
 
+def test_every_documented_line_of_sql_waits_for_the_daemon() -> None:
+    """SQLite's own command does not, and ends with "database is locked" while another program commits."""
+    lines = [line for path in (TOP / "README.md", *TOP.glob("docs/*.md")) for line in path.read_text().split("\n")]
+    writing = [line for line in lines if line.startswith("sqlite3 ") and re.search("INSERT|UPDATE|DELETE", line)]
+    assert writing
+    assert [line for line in writing if not line.startswith('sqlite3 -cmd ".timeout ')] == []
+
+
 def test_every_log_event_is_documented_and_every_documented_one_exists() -> None:
     documented = [name for cells in page("logs.md") for name in re.findall(r"`([a-z_]+)`", cells[0])]
     assert set(documented) == logged()

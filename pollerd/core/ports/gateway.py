@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
+
+import msgspec
 
 from pollerd.core.model import Message, Outcome, Trouble
 from pollerd.core.ports.accounts import AccountState, Balance, Transition
+
+
+class SourceAddress(msgspec.Struct, frozen=True):
+    """An address of this machine from which requests go out. `asking` are under way from there; `trouble` says why none
+    go out (empty: they do).
+    """
+
+    address: str
+    asking: int
+    trouble: str
 
 
 class Gateway(Protocol):
@@ -21,6 +34,11 @@ class Gateway(Protocol):
 
     def reload_credentials(self) -> bool:
         """Read the secret's source again; True when it gave another secret, used from the next request on."""
+        ...
+
+    @property
+    def source_addresses(self) -> Sequence[SourceAddress]:
+        """The addresses that are configured for the account; none: the system chooses one."""
         ...
 
     async def close(self) -> None:
@@ -45,8 +63,11 @@ class Limiter(Protocol):
         """A request goes out now (call only when `delay()` is 0)."""
         ...
 
-    async def again(self) -> bool:
-        """Wait until a request may go out a second time, ahead of all others, and count it. False: it may not."""
+    async def again(self, *, forgotten: bool = True) -> bool:
+        """Wait until a request may go out a second time, ahead of all others, and count it. False: it may not.
+
+        `forgotten`: the first one met a connection that the other side had forgotten.
+        """
         ...
 
     def report(self, outcome: Outcome) -> Transition | None:

@@ -127,6 +127,10 @@ def _complaints(document: dict[str, Any]) -> list[Check]:
                 f"{sentences.FORGETFUL}; {account.get('repeated_requests')} requests were made again since the start"
             )
             found.append(warning(f"{account.get('name')}: polling", facts, sentences.FORGETFUL_ADVICE))
+        for source in _dicts(account, "source_addresses"):
+            if source.get("trouble"):
+                facts = f"the daemon does not use {source.get('address')}: {source['trouble']}"
+                found.append(warning(f"{account.get('name')}: source address", facts, sentences.SOURCES_ADVICE))
         if isinstance(number := account.get("unknown"), int) and number:
             said, name = sentences.unknown(number), f"{account.get('name')}: ids"
             many = said.tone == "warn"

@@ -25,7 +25,7 @@ from pollerd.gateway.body import MAX_ERROR_BYTES, TooLargeError, read_bounded
 from pollerd.gateway.failures import trouble
 from pollerd.gateway.gatewayapi.answers import read_balance, read_error
 from pollerd.gateway.gatewayapi.auth import RequestSigner
-from pollerd.gateway.transport import Route
+from pollerd.gateway.transport import Route, present
 
 REGIONS: Final = ("https://gatewayapi.com", "https://gatewayapi.eu")
 """The vendor's two gateways. A token is valid at one of them."""
@@ -74,8 +74,11 @@ async def account_checks(
     account: AccountConfig, warn_below: float | None, regions: Sequence[str] = REGIONS
 ) -> list[Check]:
     """Everything about one account, step by step; what depends on a step that failed is not tried."""
-    way: Way = await explore(account, frozenset(URL(region).host or "" for region in regions))
-    found = list(way.checks)
+    here = [address for address in account.source_addresses or () if present(address)]
+    found = [_missing(account, address, here) for address in account.source_addresses or () if address not in here]
+    source = here[0] if here else None
+    way: Way = await explore(account, frozenset(URL(region).host or "" for region in regions), source)
+    found += way.checks
     if way.target is None:
         return found
     try:
@@ -92,7 +95,27 @@ async def account_checks(
         found.append(await _unauthorized(account, way.target, credentials, reply, regions))
     else:
         found.append(_refused(account, way.target, reply))
+    if isinstance(reply.outcome, Balance):
+        found += [await _from(account, way.target, credentials, address) for address in here]
     return found
+
+
+def _missing(account: AccountConfig, address: str, here: Sequence[str]) -> Check:
+    name = f"{account.name}: source address"
+    step = f"give {address} to an interface, or take it out of [accounts.{account.name}] source_addresses"
+    if not here:
+        return failure(name, f"{address} is not on this machine, nor is any other of source_addresses", step)
+    return warning(name, f"{address} is not on this machine; connections from {', '.join(here)} go on", step)
+
+
+async def _from(account: AccountConfig, target: Target, credentials: RequestSigner, address: str) -> Check:
+    """Whether the gateway answers a request from one of the source addresses."""
+    name = f"{account.name}: source address"
+    reply = await ask(account, replace(target, source=address), credentials)
+    if isinstance(reply.outcome, Balance):
+        return ok(name, f"accepted from {address}")
+    step = "let the firewall and the gateway's list of allowed addresses accept it, or take it out of source_addresses"
+    return failure(name, f"not accepted from {address}: {reply.outcome.detail}", step)
 
 
 async def ask(account: AccountConfig, target: Target, credentials: RequestSigner) -> Reply:
@@ -101,7 +124,7 @@ async def ask(account: AccountConfig, target: Target, credentials: RequestSigner
     password = target.proxy.password if target.proxy is not None else None
     redact = Redactor([*credentials.secrets, *([password] if password else [])])
     route = Route(target.trust, target.proxy, ClientTimeout(total=TIMEOUT), _Known(target.addresses))
-    async with route.open() as session:
+    async with route.open(source=target.source) as session:
         begun = time.time()
         try:
             async with session.get(url, headers=credentials.headers(url), allow_redirects=False) as response:
@@ -186,7 +209,7 @@ async def _accepted(account: AccountConfig, target: Target, credentials: Request
     """Whether another region of the vendor takes the same credentials; None when it cannot be asked."""
     base = URL(region)
     try:
-        addresses = target.addresses if target.proxy is not None else await resolve(base)
+        addresses = target.addresses if target.proxy is not None else await resolve(base, target.source)
     except OSError:
         return None
     reply = await ask(account, replace(target, base=base, addresses=addresses), credentials)

@@ -23,7 +23,7 @@ from pollerd.deployment.doctor import certificate
 from pollerd.deployment.doctor.certificate import Certificate
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.gateway.certificates import FLAWS, Flaw
-from pollerd.gateway.transport import proxy_authorization, proxy_of, trust
+from pollerd.gateway.transport import family, proxy_authorization, proxy_of, trust
 
 STEP: Final = 6.0
 """Seconds for each step."""
@@ -45,13 +45,16 @@ class ProxyRefusedError(OSError):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A gateway and how to get there. `addresses` are those of the first hop: the proxy's where there is one."""
+    """A gateway and how to get there. `addresses` are those of the first hop: the proxy's where there is one.
+    `source`: the address of this machine to go out from; None: the one that the system chooses.
+    """
 
     name: str
     base: URL
     proxy: URL | None
     trust: ssl.SSLContext
     addresses: tuple[str, ...]
+    source: str | None = None
 
     @property
     def hop(self) -> URL:
@@ -65,10 +68,10 @@ class Way(msgspec.Struct, frozen=True):
     target: Target | None
 
 
-async def explore(account: AccountConfig, official: frozenset[str]) -> Way:
-    """Go the way that the daemon would go. `official` are the vendor's own hosts."""
+async def explore(account: AccountConfig, official: frozenset[str], source: str | None = None) -> Way:
+    """Go the way that the daemon would go, from the address `source`. `official` are the vendor's own hosts."""
     found: list[Check] = []
-    target = await _resolved(account, found)
+    target = await _resolved(account, source, found)
     if target is None or not await _connected(target, found):
         return Way(tuple(found), None)
     if target.base.scheme == "https" and not await _secured(target, account, official, found):
@@ -76,7 +79,7 @@ async def explore(account: AccountConfig, official: frozenset[str]) -> Way:
     return Way(tuple(found), target)
 
 
-async def _resolved(account: AccountConfig, found: list[Check]) -> Target | None:
+async def _resolved(account: AccountConfig, source: str | None, found: list[Check]) -> Target | None:
     base, name = URL(account.base_url), account.name
     try:
         proxy = proxy_of(account)
@@ -89,7 +92,7 @@ async def _resolved(account: AccountConfig, found: list[Check]) -> Target | None
     hop = proxy or base
     label = f"{name}: dns"
     try:
-        addresses = await resolve(hop)
+        addresses = await resolve(hop, source)
     except TimeoutError:
         found.append(failure(label, f"{hop.host}: no name server answered within {STEP:g} s", _NAMES))
         return None
@@ -98,7 +101,7 @@ async def _resolved(account: AccountConfig, found: list[Check]) -> Target | None
         return None
     whose = " (the proxy; it resolves the gateway's name itself)" if proxy is not None else ""
     found.append(ok(label, f"{hop.host} is {', '.join(addresses)}{whose}"))
-    return Target(name, base, proxy, context, addresses)
+    return Target(name, base, proxy, context, addresses, source)
 
 
 _NAMES: Final = (
@@ -107,10 +110,11 @@ _NAMES: Final = (
 )
 
 
-async def resolve(url: URL) -> tuple[str, ...]:
-    """The addresses of the URL's host. Raises OSError."""
+async def resolve(url: URL, source: str | None = None) -> tuple[str, ...]:
+    """The addresses of the URL's host, those that can be reached from `source`. Raises OSError."""
     host, port = url.host or "", url.port
-    entries = await in_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), STEP)
+    wanted = socket.AF_UNSPEC if source is None else family(source)
+    entries = await in_thread(lambda: socket.getaddrinfo(host, port, wanted, socket.SOCK_STREAM), STEP)
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 
@@ -202,10 +206,11 @@ async def _first(target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWr
 
 
 async def _open(target: Target, address: str, *, secure: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    here = None if target.source is None else (target.source, 0)
     if not secure:
-        return await asyncio.open_connection(address, target.hop.port)
+        return await asyncio.open_connection(address, target.hop.port, local_addr=here)
     return await asyncio.open_connection(
-        address, target.hop.port, ssl=target.trust, server_hostname=target.hop.host or ""
+        address, target.hop.port, local_addr=here, ssl=target.trust, server_hostname=target.hop.host or ""
     )
 
 

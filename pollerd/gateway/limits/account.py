@@ -111,9 +111,10 @@ class AccountLimiter:
                 self._in_flight -= 1
             hold.probe_sent = now
 
-    async def again(self) -> bool:
-        """A request that met a forgotten connection is to go out once more: wait for its turn, ahead of every request
-        that has not gone out yet, and take it. It stays one request: one `report()` or `abandon()` answers both.
+    async def again(self, *, forgotten: bool = True) -> bool:
+        """A request that met a `forgotten` connection, or failed from one of several addresses, is to go out once more:
+        wait for its turn, ahead of every request that has not gone out yet, and take it. It stays one request: one
+        `report()` or `abandon()` answers both.
 
         False when polling is held, now or when its turn comes: then only probes go out, and this is none.
         """
@@ -123,7 +124,8 @@ class AccountLimiter:
         wait = self._pace.delay(now)
         # Taken in advance, so that whoever asks from now on waits behind.
         self._pace.take(now)
-        self._note_repeat(now)
+        if forgotten:
+            self._note_repeat(now)
         if wait > 0.0:
             await asyncio.sleep(wait)
         return self._hold is None and self._hold_began == began

@@ -194,6 +194,7 @@ def _accounts(status: StatusDocument) -> Iterator[Metric]:
     for account in accounts:
         repeated.add_metric((account.name,), account.repeated_requests)
     yield repeated
+    yield from _source_addresses(accounts)
     for name, text, value in _ACCOUNT_GAUGES:
         made = GaugeMetricFamily(f"{_PREFIX}{name}", text, labels=("account",))
         for account in accounts:
@@ -206,6 +207,21 @@ def _accounts(status: StatusDocument) -> Iterator[Metric]:
         if account.credit is not None:
             credit.add_metric((account.name, account.currency or ""), account.credit)
     yield credit
+
+
+def _source_addresses(accounts: Sequence[AccountDocument]) -> Iterator[Metric]:
+    labels = ("account", "address")
+    working = GaugeMetricFamily(
+        f"{_PREFIX}account_source_up", "0 while nothing goes out from the source address.", labels=labels
+    )
+    asking = GaugeMetricFamily(
+        f"{_PREFIX}account_source_connections", "Requests under way from the source address.", labels=labels
+    )
+    for account in accounts:
+        for source in account.source_addresses:
+            working.add_metric((account.name, source.address), not source.trouble)
+            asking.add_metric((account.name, source.address), source.asking)
+    yield from (working, asking)
 
 
 def _outputs(scrape: Scrape) -> Iterator[Metric]:
