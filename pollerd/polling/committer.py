@@ -232,4 +232,5 @@ def _merged(before: Result, after: Result) -> Result:
         was=before.was,
         polls=before.polls + after.polls,
         full=before.full or after.full,
+        first=False,
     )

@@ -148,7 +148,7 @@ class SqliteStore(SqlStore):
     async def _put(self, batch: Batch) -> tuple[Event, ...]:
         happened = enumerate(ordered(batch), self._last + 1)
         events = tuple(Event(seq, kind, message_id, body) for seq, (kind, message_id, body) in happened)
-        work = [(self._sql[name], rows) for name, rows in planned(batch, events) if rows]
+        work = [(self._sql[name], rows) for name, rows in planned(batch, events, first_apart=True) if rows]
         try:
             await self._writer.execute_all(work)
         except sqlite3.Error as error:
