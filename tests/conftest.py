@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.servers.fixtures"]
+pytest_plugins = ["tests.servers.fixtures", "tests.store_database"]
 
 _LONGEST_FIRST = ("packaging", "acceptance", "integration", "unit")
 _ROOT = Path(__file__).parent

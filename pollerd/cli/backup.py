@@ -30,7 +30,7 @@ def backup(*, path: Path, as_json: bool, config_path: Path | None) -> int:
         screen.write_json(
             {
                 "path": str(made.path.absolute()),
-                "database": str(config.store.path),
+                "database": config.store.where,
                 "bytes": made.bytes,
                 "seconds": round(made.seconds, 3),
                 "schema": made.schema,

@@ -62,7 +62,7 @@ def installed_service(configuration: Path) -> Service | None:
 def _summary(config: Config) -> str:
     outputs = [name for name in config.outputs.__struct_fields__ if getattr(config.outputs, name)]
     accounts = f"{counted(len(config.accounts), 'account')} ({', '.join(config.accounts)})"
-    return f"{config.source}, {accounts}, outputs {', '.join(outputs)}, database {config.store.path}"
+    return f"{config.source}, {accounts}, outputs {', '.join(outputs)}, database {config.store.where}"
 
 
 @click.group()

@@ -157,6 +157,6 @@ def _print(
 
 def _used(database: Path) -> float:
     """How full its disk is for this user, in percent."""
-    disk = os.statvfs(database.parent)
+    disk = os.statvfs(next(folder for folder in database.parents if folder.exists()))
     usable = disk.f_blocks - disk.f_bfree + disk.f_bavail
     return 100.0 * (1 - disk.f_bavail / usable) if usable else 100.0

@@ -164,7 +164,7 @@ def track(
     and the exit code is 1. Exit code 2 when "-" is all that is given and no id comes.
 
     A user who may not write the database hands them to the daemon, through its control socket. Messages that people
-    send to you (MO) need no hand-over: see [accounts.NAME.incoming].
+    send to you (MO) are not followed: pollerd does not read them.
     """
     refuse_options(ids)
     if not wait_ and (spare := [name for name in ("timeout", "accepted") if _is_given(name)]):
@@ -200,8 +200,9 @@ def track(
         _tell_if_nobody_polls(config)
     if waited:
         from pollerd.client.source import Location
+        from pollerd.store.engine import engine_of
 
-        location = Location(config.store.path, config.control.socket, tuple(config.accounts))
+        location = Location(engine_of(config.store), config.control.socket, tuple(config.accounts))
         code = wait_for(location, list(waited), timeout, accepted=accepted, as_json=as_json)
         return code if not report.refused else 1
     return 1 if report.refused else 0

@@ -42,7 +42,7 @@ def show_undelivered(engine: Engine, *, after: int, message_id: int | None, for_
         screen.row(
             made,
             delivery.seq,
-            delivery.message_id if delivery.message_id > 0 else "",
+            delivery.message_id or "",
             _what(delivery),
             shortened(delivery.output, 40),
             delivery.attempts,
@@ -71,7 +71,8 @@ def document(delivery: Delivery) -> bytes:
 def retry_undelivered(config: Config, *, as_json: bool) -> int:
     """Take up again what was parked; the exit code."""
     try:
-        taken_up = 0 if _missing(config.store.path) else _retry(config)
+        nothing = config.store.url is None and _missing(config.store.path)
+        taken_up = 0 if nothing else _retry(config)
     except StoreForbiddenError as error:
         taken_up = through_daemon(config, error, lambda remote: remote.retry_undelivered())
     databases = bool(config.outputs.sqlite or config.outputs.sql)

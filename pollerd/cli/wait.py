@@ -93,8 +93,9 @@ def wait(
     numbers = list(dict.fromkeys(map(_parsed, ids)))
     config = load_running(config_path)
     from pollerd.client.source import Location
+    from pollerd.store.engine import engine_of
 
-    location = Location(config.store.path, config.control.socket, tuple(config.accounts))
+    location = Location(engine_of(config.store), config.control.socket, tuple(config.accounts))
     if track_:
         from pollerd.client.source import hand_over
         from pollerd.core.particulars import NOTHING

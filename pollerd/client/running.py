@@ -16,6 +16,7 @@ from pollerd.config import BUILT_IN, SYSTEM_FILE, Config, ConfigError
 from pollerd.config.environment import LoadContext
 from pollerd.config.loader import build
 from pollerd.config.reader import Diagnostics
+from pollerd.config.store_url import STORE_URL
 from pollerd.config.tables import ControlConfig, StoreConfig
 
 SYSTEM_SOCKET: Final = Path("/run/pollerd/control.sock")
@@ -40,11 +41,18 @@ def running_config(error: ConfigError) -> Config | None:
         return replace(
             plain,
             accounts={each.name: replace(account, name=each.name) for each in found.accounts},
-            store=StoreConfig(path=Path(found.database.path)),
+            store=_store(found.database.path, plain.store),
             control=ControlConfig(socket),
             source=str(file),
         )
     return None
+
+
+def _store(where: str, plain: StoreConfig) -> StoreConfig:
+    """The store that a daemon says it has: a file, or a URL."""
+    if "://" in where:
+        return replace(plain, url=STORE_URL.check(where))
+    return StoreConfig(path=Path(where))
 
 
 def _sockets(file: Path) -> Iterator[Path]:

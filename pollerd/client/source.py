@@ -10,8 +10,9 @@ from typing import NamedTuple, Protocol
 from pollerd.base.errors import PollerdError, StoreError, StoreForbiddenError, UnavailableError
 from pollerd.client.values import AnyEvent, Gap, NotFollowedError, Tracked, event_from_line
 from pollerd.core.particulars import Particulars
+from pollerd.core.ports import Engine
 from pollerd.status.message import MessageDocument, message_document
-from pollerd.store.engine import engine_at
+from pollerd.store.engine import engine_at, engine_of
 
 
 class Source(Protocol):
@@ -29,9 +30,9 @@ class Source(Protocol):
 
 
 class Location(NamedTuple):
-    """Where pollerd is: its database, its control socket, its accounts (none: not known)."""
+    """Where pollerd is: its store, its control socket, its accounts (none: not known)."""
 
-    database: Path | None
+    store: Engine | None
     socket: Path | None
     accounts: tuple[str, ...] = ()
 
@@ -39,7 +40,7 @@ class Location(NamedTuple):
 def locate(config: Path | None, database: Path | None, socket: Path | None) -> Location:
     """The place as given; by the configuration when neither database nor socket is. Raises ConfigError."""
     if database is not None or socket is not None:
-        return Location(database, socket)
+        return Location(None if database is None else engine_at(database), socket)
     from pollerd.config import ConfigError, load
 
     try:
@@ -55,7 +56,7 @@ def locate(config: Path | None, database: Path | None, socket: Path | None) -> L
         text = "%s; going on with the running daemon at %s"
         log.warning(text, error.problems[0], running.control.socket, extra={"event": "configuration_passed_over"})
         found = running
-    return Location(found.store.path, found.control.socket, tuple(found.accounts))
+    return Location(engine_of(found.store), found.control.socket, tuple(found.accounts))
 
 
 def open_source(location: Location, timeout: float | None = None) -> Source:
@@ -63,9 +64,9 @@ def open_source(location: Location, timeout: float | None = None) -> Source:
     when nothing can be read.
     """
     trouble: PollerdError = UnavailableError("neither a database nor a control socket is given: name one of them.")
-    if location.database is not None:
+    if location.store is not None:
         try:
-            return Database(location.database)
+            return Database(location.store)
         except (StoreError, UnavailableError) as error:
             trouble = error
     if location.socket is not None and (isinstance(trouble, StoreForbiddenError) or _answers(location)):
@@ -84,14 +85,12 @@ def hand_over(location: Location, ids: Sequence[int], account: str | None, parti
         known = ", ".join(location.accounts)
         raise PollerdError(f"there is no account {account!r} in the configuration; there is {known}.")
     trouble: PollerdError = UnavailableError("neither a database nor a control socket is given: name one of them.")
-    if location.database is not None:
-        from pollerd.store.engine import engine_at
-
+    if location.store is not None:
         name = account or (location.accounts[0] if len(location.accounts) == 1 else "default")
         if location.accounts and name not in location.accounts:
             raise PollerdError(f"name the account of these messages; there is {', '.join(location.accounts)}.")
         try:
-            with engine_at(location.database).handover() as handover:
+            with location.store.handover() as handover:
                 done = handover.track(ids, name, particulars)
         except StoreError as error:
             trouble = error
@@ -109,15 +108,15 @@ def hand_over(location: Location, ids: Sequence[int], account: str | None, parti
 
 def _answers(location: Location) -> bool:
     """Whether the socket is worth a try: it is all that is given, or there."""
-    return location.database is None or (location.socket is not None and os.path.exists(location.socket))
+    return location.store is None or (location.socket is not None and os.path.exists(location.socket))
 
 
 class Database:
     """Reads the database itself. Fulfils `Source`; to be used in one thread."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._view = engine_at(path).view()
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._view = engine.view()
         self._quiet: tuple[int, int | None, str | None] | None = None
 
     def message(self, message_id: int) -> MessageDocument:
@@ -154,5 +153,5 @@ class Database:
     def _renew(self) -> None:
         if self._view.replaced:
             self._view.close()
-            self._view = engine_at(self._path).view()
+            self._view = self._engine.view()
             self._quiet = None

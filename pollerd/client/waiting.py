@@ -114,19 +114,18 @@ class Waiting:
 
     def _polled(self) -> bool:
         """Whether a daemon runs; one that answered through its socket does."""
-        if self._location.database is None:
+        if self._location.store is None:
             return True
-        from pollerd.store.engine import engine_at
-
         try:
-            return engine_at(self._location.database).owner() is not None
+            return self._location.store.owner() is not None
         except StoreError:
             # This user may not see the lock: then the daemon itself has answered.
             return True
 
     def _nobody(self) -> UnavailableError:
+        where = "" if self._location.store is None else self._location.store.where
         return UnavailableError(
-            f"no daemon polls the messages in {self._location.database}, so that nothing more will be known of "
+            f"no daemon polls the messages in {where}, so that nothing more will be known of "
             f"{len(self.left):,} of them. Start it: {start_command()}"
         )
 

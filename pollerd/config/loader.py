@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pollerd.base.duration import render_duration
+from pollerd.config import store_url
 from pollerd.config.accounts import LimitsConfig, read_accounts
 from pollerd.config.addresses import is_loopback
 from pollerd.config.databases import DatabaseUrl, missing
@@ -22,11 +23,13 @@ from pollerd.config.outputs import OutputReader
 from pollerd.config.problem import ConfigError, show
 from pollerd.config.reader import Diagnostics, TomlTable
 from pollerd.config.search import SYSTEM_FILE, ConfigFile, find
-from pollerd.config.secret import FileSecret, InlineSecret, check_secrets
+from pollerd.config.secret import FileSecret, InlineSecret, Origin, SecretKind, check_secrets
 from pollerd.config.service_rights import unreadable
+from pollerd.config.store_url import StoreUrl
 from pollerd.config.tables import (
     BUILT_IN,
     BackoffConfig,
+    ClusterConfig,
     Config,
     ControlConfig,
     CreditConfig,
@@ -77,13 +80,15 @@ def build(data: Mapping[str, object], context: LoadContext, diagnostics: Diagnos
     root = TomlTable(diagnostics, "", data, context)
     limits = root.section("limits").read(LimitsConfig)
     accounts = read_accounts(root, limits)
-    store = _store(root.section("store"))
+    cluster = root.section("cluster").read(ClusterConfig)
+    store = _store(root.section("store"), cluster.name)
     reader = OutputReader(store.path, frozenset(accounts))
     config = Config(
         accounts=accounts,
         limits=limits,
         backoff=_backoff(root.section("backoff")),
         store=store,
+        cluster=cluster,
         outputs=reader.outputs(root),
         sources=reader.sources(root),
         control=_control(root.section("control"), store.path),
@@ -114,13 +119,29 @@ def _finished(config: Config, diagnostics: Diagnostics, *, secrets: bool) -> Con
     return replace(config, warnings=tuple(dict.fromkeys(diagnostics.warnings)))
 
 
-def _store(table: TomlTable) -> StoreConfig:
-    store = table.read(StoreConfig, path=Path())
+def _store(table: TomlTable, member: str | None) -> StoreConfig:
+    store = replace(table.read(StoreConfig, path=Path()), member=member or "")
+    if store.url is not None:
+        if "path" in table:
+            table.refuse("url", "must not stand beside path: the store is in one place; keep one of them")
+        if store.url.password is not None:
+            store = _with_password(table, store, store.url)
+    elif store.password is not None:
+        table.refuse("password", "belongs to url, which is not set")
     if not table.holds("path"):
         return replace(store, path=table.context.state_folder() / "pollerd.db")
     if _is_folder(store.path):
         table.refuse("path", f"is a folder; name a file in it, such as {store.path / 'pollerd.db'}")
     return store
+
+
+def _with_password(table: TomlTable, store: StoreConfig, url: StoreUrl) -> StoreConfig:
+    """A password that stands in the URL is a secret like any other."""
+    if store.password is not None or url.password is None:
+        table.refuse("url", "must not hold a password as well: the table has a key for it; keep one of them")
+        return store
+    secret = InlineSecret(url.password, SecretKind.PASSWORD, Origin(table.context.file, table.path("url")))
+    return replace(store, url=replace(url, password=None), password=secret)
 
 
 def _is_folder(path: Path) -> bool:
@@ -188,7 +209,7 @@ class _Use(msgspec.Struct, frozen=True):
 def _uses(config: Config, context: LoadContext) -> Iterator[_Use]:
     if not context.built_in:
         yield _Use("the configuration file", context.base / Path(context.file).name, own=True)
-    for suffix in ("-wal", "-shm"):
+    for suffix in ("-wal", "-shm") if config.store.url is None else ():
         yield _Use("the database's own " + suffix, Path(f"{config.store.path}{suffix}"), own=True)
     for key, declared, value in values(config):
         if isinstance(value, FileSecret):
@@ -233,8 +254,10 @@ def _check_authorities(config: Config, diagnostics: Diagnostics) -> None:
 
 def _check_libraries(config: Config, diagnostics: Diagnostics) -> None:
     for key, _, value in values(config):
-        if isinstance(value, DatabaseUrl) and (wrong := missing(value)):
-            diagnostics.add(key, show(value.text), wrong)
+        if isinstance(value, DatabaseUrl | StoreUrl):
+            wrong = missing(value) if isinstance(value, DatabaseUrl) else store_url.missing()
+            if wrong:
+                diagnostics.add(key, show(value.text), wrong)
 
 
 def _warn_of_open_file(config: Config, document: ConfigFile, diagnostics: Diagnostics) -> None:

@@ -16,9 +16,10 @@ import msgspec
 from pollerd.config.accounts import AccountConfig, LimitsConfig
 from pollerd.config.addresses import LISTEN, Listen
 from pollerd.config.key import Heading, Key, SecretKeys, values
-from pollerd.config.kinds import DAY, FLAG, HOUR, MINUTE, OWN_PATH, SOCKET_PATH, YEAR, choice, duration, number
+from pollerd.config.kinds import DAY, FLAG, HOUR, MINUTE, OWN_PATH, SOCKET_PATH, TEXT, YEAR, choice, duration, number
 from pollerd.config.outputs import OutputsConfig, SourcesConfig
-from pollerd.config.secret import SecretSource, check_secrets
+from pollerd.config.secret import SecretKind, SecretSource, check_secrets
+from pollerd.config.store_url import STORE_URL, StoreUrl
 
 BUILT_IN: Final = "built-in defaults"
 """``Config.source`` when no file was found."""
@@ -73,7 +74,7 @@ class BackoffConfig(msgspec.Struct, frozen=True):
 
 
 class StoreConfig(msgspec.Struct, frozen=True):
-    """The SQLite database with messages, events and what was learned."""
+    """The database with messages, events and what was learned: an SQLite file, or PostgreSQL."""
 
     path: Annotated[
         Path,
@@ -84,6 +85,27 @@ class StoreConfig(msgspec.Struct, frozen=True):
             unset="pollerd.db in $STATE_DIRECTORY, else in the user's state folder",
         ),
     ]
+    url: Annotated[
+        StoreUrl | None,
+        Key(
+            STORE_URL,
+            "Experimental: the store in PostgreSQL 14 or later instead of a file (pip install 'pollerd[postgresql]'). "
+            "Several hosts may be named, and libpq's options follow a ?. TLS is required, and the server's name "
+            "checked, unless sslmode says otherwise or the host is a socket's folder.",
+            example="postgresql://pollerd@db.example/pollerd",
+            unset="the file in path",
+        ),
+    ] = None
+    password: Annotated[
+        SecretSource | None,
+        SecretKeys(
+            "password",
+            SecretKind.PASSWORD,
+            "A file with the password of the URL's user. It is read again for each new connection.",
+            file="/etc/pollerd/database-password",
+            variable="DATABASE_PASSWORD",
+        ),
+    ] = None
     keep_finished: Annotated[float, Key(duration(0, 10 * YEAR), "How long a finished message can still be shown.")] = (
         30 * DAY
     )
@@ -106,10 +128,24 @@ class StoreConfig(msgspec.Struct, frozen=True):
         ),
     ] = False
 
+    member: str = ""
+    """The name of this daemon among those that share a store in PostgreSQL; empty: the host's."""
+
+    @property
+    def where(self) -> str:
+        """Where the store is kept, for people."""
+        return str(self.path) if self.url is None else self.url.text
+
     @property
     def events_kept(self) -> float:
         """Seconds that events are kept."""
         return self.keep_finished if self.keep_events is None else self.keep_events
+
+
+class ClusterConfig(msgspec.Struct, frozen=True):
+    """This daemon among those that share a store in PostgreSQL: one of them polls at a time."""
+
+    name: Annotated[str | None, Key(TEXT, "Its name.", example="db1", unset="the host's name")] = None
 
 
 class ControlConfig(msgspec.Struct, frozen=True):
@@ -183,6 +219,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     limits: Annotated[LimitsConfig, Heading("Limits")] = LimitsConfig()
     backoff: Annotated[BackoffConfig, Heading("Polling")] = BackoffConfig()
     store: Annotated[StoreConfig, Heading("Database")]
+    cluster: ClusterConfig = ClusterConfig()
     outputs: Annotated[OutputsConfig, Heading("Outputs")]
     sources: Annotated[SourcesConfig, Heading("Sources")] = SourcesConfig()
     control: Annotated[ControlConfig, Heading("Control socket, metrics, status page")]

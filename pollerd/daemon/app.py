@@ -147,7 +147,7 @@ class App:
 
     async def _announce(self, parts: Parts) -> None:
         pending = (await parts.store.counters()).get("pending", 0)
-        release, database = version("pollerd"), str(self.config.store.path)
+        release, database = version("pollerd"), self.config.store.where
         log.info(
             "started: pollerd %s, database %s, %s pending",
             release,

@@ -8,7 +8,6 @@ from pollerd.simulator.config import (
     TEXT_MARKER,
     AnswerStyle,
     Credentials,
-    InboxStyle,
     Population,
     SimulatorConfig,
 )
@@ -31,7 +30,6 @@ __all__ = [
     "ChangeRecord",
     "Credentials",
     "Fault",
-    "InboxStyle",
     "MessageRecord",
     "Mix",
     "Population",

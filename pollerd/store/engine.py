@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 def engine_of(config: StoreConfig) -> Engine:
     """The engine of the store that `[store]` names. Opens nothing."""
+    if config.url is not None:
+        from pollerd.store.postgresql import engine
+
+        return engine.engine_of(config)
     return engine_at(config.path, group_writes=config.group_writes)
 
 

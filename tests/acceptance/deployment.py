@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, Self
 from pollerd.simulator import Simulator
 from tests.acceptance.waiting import PATIENCE, until
 from tests.sqlite_kit import rows, transaction
+from tests.store_database import StoreDatabase
 
 COMMAND: Final = Path(sys.executable).with_name("pollerd")
 # Reading the system's certificates takes most of a start, and the simulator speaks plain HTTP.
@@ -46,8 +47,12 @@ class Deployment:
 
     machine: Machine | None = None
 
-    def __init__(self, folder: Path, gateway: Simulator | str, **settings: str) -> None:
+    def __init__(
+        self, folder: Path, gateway: Simulator | str, engine: StoreDatabase | None = None, /, **settings: str
+    ) -> None:
+        """`engine`: PostgreSQL, where the store is there."""
         self.folder = folder
+        self.engine = engine
         self.database = folder / "pollerd.db"
         self.file = folder / "events.ndjson"
         self.socket = folder / "events.sock"
@@ -65,6 +70,7 @@ class Deployment:
         """Write the configuration; the arguments are lines of TOML for the tables of the same name."""
         (self.folder / "token").write_text(token + "\n")
         (self.folder / "token").chmod(0o600)
+        self.config.touch(0o600)
         self.config.write_text(
             f"""
 [accounts.default]
@@ -76,7 +82,7 @@ token_file = "{self.folder / "token"}"
 [backoff]
 {backoff}
 [store]
-path = "{self.database}"
+{f'path = "{self.database}"' if self.engine is None else self.engine.toml}
 [outputs.file]
 path = "{self.file}"
 [outputs.socket]
@@ -183,6 +189,9 @@ format = "json"
 
     def insert(self, ids: Iterable[int]) -> None:
         """Hand ids over by plain SQL, sent now."""
+        if self.engine is not None:
+            self.engine.insert(ids)
+            return
         with transaction(self.database) as connection:
             if self.machine is None:
                 connection.executemany("INSERT OR IGNORE INTO messages (id) VALUES (?)", [(i,) for i in ids])
@@ -193,6 +202,8 @@ format = "json"
 
     def query(self, sql: str, *parameters: object) -> list[Any]:
         """Read the database."""
+        if self.engine is not None:
+            return self.engine.query(sql, *parameters)
         return rows(self.database, sql, *parameters)
 
     def pending(self) -> int:

@@ -11,17 +11,18 @@ from pollerd.simulator import AnswerStyle, Population, Simulator, SimulatorConfi
 from tests.acceptance.deployment import COMMAND, Deployment, finals, truth
 from tests.acceptance.waiting import until, until_past
 from tests.sqlite_kit import autocommit, readme_insert
+from tests.store_database import StoreDatabase
 
 QUICK = 'policy = "exponential"\nfirst_poll_after = "100ms"\nmin_interval = "100ms"\nmax_interval = "2s"'
 
 
-async def test_two_thousand_messages_of_mixed_fate(tmp_path: Path) -> None:
+async def test_two_thousand_messages_of_mixed_fate(tmp_path: Path, engine: StoreDatabase | None) -> None:
     """Every final state equals the truth, no poll after it, `seq` without gap, one completion a message."""
     style = AnswerStyle(shape="alternating", error_codes="mixed", shuffle=True, late_transient=0.1)
     population = Population(validity=12 * 3600.0)
     async with (
         Simulator(SimulatorConfig(speed=3000, answers=style, population=population)) as simulator,
-        Deployment(tmp_path, simulator, backoff=QUICK) as deployment,
+        Deployment(tmp_path, simulator, engine, backoff=QUICK) as deployment,
     ):
         await deployment.start()
         ids = [simulator.truth.add(recipients=3 if n % 10 == 0 else 1) for n in range(2000)]
@@ -65,10 +66,12 @@ async def test_a_row_inserted_by_sqlite3_is_polled_at_once(tmp_path: Path) -> No
         await until(lambda: simulator.truth.polls(421332671) >= 1, "the first request for it")
 
 
-async def test_stopping_under_load_is_clean_and_nothing_is_reported_twice(tmp_path: Path) -> None:
+async def test_stopping_under_load_is_clean_and_reports_nothing_twice(
+    tmp_path: Path, engine: StoreDatabase | None
+) -> None:
     async with (
         Simulator(SimulatorConfig(speed=3000, population=Population(validity=6 * 3600.0))) as simulator,
-        Deployment(tmp_path, simulator, backoff=QUICK) as deployment,
+        Deployment(tmp_path, simulator, engine, backoff=QUICK) as deployment,
     ):
         ids = [simulator.truth.add() for _ in range(1500)]
         await deployment.start()
@@ -84,8 +87,8 @@ async def test_stopping_under_load_is_clean_and_nothing_is_reported_twice(tmp_pa
         assert finals(events) == truth(simulator, ids)
 
 
-async def test_a_second_daemon_on_the_same_database_is_turned_away(tmp_path: Path) -> None:
-    async with Simulator() as simulator, Deployment(tmp_path, simulator) as deployment:
+async def test_a_second_daemon_on_one_store_is_turned_away(tmp_path: Path, engine: StoreDatabase | None) -> None:
+    async with Simulator() as simulator, Deployment(tmp_path, simulator, engine) as deployment:
         process = await deployment.start()
         code, _, said = await deployment.command("run")
         assert code == 75
@@ -131,12 +134,12 @@ level = "loud"
     assert "Traceback" not in said
 
 
-async def test_giving_up_says_why(tmp_path: Path) -> None:
+async def test_giving_up_says_why(tmp_path: Path, engine: StoreDatabase | None) -> None:
     """A message that does not exist, one that never ends, one that is refused, one that is no longer wanted."""
     backoff = QUICK + '\nnot_found_grace = "1s"\ngive_up_after = "4s"\nscheduled_horizon = "4s"'
     async with (
         Simulator(SimulatorConfig(population=Population(visibility_median=0.0))) as simulator,
-        Deployment(tmp_path, simulator, backoff=backoff) as deployment,
+        Deployment(tmp_path, simulator, engine, backoff=backoff) as deployment,
     ):
         forever = simulator.truth.add(steps=[Step(0.0, "ENROUTE")])
         # Valid for so long, it has not ended by itself before the command has run.
@@ -163,11 +166,11 @@ async def test_giving_up_says_why(tmp_path: Path) -> None:
         assert simulator.statistics().requests == polls
 
 
-async def test_retry_takes_up_what_was_given_up(tmp_path: Path) -> None:
+async def test_retry_takes_up_what_was_given_up(tmp_path: Path, engine: StoreDatabase | None) -> None:
     async with (
         Simulator() as simulator,
         Deployment(
-            tmp_path, simulator, backoff=QUICK + '\nnot_found_grace = "500ms"\nscheduled_horizon = "1s"'
+            tmp_path, simulator, engine, backoff=QUICK + '\nnot_found_grace = "500ms"\nscheduled_horizon = "1s"'
         ) as deployment,
     ):
         await deployment.start()
@@ -180,10 +183,10 @@ async def test_retry_takes_up_what_was_given_up(tmp_path: Path) -> None:
         assert await deployment.stop() == 0
 
 
-async def test_commands_work_with_and_without_a_daemon(tmp_path: Path) -> None:
+async def test_commands_work_with_and_without_a_daemon(tmp_path: Path, engine: StoreDatabase | None) -> None:
     async with (
         Simulator(SimulatorConfig(population=Population(any_id=True), speed=1000)) as simulator,
-        Deployment(tmp_path, simulator, backoff=QUICK) as deployment,
+        Deployment(tmp_path, simulator, engine, backoff=QUICK) as deployment,
     ):
         assert (await deployment.command("track", "11", "12", "13"))[0] == 0
         assert (await deployment.command("untrack", "12"))[0] == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,6 @@ import trustme
 
 from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.output_kit import opened
-from tests.integration.postgresql_kit import StoreDatabase, owned
-from tests.servers.database import Database
 
 
 @pytest.fixture
@@ -25,16 +23,6 @@ async def store(database: Path) -> AsyncIterator[SqliteStore]:
     """An open database, empty."""
     async with opened(database) as store:
         yield store
-
-
-@pytest.fixture
-def store_database(postgresql_database: Database) -> Iterator[StoreDatabase]:
-    """A database in PostgreSQL for a store, empty but for the tables."""
-    database = owned(postgresql_database)
-    with database.engine().handover():
-        pass
-    yield database
-    postgresql_database.execute(f"DROP OWNED BY {database.user} CASCADE")
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from pollerd.store.postgresql.link import Link
 from pollerd.store.postgresql.member import Member
 from pollerd.store.postgresql.writer import Writer
 from pollerd.store.session import Session
-from tests.integration.postgresql_kit import StoreDatabase
 from tests.servers.program import wait_until
 from tests.servers.proxy import Proxy
+from tests.store_database import StoreDatabase
 
 SOON = 0.5
 """Seconds after which a connection without an answer is given up here."""

@@ -13,7 +13,7 @@ from pollerd.store import statements
 from pollerd.store.postgresql.statements import POSTGRESQL, numbered
 from pollerd.store.sqlite import schema
 from pollerd.store.statements import SQLITE, Statements
-from tests.integration.postgresql_kit import StoreDatabase
+from tests.store_database import StoreDatabase
 
 FOLDER = Path(statements.__file__).parent
 FILES = sorted({path.stem for engine in ("", "sqlite", "postgresql") for path in (FOLDER / engine).glob("*.sql")})

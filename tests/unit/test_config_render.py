@@ -26,9 +26,6 @@ token_file = "token"
 proxy = "http://proxy:3128"
 ca_file = "corp.pem"
 source_addresses = ["192.0.2.10", "2001:db8::1"]
-[accounts.default.incoming]
-every = "20s"
-since = 2026-11-01
 [accounts.old]
 base_url = "https://gatewayapi.eu"
 auth = "basic"
@@ -259,7 +256,7 @@ def test_each_example_in_the_example_is_taken(setting: Setting) -> None:
     diagnostics = Diagnostics("x")
     table = f"{setting.table}\n"
     if setting.name in ("username", "password", "password_file", "password_env"):
-        table += 'auth = "basic"\n'
+        table += 'url = "postgresql://db/pollerd"\n' if setting.table == "[store]" else 'auth = "basic"\n'
     if setting.name in ("key", "secret", "secret_file", "secret_env") and "accounts" in table:
         table += 'auth = "oauth1"\n'
     build(tomllib.loads(f"{table}{setting.text}\n"), LoadContext("x", Path("/x"), {}), diagnostics)

@@ -38,7 +38,7 @@ async def checks(config: Config) -> list[Check]:
     except (PollerdError, TimeoutError) as error:
         return [failure(NAME, str(error) or "the database's lock cannot be read", "run the doctor as root")]
     if pid is None:
-        return [warning(NAME, f"no daemon runs with {config.store.path}", f"start it: {start_command()}")]
+        return [warning(NAME, f"no daemon runs with {config.store.where}", f"start it: {start_command()}")]
     who = f"process {pid}" if pid else "a process"
     socket = config.control.socket
     if socket is None:

@@ -13,10 +13,10 @@ from typing import Final
 from pollerd.base.text import counted, size
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.store.aside import advice
+from pollerd.store.session import Querying
 from pollerd.store.sqlite import schema
 from pollerd.store.sqlite.readonly import untouched
 from pollerd.store.sqlite.session import SqliteSession
-from pollerd.store.statements import SQLITE
 from pollerd.store.undelivered import count_undelivered
 
 NAME: Final = "database"
@@ -60,8 +60,12 @@ def checks(path: Path) -> Iterator[Check]:
         yield _broken(database, error)
         return
     yield from _wal(database)
-    yield from _undelivered(database)
-    yield from _set_aside(database)
+    try:
+        with closing(untouched(database)) as connection:
+            yield from kept(SqliteSession(connection))
+    except sqlite3.Error:
+        # Of an older schema, or said already why it cannot be read.
+        return
 
 
 def sqlite(version: tuple[int, int, int]) -> Check:
@@ -107,29 +111,23 @@ def _content(database: Path, bytes_: int) -> Check:
     return ok(NAME, f"{database}: {size(bytes_)}, schema {version}{older}, {whole}")
 
 
-def _undelivered(database: Path) -> Iterator[Check]:
-    """What outputs keep beside their places and cannot get rid of."""
-    try:
-        with closing(untouched(database)) as connection:
-            kept = count_undelivered(SqliteSession(connection), _MOST_UNDELIVERED)
-    except sqlite3.Error:
-        # Of an older schema, or said already why it cannot be read.
-        return
-    for output, count in kept.items():
+def kept(store: Querying) -> Iterator[Check]:
+    """What is kept there, and goes no further by itself: events that outputs cannot get rid of, unusable messages."""
+    yield from _undelivered(store)
+    yield from _set_aside(store)
+
+
+def _undelivered(store: Querying) -> Iterator[Check]:
+    for output, count in count_undelivered(store, _MOST_UNDELIVERED).items():
         if count.parked:
             facts = f"output {output}: {counted(count.parked, 'event is', 'events are')} parked, no attempt is left"
             step = "see why: pollerd events --undelivered; then deliver again: pollerd retry --undelivered"
             yield warning("undelivered", facts, step)
 
 
-def _set_aside(database: Path) -> Iterator[Check]:
+def _set_aside(store: Querying) -> Iterator[Check]:
     """Messages that are not polled, since their rows cannot be used."""
-    try:
-        with closing(untouched(database)) as connection:
-            found = connection.execute(SQLITE("view")["first_set_aside"], (_NAMED + 1,)).fetchall()
-    except sqlite3.Error:
-        # Said already why it cannot be read.
-        return
+    found = store.query(store.sql("view")["first_set_aside"], (_NAMED + 1,))
     for number, why in found[:_NAMED]:
         yield warning(
             "set aside",

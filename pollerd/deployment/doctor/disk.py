@@ -21,7 +21,7 @@ SHARE: Final = 0.10
 
 def checks(config: Config) -> Iterator[Check]:
     """One finding for each file system."""
-    wanted = {"the database": config.store.path}
+    wanted = {"the database": config.store.path} if config.store.url is None else {}
     if config.outputs.file is not None:
         wanted["the event file"] = config.outputs.file.path
     by_device: dict[int, tuple[Path, list[str]]] = {}

@@ -23,6 +23,7 @@ from pollerd.deployment.doctor import (
     learning,
     limits,
     outputs,
+    postgresql,
     rights,
     rotation,
     systemd,
@@ -94,8 +95,11 @@ def _parts(inspection: Inspection, regions: Sequence[str]) -> list[asyncio.Task[
         later.append(asyncio.create_task(_awaited(name, work)))
 
     if inspection.intact("store"):
-        local.append(("rights", lambda: rights.checks(config.store, unit)))
-        local.append(("database", lambda: database.checks(config.store.path)))
+        if config.store.url is None:
+            local.append(("rights", lambda: rights.checks(config.store, unit)))
+            local.append(("database", lambda: database.checks(config.store.path)))
+        else:
+            local.append(("database", lambda: postgresql.checks(config.store)))
         local.append(("learning", lambda: learning.checks(config)))
         local_daemon = asyncio.create_task(daemon.checks(config))
         later.append(asyncio.create_task(_awaited("daemon", local_daemon, "see the daemon: systemctl status pollerd")))

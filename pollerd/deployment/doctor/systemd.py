@@ -62,7 +62,8 @@ def _credentials(unit: Unit) -> Iterator[Check]:
 def _sandbox(config: Config, unit: Unit) -> Iterator[Check]:
     if not unit.strict:
         return
-    wanted = [config.store.path, *(output.path for output in config.outputs.sqlite)]
+    wanted = [config.store.path] if config.store.url is None else []
+    wanted += [output.path for output in config.outputs.sqlite]
     wanted += [Path(output.url.place) for output in config.outputs.sql if output.url.kind == "sqlite"]
     wanted += [output.path for output in (config.outputs.file, config.outputs.socket) if output is not None]
     wanted += [config.control.socket] if config.control.socket is not None else []

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from pollerd.base.errors import DatabaseMissingError, StoreError
+from pollerd.base.errors import DatabaseMissingError, StoreError, StoreForbiddenError
+from pollerd.config import StoreConfig
+from pollerd.config.problem import ConfigError
 from pollerd.core.ports import Handover, Store, StoreSize, View
 from pollerd.core.ports.engine import Backup
 from pollerd.store.commands import StoredHandover
@@ -15,6 +18,25 @@ from pollerd.store.postgresql.link import Link, Target
 from pollerd.store.postgresql.member import Member
 from pollerd.store.postgresql.reader import PostgresReader
 from pollerd.store.search import SearchView
+
+
+def target_of(config: StoreConfig) -> Target:
+    """What `[store] url` names."""
+    url, password = config.url, config.password
+    assert url is not None
+
+    def secret() -> str | None:
+        try:
+            return None if password is None else password.read().reveal()
+        except ConfigError as error:
+            raise StoreForbiddenError(str(error)) from error
+
+    return Target(dict(url.parameters), url.text, secret)
+
+
+def engine_of(config: StoreConfig) -> PostgresEngine:
+    """The engine of the store that `[store] url` names."""
+    return PostgresEngine(target_of(config), config.member or socket.gethostname())
 
 
 class PostgresEngine:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Final, Self
 from uuid import UUID, uuid4
@@ -29,6 +30,9 @@ RENEW: Final = 2.0
 _HOLDER: Final = b"""
 SELECT members.token, members.name, members.process::text, lease_until < clock_timestamp()
 FROM members JOIN duties USING (token) JOIN leases USING (token) WHERE duties.name = $1
+"""
+_MEMBERS: Final = b"""
+SELECT name, process::text, lease_until < clock_timestamp() FROM members JOIN leases USING (token) ORDER BY since
 """
 _NAMESAKES: Final = b"""
 SELECT token, name, process::text, lease_until < clock_timestamp()
@@ -138,6 +142,12 @@ class Member:
             if not renewed:
                 self.lost = f"another member has taken over the store at {self._target.where}"
                 return
+
+
+def members(connection: Connection) -> Iterator[tuple[str, Process, bool]]:
+    """All members: the name, where it runs, and whether its lease is over."""
+    for name, found, over in connection.execute(_MEMBERS).fetchall():
+        yield name, msgspec.json.decode(found, type=Process), over
 
 
 def owner(connection: Connection) -> Process | None:

@@ -53,6 +53,17 @@ def check(connection: Connection) -> None:
         )
 
 
+def is_there(connection: Connection) -> bool:
+    """Whether there are tables. Raises StoreError when they are another program's."""
+    row = connection.execute(b"SELECT to_regclass('cluster') IS NULL, to_regclass('messages') IS NULL").fetchone()
+    no_store, empty = row or (True, True)
+    if no_store and not empty:
+        raise StoreError(
+            "the database in [store] url has a table messages that is not pollerd's. Give pollerd its own one."
+        )
+    return not no_store
+
+
 def _missing(connection: Connection, steps: Sequence[Migration]) -> list[Migration]:
     version = _version(connection, steps[-1].version)
     return [step for step in steps if step.version > version]
@@ -60,15 +71,7 @@ def _missing(connection: Connection, steps: Sequence[Migration]) -> list[Migrati
 
 def _version(connection: Connection, known: int) -> int:
     """That of the schema, 0 where there is none; at most `known`."""
-    row = connection.execute(
-        b"SELECT to_regclass('cluster') IS NOT NULL, to_regclass('messages') IS NOT NULL"
-    ).fetchone()
-    ours, filled = row or (False, False)
-    if not ours:
-        if filled:
-            raise StoreError(
-                "the database in [store] url has a table messages that is not pollerd's. Give pollerd its own one."
-            )
+    if not is_there(connection):
         return 0
     found = connection.execute(b"SELECT schema_version, readable_from FROM cluster").fetchone()
     version, readable_from = found or (0, 0)

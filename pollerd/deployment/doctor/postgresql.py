@@ -1,0 +1,95 @@
+"""The store in PostgreSQL: reached, of a version and schema that we know, with all rights, and durable."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from pollerd.base.errors import StoreError
+from pollerd.base.text import counted, duration, size
+from pollerd.config import StoreConfig
+from pollerd.deployment.doctor.check import Check, failure, ok, warning
+from pollerd.deployment.doctor.database import kept
+
+if TYPE_CHECKING:
+    from pollerd.store.postgresql.examine import Examination
+
+NAME: Final = "database"
+CLOCK: Final = 5.0
+"""Seconds between the clocks of this machine and of the server that are worth a word."""
+LONG: Final = 3600.0
+"""Seconds after which a transaction hinders the server's cleaning up."""
+DEAD: Final = 100_000
+"""Rows that are deleted and not cleaned up, from which on more of them than living ones are worth a word."""
+
+
+def checks(config: StoreConfig) -> Iterator[Check]:
+    """Everything about the server, and about the store in it."""
+    # Here only: the driver is an extra.
+    from pollerd.store.postgresql.engine import target_of
+    from pollerd.store.postgresql.examine import examine
+    from pollerd.store.postgresql.reader import PostgresReader
+
+    target = target_of(config)
+    try:
+        found = examine(target)
+    except StoreError as error:
+        facts, _, step = str(error).rstrip(".").rpartition(": ")
+        yield failure(NAME, facts, step)
+        return
+    how = "TLS" if found.encrypted else "without TLS"
+    yield ok(NAME, f"PostgreSQL {found.version} at {config.where}, {how}, {size(found.size)}")
+    yield from _durable(found)
+    yield from _tidy(found)
+    if abs(found.ahead) > CLOCK:
+        way = "ahead of" if found.ahead > 0 else "behind"
+        facts = f"this machine's clock is {duration(abs(found.ahead))} {way} the database server's"
+        yield warning("database clock", facts, "set both by NTP (chrony, systemd-timesyncd)")
+    if not found.tables:
+        yield from _no_tables(found)
+    elif found.lacking:
+        facts = f"the user of [store] url lacks rights on {', '.join(found.lacking)}"
+        yield failure("database rights", facts, "make it the owner of the tables, or grant it all rights on them")
+    else:
+        yield from _members(found)
+        with PostgresReader.open(target) as reader:
+            yield from kept(reader)
+
+
+def _durable(found: Examination) -> Iterator[Check]:
+    for name, on in (("fsync", found.fsync), ("synchronous_commit", found.synchronous_commit)):
+        if not on:
+            facts = f"{name} is off: a crash of the server may take back events that were reported already"
+            yield warning("database durability", facts, f"set {name} = on in postgresql.conf")
+    if found.asynchronous and not found.synchronous:
+        facts = f"{counted(found.asynchronous, 'replica is', 'replicas are')} asynchronous: a failover may lose commits"
+        yield warning("database replication", facts, "name a synchronous one in synchronous_standby_names")
+
+
+def _tidy(found: Examination) -> Iterator[Check]:
+    if found.longest > LONG:
+        facts = f"a transaction in this database has been open for {duration(found.longest)}: nothing is cleaned up"
+        yield warning("database transactions", facts, "end it; see pg_stat_activity, ordered by xact_start")
+    if found.dead > max(DEAD, found.live):
+        facts = f"{found.dead:,} rows are deleted and not cleaned up, with {found.live:,} living ones"
+        yield warning("database cleaning", facts, "see that autovacuum is on and comes to an end")
+
+
+def _no_tables(found: Examination) -> Iterator[Check]:
+    if found.may_create:
+        yield ok("database tables", "there are none yet; the first start makes them")
+    else:
+        facts = "there are none yet, and the user of [store] url may not make them"
+        yield failure("database tables", facts, "let it own the database, or: GRANT CREATE ON SCHEMA public TO ...")
+
+
+def _members(found: Examination) -> Iterator[Check]:
+    names = Counter(name for name, _, over in found.members if not over)
+    for name, process, over in found.members:
+        if names[name] > 1:
+            facts = f"{names[name]} members call themselves {name!r}"
+            yield failure("members", facts, "give each a [cluster] name of its own")
+            return
+        state = "its lease is over" if over else "active"
+        yield ok("members", f"{name} ({process}): {state}")

@@ -1,0 +1,94 @@
+"""What the doctor asks of a PostgreSQL server. Reads only."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import msgspec
+
+from pollerd.store.postgresql import schema
+from pollerd.store.postgresql.link import Connection, Link, Target
+from pollerd.store.postgresql.member import members
+from pollerd.store.postgresql.process import Process
+
+TABLES: Final = (
+    "messages", "events", "requests", "outputs", "accounts", "counters", "pending_by_age", "meta", "deliveries",
+    "unwritten", "given", "source_ids", "cluster", "members", "leases", "duties",
+)  # fmt: skip
+_SERVER: Final = b"""
+SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp())::float8,
+    current_setting('fsync')::boolean, current_setting('synchronous_commit') <> 'off',
+    pg_database_size(current_database()), has_schema_privilege(current_schema(), 'CREATE'),
+    (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()),
+    (SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'async'),
+    (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')),
+    coalesce((SELECT extract(epoch FROM max(clock_timestamp() - xact_start))::float8 FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()), 0.0)
+"""
+_LACKING: Final = b"""
+SELECT name FROM unnest($1::text[]) AS name
+WHERE NOT has_table_privilege(name, 'SELECT') OR NOT has_table_privilege(name, 'INSERT')
+    OR NOT has_table_privilege(name, 'UPDATE') OR NOT has_table_privilege(name, 'DELETE')
+"""
+_DEAD: Final = (
+    b"SELECT coalesce(sum(n_dead_tup), 0)::bigint, coalesce(sum(n_live_tup), 0)::bigint FROM pg_stat_user_tables"
+)
+
+
+class Examination(msgspec.Struct, frozen=True):
+    """A server and the store in it.
+
+    `ahead`: seconds that this machine's clock is ahead of the server's. `longest` is the age of the oldest transaction
+    in seconds. `lacking` are tables without all rights on them; without `tables` there is no store yet. `asynchronous`
+    and `synchronous` count replicas, as far as this user may see them.
+    """
+
+    version: str
+    ahead: float
+    fsync: bool
+    synchronous_commit: bool
+    size: int
+    may_create: bool
+    encrypted: bool
+    asynchronous: int
+    synchronous: int
+    longest: float
+    tables: bool
+    lacking: tuple[str, ...] = ()
+    dead: int = 0
+    live: int = 0
+    members: tuple[tuple[str, Process, bool], ...] = ()
+    """Of each its name, where it runs, and whether its lease is over."""
+
+
+def examine(target: Target) -> Examination:
+    """Raises StoreError when there is no connection, or the tables are not those of this version."""
+    link = Link(target)
+    try:
+        return link.run(_examine)
+    finally:
+        link.close()
+
+
+def _examine(connection: Connection) -> Examination:
+    before = time.time()
+    version, clock, fsync, synchronous_commit, *rest = _row(connection, _SERVER)
+    ahead = (before + time.time()) / 2 - clock
+    size, may_create, encrypted, asynchronous, synchronous, longest = rest
+    found = Examination(
+        version, ahead, fsync, synchronous_commit, size, may_create, bool(encrypted), asynchronous, synchronous,
+        longest, schema.is_there(connection),
+    )  # fmt: skip
+    if not found.tables:
+        return found
+    lacking = tuple(name for (name,) in connection.execute(_LACKING, (list(TABLES),)).fetchall())
+    if lacking:
+        return msgspec.structs.replace(found, lacking=lacking)
+    schema.check(connection)
+    dead, live = _row(connection, _DEAD)
+    return msgspec.structs.replace(found, dead=dead, live=live, members=tuple(members(connection)))
+
+
+def _row(connection: Connection, sql: bytes) -> tuple[Any, ...]:
+    return connection.execute(sql).fetchone() or ()

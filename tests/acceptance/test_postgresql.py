@@ -1,0 +1,211 @@
+"""The store in PostgreSQL, as a user meets it: plain SQL, rights, and what each mistake is answered with."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pollerd.simulator import Simulator, Step
+from tests.acceptance.cli_kit import Cli
+from tests.acceptance.deployment import Deployment, finals
+from tests.acceptance.waiting import until
+from tests.servers.database import PASSWORD, new_name
+from tests.servers.pgbouncer import PgBouncer
+from tests.servers.postgresql import PostgreSql
+from tests.store_database import StoreDatabase
+
+QUICK = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"'
+ENDING = [Step(0.0, "ENROUTE"), Step(1.0, "DELIVERED")]
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "postgresql.md"
+
+
+def documented(heading: str) -> str:
+    """The SQL that stands under a heading of the documentation."""
+    part = DOCUMENTED.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    found = re.search(r"```sql\n(.*?)```", part, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+async def test_an_application_inserts_ids_and_reads_states(tmp_path: Path, store_database: StoreDatabase) -> None:
+    """As a role with no other rights than the documented ones, made by the documented statement."""
+    database, shop = store_database.database, new_name()
+    async with Simulator() as simulator, Deployment(tmp_path, simulator, store_database, backoff=QUICK) as pollerd:
+        for number in (421332671, 421332672):
+            simulator.truth.add(number, steps=ENDING)
+        await pollerd.start()
+        database.script(documented("A user for an application").replace("shop", shop).replace("'...'", f"'{PASSWORD}'"))
+        with database.connect(shop) as connection:
+            for _ in range(2):
+                connection.execute("INSERT INTO messages (id) VALUES (421332671) ON CONFLICT DO NOTHING")
+            connection.execute(
+                "INSERT INTO messages (id, userref, sent_at) VALUES (421332672, 'order-17', 1764000000)"
+                " ON CONFLICT DO NOTHING"
+            )
+            await until(lambda: len(finals(pollerd.events())) == 2, "both have ended")
+            columns = "id, account, userref, msisdn, status, final, time, error"
+            found = connection.execute(f"SELECT {columns} FROM statuses ORDER BY id").fetchall()
+            newest = {event["id"]: event for event in pollerd.events() if event["type"] == "message.status"}
+            names = columns.split(", ")
+            assert found == [tuple(newest[number][name] for name in names) for number in (421332671, 421332672)]
+            assert connection.execute("SELECT count(*) FROM events").fetchone() == (len(pollerd.events()),)
+            for forbidden in (
+                "UPDATE messages SET state = 2",
+                "DELETE FROM events",
+                "SELECT * FROM members",
+                "INSERT INTO messages (id, state) VALUES (5, 2)",
+            ):
+                with pytest.raises(Exception, match="permission denied"):
+                    connection.execute(forbidden)
+        assert await pollerd.stop() == 0
+
+
+async def test_the_same_view_is_in_sqlite(tmp_path: Path) -> None:
+    async with Simulator() as simulator, Deployment(tmp_path, simulator, backoff=QUICK) as pollerd:
+        await pollerd.start()
+        ids = [simulator.truth.add(recipients=2, steps=ENDING) for _ in range(3)]
+        pollerd.insert(ids)
+        await until(lambda: len(finals(pollerd.events())) == 6, "all have ended")
+        columns = "id, account, userref, msisdn, status, final, time, error"
+        found = pollerd.query(f"SELECT {columns} FROM statuses ORDER BY id, msisdn")
+        newest = {(e["id"], e["msisdn"]): e for e in pollerd.events() if e["type"] == "message.status"}
+        assert found == [tuple(newest[key][name] for name in columns.split(", ")) for key in sorted(newest)]
+        assert pollerd.query("SELECT status FROM statuses WHERE id = ?", ids[0])
+        assert await pollerd.stop() == 0
+
+
+async def test_through_pgbouncer_in_transaction_mode(
+    tmp_path: Path, has_pgbouncer: None, postgresql: PostgreSql, store_database: StoreDatabase
+) -> None:
+    with PgBouncer(postgresql, [store_database.user]) as bouncer:
+        pooled = store_database._replace(port=bouncer.port)
+        async with Simulator() as simulator, Deployment(tmp_path, simulator, pooled, backoff=QUICK) as pollerd:
+            await pollerd.start()
+            ids = [simulator.truth.add(steps=ENDING) for _ in range(100)]
+            pollerd.insert(ids)
+            await until(lambda: len(finals(pollerd.events())) == 100, "all have ended")
+            for command in (["list"], ["status"], ["events", "--json"], ["doctor"]):
+                code, _, said = await pollerd.command(*command)
+                assert code in (0, 1), said
+            assert await pollerd.stop() == 0
+            events = pollerd.events()
+            assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+
+
+@pytest.fixture
+def cli_on(tmp_path: Path) -> Callable[..., Cli]:
+    """The command with a store at a URL."""
+
+    def made(url: str, password: str = PASSWORD, more: str = "") -> Cli:
+        cli = Cli(tmp_path)
+        keys = f'url = "{url}"\npassword = "{password}"\n{more}'
+        cli.config.write_text(re.sub(r"^path = .*\n", keys, cli.config.read_text(), flags=re.MULTILINE))
+        return cli
+
+    return made
+
+
+Breaks = Callable[[StoreDatabase], tuple[str, str]]
+"""Breaks something; the URL and the password to use then."""
+
+
+def wrong_password(database: StoreDatabase) -> tuple[str, str]:
+    return database.url(), "another"
+
+
+def no_such_database(database: StoreDatabase) -> tuple[str, str]:
+    return database.url().replace(database.database.name, "nowhere"), PASSWORD
+
+
+def nobody_there(database: StoreDatabase) -> tuple[str, str]:
+    return f"postgresql://{database.user}@127.0.0.1:9/{database.database.name}?sslmode=disable", PASSWORD
+
+
+def no_tls(database: StoreDatabase) -> tuple[str, str]:
+    """The server's certificate is by an authority that nobody knows."""
+    server = database.database.server
+    return f"postgresql://{database.user}@127.0.0.1:{server.port}/{database.database.name}", PASSWORD
+
+
+def read_only(database: StoreDatabase) -> tuple[str, str]:
+    database.database.execute(f"ALTER DATABASE {database.database.name} SET default_transaction_read_only = on")
+    return database.url(), PASSWORD
+
+
+def newer(database: StoreDatabase) -> tuple[str, str]:
+    database.database.execute("UPDATE cluster SET schema_version = 9000, readable_from = 9000")
+    return database.url(), PASSWORD
+
+
+def of_others(database: StoreDatabase) -> tuple[str, str]:
+    database.database.execute("DROP TABLE cluster")
+    return database.url(), PASSWORD
+
+
+def without_rights(database: StoreDatabase) -> tuple[str, str]:
+    database.database.execute(f"REASSIGN OWNED BY {database.user} TO postgres")
+    return database.url(), PASSWORD
+
+
+@pytest.mark.parametrize(
+    ("breaks", "said"),
+    [
+        (wrong_password, "refuses the connection (FATAL: password authentication failed for user"),
+        (no_such_database, 'refuses the connection (FATAL: database "nowhere" does not exist): create it'),
+        (nobody_there, "cannot be reached (Connection refused): start it, or correct [store] url."),
+        (no_tls, "name the certificate of its authority: sslrootcert=FILE in [store] url."),
+        (read_only, "is a replica or read-only"),
+        (newer, "Install the newer pollerd again"),
+        (of_others, "has a table messages that is not pollerd's"),
+        (without_rights, "make the user of [store] url the owner of the tables"),
+    ],
+)
+def test_each_mistake_is_one_clear_sentence(
+    cli_on: Callable[..., Cli], store_database: StoreDatabase, breaks: Breaks, said: str
+) -> None:
+    cli = cli_on(*breaks(store_database))
+    for command in (["track", "7"], ["list"], ["doctor"]):
+        done = cli(*command)
+        shown = " ".join((done.err + done.text).split())
+        # The doctor shows what is wrong and what to do apart from each other.
+        assert done.code in (1, 69), shown
+        if command != ["doctor"]:
+            assert said in shown
+            assert len(done.err.strip().splitlines()) == 1
+        else:
+            assert said.partition("): ")[0] in shown
+        assert PASSWORD not in shown
+
+
+def test_the_configuration_names_what_cannot_be(cli_on: Callable[..., Cli]) -> None:
+    for url, said in (
+        ("mysql://db/pollerd", "must be a URL such as"),
+        ("postgresql://db", "must name the database"),
+        ("postgresql://db:port/pollerd", "must be a URL such as"),
+        ("postgresql://db/pollerd?password=geheim", "must not hold password"),
+        ("postgresql://me:geheim@db/pollerd", "keep one of them"),
+    ):
+        done = cli_on(url)("check")
+        assert done.code == 78
+        assert said in done.err
+        assert "geheim" not in done.err
+    done = cli_on("postgresql://me@db1:5433,[::1],db2/pollerd?target_session_attrs=any")("check")
+    assert done.code == 0, done.err
+    assert "database postgresql://me@db1:5433,[::1],db2/pollerd" in done.text
+    done = cli_on("postgresql://me@db/pollerd", more='path = "/tmp/x.db"\n')("check")
+    assert "must not stand beside path" in done.err
+
+
+def test_without_a_url_no_driver_is_imported(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    program = (
+        "import sys; from pollerd.cli import main; main(sys.argv[1:]);"
+        "print([name for name in sys.modules if 'psycopg' in name or 'store.postgresql' in name])"
+    )
+    cli.command = lambda *arguments: [sys.executable, "-c", program, *arguments]  # type: ignore[method-assign]
+    for command in (["track", "7"], ["list"], ["events", "--json"], ["untrack", "7"]):
+        assert cli(*command).text.splitlines()[-1] == "[]"

@@ -1,0 +1,89 @@
+"""A store in PostgreSQL for a test: its target, and what a person sees of it with psql."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import pytest
+
+from pollerd.store.postgresql.engine import PostgresEngine
+from pollerd.store.postgresql.link import Target
+from pollerd.store.postgresql.store import PostgresStore
+from tests.servers.database import PASSWORD, Database, new_name
+
+
+class StoreDatabase(NamedTuple):
+    """A database with an owner of its own, who is no administrator."""
+
+    database: Database
+    user: str
+    port: int | None = None
+    """That of a pooler before the server; None: the server itself, over its socket."""
+
+    def target(self, port: int | None = None) -> Target:
+        """Over the server's socket; over TCP through `port` where that is given, such as a proxy's."""
+        server = self.database.server
+        where = {"host": str(server.folder), "port": str(server.port)}
+        if port is not None:
+            # Two seconds are the least that libpq waits for a connection.
+            where = {"host": "127.0.0.1", "port": str(port), "sslmode": "disable", "connect_timeout": "2"}
+        parameters = {**where, "user": self.user, "dbname": self.database.name}
+        return Target(parameters, f"postgresql:///{self.database.name}", lambda: PASSWORD)
+
+    def engine(self, name: str = "db1", port: int | None = None) -> PostgresEngine:
+        return PostgresEngine(self.target(port), name)
+
+    def url(self) -> str:
+        """What stands in [store] url."""
+        server = self.database.server
+        if self.port is not None:
+            return f"postgresql://{self.user}@127.0.0.1:{self.port}/{self.database.name}?sslmode=disable"
+        return f"postgresql://{self.user}@/{self.database.name}?host={server.folder}&port={server.port}"
+
+    @property
+    def toml(self) -> str:
+        """The keys of [store]."""
+        return f'url = "{self.url()}"\npassword = "{PASSWORD}"'
+
+    def insert(self, ids: Iterable[int]) -> None:
+        """Hand ids over by plain SQL, sent now."""
+        with self.database.connect() as connection, connection.cursor() as cursor:
+            cursor.executemany("INSERT INTO messages (id) VALUES (%s) ON CONFLICT DO NOTHING", [(i,) for i in ids])
+
+    def query(self, sql: str, *values: object) -> list[Any]:
+        """A statement as SQLite has it, with `?`."""
+        return self.database.execute(sql.replace("?", "%s"), *values)
+
+
+@pytest.fixture
+def store_database(postgresql_database: Database) -> StoreDatabase:
+    """A database in PostgreSQL for a store, empty but for the tables."""
+    database = StoreDatabase(postgresql_database, new_name())
+    postgresql_database.execute(f"CREATE ROLE {database.user} LOGIN PASSWORD '{PASSWORD}'")
+    postgresql_database.execute(f"ALTER DATABASE {postgresql_database.name} OWNER TO {database.user}")
+    with database.engine().handover():
+        pass
+    return database
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest) -> StoreDatabase | None:
+    """Where the store is: in a file (None), or in PostgreSQL."""
+    if request.param == "sqlite":
+        return None
+    found: StoreDatabase = request.getfixturevalue("store_database")
+    return found
+
+
+@asynccontextmanager
+async def opened(database: StoreDatabase, name: str = "db1") -> AsyncIterator[PostgresStore]:
+    """The store as a daemon has it open."""
+    engine = database.engine(name)
+    with engine.own(daemon=True) as member:
+        store = await PostgresStore.open(database.target(), member, lambda: 1e9)
+        try:
+            yield store
+        finally:
+            await store.close()
