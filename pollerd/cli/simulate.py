@@ -20,8 +20,8 @@ def simulate_command() -> click.Command:
     for option in reversed(SIMULATE_OPTIONS):
         command = _option(option)(command)
     text = (
-        "Run a simulated GatewayAPI until Ctrl-C: send, read, cancel and balance, with realistic times and faults on "
-        "demand. The first line names its address, the second its token.\n\n"
+        "Run a simulated GatewayAPI until Ctrl-C: send, read, cancel, balance and incoming messages, with realistic "
+        "times and faults on demand. The first line names its address, the second its token.\n\n"
         'Point a configuration at it with base_url = "http://127.0.0.1:8600" and its token.'
     )
     return click.command("simulate", help=text, short_help="Run a simulated GatewayAPI.")(command)

@@ -164,7 +164,7 @@ def track(
     and the exit code is 1. Exit code 2 when "-" is all that is given and no id comes.
 
     A user who may not write the database hands them to the daemon, through its control socket. Messages that people
-    send to you (MO) are not followed: pollerd does not read them.
+    send to you (MO) need no hand-over: see [accounts.NAME.incoming].
     """
     refuse_options(ids)
     if not wait_ and (spare := [name for name in ("timeout", "accepted") if _is_given(name)]):

@@ -42,7 +42,7 @@ def show_undelivered(engine: Engine, *, after: int, message_id: int | None, for_
         screen.row(
             made,
             delivery.seq,
-            delivery.message_id or "",
+            delivery.message_id if delivery.message_id > 0 else "",
             _what(delivery),
             shortened(delivery.output, 40),
             delivery.attempts,

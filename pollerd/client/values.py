@@ -76,6 +76,12 @@ class OverdueEvent(events.Overdue, frozen=True, tag=events.MESSAGE_OVERDUE, tag_
     seq: int
 
 
+class ReceivedEvent(events.Received, frozen=True, tag=events.MESSAGE_RECEIVED, tag_field="type", kw_only=True):
+    """Somebody sent a message to one of the account's numbers."""
+
+    seq: int
+
+
 class HeldEvent(events.Held, frozen=True, tag=events.ACCOUNT_HELD, tag_field="type", kw_only=True):
     """Polling of an account is paused."""
 
@@ -119,6 +125,7 @@ AnyEvent = (
     | GaveUpEvent
     | ResumedEvent
     | OverdueEvent
+    | ReceivedEvent
     | HeldEvent
     | RecoveredEvent
     | CreditLowEvent

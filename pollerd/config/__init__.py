@@ -4,7 +4,7 @@ A path and the environment enter; a `Config` leaves, or a `ConfigError` with eve
 read them from.
 """
 
-from pollerd.config.accounts import AccountConfig, Auth, BasicAuth, LimitsConfig, OAuth1, TokenAuth
+from pollerd.config.accounts import AccountConfig, Auth, BasicAuth, IncomingConfig, LimitsConfig, OAuth1, TokenAuth
 from pollerd.config.addresses import Listen, MaskedUrl
 from pollerd.config.environment import Service
 from pollerd.config.loader import load

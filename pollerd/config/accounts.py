@@ -6,6 +6,7 @@ A struct's docstring is the text about its table that users read.
 # Declarations are read while the program runs: no `from __future__ import annotations` here.
 import re
 from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Final
@@ -15,7 +16,7 @@ import msgspec
 
 from pollerd.config.addresses import BASE_URL, OWN_ADDRESSES, PROXY_URL, MaskedUrl, family_of, is_loopback
 from pollerd.config.key import Key, SecretKeys, Variants, fields, key_names
-from pollerd.config.kinds import MINUTE, PATH, TEXT, USERNAME, YEAR, choice, duration, number, whole
+from pollerd.config.kinds import DAY, MINUTE, PATH, SINCE, TEXT, USERNAME, YEAR, choice, duration, number, whole
 from pollerd.config.reader import Diagnostics, TomlTable, key_part
 from pollerd.config.secret import (
     RESTART,
@@ -110,6 +111,38 @@ class LimitsConfig(msgspec.Struct, frozen=True):
     timeout: Annotated[float, Key(duration(0.1, 10 * MINUTE), "Time for one request as a whole.")] = 15.0
 
 
+class IncomingConfig(msgspec.Struct, frozen=True):
+    """Messages that people send to the account's numbers (MO), reported as message.received. They are read only where
+    this table stands, at the account's pace. The gateway's call for it (GET /rest/mosms) was documented in 2021 and not
+    verified since: pollerd doctor tries it.
+    """
+
+    every: Annotated[
+        float,
+        Key(
+            duration(0.1, DAY),
+            "How often it is asked. While nothing comes the interval grows, to six times as much or five minutes, "
+            "whichever is less.",
+        ),
+    ] = 10.0
+    since: Annotated[
+        date | None,
+        Key(
+            SINCE,
+            'Where the first look begins: "now" or a day in UTC. Later ones go on where the last one ended.',
+            example="2026-11-01",
+            unset='"now": what is there already is not reported',
+        ),
+    ] = None
+    keep: Annotated[
+        float,
+        Key(
+            duration(MINUTE, YEAR),
+            "How long a text stays in the database. After it the event goes on without text.",
+        ),
+    ] = 7 * DAY
+
+
 class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One table for each GatewayAPI account. A message that is handed over without an account belongs to "default"."""
 
@@ -159,6 +192,7 @@ class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     limits: LimitsConfig = LimitsConfig()
+    incoming: IncomingConfig | None = None
 
     @property
     def sources(self) -> tuple[str | None, ...]:
@@ -188,7 +222,9 @@ def read_accounts(root: TomlTable, limits: LimitsConfig) -> dict[str, AccountCon
         table = tables.section(name)
         auth = _AuthReader(table, name, only=len(names) == 1).read()
         own = table.section("limits").read(LimitsConfig, **msgspec.structs.asdict(limits))
-        accounts[name] = account = table.read(AccountConfig, name=name, auth=auth, limits=own)
+        incoming = None if (found := table.subtable("incoming")) is None else found.read(IncomingConfig)
+        account = table.read(AccountConfig, name=name, auth=auth, limits=own, incoming=incoming)
+        accounts[name] = account
         _refuse_other_family(table, account)
     _warn(root.diagnostics, accounts)
     return accounts

@@ -77,6 +77,11 @@ class DatabaseUrl(msgspec.Struct, frozen=True):
     password: Secret | None = None
 
     @property
+    def host(self) -> str:
+        """Where the server is; a folder or nothing for a Unix socket of this machine."""
+        return "" if self.kind == "sqlite" else urlsplit(self.text).hostname or ""
+
+    @property
     def identity(self) -> str:
         """The same for all who use this database, as MySQL or as MariaDB, and by whichever link to a file."""
         if self.kind == "sqlite":
@@ -153,6 +158,8 @@ DATABASE_URL: Final = DatabaseUrlKind("URL", _url, render=lambda url: url.text)
 
 def missing(url: DatabaseUrl) -> str:
     """What has to be installed before the database can be used, in words; empty when all of it is there."""
+    if url.kind == "sqlite":
+        return ""
     wanted = [] if _new_enough() else [_SQLALCHEMY]
     wanted += [] if find_spec(url.library.module) else [url.library]
     if not wanted:

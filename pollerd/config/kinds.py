@@ -6,8 +6,9 @@ import math
 import os
 import re
 from collections.abc import Callable
+from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 
 import msgspec
 
@@ -183,6 +184,22 @@ def _flag(value: object) -> bool:
     raise Wrong("must be true or false, without quotes")
 
 
+def _since(value: object) -> date | None:
+    if value == "now":
+        return None
+    # TOML has dates of its own; a time of day would promise more than days can hold.
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) else _no_date()
+    except ValueError:
+        return _no_date()
+
+
+def _no_date() -> NoReturn:
+    raise Wrong('must be "now" or a day, such as "2026-11-01"')
+
+
 def _path(value: object) -> Path:
     return Path(text(value))
 
@@ -249,6 +266,7 @@ VARIABLE: Final = Kind("environment variable", _variable)
 PATH: Final = PathKind("path", _path, render=str)
 OWN_PATH: Final = PathKind("path", _path, render=str, own=True)
 SOCKET_PATH: Final = PathKind("path", _path, f"up to {LONGEST_SOCKET_PATH} bytes", str, own=True, socket=True)
+SINCE: Final = Kind("day", _since, "now | YYYY-MM-DD", lambda day: "now" if day is None else day.isoformat())
 MODE: Final = Kind("octal rights", _mode, render=lambda mode: f"{mode:04o}")
 COMMAND: Final = Kind("program and arguments", _command, render=list)
 QUERY: Final = Kind("SQL", _query)

@@ -109,9 +109,10 @@ class WebhookRouteConfig(msgspec.Struct, frozen=True):
 
 
 class WebhookOutputConfig(msgspec.Struct, frozen=True):
-    """GatewayAPI's webhook for a local program: the same body, signature and retries. Every change of a status is
-    posted at least once, those of one message in order, from the time when this table was added. As in GatewayAPI's own
-    posts, error, code and userref are always there (null when not known), and body and payload are ASCII.
+    """GatewayAPI's webhook for a local program: the same body, signature and retries. Every change of a status, and
+    every incoming message, is posted at least once, those of one message (and the messages of one sender) in order,
+    from the time when this table was added. As in GatewayAPI's own posts, error, code and userref are always there
+    (null when not known), and body and payload are ASCII.
     """
 
     url: Annotated[str, Key(WEBHOOK_URL, "Where events are posted.", example="http://127.0.0.1:8080/status")]
@@ -202,7 +203,8 @@ class SqliteOutputConfig(msgspec.Struct, frozen=True):
         str,
         Key(
             EVENT_STATEMENT,
-            "Run for each message.status, or for every event if it names :type. The :names are fields of the event; "
+            "Run for each message.status, or for every event if it names :type; for message.received only if it names "
+            ":incoming_id, :text or :receiver. The :names are fields of the event; "
             ":source_id is the id as a source gave it, and with :msisdn each recipient has a row.",
             example="UPDATE sms SET status = :status, seq = :seq WHERE gateway_id = :source_id AND msisdn = :msisdn "
             "AND coalesce(seq, 0) <= :seq",
@@ -232,9 +234,7 @@ class SqlOutputConfig(msgspec.Struct, frozen=True):
 
 
 class OutputsConfig(msgspec.Struct, frozen=True):
-    """Where events are reported. Without any table [outputs.*] they go to events.ndjson beside the database. All of it
-    is about messages that you sent: pollerd does not read those that people send to you (MO).
-    """
+    """Where events are reported. Without any table [outputs.*] they go to events.ndjson beside the database."""
 
     file: FileOutputConfig | None = None
     socket: SocketOutputConfig | None = None

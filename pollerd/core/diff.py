@@ -65,6 +65,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     """Whether polling would have ended here, had the gateway's refusal been believed."""
     full: bool = True
     """False when only the schedule moved (a poll that changed nothing): cheaper, and may be written behind."""
+    first: bool = False
+    """Whether the message was planned for the first time, and nothing else happened to it: cheaper, too."""
 
 
 def waiting(recipients: Iterable[Recipient]) -> list[Recipient]:

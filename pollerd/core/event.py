@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import cache
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, get_args
 
 import msgspec
 
@@ -20,6 +20,7 @@ MESSAGE_COMPLETED: Final = "message.completed"
 MESSAGE_GAVE_UP: Final = "message.gave_up"
 MESSAGE_RESUMED: Final = "message.resumed"
 MESSAGE_OVERDUE: Final = "message.overdue"
+MESSAGE_RECEIVED: Final = "message.received"
 ACCOUNT_HELD: Final = "account.held"
 ACCOUNT_RECOVERED: Final = "account.recovered"
 CREDIT_LOW: Final = "account.credit_low"
@@ -119,6 +120,28 @@ class Overdue(msgspec.Struct, frozen=True, tag=MESSAGE_OVERDUE, tag_field="type"
     observed_at: str
 
 
+class Received(msgspec.Struct, frozen=True, tag=MESSAGE_RECEIVED, tag_field="type", kw_only=True):
+    """Somebody sent a message to one of the account's numbers. `incoming_id` is of a kind of its own: no id of a
+    message that was sent.
+
+    `text` is null where the gateway showed none, and once it was removed (`text_removed`). `senttime` is the gateway's,
+    in UNIX seconds. `msisdn` is who sent it, null when no usable number is known; `sender` and `encoding` are as the
+    gateway gives them, `webhook_label` the label of the vendor's webhook that it belongs to.
+    """
+
+    incoming_id: int
+    account: str
+    msisdn: int | None
+    receiver: int | str | None
+    text: str | None
+    senttime: float | None
+    sender: str | None = None
+    encoding: str | None = None
+    webhook_label: str | None = None
+    text_removed: bool = False
+    observed_at: str
+
+
 class Held(msgspec.Struct, frozen=True, tag=ACCOUNT_HELD, tag_field="type", kw_only=True):
     """Polling of the account is paused; `until` is when it is tried again (RFC 3339, UTC)."""
 
@@ -164,13 +187,14 @@ class Forgotten(msgspec.Struct, frozen=True, tag=EVENT_FORGOTTEN, tag_field="typ
     observed_at: str
 
 
-Body = Status | Completed | GaveUp | Resumed | Overdue | Held | Recovered | CreditLow | CreditOk | Forgotten
+Body = Status | Completed | GaveUp | Resumed | Overdue | Received | Held | Recovered | CreditLow | CreditOk | Forgotten
 TYPES: Final = (
     MESSAGE_STATUS,
     MESSAGE_COMPLETED,
     MESSAGE_GAVE_UP,
     MESSAGE_RESUMED,
     MESSAGE_OVERDUE,
+    MESSAGE_RECEIVED,
     ACCOUNT_HELD,
     ACCOUNT_RECOVERED,
     CREDIT_LOW,
@@ -238,6 +262,32 @@ def recipient(body: bytes) -> int:
     return _about.decode(body).msisdn or 0
 
 
+def thread(event: Event) -> int:
+    """What the event is delivered in order with: its message; the sender of an incoming message, as a negative number;
+    0: the account's other events.
+    """
+    if event.type == MESSAGE_RECEIVED:
+        return -recipient(event.body)
+    return event.message_id or 0
+
+
+def without_text(body: bytes) -> bytes:
+    """The JSON of a `message.received` with its text removed; that of any other event as it is."""
+    try:
+        found = _received.decode(body)
+    except msgspec.DecodeError:
+        return body
+    return encode(msgspec.structs.replace(found, text=None, text_removed=True))
+
+
+_received = msgspec.json.Decoder(Received)
+
+
+def account_of(body: bytes) -> str:
+    """The account in an event's JSON."""
+    return _about.decode(body).account
+
+
 def subject(kind: str, body: bytes, *, each_recipient: bool = True) -> str | None:
     """What an event of type `kind` with the JSON `body` is about: a later one with the same subject supersedes it.
 
@@ -274,8 +324,7 @@ def country_prefix(country: str) -> int | None:
 
 def field_names() -> frozenset[str]:
     """Every field that an event of any type may have."""
-    kinds = (Status, Completed, GaveUp, Resumed, Overdue, Held, Recovered, CreditLow, CreditOk, Forgotten)
-    return frozenset({"seq", "type"}).union(*(kind.__struct_fields__ for kind in kinds))
+    return frozenset({"seq", "type"}).union(*(kind.__struct_fields__ for kind in get_args(Body)))
 
 
 def json_schema() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pollerd.config import AccountConfig
 from pollerd.core.outcome import OutcomeRules
 from pollerd.gateway.client import GatewayClient
 from pollerd.gateway.limits.account import AccountLimiter
+from pollerd.polling.incoming import IncomingWatch
 from pollerd.polling.poller import Poller
 
 
@@ -19,11 +20,14 @@ class RunningAccount(msgspec.Struct, frozen=True):
     limiter: AccountLimiter
     poller: Poller
     rules: OutcomeRules
+    incoming: IncomingWatch | None = None
 
     def reload_credentials(self) -> None:
         """Read the secret again; one that was replaced is tried at once."""
         if self.gateway.reload_credentials():
             self.limiter.credentials_changed()
+            if self.incoming is not None:
+                self.incoming.retry()
 
     def reconfigure(self, account: AccountConfig, settings: Settings, *, show_msisdn: bool) -> None:
         """Other limits, bounds and source addresses, from now on."""

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -17,8 +18,9 @@ from apscheduler.triggers.base import BaseTrigger
 
 from pollerd.backoff import Policy
 from pollerd.base.errors import DurabilityError, PollerdError
+from pollerd.config import IncomingConfig
 from pollerd.config.policy import MODEL
-from pollerd.core.ports import Clock
+from pollerd.core.ports import Clock, IncomingBook
 from pollerd.daemon.systemd import Notifier
 from pollerd.daemon.unknown_ids import UnknownWatch
 from pollerd.polling.committer import Committer
@@ -178,6 +180,7 @@ def standard_jobs(parts: Parts, notifier: Notifier) -> list[Job]:
     # Periods in seconds. A crash loses what was learned or counted since the last note.
     jobs = [
         Job("retention", 600.0, lambda: retention.run(clock.now()), first=60.0),
+        Job("incoming texts", 60.0, partial(_remove_texts, parts, store.incoming()), first=30.0),
         *(Job(*chore) for chore in store.chores()),
         Job("learning", 1.0, lambda: _learn(parts.policy, clock)),
         Job("unknown ids", 10.0, UnknownWatch(store, tuple(parts.pollers))),
@@ -188,6 +191,16 @@ def standard_jobs(parts: Parts, notifier: Notifier) -> list[Job]:
         line = StatusLine(parts.pollers, clock)
         jobs.append(Job("status", 5.0, lambda: _write_status(parts, notifier, line), first=0.0))
     return jobs
+
+
+async def _remove_texts(parts: Parts, book: IncomingBook) -> None:
+    """Remove the texts of incoming messages that were kept for long enough; those of an account that does not ask for
+    any more, after the default.
+    """
+    now, accounts = parts.clock.now(), parts.config.accounts.items()
+    before = {name: now - account.incoming.keep for name, account in accounts if account.incoming is not None}
+    if await book.remove_texts(before, now - IncomingConfig().keep):
+        await parts.store.scrub()
 
 
 class NoteWriter:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
 from pollerd.base.text import numbered
 from pollerd.config import Config
+from pollerd.config.outputs import SqlSourceConfig
 from pollerd.core.ports import Clock, Store
+from pollerd.databases.engine import Database
 from pollerd.intake.source import QuerySource, Reader
+from pollerd.intake.sql import SqlReader
 from pollerd.intake.sqlite import SqliteReader
 
 
@@ -37,7 +41,7 @@ def make_sources(
     config: Config, store: Store, clock: Clock, poke: Callable[[], None], protect: Callable[[str], None]
 ) -> list[QuerySource]:
     """Those that the configuration names. `poke` makes the intake check at once, `protect` gets every password."""
-    wanted = [*_files(config), *_servers(config, protect)]
+    wanted = [*_files(config), *_urls(config, protect)]
     books = store.sources({each.key: each.database for each in wanted}, clock.wall, poke)
     names: Counter[str] = Counter()
     return [
@@ -53,15 +57,14 @@ def _files(config: Config) -> Iterator[_Wanted]:
         yield _Wanted("sqlite", str(source.path), database, source.query, source.every, reader)
 
 
-def _servers(config: Config, protect: Callable[[str], None]) -> Iterator[_Wanted]:
-    if not config.sources.sql:
-        return
-    # SQLAlchemy is there only for those who configured one.
-    from pollerd.databases.engine import Database
-    from pollerd.intake.sql import SqlReader
-
+def _urls(config: Config, protect: Callable[[str], None]) -> Iterator[_Wanted]:
     for source in config.sources.sql:
-        url = source.url
-        database = Database(url, source.password, reads=True, sql="query", protect=protect)
-        reader = SqlReader(database, source.query, source.every)
+        url, reader = source.url, _reader(source, protect)
         yield _Wanted("sql", url.place, url.identity, source.query, source.every, reader)
+
+
+def _reader(source: SqlSourceConfig, protect: Callable[[str], None]) -> Reader:
+    if source.url.kind == "sqlite":
+        return SqliteReader(Path(source.url.place), source.query)
+    database = Database(source.url, source.password, reads=True, sql="query", protect=protect)
+    return SqlReader(database, source.query, source.every)

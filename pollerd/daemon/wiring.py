@@ -50,6 +50,7 @@ from pollerd.polling import overdue_watch
 from pollerd.polling.balance import BalanceWatch
 from pollerd.polling.committer import Committer
 from pollerd.polling.control_check import answered_note
+from pollerd.polling.incoming import IncomingWatch, incoming_note
 from pollerd.polling.overdue_watch import OverdueWatch
 from pollerd.polling.poller import Poller
 from pollerd.polling.ranking import PolicyRanker
@@ -167,6 +168,7 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
 
     accounts = await _make_accounts(parts, clock, witness, start, stack)
     pollers.update((name, account.poller) for name, account in accounts.items())
+    parts.incoming = {name: account.incoming for name, account in accounts.items() if account.incoming is not None}
     parts.proves = lambda name, nonce, shown: accounts[name].gateway.proves(nonce, shown)
 
     observer, web = Observer(parts), config.web
@@ -182,6 +184,7 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
         "replan": Replanner(policy, store, committer, pollers, clock, random.Random()).run,
         "overdue": OverdueWatch(store, committer, pollers, clock).run,
         "housekeeping": housekeeping.run,
+        **{f"incoming {name}": watch.run for name, watch in parts.incoming.items()},
         **{f"source {number}": source.run for number, source in enumerate(parts.sources)},
     }
     return Daemon(parts, witness, accounts, outputs, control, side, policy, stuck, housekeeping, make_outputs)
@@ -231,7 +234,23 @@ async def _make_account(
         answered=await parts.store.note(answered_note(account.name)),
     )
     gateway.sources.changed = poller.resize
-    return RunningAccount(gateway, limiter, poller, rules)
+    watch = None
+    if account.incoming is not None:
+        watch = IncomingWatch(
+            account.name,
+            account.incoming.every,
+            account.incoming.since,
+            gateway=gateway,
+            limiter=limiter,
+            report=poller.report,
+            idle=lambda: poller.window.next_due() > clock.now(),
+            book=parts.store.incoming(),
+            committer=parts.committer,
+            clock=clock,
+            time=witness.gateway(account.base_url),
+            progress=await parts.store.note(incoming_note(account.name)),
+        )
+    return RunningAccount(gateway, limiter, poller, rules, watch)
 
 
 def _balance(account: str) -> str:

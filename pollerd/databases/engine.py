@@ -63,7 +63,7 @@ class Database:
 
         Every error of SQLAlchemy, of the driver, and of the password leaves as a DatabaseError.
         """
-        if lacking := missing(self.url):
+        if self._engine is None and (lacking := missing(self.url)):
             raise DatabaseError(Trouble.LIBRARY, lacking)
         from sqlalchemy.exc import SQLAlchemyError
 

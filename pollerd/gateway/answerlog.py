@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from pollerd.core.incoming import IncomingPage
 from pollerd.core.model import Answer
 from pollerd.gateway.text import clean, shorten
 
@@ -110,6 +111,27 @@ class AnswerLog:
                 "fields": dict(answer.unusable),
                 "recipients": len(answer.recipients),
                 "unidentified": nameless,
+                "repeats": repeats,
+            },
+        )
+
+    def damaged_page(self, page: IncomingPage) -> None:
+        """A page of incoming messages of which a part cannot be used; the rest of it is."""
+        level, repeats = self._level("damaged page")
+        fields = ", ".join(f"{name} ({_places(count)})" for name, count in page.damage)
+        lost = f"; {page.unusable} without a usable mosms_id are not reported" if page.unusable else ""
+        logger.log(
+            level,
+            "account %s: incoming messages: in the answer this cannot be used: %s%s%s; all the rest is reported",
+            self._account,
+            fields,
+            lost,
+            _times(repeats),
+            extra={
+                "event": "incoming_damaged",
+                "account": self._account,
+                "fields": dict(page.damage),
+                "unusable": page.unusable,
                 "repeats": repeats,
             },
         )

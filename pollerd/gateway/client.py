@@ -6,8 +6,9 @@ import asyncio
 import hmac
 import logging
 import random
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import msgspec
 from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientTimeout
@@ -15,8 +16,10 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from pollerd.base.redact import Redactor
+from pollerd.base.retryafter import http_date
 from pollerd.config import AccountConfig
 from pollerd.config.secret import proof
+from pollerd.core.incoming import Dates, IncomingDenied, IncomingPage
 from pollerd.core.model import Answer, HoldReason, Message, NotFound, Outcome, Rejected, Trouble
 from pollerd.core.ports import Balance, Clock, GatewayTime, Limiter, SourceAddress
 from pollerd.gateway.answerlog import AnswerLog
@@ -28,6 +31,8 @@ from pollerd.gateway.sources import Source, Sources
 from pollerd.gateway.transport import Route, proxy_of, trust
 from pollerd.gateway.vendor import Vendor
 
+T = TypeVar("T")
+P = ParamSpec("P")
 logger: Final = logging.getLogger("pollerd.gateway")
 
 _Reply = tuple[bytes, ClientResponse] | Rejected | Trouble
@@ -121,7 +126,7 @@ class GatewayClient:
         if known is not None and mark == known.mark:
             # Byte for byte what it was the last time: nothing to decode.
             return Answer.again(known, ahead)
-        outcome = await self._understand(body, response, message_id)
+        outcome = await self._in_time(self._vendor.read_message, body, response, message_id)
         if type(outcome) is not Answer:
             self._note_unusable(f"message {message_id}", outcome)
             return outcome
@@ -150,6 +155,30 @@ class GatewayClient:
     def source_addresses(self) -> tuple[SourceAddress, ...]:
         """The addresses that are configured for the account, as they are now."""
         return self.sources.health
+
+    async def incoming(self, dates: Dates, page: int) -> IncomingPage | IncomingDenied | Trouble:
+        """Ask once for a page of the messages that came in on these days."""
+        what = "incoming messages"
+        reply = await self._get(self._vendor.incoming_url(dates, page))
+        if not isinstance(reply, tuple):
+            self._note_unusable(what, reply)
+            return reply if isinstance(reply, Trouble) else _of_account(reply)
+        body, response = reply
+        if response.status == 200:
+            found = await self._in_time(self._vendor.read_incoming, body, response)
+            if isinstance(found, Trouble):
+                self._note_unusable(what, found)
+                return found
+            if found.damage:
+                self._log.damaged_page(found)
+            date = None if "Age" in response.headers else http_date(response.headers.get("Date", ""))
+            return msgspec.structs.replace(found, date=date)
+        error = self._vendor.read_incoming_error(
+            response.status, response.headers, body, self._redact, self._clock.wall()
+        )
+        kind = error.outcome.kind if isinstance(error.outcome, Trouble) else f"http_{response.status}"
+        self._log.refused(what, response.status, kind, error.text)
+        return error.outcome
 
     def reload_credentials(self) -> bool:
         """Read the secret's source again; True when it gave another secret, used from the next request on."""
@@ -259,11 +288,19 @@ class GatewayClient:
             self._time.heard(response.headers)
         return _Attempt((body, response), source, forgotten=forgotten)
 
-    async def _understand(self, body: bytes, response: ClientResponse, message_id: int) -> Outcome:
+    async def _in_time(
+        self,
+        read: Callable[Concatenate[bytes, Mapping[str, str], P], T],
+        body: bytes,
+        response: ClientResponse,
+        *more: P.args,
+        **named: P.kwargs,
+    ) -> T:
+        """What `read` makes of a body: in a thread where it may take long."""
         at_once = _UNPACKED_AT_ONCE if "Content-Encoding" in response.headers else _DECODED_AT_ONCE
         if len(body) <= at_once:
-            return self._vendor.read_message(body, response.headers, message_id)
-        return await asyncio.to_thread(self._vendor.read_message, body, response.headers, message_id)
+            return read(body, response.headers, *more, **named)
+        return await asyncio.to_thread(read, body, response.headers, *more, **named)
 
     def _refused(self, what: str, response: ClientResponse, body: bytes) -> NotFound | Rejected | Trouble:
         error = self._vendor.read_error(response.status, response.headers, body, self._redact, self._clock.wall())

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from multidict import CIMultiDict
 from yarl import URL
 
+from pollerd.core.incoming import Dates, IncomingDenied, IncomingPage
 from pollerd.core.model import NotFound, Outcome, Rejected, Trouble
 from pollerd.core.ports import Balance
 
@@ -20,6 +21,13 @@ class ErrorAnswer(NamedTuple):
     outcome: NotFound | Rejected | Trouble
     text: str
     code: int | None
+
+
+class IncomingErrorAnswer(NamedTuple):
+    """The same for a request for incoming messages."""
+
+    outcome: IncomingDenied | Trouble
+    text: str
 
 
 class Vendor(Protocol):
@@ -35,6 +43,10 @@ class Vendor(Protocol):
 
     def message_url(self, message_id: int) -> URL:
         """Where the status of a message is read."""
+        ...
+
+    def incoming_url(self, dates: Dates, page: int) -> URL:
+        """Where a page (from 1 on) of the messages is read that came in on these days."""
         ...
 
     def headers(self, url: URL) -> Headers:
@@ -62,4 +74,14 @@ class Vendor(Protocol):
         self, status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str], now: float
     ) -> ErrorAnswer:
         """What an answer with any other status means. `now` (wall clock) is for a `Retry-After` that is a date."""
+        ...
+
+    def read_incoming(self, body: bytes, headers: Mapping[str, str]) -> IncomingPage | Trouble:
+        """What a 200 answer from `incoming_url` says."""
+        ...
+
+    def read_incoming_error(
+        self, status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str], now: float
+    ) -> IncomingErrorAnswer:
+        """What an answer from there with any other status means."""
         ...

@@ -154,7 +154,7 @@ class Intake:
             self._committer.record_note(overdue.note(message.account), b"null")
         else:
             planned = poller.plan(message)
-        self._committer.record(Result(planned, was=State.NEW))
+        self._committer.record(Result(planned, was=State.NEW, first=True))
         if poller is not None:
             poller.schedule(planned)
 

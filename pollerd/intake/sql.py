@@ -1,18 +1,22 @@
-"""An application's database of another kind than SQLite's file, and its query: read through SQLAlchemy."""
+"""An application's database behind SQLAlchemy, and its query. SQLAlchemy is imported in the thread that uses it."""
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-from sqlalchemy import ColumnClause, Connection, Executable, Select, bindparam, column, literal_column, select, text
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from pollerd.config.sql import AFTER, LIMIT, for_sqlalchemy, windowed, without_end
 from pollerd.databases.engine import Database
 from pollerd.databases.trouble import DatabaseError
 from pollerd.intake.source import Place, ReadError, Window, key_place, window_of
 
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnClause, Connection, Executable, Select
+
 _KEEP: Final = 60.0
 """Seconds between two looks from which on the connection is closed after each: it would stand idle at the server."""
+FIRST: Final = "0"
+"""What :after is at first. A text in quotes is a number where one is wanted."""
 
 
 class SqlReader:
@@ -20,12 +24,9 @@ class SqlReader:
 
     def __init__(self, database: Database, query: str, every: float) -> None:
         self._database = database
-        self._windowed = windowed(query)
-        self._query = text(for_sqlalchemy(query if self._windowed else without_end(query)))
+        self._query = query
         self._key: ColumnClause[Any] | None = None
         self._keep = every < _KEEP
-        self._first: object = 0 if database.url.kind == "sqlite" else "0"
-        """What :after is at first. A text in quotes is a number where one is wanted, but for SQLite."""
 
     @property
     def where(self) -> str:
@@ -40,8 +41,13 @@ class SqlReader:
     def read(self, place: Place, most: int) -> Window:
         try:
             with self._database.connection() as connection:
-                statement = self._query if self._windowed else self._window(connection, place, most)
-                after = place.key if place.keyed else self._first
+                if self._key is None:
+                    from sqlalchemy import column
+
+                    names = names_of(connection, self._query)
+                    self._key = column(names[key_place(names)])
+                statement = _window(self._query, self._key, place, most)
+                after = place.key if place.keyed else FIRST
                 result = connection.execute(statement, {AFTER: after, LIMIT: most})
                 names = list(result.keys())
                 return window_of(names, result.fetchmany(most), key_place(names), most)
@@ -52,12 +58,33 @@ class SqlReader:
             if not self._keep:
                 self._database.close()
 
-    def _window(self, connection: Connection, place: Place, most: int) -> Executable:
-        """The query in another one that gives a window of its rows."""
-        found: Select[Any] = select(literal_column("*")).select_from(self._query.columns().subquery("found"))
-        if self._key is None:
-            names = list(connection.execute(found.limit(0)).keys())
-            self._key = column(names[key_place(names)])
-        if place.keyed:
-            found = found.where(self._key.is_not(None) if place.key is None else self._key > bindparam(AFTER))
-        return found.order_by(self._key).limit(most)
+
+def names_of(connection: Connection, query: str) -> Sequence[str]:
+    """The columns that the query gives; no row of it is read."""
+    from sqlalchemy import text
+
+    if windowed(query):
+        result = connection.execute(text(for_sqlalchemy(query)), {AFTER: FIRST, LIMIT: 0})
+    else:
+        result = connection.execute(_found(query).limit(0))
+    return list(result.keys())
+
+
+def _found(query: str) -> Select[Any]:
+    """Everything that the query gives, as a part of another one."""
+    from sqlalchemy import literal_column, select, text
+
+    inner = text(for_sqlalchemy(without_end(query))).columns().subquery("found")
+    return select(literal_column("*")).select_from(inner)
+
+
+def _window(query: str, key: ColumnClause[Any], place: Place, most: int) -> Executable:
+    """What gives `most` rows of the query from there on, in the order of their keys."""
+    from sqlalchemy import bindparam, text
+
+    if windowed(query):
+        return text(for_sqlalchemy(query))
+    found = _found(query)
+    if place.keyed:
+        found = found.where(key.is_not(None) if place.key is None else key > bindparam(AFTER))
+    return found.order_by(key).limit(most)

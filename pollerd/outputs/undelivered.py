@@ -32,7 +32,7 @@ def named(deliveries: Sequence[Delivery]) -> str:
 
 def _name(delivery: Delivery) -> str:
     state = _state.decode(delivery.body).status or delivery.type
-    message = f"message {delivery.message_id}, " if delivery.message_id else ""
+    message = f"message {delivery.message_id}, " if delivery.message_id > 0 else ""
     return f"event {delivery.seq} ({message}{state})"
 
 

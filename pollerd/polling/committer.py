@@ -17,7 +17,7 @@ import msgspec
 
 from pollerd.base.errors import StoreBusyError, StoreUnavailableError
 from pollerd.core.diff import Result
-from pollerd.core.event import Body
+from pollerd.core.event import Body, Received
 from pollerd.core.model import Message, State
 from pollerd.core.ports import AccountState, Batch, Clock, CommitMeter, CreditState, Store, Unmetered
 
@@ -93,6 +93,11 @@ class Committer:
         """Take a small named value in."""
         self._notes[name] = value
         self._note(urgent=False)
+
+    def record_received(self, bodies: Iterable[Received]) -> None:
+        """Take incoming messages in, in the order in which they are reported."""
+        self._bodies.extend(bodies)
+        self._note(urgent=True)
 
     def block(self, trouble: str) -> None:
         """Nothing can be written any more, for this reason: polling waits for its end."""
@@ -232,4 +237,5 @@ def _merged(before: Result, after: Result) -> Result:
         was=before.was,
         polls=before.polls + after.polls,
         full=before.full or after.full,
+        first=False,
     )

@@ -10,6 +10,7 @@ import msgspec
 
 from pollerd.base.errors import StoreUnavailableError
 from pollerd.core.event import Recovered
+from pollerd.core.incoming import IncomingPage
 from pollerd.core.model import Answer, HoldReason, Message, Outcome, Rejected, State, Trouble
 from pollerd.core.outcome import OutcomeRules
 from pollerd.core.ports import Clock, Gateway, Limiter, PollMeter, Store, Transition, Unmetered
@@ -246,7 +247,7 @@ class Poller:
             self._check.answered(message_id, asked)
         if type(outcome) is Rejected and unreadable(outcome):
             return await self._blamed(message_id, outcome, control=control)
-        self._report(outcome)
+        self.report(outcome)
         return outcome
 
     async def _blamed(self, message_id: int, outcome: Rejected, *, control: bool) -> Outcome:
@@ -262,13 +263,14 @@ class Poller:
             self._unreadable.at_fault = verdict in (ControlCheckResult.REFUSED, ControlCheckResult.ALONE)
         if guilty or self.limiter.held is not None:
             trouble = Trouble(HoldReason.SERVER_ERRORS, outcome.kind, outcome.detail)
-            self._report(trouble)
+            self.report(trouble)
             return trouble
         # No failure of the gateway.
-        self._report(msgspec.structs.replace(outcome, decoded=True))
+        self.report(msgspec.structs.replace(outcome, decoded=True))
         return outcome
 
-    def _report(self, outcome: Outcome) -> None:
+    def report(self, outcome: Outcome | IncomingPage) -> None:
+        """What a request met, for the account."""
         held = self.limiter.held is not None
         self._record_transition(self.limiter.report(outcome))
         if held:

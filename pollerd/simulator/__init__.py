@@ -8,6 +8,7 @@ from pollerd.simulator.config import (
     TEXT_MARKER,
     AnswerStyle,
     Credentials,
+    InboxStyle,
     Population,
     SimulatorConfig,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "ChangeRecord",
     "Credentials",
     "Fault",
+    "InboxStyle",
     "MessageRecord",
     "Mix",
     "Population",

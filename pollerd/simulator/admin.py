@@ -8,9 +8,14 @@ POST /sim/stats/reset    count anew
 GET  /sim/faults         what was set last
 POST /sim/faults         put in place of all faults: ["500:0.05", ...], {"faults": [...]} or text lines
 POST /sim/credit         {"credit": 12.5}
+GET  /sim/incoming       every incoming message as NDJSON
+POST /sim/incoming       somebody sends: NewIncoming or a list; answers {"ids": [...]}
+POST /sim/incoming/shift {"times": 3, "how": "come" or "swap"}: messages come (and go) while pages are read
+POST /sim/clock          {"skip": 3600}: so many seconds pass at once
 """
 
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, Protocol
 
 import msgspec
 from aiohttp import web
@@ -18,6 +23,7 @@ from aiohttp import web
 from pollerd.simulator.effects import JSON_HEADERS
 from pollerd.simulator.fate import Step
 from pollerd.simulator.faults import FaultBoard
+from pollerd.simulator.incoming import Inbox
 from pollerd.simulator.records import MessageRecord, record_of
 from pollerd.simulator.stats import StatsRecord
 from pollerd.simulator.truth import SimulatedMessage, Truth
@@ -64,6 +70,30 @@ class Credit(msgspec.Struct, forbid_unknown_fields=True):
     credit: float
 
 
+class NewIncoming(msgspec.Struct, forbid_unknown_fields=True):
+    """Incoming messages: `count` of them, each with its number behind `text`, or one with `text` alone."""
+
+    text: str = "burst"
+    count: int | None = None
+    msisdn: int | None = None
+    receiver: int = 451204
+    senttime: float | None = None
+    label: str | None = None
+
+
+class Shift(msgspec.Struct, forbid_unknown_fields=True):
+    """As `Inbox.shift`."""
+
+    times: int
+    how: Literal["come", "swap"] = "come"
+
+
+class Skip(msgspec.Struct, forbid_unknown_fields=True):
+    """Seconds that pass at once."""
+
+    skip: float
+
+
 class Simulated(Protocol):
     """What the admin prefix shows and changes."""
 
@@ -74,6 +104,13 @@ class Simulated(Protocol):
     @property
     def faults(self) -> FaultBoard:
         """Faults in force."""
+
+    @property
+    def inbox(self) -> Inbox:
+        """All incoming messages."""
+
+    def skip(self, seconds: float) -> None:
+        """So many seconds pass at once."""
 
     def statistics(self) -> StatsRecord:
         """Counts at this moment."""
@@ -115,6 +152,9 @@ def _show(simulator: Simulated, path: str) -> web.Response:
         return _json(simulator.statistics())
     if path == "faults":
         return _json([repr(fault) for fault in simulator.faults.active])
+    if path == "incoming":
+        rows = [encode(each) + b"\n" for each in simulator.inbox.records]
+        return web.Response(body=b"".join(rows), headers={"Content-Type": "application/x-ndjson"})
     kind, _, message_id = path.partition("/")
     if kind == "truth":
         return _json(simulator.record(int(message_id)))
@@ -128,13 +168,34 @@ def _change(simulator: Simulated, path: str, body: bytes) -> web.Response:
     if path == "messages":
         new = msgspec.json.decode(body, type=list[NewMessage] | NewMessage)
         return _json({"ids": [_add(simulator.truth, m) for m in (new if isinstance(new, list) else [new])]})
-    if path == "credit":
-        simulator.set_credit(msgspec.json.decode(body, type=Credit).credit)
-        return _json({})
-    if path == "stats/reset":
-        simulator.reset_statistics()
+    if path == "incoming":
+        sent = msgspec.json.decode(body, type=list[NewIncoming] | NewIncoming)
+        return _json(
+            {"ids": [n for each in (sent if isinstance(sent, list) else [sent]) for n in _sent(simulator.inbox, each)]}
+        )
+    if path in _SETTINGS:
+        _SETTINGS[path](simulator, body)
         return _json({})
     raise KeyError(path)
+
+
+def _shift(simulator: Simulated, body: bytes) -> None:
+    wanted = msgspec.json.decode(body, type=Shift)
+    simulator.inbox.shift(wanted.times, wanted.how)
+
+
+_SETTINGS: Final[Mapping[str, Callable[[Simulated, bytes], None]]] = {
+    "credit": lambda simulator, body: simulator.set_credit(msgspec.json.decode(body, type=Credit).credit),
+    "clock": lambda simulator, body: simulator.skip(msgspec.json.decode(body, type=Skip).skip),
+    "incoming/shift": _shift,
+    "stats/reset": lambda simulator, _: simulator.reset_statistics(),
+}
+
+
+def _sent(inbox: Inbox, new: NewIncoming) -> list[int]:
+    if new.count is not None:
+        return inbox.burst(new.count, new.text)
+    return [inbox.add(new.text, msisdn=new.msisdn, receiver=new.receiver, senttime=new.senttime, label=new.label)]
 
 
 def _fault_texts(body: bytes) -> list[str]:

@@ -76,6 +76,21 @@ class AnswerStyle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InboxStyle:
+    """How incoming messages are given: in which order, and in which zone (hours ahead of UTC) a day begins. `replies`
+    is the share of delivered recipients that answer.
+    """
+
+    order: Literal["newest", "oldest", "mixed"] = "newest"
+    zone: float = 0.0
+    replies: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not -24 < self.zone < 24 or not 0 <= self.replies <= 1:
+            raise ValueError("zone must be hours between -24 and 24, replies a share from 0 to 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorConfig:
     """One simulator.
 
@@ -93,6 +108,7 @@ class SimulatorConfig:
     credentials: Credentials = Credentials()
     population: Population = Population()
     answers: AnswerStyle = AnswerStyle()
+    inbox: InboxStyle = InboxStyle()
     faults: tuple[Fault, ...] = ()
     connection_limit: int = 40
     over_limit: Literal["close", "503"] = "close"

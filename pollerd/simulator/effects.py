@@ -85,7 +85,7 @@ class FaultPlayer:
     ) -> web.StreamResponse:
         kind = fault.kind
         if fault.status is not None:
-            return self._error(fault, fault.status)
+            return self._error(fault, fault.status, coded=not request.path.startswith("/rest/mosms"))
         if kind in SILENT:
             if kind == "hang":
                 await self.pause(3600.0 if fault.seconds is None else fault.seconds)
@@ -117,13 +117,14 @@ class FaultPlayer:
             return web.Response(body=shape, headers=JSON_HEADERS)
         raise ValueError(f"fault {kind} is no answer")
 
-    def _error(self, fault: Fault, status: int) -> web.Response:
+    def _error(self, fault: Fault, status: int, *, coded: bool) -> web.Response:
+        """`coded`: with the vendor's code where it usually has one; a refusal of incoming messages has none."""
         try:
             phrase = HTTPStatus(status).phrase
         except ValueError:
             phrase = "Unknown trouble"
         body, headers = self._error_body(
-            fault.form or ("html" if status in _FROM_A_PROXY else "vendor"), status, phrase
+            fault.form or ("html" if status in _FROM_A_PROXY else "vendor"), status, phrase, coded=coded
         )
         if status == 407:
             headers["Proxy-Authenticate"] = 'Basic realm="proxy"'
@@ -131,7 +132,7 @@ class FaultPlayer:
             headers["Retry-After"] = retry_after_header(fault.retry_after, self._clock.now())
         return web.Response(status=status, body=body, headers=headers)
 
-    def _error_body(self, form: str, status: int, phrase: str) -> tuple[bytes, dict[str, str]]:
+    def _error_body(self, form: str, status: int, phrase: str, *, coded: bool) -> tuple[bytes, dict[str, str]]:
         match form:
             case "html":
                 return f"<html><body><h1>{status} {phrase}</h1></body></html>".encode(), dict(_HTML_HEADERS)
@@ -142,7 +143,7 @@ class FaultPlayer:
             case "json":
                 return encode({"message": phrase, "status": status}), dict(JSON_HEADERS)
             case _:
-                code, text, variables = _CODED.get(status, (None, phrase, ()))
+                code, text, variables = _CODED.get(status if coded else 0, (None, phrase, ()))
                 return error_body(code, text, *variables, serial=self._played), dict(JSON_HEADERS)
 
     async def _drip(self, request: web.BaseRequest, body: bytes, interval: float) -> web.StreamResponse:

@@ -9,6 +9,7 @@ A fault is written `KIND[:PROBABILITY][:KEY=VALUE]...`:
     reset:next=3                      the next three requests
     401:from=2:until=5                between 2 s and 5 s after the faults were set
     422:ids=17+18:on=read             two messages, only when read
+    403:on=incoming                   this account may not read incoming messages
     404:form=text                     an error answer that a proxy wrote: text, empty, html, json
     404:0.5:by=connection             every request of half of the connections
     404:0.5:by=60                     every request in half of each minute
@@ -29,7 +30,7 @@ from pollerd.simulator.fate import uniforms
 from pollerd.simulator.networks import network_code
 from pollerd.simulator.outages import Outage, Outages
 
-Action = Literal["read", "send", "cancel", "balance"]
+Action = Literal["read", "send", "cancel", "balance", "incoming"]
 
 KINDS: dict[str, str] = {
     "reset": "the connection is reset (RST) without an answer",
@@ -132,6 +133,7 @@ _ACTIONS: dict[str, Action | Literal["any"]] = {
     "send": "send",
     "cancel": "cancel",
     "balance": "balance",
+    "incoming": "incoming",
     "any": "any",
 }
 _KEYS = ("on", "ids", "from", "until", "next", "rest", "retry_after", "seconds", "size", "to", "operator", "form", "by")

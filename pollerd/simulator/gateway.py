@@ -14,6 +14,7 @@ from pollerd.simulator.config import SimulatorConfig
 from pollerd.simulator.connections import CountedConnection
 from pollerd.simulator.effects import JSON_HEADERS, SILENT, FaultPlayer
 from pollerd.simulator.faults import Action, Fault, FaultBoard
+from pollerd.simulator.incoming import Inbox
 from pollerd.simulator.networks import operator_of
 from pollerd.simulator.stats import Stats
 from pollerd.simulator.truth import SimulatedMessage, Truth
@@ -21,6 +22,7 @@ from pollerd.simulator.wire import Renderer, SendRequest, encode, error_body
 
 _PRICE = 0.35  # In the account's currency, for each recipient.
 _MESSAGES = "/rest/mtsms"
+_INCOMING = "/rest/mosms"
 _ONE = "/rest/mtsms/"
 _ID = re.compile(r"[0-9]{1,20}")
 
@@ -45,11 +47,14 @@ class SimulatedGateway:
         *,
         truth: Truth,
         faults: FaultBoard,
+        inbox: Inbox,
         player: FaultPlayer,
         stats: Stats,
     ) -> None:
         self._clock = clock
         self._truth = truth
+        self._inbox = inbox
+        self._replies = config.inbox.replies > 0
         self._faults = faults
         self._player = player
         self._stats = stats
@@ -108,11 +113,21 @@ class SimulatedGateway:
             return self._send(await request.read())
         if action == "balance":
             return self._json(200, self._balance())
+        if action == "incoming":
+            return self._incoming(request)
         if message_id is None or not 0 < message_id < 2**64:
             return self._refuse(400, None, "Bad argument: message id")
         if message is None:
             return self._refuse(404, None, "Message not found")
         return self._read(message) if action == "read" else self._cancel(message)
+
+    def _incoming(self, request: web.BaseRequest) -> web.Response:
+        try:
+            return self._json(200, self._inbox.answer(request.query))
+        except KeyError as error:
+            return self._refuse(400, None, f"Bad argument: {error.args[0]} is missing")
+        except ValueError as error:
+            return self._refuse(400, None, f"Bad argument: {error}")
 
     def _balance(self) -> bytes:
         account = self.account
@@ -149,6 +164,8 @@ class SimulatedGateway:
     ) -> web.StreamResponse:
         self._note(action, message, f"fault:{fault.kind}")
         right = self._balance()
+        if action == "incoming":
+            right = self._inbox.answer(request.query)
         if message is not None and action == "read":
             right = self._renderer.read(message, self._clock.now()).body
         response = await self._player.play(fault, request, right)
@@ -189,7 +206,7 @@ class SimulatedGateway:
 
     def send(self, request: SendRequest) -> int:
         """Send one message as the sending call would, free of charge; its id."""
-        return self._truth.add(
+        number = self._truth.add(
             recipients=tuple(dict.fromkeys(r.msisdn for r in request.recipients)),
             sendtime=request.sendtime,
             validity=request.validity_period,
@@ -198,6 +215,11 @@ class SimulatedGateway:
             sender=request.sender,
             priority=request.priority,
         )
+        if self._replies:
+            for msisdn, ended in self._truth.final(number).items():
+                if ended is not None and ended.status == "DELIVERED":
+                    self._inbox.reply(msisdn, number, ended.at)
+        return number
 
     def _json(self, status: int, body: bytes) -> web.Response:
         self._stats.by_status[status] += 1
@@ -227,4 +249,6 @@ def _classify(method: str, path: str) -> tuple[Action | None, str | None]:
         return ("cancel", path[len(_ONE) :]) if method == "DELETE" else (None, None)
     if path == _MESSAGES and method == "POST":
         return "send", None
+    if path == _INCOMING and method == "GET":
+        return "incoming", None
     return ("balance", None) if path == "/rest/me" and method == "GET" else (None, None)

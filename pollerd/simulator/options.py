@@ -9,6 +9,7 @@ from pollerd.simulator.config import (
     DEMO_CREDENTIAL,
     AnswerStyle,
     Credentials,
+    InboxStyle,
     Population,
     SimulatorConfig,
 )
@@ -64,6 +65,11 @@ SIMULATE_OPTIONS: Final[tuple[SimulateOption, ...]] = (
     SimulateOption("read", float, 0.0, "Share of delivered recipients that go on to READ."),
     SimulateOption("shuffle", bool, False, "Recipients in another order in each answer."),
     SimulateOption("null-times", bool, False, "No dsntime in any answer."),
+    SimulateOption("replies", float, 0.0, "Share of delivered recipients that answer (GET /rest/mosms)."),
+    SimulateOption(
+        "incoming-order", str, "newest", "Order of incoming messages.", choices=("newest", "oldest", "mixed")
+    ),
+    SimulateOption("incoming-zone", float, 0.0, "Hours ahead of UTC in which a day of incoming messages begins."),
     SimulateOption("fault", str, (), "KIND[:PROBABILITY][:KEY=VALUE]..., such as 500:0.05.", multiple=True),
     SimulateOption("connection-limit", int, 40, "Open connections allowed from one address."),
     SimulateOption("over-limit", str, "close", "What a surplus one meets.", choices=("close", "503")),
@@ -110,6 +116,11 @@ class _OptionReader:
             shuffle=self._flag("shuffle"),
             null_times=self._flag("null_times"),
         )
+        inbox = InboxStyle(
+            order=_one_of(self._text("incoming_order"), "newest", "oldest", "mixed"),
+            zone=self._number("incoming_zone"),
+            replies=self._number("replies"),
+        )
         rate = self._values["requests_per_second"]
         return SimulatorConfig(
             host=self._text("host"),
@@ -119,6 +130,7 @@ class _OptionReader:
             credentials=self._credentials(),
             population=population,
             answers=answers,
+            inbox=inbox,
             faults=tuple(parse_fault(text) for text in self._texts("fault")),
             connection_limit=int(self._number("connection_limit")),
             over_limit=_one_of(self._text("over_limit"), "close", "503"),

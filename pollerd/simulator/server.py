@@ -15,6 +15,7 @@ from pollerd.simulator.connections import ConnectionGate, CountedConnection
 from pollerd.simulator.effects import FaultPlayer
 from pollerd.simulator.faults import FaultBoard
 from pollerd.simulator.gateway import SimulatedGateway
+from pollerd.simulator.incoming import Inbox
 from pollerd.simulator.outages import Outages
 from pollerd.simulator.records import MessageRecord, record_of
 from pollerd.simulator.stats import Stats, StatsRecord
@@ -27,7 +28,8 @@ _GRACE = 0.5  # Seconds for answers on their way when the server stops.
 class Simulator:
     """A local GatewayAPI: `async with Simulator(config) as simulator: ... simulator.url`.
 
-    `truth` holds the messages, `faults` what goes wrong (`faults.set("500:0.1", ...)`), `stats` the counts.
+    `truth` holds the messages, `inbox` what people send, `faults` what goes wrong (`faults.set("500:0.1", ...)`),
+    `stats` the counts.
     Several simulators can live in one process. A stopped one cannot be started again.
     """
 
@@ -37,6 +39,7 @@ class Simulator:
         outages = Outages(self.config.speed)
         population, answers = self.config.population, self.config.answers
         self.truth = Truth(self._clock, outages, self.config.seed, population, answers)
+        self.inbox = Inbox(self._clock, self.config.inbox, self.config.seed)
         self.faults = FaultBoard(self._clock, outages, self.config.seed)
         self.stats = Stats()
         self._started_at = self._clock.now()
@@ -46,6 +49,7 @@ class Simulator:
             self._clock,
             truth=self.truth,
             faults=self.faults,
+            inbox=self.inbox,
             player=self._player,
             stats=self.stats,
         )

@@ -22,6 +22,7 @@ from pollerd.status.document import (
     DeliveryDocument,
     EventsDocument,
     HoldDocument,
+    IncomingDocument,
     MessageCounts,
     OutputDocument,
     PollsDocument,
@@ -39,6 +40,7 @@ from pollerd.store.engine import engine_of
 if TYPE_CHECKING:
     from pollerd.config import AccountConfig, Config
     from pollerd.core.ports import Engine
+    from pollerd.polling.incoming import IncomingState
     from pollerd.status.snapshot import AccountSnapshot, Snapshot
 
 AGES: Final = (60.0, 300.0, 1800.0, 7200.0, 43200.0, 86400.0, 259200.0)
@@ -187,6 +189,21 @@ def _configured(
         repeated_requests=live.repeats if live else 0,
         source_addresses=_source_addresses(account, live),
         renewal=account.renewal,
+        incoming=None if live is None else _incoming(live.incoming),
+    )
+
+
+def _incoming(state: IncomingState | None) -> IncomingDocument | None:
+    if state is None:
+        return None
+    return IncomingDocument(
+        state="denied" if state.denied else "reading",
+        trouble=state.trouble or None,
+        interval=round(state.interval, 3),
+        asked_at=moment(state.asked_at),
+        found=state.found,
+        requests=state.requests,
+        results=state.results,
     )
 
 

@@ -33,6 +33,23 @@ class SourceAddressDocument(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str | None
 
 
+class IncomingDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What reads an account's incoming messages. `state` is `reading`, or `denied` where the account may not: it is
+    tried again every hour. `trouble` is what the last request met (null: nothing).
+
+    It asks every `interval` seconds now, and asked last at `asked_at`; `found` messages were reported and `requests`
+    made since the start. `results` is how many there are in the days asked for, by the gateway.
+    """
+
+    state: Literal["reading", "denied"]
+    trouble: str | None
+    interval: float
+    asked_at: str | None
+    found: int
+    requests: int
+    results: int | None
+
+
 class AccountDocument(msgspec.Struct, frozen=True, kw_only=True):
     """One account. `state` is `polling`, `held` or `unconfigured`: it has messages, but the configuration does not name
     it, and `configured` is false.
@@ -45,7 +62,8 @@ class AccountDocument(msgspec.Struct, frozen=True, kw_only=True):
     time since the start: the other side had forgotten a kept connection; `connections_kept` is false where that
     happened too often. `source_addresses` are the configured addresses of this machine that connections are opened
     from. `renewal` says what a person does so that another secret is taken up, `advice` what to do about
-    the account (null: nothing).
+    the account (null: nothing). `incoming` is null where
+    incoming messages are not read, or no daemon runs.
     """
 
     name: str
@@ -76,6 +94,7 @@ class AccountDocument(msgspec.Struct, frozen=True, kw_only=True):
     renewal: str = ""
     configured: bool = True
     advice: str | None = None
+    incoming: IncomingDocument | None = None
 
 
 class OutputDocument(msgspec.Struct, frozen=True, kw_only=True):

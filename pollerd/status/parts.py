@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pollerd.intake.source import QuerySource
     from pollerd.outputs.relay import Relay
     from pollerd.polling.committer import Committer
+    from pollerd.polling.incoming import IncomingWatch
     from pollerd.polling.poller import Poller
     from pollerd.status.metrics.meter import Meter
     from pollerd.status.statistics import Statistics
@@ -42,5 +43,7 @@ class Parts(msgspec.Struct, kw_only=True):
     warnings: WarnLog
     stuck: Callable[[], str | None]
     notice: str = ""
+    incoming: Mapping[str, IncomingWatch] = {}
+    """What reads incoming messages, by account."""
     proves: Callable[[str, bytes, str], bool] | None = None
     """Whether an account (by name) uses the secret that a nonce and its proof stand for."""

@@ -17,6 +17,7 @@ from pollerd.status.document import LogDocument, StatusDocument
 
 if TYPE_CHECKING:
     from pollerd.backoff import Metrics
+    from pollerd.polling.incoming import IncomingState
     from pollerd.polling.poller import Poller
     from pollerd.status.parts import Parts
 
@@ -47,7 +48,7 @@ class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     `polls_short` and `polls_long` are polls a second over SHORT and LONG, `arrivals` messages a second over
     ARRIVALS_OVER. `held` has the wall clock's times. `repeats` requests were made a second time because the other side
     had forgotten a kept connection; `keeps_connections`: whether any are kept. `source_addresses` are the configured
-    ones.
+    ones, `incoming` is what reads incoming messages, None where they are not read.
     """
 
     polls: int
@@ -63,6 +64,7 @@ class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     keeps_connections: bool
     repeats: int
     source_addresses: Sequence[SourceAddress] = ()
+    incoming: IncomingState | None = None
 
 
 class Throughput(NamedTuple):
@@ -153,7 +155,16 @@ class Observer:
             keeps_connections=limiter.keeps_connections,
             repeats=limiter.repeats,
             source_addresses=poller.gateway.source_addresses,
+            incoming=self._incoming(name),
         )
+
+    def _incoming(self, name: str) -> IncomingState | None:
+        """With the wall clock's time."""
+        if (watch := self._parts.incoming.get(name)) is None:
+            return None
+        state = watch.state
+        asked_at = None if state.asked_at is None else self._parts.clock.to_wall(state.asked_at)
+        return msgspec.structs.replace(state, asked_at=asked_at)
 
     def _held(self, state: AccountState | None) -> AccountState | None:
         """With the wall clock's times."""

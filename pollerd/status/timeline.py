@@ -125,6 +125,7 @@ def describe(
     body: events.GaveUp
     | events.Resumed
     | events.Overdue
+    | events.Received
     | events.Held
     | events.Recovered
     | events.CreditLow
@@ -143,6 +144,9 @@ def describe(
             if body.pending is not None:
                 left = f"{counted(body.pending, 'recipient')} without a final state"
             return Sentence(f"overdue: {left}", "warn")
+        case events.Received():
+            text = "its text was removed" if body.text_removed else body.text or "no text"
+            return Sentence(f"received from {body.msisdn or 'somebody'} at {body.receiver}: {text}", "plain")
         case events.Held():
             until = f", until {body.until}" if body.until else ""
             return Sentence(f"account {body.account} on hold: {phrases.hold(body.reason, body.detail)}{until}", "bad")

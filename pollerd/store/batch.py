@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
-from operator import attrgetter, not_
+from operator import attrgetter, itemgetter, not_
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +19,7 @@ from pollerd.core.ports.view import AGE_SLOT
 from pollerd.store import rows
 
 _scheduled: Final = attrgetter(*rows.SCHEDULED[:-1])
+_plan: Final = itemgetter(*map(rows.COLUMNS.index, (*rows.PLANNED, "id")))
 
 
 def ordered(batch: Batch) -> Iterator[tuple[str, int | None, bytes]]:
@@ -33,11 +34,18 @@ def ordered(batch: Batch) -> Iterator[tuple[str, int | None, bytes]]:
         yield events.event_type(body), message_id, events.encode(body)
 
 
-def planned(batch: Batch, committed: Sequence[Event]) -> list[tuple[str, Sequence[Sequence[Any]]]]:
-    """What puts `batch` on disk. `committed` are its events with their numbers."""
+def planned(
+    batch: Batch, committed: Sequence[Event], *, first_apart: bool = False
+) -> list[tuple[str, Sequence[Sequence[Any]]]]:
+    """What puts `batch` on disk. `committed` are its events with their numbers.
+
+    `first_apart`: the engine has a statement of its own for first plans.
+    """
+    first = first_apart and any(r.first for r in batch.results)
     return [
         ("touch", [_schedule(r.message) for r in batch.results if not r.full]),
-        ("settle", [_whole(r.message) for r in batch.results if r.full]),
+        ("plan", [_first(r.message) for r in batch.results if r.first] if first else []),
+        ("settle", [_whole(r.message) for r in batch.results if r.full and not (first and r.first)]),
         ("append", [(e.seq, e.type, e.message_id, batch.at, e.body) for e in committed]),
         ("save_account", [_account(account) for account in batch.accounts]),
         ("save_credit", [msgspec.structs.astuple(credit) for credit in batch.credits]),
@@ -88,6 +96,11 @@ def _account(account: AccountState) -> tuple[Any, ...]:
 
 def _schedule(message: Message) -> tuple[Any, ...]:
     return (*_scheduled(message), message.trail or None, message.id)
+
+
+def _first(message: Message) -> tuple[Any, ...]:
+    planned: tuple[Any, ...] = _plan(rows.row_from_message(message))
+    return planned
 
 
 def _whole(message: Message) -> tuple[Any, ...]:

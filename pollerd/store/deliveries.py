@@ -9,6 +9,7 @@ import msgspec
 
 from pollerd.core import event
 from pollerd.core.ports import Delivery, DeliveryChange
+from pollerd.store.incoming import RemovedTexts
 from pollerd.store.session import Session, Transactions
 from pollerd.store.undelivered import delivery_from_row
 
@@ -16,8 +17,11 @@ from pollerd.store.undelivered import delivery_from_row
 class Deliveries:
     """Fulfils `ports.DeliveryBook`. Every call raises as `Store.commit`."""
 
-    def __init__(self, store: Transactions, forgotten: Container[int] = ()) -> None:
-        """What is `forgotten` (by `seq`) is kept no longer, though an attempt may be under way."""
+    def __init__(self, store: Transactions, forgotten: Container[int] = (), texts: RemovedTexts | None = None) -> None:
+        """What is `forgotten` (by `seq`) is kept no longer, though an attempt may be under way; nor are `texts` that
+        are removed.
+        """
+        self._texts = texts or RemovedTexts()
         self._store = store
         self._forgotten = forgotten
         self._sql = store.sql("deliveries")
@@ -52,7 +56,7 @@ class Deliveries:
         def write(session: Session) -> list[Delivery]:
             # A mark has no body.
             kept = [each for each in change.kept if not each.body or each.seq not in self._forgotten]
-            session.executemany(self._sql["keep"], [_row(each, change.at) for each in kept])
+            session.executemany(self._sql["keep"], [_row(each, self._texts.body(each), change.at) for each in kept])
             session.executemany(self._sql["drop"], [(seq,) for seq in change.gone])
             superseded = [gone for taken in change.taken for gone in self._supersede(session, taken)]
             # One that was taken up again meanwhile had others behind it.
@@ -91,12 +95,12 @@ class Deliveries:
         return await self._store.write(write)
 
 
-def _row(delivery: Delivery, at: float) -> tuple[Any, ...]:
+def _row(delivery: Delivery, body: bytes, at: float) -> tuple[Any, ...]:
     return (
         delivery.seq,
         delivery.type,
         delivery.message_id,
-        delivery.body,
+        body,
         delivery.receiver,
         delivery.state,
         delivery.attempts,

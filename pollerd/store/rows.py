@@ -32,6 +32,22 @@ SCHEDULED: Final = (
     "trail",
 )
 """Those that a poll which changed nothing writes; the last one is NULL where it is empty."""
+PLANNED: Final = (
+    "account",
+    "userref",
+    "sent_at",
+    "state",
+    "next_poll_at",
+    "next_reason",
+    "base",
+    "frozen_at",
+    "sendtime",
+    "taken_at",
+    "priority",
+    "overdue_after",
+    "overdue_at",
+)
+"""Those that a first plan writes: what somebody handed over, as it is understood, and what follows from that."""
 (
     _ACCOUNT,
     _USERREF,

@@ -21,7 +21,7 @@ class Statements:
     `-- name: NAME` above each.
 
     In place of `{columns}` stand the columns of a message, in place of `{whole}` all but the id are set, in place of
-    `{scheduled}` those that a poll without a change writes.
+    `{scheduled}` those that a poll without a change writes, in place of `{planned}` those that a first plan writes.
     """
 
     def __init__(self, engine: str, form: Callable[[str], str] = str) -> None:
@@ -47,8 +47,12 @@ def _in_file(path: Path) -> dict[str, str]:
 def _filled(sql: str) -> str:
     if "{" not in sql:
         return sql
-    columns, whole, scheduled = ", ".join(rows.COLUMNS), _set(rows.COLUMNS[1:]), _set(rows.SCHEDULED)
-    return sql.format(columns=columns, whole=whole, scheduled=scheduled)
+    return sql.format(
+        columns=", ".join(rows.COLUMNS),
+        whole=_set(rows.COLUMNS[1:]),
+        scheduled=_set(rows.SCHEDULED),
+        planned=_set(rows.PLANNED),
+    )
 
 
 def _set(columns: Iterable[str]) -> str:

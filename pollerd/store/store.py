@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from pollerd.core.ports import (
     Batch,
     Cursor,
     DeliveryBook,
+    IncomingBook,
     Request,
     RequestKind,
     Retaining,
@@ -32,6 +34,7 @@ from pollerd.store import rows, track, undelivered
 from pollerd.store.deliveries import Deliveries
 from pollerd.store.erasure import Eraser
 from pollerd.store.eventlog import CommittedEvents
+from pollerd.store.incoming import Incoming, RemovedTexts
 from pollerd.store.messages import StoredMessages
 from pollerd.store.retention import Retention
 from pollerd.store.session import Session
@@ -53,6 +56,7 @@ class SqlStore(StoredMessages, CommittedEvents):
         CommittedEvents.__init__(self)
         self._writing = asyncio.Lock()
         self._forgotten: set[int] = set()
+        self._removed_texts = RemovedTexts()
 
     # -- what an engine does in its own way
 
@@ -63,6 +67,11 @@ class SqlStore(StoredMessages, CommittedEvents):
     @abstractmethod
     async def _transact(self, change: Callable[[Session], T]) -> T:
         """Run `change` in a transaction of its own."""
+
+    @asynccontextmanager
+    async def overwriting(self) -> AsyncIterator[None]:
+        """Within, what is deleted is overwritten on disk, too, as far as the engine can."""
+        yield
 
     # -- writing
 
@@ -117,7 +126,8 @@ class SqlStore(StoredMessages, CommittedEvents):
 
     async def erase(self, about: About, now: float) -> None:
         eraser = Eraser(self, about, self._blank)
-        self._forgotten |= await eraser.run(await eraser.find(), now)
+        async with self.overwriting():
+            self._forgotten |= await eraser.run(await eraser.find(), now)
 
     async def scrub(self) -> None:
         """See `Store`: an engine that keeps old copies for a while does more."""
@@ -155,10 +165,13 @@ class SqlStore(StoredMessages, CommittedEvents):
     # -- what outputs keep beside their cursors
 
     def deliveries(self) -> DeliveryBook:
-        return Deliveries(self, self._forgotten)
+        return Deliveries(self, self._forgotten, self._removed_texts)
+
+    def incoming(self) -> IncomingBook:
+        return Incoming(self, self._removed_texts, self._blank)
 
     def unwritten(self, output: str, database: str | None) -> UnwrittenBook:
-        return UnwrittenEvents(self, output, database, self._forgotten)
+        return UnwrittenEvents(self, output, database, self._forgotten, self._removed_texts)
 
     async def retry_parked(self, now: float) -> int:
         return await self.write(partial(undelivered.retry_parked, now=now))

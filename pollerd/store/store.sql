@@ -1,6 +1,9 @@
 -- name: touch
 UPDATE messages SET {scheduled} WHERE id = ? AND state = 1;
 
+-- name: plan
+UPDATE messages SET {planned} WHERE id = ?;
+
 -- name: settle
 UPDATE messages SET {whole} WHERE id = ?;
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from pollerd.core.ports import DeliveryState, Saved, Unwritten, UnwrittenChange
+from pollerd.store.incoming import RemovedTexts
 from pollerd.store.session import Session, Transactions
 from pollerd.store.source_ids import SourceIds, drop_unused
 
@@ -16,11 +17,17 @@ class UnwrittenEvents:
     """Fulfils `targets.UnwrittenBook` for the output of that name. Every call raises as `Store.commit`."""
 
     def __init__(
-        self, store: Transactions, output: str, database: str | None = None, forgotten: Container[int] = ()
+        self,
+        store: Transactions,
+        output: str,
+        database: str | None = None,
+        forgotten: Container[int] = (),
+        texts: RemovedTexts | None = None,
     ) -> None:
         """`database` is the one that the output writes, where a source reads it, too. What is `forgotten` (by `seq`) is
-        kept no longer, though an attempt may be under way.
+        kept no longer, though an attempt may be under way; nor are `texts` that are removed.
         """
+        self._texts = texts or RemovedTexts()
         self._store = store
         self._forgotten = forgotten
         self._output = output
@@ -50,7 +57,7 @@ class UnwrittenEvents:
 
         def write(session: Session) -> Saved:
             kept = [each for each in change.kept if each.seq not in self._forgotten]
-            session.executemany(self._sql["keep"], [_row(each, change.at) for each in kept])
+            session.executemany(self._sql["keep"], [_row(each, self._texts.body(each), change.at) for each in kept])
             superseded: list[Unwritten] = []
             for event in change.written:
                 about = (output, event.message_id, event.recipient, event.subject, event.seq)
@@ -119,7 +126,7 @@ def _event(row: Sequence[Any]) -> Unwritten:
     )
 
 
-def _row(event: Unwritten, at: float) -> tuple[Any, ...]:
+def _row(event: Unwritten, body: bytes, at: float) -> tuple[Any, ...]:
     return (
         event.output,
         event.seq,
@@ -127,7 +134,7 @@ def _row(event: Unwritten, at: float) -> tuple[Any, ...]:
         event.message_id,
         event.recipient,
         event.subject,
-        event.body,
+        body,
         event.state,
         event.attempts,
         event.next_at,

@@ -14,6 +14,7 @@ import pytest
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.deployment import COMMAND, Deployment
 from tests.acceptance.waiting import until
+from tests.sqlite_kit import autocommit
 
 ENDED: Final = 421332671
 NEVER: Final = frozenset(
@@ -54,7 +55,12 @@ async def imported(here: Deployment, command: tuple[str, ...]) -> set[str]:
     )
     _, err = await process.communicate()
     assert process.returncode in (0, 2, 69), err.decode()[-1000:]
-    return set(re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", err.decode(), re.MULTILINE))
+    return modules(err.decode())
+
+
+def modules(said: str) -> set[str]:
+    """What Python says that it has imported."""
+    return set(re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", said, re.MULTILINE))
 
 
 @pytest.mark.parametrize("running", [False, True], ids=["no daemon", "daemon"])
@@ -72,3 +78,31 @@ async def test_no_command_imports_what_it_can_do_without(tmp_path: Path, running
             assert sorted(found & (NEVER | spared)) == [], command
         if running:
             assert await here.stop() == 0
+
+
+async def test_a_daemon_without_a_database_server_imports_nothing_for_one(tmp_path: Path) -> None:
+    """Nor when its tables in the configuration name an SQLite file."""
+    more = f"""
+[[sources.sqlite]]
+path = "{tmp_path / "shop.db"}"
+query = "SELECT id FROM sms"
+[[outputs.sqlite]]
+path = "{tmp_path / "shop.db"}"
+statement = "UPDATE sms SET status = :status WHERE id = :id"
+"""
+    with autocommit(tmp_path / "shop.db") as shop:
+        shop.execute("CREATE TABLE sms (id INTEGER, status TEXT)")
+        shop.execute(f"INSERT INTO sms (id) VALUES ({ENDED})")
+        async with (
+            Simulator(SimulatorConfig(speed=1000)) as simulator,
+            Deployment(tmp_path, simulator, more=more) as here,
+        ):
+            simulator.truth.add(ENDED, steps=[Step(0.0, "DELIVERED")])
+            await here.start(environment={"PYTHONPROFILEIMPORTTIME": "1"})
+            await until(
+                lambda: shop.execute("SELECT status FROM sms").fetchone() == ("DELIVERED",), "it is written back"
+            )
+            assert await here.stop() == 0
+            found = modules(here.text_log())
+    assert "pollerd.outputs.sqlite" in found
+    assert sorted(found & {"sqlalchemy", "psycopg", "pymysql"}) == []

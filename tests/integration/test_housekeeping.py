@@ -246,6 +246,7 @@ async def test_every_standard_job_does_its_work_on_a_real_store(parts: Parts, tm
             "optimize",
             "learning",
             "unknown ids",
+            "incoming texts",
             "model snapshot",
             "statistics",
             "status",

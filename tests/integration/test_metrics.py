@@ -136,7 +136,7 @@ async def test_the_page_has_every_metric_with_its_type_and_labels_and_no_other(t
     """docs/metrics.md against a live scrape with everything on that has numbers of its own."""
     page = documented()
     more = f'[credit]\nwarn_below = 1.0\n[[sources.sqlite]]\npath = "{tmp_path}/none.db"\nquery = "SELECT 1 AS id"\n'
-    more += '[outputs.webhook]\nurl = "http://127.0.0.1:9/"\n'
+    more += '[outputs.webhook]\nurl = "http://127.0.0.1:9/"\n[accounts.default.incoming]\n'
     async with daemon(tmp_path, more=more, backoff='policy = "adaptive"\nmin_interval = "100ms"') as running:
         await running.follow(*range(1, 6))
         await running.ended(*range(1, 6))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,14 +11,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pollerd.backoff import Exponential, Settings
 from pollerd.base.errors import StoreError, StoreUnavailableError
 from pollerd.core.diff import Result
 from pollerd.core.event import Held, Recovered, Status, instant
 from pollerd.core.model import HoldReason, Message, Recipient, State
+from pollerd.core.outcome import OutcomeRules
 from pollerd.core.ports import AccountState, Batch, Cursor
 from pollerd.daemon.clock import SystemClock
 from pollerd.polling.committer import Committer
 from pollerd.store.eventlog import TAIL
+from pollerd.store.rows import PLANNED
 from pollerd.store.sqlite.store import SqliteStore
 from tests.sqlite_kit import autocommit, rows, transaction
 
@@ -51,6 +55,26 @@ async def test_a_row_by_plain_sql_is_new_and_due_from_now(store: SqliteStore) ->
     (found,) = await store.new(10)
     assert (found.id, found.account, found.userref, found.state) == (421332671, "default", None, State.NEW)
     assert abs(found.sent_at - time.time()) < 60
+
+
+async def test_a_first_plan_writes_all_that_planning_decides(store: SqliteStore) -> None:
+    with transaction(store.path) as connection:
+        connection.execute(
+            "INSERT INTO messages (id, account, userref, sent_at, sendtime, priority, overdue_after) "
+            "VALUES (1, 'other', 'order', '2026-11-26T12:00:00Z', '2026-11-26T13:00:00Z', 'Very urgent', '600')"
+        )
+    (found,) = await store.new(10)
+    settings = Settings()
+    rules = OutcomeRules(Exponential(settings, 1), settings, random.Random(1), overdue_after=60.0)
+    planned = rules.first(found, found.sending - 100.0, 33.0)
+    await store.commit(Batch(results=(Result(planned, was=State.NEW, first=True),)))
+    assert await store.message(1) == planned
+    assert rows(store.path, "SELECT priority, typeof(sent_at), frozen_at FROM messages") == [
+        ("VERY_URGENT", "real", 33.0)
+    ]
+    default = Message(1, "default", 0.0, 0.0)
+    decided = {name for name in Message.__struct_fields__ if getattr(planned, name) != getattr(default, name)}
+    assert decided == {*PLANNED} - {"state"}
 
 
 async def test_state_time_and_events_are_one_transaction(store: SqliteStore) -> None:

@@ -63,10 +63,6 @@ class MariaDb(DatabaseServer):
         ]  # fmt: skip
 
     def is_ready(self) -> bool:
-        # PyMySQL leaves a socket open that cannot be connected.
-        with socket.socket(socket.AF_UNIX) as knock:
-            if knock.connect_ex(str(self.socket)) != 0:
-                return False
         try:
             self.connect().close()
         except pymysql.MySQLError:
@@ -74,11 +70,20 @@ class MariaDb(DatabaseServer):
         return True
 
     def connect(self, database: str | None = None, user: str | None = None) -> pymysql.Connection[Any]:
-        # Over the socket root has no password, and nobody else's is looked at where the name is the socket's.
-        return pymysql.connect(
-            unix_socket=str(self.socket), user=user or self.administrator, password=PASSWORD if user else "",
-            database=database or self.start_database, autocommit=True, charset="utf8mb4", connect_timeout=60,
+        # Over the socket root needs no password.
+        made = pymysql.connect(
+            user=user or self.administrator, password=PASSWORD if user else "", autocommit=True, charset="utf8mb4",
+            database=database or self.start_database, connect_timeout=60, defer_connect=True,
         )  # fmt: skip
+        # PyMySQL leaves a socket open that it cannot connect.
+        opened = socket.socket(socket.AF_UNIX)
+        try:
+            opened.connect(str(self.socket))
+        except OSError as error:
+            opened.close()
+            raise pymysql.OperationalError(2002, str(error)) from error
+        made.connect(opened)
+        return made
 
     def connections(self, database: str) -> list[int]:
         found = self.execute("SELECT id FROM information_schema.processlist WHERE db = %s", database)

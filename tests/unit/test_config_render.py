@@ -26,6 +26,9 @@ token_file = "token"
 proxy = "http://proxy:3128"
 ca_file = "corp.pem"
 source_addresses = ["192.0.2.10", "2001:db8::1"]
+[accounts.default.incoming]
+every = "20s"
+since = 2026-11-01
 [accounts.old]
 base_url = "https://gatewayapi.eu"
 auth = "basic"

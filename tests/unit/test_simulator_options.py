@@ -2,7 +2,7 @@
 
 import pytest
 
-from pollerd.simulator import DEMO_CREDENTIAL, SIMULATE_OPTIONS, Fault, Mix, config_from_options
+from pollerd.simulator import DEMO_CREDENTIAL, SIMULATE_OPTIONS, Fault, InboxStyle, Mix, config_from_options
 
 
 def test_no_option_gives_the_defaults() -> None:
@@ -42,6 +42,9 @@ def test_every_option_reaches_the_configuration() -> None:
         "keep_alive": 4.0,
         "requests_per_second": 12.5,
         "credit": 7.0,
+        "replies": 0.75,
+        "incoming_order": "mixed",
+        "incoming_zone": -7.0,
     }
     assert set(values) == {option.key for option in SIMULATE_OPTIONS}
     config = config_from_options(values)
@@ -60,6 +63,7 @@ def test_every_option_reaches_the_configuration() -> None:
     assert (answers.late_transient, answers.read) == (0.5, 0.25)
     assert answers.shuffle
     assert answers.null_times
+    assert config.inbox == InboxStyle(order="mixed", zone=-7.0, replies=0.75)
     assert config.faults == (Fault(kind="500", probability=0.5), Fault(kind="reset", times=1))
     assert (config.connection_limit, config.over_limit, config.keep_alive) == (3, "503", 4.0)
     assert (config.requests_per_second, config.credit) == (12.5, 7.0)
@@ -80,6 +84,8 @@ def test_every_option_reaches_the_configuration() -> None:
         ({"speed": float("inf")}, "speed is inf; give a number"),
         ({"tail": float("nan")}, "tail is nan; give a number"),
         ({"requests_per_second": -1.0}, "requests_per_second is -1.0; give a number above 0"),
+        ({"incoming_zone": 30.0}, "zone must be hours between -24 and 24"),
+        ({"replies": 2.0}, "replies a share from 0 to 1"),
         ({"fault": ("500:2",)}, "between 0 and 1"),
     ],
 )

@@ -6,6 +6,7 @@ from pollerd.core.ports.deliveries import Delivery, DeliveryBook, DeliveryChange
 from pollerd.core.ports.engine import Engine, Ownership, StoreSize
 from pollerd.core.ports.events import Cursor, EventLog
 from pollerd.core.ports.gateway import Gateway, Limiter, SourceAddress
+from pollerd.core.ports.incoming import IncomingBook, IncomingGateway
 from pollerd.core.ports.meters import CommitMeter, PollMeter, Unmetered
 from pollerd.core.ports.outputs import Opening, Output, OutputHealth, Preparing, SourceHealth
 from pollerd.core.ports.requests import Asked, Handover, Request, RequestKind

@@ -24,7 +24,8 @@ class DeliveryState(IntEnum):
 class Delivery(msgspec.Struct, frozen=True):
     """An event kept for its receiver beside the output's cursor.
 
-    `message_id` is 0 for an event about an account, `receiver` is the name of the webhook's, `next_at` is when it
+    `message_id` is what it is in order with (`event.thread`): 0 for an event about an account, negative for an incoming
+    message. `receiver` is the name of the webhook's, `next_at` is when it
     is tried, in the daemon's time; None: not before the earlier events of its message are done.
     """
 

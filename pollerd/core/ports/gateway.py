@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from pollerd.core.incoming import IncomingPage
 from pollerd.core.model import Message, Outcome, Trouble
 from pollerd.core.ports.accounts import AccountState, Balance, Transition
 
@@ -63,6 +64,12 @@ class Limiter(Protocol):
         """A request goes out now (call only when `delay()` is 0)."""
         ...
 
+    async def turn(self) -> bool:
+        """Wait until a request that is no poll may go out, ahead of all others, and take it. False: none went out,
+        since the account is held.
+        """
+        ...
+
     async def again(self, *, forgotten: bool = True) -> bool:
         """Wait until a request may go out a second time, ahead of all others, and count it. False: it may not.
 
@@ -70,7 +77,7 @@ class Limiter(Protocol):
         """
         ...
 
-    def report(self, outcome: Outcome) -> Transition | None:
+    def report(self, outcome: Outcome | IncomingPage) -> Transition | None:
         """What the request met. Returns what is to be committed: a hold that begins, goes on or ends by it."""
         ...
 

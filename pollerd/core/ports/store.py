@@ -19,6 +19,7 @@ from pollerd.core.ports.accounts import AccountState, CreditState
 from pollerd.core.ports.deliveries import DeliveryBook
 from pollerd.core.ports.erasure import About
 from pollerd.core.ports.events import Cursor, EventLog
+from pollerd.core.ports.incoming import IncomingBook
 from pollerd.core.ports.requests import Request
 from pollerd.core.ports.tracking import SourceBook, TrackRequest, TrackResult
 from pollerd.core.ports.unwritten import UnwrittenBook
@@ -32,7 +33,7 @@ class Batch(msgspec.Struct, frozen=True):
 
     results: Sequence[Result] = ()
     bodies: Sequence[Body] = ()
-    """Events about accounts."""
+    """Events about accounts, and incoming messages, which are remembered by their events."""
     accounts: Sequence[AccountState] = ()
     """Their holds; the credit in them is only what was known at the start, and is not written over a newer one."""
     credits: Sequence[CreditState] = ()
@@ -182,6 +183,10 @@ class Store(Schedule, EventLog, Protocol):
 
     def deliveries(self) -> DeliveryBook:
         """The events that the webhook's receivers have not taken yet."""
+        ...
+
+    def incoming(self) -> IncomingBook:
+        """The incoming messages that were found."""
         ...
 
     def unwritten(self, output: str, database: str | None) -> UnwrittenBook:

@@ -1,10 +1,13 @@
-"""The gateway itself: the token, its region, the clock, the balance. One `GET /rest/me` answers them all."""
+"""The gateway itself: the token, its region, the clock, the balance, which one `GET /rest/me` answers; and the right to
+read incoming messages.
+"""
 
 from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -17,13 +20,14 @@ from yarl import URL
 from pollerd.base.redact import Redactor
 from pollerd.base.text import duration
 from pollerd.config import AccountConfig, ConfigError, OAuth1
+from pollerd.core.incoming import IncomingDenied, IncomingPage
 from pollerd.core.model import HoldReason, NotFound, Rejected, Trouble
 from pollerd.core.ports import Balance
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.deployment.doctor.route import Target, Way, explore, resolve
-from pollerd.gateway.body import MAX_ERROR_BYTES, TooLargeError, read_bounded
+from pollerd.gateway.body import MAX_ERROR_BYTES, MAX_WIRE_BYTES, TooLargeError, read_bounded
 from pollerd.gateway.failures import trouble
-from pollerd.gateway.gatewayapi.answers import read_balance, read_error
+from pollerd.gateway.gatewayapi.answers import read_balance, read_error, read_incoming, read_incoming_error
 from pollerd.gateway.gatewayapi.auth import RequestSigner
 from pollerd.gateway.transport import Route, present
 
@@ -91,6 +95,8 @@ async def account_checks(
     if isinstance(reply.outcome, Balance):
         found.append(ok(f"{account.name}: token", f"accepted by {way.target.base.host}"))
         found.append(_balance(account, reply.outcome, warn_below))
+        if account.incoming is not None:
+            found.append(await _incoming(account, way.target, credentials))
     elif reply.outcome.reason is HoldReason.UNAUTHORIZED:
         found.append(await _unauthorized(account, way.target, credentials, reply, regions))
     else:
@@ -118,28 +124,75 @@ async def _from(account: AccountConfig, target: Target, credentials: RequestSign
     return failure(name, f"not accepted from {address}: {reply.outcome.detail}", step)
 
 
+class _Raw(msgspec.Struct, frozen=True):
+    """An answer as it came; `ahead` as in `Reply`."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    ahead: float | None
+
+
 async def ask(account: AccountConfig, target: Target, credentials: RequestSigner) -> Reply:
     """One `GET /rest/me` at the target. Every failure is a value."""
-    url = target.base / "rest" / "me"
-    password = target.proxy.password if target.proxy is not None else None
-    redact = Redactor([*credentials.secrets, *([password] if password else [])])
+    raw = await _get(account, target, credentials, target.base / "rest" / "me", MAX_ERROR_BYTES)
+    if isinstance(raw, Trouble):
+        return Reply(raw)
+    if raw.status == 200:
+        return Reply(read_balance(raw.body, raw.headers), ahead=raw.ahead)
+    answer = read_error(raw.status, raw.headers, raw.body, _redactor(target, credentials), time.time())
+    return Reply(_trouble(answer.outcome), answer.code, raw.ahead)
+
+
+async def _get(
+    account: AccountConfig, target: Target, credentials: RequestSigner, url: URL, most: int
+) -> _Raw | Trouble:
+    """One GET, of at most so many bytes."""
+    redact = _redactor(target, credentials)
     route = Route(target.trust, target.proxy, ClientTimeout(total=TIMEOUT), _Known(target.addresses))
     async with route.open(source=target.source) as session:
         begun = time.time()
         try:
             async with session.get(url, headers=credentials.headers(url), allow_redirects=False) as response:
                 ended = time.time()
-                body = await read_bounded(response, MAX_ERROR_BYTES)
+                body = await read_bounded(response, most)
         except TooLargeError as error:
-            return Reply(Trouble(HoldReason.UNREACHABLE, error.kind, error.detail))
+            return Trouble(HoldReason.UNREACHABLE, error.kind, error.detail)
         except (ClientError, OSError) as error:
             failed = trouble(error, str(target.base.host))
-            return Reply(Trouble(failed.reason, failed.kind, redact(failed.detail)))
-    ahead = _ahead(response, begun, ended)
-    if response.status == 200:
-        return Reply(read_balance(body, response.headers), ahead=ahead)
-    answer = read_error(response.status, response.headers, body, redact, ended)
-    return Reply(_trouble(answer.outcome), answer.code, ahead)
+            return Trouble(failed.reason, failed.kind, redact(failed.detail))
+    return _Raw(response.status, response.headers, body, _ahead(response, begun, ended))
+
+
+def _redactor(target: Target, credentials: RequestSigner) -> Redactor:
+    password = target.proxy.password if target.proxy is not None else None
+    return Redactor([*credentials.secrets, *([password] if password else [])])
+
+
+async def _incoming(account: AccountConfig, target: Target, credentials: RequestSigner) -> Check:
+    """Whether the account may read incoming messages."""
+    name, today = f"{account.name}: incoming messages", datetime.now(UTC).date().isoformat()
+    url = (target.base / "rest" / "mosms").with_query({"from": today, "to": today, "page": "1", "per_page": "1"})
+    raw = await _get(account, target, credentials, url, MAX_WIRE_BYTES)
+    if isinstance(raw, Trouble):
+        return warning(name, f"could not be asked for: {raw.detail}", "try again in a minute")
+    found: IncomingPage | IncomingDenied | Trouble
+    if raw.status == 200:
+        found = read_incoming(raw.body, raw.headers)
+    else:
+        redact = _redactor(target, credentials)
+        found = read_incoming_error(raw.status, raw.headers, raw.body, redact, time.time()).outcome
+    match found:
+        case IncomingPage():
+            return ok(name, f"may be read{'' if found.results is None else f'; {found.results} today'}")
+        case IncomingDenied():
+            step = (
+                "ask GatewayAPI whether this account may use GET /rest/mosms, or take "
+                f"[accounts.{account.name}.incoming] out of the configuration"
+            )
+            return failure(name, f"this account may not read them: {found.detail}", step)
+        case Trouble():
+            return warning(name, f"could not be read: {found.detail}", "try again in a minute")
 
 
 def _trouble(outcome: NotFound | Rejected | Trouble) -> Trouble:

@@ -1,7 +1,8 @@
 """From the bytes of a 200 answer to what it says, or a reason why it says nothing.
 
 Tolerant of what we do not use and of how values are written; `fields` says what each field may cost. One bad part
-never hides what stands beside it. The SMS text (`message`, `payload`) is in no value that is returned.
+never hides what stands beside it. The text of an SMS that was sent (`message`, `payload`) is in no value that is
+returned.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pollerd.core import lifecycle
+from pollerd.core.incoming import IncomingMessage, IncomingPage
 from pollerd.core.model import UNIDENTIFIED, Answer, Recipient
 from pollerd.core.ports import Balance
 from pollerd.gateway.body import DecodeError
@@ -48,6 +50,8 @@ class _Table:
 _message: Final = _Table(fields.MESSAGE)
 _recipients: Final = _Table(fields.RECIPIENT)
 _balance: Final = _Table(fields.BALANCE)
+_incoming: Final = _Table(fields.INCOMING)
+_page: Final = _Table(fields.INCOMING_PAGE)
 
 
 def decode_answer(body: bytes, message_id: int) -> Answer:
@@ -67,6 +71,20 @@ def decode_balance(body: bytes) -> Balance:
     if credit is None:
         raise DecodeError("the balance has no credit")
     return Balance(credit=credit, currency=currency or "")
+
+
+def decode_incoming(body: bytes) -> IncomingPage:
+    """The answer of `GET /rest/mosms`. Raises :class:`DecodeError` and nothing else."""
+    page, rows = parse.incoming(body)
+    listed, results, pages = _page.read(page, [])
+    # Without any messages the list may be null.
+    if listed is None and results != 0:
+        raise DecodeError("the answer has no list of messages")
+    damage: list[str] = []
+    read = [_incoming.read(row, damage) for row in rows]
+    messages = tuple([IncomingMessage(*made) for made in read if made[0] is not None])
+    damage += ["mosms_id"] * (len(rows) - len(messages))
+    return IncomingPage(messages, results, pages, len(rows) - len(messages), tuple(Counter(damage).items()))
 
 
 def _ours(rows: list[Row], message_id: int, unusable: list[str]) -> list[Any]:

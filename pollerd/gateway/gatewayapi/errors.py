@@ -14,6 +14,8 @@ from pollerd.gateway.gatewayapi.errorcodes import REFUSALS
 from pollerd.gateway.text import clean
 
 _LONGEST_DETAIL: Final = 300  # Characters of the vendor's message that are kept: as of any other failure.
+_IN_MESSAGES: Final = (b'"recipients"', b'"mosms_id"')
+"""Fields of messages: what has them holds a text that somebody wrote."""
 _PLACE: Final = re.compile(r"%(\d)")
 
 
@@ -48,7 +50,7 @@ class VendorError(msgspec.Struct):
         except DecodeError:
             plain = b""
         # Masked as a whole and before anything is cut off: half a secret is still a secret.
-        hidden = b'"recipients"' in plain
+        hidden = any(name in plain for name in _IN_MESSAGES)
         text = "(not shown: it holds a message)" if hidden else redact(plain.decode("utf-8", "replace"))
         error = _decoded(plain)
         if error is None:

@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from pollerd.core import lifecycle
-from pollerd.core.model import Priority
+from pollerd.core.model import MAX_MESSAGE_ID, Priority
 from pollerd.gateway.text import clean
 
 LONGEST_STATUS: Final = 64  # Characters; the vendor's longest has 13.
@@ -32,6 +32,9 @@ LONGEST_CHARGE: Final = 32  # Characters; the vendor's longest has 11.
 LONGEST_CURRENCY: Final = 16  # Characters; ISO 4217 has three.
 LONGEST_NETWORK: Final = 8  # Characters; MCC and MNC have six digits at most.
 LONGEST_SENDER: Final = 64  # Characters; GSM has 11 letters or 15 digits.
+LONGEST_TEXT: Final = 39_015  # Characters of an incoming SMS: 255 parts of 153.
+LONGEST_LABEL: Final = 256  # Characters; the name of a webhook, the customer's own text.
+LONGEST_ENCODING: Final = 16  # Characters; `UTF8` and `UCS2` are the vendor's.
 LONGEST_NUMBER: Final = 64
 """Characters. Of a text in place of a number no more is read."""
 
@@ -44,6 +47,8 @@ _LARGEST: Final = 10**20  # Numbers in place of a text are taken below this: all
 _MOST_PARTS: Final = 255
 """Parts of one SMS: their number has one byte on the air."""
 _HEX: Final = re.compile(r"(?:0[xX])?([0-9a-fA-F]{1,8})")
+_NO_TEXT: Final = re.compile("[\x00\ud800-\udfff]")
+"""Half a character, which is no UTF-8, and the zero that ends a text for databases and C programs."""
 _SEPARATORS: Final = re.compile(r"[\s().\-/\u2010-\u2015]")
 """What people write between the digits of a telephone number."""
 
@@ -57,6 +62,8 @@ class Loss(StrEnum):
     """It is as if it were not there; what an earlier answer said of it is kept."""
     RECIPIENT = "the recipient"
     """Without `msisdn` the recipient counts by its state and is reported nowhere; without `dsnstatus` it is no news."""
+    ENTRY = "the entry"
+    """An incoming message without an id could not be told from those that were reported."""
     ANSWER = "the answer"
     """Without it, it is unknown whom the answer is about; it counts as one that cannot be understood."""
 
@@ -200,6 +207,28 @@ def _parts(value: object) -> int | None:
     return found if found is not None and 0 < found <= _MOST_PARTS else None
 
 
+def _incoming_id(value: object) -> int | None:
+    found = integer(value)
+    return found if found is not None and 0 < found <= MAX_MESSAGE_ID else None
+
+
+def _receiver(value: object) -> int | str | None:
+    """The number that a message was sent to; a name as it is."""
+    return _msisdn(value) or scalar(value, LONGEST_SENDER)
+
+
+def _sms_text(value: object) -> str | None:
+    """A text as it was sent, line breaks and all; what no text can hold becomes U+FFFD."""
+    if not isinstance(value, str):
+        return scalar(value, LONGEST_TEXT)
+    return _NO_TEXT.sub("\ufffd", value[:LONGEST_TEXT])
+
+
+def _count(value: object) -> int | None:
+    found = integer(value)
+    return found if found is not None and 0 <= found <= MAX_MESSAGE_ID else None
+
+
 def _list(value: object) -> list[Any] | None:
     return value if isinstance(value, list) else None
 
@@ -245,3 +274,26 @@ BALANCE: Final[Fields] = {
     "id": Field(),
 }
 """The fields of `GET /rest/me`."""
+
+INCOMING: Final[Fields] = {
+    "mosms_id": Field(Loss.ENTRY, _incoming_id),
+    "msisdn": Field(Loss.FIELD, _msisdn),
+    "receiver": Field(Loss.FIELD, _receiver),
+    "message": Field(Loss.FIELD, _sms_text),
+    "senttime": Field(Loss.FIELD, _instant),
+    "sender": Field(Loss.FIELD, _text(LONGEST_SENDER)),
+    "encoding": Field(Loss.FIELD, _text(LONGEST_ENCODING)),
+    "webhook": Field(Loss.FIELD, _text(LONGEST_LABEL)),
+    "anonymized": Field(),
+}
+"""The fields of an incoming message; any other one costs nothing. Those that are read are in the order of
+`core.incoming.IncomingMessage`.
+"""
+
+INCOMING_PAGE: Final[Fields] = {
+    "messages": Field(Loss.ANSWER, _list),
+    "results": Field(Loss.FIELD, _count),
+    "pages": Field(Loss.FIELD, _count),
+    **dict.fromkeys(("page", "per_page"), Field()),
+}
+"""The fields of `GET /rest/mosms`."""

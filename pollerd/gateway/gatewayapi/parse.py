@@ -50,6 +50,13 @@ _Message: Final = msgspec.defstruct(
     [(name, list[_Recipient] | None if name == "recipients" else Any, None) for name in _MESSAGE],  # type: ignore[valid-type]
 )
 _decoder: Final = msgspec.json.Decoder(list[_Message] | _Message)  # type: ignore[valid-type]
+_INCOMING: Final = names(fields.INCOMING)
+_Incoming: Final = msgspec.defstruct("_Incoming", [(name, Any, None) for name in _INCOMING], gc=False)
+_Page: Final = msgspec.defstruct(
+    "_Page",
+    [(name, list[_Incoming] | None if name == "messages" else Any, None) for name in names(fields.INCOMING_PAGE)],  # type: ignore[valid-type]
+)
+_incoming_decoder: Final = msgspec.json.Decoder(_Page)
 _lenient: Final = json.JSONDecoder(
     strict=False, parse_int=lambda digits: int(digits) if len(digits) <= _LONGEST_INTEGER else math.inf
 )
@@ -78,6 +85,29 @@ def balance(body: bytes) -> Row:
     if not isinstance(loaded, dict):
         raise DecodeError("the balance is not the JSON object that was expected")
     return _row(loaded, names(fields.BALANCE))
+
+
+def incoming(body: bytes) -> tuple[Row, list[Row]]:
+    """An answer to `GET /rest/mosms`: its own values, and those of the messages in it. Raises DecodeError."""
+    if len(body) > MAX_CONTAINERS and body.count(b"{") + body.count(b"[") > MAX_CONTAINERS:
+        raise _too_large()
+    try:
+        page = _incoming_decoder.decode(body)
+    except (ValueError, RecursionError):
+        return _incoming_leniently(body)
+    listed, *counts = msgspec.structs.astuple(page)
+    found = list(map(msgspec.structs.astuple, listed or ()))
+    return (None if listed is None else found, *counts), found
+
+
+def _incoming_leniently(body: bytes) -> tuple[Row, list[Row]]:
+    loaded = _load(body)
+    # A bare list, as another call of the same interface answers.
+    page = _row({"messages": loaded} if isinstance(loaded, list) else loaded, names(fields.INCOMING_PAGE))
+    listed = page[0] if isinstance(page[0], list) else []
+    if len(listed) > MAX_CONTAINERS:
+        raise _too_large()
+    return page, [_row(each, _INCOMING) for each in listed]
 
 
 def _messages_leniently(body: bytes) -> list[Row]:

@@ -12,6 +12,7 @@ import msgspec
 from pollerd.base.text import duration
 from pollerd.config import LimitsConfig
 from pollerd.core import event as events
+from pollerd.core.incoming import IncomingPage
 from pollerd.core.model import Answer, HoldReason, Outcome, Rejected, Trouble
 from pollerd.core.ports import AccountState, Clock, Transition
 from pollerd.gateway.limits.hold import LONGEST_REFUSING, SPACING, Hold
@@ -120,12 +121,25 @@ class AccountLimiter:
         """
         if self._hold is not None:
             return False
+        if forgotten:
+            self._note_repeat(self._clock.monotonic())
+        return await self._in_turn()
+
+    async def turn(self) -> bool:
+        """A request that is no poll is to go out: wait for its turn, ahead of every request that has not gone out yet,
+        and take it. False when polling is held, now or then: nothing went out.
+        """
+        if self._hold is not None or not await self._in_turn():
+            return False
+        self._in_flight += 1
+        self._keeping.asked()
+        return True
+
+    async def _in_turn(self) -> bool:
         now, began = self._clock.monotonic(), self._hold_began
         wait = self._pace.delay(now)
         # Taken in advance, so that whoever asks from now on waits behind.
         self._pace.take(now)
-        if forgotten:
-            self._note_repeat(now)
         if wait > 0.0:
             await asyncio.sleep(wait)
         return self._hold is None and self._hold_began == began
@@ -137,7 +151,7 @@ class AccountLimiter:
 
     # -- hearing
 
-    def report(self, outcome: Outcome) -> Transition | None:
+    def report(self, outcome: Outcome | IncomingPage) -> Transition | None:
         """What a request met. Returns what is to be committed: a hold that begins, goes on or ends.
 
         `bodies` is empty when only the time or the detail of a hold moved.
@@ -370,7 +384,7 @@ def _wait_left(restored: AccountState, now: float) -> float:
     return left if reason is HoldReason.THROTTLED or left > SPACING[reason].most else 0.0
 
 
-def _trouble_in(outcome: Outcome) -> Trouble | None:
+def _trouble_in(outcome: Outcome | IncomingPage) -> Trouble | None:
     """The gateway's trouble in an outcome, None for a proper answer."""
     if type(outcome) is Trouble:
         return outcome

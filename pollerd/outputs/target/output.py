@@ -13,7 +13,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -52,6 +52,7 @@ the table stays, and later events of the message wait.
 """
 _RETRY_FIRST: Final = 0.5  # Seconds before the first new try, doubled for each further one, and
 _RETRY_MAX: Final = 30.0  # at most.
+_ONLY_INCOMING: Final = frozenset({"incoming_id", "text", "receiver"})
 _CHECK_EVERY: Final = 1.0
 """Seconds between two checks for what a command took up again."""
 _LONGEST: Final = 1.0
@@ -67,8 +68,8 @@ _LEAVE: Final = _GRACE + 1.0
 class TargetOutput(PatientOutput):
     """Runs `statement` on `target` for each event. Fulfils `ports.Output`.
 
-    Only `message.status` events, unless the statement names `:type`: then all. A statement that names `:msisdn` is
-    about a recipient's row, any other about a message's. `name` must stay the same over restarts.
+    Which events: see `wanted_types`. A statement that names `:msisdn` is about a recipient's row, any other about a
+    message's. `name` must stay the same over restarts.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class TargetOutput(PatientOutput):
         super().__init__(name, retry_first, retry_max)
         self._target = target
         self._statement = analysed(statement)
+        self._types = wanted_types(self._statement.names)
         self._rules = rules
         self._book = book
         self._clock = clock
@@ -139,16 +141,14 @@ class TargetOutput(PatientOutput):
         return [PendingWrite(found, held_up=found.seq in held_up) for found in fresh]
 
     def _wants(self, found: Event) -> bool:
-        if found.type != event.MESSAGE_STATUS and "type" not in self._statement.names:
-            return False
-        return fits(self._rules, route_fields(found.body))
+        return found.type in self._types and fits(self._rules, route_fields(found.body))
 
     def _unwritten(self, found: Event) -> Unwritten:
         each_recipient = "msisdn" in self._statement.names
         return Unwritten(
             found.seq,
             found.type,
-            found.message_id or 0,
+            event.thread(found),
             found.body,
             receiver="",
             output=self._name,
@@ -305,6 +305,18 @@ class TargetOutput(PatientOutput):
             return True
         # An event that lacks what rows are found by rightly finds none: nothing equals NULL.
         return any(values[key] is None for key in self._statement.keys)
+
+
+def wanted_types(names: Collection[str]) -> frozenset[str]:
+    """The types of events that a statement with these parameters is for.
+
+    Incoming messages only where it names something that only they have: a statement written for what becomes of sent
+    messages may find rows by `:msisdn`, too. Else `message.status`, or with `:type` every type.
+    """
+    incoming = not _ONLY_INCOMING.isdisjoint(names)
+    if "type" in names:
+        return frozenset(event.TYPES) - (frozenset() if incoming else {event.MESSAGE_RECEIVED})
+    return frozenset({event.MESSAGE_RECEIVED if incoming else event.MESSAGE_STATUS})
 
 
 def _is_early(kept: Unwritten, now: float) -> bool:

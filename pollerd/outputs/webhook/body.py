@@ -33,22 +33,54 @@ class _Vendor(msgspec.Struct, frozen=True, omit_defaults=True):
     charge_status: str | None = None
 
 
+class _Incoming(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The vendor's body for an incoming message: the first six are always there, the others when they are known."""
+
+    id: int
+    msisdn: int | None
+    receiver: int | str | None
+    message: str | None
+    senttime: int | None
+    webhook_label: str | None
+    sender: str | None = None
+    encoding: str | None = None
+
+
+_received: Final = msgspec.json.Decoder(events.Received)
 _vendor: Final = msgspec.json.Decoder(_Vendor)
 _encoder: Final = msgspec.json.Encoder()
 
 
+_VENDORS: Final = frozenset({events.MESSAGE_STATUS, events.MESSAGE_RECEIVED})
+"""The events that the vendor posts as well."""
 _NOT_PLAIN: Final = re.compile("[^\x20-\x7e]|[>?~]")
 
 
 def posted(seq: int, kind: str, body: bytes) -> bytes:
-    """The body to post for an event of type `kind` with the JSON `body`: the vendor's for a status, else the event.
+    """The body to post for an event of type `kind` with the JSON `body`: the vendor's for a status and for an incoming
+    message, else the event.
 
     In ASCII, as the vendor has it. In base64 only bytes above 127 and `>`, `?`, `~` and DEL lead to the two signs
     in which a token's alphabet differs from the plain one; receivers that decode the payload with the plain one work.
     """
     if kind == events.MESSAGE_STATUS:
         return _plain(_encoder.encode(_vendor.decode(body)))
+    if kind == events.MESSAGE_RECEIVED:
+        return _plain(_encoder.encode(_incoming(_received.decode(body))))
     return _plain(events.Event(seq, kind, None, body).line.rstrip(b"\n"))
+
+
+def _incoming(body: events.Received) -> _Incoming:
+    return _Incoming(
+        id=body.incoming_id,
+        msisdn=body.msisdn,
+        receiver=body.receiver,
+        message=body.text,
+        senttime=None if body.senttime is None else int(body.senttime),
+        webhook_label=body.webhook_label,
+        sender=body.sender,
+        encoding=body.encoding,
+    )
 
 
 def _plain(text: bytes) -> bytes:
@@ -70,7 +102,7 @@ class Routes:
 
     def wants(self, kind: str) -> bool:
         """Whether events of this type are posted at all."""
-        return self.all_events or kind == events.MESSAGE_STATUS
+        return self.all_events or kind in _VENDORS
 
     def receiver(self, body: bytes) -> str:
         """The name of the receiver for the event with this JSON."""

@@ -2,25 +2,21 @@
 
 The order of a message rests on three rules. Of one message, one event at a time is with its receiver. The next one goes
 there only when it is on disk that the one before is done with. And while an event of a message waits in the book,
-later ones go to the book behind it.
+later ones go to the book behind it. The incoming messages of one sender are ordered as the events of one message.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
 
 import msgspec
 
-from pollerd.core.event import Event
+from pollerd.core.event import Event, thread
 from pollerd.core.ports import Cursor, Delivery, DeliveryChange, DeliveryState
 from pollerd.outputs.webhook.body import Routes
 from pollerd.outputs.webhook.post import PostResult
 from pollerd.outputs.webhook.receiver import QueuedEvent, ReceiverQueue
-
-ACCOUNTS: Final = 0
-"""Stands for the message in events about accounts."""
 
 
 class DeliveryOrder:
@@ -74,7 +70,7 @@ class DeliveryOrder:
             self.read = event.seq
             if event.seq in known or not self.wants(event):
                 continue
-            message = ACCOUNTS if event.message_id is None else event.message_id
+            message = thread(event)
             queue = queues[self._routes.receiver(event.body)]
             delivery = Delivery(event.seq, event.type, message, event.body, queue.name)
             chain = self._chains.get(message)

@@ -16,10 +16,11 @@ from typing import Any, Final
 from pollerd.base import failpoints
 from pollerd.base.errors import StoreError, StoreUnavailableError
 from pollerd.config import WebhookOutputConfig
+from pollerd.core.event import thread
 from pollerd.core.ports import Clock, Cursor, DeliveryBook, DeliveryChange, EventLog, OutputHealth
 from pollerd.outputs.undelivered import log_superseded
 from pollerd.outputs.webhook.body import Routes, receivers_of
-from pollerd.outputs.webhook.order import ACCOUNTS, DeliveryOrder
+from pollerd.outputs.webhook.order import DeliveryOrder
 from pollerd.outputs.webhook.post import TIMEOUT, PostResult, Receiver
 from pollerd.outputs.webhook.receiver import PARALLEL, ROOM, QueuedEvent, ReceiverQueue
 
@@ -246,7 +247,7 @@ class _Run:
         if not events:
             return False
         known = await self._book.known(self.order.read, events[-1].seq)
-        messages = {event.message_id or ACCOUNTS for event in events if self.order.wants(event)}
+        messages = {thread(event) for event in events if self.order.wants(event)}
         blocked = await self._book.blocked(sorted(messages)) if messages else set()
         self.order.bring(events, known, blocked, self._queues, self._clock.now())
         return True

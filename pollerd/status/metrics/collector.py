@@ -13,7 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from pollerd.core.event import TYPES
 from pollerd.core.model import HoldReason
-from pollerd.status.document import AccountDocument, StatusDocument
+from pollerd.status.document import AccountDocument, IncomingDocument, StatusDocument
 from pollerd.status.metrics.meter import AccountMeter, CommitCounts, Histogram, Meter
 
 _PREFIX: Final = "pollerd_"
@@ -200,6 +200,7 @@ def _accounts(status: StatusDocument) -> Iterator[Metric]:
         for account in accounts:
             made.add_metric((account.name,), value(account))
         yield made
+    yield from _incoming([(account.name, found) for account in accounts if (found := account.incoming) is not None])
     credit = GaugeMetricFamily(
         f"{_PREFIX}account_credit", "The account's balance when it was last read.", labels=("account", "currency")
     )
@@ -222,6 +223,20 @@ def _source_addresses(accounts: Sequence[AccountDocument]) -> Iterator[Metric]:
             working.add_metric((account.name, source.address), not source.trouble)
             asking.add_metric((account.name, source.address), source.asking)
     yield from (working, asking)
+
+
+def _incoming(accounts: Sequence[tuple[str, IncomingDocument]]) -> Iterator[Metric]:
+    label = ("account",)
+    requests = CounterMetricFamily(f"{_PREFIX}incoming_requests", "Requests for incoming messages.", labels=label)
+    found = CounterMetricFamily(f"{_PREFIX}incoming_messages", "Incoming messages reported.", labels=label)
+    denied = GaugeMetricFamily(
+        f"{_PREFIX}incoming_denied", "1 while the account may not read incoming messages.", labels=label
+    )
+    for name, incoming in accounts:
+        requests.add_metric((name,), incoming.requests)
+        found.add_metric((name,), incoming.found)
+        denied.add_metric((name,), incoming.state == "denied")
+    yield from (requests, found, denied)
 
 
 def _outputs(scrape: Scrape) -> Iterator[Metric]:

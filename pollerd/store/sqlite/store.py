@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -17,7 +17,6 @@ import aiosqlite
 
 from pollerd.core.event import Event
 from pollerd.core.ports import Batch, Chore
-from pollerd.core.ports.erasure import About
 from pollerd.store.batch import ordered, planned
 from pollerd.store.session import Session
 from pollerd.store.sqlite import schema
@@ -51,6 +50,7 @@ class SqliteStore(SqlStore):
         self._files = files
         self._reader = reader
         self._data_version = 0
+        self._overwriting = asyncio.Lock()
 
     @classmethod
     async def open(cls, path: Path, wall: Callable[[], float]) -> Self:
@@ -80,13 +80,15 @@ class SqliteStore(SqlStore):
         await self._reader.close()
         await self._writer.close()
 
-    async def erase(self, about: About, now: float) -> None:
-        """See `Store`: pages that become free are overwritten, too."""
-        await self._pragma("secure_delete = ON")
-        try:
-            await super().erase(about, now)
-        finally:
-            await self._pragma("secure_delete = FAST")
+    @asynccontextmanager
+    async def overwriting(self) -> AsyncIterator[None]:
+        """See `SqlStore`: pages that become free are overwritten, too."""
+        async with self._overwriting:
+            await self._pragma("secure_delete = ON")
+            try:
+                yield
+            finally:
+                await self._pragma("secure_delete = FAST")
 
     async def scrub(self) -> None:
         """See `Store`: the file gets what the write-ahead log has, and the log becomes empty."""
@@ -148,7 +150,7 @@ class SqliteStore(SqlStore):
     async def _put(self, batch: Batch) -> tuple[Event, ...]:
         happened = enumerate(ordered(batch), self._last + 1)
         events = tuple(Event(seq, kind, message_id, body) for seq, (kind, message_id, body) in happened)
-        work = [(self._sql[name], rows) for name, rows in planned(batch, events) if rows]
+        work = [(self._sql[name], rows) for name, rows in planned(batch, events, first_apart=True) if rows]
         try:
             await self._writer.execute_all(work)
         except sqlite3.Error as error:

@@ -150,7 +150,7 @@ def _bulk(connection: sqlite3.Connection, count: int, due: tuple[float, float]) 
     from pollerd.store.rows import blob_from_recipients
 
     now = time.time()
-    blob = blob_from_recipients((Recipient(4512345678, "ENROUTE", now - 600, None, None, "DK", "238", "1"),))
+    blob = blob_from_recipients((Recipient(4512345678, "ENROUTE", now - 900, None, None, "DK", "238", "1"),))
     # Nothing to roll back, nothing to sync: the file is thrown away.
     connection.execute("PRAGMA journal_mode = OFF")
     connection.execute("PRAGMA synchronous = OFF")

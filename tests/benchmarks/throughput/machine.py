@@ -12,10 +12,12 @@ from typing import Final
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
-def cpu(pid: int) -> float:
-    """Seconds of processor time, user and system, that all threads of a process have used."""
+def cpu(pid: int, *, ended: bool = False) -> float:
+    """Seconds of processor time, user and system, that all threads of a process have used; `ended`: and those of its
+    children that have ended.
+    """
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    return sum(map(int, fields[11 : 15 if ended else 13])) / _TICKS
 
 
 def resident(pid: int) -> float:

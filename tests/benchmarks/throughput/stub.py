@@ -62,6 +62,8 @@ class Answers:
         self.times: list[float] = []
         self.many_at: list[float] = []
         self._turn = count()
+        self._shown: dict[bytes, int] = {}
+        """Which state each message was last shown in, where it flips."""
         # The id stands where a marker of the same length was, so that the length of the body never changes.
         self._marker = b"1234567890123"
         self._bodies = [
@@ -96,7 +98,11 @@ class Answers:
             self.first = now
         if self.note:
             self.noted.setdefault(int(message_id), now)
-        answer = self._bodies[next(self._turn) // 64 % len(self._bodies)] if len(self._bodies) > 1 else self._bodies[0]
+        answer = self._bodies[0]
+        if self.mode == "flip":
+            # By message: by turns alone, a message whose turn comes round may meet the same state again.
+            shown = self._shown[message_id] = 1 - self._shown.get(message_id, 0)
+            answer = self._bodies[shown]
         return answer.replace(self._marker, message_id.rjust(13), 1)
 
     def notes(self) -> dict[str, object]:
