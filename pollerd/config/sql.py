@@ -25,6 +25,11 @@ KEYS: Final = frozenset({"id", SOURCE_ID, "msisdn", "account", "userref"})
 """Parameters that say which row is meant; all others say what to write, or guard against going back."""
 _VERBS: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "VALUES", "MERGE"})
 _AFTER_WHERE: Final = frozenset({"RETURNING", "ORDER", "LIMIT"})
+_CHANGED: Final = re.compile(
+    r"\b(UPDATE|INSERT|DELETE)\s+(?:ONLY\s+|IGNORE\s+|INTO\s+|FROM\s+)*((?:[\w.]|\"[^\"]+\"|`[^`]+`)+)", re.IGNORECASE
+)
+"""A statement's verb and the table that it changes."""
+_MERGING: Final = frozenset({"CONFLICT", "DUPLICATE"})
 _READING: Final = ("SELECT", "WITH", "VALUES")
 AFTER: Final = "after"
 """The parameter of a query for the last key that was read: it gives the rows behind it."""
@@ -35,8 +40,7 @@ LIMIT: Final = "limit"
 def query(value: object) -> str:
     """One statement that reads."""
     found = _single(value)
-    first = re.match(r"\w*", _COMMENTS.sub(" ", found).lstrip())
-    if first is None or first[0].upper() not in _READING:
+    if first_word(found) not in _READING:
         raise Wrong("must be a SELECT (or begin with WITH): the database is only read")
     tokens = list(_TOKEN.finditer(found))
     names = _parameters(tokens, {AFTER, LIMIT}, f"a query has :{AFTER} and :{LIMIT} alone")
@@ -70,6 +74,22 @@ def colon_query(value: object) -> str:
     if any(token["name"] and token["sign"] != ":" for token in _TOKEN.finditer(found)):
         raise Wrong(f"must name its parameters :{AFTER} and :{LIMIT}")
     return found
+
+
+def first_word(statement: str) -> str:
+    """What it begins with, in capitals; empty when that is no word."""
+    found = re.match(r"\w*", _COMMENTS.sub(" ", statement).lstrip())
+    return "" if found is None else found[0].upper()
+
+
+def rights_of(statement: str) -> tuple[str, tuple[str, ...]]:
+    """The table that a statement changes, and the rights to it that this takes; empty where that is not known."""
+    found = _CHANGED.search(_COMMENTS.sub(" ", statement))
+    if found is None:
+        return "", ()
+    verb = found[1].upper()
+    merges = any(token["word"] and token["word"].upper() in _MERGING for token in _TOKEN.finditer(statement))
+    return found[2], {"INSERT": ("INSERT", "SELECT", "UPDATE") if merges else ("INSERT",)}.get(verb, ("SELECT", verb))
 
 
 def windowed(statement: str) -> bool:

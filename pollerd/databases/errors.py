@@ -6,6 +6,7 @@ them the texts of SMS.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ _STATES: Final = {
     "40": Trouble.CONFLICT, "55P03": Trouble.LOCKED, "55006": Trouble.LOCKED,
     "57014": Trouble.SLOW, "HYT00": Trouble.SLOW,
     "53": Trouble.FULL, "25006": Trouble.READ_ONLY, "42501": Trouble.FORBIDDEN,
-    "3D000": Trouble.MISSING, "3F000": Trouble.MISSING, "42P01": Trouble.MISSING, "42703": Trouble.MISSING,
+    "3D000": Trouble.NO_DATABASE, "3F000": Trouble.MISSING, "42P01": Trouble.MISSING, "42703": Trouble.MISSING,
     "42883": Trouble.STATEMENT, "42S02": Trouble.MISSING, "42S22": Trouble.MISSING, "42": Trouble.STATEMENT,
     "21": Trouble.REFUSED, "22": Trouble.REFUSED, "23": Trouble.REFUSED, "44": Trouble.REFUSED, "45": Trouble.REFUSED,
     "P0": Trouble.REFUSED,
@@ -33,7 +34,8 @@ _STATES: Final = {
 SQL Server); the longest that fits counts."""
 _MYSQL: Final = {
     Trouble.AWAY: (1040, 1053, 1077, 1152, 1158, 1159, 1160, 1161, 1203, 1226, 1927, 2002, 2003, 2005, 2006, 2012, 2013,
-                   2014, 2026, 2045, 2055, 4031),
+                   2014, 2045, 2055, 4031),
+    Trouble.TLS: (2026,),
     Trouble.PASSWORD: (1045, 1251, 1524, 1698, 1862, 2059, 3118, 4151),
     Trouble.LOCKED: (1205, 1206, 1412, 1637, 3058, 3572),
     Trouble.CONFLICT: (1020, 1213),
@@ -41,7 +43,8 @@ _MYSQL: Final = {
     Trouble.FULL: (3, 1021, 1026, 1030, 1037, 1038, 1041, 1114, 1534),
     Trouble.READ_ONLY: (1036, 1290, 1792, 1836),
     Trouble.FORBIDDEN: (1044, 1130, 1142, 1143, 1227, 1370, 1410),
-    Trouble.MISSING: (1049, 1054, 1109, 1146, 1305, 1356),
+    Trouble.NO_DATABASE: (1049,),
+    Trouble.MISSING: (1054, 1109, 1146, 1305, 1356),
     Trouble.REFUSED: (1022, 1048, 1062, 1136, 1138, 1169, 1216, 1217, 1264, 1265, 1292, 1364, 1366, 1367, 1406, 1411,
                       1451, 1452, 1557, 1586, 1644, 1690, 1761, 1762, 3140, 3819, 4025, 4078),
 }  # fmt: skip
@@ -54,7 +57,8 @@ _MSSQL: Final = {
     Trouble.FULL: (1101, 1105, 9002, 701),
     Trouble.READ_ONLY: (3906, 3908, 15105),
     Trouble.FORBIDDEN: (229, 230, 262, 300, 916, 297),
-    Trouble.MISSING: (207, 208, 2812, 4060, 911),
+    Trouble.NO_DATABASE: (911, 4060),
+    Trouble.MISSING: (207, 208, 2812),
     Trouble.REFUSED: (220, 241, 242, 245, 515, 547, 2601, 2627, 2628, 8114, 8115, 8152, 50000),
 }  # fmt: skip
 """By the number of SQL Server's error."""
@@ -89,10 +93,13 @@ _NUMBERS: Final = {
 _WORDS: Final = (
     ("password", Trouble.PASSWORD), ("pg_hba.conf", Trouble.PASSWORD), ("role ", Trouble.PASSWORD),
     ("permission denied", Trouble.FORBIDDEN), ("no such table", Trouble.MISSING), ("no such column", Trouble.MISSING),
-    ('database "', Trouble.MISSING),
+    ('database "', Trouble.NO_DATABASE),
 )  # fmt: skip
 """What a refused connection to PostgreSQL (libpq gives no SQLSTATE for it) and SQLite's general error say more exactly.
 """
+
+_TLS: Final = re.compile(r"certificate|does not support SSL|SSL (was|is) required|SSL error|\[SSL|SSLError")
+"""What a handshake that fails says; `SSL SYSCALL error` is a connection that broke."""
 
 
 def explained(error: exc.SQLAlchemyError, kind: str, sql: str = "statement") -> DatabaseError:
@@ -109,6 +116,8 @@ def _trouble(error: exc.SQLAlchemyError, kind: str, said: str) -> Trouble:
     found = _by_code(original, kind)
     if found in (None, Trouble.STATEMENT) and kind in ("postgresql", "sqlite"):
         found = next((trouble for words, trouble in _WORDS if words in said), found)
+    if found in (None, Trouble.AWAY) and _TLS.search(said):
+        return Trouble.TLS
     if found is not None:
         return found
     match error:

@@ -10,6 +10,7 @@ class Trouble(Enum):
     """The kinds of trouble, each with what is said of the database; `{said}` is the driver's own word."""
 
     AWAY = "cannot be reached ({said}); see that the server runs, and that host and port in the url are right"
+    TLS = "cannot be reached by TLS ({said}); see its certificate, and the url's options for TLS"
     PASSWORD = "refuses the user or the password ({said}); correct the user in the url, or password_file"  # noqa: S105
     LOCKED = "is locked ({said}); another program holds a lock: let it end its transaction"
     CONFLICT = "undid a transaction for that of another program ({said})"
@@ -17,6 +18,7 @@ class Trouble(Enum):
     FULL = "has no room ({said}); free space on its disk"
     READ_ONLY = "is read-only ({said}); name the primary server in the url, or make it writable"
     FORBIDDEN = "gives this user no right ({said}); grant it, or correct the name in the {sql}"
+    NO_DATABASE = "is not there ({said}); correct the database's name in the url, or create it"
     MISSING = "does not have what the {sql} names ({said}); correct the {sql}, or the table"
     LIBRARY = "{said}"
     STATEMENT = "cannot run the {sql} ({said}); correct the {sql}"
@@ -52,3 +54,5 @@ class DatabaseError(Exception):
         super().__init__((words or trouble.value).format(said=said, sql=sql))
         self.trouble = trouble
         self.said = said
+        what, _, advice = (words or trouble.value).partition("; ")
+        self.what, self.advice = what.format(said=said, sql=sql), advice.format(sql=sql)

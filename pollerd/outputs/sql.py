@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from pollerd.config.sql import SOURCE_ID, analysed, for_sqlalchemy
+from pollerd.core.event import Status, encode, instant
 from pollerd.databases.engine import Database
 from pollerd.databases.trouble import DatabaseError, Trouble
 from pollerd.outputs.target.engine import ConflictError, Execute, LostError, TargetError
+from pollerd.outputs.target.values import parameters
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -85,3 +87,26 @@ def _plain(name: str, value: object) -> object:
     if name == SOURCE_ID:
         return str(value)
     return datetime.fromisoformat(str(value)).astimezone(UTC).replace(tzinfo=None) if name in _INSTANTS else value
+
+
+def sample(statement: str, kind: str) -> dict[str, object]:
+    """Values of an event for the statement, in their forms, to ask a database about it."""
+    status = Status(
+        id=1,
+        account="default",
+        msisdn=4587654321,
+        status="DELIVERED",
+        previous="ENROUTE",
+        final=True,
+        time=1764000042,
+        error=None,
+        code=None,
+        userref="order",
+        country_code="DK",
+        country_prefix=45,
+        mcc="238",
+        mnc="1",
+        observed_at=instant(1764000042.0),
+        polls=1,
+    )
+    return bound(parameters(1, encode(status)), analysed(statement).names, kind)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import exc
 
-from pollerd.config.sql import for_sqlalchemy, without_end
+from pollerd.config.sql import for_sqlalchemy, rights_of, without_end
 from pollerd.databases.errors import explained
 from pollerd.databases.trouble import Trouble
 
@@ -39,7 +39,12 @@ def postgres(state: str | None, text: str) -> Postgres:
 CASES: list[tuple[str, Exception, type[exc.DBAPIError], Trouble]] = [
     ("postgresql", postgres(None, 'FATAL:  password authentication failed for user "x"'), exc.OperationalError,
      Trouble.PASSWORD),
-    ("postgresql", postgres(None, 'FATAL:  database "shop" does not exist'), exc.OperationalError, Trouble.MISSING),
+    ("postgresql", postgres(None, 'FATAL:  database "shop" does not exist'), exc.OperationalError,
+     Trouble.NO_DATABASE),
+    ("postgresql", postgres(None, "server does not support SSL, but SSL was required"), exc.OperationalError,
+     Trouble.TLS),
+    ("postgresql", postgres(None, "SSL error: certificate verify failed"), exc.OperationalError, Trouble.TLS),
+    ("postgresql", postgres(None, "SSL SYSCALL error: EOF detected"), exc.OperationalError, Trouble.AWAY),
     ("postgresql", postgres(None, "connection refused"), exc.OperationalError, Trouble.AWAY),
     ("postgresql", postgres("57P01", "terminating connection"), exc.OperationalError, Trouble.AWAY),
     ("postgresql", postgres("53300", "too many clients already"), exc.OperationalError, Trouble.AWAY),
@@ -65,6 +70,8 @@ CASES: list[tuple[str, Exception, type[exc.DBAPIError], Trouble]] = [
     ("mysql", Numbered(1290, "running with the --read-only option"), exc.OperationalError, Trouble.READ_ONLY),
     ("mysql", Numbered(1021, "Disk full"), exc.OperationalError, Trouble.FULL),
     ("mysql", Numbered(2013, "Lost connection"), exc.OperationalError, Trouble.AWAY),
+    ("mysql", Numbered(2003, "Can't connect ([SSL: CERTIFICATE_VERIFY_FAILED])"), exc.OperationalError, Trouble.TLS),
+    ("mysql", Numbered(1049, "Unknown database 'x'"), exc.OperationalError, Trouble.NO_DATABASE),
     ("mariadb", Numbered(4025, "CONSTRAINT `x` failed"), exc.OperationalError, Trouble.REFUSED),
     ("mysql", Numbered(1213, "Deadlock found"), exc.OperationalError, Trouble.CONFLICT),
     ("mysql", Numbered(1064, "You have an error in your SQL syntax"), exc.ProgrammingError, Trouble.STATEMENT),
@@ -105,3 +112,19 @@ def test_a_colon_in_quotes_is_no_parameter() -> None:
 )
 def test_a_query_is_put_into_another_one_without_its_end(query: str, inner: str) -> None:
     assert without_end(query) == inner
+
+
+@pytest.mark.parametrize(
+    ("statement", "table", "rights"),
+    [
+        ("UPDATE sms SET a = :status WHERE id = :id", "sms", ("SELECT", "UPDATE")),
+        ("/* UPDATE x */ WITH y AS (SELECT 1) update only shop.sms SET a = 1", "shop.sms", ("SELECT", "UPDATE")),
+        ('DELETE FROM "sms of today" WHERE id = :id', '"sms of today"', ("SELECT", "DELETE")),
+        ("INSERT INTO `log` VALUES (:id)", "`log`", ("INSERT",)),
+        ("INSERT IGNORE INTO log VALUES (:id)", "log", ("INSERT",)),
+        ("INSERT INTO log VALUES (:id) ON CONFLICT DO NOTHING", "log", ("INSERT", "SELECT", "UPDATE")),
+        ("CALL told(:id)", "", ()),
+    ],
+)
+def test_the_rights_that_a_statement_takes(statement: str, table: str, rights: tuple[str, ...]) -> None:
+    assert rights_of(statement) == (table, rights)
