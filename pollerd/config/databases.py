@@ -9,7 +9,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -158,6 +157,9 @@ DATABASE_URL: Final = DatabaseUrlKind("URL", _url, render=lambda url: url.text)
 
 def missing(url: DatabaseUrl) -> str:
     """What has to be installed before the database can be used, in words; empty when all of it is there."""
+    # Few configurations need it.
+    from importlib.util import find_spec
+
     if url.kind == "sqlite":
         return ""
     wanted = [] if _new_enough() else [_SQLALCHEMY]
@@ -175,7 +177,7 @@ def missing(url: DatabaseUrl) -> str:
 
 
 def _new_enough() -> bool:
-    # Few configurations need it, and it is a tenth of a command's start.
+    # A tenth of a command's start.
     from importlib.metadata import PackageNotFoundError, version
 
     try:

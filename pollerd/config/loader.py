@@ -25,6 +25,7 @@ from pollerd.config.reader import Diagnostics, TomlTable
 from pollerd.config.search import SYSTEM_FILE, ConfigFile, find
 from pollerd.config.secret import FileSecret, InlineSecret, Origin, SecretKind, check_secrets
 from pollerd.config.service_rights import unreadable
+from pollerd.config.sources import read_sources
 from pollerd.config.store_url import StoreUrl
 from pollerd.config.tables import (
     BUILT_IN,
@@ -90,7 +91,7 @@ def build(data: Mapping[str, object], context: LoadContext, diagnostics: Diagnos
         store=store,
         cluster=cluster,
         outputs=reader.outputs(root),
-        sources=reader.sources(root),
+        sources=read_sources(root),
         control=_control(root.section("control"), store.path),
         metrics=_served(root.subtable("metrics"), MetricsConfig),
         web=_served(root.subtable("web"), WebConfig),

@@ -1,4 +1,4 @@
-"""``[outputs.*]`` and ``[[sources.*]]``: where events go, and where ids come from. The keys, and how they are read.
+"""``[outputs.*]``: where events go. The keys, and how they are read.
 
 A struct's docstring is the text about its table that users read.
 """
@@ -6,17 +6,16 @@ A struct's docstring is the text about its table that users read.
 # Declarations are read while the program runs: no `from __future__ import annotations` here.
 import stat
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import replace
 
 from pollerd.config.addresses import WEBHOOK_URL, is_foreign_address
-from pollerd.config.databases import DATABASE_URL, DatabaseUrl
+from pollerd.config.databases import DatabaseUrl
 from pollerd.config.key import Key, SameTable, SecretKeys
 from pollerd.config.kinds import (
-    COLON_QUERY,
     COLON_STATEMENT,
     COMMAND,
     DAY,
@@ -27,35 +26,19 @@ from pollerd.config.kinds import (
     MODE,
     OWN_PATH,
     PATH,
-    QUERY,
     SOCKET_PATH,
     TEXT,
     choice,
-    duration,
     durations,
     socket_fits,
 )
 from pollerd.config.reader import TomlTable
-from pollerd.config.secret import InlineSecret, Origin, SecretKind, SecretSource
+from pollerd.config.secret import SecretKind, SecretSource
+from pollerd.config.sources import PASSWORD, URL, with_password
 
 _DELAYS: Final = durations(0.01, 30 * DAY, 20)
 """Seconds between attempts: at least what keeps a retry from being a busy loop, at most as long as events are kept by
 default. The vendor's own schedule has six waits; twenty leave room for more."""
-
-
-_PASSWORD: Final = SecretKeys(
-    "password",
-    SecretKind.PASSWORD,
-    "A file with the password of the URL's user. It is read again for each new connection.",
-    file="/etc/pollerd/database-password",
-    variable="DATABASE_PASSWORD",
-)
-_URL: Final = Key(
-    DATABASE_URL,
-    "The database, as SQLAlchemy's URL names it: postgresql, mysql, mariadb, mssql, oracle or sqlite, with +DRIVER for "
-    "another driver than psycopg, PyMySQL, pymssql, oracledb. Options of the driver follow a ?: sslmode=verify-full.",
-    example="postgresql://pollerd@db.example/shop",
-)
 
 
 class FileOutputConfig(msgspec.Struct, frozen=True):
@@ -218,7 +201,7 @@ class SqlOutputConfig(msgspec.Struct, frozen=True):
     SQLAlchemy (pip install 'pollerd[sql]') and the database's driver, and is otherwise like [[outputs.sqlite]].
     """
 
-    url: Annotated[DatabaseUrl, _URL]
+    url: Annotated[DatabaseUrl, URL]
     statement: Annotated[
         str,
         Key(
@@ -230,7 +213,7 @@ class SqlOutputConfig(msgspec.Struct, frozen=True):
         ),
     ]
     rules: Annotated[TargetRules, SameTable()]
-    password: Annotated[SecretSource | None, _PASSWORD] = None
+    password: Annotated[SecretSource | None, PASSWORD] = None
 
 
 class OutputsConfig(msgspec.Struct, frozen=True):
@@ -242,52 +225,6 @@ class OutputsConfig(msgspec.Struct, frozen=True):
     exec: ExecOutputConfig | None = None
     sqlite: tuple[SqliteOutputConfig, ...] = ()
     sql: tuple[SqlOutputConfig, ...] = ()
-
-
-class SqliteSourceConfig(msgspec.Struct, frozen=True):
-    """Takes the ids of messages from another SQLite database, which is only read. A row is taken up when the query
-    begins to give it; one that it still gives after its message has ended is left alone.
-    """
-
-    path: Annotated[Path, Key(PATH, "The database's file.", example="/srv/shop/shop.db")]
-    query: Annotated[
-        str,
-        Key(
-            QUERY,
-            "Gives a column id and, if wanted, account, userref, sent_at, sendtime, priority and overdue_after.",
-            example="SELECT gateway_id AS id FROM sms WHERE status IS NULL",
-        ),
-    ]
-    every: Annotated[float, Key(duration(0.1, DAY), "How often the query is run.")] = 5.0
-
-
-class SqlSourceConfig(msgspec.Struct, frozen=True):
-    """Takes the ids of messages from the database of an application: PostgreSQL, MySQL or MariaDB, SQL Server, Oracle.
-    It needs SQLAlchemy (pip install 'pollerd[sql]') and the database's driver, and is otherwise like
-    [[sources.sqlite]].
-    """
-
-    url: Annotated[DatabaseUrl, _URL]
-    query: Annotated[
-        str,
-        Key(
-            COLON_QUERY,
-            "Gives a column id and, if wanted, account, userref, sent_at, sendtime, priority and overdue_after.",
-            example="SELECT gateway_id AS id FROM sms WHERE status IS NULL",
-        ),
-    ]
-    every: Annotated[float, Key(duration(0.1, DAY), "How often the query is run.")] = 5.0
-    password: Annotated[SecretSource | None, _PASSWORD] = None
-
-
-class SourcesConfig(msgspec.Struct, frozen=True):
-    """Other databases that message ids are taken from. Ids that are handed over otherwise need no table here."""
-
-    sqlite: tuple[SqliteSourceConfig, ...] = ()
-    sql: tuple[SqlSourceConfig, ...] = ()
-
-
-WithUrl = TypeVar("WithUrl", SqlOutputConfig, SqlSourceConfig)
 
 
 def no_row_of(statement: str) -> Literal["retry", "ignore"]:
@@ -315,12 +252,6 @@ class OutputReader(msgspec.Struct, frozen=True):
             sql=tuple(filter(None, map(self._sql, table.subtables("sql")))),
         )
         return outputs if table.names() else OutputsConfig(file=FileOutputConfig(self._default_file()))
-
-    def sources(self, root: TomlTable) -> SourcesConfig:
-        table = root.section("sources")
-        files = (each.read_whole(SqliteSourceConfig) for each in table.subtables("sqlite"))
-        urls = (_with_password(each, each.read_whole(SqlSourceConfig)) for each in table.subtables("sql"))
-        return SourcesConfig(tuple(filter(None, files)), tuple(filter(None, urls)))
 
     def _default_file(self) -> Path:
         return self.store.parent / "events.ndjson"
@@ -366,7 +297,7 @@ class OutputReader(msgspec.Struct, frozen=True):
         return None if output is None else replace(output, rules=_with_no_row(table, output))
 
     def _sql(self, table: TomlTable) -> SqlOutputConfig | None:
-        output = _with_password(table, table.read_whole(SqlOutputConfig, rules=self._rules(table)))
+        output = with_password(table, table.read_whole(SqlOutputConfig, rules=self._rules(table)))
         return None if output is None else replace(output, rules=_with_no_row(table, output))
 
     def _rules(self, table: TomlTable) -> TargetRules:
@@ -381,17 +312,6 @@ class OutputReader(msgspec.Struct, frozen=True):
 
 def _with_no_row(table: TomlTable, output: SqliteOutputConfig | SqlOutputConfig) -> TargetRules:
     return output.rules if "no_row" in table else replace(output.rules, no_row=no_row_of(output.statement))
-
-
-def _with_password(table: TomlTable, found: WithUrl | None) -> WithUrl | None:
-    """A password that stands in the URL is a secret like any other."""
-    if found is None or found.url.password is None:
-        return found
-    if found.password is not None:
-        table.refuse("url", "must not hold a password as well: the table has a key for it; keep one of them")
-    place = Origin(table.context.file, table.path("url"))
-    secret = InlineSecret(found.url.password, SecretKind.PASSWORD, place)
-    return replace(found, url=replace(found.url, password=None), password=secret)
 
 
 def _refuse_remote(table: TomlTable, url: str) -> None:

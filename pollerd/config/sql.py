@@ -92,9 +92,16 @@ def rights_of(statement: str) -> tuple[str, tuple[str, ...]]:
     return found[2], {"INSERT": ("INSERT", "SELECT", "UPDATE") if merges else ("INSERT",)}.get(verb, ("SELECT", verb))
 
 
-def windowed(statement: str) -> bool:
+def paged(statement: str) -> bool:
     """Whether a query itself says which rows are read next, by `:after` and `:limit`."""
     return any(token["name"] == AFTER for token in _TOKEN.finditer(statement))
+
+
+def bounded(statement: str) -> bool:
+    """Whether a query gives only some of its rows, always the same ones: it has a bound and no page of its own."""
+    tokens = list(_TOKEN.finditer(statement))
+    words = {word for _, depth, word in _words(tokens) if depth == 0}
+    return not paged(statement) and not words.isdisjoint({"LIMIT", "FETCH", "TOP"})
 
 
 def without_end(statement: str) -> str:

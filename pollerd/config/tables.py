@@ -17,8 +17,9 @@ from pollerd.config.accounts import AccountConfig, LimitsConfig
 from pollerd.config.addresses import LISTEN, Listen
 from pollerd.config.key import Heading, Key, SecretKeys, values
 from pollerd.config.kinds import DAY, FLAG, HOUR, MINUTE, OWN_PATH, SOCKET_PATH, TEXT, YEAR, choice, duration, number
-from pollerd.config.outputs import OutputsConfig, SourcesConfig
+from pollerd.config.outputs import OutputsConfig
 from pollerd.config.secret import SecretKind, SecretSource, check_secrets
+from pollerd.config.sources import SourcesConfig
 from pollerd.config.store_url import STORE_URL, StoreUrl
 
 BUILT_IN: Final = "built-in defaults"

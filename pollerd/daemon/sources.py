@@ -11,7 +11,7 @@ from zlib import crc32
 
 from pollerd.base.text import numbered
 from pollerd.config import Config
-from pollerd.config.outputs import SqlSourceConfig
+from pollerd.config.sources import SqlSourceConfig
 from pollerd.core.ports import Clock, Store
 from pollerd.databases.engine import Database
 from pollerd.intake.source import QuerySource, Reader

@@ -1,6 +1,6 @@
 """Ids from the database of an application, which is only read: what its query gives is followed.
 
-The same ids may come every time; only what is new is written. A look reads a window of the rows, in the order of a key.
+The same ids may come every time; only what is new is written. A look reads a page of the rows, in the order of a key.
 A result that fits into one is read whole by each look. Of a larger one a look reads what is behind the highest key so
 far, where new rows come mostly, and goes on with a sweep through all, so that rows which are known and still match hide
 no other one. The sweep begins anew with each start of the daemon: no row is skipped, whatever was read before.
@@ -24,7 +24,7 @@ from pollerd.intake.rows import places_of, row_of, shown
 
 logger = logging.getLogger(__name__)
 
-WINDOW: Final = 2000
+PAGE: Final = 2000
 """Rows that are read at a time: more than most have under way, read and compared within hundredths of a second."""
 _CHUNK: Final = 1000  # Rows handed on at a time.
 _SHARE: Final = 1 / 50
@@ -48,14 +48,14 @@ class ReadError(Exception):
 
 
 class Place(NamedTuple):
-    """Where a window begins: behind `key`, or at the first row that has a key (`keyed`), else at the first row."""
+    """Where a page begins: behind `key`, or at the first row that has a key (`keyed`), else at the first row."""
 
     key: object = None
     keyed: bool = False
 
 
-class Window(NamedTuple):
-    """The rows of a window in the order of their keys, `names` those of their columns; `next` is where the next window
+class Page(NamedTuple):
+    """The rows of a page in the order of their keys, `names` those of their columns; `next` is where the next page
     begins, None when this was the last one.
     """
 
@@ -74,7 +74,7 @@ class Reader(Protocol):
         """Which database it is, for people."""
         ...
 
-    def read(self, place: Place, most: int) -> Window:
+    def read(self, place: Place, most: int) -> Page:
         """Up to `most` rows from there on. Raises ReadError."""
         ...
 
@@ -98,11 +98,11 @@ def key_place(names: Sequence[str]) -> int:
         raise ReadError(str(error)) from None
 
 
-def window_of(names: Sequence[str], rows: Sequence[Sequence[object]], key: int, most: int) -> Window:
-    """What `most` rows and the place of their key make of a window."""
+def page_of(names: Sequence[str], rows: Sequence[Sequence[object]], key: int, most: int) -> Page:
+    """What `most` rows and the place of their key make of a page."""
     last = next((row[key] for row in reversed(rows) if row[key] is not None), None)
     full = len(rows) >= most
-    return Window(names, rows, (Place(last, keyed=True) if full else None), last)
+    return Page(names, rows, (Place(last, keyed=True) if full else None), last)
 
 
 class QuerySource:
@@ -123,7 +123,7 @@ class QuerySource:
         self._held: object = None
         self._sweep = Place()
         self._newest: Place | None = None
-        """Behind the highest key; None where all fits into a window, or is not known yet."""
+        """Behind the highest key; None where all fits into a page, or is not known yet."""
         self._given = array("q")
         """The ids of this sweep."""
 
@@ -162,35 +162,35 @@ class QuerySource:
         new = 0
         place = self._newest
         while place is not None:
-            window, fresh = await self._take_window(place)
+            page, fresh = await self._take_page(place)
             new += fresh
-            if window.last is not None:
-                self._newest = Place(window.last, keyed=True)
-            place = window.next
+            if page.last is not None:
+                self._newest = Place(page.last, keyed=True)
+            place = page.next
         began = clock()
         while True:
-            window, fresh = await self._take_window(self._sweep)
+            page, fresh = await self._take_page(self._sweep)
             new += fresh
-            if window.next is None or window.next == self._sweep:
-                await self._end_sweep(window)
+            if page.next is None or page.next == self._sweep:
+                await self._end_sweep(page)
                 return new
-            self._sweep = window.next
+            self._sweep = page.next
             # The first sweep of all is not cut short: only after it the highest key is known.
             if self._newest is not None and not fresh and clock() - began > _SHARE * self._every:
                 return new
 
-    async def _take_window(self, place: Place) -> tuple[Window, int]:
-        read = in_thread(partial(self._reader.read, place, WINDOW))
-        window = await to_end(read, self._reader.hurry, _PATIENCE)
+    async def _take_page(self, place: Place) -> tuple[Page, int]:
+        read = in_thread(partial(self._reader.read, place, PAGE))
+        page = await to_end(read, self._reader.hurry, _PATIENCE)
         self._note("", None)
         try:
-            places = places_of(window.names)
+            places = places_of(page.names)
         except ValueError as error:
             raise ReadError(str(error)) from None
         new = 0
-        for start in range(0, len(window.rows), _CHUNK):
+        for start in range(0, len(page.rows), _CHUNK):
             rows = []
-            for fields in window.rows[start : start + _CHUNK]:
+            for fields in page.rows[start : start + _CHUNK]:
                 try:
                     rows.append(row_of(fields, places))
                     self._refused.discard(shown(fields[places[0] or 0]))
@@ -200,7 +200,7 @@ class QuerySource:
         if new:
             text = "source %s: %d new messages"
             logger.info(text, self._reader.where, new, extra={"event": "source_read", "new": new})
-        return window, new
+        return page, new
 
     async def _take(self, rows: Sequence[SourceRow]) -> int:
         new = await self._book.take(rows)
@@ -209,7 +209,7 @@ class QuerySource:
             self._refuse(shown(number), why)
         return new
 
-    async def _end_sweep(self, last: Window) -> None:
+    async def _end_sweep(self, last: Page) -> None:
         if self._sweep == Place():
             self._newest = None
         else:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from pollerd.config.sql import AFTER, LIMIT, for_sqlalchemy, windowed, without_end
+from pollerd.config.sql import AFTER, LIMIT, for_sqlalchemy, paged, without_end
 from pollerd.databases.engine import Database
 from pollerd.databases.trouble import DatabaseError
-from pollerd.intake.source import Place, ReadError, Window, key_place, window_of
+from pollerd.intake.source import Page, Place, ReadError, key_place, page_of
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnClause, Connection, Executable, Select
@@ -38,7 +38,7 @@ class SqlReader:
     def close(self) -> None:
         self._database.close()
 
-    def read(self, place: Place, most: int) -> Window:
+    def read(self, place: Place, most: int) -> Page:
         try:
             with self._database.connection() as connection:
                 if self._key is None:
@@ -46,11 +46,11 @@ class SqlReader:
 
                     names = names_of(connection, self._query)
                     self._key = column(names[key_place(names)])
-                statement = _window(self._query, self._key, place, most)
+                statement = _page(self._query, self._key, place, most)
                 after = place.key if place.keyed else FIRST
                 result = connection.execute(statement, {AFTER: after, LIMIT: most})
                 names = list(result.keys())
-                return window_of(names, result.fetchmany(most), key_place(names), most)
+                return page_of(names, result.fetchmany(most), key_place(names), most)
         except DatabaseError as error:
             self._key = None
             raise ReadError(str(error), error.trouble) from error
@@ -63,7 +63,7 @@ def names_of(connection: Connection, query: str) -> Sequence[str]:
     """The columns that the query gives; no row of it is read."""
     from sqlalchemy import text
 
-    if windowed(query):
+    if paged(query):
         result = connection.execute(text(for_sqlalchemy(query)), {AFTER: FIRST, LIMIT: 0})
     else:
         result = connection.execute(_found(query).limit(0))
@@ -78,11 +78,11 @@ def _found(query: str) -> Select[Any]:
     return select(literal_column("*")).select_from(inner)
 
 
-def _window(query: str, key: ColumnClause[Any], place: Place, most: int) -> Executable:
+def _page(query: str, key: ColumnClause[Any], place: Place, most: int) -> Executable:
     """What gives `most` rows of the query from there on, in the order of their keys."""
     from sqlalchemy import bindparam, text
 
-    if windowed(query):
+    if paged(query):
         return text(for_sqlalchemy(query))
     found = _found(query)
     if place.keyed:

@@ -11,8 +11,8 @@ from typing import Final
 from urllib.parse import quote
 
 from pollerd.base import open_databases
-from pollerd.config.sql import AFTER, LIMIT, windowed, without_end
-from pollerd.intake.source import Place, ReadError, Window, key_place, window_of
+from pollerd.config.sql import AFTER, LIMIT, paged, without_end
+from pollerd.intake.source import Page, Place, ReadError, key_place, page_of
 
 _BUSY: Final = 2.0
 """Seconds that the query waits for other programs to finish a write."""
@@ -26,7 +26,7 @@ class SqliteReader:
     def __init__(self, path: Path, query: str) -> None:
         self._path = path
         self._query = query
-        self._windowed = windowed(query)
+        self._paged = paged(query)
         self._ending = False
 
     @property
@@ -39,7 +39,7 @@ class SqliteReader:
     def close(self) -> None:
         """It is closed after each read, so that its owner meets no lock while the ids are taken in."""
 
-    def read(self, place: Place, most: int) -> Window:
+    def read(self, place: Place, most: int) -> Page:
         if not os.path.exists(self._path):
             raise ReadError("the database does not exist (or its folder may not be read by this user)")
         try:
@@ -47,16 +47,16 @@ class SqliteReader:
                 # A long query must not delay the daemon's end.
                 database.set_progress_handler(lambda: int(self._ending), _STEPS)
                 statement, values = self._query, {AFTER: place.key if place.keyed else 0, LIMIT: most}
-                if not self._windowed:
-                    statement = self._window(database, place)
+                if not self._paged:
+                    statement = self._page(database, place)
                 cursor = database.execute(statement, values)
                 names = [column[0] for column in cursor.description or ()]
-                return window_of(names, cursor.fetchmany(most), key_place(names), most)
+                return page_of(names, cursor.fetchmany(most), key_place(names), most)
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise ReadError(_why(self._path, error)) from error
 
-    def _window(self, database: sqlite3.Connection, place: Place) -> str:
-        """The query in another one that gives a window of its rows."""
+    def _page(self, database: sqlite3.Connection, place: Place) -> str:
+        """The query in another one that gives a page of its rows."""
         inside = f"SELECT * FROM ({without_end(self._query)})"  # noqa: S608 - it is the user's own
         names = [column[0] for column in database.execute(f"{inside} LIMIT 0").description]
         key = '"' + names[key_place(names)].replace('"', '""') + '"'

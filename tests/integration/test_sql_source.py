@@ -15,7 +15,7 @@ import pytest
 from pollerd.config import InlineSecret, Origin, Secret, SecretKind
 from pollerd.config.databases import DATABASE_URL, DatabaseUrl
 from pollerd.databases.engine import Database as Opened
-from pollerd.intake.source import WINDOW, Place, QuerySource, ReadError
+from pollerd.intake.source import PAGE, Place, QuerySource, ReadError
 from pollerd.intake.sql import SqlReader
 from pollerd.store.source_rows import GivenRows, SourceRows
 from pollerd.store.sqlite.store import SqliteStore
@@ -126,7 +126,7 @@ INSERT INTO more VALUES (2, NULL, NULL, NULL);
         ]
 
 
-WINDOWS = (
+QUERIES = (
     "SELECT gateway_id AS id, userref FROM sms WHERE final = 0; -- all",
     "SELECT pk AS after, gateway_id AS id FROM sms WHERE final = 0",
     "SELECT pk AS after, gateway_id AS id FROM sms WHERE final = 0 AND pk > :after ORDER BY pk LIMIT :limit",
@@ -135,32 +135,32 @@ WINDOWS = (
 )
 
 
-@pytest.mark.parametrize("query", WINDOWS)
+@pytest.mark.parametrize("query", QUERIES)
 async def test_rows_that_still_match_hide_no_other_one(store: SqliteStore, shop: Shop, query: str) -> None:
-    """More of them than a window holds: a new one is found behind them, and before them; then with a new start."""
-    shop.fill(100_001, 100_000 + 2 * WINDOW)
+    """More of them than a page holds: a new one is found behind them, and before them; then with a new start."""
+    shop.fill(100_001, 100_000 + 2 * PAGE)
     async with following(store, shop.reader(query)) as source:
-        await until(lambda: len(followed(store)) == 2 * WINDOW, "all")
+        await until(lambda: len(followed(store)) == 2 * PAGE, "all")
         await until(lambda: source._newest is not None, "the first sweep has ended")
         shop.put(900_000)
-        await until(lambda: len(followed(store)) == 2 * WINDOW + 1, "one behind them")
+        await until(lambda: len(followed(store)) == 2 * PAGE + 1, "one behind them")
         shop.put(100_000)
-        await until(lambda: len(followed(store)) == 2 * WINDOW + 2, "one before them")
+        await until(lambda: len(followed(store)) == 2 * PAGE + 2, "one before them")
     shop.put(150_000)
     async with following(store, shop.reader(query)):
-        await until(lambda: len(followed(store)) == 2 * WINDOW + 3, "one that came meanwhile")
+        await until(lambda: len(followed(store)) == 2 * PAGE + 3, "one that came meanwhile")
 
 
-async def test_a_window_says_where_the_next_one_begins(shop: Shop) -> None:
+async def test_a_page_says_where_the_next_one_begins(shop: Shop) -> None:
     shop.fill(1001, 1005)
     shop.database.execute("INSERT INTO sms (pk, gateway_id) VALUES (1, NULL), (2, NULL), (3, NULL)")
     reader, seen, place = shop.reader(), [], Place()
     for _ in range(8):
-        window = reader.read(place, 2)
-        seen += [row[0] for row in window.rows]
-        if window.next is None:
+        page = reader.read(place, 2)
+        seen += [row[0] for row in page.rows]
+        if page.next is None:
             break
-        place = window.next
+        place = page.next
     reader.close()
     assert [given for given in seen if given is not None] == ["1001", "1002", "1003", "1004", "1005"]
 

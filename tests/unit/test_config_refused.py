@@ -258,7 +258,7 @@ REFUSED = [
             ("is a comment", "-- SELECT 1", "must be a SELECT"),
             ("is two statements", "SELECT ';'; DELETE FROM x", "must be a single statement"),
             ("has a parameter of an event", "SELECT :id", "names :id, a query has :after and :limit alone"),
-            ("has half a window", "SELECT id FROM x WHERE id > :after ORDER BY id", "must name both :after and :limit"),
+            ("has half a page", "SELECT id FROM x WHERE id > :after ORDER BY id", "must name both :after and :limit"),
             ("has no order", "SELECT id FROM x WHERE id > :after LIMIT :limit", "must have ORDER BY"),
             ("orders only within", "SELECT (SELECT 1 ORDER BY 1) > :after LIMIT :limit", "must have ORDER BY"),
         )
@@ -412,6 +412,22 @@ every = "x"
 def test_a_wrong_path_of_an_output_hides_no_problem_of_the_database(read: Load) -> None:
     found = problems(read, '[store]\npath = "."\n[outputs.file]\npath = ""')
     assert [problem.key for problem in found] == ["store.path", "outputs.file.path"]
+
+
+@pytest.mark.parametrize(
+    ("query", "warned"),
+    [
+        ("SELECT id FROM x LIMIT 100", True),
+        ("SELECT id FROM x ORDER BY id FETCH FIRST 10 ROWS ONLY", True),
+        ("SELECT id FROM x WHERE id > :after ORDER BY id LIMIT :limit", False),
+        ("SELECT id FROM x WHERE id IN (SELECT id FROM y LIMIT 1)", False),
+        ("SELECT id, 'LIMIT' FROM x -- LIMIT 1", False),
+    ],
+)
+def test_a_query_that_always_gives_the_same_few_rows_is_warned_of(read: Load, query: str, warned: bool) -> None:
+    config = read(f'[accounts.default]\n[[sources.sql]]\nurl = "mysql://h/x"\nquery = "{query}"')
+    said = [text for text in config.warnings if text.startswith("sources.sql[0].query: has a bound of its own")]
+    assert bool(said) is warned
 
 
 def test_a_driver_has_to_be_installed_before_the_daemon_starts(read: Load) -> None:

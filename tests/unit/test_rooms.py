@@ -75,6 +75,15 @@ def test_a_light_command_imports_nothing_heavy(arguments: tuple[str, ...], tmp_p
     assert done.stdout.splitlines()[-1] == "0 []", done.stderr
 
 
+def test_a_daemon_without_a_database_of_others_knows_no_library_for_it() -> None:
+    code = (
+        "import sys, pollerd.daemon.app, pollerd.daemon.targets, pollerd.deployment.doctor.runner;"
+        'print([name for name in sys.modules if name.startswith(("sqlalchemy", "psycopg", "pymysql"))])'
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr
+
+
 def test_what_a_command_does_without_a_daemon_needs_no_http() -> None:
     code = f"import sys, pollerd.daemon.offline; print([name for name in {HTTP!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

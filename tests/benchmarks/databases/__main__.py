@@ -25,7 +25,7 @@ import tomli_w
 import pollerd
 from pollerd.config import Config, load
 from pollerd.databases.engine import Database
-from pollerd.intake.source import WINDOW, Place, Reader
+from pollerd.intake.source import PAGE, Place, Reader
 from pollerd.intake.sql import SqlReader
 from pollerd.intake.sqlite import SqliteReader
 from tests.acceptance.shop_kit import Shop
@@ -131,9 +131,9 @@ def looks(reader: Reader, count: int, pending: int) -> list[float]:
     took = []
     for _ in range(count):
         began = time.perf_counter()
-        window = reader.read(Place(), WINDOW)
+        page = reader.read(Place(), PAGE)
         took.append(1000 * (time.perf_counter() - began))
-        assert len(window.rows) == pending
+        assert len(page.rows) == pending
     return took
 
 
