@@ -14,7 +14,7 @@ from pollerd.store.postgresql.process import Process
 
 TABLES: Final = (
     "messages", "events", "requests", "outputs", "accounts", "counters", "pending_by_age", "meta", "deliveries",
-    "unwritten", "given", "source_ids", "cluster", "members", "leases", "duties",
+    "unwritten", "given", "incoming", "source_ids", "cluster", "members", "leases", "duties",
 )  # fmt: skip
 _SERVER: Final = b"""
 SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp())::float8,
