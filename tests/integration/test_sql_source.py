@@ -66,9 +66,9 @@ class Shop:
         self.database.execute(sql)
 
     def reader(
-        self, query: str = QUERY, *, user: str = "", password: str = PASSWORD, port: int | None = None
+        self, query: str = QUERY, *, password: str = PASSWORD, port: int | None = None, options: str = ""
     ) -> SqlReader:
-        url = DATABASE_URL.check(self.database.url(user or self.user, port=port))
+        url = DATABASE_URL.check(self.database.url(self.user, port=port) + options)
         place = InlineSecret(Secret(password), SecretKind.PASSWORD, Origin("x", "y"))
         return SqlReader(Opened(url, place, reads=True, sql="query"), query, 0.02)
 
@@ -195,6 +195,12 @@ BAD: list[tuple[str, Callable[[Shop], SqlReader], str, str]] = [
         "gives this user no right (",
         "grant it",
     ),
+    (
+        "an option that is none",
+        lambda shop: shop.reader(options="?nonsense=1"),
+        "cannot be used here: ",
+        "see the options of the url, and the driver",
+    ),
     ("no SQL", lambda shop: shop.reader("SELECT id FROM WHERE"), "cannot run the query (", "correct the query"),
     ("no id", lambda shop: shop.reader("SELECT pk, final FROM sms"), "the query gives no column named id", "AS id"),
 ]
@@ -284,7 +290,7 @@ DOCTOR = [
         Level.FAILURE,
         "gives this user no right (",
         # Of MariaDB's database itself: it was the only right in there.
-        "rant",
+        "grant",
     ),
     ("no table", QUERY, "DROP TABLE sms", Level.FAILURE, "sms", "correct the "),
 ]
@@ -303,7 +309,7 @@ async def test_the_doctor_tries_each_source(
     (found,) = await servers.checks(loader(tmp_path)(text))
     assert (found.name, found.level) == ("source sql", level), found.evidence
     assert evidence in found.evidence
-    assert step in found.next_step
+    assert step in found.next_step.lower()
     assert PASSWORD not in found.evidence + found.next_step
     if level is not Level.FAILURE:
         # Its own machine's: the certificate need not be verified.
