@@ -76,7 +76,8 @@ def _headline(document: StatusDocument) -> Text:
 
 
 def _lateness(document: StatusDocument) -> list[Text]:
-    return [_sentence(sentence, mark="! ") for sentence in sentences.late(document)]
+    late = [_sentence(sentence, mark="! ") for sentence in sentences.late(document)]
+    return [*map(_sentence, sentences.members(document)), *late]
 
 
 def _sentence(sentence: Sentence, *, bold: bool = False, mark: str = "") -> Text:

@@ -19,13 +19,15 @@ from pollerd.base.errors import root_cause
 from pollerd.base.text import counted
 from pollerd.config import BUILT_IN, Config, load
 from pollerd.config.secret import RESTART
-from pollerd.core.ports import Opening, Output
+from pollerd.core.ports import Engine, Opening, Output
+from pollerd.daemon.duty import Duty
 from pollerd.daemon.reload import Reload
 from pollerd.daemon.secrets import MaskedSecrets
 from pollerd.daemon.start import Start, StoppedError
 from pollerd.daemon.systemd import Notifier, feed, watchdog_interval
 from pollerd.daemon.wiring import Daemon, build
 from pollerd.status.parts import Parts
+from pollerd.store.engine import engine_of
 
 log = logging.getLogger(__name__)
 
@@ -109,18 +111,50 @@ class App:
         self._masked.update()
         async with AsyncExitStack() as stack:
             start = Start(self._notifier, self._stop)
-            daemon = await build(self.config, stack, start, self._notifier, self._masked.secrets)
+            engine = engine_of(self.config.store)
+            owned = stack.enter_context(await start.insist(lambda: asyncio.to_thread(engine.own, daemon=True)))
+            duty = Duty(owned)
+            while not self._stop.is_set():
+                await self._serve(engine, duty, start)
+
+    async def _serve(self, engine: Engine, duty: Duty, start: Start) -> None:
+        """Build the daemon and run it: until `stop`, or, where another machine polls, until this one takes over."""
+        async with AsyncExitStack() as stack:
+            daemon = await build(
+                self.config, stack, start, self._notifier, self._masked.secrets, engine, duty.ownership
+            )
             await daemon.control.start()
             failpoints.hit("app.before_serving")
             self.daemon = daemon
             try:
-                await self._supervise(daemon)
+                if duty.polls:
+                    await self._supervise(daemon, duty)
+                else:
+                    await self._stand_by(daemon, duty)
             except BaseExceptionGroup as group:
                 raise root_cause(group) from group
 
-    async def _supervise(self, daemon: Daemon) -> None:
+    async def _stand_by(self, daemon: Daemon, duty: Duty) -> None:
+        """Serve what does not need the duty to poll, until this machine gets it, or until `stop`."""
+        parts = daemon.parts
+        async with asyncio.TaskGroup() as group:
+            work = {"relay": lambda: parts.relay.run(parts.store), "control": daemon.control.run, **daemon.side}
+            tasks = [group.create_task(each(), name=name) for name, each in work.items()]
+            if self._notifier.active and (interval := watchdog_interval()) is not None:
+                tasks.append(group.create_task(feed(self._notifier, parts.stuck, interval), name="watchdog"))
+            await _opened(daemon.outputs)
+            self._notifier.status("stands by: another machine polls")
+            self._notifier.ready()
+            self.started.set()
+            log.info("stands by: another machine polls", extra={"event": "standing_by"})
+            await duty.settled(self._stop)
+            await _cancel(*tasks)
+
+    async def _supervise(self, daemon: Daemon, duty: Duty) -> None:
         """Run every part until `stop`, then end them in order. A part that dies ends all."""
         parts = daemon.parts
+        if duty.ownership.took_over:
+            log.warning("%s", duty.ownership.took_over, extra={"event": "took_over"})
         async with asyncio.TaskGroup() as group:
 
             def start(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -141,7 +175,7 @@ class App:
             self.started.set()
             await self._announce(parts)
             side.append(start("reload", self._reload_on_demand(daemon)))
-            await self._stop.wait()
+            await duty.settled(self._stop)
             await self._wind_down(daemon, polling, side, serving)
             committing.cancel()
 

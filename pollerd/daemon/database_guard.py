@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Final
 
-from pollerd.base.errors import DatabaseLostError, StoreError
+from pollerd.base.errors import DatabaseLostError, StoreError, StoreFencedError
 from pollerd.core.ports import Ownership
 from pollerd.daemon.systemd import Notifier
 from pollerd.status.parts import Parts
@@ -29,8 +29,15 @@ class Guard:
         self._trouble = ""
 
     async def run(self) -> None:
-        """Check until cancelled. Raises DatabaseLostError when the database has been lost for `LINGER` seconds."""
-        while not self._parts.store.lost:
+        """Check until cancelled.
+
+        Raises StoreFencedError when another process has taken over, DatabaseLostError when the database has been lost
+        for `LINGER` seconds.
+        """
+        while not self._parts.store.lost or self._lock.lost:
+            if self._lock.lost:
+                # Nothing that this process still writes takes effect, and nothing is lost by its end.
+                raise StoreFencedError(f"stopped: {self._lock.lost}")
             self._tend()
             await asyncio.sleep(EVERY)
         lost = self._parts.store.lost

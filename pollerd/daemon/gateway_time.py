@@ -259,12 +259,16 @@ def _instant(date: str) -> float | None:
     return None if named is None else named + 0.5
 
 
-async def resume_time(store: Store) -> tuple[SystemClock, Witness]:
-    """The daemon's time as it goes on from the last run, noted before anything is planned by it. Raises StoreError."""
+async def resume_time(store: Store, *, active: bool = True) -> tuple[SystemClock, Witness]:
+    """The daemon's time as it goes on from the last run, noted before anything is planned by it. Raises StoreError.
+
+    Not `active`: nothing is planned here, and nothing noted.
+    """
     noted = Anchor.read(await store.note(TIME_NOTE))
     clock = SystemClock(noted)
     witness = Witness(clock, noted)
-    await store.commit(Batch(notes=[(TIME_NOTE, witness.anchor().written())], at=clock.now()))
+    if active:
+        await store.commit(Batch(notes=[(TIME_NOTE, witness.anchor().written())], at=clock.now()))
     return clock, witness
 
 

@@ -6,7 +6,6 @@ what shows the daemon to others, what is done now and then. `app` runs what it r
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import random
@@ -27,7 +26,7 @@ from pollerd.config import AccountConfig, Config, EnvSecret
 from pollerd.config.descriptors import Need
 from pollerd.config.policy import MODEL, Learner, make_policy, make_settings
 from pollerd.core.outcome import OutcomeRules
-from pollerd.core.ports import AccountState, Clock, Output, Preparing, Store
+from pollerd.core.ports import AccountState, Clock, Engine, Output, Ownership, Preparing, Store
 from pollerd.daemon.account import RunningAccount
 from pollerd.daemon.clock import SystemClock
 from pollerd.daemon.clock_steps import ClockWatch
@@ -41,6 +40,7 @@ from pollerd.gateway.client import GatewayClient
 from pollerd.gateway.gatewayapi.interface import GatewayApi
 from pollerd.gateway.limits.account import AccountLimiter
 from pollerd.intake.loop import Intake
+from pollerd.intake.standby import StandbyIntake
 from pollerd.outputs.acceptor import Acceptor
 from pollerd.outputs.exec import ExecOutput, clean_environment
 from pollerd.outputs.file import FileOutput
@@ -64,7 +64,6 @@ from pollerd.status.snapshot import Observer
 from pollerd.status.statistics import STATISTICS_NOTE, Statistics
 from pollerd.status.stuck import StuckCheck
 from pollerd.status.warnlog import WarnLog
-from pollerd.store.engine import engine_of
 from pollerd.store.views import ThreadedViews
 
 log = logging.getLogger(__name__)
@@ -104,22 +103,30 @@ class Daemon(msgspec.Struct, frozen=True):
         parts.committer.record_note(STATISTICS_NOTE, parts.statistics.snapshot())
 
 
-async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: Notifier, secrets: Secrets) -> Daemon:
-    """The daemon that `config` describes. What has to be closed is put on `stack`; what cannot be had yet `start` tries
-    again. `secrets` are those masked in the log.
+async def build(
+    config: Config,
+    stack: AsyncExitStack,
+    start: Start,
+    notifier: Notifier,
+    secrets: Secrets,
+    engine: Engine,
+    ownership: Ownership,
+) -> Daemon:
+    """The daemon that `config` describes, on the store of `engine`, which it owns by `ownership`. What has to be closed
+    is put on `stack`; what cannot be had yet `start` tries again. `secrets` are those masked in the log.
 
-    Raises DatabaseBusyError when another daemon owns the database, DurabilityError when the disk cannot be trusted, and
-    other PollerdErrors for what cannot be opened.
+    Where another machine polls, it has no accounts, no sources and only the outputs of its own.
+
+    Raises DurabilityError when the disk cannot be trusted, and other PollerdErrors for what cannot be opened.
     """
+    active = ownership.active
     warnings = WarnLog(Cleaner(secrets, show_msisdn=config.log.show_msisdn))
     stack.enter_context(warnings.listening())
 
     # The database, and what all accounts share.
-    engine = engine_of(config.store)
-    lock = stack.enter_context(await start.insist(lambda: asyncio.to_thread(engine.own, daemon=True)))
     store = await start.insist(lambda: engine.open(time.time))
     stack.push_async_callback(store.close)
-    clock, witness = await start.insist(lambda: resume_time(store))
+    clock, witness = await start.insist(lambda: resume_time(store, active=active))
     policy = Current(make_policy(config, random.SystemRandom().getrandbits(32), await store.note(MODEL)))
     statistics = Statistics(clock.wall())
     if (counted := await store.note(STATISTICS_NOTE)) is not None:
@@ -129,7 +136,9 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
 
     # The outputs settle what they have to before the first event of this start is committed.
     acceptors = _make_acceptors(config)
-    make_outputs = partial(_make_outputs, store=store, clock=clock, protect=secrets.protect, acceptors=acceptors)
+    make_outputs = partial(
+        _make_outputs, store=store, clock=clock, protect=secrets.protect, acceptors=acceptors, ownership=ownership
+    )
     outputs = make_outputs(config)
     for output in outputs:
         if isinstance(output, Preparing):
@@ -157,8 +166,8 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
         committer=committer,
         policy=policy,
         pollers=pollers,
-        intake=intake,
-        sources=make_sources(config, store, clock, intake.poke, secrets.protect),
+        intake=intake if active else StandbyIntake(engine),
+        sources=make_sources(config, store, clock, intake.poke, secrets.protect) if active else (),
         relay=Relay(outputs),
         meter=meter,
         statistics=statistics,
@@ -166,10 +175,11 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
         stuck=stuck.stuck,
     )
 
-    accounts = await _make_accounts(parts, clock, witness, start, stack)
+    accounts = await _make_accounts(parts, clock, witness, start, stack, ownership) if active else {}
     pollers.update((name, account.poller) for name, account in accounts.items())
     parts.incoming = {name: account.incoming for name, account in accounts.items() if account.incoming is not None}
-    parts.proves = lambda name, nonce, shown: accounts[name].gateway.proves(nonce, shown)
+    if active:
+        parts.proves = lambda name, nonce, shown: accounts[name].gateway.proves(nonce, shown)
 
     observer, web = Observer(parts), config.web
     pages = None if web is None else page_server(parts, observer, web.listen, acceptors[PAGE])
@@ -177,33 +187,47 @@ async def build(config: Config, stack: AsyncExitStack, start: Start, notifier: N
     stack.push_async_callback(control.close)
     balances = _balance_jobs(parts, config, accounts, await store.accounts())
     housekeeping = Housekeeping((*standard_jobs(parts, notifier), *balances))
-    side: dict[str, Task] = {
-        "intake": intake.run,
-        "clock": ClockWatch(clock, witness, committer, accounts.values(), housekeeping.clock_stepped).run,
-        "guard": Guard(parts, lock, notifier).run,
-        "replan": Replanner(policy, store, committer, pollers, clock, random.Random()).run,
-        "overdue": OverdueWatch(store, committer, pollers, clock).run,
-        "housekeeping": housekeeping.run,
-        **{f"incoming {name}": watch.run for name, watch in parts.incoming.items()},
-        **{f"source {number}": source.run for number, source in enumerate(parts.sources)},
-    }
+    side: dict[str, Task] = {"guard": Guard(parts, ownership, notifier).run}
+    side |= (
+        {"follow": store.follow}
+        if not active
+        else {
+            "intake": intake.run,
+            "clock": ClockWatch(clock, witness, committer, accounts.values(), housekeeping.clock_stepped).run,
+            "replan": Replanner(policy, store, committer, pollers, clock, random.Random()).run,
+            "overdue": OverdueWatch(store, committer, pollers, clock).run,
+            "housekeeping": housekeeping.run,
+            **{f"incoming {name}": watch.run for name, watch in parts.incoming.items()},
+            **{f"source {number}": source.run for number, source in enumerate(parts.sources)},
+        }
+    )
     return Daemon(parts, witness, accounts, outputs, control, side, policy, stuck, housekeeping, make_outputs)
 
 
 async def _make_accounts(
-    parts: Parts, clock: SystemClock, witness: Witness, start: Start, stack: AsyncExitStack
+    parts: Parts,
+    clock: SystemClock,
+    witness: Witness,
+    start: Start,
+    stack: AsyncExitStack,
+    ownership: Ownership,
 ) -> dict[str, RunningAccount]:
     store, made = parts.store, {}
     known = await store.accounts()
     for name, account in parts.config.accounts.items():
         await start.insist(partial(overdue_watch.date, store, name, account.overdue_after, clock.now()))
-        made[name] = await _make_account(account, known.get(name), parts, clock, witness)
+        made[name] = await _make_account(account, known.get(name), parts, clock, witness, ownership)
         stack.push_async_callback(made[name].gateway.close)
     return made
 
 
 async def _make_account(
-    account: AccountConfig, known: AccountState | None, parts: Parts, clock: SystemClock, witness: Witness
+    account: AccountConfig,
+    known: AccountState | None,
+    parts: Parts,
+    clock: SystemClock,
+    witness: Witness,
+    ownership: Ownership,
 ) -> RunningAccount:
     """`known` is what the store remembers of it."""
     config = parts.config
@@ -232,6 +256,7 @@ async def _make_account(
         renewal=account.renewal,
         meter=parts.meter.account(account.name),
         answered=await parts.store.note(answered_note(account.name)),
+        may_ask=ownership.holds,
     )
     gateway.sources.changed = poller.resize
     watch = None
@@ -300,15 +325,25 @@ def _make_acceptors(config: Config) -> dict[str, Acceptor]:
 
 
 def _make_outputs(
-    config: Config, store: Store, clock: Clock, protect: Callable[[str], None], acceptors: Mapping[str, Acceptor]
+    config: Config,
+    store: Store,
+    clock: Clock,
+    protect: Callable[[str], None],
+    acceptors: Mapping[str, Acceptor],
+    ownership: Ownership,
 ) -> list[Output]:
-    """The outputs that the configuration names; `protect` gets every secret that they read later."""
+    """The outputs that the configuration names; `protect` gets every secret that they read later. All but file and
+    socket are only the active machine's.
+    """
     wanted = config.outputs
     outputs: list[Output] = []
     if wanted.file is not None:
         outputs.append(FileOutput(wanted.file.path, advance=store.advance_seq))
     if wanted.socket is not None:
         outputs.append(SocketOutput(wanted.socket.path, wanted.socket.mode, readers=acceptors[descriptors.EVENTS]))
+    if not ownership.active:
+        return outputs
+    own = len(outputs)
     if wanted.webhook is not None:
         # PyJWT loads the package cryptography where it is installed (0.1 s, 10 MB); only a webhook is worth that.
         from pollerd.outputs.webhook.output import WebhookOutput
@@ -323,6 +358,10 @@ def _make_outputs(
         from pollerd.daemon.targets import make_targets
 
         outputs += make_targets(config, store, clock, protect)
+    if ownership.shared:
+        from pollerd.outputs.shared import SharedOutput
+
+        outputs[own:] = [SharedOutput(output, ownership) for output in outputs[own:]]
     return outputs
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -64,8 +65,12 @@ class Poller:
         renewal: str = "put the right credentials in place",
         meter: PollMeter | None = None,
         answered: bytes | None = None,
+        may_ask: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`answered` is the note `answered_note(account)` of an earlier run."""
+        """`answered` is the note `answered_note(account)` of an earlier run. No request begins while `may_ask` says no:
+        another machine may be about to poll.
+        """
+        self._may_ask = may_ask
         self.account = account
         self.window = window
         self.limiter = limiter
@@ -169,7 +174,7 @@ class Poller:
 
     def _due(self, now: float) -> Message | int | None:
         """What to ask about now, None when that has to wait; others that wait for their turn go first."""
-        if self._stopping or self._turn.locked() or self.limiter.delay() > 0.0:
+        if self._stopping or self._turn.locked() or self.limiter.delay() > 0.0 or not self._may_ask():
             return None
         return self._next(now)
 
@@ -178,6 +183,8 @@ class Poller:
             while not self._stopping:
                 now = self._clock.now()
                 wait = max(self.window.next_due() - now, self.limiter.delay())
+                if wait <= 0.0 and not self._may_ask():
+                    wait = TICK
                 if wait <= 0.0:
                     if (target := self._next(now)) is not None:
                         return target
@@ -344,7 +351,9 @@ class Poller:
     async def _ahead(self, message_id: int, *, control: bool = False) -> Outcome | None:
         """Ask about a message ahead of all that is due, within the limits; None when that is not possible."""
         while not self._stopping and self.limiter.held is None:
-            if (wait := self.limiter.delay()) <= 0.0:
+            if (wait := self.limiter.delay()) <= 0.0 and not self._may_ask():
+                wait = TICK
+            if wait <= 0.0:
                 self.limiter.take()
                 return await self._read(message_id, 0.0, control=control)
             await asyncio.sleep(min(wait, TICK))

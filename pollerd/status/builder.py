@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -11,18 +12,20 @@ import msgspec
 
 from pollerd.core.event import instant
 from pollerd.core.ports import OutputHealth
-from pollerd.core.ports.view import AGE_SLOT, CAP, AccountView, Overview
+from pollerd.core.ports.view import AGE_SLOT, CAP, AccountView, ClusterView, Overview
 from pollerd.status import sentences
 from pollerd.status.document import (
     AccountDocument,
     AgeDocument,
     BackoffDocument,
+    ClusterDocument,
     DaemonDocument,
     DatabaseDocument,
     DeliveryDocument,
     EventsDocument,
     HoldDocument,
     IncomingDocument,
+    MemberDocument,
     MessageCounts,
     OutputDocument,
     PollsDocument,
@@ -123,6 +126,7 @@ def build(
             SourceDocument(name=source.name, trouble=source.trouble or None, refused=source.refused)
             for source in (() if snapshot is None else snapshot.sources)
         ],
+        cluster=_cluster(config, overview.cluster, snapshot),
         undelivered=UndeliveredDocument(waiting=overview.waiting, parked=overview.parked),
     )
     return msgspec.structs.replace(found, late=[sentence.text for sentence in sentences.late(found)])
@@ -320,6 +324,31 @@ def _outputs(overview: Overview, last_seq: int, now: float, snapshot: Snapshot |
             parked=0 if view is None else view.parked,
             keeps=health.keeps,
         )
+
+
+def _cluster(config: Config, found: ClusterView | None, snapshot: Snapshot | None) -> ClusterDocument | None:
+    if found is None:
+        return None
+    active = next((member.name for member in found.members if member.active), None)
+    return ClusterDocument(
+        name=None if snapshot is None else config.store.member or socket.gethostname(),
+        active=active,
+        active_since=moment(found.active_since),
+        took_over=found.took_over or None,
+        takeovers=found.takeovers,
+        members=[
+            MemberDocument(
+                name=member.name,
+                host=member.host,
+                pid=member.pid,
+                version=member.version,
+                active=member.active,
+                since=instant(member.since),
+                renewed_ago=round(member.renewed, 3),
+            )
+            for member in found.members
+        ],
+    )
 
 
 def _database(engine: Engine, last_seq: int, pruned_seq: int, trouble: str) -> DatabaseDocument:

@@ -167,6 +167,34 @@ class DaemonDocument(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None
 
 
+class MemberDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A daemon that shares the store: `active` while it polls, else it stands by. It renewed its lease `renewed_ago`
+    seconds ago.
+    """
+
+    name: str
+    host: str
+    pid: int
+    version: str
+    active: bool
+    since: str
+    renewed_ago: float
+
+
+class ClusterDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemons that share a store in PostgreSQL, and which of them polls. `name` is that of the daemon that answers
+    (null: no daemon was asked), `active` that of the one that polls, since `active_since` (null: none does).
+    `took_over` says from whom it took over and why; null where that was nobody.
+    """
+
+    name: str | None
+    active: str | None
+    active_since: str | None
+    took_over: str | None
+    takeovers: int
+    members: list[MemberDocument]
+
+
 class DatabaseDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The database. `size` (`bytes` says the same) is the file's, `wal_size` that of the write-ahead log beside it.
     `trouble` is null while it can be written; polling waits while it cannot.
@@ -303,6 +331,7 @@ class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
     requests_waiting: int = 0
     sources: list[SourceDocument] = []
     undelivered: UndeliveredDocument | None = None
+    cluster: ClusterDocument | None = None
 
     @property
     def now(self) -> float:

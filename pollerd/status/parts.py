@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pollerd.core.ports import Clock, Store, Views
     from pollerd.intake.loop import Intake
     from pollerd.intake.source import QuerySource
+    from pollerd.intake.standby import StandbyIntake
     from pollerd.outputs.relay import Relay
     from pollerd.polling.committer import Committer
     from pollerd.polling.incoming import IncomingWatch
@@ -35,7 +36,7 @@ class Parts(msgspec.Struct, kw_only=True):
     committer: Committer
     policy: Policy
     pollers: Mapping[str, Poller]
-    intake: Intake
+    intake: Intake | StandbyIntake
     sources: Sequence[QuerySource]
     relay: Relay
     meter: Meter

@@ -9,6 +9,7 @@ from pollerd.base import text as words
 from pollerd.base.service import start_command
 from pollerd.base.text import ago, brief, counted, duration
 from pollerd.core import phrases
+from pollerd.core.lease import WATCH
 from pollerd.core.model import HoldReason
 from pollerd.gateway.gatewayapi import errorcodes
 from pollerd.status.document import (
@@ -304,12 +305,35 @@ def age_names(ages: list[AgeDocument]) -> list[str]:
     return [age(group, last) for group, last in zip(ages, before, strict=False)]
 
 
+def members(document: StatusDocument) -> list[Sentence]:
+    """The daemons that share the store, a sentence each, and how the one that polls came by it; empty for one alone."""
+    cluster = document.cluster
+    if cluster is None or len(cluster.members) + cluster.takeovers < 2:
+        return []
+    found = []
+    for member in cluster.members:
+        silent = member.renewed_ago > WATCH
+        does = "polls" if member.active else "stands by"
+        last = f", its lease was renewed last {duration(member.renewed_ago)} ago" if silent else ""
+        text = f"{member.name} {does} (process {member.pid} on {member.host}, pollerd {member.version}){last}"
+        found.append(Sentence(text, "warn" if silent else "good" if member.active else "plain"))
+    if cluster.took_over and (since := at(cluster.active_since)) is not None:
+        found.append(Sentence(f"{cluster.took_over} ({ago(since, document.now)})"))
+    return found
+
+
 def headline(document: StatusDocument) -> Sentence:
     """The state of the daemon in one sentence."""
     if not document.daemon.running:
         return Sentence(f"The daemon does not run (start it with: {start_command()})", "bad")
     process = f" (process {document.pid})" if document.pid else ""
     held = [account for account in document.accounts if account.state == "held"]
+    cluster = document.cluster
+    if cluster is not None and cluster.name is not None and cluster.active != cluster.name and not document.problem:
+        polls = f"{cluster.active} polls" if cluster.active else "nobody polls at this moment"
+        return Sentence(
+            f"The daemon stands by as {cluster.name}{process}: {polls}", "good" if cluster.active else "warn"
+        )
     if document.problem:
         return Sentence(f"The daemon runs{process}, but something stands still", "bad")
     if held:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pollerd.store.statements import Statements
+
+if TYPE_CHECKING:
+    from pollerd.core.ports.view import ClusterView
 
 T = TypeVar("T")
 Values = Sequence[Any]
@@ -94,6 +97,11 @@ class ReadConnection(Speaking, Protocol):
     @property
     def owner(self) -> int | None:
         """The process id of the daemon that owns the database (0: not known yet); None when none runs."""
+        ...
+
+    @property
+    def cluster(self) -> ClusterView | None:
+        """The daemons that share the database; None where none can."""
         ...
 
     @property

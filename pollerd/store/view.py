@@ -169,6 +169,7 @@ class StoredView:
             set_aside_first=tuple((row[0], rows.text(row[1]) or "") for row in self._fetch("first_set_aside", NAMED)),
             waiting=sum(found.waiting for found in undelivered.values()),
             parked=sum(found.parked for found in undelivered.values()),
+            cluster=self._connection.cluster,
             last_handed_over=later(counters.get("handed_over_at"), ahead),
         )
 

@@ -17,7 +17,43 @@ if TYPE_CHECKING:
 
 
 class Ownership(Protocol):
-    """The right to write to a store as its only owner, until released or until the process ends."""
+    """The right to write to a store as its only owner, until released or until the process ends.
+
+    Where several machines share a store, one of them is `active`, and the others stand by.
+    """
+
+    @property
+    def shared(self) -> bool:
+        """Whether other machines may own the store after this process, while it still runs."""
+        ...
+
+    @property
+    def active(self) -> bool:
+        """Whether this process polls."""
+        ...
+
+    @property
+    def lost(self) -> str:
+        """Who has taken over from this process, in words; empty while nobody has."""
+        ...
+
+    @property
+    def took_over(self) -> str:
+        """From whom this process has taken over and why, in words; empty where nobody was active before."""
+        ...
+
+    @property
+    def others_until(self) -> float:
+        """Until when the one before may have begun something, by the boot clock; minus infinity: nothing is left."""
+        ...
+
+    def holds(self) -> bool:
+        """Whether something may be begun now that no other machine may do at the same time."""
+        ...
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called, from any thread, whenever `active` or `lost` has changed."""
+        ...
 
     def tend(self) -> bool:
         """Make anew what others see of the ownership where that was removed; whether it was. Raises StoreError."""

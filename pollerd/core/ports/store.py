@@ -234,6 +234,10 @@ class Store(Schedule, EventLog, Protocol):
         """What became of a store that is no longer where it was opened; empty while all is well."""
         ...
 
+    async def follow(self) -> None:
+        """Where another machine polls: notice what it commits, until cancelled."""
+        ...
+
     async def rescue(self) -> str:
         """After the loss: save what can be saved. Returns where that is, empty when nothing is left to do."""
         ...

@@ -94,6 +94,31 @@ class OutputView(msgspec.Struct, frozen=True):
     parked: int = 0
 
 
+class MemberView(NamedTuple):
+    """A daemon that shares the store with others: where it runs, since when (UNIX seconds), and how many seconds ago it
+    renewed its lease.
+    """
+
+    name: str
+    host: str
+    pid: int
+    version: str
+    active: bool
+    since: float
+    renewed: float
+
+
+class ClusterView(NamedTuple):
+    """The daemons that share the store. `active_since`: since when one of them polls (None: none does); `took_over`
+    says from whom it did and why, empty where that was nobody. There were `takeovers` so far.
+    """
+
+    members: tuple[MemberView, ...]
+    active_since: float | None
+    took_over: str
+    takeovers: int
+
+
 class Overview(msgspec.Struct, frozen=True):
     """The store at a glance. `daemon` is the owner's process id (0: not known yet), None when none runs.
 
@@ -125,6 +150,8 @@ class Overview(msgspec.Struct, frozen=True):
     set_aside: int = 0
     set_aside_first: tuple[tuple[int, str], ...] = ()
     last_handed_over: float | None = None
+    cluster: ClusterView | None = None
+    """None: no other daemon can share this store."""
 
 
 class View(Protocol):

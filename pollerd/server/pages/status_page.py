@@ -34,6 +34,7 @@ _HOURS: Final = 24
 
 def content(document: StatusDocument) -> Html:
     """Everything on the page below its head."""
+    members = [sentence_tag(sentence) for sentence in sentences.members(document)]
     late = [sentence_tag(sentence) for sentence in sentences.late(document)]
     parts: list[Part] = [
         tag("h1", sentence_tag(sentences.headline(document), "span")),
@@ -43,6 +44,7 @@ def content(document: StatusDocument) -> Html:
             f"{size(document.database.size)}, {counted(document.database.last_seq, 'event')}",
             class_="dim",
         ),
+        tag("ul", [tag("li", each) for each in members], class_="members") if members else None,
         tag("ul", [tag("li", each) for each in late], class_="late") if late else None,
         tag("div", _cards(document), class_="cards"),
         tag("div", [_throughput(document), _pending(document)], class_="pair"),

@@ -71,6 +71,7 @@ class Collector:
             yield from _sources(scrape.status)
             yield from _database(scrape.status)
             yield from _backoff(scrape.status)
+            yield from _cluster(scrape.status)
 
 
 def registry(collector: Collector) -> CollectorRegistry:
@@ -312,6 +313,18 @@ def _backoff(status: StatusDocument) -> Iterator[Metric]:
         "backoff_learned_events", "Final states (decayed) that the backoff has learned from.", found.learned_events
     )
     yield _gauge("backoff_stalled_operators", "Operators whose deliveries seem to stand still.", len(found.stalled))
+
+
+def _cluster(status: StatusDocument) -> Iterator[Metric]:
+    if (found := status.cluster) is None:
+        return
+    yield _gauge(
+        "active", "1 while this daemon is the one that polls, 0 while it stands by.", found.active == found.name
+    )
+    renewed = max((member.renewed_ago for member in found.members if member.active), default=0.0)
+    yield _gauge("lease_seconds", "How long ago the daemon that polls renewed its lease.", renewed)
+    yield _counter("takeovers", "How often one daemon took over from another, as the store knows.", found.takeovers)
+    yield _gauge("members", "Daemons that share the store.", len(found.members))
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -119,7 +119,12 @@ class _Bounded(psycopg.Connection[tuple[Any, ...]]):
         return super().wait(self._bounded(gen), interval)
 
     def _bounded(self, gen: Any) -> Generator[Any, Any, Any]:
-        ready = yield next(gen)
+        try:
+            wanted = next(gen)
+        except StopIteration as done:
+            # It had nothing to wait for.
+            return done.value
+        ready = yield wanted
         while True:
             if time.monotonic() > self.until:
                 self.pgconn.finish()

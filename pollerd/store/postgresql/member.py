@@ -1,7 +1,10 @@
 """This process as a member: what lets it write to the store, and its lease.
 
-Whoever takes over deletes the member's row, and with it the right to write: the database refuses whatever the process
-may still send (the fence). The lease only says for how long others leave the row alone.
+One member at a time is active: it polls. The others stand by, watch its lease, and one of them takes over when that has
+ended. Whoever takes over deletes the row of the one before, and with it the right to write: the database refuses
+whatever that process may still send (the fence). The lease only says for how long others leave the row alone.
+
+Renewals have a connection and a thread of their own: a commit that takes long must not stop them.
 """
 
 from __future__ import annotations
@@ -9,76 +12,122 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
-from typing import Final, Self
+from math import inf
+from typing import Any, Final, Self
 from uuid import UUID, uuid4
 
 import msgspec
 
 from pollerd.base.errors import DatabaseBusyError, StoreError
+from pollerd.core.lease import CLOCKS, HOLD, LOOK, RENEW, WATCH, Beat, Lease, Watch, offset
+from pollerd.core.ports.view import ClusterView, MemberView
+from pollerd.store.postgresql import duty
+from pollerd.store.postgresql.duty import Holder
 from pollerd.store.postgresql.link import Connection, Link, Target
 from pollerd.store.postgresql.process import Process, this_process
-from pollerd.store.postgresql.writer import ACTIVE
 
 log = logging.getLogger(__name__)
 
-LEASE: Final = 6.0
-"""Seconds for which a lease lasts."""
-RENEW: Final = 2.0
-"""Seconds between two renewals."""
-_HOLDER: Final = b"""
-SELECT members.token, members.name, members.process::text, lease_until < clock_timestamp()
-FROM members JOIN duties USING (token) JOIN leases USING (token) WHERE duties.name = $1
-"""
+_DEADLINE: Final = 3.0
+"""Seconds for one renewal or look: what takes longer is of no use to a lease of HOLD."""
+_OVER: Final = 60.0
+"""Seconds after the end of its lease from which a member that does not poll is forgotten."""
 _MEMBERS: Final = b"""
 SELECT name, process::text, lease_until < clock_timestamp() FROM members JOIN leases USING (token) ORDER BY since
+"""
+_CLUSTER: Final = b"""
+SELECT members.name, process::text, version, duties.token IS NOT NULL, extract(epoch FROM members.since)::float8,
+    $2 - extract(epoch FROM lease_until - clock_timestamp())::float8
+FROM members JOIN leases USING (token) LEFT JOIN duties ON duties.token = members.token AND duties.name = $1
+ORDER BY members.name
+"""
+_DUTY: Final = b"""
+SELECT members.name, extract(epoch FROM duties.since)::float8, taken_from, why, takeovers
+FROM duties LEFT JOIN members USING (token) WHERE duties.name = $1
 """
 _NAMESAKES: Final = b"""
 SELECT token, name, process::text, lease_until < clock_timestamp()
 FROM members JOIN leases USING (token) WHERE name = $1
 """
 _RENEW: Final = b"""
-UPDATE leases SET beat = beat + 1, lease_until = clock_timestamp() + make_interval(secs => $2) WHERE token = $1
+UPDATE leases SET beat = $3, lease_until = clock_timestamp() + make_interval(secs => $2)
+WHERE token = $1 AND beat <= $3
 """
-
-
+"""The number makes a renewal that was held up on the way, and comes late, do nothing."""
+_FORGET: Final = b"""
+DELETE FROM members USING leases WHERE members.token = leases.token
+AND lease_until < clock_timestamp() - make_interval(secs => $1)
+AND NOT EXISTS (SELECT FROM duties WHERE duties.token = members.token)
+"""
 _LEAVE: Final = b"DELETE FROM members WHERE token = $1"
 
 
 class Member:
-    """Fulfils `ports.Ownership`: the active member, until released or until another one takes over."""
+    """Fulfils `ports.Ownership`: a member, until released or until another one has taken over from it."""
+
+    shared = True
 
     def __init__(self, target: Target, token: UUID, name: str) -> None:
         self.token = token
         self.name = name
+        self.active = False
+        """Whether it has the duty to poll."""
         self.lost = ""
         """Who has taken over; empty while nobody has."""
+        self.took_over = ""
+        """How it came by the duty, in words; empty where nobody had it."""
+        self.others_until = -inf
+        """Until when the member before may have begun something that this one must not overtake, by the boot clock."""
         self._target = target
-        self._link = Link(target)
+        self._link = Link(target, deadline=_DEADLINE)
+        self._beat = 0
+        self._lease = Lease(0.0)
+        self._watch = Watch()
+        self._watched: Holder | None = None
+        self._changed: Callable[[], None] = lambda: None
+        self._said = ""
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._renew_on, name="lease", daemon=True)
+        self._released = False
+        self._thread = threading.Thread(target=self._live, name="lease", daemon=True)
 
     @classmethod
     def join(cls, target: Target, name: str, *, daemon: bool) -> Self:
-        """Register, and become active. Raises DatabaseBusyError while another member is, and StoreError."""
+        """Register. It is active where no other member is; a daemon stands by where another daemon is.
+
+        Raises DatabaseBusyError while the name is in use, or, for a command, another member is active; StoreError.
+        """
         member = cls(target, uuid4(), name)
         try:
+            sent = now()
             member._link.once(lambda connection: member._register(connection, this_process(command=not daemon)))
+            member._lease.renewed(sent)
         except BaseException:
             member._link.close()
             raise
         member._thread.start()
         return member
 
+    # -- ports.Ownership
+
     def tend(self) -> bool:
         """See `Ownership`: nothing here can be removed but the member itself."""
         return False
 
+    def holds(self) -> bool:
+        """See `Ownership`."""
+        return self.active and not self.lost and self._lease.holds(now())
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See `Ownership`. `changed` is called on the lease's thread."""
+        self._changed = changed
+
     def release(self) -> None:
         """Give the duty back at once; a second call does nothing."""
-        if self._ended.is_set():
+        if self._released:
             return
+        self._released = True
         self._ended.set()
         self._thread.join()
         try:
@@ -93,27 +142,38 @@ class Member:
     def __exit__(self, *_: object) -> None:
         self.release()
 
+    # -- registering
+
     def _register(self, connection: Connection, process: Process) -> None:
         with connection.transaction():
             # One at a time.
-            connection.execute(b"SELECT FROM duties WHERE name = $1 FOR UPDATE", (ACTIVE,))
-            for query, wanted in ((_NAMESAKES, self.name), (_HOLDER, ACTIVE)):
-                for token, name, found, over in connection.execute(query, (wanted,)).fetchall():
-                    other = msgspec.json.decode(found, type=Process)
-                    if not over and not other.gone:
-                        raise self._busy(name, other)
-                    connection.execute(_LEAVE, (token,))
+            connection.execute(b"SELECT FROM duties WHERE name = $1 FOR UPDATE", (duty.ACTIVE,))
+            connection.execute(_FORGET, (_OVER,))
+            for token, name, found, over in connection.execute(_NAMESAKES, (self.name,)).fetchall():
+                other = msgspec.json.decode(found, type=Process)
+                if not over and not other.gone:
+                    raise self._busy(name, other)
+                connection.execute(_LEAVE, (token,))
+            holder = duty.holder(connection)
+            # A daemon waits and watches where a lease is only over by the server's clock: after an outage of the
+            # server its holder may be about to renew it.
+            free = holder is None or holder.process.gone or (process.command and holder.over)
+            if not free and holder is not None and (process.command or holder.process.command):
+                raise self._busy(holder.name, holder.process)
             connection.execute(
                 b"INSERT INTO members (token, name, version, process) VALUES ($1, $2, $3, $4::jsonb)",
                 (self.token, self.name, version("pollerd"), msgspec.json.encode(process).decode()),
             )
             connection.execute(
                 b"INSERT INTO leases (token, lease_until) VALUES ($1, clock_timestamp() + make_interval(secs => $2))",
-                (self.token, LEASE),
+                (self.token, WATCH),
             )
-            connection.execute(
-                b"UPDATE duties SET token = $1, since = clock_timestamp() WHERE name = $2", (self.token, ACTIVE)
-            )
+            if free:
+                before, why = ("", "") if holder is None else (holder.name, f"{holder.process} has ended")
+                if holder is not None:
+                    connection.execute(_LEAVE, (holder.token,))
+                duty.give(connection, self.token, before, why)
+        self.active = free
 
     def _busy(self, name: str, other: Process) -> DatabaseBusyError:
         who, where = f"the member {name!r} ({other})", self._target.where
@@ -130,29 +190,118 @@ class Member:
             )
         return DatabaseBusyError(text, holder=str(other), daemon=not other.command)
 
-    def _renew_on(self) -> None:
-        due = time.monotonic() + RENEW
-        while not self._ended.wait(max(0.0, due - time.monotonic())):
-            due = time.monotonic() + RENEW
-            try:
-                renewed = self._link.run(lambda connection: connection.execute(_RENEW, (self.token, LEASE)).rowcount)
-            except StoreError as error:
-                log.debug("the lease is not renewed: %s", error)
-                continue
-            if not renewed:
-                self.lost = f"another member has taken over the store at {self._target.where}"
+    # -- the lease's thread
+
+    def _live(self) -> None:
+        renew_at, look_at = now() + RENEW, now()
+        while not self.lost:
+            due = renew_at if self.active else min(renew_at, look_at)
+            if self._ended.wait(max(0.0, due - now())):
                 return
+            if now() >= renew_at:
+                renew_at = now() + RENEW
+                self._attempt(self._renew)
+            elif not self.active:
+                look_at = now() + LOOK
+                self._attempt(self._look)
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except StoreError as error:
+            # What is watched over a connection that breaks may have been renewed meanwhile.
+            self._watch.lost()
+            log.debug("the lease waits: %s", error)
+
+    def _renew(self) -> None:
+        sent = now()
+        self._beat += 1
+        values = (self.token, WATCH, self._beat)
+        if self._link.run(lambda connection: connection.execute(_RENEW, values).rowcount):
+            self._lease.renewed(sent)
+            return
+        holder = self._link.run(duty.holder)
+        who = "another member" if holder is None else f"the member {holder.name!r} ({holder.process})"
+        self.lost = f"{who} has taken over the store at {self._target.where} from this one ({self.name!r})"
+        self._changed()
+
+    def _look(self) -> None:
+        sent, asked = now(), time.time()
+        holder, clock = self._link.run(duty.look)
+        received = now()
+        if self._clock_is_wrong(offset(clock, asked, time.time())):
+            self._watch.lost()
+        elif holder is None:
+            self._take(None, "it ended in order", -inf)
+        elif holder.token == self.token:
+            # What was asked for over a connection that broke was done all the same.
+            self._become(self._watched, "its lease had ended", now())
+        elif holder.process.gone:
+            self._take(holder, f"{holder.process} has ended", -inf)
+        elif self._watch.saw(Beat(holder.token, holder.beat), sent, received):
+            silent = self._watch.silent(received)
+            self._take(holder, f"its lease was renewed last {silent:.0f} s ago", received - silent + HOLD)
+        self._watched = holder or self._watched
+
+    def _take(self, holder: Holder | None, why: str, until: float) -> None:
+        """Become active in place of `holder`, unless it has renewed its lease since, or another one was faster.
+
+        `until`: when that one's lease ended, at the latest.
+        """
+        sent, before = now(), holder or self._watched
+        token, beat = (None, 0) if holder is None else (holder.token, holder.beat)
+        name = "" if before is None else before.name
+        if self._link.run(lambda connection: duty.take(connection, self.token, token, beat, name, why)):
+            self._lease.renewed(sent)
+            self._become(before, why, until)
+
+    def _become(self, before: Holder | None, why: str, until: float) -> None:
+        if before is not None:
+            self.took_over = f"{self.name} took over from {before.name}: {why}"
+        self.others_until = until
+        self.active = True
+        self._changed()
+
+    def _clock_is_wrong(self, away: float) -> bool:
+        said = ""
+        if abs(away) > CLOCKS:
+            side = "behind" if away > 0 else "ahead of"
+            said = (
+                f"this machine's clock is {abs(away):.0f} s {side} that of PostgreSQL: it does not become active. Set "
+                "it from the network (timedatectl set-ntp true, or run chrony)"
+            )
+        if said and not self._said:
+            log.warning("%s", said, extra={"event": "clock_apart"})
+        elif self._said and not said:
+            log.info("this machine's clock agrees with PostgreSQL's again", extra={"event": "clock_agrees"})
+        self._said = said
+        return bool(said)
+
+
+def now() -> float:
+    """Seconds of the machine's clock that goes on while it sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def owner(connection: Connection) -> Process | None:
+    """The process that is active; None when there is none, or it has certainly ended."""
+    holder = duty.holder(connection)
+    return None if holder is None or holder.over or holder.process.gone else holder.process
+
+
+def cluster(connection: Connection) -> ClusterView:
+    """All members as people are shown them."""
+    found = []
+    for name, process, release, active, since, renewed in connection.execute(_CLUSTER, (duty.ACTIVE, WATCH)).fetchall():
+        where = msgspec.json.decode(process, type=Process)
+        found.append(MemberView(name, where.host, where.pid, release, active, since, max(0.0, renewed)))
+    row: Any = connection.execute(_DUTY, (duty.ACTIVE,)).fetchone()
+    holder, since, before, why, takeovers = row
+    took_over = f"{holder} took over from {before}: {why}" if holder and before else ""
+    return ClusterView(tuple(found), None if holder is None else since, took_over, takeovers)
 
 
 def members(connection: Connection) -> Iterator[tuple[str, Process, bool]]:
     """All members: the name, where it runs, and whether its lease is over."""
     for name, found, over in connection.execute(_MEMBERS).fetchall():
         yield name, msgspec.json.decode(found, type=Process), over
-
-
-def owner(connection: Connection) -> Process | None:
-    """The process that is active; None when there is none, or it has certainly ended."""
-    for _, _, found, over in connection.execute(_HOLDER, (ACTIVE,)).fetchall():
-        other = msgspec.json.decode(found, type=Process)
-        return None if over or other.gone else other
-    return None

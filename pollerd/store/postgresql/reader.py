@@ -8,6 +8,7 @@ from typing import Any, Final, Self, TypeVar
 
 import psycopg
 
+from pollerd.core.ports.view import ClusterView
 from pollerd.store.postgresql import member, schema
 from pollerd.store.postgresql.link import Connection, Link, Target
 from pollerd.store.postgresql.session import PostgresSession
@@ -93,6 +94,11 @@ class PostgresReader:
     def owner(self) -> int | None:
         found = self._run(member.owner)
         return None if found is None else found.pid if found.here else 0
+
+    @property
+    def cluster(self) -> ClusterView:
+        """See `ReadConnection`."""
+        return self._run(member.cluster)
 
     @property
     def size(self) -> int:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
+import msgspec
+
+from pollerd.base.errors import StoreUnavailableError
 from pollerd.core.event import Event
-from pollerd.core.ports import Batch, Chore
+from pollerd.core.ports import Batch, Chore, Cursor, Retaining
+from pollerd.store import rows
+from pollerd.store.eventlog import TAIL
 from pollerd.store.postgresql.link import Link, Target
 from pollerd.store.postgresql.member import Member
 from pollerd.store.postgresql.session import PostgresSession
@@ -17,7 +23,13 @@ from pollerd.store.postgresql.writer import Writer
 from pollerd.store.session import Session
 from pollerd.store.store import SqlStore
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+FOLLOW: Final = 0.25
+"""Seconds between two looks of a member that stands by at what was committed."""
+_OWN: Final = frozenset({"file", "socket"})
+"""Outputs that every member has, each at its own place."""
 
 
 class PostgresStore(SqlStore):
@@ -29,7 +41,8 @@ class PostgresStore(SqlStore):
         super().__init__(wall)
         self._member = member
         self._writing_link, self._reading_link = Link(target), Link(target)
-        self._writer = Writer(self._writing_link, member.token)
+        self._writer = Writer(self._writing_link, member.token, active=member.active)
+        self._active = member.active
         self._writes = ThreadPoolExecutor(1, thread_name_prefix="writing")
         self._reads = ThreadPoolExecutor(1, thread_name_prefix="reading")
 
@@ -55,6 +68,42 @@ class PostgresStore(SqlStore):
     def lost(self) -> str:
         """Who has taken over; empty while this member may write."""
         return self._member.lost
+
+    # -- what is each member's own
+
+    async def cursor(self, name: str) -> Cursor | None:
+        found = await super().cursor(self._owned(name))
+        return found and msgspec.structs.replace(found, name=name)
+
+    async def save_cursor(self, cursor: Cursor) -> None:
+        own = msgspec.structs.replace(cursor, name=self._owned(cursor.name))
+        if self._active:
+            await super().save_cursor(own)
+            return
+        row = (own.name, own.seq, own.detail, self._wall())
+        await self.write(lambda session: session.execute(session.sql("deliveries")["save_cursor"], row))
+
+    def retention(self, outputs: frozenset[str], keep: float, keep_events: float) -> Retaining:
+        return super().retention(frozenset(map(self._owned, outputs)), keep, keep_events)
+
+    def _owned(self, output: str) -> str:
+        """The name of an output's place: that of a file or a socket is its member's own."""
+        return f"{output}@{self._member.name}" if output in _OWN else output
+
+    async def follow(self) -> None:
+        """Notice what the active member commits, until cancelled."""
+        while True:
+            try:
+                found = await self._read("events_after", (self._newest, TAIL))
+                self._append([Event(row[0], row[1], row[2], rows.blob(row[3])) for row in found])
+                if len(found) == TAIL:
+                    continue
+                first, _ = (await self._read("kept_seqs"))[0]
+                if first is not None:
+                    self._pruned = max(self._pruned, int(first) - 1)
+            except StoreUnavailableError as error:
+                log.debug("what is committed cannot be read now: %s", error)
+            await asyncio.sleep(FOLLOW)
 
     async def rescue(self) -> str:
         """Nothing is left to do: what was not committed belongs to whoever has taken over."""

@@ -18,12 +18,12 @@ from pollerd.core.event import Event
 from pollerd.core.ports import Batch
 from pollerd.store import rows
 from pollerd.store.batch import ordered, planned
+from pollerd.store.postgresql.duty import ACTIVE
 from pollerd.store.postgresql.link import Connection, Link
 from pollerd.store.postgresql.session import PostgresSession
 from pollerd.store.session import Session
 
 T = TypeVar("T")
-ACTIVE: Final = "active"
 _COMMIT: Final = b"SELECT commit_group($1, $2, $3, $4::json, $5::json, $6::json, $7::json)"
 _TOUCHED: Final = (*rows.SCHEDULED, "id")
 _SETTLED: Final = (*rows.COLUMNS[1:], "id")
@@ -41,10 +41,12 @@ class _Group(NamedTuple):
 class Writer:
     """Writes as the member `token`. On one thread."""
 
-    def __init__(self, link: Link, token: UUID) -> None:
+    def __init__(self, link: Link, token: UUID, *, active: bool = True) -> None:
+        """`active`: with that duty; what a member without it writes is only what every member may."""
         self._link = link
         self._token = token
-        self._number: int | None = 0
+        self._duty = ACTIVE if active else None
+        self._number: int | None = None
         """Of the last transaction that was carried out; None: to be asked for."""
         self._doubtful: _Group | None = None
         """The group of which it is not known whether it was carried out. It is sent again before anything else is."""
@@ -68,7 +70,7 @@ class Writer:
 
         def work(connection: Connection) -> None:
             with connection.transaction():
-                connection.execute(b"SELECT begin_change($1, $2, $3)", (self._token, number, ACTIVE))
+                connection.execute(b"SELECT begin_change($1, $2, $3)", (self._token, number, self._duty))
                 failpoints.hit("store.begun")
                 results.append(change(PostgresSession(connection)))
                 failpoints.hit("store.written")

@@ -13,8 +13,9 @@ import os
 import pwd
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from math import inf
 from pathlib import Path
 from typing import Final, Self
 
@@ -41,6 +42,11 @@ def lock_path(database: str | os.PathLike[str]) -> Path:
 
 class FileOwnership:
     """The right to write to a database as its only owner, until released or until the process ends."""
+
+    shared = False
+    active = True
+    lost = took_over = ""
+    others_until = -inf
 
     def __init__(self, database: Path, descriptor: int, locks: ExitStack) -> None:
         self._database = database
@@ -76,6 +82,13 @@ class FileOwnership:
             _write_pid(descriptor)
             locks.callback(os.ftruncate, descriptor, 0)
             return cls(path, descriptor, locks.pop_all())
+
+    def holds(self) -> bool:
+        """See `Ownership`: nobody takes a file's lock away."""
+        return True
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See `Ownership`: it never changes."""
 
     def tend(self) -> bool:
         """Make the lock's file anew where somebody has removed or replaced it; whether that was so. Raises StoreError.

@@ -98,6 +98,11 @@ class SqliteReader:
         return lock.owner_pid(self._path)
 
     @property
+    def cluster(self) -> None:
+        """See `ReadConnection`: a file has one owner."""
+        return None
+
+    @property
     def size(self) -> int:
         """See `ReadConnection`: the file and its write-ahead log."""
         total = 0

@@ -105,6 +105,9 @@ class SqliteStore(SqlStore):
         """What became of the database's files that are no longer where they were opened; empty while all is well."""
         return self._files.lost
 
+    async def follow(self) -> None:
+        """See `Store`: no other machine polls."""
+
     async def rescue(self) -> str:
         """After the loss: see `Files.rescue`. No transaction succeeds any more."""
         return await self.run(self._files.rescue)

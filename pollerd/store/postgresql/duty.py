@@ -1,0 +1,82 @@
+"""Who is active, as the database has it, and the one transaction by which that changes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from pollerd.core.lease import WATCH
+from pollerd.store.postgresql.link import Connection
+from pollerd.store.postgresql.process import Process
+
+ACTIVE: Final = "active"
+"""The duty to poll."""
+_HOLDER: Final = b"""
+SELECT members.token, members.name, members.process::text, leases.beat, lease_until < clock_timestamp(),
+    extract(epoch FROM clock_timestamp())::float8
+FROM duties LEFT JOIN members USING (token) LEFT JOIN leases USING (token) WHERE duties.name = $1
+"""
+_LOCK: Final = b"SELECT beat FROM leases WHERE token = $1 FOR UPDATE"
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Who is active. `beat` is the number of its last renewal; `over`: its lease has ended by the server's clock."""
+
+    token: UUID
+    name: str
+    process: Process
+    beat: int
+    over: bool
+
+
+def look(connection: Connection) -> tuple[Holder | None, float]:
+    """Who is active, None: nobody; and the server's clock (UNIX seconds)."""
+    row: Any = connection.execute(_HOLDER, (ACTIVE,)).fetchone()
+    token, name, process, beat, over, clock = row
+    if token is None:
+        return None, clock
+    return Holder(token, name, msgspec.json.decode(process, type=Process), beat, over), clock
+
+
+def holder(connection: Connection) -> Holder | None:
+    """Who is active; None: nobody."""
+    return look(connection)[0]
+
+
+def give(connection: Connection, token: UUID, taken_from: str, why: str) -> None:
+    """Make `token` the active member, in the transaction that is open."""
+    connection.execute(
+        b"UPDATE duties SET token = $1, since = clock_timestamp(), taken_from = $3, why = $4, "
+        b"takeovers = takeovers + CASE WHEN $3 = '' THEN 0 ELSE 1 END WHERE name = $2",
+        (token, ACTIVE, taken_from, why),
+    )
+
+
+def take(connection: Connection, mine: UUID, other: UUID | None, beat: int, taken_from: str, why: str) -> bool:
+    """Take the duty over from `other` (None: nobody has it), unless it has renewed its lease since `beat`.
+
+    Deletes the other's row: from here on nothing that it sends takes effect. False: somebody was faster.
+    """
+    with connection.transaction():
+        connection.execute(b"SELECT set_config('lock_timeout', '2s', true)")
+        row: Any = connection.execute(b"SELECT token FROM duties WHERE name = $1 FOR UPDATE", (ACTIVE,)).fetchone()
+        if row[0] == mine:
+            return True
+        if row[0] != other:
+            return False
+        if other is not None:
+            # The member's row before its lease's, as everywhere; then no renewal comes in between.
+            connection.execute(b"SELECT FROM members WHERE token = $1 FOR UPDATE", (other,))
+            found: Any = connection.execute(_LOCK, (other,)).fetchone()
+            if found is not None and found[0] != beat:
+                return False
+            connection.execute(b"DELETE FROM members WHERE token = $1", (other,))
+        connection.execute(
+            b"UPDATE leases SET lease_until = clock_timestamp() + make_interval(secs => $2) WHERE token = $1",
+            (mine, WATCH),
+        )
+        # Fails, and with it the whole, where this member itself is gone: duties refers to members.
+        give(connection, mine, taken_from, why)
+    return True

@@ -1,0 +1,50 @@
+"""Several daemons on one store in PostgreSQL: one polls, and another goes on when it dies, ends or is cut off."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pollerd.simulator import Simulator, SimulatorConfig, Step
+from tests.acceptance.bad_days_kit import AT_ONCE
+from tests.acceptance.conftest import Row
+from tests.acceptance.members_kit import check_files, members
+from tests.acceptance.waiting import until
+from tests.store_database import StoreDatabase
+
+BACKOFF = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "1s"\nmax_interval = "2s"'
+LIMITS = "requests_per_second = 100"
+
+
+async def test_another_goes_on_when_the_active_one_dies(
+    tmp_path: Path, store_database: StoreDatabase, row: Row
+) -> None:
+    """kill -9, seen from another machine; then SIGTERM to the new one. Nothing is lost, doubled or torn, and every
+    member's file is the same."""
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        members(tmp_path, simulator, store_database, ["db1", "db2"], backoff=BACKOFF, limits=LIMITS) as (one, two),
+    ):
+        one.elsewhere()
+        ids = [simulator.truth.add(steps=[Step(0.0, "ENROUTE"), Step(1.0, "DELIVERED")]) for _ in range(200)]
+        one.insert(ids[:100])
+        await until(lambda: len(one.told()) > 20, "the first polls")
+        await one.kill()
+        await until(lambda: two.count("took_over"), "the other takes over")
+        assert "db2 took over from db1: its lease was renewed last" in two.logged("took_over")[0]["message"]
+        two.insert(ids[100:])
+        await one.join("standing_by")
+        assert await two.stop() == 0
+        await until(lambda: one.count("took_over"), "it is handed over")
+        assert one.logged("took_over")[0]["message"] == "db1 took over from db2: it ended in order"
+        await two.join("standing_by")
+
+        def done() -> bool:
+            return [len([line for line in member.told() if line.get("final")]) for member in (one, two)] == [200, 200]
+
+        await until(done, "all messages end")
+        _, text, _ = await two.command("status", "--json")
+        assert await two.stop() == 0
+        assert await one.stop() == 0
+    lines = check_files([one, two], len(ids))
+    row(f"{lines} lines in both files, {json.loads(text)['daemon']}")

@@ -1,0 +1,145 @@
+"""Members of one store in PostgreSQL: one is active, the others stand by, and the right to write goes over once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from pollerd.base.errors import DatabaseBusyError, StoreFencedError
+from pollerd.core import event as events
+from pollerd.core.ports import Batch, Cursor, TrackRequest
+from pollerd.store.postgresql.link import Link
+from pollerd.store.postgresql.member import Member
+from pollerd.store.postgresql.store import PostgresStore
+from tests.acceptance.waiting import until, wait_for
+from tests.store_database import StoreDatabase
+
+
+@pytest.fixture
+def members(store_database: StoreDatabase) -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def join(stack: ExitStack, database: StoreDatabase, name: str, *, elsewhere: bool = False) -> Member:
+    """A member of that name. `elsewhere`: on another machine, where nobody here can see whether its process runs."""
+    member = stack.enter_context(Member.join(database.target(), name, daemon=True))
+    if elsewhere:
+        database.database.execute(
+            'UPDATE members SET process = process || \'{"boot": "another"}\' WHERE name = %s', name
+        )
+    return member
+
+
+def event(number: int) -> events.Body:
+    return events.Recovered(
+        account=f"account {number}", reason="unreachable", detail="", until=None, observed_at="2026-11-26T00:00:00Z"
+    )
+
+
+def test_the_first_is_active_and_the_others_stand_by(members: ExitStack, store_database: StoreDatabase) -> None:
+    one, two, three = (join(members, store_database, name) for name in ("db1", "db2", "db3"))
+    assert [member.active for member in (one, two, three)] == [True, False, False]
+    assert [member.holds() for member in (one, two, three)] == [True, False, False]
+    with pytest.raises(DatabaseBusyError, match="'db2'"):
+        join(members, store_database, "db2")
+
+
+def test_a_member_that_ends_in_order_hands_over_at_once(members: ExitStack, store_database: StoreDatabase) -> None:
+    one, two = join(members, store_database, "db1"), join(members, store_database, "db2", elsewhere=True)
+    wait_for(lambda: two._watched)
+    one.release()
+    wait_for(lambda: two.active)
+    assert two.holds()
+    assert two.took_over == "db2 took over from db1: it ended in order"
+    assert store_database.database.execute("SELECT taken_from, takeovers FROM duties") == [("db1", 1)]
+
+
+def test_a_silent_member_is_taken_over_from_by_one_and_can_write_no_more(
+    members: ExitStack, store_database: StoreDatabase
+) -> None:
+    """Two stand by; the active one stops renewing, as after a power cut. One of them takes over, the other watches that
+    one, and whatever the first still sends is refused."""
+    one = join(members, store_database, "db1", elsewhere=True)
+    others = [join(members, store_database, name) for name in ("db2", "db3")]
+    one._ended.set()
+    one._thread.join()
+    wait_for(lambda: any(member.active for member in others))
+    (new,) = [member for member in others if member.active]
+    assert "took over from db1: its lease was renewed last" in new.took_over
+    assert not one.holds()
+    one._renew()
+    assert f"'{new.name}'" in one.lost
+    assert store_database.database.execute("SELECT count(*) FROM duties JOIN members USING (token)") == [(1,)]
+
+
+def test_a_member_that_renews_is_not_taken_over_from(members: ExitStack, store_database: StoreDatabase) -> None:
+    """The row that somebody wants to take over changes in between: nothing happens."""
+    from pollerd.store.postgresql import duty
+
+    one, two = join(members, store_database, "db1", elsewhere=True), join(members, store_database, "db2")
+    link = Link(store_database.target())
+    seen = link.run(duty.holder)
+    assert seen is not None
+    one._renew()
+    assert not link.run(lambda connection: duty.take(connection, two.token, seen.token, seen.beat, "db1", "late"))
+    assert not link.run(lambda connection: duty.take(connection, two.token, None, 0, "db1", "late"))
+    link.close()
+    assert one.holds()
+
+
+async def test_what_was_committed_before_a_takeover_is_all_and_nothing_after_it(
+    members: ExitStack, store_database: StoreDatabase
+) -> None:
+    one, two = join(members, store_database, "db1", elsewhere=True), join(members, store_database, "db2")
+    first = await PostgresStore.open(store_database.target(), one, time.time)
+    standby = await PostgresStore.open(store_database.target(), two, time.time)
+    try:
+        assert [each.seq for each in await first.commit(Batch(bodies=[event(n) for n in range(3)]))] == [1, 2, 3]
+        one._ended.set()
+        one._thread.join()
+        await until(lambda: two.active, "it takes over")
+        with pytest.raises(StoreFencedError):
+            await first.commit(Batch(bodies=[event(9)]))
+        with pytest.raises(StoreFencedError):
+            await first.track([TrackRequest(7, "default", None, 1e9)])
+        second = await PostgresStore.open(store_database.target(), two, time.time)
+        assert [each.seq for each in await second.commit(Batch(bodies=[event(4)]))] == [4]
+        await second.close()
+    finally:
+        await first.close()
+        await standby.close()
+    assert store_database.database.execute("SELECT array_agg(seq ORDER BY seq) FROM events") == [([1, 2, 3, 4],)]
+
+
+async def test_a_standby_follows_takes_ids_in_and_keeps_its_own_places(
+    members: ExitStack, store_database: StoreDatabase
+) -> None:
+    import asyncio
+
+    one, two = join(members, store_database, "db1"), join(members, store_database, "db2")
+    active = await PostgresStore.open(store_database.target(), one, time.time)
+    standby = await PostgresStore.open(store_database.target(), two, time.time)
+    following = asyncio.ensure_future(standby.follow())
+    try:
+        await active.commit(Batch(bodies=[event(1), event(2)]))
+        async with asyncio.timeout(60):
+            await standby.wait(1)
+        assert [each.seq for each in await standby.read(0, 10)] == [1, 2]
+        tracked = await standby.track([TrackRequest(7, "default", None, 1e9)])
+        assert tracked.new == 1
+        await standby.save_cursor(Cursor("file", 2))
+        await active.save_cursor(Cursor("file", 1))
+        assert [cursor and cursor.seq for cursor in (await active.cursor("file"), await standby.cursor("file"))] == [
+            1,
+            2,
+        ]
+        with pytest.raises(StoreFencedError):
+            await standby.commit(Batch(bodies=[event(3)]))
+    finally:
+        following.cancel()
+        await active.close()
+        await standby.close()
