@@ -180,7 +180,7 @@ def standard_jobs(parts: Parts, notifier: Notifier) -> list[Job]:
     # Periods in seconds. A crash loses what was learned or counted since the last note.
     jobs = [
         Job("retention", 600.0, lambda: retention.run(clock.now()), first=60.0),
-        Job("incoming texts", 60.0, partial(_remove_texts, parts, store.incoming()), first=30.0),
+        Job("incoming texts", 60.0, partial(_remove_texts, parts, store.incoming()), first=5.0),
         *(Job(*chore) for chore in store.chores()),
         Job("learning", 1.0, lambda: _learn(parts.policy, clock)),
         Job("unknown ids", 10.0, UnknownWatch(store, tuple(parts.pollers))),
