@@ -22,22 +22,22 @@ from pollerd.core.ports.erasure import About
 from pollerd.gateway.limits.account import AccountLimiter
 from pollerd.polling.committer import Committer
 from pollerd.polling.incoming import REMEMBERED, IncomingWatch, incoming_note
-from pollerd.store.store import SqlStore
-from tests.integration import postgresql_kit
+from pollerd.store.postgresql.store import PostgresStore
+from pollerd.store.sqlite.store import SqliteStore
+from tests import store_database
 from tests.integration.output_kit import opened, until
+from tests.store_database import StoreDatabase
 
+AnyStore = SqliteStore | PostgresStore
 DAY = 86400.0
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC).timestamp()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def any_store(request: pytest.FixtureRequest, database: Path) -> AsyncIterator[SqlStore]:
-    if request.param == "sqlite":
-        async with opened(database) as store:
-            yield store
-    else:
-        async with postgresql_kit.opened(request.getfixturevalue("store_database")) as store:
-            yield store
+@pytest.fixture
+async def any_store(engine: StoreDatabase | None, database: Path) -> AsyncIterator[AnyStore]:
+    """An open store, empty."""
+    async with opened(database) if engine is None else store_database.opened(engine) as store:
+        yield store
 
 
 def received(number: int, account: str = "default", text: str = "STOP") -> events.Received:
@@ -45,7 +45,7 @@ def received(number: int, account: str = "default", text: str = "STOP") -> event
     return reported(account, message, events.instant(NOON))
 
 
-async def test_what_is_reported_is_remembered_with_its_event(any_store: SqlStore) -> None:
+async def test_what_is_reported_is_remembered_with_its_event(any_store: AnyStore) -> None:
     book = any_store.incoming()
     await any_store.commit(Batch(bodies=[received(1), received(2, "other")], at=NOON))
     await book.remember("default", [3, 3], NOON)
@@ -55,7 +55,7 @@ async def test_what_is_reported_is_remembered_with_its_event(any_store: SqlStore
     assert await book.unknown("default", []) == set()
 
 
-async def test_a_text_leaves_every_place_and_does_not_come_back(any_store: SqlStore) -> None:
+async def test_a_text_leaves_every_place_and_does_not_come_back(any_store: AnyStore) -> None:
     book, deliveries, unwritten = any_store.incoming(), any_store.deliveries(), any_store.unwritten("sqlite x", None)
     committed = await any_store.commit(Batch(bodies=[received(n, text=f"text {n}") for n in (1, 2, 3)], at=NOON))
     later = await any_store.commit(Batch(bodies=[received(4, text="text 4")], at=NOON + 100))
@@ -83,14 +83,14 @@ async def test_a_text_leaves_every_place_and_does_not_come_back(any_store: SqlSt
     assert await book.unknown("default", [1, 2, 3, 4]) == set()
 
 
-async def test_texts_of_an_account_that_asks_for_no_more_go_after_the_default(any_store: SqlStore) -> None:
+async def test_texts_of_an_account_that_asks_for_no_more_go_after_the_default(any_store: AnyStore) -> None:
     await any_store.commit(Batch(bodies=[received(1, "gone"), received(1, "kept")], at=NOON))
     assert await any_store.incoming().remove_texts({"kept": NOON - 1}, NOON + 1) == 1
     first, second = await any_store.read(0, 10)
     assert (b'"text":null' in first.body, b'"text":null' in second.body) == (True, False)
 
 
-async def test_memory_is_forgotten_only_without_text(any_store: SqlStore) -> None:
+async def test_memory_is_forgotten_only_without_text(any_store: AnyStore) -> None:
     book = any_store.incoming()
     await any_store.commit(Batch(bodies=[received(1)], at=NOON))
     await book.remember("default", [2], NOON)
@@ -100,7 +100,7 @@ async def test_memory_is_forgotten_only_without_text(any_store: SqlStore) -> Non
     assert await book.forget("default", NOON + 1) == 1
 
 
-async def test_a_person_is_forgotten_and_the_message_stays_known(any_store: SqlStore) -> None:
+async def test_a_person_is_forgotten_and_the_message_stays_known(any_store: AnyStore) -> None:
     await any_store.commit(Batch(bodies=[received(1)], at=NOON))
     await any_store.erase(About(msisdn=4587654321), NOON)
     (event,) = await any_store.read(0, 10)
@@ -161,7 +161,7 @@ class World:
 
 
 @asynccontextmanager
-async def watching(store: SqlStore, world: World, since: date | None = None) -> AsyncIterator[None]:
+async def watching(store: AnyStore, world: World, since: date | None = None) -> AsyncIterator[None]:
     """A watch at work; stopped in the middle of whatever it does."""
     committer = Committer(store, world)
     watch = IncomingWatch(
@@ -193,28 +193,29 @@ async def watching(store: SqlStore, world: World, since: date | None = None) -> 
             task.result()
 
 
-async def told(store: SqlStore) -> list[int]:
+async def told(store: AnyStore) -> list[int]:
     found = [events.without_text(event.body) for event in await store.read(0, 1000)]
     return [json.loads(body)["incoming_id"] for body in found]
 
 
-async def until_told(store: SqlStore, ids: list[int]) -> None:
+async def until_told(store: AnyStore, ids: list[int]) -> None:
     async with asyncio.timeout(30):
         while await told(store) != ids:
             await asyncio.sleep(0.01)
 
 
-async def test_the_days_are_those_around_today_in_utc_and_go_on_at_midnight(any_store: SqlStore) -> None:
+async def test_the_days_are_those_around_today_in_utc_and_go_on_at_midnight(any_store: AnyStore) -> None:
     world = World()
     async with watching(any_store, world):
         assert world.asked[-1] == ("2026-11-25", "2026-11-27")
+        # Once more from before the day that has ended, to its end.
         await world.move(12 * 3600.0)
+        assert world.asked[-1] == ("2026-11-25", "2026-11-28")
+        await world.move(60.0)
         assert world.asked[-1] == ("2026-11-26", "2026-11-28")
-        await world.move(DAY)
-        assert world.asked[-1] == ("2026-11-27", "2026-11-29")
 
 
-async def test_after_days_away_the_days_since_the_last_complete_look_are_asked_for(any_store: SqlStore) -> None:
+async def test_after_days_away_the_days_since_the_last_complete_look_are_asked_for(any_store: AnyStore) -> None:
     world = World()
     world.messages[1] = NOON - DAY
     async with watching(any_store, world):
@@ -229,7 +230,7 @@ async def test_after_days_away_the_days_since_the_last_complete_look_are_asked_f
         assert world.asked[-1] == ("2026-12-04", "2026-12-06")
 
 
-async def test_a_gateway_with_another_clock_is_asked_for_its_own_days(any_store: SqlStore) -> None:
+async def test_a_gateway_with_another_clock_is_asked_for_its_own_days(any_store: AnyStore) -> None:
     world = World()
     world.ahead = 2 * DAY
     world.messages[1] = NOON + 2 * DAY - 60
@@ -240,7 +241,7 @@ async def test_a_gateway_with_another_clock_is_asked_for_its_own_days(any_store:
         await until_told(any_store, [2])
 
 
-async def test_what_leaves_the_days_stays_known(any_store: SqlStore) -> None:
+async def test_what_leaves_the_days_stays_known(any_store: AnyStore) -> None:
     """Even if its day is asked for again later, however long ago it was found."""
     world = World()
     async with watching(any_store, world):
@@ -253,7 +254,7 @@ async def test_what_leaves_the_days_stays_known(any_store: SqlStore) -> None:
     assert await told(any_store) == [1]
 
 
-async def test_a_stop_in_the_first_look_loses_nothing_that_came_since(any_store: SqlStore) -> None:
+async def test_a_stop_in_the_first_look_loses_nothing_that_came_since(any_store: AnyStore) -> None:
     """The first look never ended; what came after it began is news to the next one."""
     world = World()
     world.messages |= {1: NOON - 60, 2: NOON + 30}
@@ -264,7 +265,7 @@ async def test_a_stop_in_the_first_look_loses_nothing_that_came_since(any_store:
         await until_told(any_store, [2])
 
 
-async def test_one_leaves_and_one_comes_while_the_number_stands_still(any_store: SqlStore) -> None:
+async def test_one_leaves_and_one_comes_while_the_number_stands_still(any_store: AnyStore) -> None:
     world = World()
     world.messages = {number: NOON - 1000 + number for number in range(1, 301)}
     async with watching(any_store, world):
