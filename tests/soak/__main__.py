@@ -26,6 +26,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
+from pollerd.core.model import State
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import Shim, build
 from tests.acceptance.crash_kit import (
@@ -153,11 +154,8 @@ class Soak:
     async def _refuse(self) -> None:
         """The gateway refuses all alike, and kills, clocks and rotations go on; then it is found again."""
         await self._polled_on()
-        lasting = self._load.more(REFUSED_AT_LEAST, LASTING)
-        seen = f"messages WHERE seen_at IS NOT NULL AND id IN ({', '.join(map(str, lasting))})"
-        await until(
-            lambda: self._count(seen) == len(lasting), "some that last are answered", patience=2 * LONGEST_PROBE
-        )
+        while not await self._some_last():
+            pass
         refusal = REFUSALS[self.done["mass refusals"] % len(REFUSALS)]
         self._simulator.faults.set(refusal)
         self.done["mass refusals"] += 1
@@ -171,6 +169,17 @@ class Soak:
         self._simulator.faults.set()
         self.refused.append(time.monotonic() - began)
         await self._polled_on()
+
+    async def _some_last(self) -> bool:
+        """Hand over some that last; whether they are answered and still pending. Nothing else proves that a refusal is
+        the gateway's: where the answers came after a long hold only, they may be final.
+        """
+        lasting = self._load.more(REFUSED_AT_LEAST, LASTING)
+        seen = f"messages WHERE seen_at IS NOT NULL AND id IN ({', '.join(map(str, lasting))})"
+        await until(
+            lambda: self._count(seen) == len(lasting), "some that last are answered", patience=2 * LONGEST_PROBE
+        )
+        return self._count(f"{seen} AND state = {State.PENDING}") == len(lasting)
 
     async def _polled_on(self) -> None:
         """No hold is in force. The next probe may be minutes away: a machine whose time can be moved sleeps so long."""
