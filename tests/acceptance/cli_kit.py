@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-DEADLINE = 60.0
+from tests.acceptance.warm import Warm
+
+DEADLINE = 120.0
 
 
 class Done(NamedTuple):
@@ -39,6 +41,9 @@ class Done(NamedTuple):
 class Cli:
     """`pollerd` with a configuration in `folder`."""
 
+    warm: Warm | None = None
+    """Where commands start from, set for all tests; None: as programs that are loaded from the disk."""
+
     def __init__(self, folder: Path, base_url: str = "http://127.0.0.1:9", extra: str = "") -> None:
         self.folder = folder
         self.database = folder / "db" / "pollerd.db"
@@ -59,6 +64,10 @@ class Cli:
 
     def __call__(self, *arguments: str, stdin: bytes = b"", without_rights: bool = False) -> Done:
         """Run a command to its end. `without_rights`: as root that may do no more than anybody else."""
+        if self.warm is not None and not without_rights:
+            ended = self.warm.to_its_end(arguments, self.environment, stdin=stdin, folder=self.folder, seconds=DEADLINE)
+            assert b"Traceback" not in ended.err, ended.err.decode()
+            return Done(ended.code, ended.out, ended.err.decode())
         done = subprocess.run(
             [
                 *(["setpriv", "--inh-caps=-all", "--bounding-set=-all"] if without_rights else []),

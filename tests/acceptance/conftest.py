@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +79,20 @@ def row(record_property: Callable[[str, object], None]) -> Row:
     return lambda text: record_property("row", text)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def warm() -> Iterator[Warm]:
+    """Processes that start daemons and commands fast, for each worker."""
+    with Warm() as servers:
+        Deployment.warm = Cli.warm = servers
+        yield servers
+        Deployment.warm = Cli.warm = None
+
+
 @pytest.fixture
-async def warm() -> AsyncIterator[Warm]:
-    """A process that starts daemons fast."""
-    async with await Warm.start() as server:
-        yield server
+def cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Daemons and commands are programs that are loaded from the disk, as a user's are."""
+    monkeypatch.setattr(Deployment, "warm", None)
+    monkeypatch.setattr(Cli, "warm", None)
 
 
 @pytest.fixture(scope="session")

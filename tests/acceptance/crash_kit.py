@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pollerd.simulator import Mix, Population, Simulator, Step
-from tests.acceptance.deployment import Deployment, Running
+from tests.acceptance.deployment import Deployment
 from tests.acceptance.waiting import listening, until
 from tests.acceptance.warm import Warm
 
@@ -26,17 +26,10 @@ LIVELY: Final = Population(mix=Mix(never=1), tail=0.01, validity=1200.0, visibil
 
 
 class WarmDeployment(Deployment):
-    """A deployment whose daemons start from a warm process."""
+    """A deployment whose daemons start from a warm process, as those of all tests do."""
 
-    def __init__(self, folder: Path, gateway: Simulator | str, warm: Warm, **settings: str) -> None:
+    def __init__(self, folder: Path, gateway: Simulator | str, _warm: Warm, **settings: str) -> None:
         super().__init__(folder, gateway, **settings)
-        self._warm = warm
-
-    async def launch(self, *, environment: dict[str, str] | None = None) -> Running:
-        (self.folder / "log").touch()
-        arguments = ["run", "-c", str(self.config)]
-        self.process = await self._warm.run(arguments, self.folder / "log", self._environment(environment))
-        return self.process
 
 
 # -- the balance

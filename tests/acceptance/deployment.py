@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, Self
 
 from pollerd.simulator import Simulator
 from tests.acceptance.waiting import PATIENCE, until
+from tests.acceptance.warm import Warm
 from tests.sqlite_kit import rows, transaction
 from tests.store_database import StoreDatabase
 
@@ -46,6 +47,8 @@ class Deployment:
     """One configuration with its database and outputs, and the commands run on it; on `machine`, where one is set."""
 
     machine: Machine | None = None
+    warm: Warm | None = None
+    """Where daemons and commands start from, set for all tests; None: as programs that are loaded from the disk."""
 
     def __init__(
         self, folder: Path, gateway: Simulator | str, engine: StoreDatabase | None = None, /, **settings: str
@@ -70,7 +73,8 @@ class Deployment:
         """Write the configuration; the arguments are lines of TOML for the tables of the same name."""
         (self.folder / "token").write_text(token + "\n")
         (self.folder / "token").chmod(0o600)
-        self.config.touch(0o600)
+        # A URL with a password is a secret; without one, the members of a group may read it.
+        self.config.touch(0o644 if self.engine is None else 0o600)
         self.config.write_text(
             f"""
 [accounts.default]
@@ -107,17 +111,16 @@ format = "json"
 
     async def launch(self, *, environment: dict[str, str] | None = None) -> Running:
         """Start `pollerd run` and return at once."""
-        with (self.folder / "log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                COMMAND,
-                "run",
-                "-c",
-                self.config,
-                stdout=PIPE,
-                stderr=log,
-                env={**os.environ, **NO_CERTIFICATES, **self._environment(environment)},
-                preexec_fn=None if self.files is None else self._limit,
-            )
+        whole = {**os.environ, **NO_CERTIFICATES, **self._environment(environment)}
+        arguments = ["run", "-c", str(self.config)]
+        with (self.folder / "log").open("ab") as log, Path(os.devnull).open("r+b") as null:
+            if self.warm is not None and self.files is None:
+                self.process = self.warm.run(arguments, whole, (null, null, log))
+            else:
+                self.process = await asyncio.create_subprocess_exec(
+                    COMMAND, *arguments, stdout=null, stderr=log, env=whole,
+                    preexec_fn=None if self.files is None else self._limit,
+                )  # fmt: skip
         return self.process
 
     def _limit(self) -> None:
@@ -143,7 +146,7 @@ format = "json"
         await until(up, "the daemon starts")
         return process
 
-    async def stop(self, *, patience: float = 20.0) -> int:
+    async def stop(self, *, patience: float = PATIENCE) -> int:
         """SIGTERM, and wait; the exit code."""
         assert self.process is not None
         self.process.terminate()
@@ -171,16 +174,12 @@ format = "json"
         self, *arguments: str, stdin: bytes | None = None, environment: dict[str, str] | None = None
     ) -> tuple[int, str, str]:
         """Run one command to its end: exit code, standard output, standard error."""
-        process = await asyncio.create_subprocess_exec(
-            COMMAND,
-            *arguments,
-            "-c",
-            self.config,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            env={**os.environ, **self._environment(environment)},
-        )
+        words = [*arguments, "-c", str(self.config)]
+        whole = {**os.environ, **self._environment(environment)}
+        if self.warm is not None:
+            done = await self.warm.command(words, whole, stdin=stdin or b"", seconds=PATIENCE)
+            return done.code, done.out.decode(), done.err.decode()
+        process = await asyncio.create_subprocess_exec(COMMAND, *words, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=whole)
         async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate(stdin or b"")
         return process.returncode or 0, out.decode(), err.decode()

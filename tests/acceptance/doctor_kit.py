@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+from asyncio.subprocess import PIPE
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,20 +42,18 @@ async def doctor(
     deployment: Deployment, environment: Mapping[str, str] | None = None, *, without_rights: bool = False
 ) -> Seen:
     """Run the installed command with this environment added. `without_rights`: as root without root's capabilities."""
-    process = await asyncio.create_subprocess_exec(
-        *(["setpriv", "--inh-caps=-all", "--bounding-set=-all"] if without_rights else []),
-        COMMAND,
-        "doctor",
-        "--json",
-        "-c",
-        deployment.config,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd="/",
-        env={**os.environ, "NO_PROXY": "", "no_proxy": "", **(environment or {})},
-    )
-    async with asyncio.timeout(PATIENCE):
-        out, err = await process.communicate()
+    words = ["doctor", "--json", "-c", str(deployment.config)]
+    whole = {**os.environ, "NO_PROXY": "", "no_proxy": "", **(environment or {})}
+    if deployment.warm is not None and not without_rights:
+        code, out, err = await deployment.warm.command(words, whole, folder="/", seconds=PATIENCE)
+    else:
+        process = await asyncio.create_subprocess_exec(
+            *(["setpriv", "--inh-caps=-all", "--bounding-set=-all"] if without_rights else []),
+            COMMAND, *words, stdout=PIPE, stderr=PIPE, cwd="/", env=whole,
+        )  # fmt: skip
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate()
+        code = process.returncode or 0
     assert err == b"", err.decode()
     document = json.loads(out)
     for check in document["checks"]:
@@ -62,7 +61,7 @@ async def doctor(
         assert check["next_step"] or check["level"] == "ok", check
     levels = [check["level"] for check in document["checks"]]
     assert levels == sorted(levels, key=["failure", "warning", "ok"].index), "failures first"
-    return Seen(process.returncode or 0, document)
+    return Seen(code, document)
 
 
 def free_port() -> int:

@@ -9,9 +9,8 @@ import pytest
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, Shim, account_events
 from tests.acceptance.conftest import Row
-from tests.acceptance.crash_kit import WarmDeployment
+from tests.acceptance.deployment import Deployment
 from tests.acceptance.waiting import until
-from tests.acceptance.warm import Warm
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -23,13 +22,12 @@ STRIDE = 1.3 * HOUR
     ("404", True, "not_found"), ("422", False, "rejected_request"),
 ])  # fmt: skip
 async def test_a_refusal_without_a_control_ends_after_a_day_and_not_sooner(
-    refusal: str, seen: bool, reason: str, tmp_path: Path, library: Path, shim: Shim, row: Row
+    refusal: str, seen: bool, reason: str, tmp_path: Path, shim: Shim, row: Row
 ) -> None:
     """The machine sleeps through it stride by stride, is restarted once, and has its clock set in between."""
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE, poll_log=1000)) as simulator,
-        await Warm.start({"LD_PRELOAD": str(library)}) as warm,
-        WarmDeployment(tmp_path, simulator, warm, backoff='policy = "exponential"\nmax_interval = "5s"') as deployment,
+        Deployment(tmp_path, simulator, backoff='policy = "exponential"\nmax_interval = "5s"') as deployment,
     ):
         deployment.machine = shim
         await deployment.start()

@@ -49,7 +49,7 @@ async def test_a_hundred_thousand_overdue(tmp_path: Path, warm: Warm, row: Row, 
         fresh = [simulator.truth.add(10**9 + n, steps=[Step(0.0, "DELIVERED")]) for n in range(50)]
         handed = simulator.now()
         deployment.insert(fresh)
-        await until(lambda: all(simulator.truth.polls(n) for n in fresh), "the new ones are asked for", patience=60)
+        await until(lambda: all(simulator.truth.polls(n) for n in fresh), "the new ones are asked for")
         late = sorted(simulator.record(n).poll_log[0][0] - handed for n in fresh)
         polls += sum(before.values())
         await until(lambda: simulator.statistics().requests >= polls, "and so are the others", patience=600)

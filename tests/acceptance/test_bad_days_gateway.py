@@ -11,7 +11,7 @@ from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, Shim, account_events, asked, blamed, busiest
 from tests.acceptance.conftest import Row
 from tests.acceptance.deployment import Deployment, finals
-from tests.acceptance.waiting import until, until_past
+from tests.acceptance.waiting import PATIENCE, until, until_past
 
 FOREVER = [Step(0.0, "ENROUTE")]
 BACKOFF = 'policy = "exponential"\nmin_interval = "2s"\nmax_interval = "10s"\nfirst_poll_after = "2s"'
@@ -58,13 +58,13 @@ async def test_the_gateways_trouble_is_no_messages_fault(tmp_path: Path, shim: S
         for kind, (reason, detail) in KINDS.items():
             began = simulator.now()
             simulator.faults.set(f"{kind}:on=read:seconds=0.2" if kind == "drip" else f"{kind}:on=read")
-            await until_past(lambda: len(account_events(deployment)), bounds, f"held for {kind}", patience=90)
+            await until_past(lambda: len(account_events(deployment)), bounds, f"held for {kind}")
             held = account_events(deployment)[bounds]
             assert (held["type"], held["reason"]) == ("account.held", reason), kind
             assert any(part in held["detail"] for part in detail.split("|")), f"{kind}: {held['detail']}"
             await until_past(lambda: asked(simulator)[-7][0], began, "and probes go out")
             simulator.faults.set()
-            await until_past(lambda: len(account_events(deployment)), bounds + 1, f"recovered from {kind}", patience=90)
+            await until_past(lambda: len(account_events(deployment)), bounds + 1, f"recovered from {kind}")
             cost[kind] = len([answer for _, answer in asked(simulator, began) if "fault" in answer])
             bounds = len(account_events(deployment))
             since = simulator.now()
@@ -191,7 +191,9 @@ async def test_an_hour_of_total_failure(tmp_path: Path, shim: Shim, row: Row, lo
         await until(lambda: all(simulator.truth.polls(i) for i in ids), "every message was asked for")
         simulator.faults.set("reset:0.5", "500:0.5", "503")
         began, before = simulator.now(), simulator.statistics().requests
-        await until(lambda: simulator.now() > began + hour / speed, "an hour has passed", patience=hour / speed + 30)
+        await until(
+            lambda: simulator.now() > began + hour / speed, "an hour has passed", patience=hour / speed + PATIENCE
+        )
         requests = simulator.statistics().requests - before
         times = [at for at, _ in asked(simulator, began + 300 / speed)]
         gaps = [(after - before) * speed for before, after in pairwise(times)]

@@ -30,7 +30,8 @@ def gateway(folder: Path, *options: str) -> Iterator[str]:
 def daemon(cli: Cli) -> Iterator[subprocess.Popen[bytes]]:
     """`pollerd run`, up; it must end well."""
     with cli.running("run") as process:
-        wait_for(lambda: cli.database.exists() and cli("status", "--json").json["daemon"]["pid"] == process.pid)
+        assert process.stderr is not None
+        assert any(b"started: pollerd" in line for line in process.stderr), "it ended instead"
         yield process
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0

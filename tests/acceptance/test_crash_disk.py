@@ -32,7 +32,7 @@ from tests.acceptance.crash_kit import (
     stored,
 )
 from tests.acceptance.deployment import Deployment
-from tests.acceptance.waiting import LOOK, Rest, until
+from tests.acceptance.waiting import LOOK, PATIENCE, Rest, until
 from tests.acceptance.warm import Warm
 
 LIFE = SimulatorConfig(speed=150, population=LIVELY)
@@ -92,7 +92,7 @@ async def test_full_disk_under_the_event_file(tmp_path: Path, warm: Warm, row: R
                     behind = seq_of(deployment) - deployment.events()[-1]["seq"]
                     (disk / "filler").unlink()
                     freed, wanted = time.monotonic(), seq_of(deployment)
-                    await until(lambda: deployment.events()[-1]["seq"] >= wanted, "it catches up", patience=10)
+                    await until(lambda: deployment.events()[-1]["seq"] >= wanted, "it catches up")
                     took = time.monotonic() - freed
                 await settled(deployment)
                 await until(lambda: follower.seq == seq_of(deployment), "the reader has everything")
@@ -197,7 +197,7 @@ async def test_a_failed_sync_ends_the_process(part: str, named: str, tmp_path: P
             said = len(errors(deployment)) + deployment.text_log().count("pollerd: ")
             shim.break_sync(part)
             load.more(30)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 codes.append(await process.wait())
             assert deployment.text_log().count("pollerd: ") + len(errors(deployment)) > said
             assert named in deployment.text_log().splitlines()[-1]

@@ -19,18 +19,20 @@ from tests.acceptance.crash_kit import (
     QUICK,
     Follower,
     Load,
-    WarmDeployment,
     balance,
     settled,
     steady,
     stored,
 )
 from tests.acceptance.deployment import Deployment
-from tests.acceptance.waiting import until
+from tests.acceptance.waiting import PATIENCE, until
 from tests.acceptance.warm import Warm
 
-KILLS = 200
-EACH = 20
+KILLS = 60
+LONG_KILLS = 200
+EACH = 8
+LONG_EACH = 20
+"""The long forms: POLLERD_LONG=1 pytest tests/acceptance/test_crash_kill.py"""
 STORE = ("store.begun", "store.written", "store.committed")
 FILE = (
     "file.before_write",
@@ -44,10 +46,10 @@ FILE = (
 
 
 def deployed(folder: Path, simulator: Simulator, warm: Warm, long: bool) -> Deployment:
-    """The long form starts the installed command each time."""
-    if long:
-        return Deployment(folder, simulator, limits=FAST, backoff=QUICK)
-    return WarmDeployment(folder, simulator, warm, limits=FAST, backoff=QUICK)
+    """The long form loads the installed command from the disk each time."""
+    deployment = Deployment(folder, simulator, limits=FAST, backoff=QUICK)
+    deployment.warm = None if long else warm
+    return deployment
 
 
 def whole(path: Path) -> None:
@@ -58,15 +60,16 @@ def whole(path: Path) -> None:
         json.loads(line)
 
 
-async def test_two_hundred_kills_at_random_moments(tmp_path: Path, warm: Warm, row: Row, long: bool) -> None:
-    rng = random.Random(20)
+@pytest.mark.timeout(900)
+async def test_kills_at_random_moments(tmp_path: Path, warm: Warm, row: Row, long: bool) -> None:
+    rng, kills = random.Random(20), LONG_KILLS if long else KILLS
     config = SimulatorConfig(speed=150, population=LIVELY)
     async with Simulator(config) as simulator, deployed(tmp_path, simulator, warm, long) as deployment:
         await deployment.start()
         load, follower = Load(deployment, simulator), Follower(deployment.socket)
         async with follower.following():
             async with steady(load, 8, 0.1):
-                for _ in range(KILLS):
+                for _ in range(kills):
                     await asyncio.sleep(rng.uniform(0.0, 0.3))
                     await deployment.kill()
                     # One in four dies while it starts, the others at work.
@@ -81,7 +84,7 @@ async def test_two_hundred_kills_at_random_moments(tmp_path: Path, warm: Warm, r
         found = balance(told, simulator, load.ids)
         starts = sum(entry.get("event") == "started" for entry in deployment.log())
         row(
-            f"{KILLS} kills ({KILLS + 1 - starts} during the start), {simulator.statistics().requests} polls, "
+            f"{kills} kills ({kills + 1 - starts} during the start), {simulator.statistics().requests} polls, "
             f"{follower.connections} connections: {found}"
         )
         assert found.differences == 0
@@ -90,10 +93,11 @@ async def test_two_hundred_kills_at_random_moments(tmp_path: Path, warm: Warm, r
         assert [json.loads(line) for line in follower.lines] == told
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("point", [*STORE, *FILE])
 async def test_a_kill_at_every_step(point: str, tmp_path: Path, warm: Warm, row: Row, long: bool) -> None:
-    """Twenty deaths at the named step: at its first to fifth time after the start, or second where it comes slowly."""
-    rng = random.Random(point)
+    """Deaths at the named step: at its first to fifth time after the start, or second where it comes slowly."""
+    rng, kills = random.Random(point), LONG_EACH if long else EACH
     last = 2 if "sync" in point or "cursor" in point else 5
     config = SimulatorConfig(speed=150, population=LIVELY)
     torn = 0
@@ -103,10 +107,10 @@ async def test_a_kill_at_every_step(point: str, tmp_path: Path, warm: Warm, row:
         assert (await deployment.command("track", str(simulator.truth.add())))[0] == 0
         load.ids += [record.id for record in simulator.records()]
         async with steady(load, 4, 0.1):
-            for _ in range(EACH):
+            for _ in range(kills):
                 arm = {"POLLERD_FAILPOINTS": f"{point}=kill:{rng.randint(1, last)}"}
                 process = await deployment.launch(environment=arm)
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(2 * PATIENCE):
                     assert await process.wait() == -signal.SIGKILL
                 with contextlib.suppress(FileNotFoundError):
                     torn += not deployment.file.read_bytes().endswith(b"\n") and deployment.file.stat().st_size > 0
@@ -116,7 +120,7 @@ async def test_a_kill_at_every_step(point: str, tmp_path: Path, warm: Warm, row:
         assert await deployment.stop() == 0
         told = deployment.events()
         found = balance(told, simulator, load.ids)
-        row(f"{EACH} kills, {torn} torn lines repaired: {found}")
+        row(f"{kills} kills, {torn} torn lines repaired: {found}")
         assert found.differences == 0
         assert told == stored(deployment)
         assert (torn > 0) == (point == "file.mid_write")

@@ -22,7 +22,7 @@ from tests.acceptance.crash_kit import (
     steady,
 )
 from tests.acceptance.deployment import Deployment
-from tests.acceptance.waiting import until
+from tests.acceptance.waiting import PATIENCE, until
 from tests.acceptance.warm import Warm
 
 LIFE = SimulatorConfig(speed=150, population=LIVELY)
@@ -80,7 +80,7 @@ async def test_a_kill_right_after_a_rotation(tmp_path: Path, warm: Warm, row: Ro
             rotate(deployment, number, create=number % 4 >= 2)
             if arm:
                 process.send_signal(signal.SIGHUP)
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(PATIENCE):
                     assert await process.wait() == -signal.SIGKILL
             else:
                 await asyncio.sleep(rng.uniform(0, 0.02))

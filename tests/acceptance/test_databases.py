@@ -126,8 +126,8 @@ async def test_the_recipe_through_twenty_kills_late_rows_and_refused_events(
                         await until(lambda: process.returncode is not None, "it is killed")  # noqa: B023 - awaited here
                     armed = {"POLLERD_FAILPOINTS": f"target.written=kill:{rng.randrange(1, 9)}"}
                     process = await deployment.start(environment=armed if n % 4 == 3 and n < 19 else {})
-            await until(lambda: deployment.pending() == 0, "all has ended", patience=120)
-            await until(lambda: not waiting(deployment, shop), "nothing waits any more", patience=120)
+            await until(lambda: deployment.pending() == 0, "all has ended")
+            await until(lambda: not waiting(deployment, shop), "nothing waits any more")
             refused = {i for i in application.ids if i % 7 == 0}
             listed = await undelivered(deployment)
             assert {event["id"] for event in listed} == refused

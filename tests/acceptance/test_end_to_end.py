@@ -7,11 +7,15 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from pollerd.simulator import AnswerStyle, Population, Simulator, SimulatorConfig, Step
 from tests.acceptance.deployment import COMMAND, Deployment, finals, truth
 from tests.acceptance.waiting import until, until_past
 from tests.sqlite_kit import autocommit, readme_insert
 from tests.store_database import StoreDatabase
+
+pytestmark = pytest.mark.usefixtures("cold")
 
 QUICK = 'policy = "exponential"\nfirst_poll_after = "100ms"\nmin_interval = "100ms"\nmax_interval = "2s"'
 
@@ -27,7 +31,7 @@ async def test_two_thousand_messages_of_mixed_fate(tmp_path: Path, engine: Store
         await deployment.start()
         ids = [simulator.truth.add(recipients=3 if n % 10 == 0 else 1) for n in range(2000)]
         deployment.insert(ids)
-        await until(lambda: deployment.pending() == 0, "all messages are done with", patience=120)
+        await until(lambda: deployment.pending() == 0, "all messages are done with")
         await until(lambda: len(finals(deployment.events())) >= 2400, "everything is in the file")
         assert await deployment.stop() == 0
         events = deployment.events()
@@ -80,7 +84,7 @@ async def test_stopping_under_load_is_clean_and_reports_nothing_twice(
             await until_past(lambda: len(deployment.file.read_bytes()), 300 * wanted, "events flow")
             assert await deployment.stop(patience=10) == 0
             await deployment.start()
-        await until(lambda: deployment.pending() == 0, "all messages are done with", patience=120)
+        await until(lambda: deployment.pending() == 0, "all messages are done with")
         assert await deployment.stop() == 0
         events = deployment.events()
         assert [event["seq"] for event in events] == list(range(1, len(events) + 1))

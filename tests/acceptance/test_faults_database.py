@@ -57,7 +57,7 @@ async def test_three_foreign_writers_while_polling(tmp_path: Path, warm: Warm, r
             names.append("python")
         locked = await asyncio.gather(*writers)
         ids = [first + n for first in (1, 10_001, 20_001) for n in range(ROWS)]
-        await until(lambda: all(simulator.truth.polls(n) for n in ids), "every row is polled", patience=120)
+        await until(lambda: all(simulator.truth.polls(n) for n in ids), "every row is polled")
         assert await deployment.stop() == 0
         assert locked == [0, 0, 0]
         assert "locked" not in deployment.text_log()

@@ -21,7 +21,7 @@ from pollerd.store.sqlite.lock import lock_path, owner_pid
 from tests.acceptance.crash_kit import QUICK
 from tests.acceptance.deployment import Deployment, finals, truth
 from tests.acceptance.doctor_kit import doctor
-from tests.acceptance.waiting import until
+from tests.acceptance.waiting import PATIENCE, until
 from tests.sqlite_kit import autocommit, rows
 
 SOON = [Step(0.0, "ENROUTE"), Step(600.0, "DELIVERED")]
@@ -223,7 +223,7 @@ async def test_a_database_that_is_taken_away(
             # What the daemon leaves behind must not take along what others write to the new file.
             if foreign is not None:
                 foreign.execute("INSERT INTO messages (id) VALUES (7)")
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 assert await process.wait() == 1
         assert gateway.statistics().requests <= asked + 3
         assert "Traceback" not in deployment.text_log()

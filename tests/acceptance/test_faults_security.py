@@ -14,6 +14,8 @@ from tests.acceptance.conftest import Row
 from tests.acceptance.deployment import Deployment, finals
 from tests.acceptance.waiting import until
 
+pytestmark = pytest.mark.usefixtures("cold")
+
 TIGHT = {"pollerd.db": 0o640, "pollerd.db-wal": 0o640, "pollerd.db-shm": 0o640, "pollerd.db.lock": 0o640,
          "events.ndjson": 0o640, "events.sock": 0o660, "control.sock": 0o660}  # fmt: skip
 SECRET = "Zx9-very-secret-token-Q7"

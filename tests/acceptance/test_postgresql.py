@@ -200,6 +200,7 @@ def test_the_configuration_names_what_cannot_be(cli_on: Callable[..., Cli]) -> N
     assert "must not stand beside path" in done.err
 
 
+@pytest.mark.usefixtures("cold")
 def test_without_a_url_no_driver_is_imported(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
     program = (

@@ -27,10 +27,18 @@ Record = Callable[[Stage, Path, int, int], Awaitable[Disk]]
     ids=["rotated", "catching up"],
 )
 async def test_power_cuts(
-    record: Record, messages: int, rotations: int, cuts: int, tmp_path: Path, library: Path, row: Row, long: bool
+    record: Record,
+    messages: int,
+    rotations: int,
+    cuts: int,
+    tmp_path: Path,
+    library: Path,
+    warm: Warm,
+    row: Row,
+    long: bool,
 ) -> None:
     found = Found()
-    async with Simulator(LIFE) as simulator, await Warm.start({"LD_PRELOAD": str(library)}) as warm:
+    async with Simulator(LIFE) as simulator:
         stage = Stage(tmp_path, simulator, library, None if long else warm, random.Random(11))
         async with stage.deployment:
             stage.boot()

@@ -50,7 +50,7 @@ async def due_at(deployment: Deployment, number: int) -> float:
 async def others(deployment: Deployment, simulator: Simulator, number: int) -> tuple[int, float]:
     """Polls of other messages from its due time to its first poll, and that in seconds."""
     due = await due_at(deployment, number)
-    await until(lambda: simulator.truth.polls(number), "it is polled", patience=120)
+    await until(lambda: simulator.truth.polls(number), "it is polled")
     at = simulator.record(number).poll_log[0][0]
     return sum(due < when < at for when, _ in asked(simulator)), at - due
 

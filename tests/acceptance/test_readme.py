@@ -11,9 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.deployment import COMMAND, Deployment
 from tests.acceptance.waiting import PATIENCE, until
+
+pytestmark = pytest.mark.usefixtures("cold")
 
 TOP: Final = Path(__file__).parents[2]
 README: Final = (TOP / "README.md").read_text()

@@ -127,7 +127,7 @@ async def test_wrong_ids_neither_stop_the_others_nor_end_nor_are_polled_without_
             began = simulator.now()
             await until(partial(ended, deployment, good), "a good one is reported")
             delays.append((simulator.now() - began) * speed - 30.0)
-        await until(lambda: unknown(deployment) >= wrong // 2, "the count of unknown ids", patience=120)
+        await until(lambda: unknown(deployment) >= wrong // 2, "the count of unknown ids")
         status, doctor = [(await deployment.command(name))[1] for name in ("status", "doctor")]
         await until(lambda: warned(deployment), "a warning in the log")
         for said in (status, doctor, warned(deployment)[0]):

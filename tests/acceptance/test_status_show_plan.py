@@ -234,7 +234,7 @@ def test_show_names_what_ends_a_message_before_its_deadline_and_what_holds_it(tm
     connection = schema.prepare(cli.database)
     now = time.time()
     store(connection, Message(17, "default", now - 60, now - 1, state=State.PENDING, polls=2, strikes=2))
-    store(connection, Message(18, "default", now - 60, now + 7200, state=State.PENDING, polls=2))
+    store(connection, Message(18, "default", now - 60, now + 5400, state=State.PENDING, polls=2))
     refused = cli("show", "17").text
     assert "2 of 5 times, then given up as rejected_request" in refused
     assert "next poll due for" in refused

@@ -80,7 +80,7 @@ async def test_a_thousand_messages_a_failing_receiver_and_ten_kills(tmp_path: Pa
                 await deployment.kill()
                 await deployment.start()
             await settled(deployment)
-            await until(lambda: not waiting(deployment), "all is posted", patience=120)
+            await until(lambda: not waiting(deployment), "all is posted")
             told = deployment.events()
             await until(lambda: follower.seq == told[-1]["seq"], "the reader has everything")
         assert await deployment.stop() == 0

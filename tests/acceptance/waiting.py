@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-PATIENCE: Final = 60.0
+PATIENCE: Final = 120.0
+"""Seconds after which what is waited for will never be: long enough for a machine that does five times its work."""
 LOOK: Final = 0.02
 
 

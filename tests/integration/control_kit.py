@@ -16,6 +16,7 @@ import aiohttp
 from pollerd.config import load
 from pollerd.daemon.app import App
 from pollerd.simulator import Population, Simulator, SimulatorConfig, Step
+from tests.acceptance.waiting import PATIENCE
 
 QUICK = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"'
 
@@ -87,7 +88,7 @@ class Daemon:
 
     async def state(self, message_id: int, *states: str) -> dict[str, Any]:
         """Wait until the message is in one of the states; its document."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 found: dict[str, Any] = (await self.get(f"/messages/{message_id}")).json
                 if found["state"] in states:
@@ -133,7 +134,7 @@ async def daemon(
                 yield Daemon(app, simulator, session)
         finally:
             app.stop()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 await running
 
 

@@ -17,7 +17,7 @@ from pollerd.store.sqlite.store import SqliteStore
 from tests.sqlite_kit import autocommit
 
 _ids = itertools.count(1)
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 @asynccontextmanager

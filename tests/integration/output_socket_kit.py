@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pollerd.outputs.socket import SocketOutput
+from tests.acceptance.waiting import PATIENCE
 from tests.integration.output_kit import running, until
 
 
@@ -26,7 +27,7 @@ class Reader:
         await self.writer.drain()
 
     async def line(self) -> dict[str, Any]:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             raw = await self.stream.readuntil(b"\n")
         value = json.loads(raw)
         assert isinstance(value, dict)
@@ -36,7 +37,7 @@ class Reader:
         return [(await self.line())["seq"] for _ in range(count)]
 
     async def rest(self) -> bytes:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             return await self.stream.read()
 
 

@@ -17,6 +17,7 @@ from pollerd.store.sqlite.session import SqliteSession
 from pollerd.store.sqlite.store import SqliteStore
 from pollerd.store.undelivered import read_undelivered
 from pollerd.store.unwritten import UnwrittenEvents
+from tests.acceptance.waiting import PATIENCE
 from tests.sqlite_kit import autocommit
 
 NAME = "sqlite"
@@ -52,14 +53,14 @@ def states(store: SqliteStore) -> dict[int, str]:
 
 async def parked(store: SqliteStore, seqs: Sequence[int]) -> None:
     """Wait until just these events are parked."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while [kept.seq for kept in undelivered(store) if kept.state is DeliveryState.PARKED] != list(seqs):
             await asyncio.sleep(0.01)
 
 
 async def settled(store: SqliteStore, name: str = NAME) -> None:
     """Wait until nothing waits any more."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while True:
             cursor = await store.cursor(name)
             if cursor is not None and cursor.seq == store.last and "waiting" not in states(store).values():

@@ -23,6 +23,7 @@ from pollerd.server.connection import Wait
 from pollerd.server.listen import HttpServer, TcpEndpoint, UnixEndpoint
 from pollerd.server.pages.server import paint
 from pollerd.simulator import Step
+from tests.acceptance.waiting import PATIENCE
 from tests.integration.control_kit import daemon
 from tests.integration.output_kit import until
 
@@ -89,12 +90,12 @@ async def served(folder: Path) -> AsyncIterator[Served]:
 
 
 async def answer(streams: Streams) -> bytes:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         return await streams[0].read()
 
 
 async def quick(streams: Streams) -> bytes:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         return (await streams[0].readuntil(b"quick"))[:12]
 
 

@@ -19,6 +19,7 @@ from pollerd.daemon.app import App
 from pollerd.server.api import server
 from pollerd.server.api.openapi import document
 from pollerd.simulator import Step
+from tests.acceptance.waiting import PATIENCE
 from tests.integration.control_kit import Daemon, Reply, daemon, stream, write_config
 from tests.sqlite_kit import autocommit, rows
 
@@ -199,7 +200,7 @@ async def test_a_reader_that_follows_one_message_hears_of_it_as_it_happens(tmp_p
     async with daemon(tmp_path) as running, running.session.get("http://localhost/events?follow=1&id=5") as response:
         assert (await running.get("/status")).json["followers"] == 1
         await running.follow(4, 5, 6)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             async for event in stream(response):
                 assert event["id"] == 5
                 if event["type"] == "message.completed":
@@ -247,7 +248,7 @@ async def test_the_socket_is_for_user_and_group_and_bound_again_when_removed(tmp
         async with running.session.get("http://localhost/events?follow=1") as response:
             running.socket.unlink()
             running.app.reload()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while not running.socket.exists():
                     await asyncio.sleep(0.01)
             connector = aiohttp.UnixConnector(str(running.socket))
@@ -268,7 +269,7 @@ async def test_a_path_that_is_taken_is_said_and_tried_again(tmp_path: Path, capl
         assert any("is not a socket" in record.getMessage() for record in caplog.records)
         path.unlink()
         running.app.reload()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not path.exists():
                 await asyncio.sleep(0.01)
         assert (await running.get("/healthz")).status == 200
@@ -279,7 +280,7 @@ async def test_status_shows_warnings_holds_and_outputs(tmp_path: Path) -> None:
         logging.getLogger("somebody").warning("the token is %s", "simulator-demo", extra={"event": "leak"})
         running.simulator.faults.set("401")
         await running.ask("POST", "/messages", {"ids": [1]})
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while (found := (await running.get("/status")).json)["accounts"][0]["state"] != "held":
                 await asyncio.sleep(0.02)
         assert found["accounts"][0]["hold"]["reason"] == "unauthorized"
@@ -315,7 +316,7 @@ async def test_a_database_that_cannot_be_written_is_503(tmp_path: Path) -> None:
 
 
 async def until_health(running: Daemon, status: int) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while (await running.get("/healthz")).status != status:
             await asyncio.sleep(0.05)
 
@@ -330,7 +331,7 @@ async def test_sources_and_undelivered_events_are_shown(tmp_path: Path) -> None:
     async with daemon(tmp_path, more=more) as running:
 
         async def shown(*wanted: Any) -> None:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while True:
                     found = check("GET", "/status", await running.get("/status")).json
                     metrics = (await running.get("/metrics")).body.decode()

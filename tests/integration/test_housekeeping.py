@@ -34,7 +34,7 @@ from pollerd.store.session import Session
 from pollerd.store.sqlite.store import SqliteStore
 from pollerd.store.views import ThreadedViews
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from pollerd.simulator import Step
+from tests.acceptance.waiting import PATIENCE
 from tests.integration.control_kit import Daemon, Reply, daemon
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -36,7 +37,7 @@ async def test_counts_are_true(tmp_path: Path) -> None:
             running.simulator.truth.add(message_id, steps=[Step(3.0, "ENROUTE"), Step(1500.0, "DELIVERED")])
         await running.ask("POST", "/messages", {"ids": list(range(1, 11))})
         await running.ended(*range(1, 11))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while value(found := await scrape(running), "pollerd_messages", state="finished") < 10:
                 await asyncio.sleep(0.05)
         told = (await running.get("/events")).lines
@@ -59,7 +60,7 @@ async def test_a_hold_is_seen_by_its_reason_and_ends(tmp_path: Path) -> None:
         running.simulator.faults.set("401")
         await running.ask("POST", "/messages", {"ids": [1]})
         name, labels = "pollerd_account_held", {"account": "default"}
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not value(found := await scrape(running), name, reason="unauthorized", **labels):
                 await asyncio.sleep(0.05)
         assert value(found, name, reason="unreachable", **labels) == 0
@@ -73,7 +74,7 @@ async def test_readers_and_their_lag_are_counted(tmp_path: Path) -> None:
         await running.follow(*range(1, 6))
         await running.ended(*range(1, 6))
         _, writer = await asyncio.open_unix_connection(str(tmp_path / "events.sock"))
-        async with running.session.get("http://localhost/events?follow=1"), asyncio.timeout(30):
+        async with running.session.get("http://localhost/events?follow=1"), asyncio.timeout(PATIENCE):
             while value(found := await scrape(running), "pollerd_output_readers", output="socket") != 1:
                 await asyncio.sleep(0.02)
             assert value(found, "pollerd_output_readers", output="control") == 1
@@ -104,7 +105,7 @@ async def test_names_in_dashboard_and_alerts_exist(tmp_path: Path) -> None:
     async with daemon(tmp_path, more=more, backoff='policy = "adaptive"\nmin_interval = "100ms"') as running:
         await running.follow(*range(1, 6))
         await running.ended(*range(1, 6))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             # The backoff's own account comes with its first learning.
             found = await scrape(running)
             while missing := used - {name for name, _ in found}:
@@ -140,7 +141,7 @@ async def test_the_page_has_every_metric_with_its_type_and_labels_and_no_other(t
     async with daemon(tmp_path, more=more, backoff='policy = "adaptive"\nmin_interval = "100ms"') as running:
         await running.follow(*range(1, 6))
         await running.ended(*range(1, 6))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             # Some numbers come with the first learning and the first check of the balance.
             while page.keys() - (found := families(await running.get("/metrics"))).keys():
                 await asyncio.sleep(0.1)

@@ -18,6 +18,7 @@ from pollerd.simulator import (
     Step,
     serve,
 )
+from tests.acceptance.waiting import PATIENCE
 
 TOKEN = {"Authorization": f"Token {DEMO_CREDENTIAL}"}
 AT_ONCE = Population(visibility_median=0.0)
@@ -95,7 +96,7 @@ async def test_a_closed_connection_makes_room() -> None:
         for _ in range(3):
             async with Clients(simulator) as clients:
                 assert await clients.ask() == b"HTTP/1.1 200 OK\r\n"
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while simulator.statistics().connections:
                     await asyncio.sleep(0)
         stats = simulator.statistics()
@@ -162,7 +163,7 @@ async def test_the_gateway_can_throttle_by_itself() -> None:
             async with client.get(f"{simulator.url}/rest/me") as response:
                 return response.status, response.headers.get("Retry-After")
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while simulator.statistics().throttled == 0:
                 answers = await asyncio.gather(*(ask() for _ in range(20)))
         assert (429, "1") in answers

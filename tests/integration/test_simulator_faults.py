@@ -20,6 +20,7 @@ from pollerd.simulator import (
     Step,
     parse_fault,
 )
+from tests.acceptance.waiting import PATIENCE
 
 TOKEN = {"Authorization": f"Token {DEMO_CREDENTIAL}"}
 ID = 5
@@ -152,7 +153,7 @@ async def test_a_dropped_or_hung_request_ends_without_a_byte(fault: str) -> None
 async def test_hanging_ends_with_the_client_and_frees_the_connection() -> None:
     async with gateway("hang") as simulator:
         reader, writer = await raw(simulator)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while simulator.statistics().by_fault != {"hang": 1}:
                 await asyncio.sleep(0)
             await close(writer)
@@ -166,7 +167,7 @@ async def test_stopping_does_not_wait_for_a_slow_answer(fault: str, caplog: pyte
     simulator = gateway(fault)
     await simulator.start()
     _, writer = await raw(simulator)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not simulator.statistics().by_fault:
             await asyncio.sleep(0)
         await simulator.stop()
@@ -203,7 +204,7 @@ async def test_drip_pauses_after_each_byte() -> None:
 
 
 async def test_an_answer_that_is_merely_late_still_goes_out_when_stopping() -> None:
-    async with gateway("slow:seconds=1000") as simulator, asyncio.timeout(20):
+    async with gateway("slow:seconds=1000") as simulator, asyncio.timeout(PATIENCE):
         reader, writer = await raw(simulator)
         while not simulator.statistics().by_fault:
             await asyncio.sleep(0)
@@ -317,7 +318,7 @@ async def test_faults_change_while_it_runs_and_concern_only_what_they_name() -> 
 
 
 async def test_a_fault_ends_with_its_time_window() -> None:
-    async with gateway("500:until=0.05") as simulator, asyncio.timeout(20):
+    async with gateway("500:until=0.05") as simulator, asyncio.timeout(PATIENCE):
         while (await fetch(simulator))[0] != 200:
             await asyncio.sleep(0)
         assert simulator.statistics().by_status["200"] == 1
@@ -325,7 +326,7 @@ async def test_a_fault_ends_with_its_time_window() -> None:
 
 async def test_an_outage_keeps_a_message_pending_until_it_ends() -> None:
     simulator = Simulator(SimulatorConfig(speed=1000.0, population=Population(visibility_median=0.0)))
-    async with simulator, asyncio.timeout(20):
+    async with simulator, asyncio.timeout(PATIENCE):
         simulator.faults.set("outage:operator=238/01", "outage:operator=238/02", "outage:operator=238/20")
         simulator.truth.add(ID, recipients=[4520000001], steps=[Step(0.0, "ENROUTE"), Step(10.0, "DELIVERED")])
         assert simulator.record(ID).recipients[0].final is None

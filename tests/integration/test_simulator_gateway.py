@@ -28,6 +28,7 @@ from pollerd.simulator import (
     over_http,
     through,
 )
+from tests.acceptance.waiting import PATIENCE
 
 TOKEN = {"Authorization": f"Token {DEMO_CREDENTIAL}"}
 AT_ONCE = Population(visibility_median=0.0)
@@ -226,7 +227,7 @@ async def test_a_message_lives_from_404_to_its_final_state_in_real_time() -> Non
     seen: list[str] = []
     async with Simulator(SimulatorConfig(speed=50.0, population=population)) as simulator:
         message_id = simulator.truth.add(recipients=[4520000001], steps=steps)
-        async with asyncio.timeout(20), aiohttp.ClientSession(headers=TOKEN) as client:
+        async with asyncio.timeout(PATIENCE), aiohttp.ClientSession(headers=TOKEN) as client:
             while "UNDELIVERABLE" not in seen:
                 async with client.get(f"{simulator.url}/rest/mtsms/{message_id}") as response:
                     body = await response.json()

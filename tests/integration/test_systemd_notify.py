@@ -17,7 +17,7 @@ import pytest
 
 from pollerd.daemon.systemd import Notifier, feed
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 
 
 class Listener:

@@ -16,6 +16,7 @@ import pytest
 from pollerd.config import Listen
 from pollerd.server.hosts import host_allowed
 from pollerd.simulator import Step
+from tests.acceptance.waiting import PATIENCE
 from tests.integration.control_kit import Daemon, daemon
 from tests.sqlite_kit import autocommit
 
@@ -136,7 +137,7 @@ async def test_a_hold_says_since_when_and_what_to_do(tmp_path: Path) -> None:
     async with web(tmp_path) as site:
         site.running.simulator.faults.set("401")
         await hand_over(site.running, 17)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while "To do:" not in (page := await site.page("/status")).text:
                 await asyncio.sleep(0.1)
         assert "on hold: unauthorized" in page.text
@@ -300,7 +301,7 @@ async def test_what_waits_for_the_webhook_is_not_said_to_be_reported(tmp_path: P
     async with web(tmp_path, '[outputs.webhook]\nurl = "http://127.0.0.1:1/"\n') as site:
         await hand_over(site.running, 17)
         await site.running.ended(17)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while "to be delivered" not in (page := await site.page("/")).text:
                 await asyncio.sleep(0.05)
         # The file and the socket at most.

@@ -31,7 +31,7 @@ async def run(cuts: int, seed: int, folder: Path, *, warm: bool) -> Found:
     for number in range(-(-cuts // EACH)):
         async with AsyncExitStack() as stack:
             simulator = await stack.enter_async_context(Simulator(LIFE))
-            server = await stack.enter_async_context(await Warm.start({"LD_PRELOAD": str(library)})) if warm else None
+            server = stack.enter_context(Warm()) if warm else None
             place = folder / f"recording-{number}"
             place.mkdir()
             stage = Stage(place, simulator, library, server, random.Random(seed + number))

@@ -84,11 +84,11 @@ class Stage:
         self._folder = folder
         self._simulator = simulator
         self._library = library
-        self._warm = warm
         self._boot = folder / "boot"
         self._numbers = count(1)
         self.booted = ""
         self.deployment = Deployment(folder, simulator)
+        self.deployment.warm = warm
         self.deployment.database = self.data / "pollerd.db"
         self.deployment.file = self.data / "events.ndjson"
         self.configure()
@@ -107,27 +107,7 @@ class Stage:
 
     async def start(self, log: Path | None = None) -> Running:
         """Start the daemon, and log what reaches its disk."""
-        environment = {
-            "LD_PRELOAD": str(self._library),
-            "SHIM_BOOT": str(self._boot),
-            "SHIM_LOG_FOLDER": str(self.data),
-        }
-        environment["SHIM_LOG"] = str(log) if log is not None else ""
-        if self._warm is None:
-            return await self.deployment.start(environment=environment)
-        launch = self.deployment.folder / "log"
-        launch.touch()
-        before = launch.stat().st_size
-        arguments = ["run", "-c", str(self.deployment.config)]
-        process = self.deployment.process = await self._warm.run(arguments, launch, environment)
-
-        def up() -> bool:
-            said = launch.read_bytes()[before:]
-            assert process.returncode is None, said.decode()[-2000:]
-            return b'"event":"started"' in said.replace(b": ", b":")
-
-        await until(up, "the daemon starts")
-        return process
+        return await self.deployment.start(environment=self._environment(log))
 
     def _environment(self, log: Path | None) -> dict[str, str]:
         return {

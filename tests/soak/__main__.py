@@ -35,7 +35,6 @@ from tests.acceptance.crash_kit import (
     QUICK,
     Follower,
     Load,
-    WarmDeployment,
     all_files,
     balance,
     settled,
@@ -297,20 +296,14 @@ async def _run(folder: Path, minutes: float, rng: random.Random, rate: float, *,
         if not true_clocks:
             (machine := folder / "machine").mkdir()
             shim = stack.enter_context(contextlib.closing(Shim(build(machine), machine)))
-        async with (
-            await Warm.start(None if shim is None else shim.environment()) as warm,
-            Simulator(SimulatorConfig(speed=60, population=LIVELY)) as simulator,
-        ):
+        async with Simulator(SimulatorConfig(speed=60, population=LIVELY)) as simulator:
             settings = {
                 "limits": FAST + '\ntimeout = "3s"',
                 "backoff": f'{QUICK}\nnot_found_grace = "{GRACE}s"',
                 "more": 'level = "warning"',
             }
-            deployment = (
-                Deployment(folder, simulator, **settings)
-                if cold
-                else WarmDeployment(folder, simulator, warm, **settings)
-            )
+            deployment = Deployment(folder, simulator, **settings)
+            deployment.warm = None if cold else stack.enter_context(Warm())
             deployment.machine = shim
             async with deployment:
                 load = Load(deployment, simulator)
