@@ -162,7 +162,9 @@ def analysed(statement: str) -> Statement:
     where = min(wheres, default=(0, len(tokens)))[1]
     keys = KEYS & {token["name"] for token in tokens[where:] if token["name"]}
     update = [word for _, _, word in _words(tokens[verb : verb + 3])]
-    plain = update[:1] == ["UPDATE"] and update[1:3] != ["OR", "IGNORE"]
+    # SQLite's OR IGNORE, MySQL's IGNORE; but a table may have that name.
+    lenient = "IGNORE" in update[1:3] and update[2:3] != ["SET"]
+    plain = update[:1] == ["UPDATE"] and not lenient
     return Statement(names, keys, plain and all(map(_of_key, _comparisons(tokens[where + 1 :]))))
 
 

@@ -5,13 +5,10 @@ A setting is made for each transaction where there is such a thing: a pooler in 
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.pool import NullPool
 
 from pollerd.config.databases import DatabaseUrl
 from pollerd.databases.engine import CONNECT, IDLE, LOCK, SILENCE, STATEMENT
@@ -42,7 +39,7 @@ _ARGUMENTS: Final[Mapping[str, Mapping[str, object]]] = {
 
 def engine_of(url: DatabaseUrl, password: str | None, *, reads: bool, opened: Callable[[Any], None]) -> Engine:
     """An engine with one connection at most, which is not opened yet. `opened` gets each connection of the driver."""
-    engine = _file(url, reads=reads) if url.kind == "sqlite" else _server(url, password)
+    engine = _engine(url, password)
 
     @event.listens_for(engine, "connect")
     def _connected(raw: Any, _: object) -> None:
@@ -57,7 +54,7 @@ def engine_of(url: DatabaseUrl, password: str | None, *, reads: bool, opened: Ca
     return engine
 
 
-def _server(url: DatabaseUrl, password: str | None) -> Engine:
+def _engine(url: DatabaseUrl, password: str | None) -> Engine:
     parsed = make_url(url.text)
     full: URL = parsed.set(drivername=f"{url.kind}+{url.driver}")
     if password is not None:
@@ -75,22 +72,9 @@ def _server(url: DatabaseUrl, password: str | None) -> Engine:
     )
 
 
-def _file(url: DatabaseUrl, *, reads: bool) -> Engine:
-    # A path that is wrong must not become a new, empty database.
-    address = f"file:{quote(url.place)}?mode={'ro' if reads else 'rw'}"
-
-    def opened() -> sqlite3.Connection:
-        return sqlite3.connect(address, uri=True, timeout=LOCK, isolation_level=None, check_same_thread=False)
-
-    # Closed after each use: its owner finds no side files left behind.
-    return create_engine("sqlite://", creator=opened, poolclass=NullPool, hide_parameters=True)
-
-
 def _of_session(url: DatabaseUrl, raw: Any, *, reads: bool) -> None:
     """What holds as long as the connection."""
     match url.kind, url.driver:
-        case "sqlite", _ if reads:
-            raw.execute("PRAGMA query_only = ON")
         case "mysql" | "mariadb", _:
             _run(raw, f"SET SESSION innodb_lock_wait_timeout = {LOCK}, lock_wait_timeout = {LOCK}")
             try:
@@ -123,8 +107,6 @@ def _run(raw: Any, words: str) -> None:
 
 def _of_transaction(kind: str, *, reads: bool) -> str:
     match kind:
-        case "sqlite":
-            return "BEGIN" if reads else "BEGIN IMMEDIATE"
         case "postgresql":
             limits = f"SET LOCAL statement_timeout = {STATEMENT * 1000}; SET LOCAL lock_timeout = {LOCK * 1000}"
             # A guard has to see what others have committed meanwhile.

@@ -19,6 +19,7 @@ from pollerd.databases.trouble import DatabaseError, Trouble
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+    from sqlalchemy.exc import SQLAlchemyError
 
 CONNECT: Final = 5
 """Seconds for a server to take a connection, as most drivers have it by default or less."""
@@ -63,22 +64,46 @@ class Database:
 
         Every error of SQLAlchemy, of the driver, and of the password leaves as a DatabaseError.
         """
+        with self._watched():
+            connection = self._connected()
+            # SQLAlchemy is there from here on.
+            from sqlalchemy.exc import SQLAlchemyError
+
+            try:
+                with connection:
+                    yield connection
+            except SQLAlchemyError as error:
+                raise self._explained(error) from error
+            except (ValueError, ArithmeticError) as error:
+                # A driver that cannot decode a row, or encode a value.
+                trouble = Trouble.OTHER if self._reads else Trouble.REFUSED
+                raise DatabaseError(trouble, f"{type(error).__name__} in the driver", self._sql) from error
+
+    def _connected(self) -> Connection:
+        """Raises DatabaseError."""
         if self._engine is None and (lacking := missing(self.url)):
-            raise DatabaseError(Trouble.LIBRARY, lacking)
+            raise DatabaseError(Trouble.SETUP, f"it {lacking}")
         from sqlalchemy.exc import SQLAlchemyError
 
+        try:
+            return self._opened().connect()
+        except ConfigError as error:
+            raise DatabaseError(Trouble.SETUP, ", ".join(found.expected for found in error.problems)) from error
+        except SQLAlchemyError as error:
+            found = self._explained(error)
+            # Nothing was run yet.
+            raise (_wrong_setup(found.said) if found.trouble is Trouble.STATEMENT else found) from error
+        except Exception as error:
+            # An option that the driver does not know, a file of one that is not there, a library of the driver's own.
+            raise _wrong_setup(f"{type(error).__name__}: {error}") from error
+
+    def _explained(self, error: SQLAlchemyError) -> DatabaseError:
         from pollerd.databases.errors import explained
 
-        try:
-            with self._watched(), self._opened().connect() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            found = explained(error, self.url.kind, self._sql)
-            if found.trouble in (Trouble.PASSWORD, Trouble.AWAY):
-                self.close()
-            raise found from error
-        except ConfigError as error:
-            raise DatabaseError(Trouble.PASSWORD, "; ".join(found.expected for found in error.problems)) from error
+        found = explained(error, self.url.kind, self._sql)
+        if found.trouble in (Trouble.PASSWORD, Trouble.AWAY):
+            self.close()
+        return found
 
     def close(self) -> None:
         """Let go of the server; the next connection opens it anew, and reads the password again."""
@@ -121,6 +146,10 @@ class Database:
             yield
         finally:
             timer.cancel()
+
+
+def _wrong_setup(said: str) -> DatabaseError:
+    return DatabaseError(Trouble.SETUP, f"{said}; see the options of the url, and the driver")
 
 
 def _cut(raw: Any) -> None:

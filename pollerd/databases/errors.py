@@ -7,16 +7,12 @@ them the texts of SMS.
 from __future__ import annotations
 
 import re
-import sqlite3
 from typing import Any, Final
 
 from sqlalchemy import exc
 
 from pollerd.databases.trouble import DatabaseError, Trouble
 
-_FILE_AWAY: Final = (
-    "cannot be opened ({said}); see that the file is there, and that this user may use it and its folder"
-)
 _LONGEST: Final = 300  # Characters of a driver's message that are shown.
 
 _STATES: Final = {
@@ -76,27 +72,16 @@ _ORACLE: Final = {
     Trouble.REFUSED: (1, 1400, 1401, 1407, 1438, 1722, 1830, 1839, 1843, 2290, 2291, 2292, 12899, 20000),
 }  # fmt: skip
 """By the number of Oracle's error."""
-_SQLITE: Final = {
-    sqlite3.SQLITE_BUSY: Trouble.LOCKED, sqlite3.SQLITE_LOCKED: Trouble.LOCKED,
-    sqlite3.SQLITE_FULL: Trouble.FULL, sqlite3.SQLITE_READONLY: Trouble.READ_ONLY,
-    sqlite3.SQLITE_CANTOPEN: Trouble.AWAY, sqlite3.SQLITE_INTERRUPT: Trouble.SLOW,
-    sqlite3.SQLITE_PERM: Trouble.FORBIDDEN, sqlite3.SQLITE_AUTH: Trouble.FORBIDDEN,
-    sqlite3.SQLITE_CONSTRAINT: Trouble.REFUSED, sqlite3.SQLITE_MISMATCH: Trouble.REFUSED,
-    sqlite3.SQLITE_TOOBIG: Trouble.REFUSED, sqlite3.SQLITE_ERROR: Trouble.STATEMENT,
-}  # fmt: skip
-"""By SQLite's primary result code."""
 _TABLES: Final = {"mysql": _MYSQL, "mariadb": _MYSQL, "mssql": _MSSQL, "oracle": _ORACLE}
 _NUMBERS: Final = {
     kind: {number: trouble for trouble, numbers in table.items() for number in numbers}
     for kind, table in _TABLES.items()
 }
 _WORDS: Final = (
-    ("password", Trouble.PASSWORD), ("pg_hba.conf", Trouble.PASSWORD), ("role ", Trouble.PASSWORD),
-    ("permission denied", Trouble.FORBIDDEN), ("no such table", Trouble.MISSING), ("no such column", Trouble.MISSING),
-    ('database "', Trouble.NO_DATABASE),
+    ("too many connections", Trouble.AWAY), ("password", Trouble.PASSWORD), ("pg_hba.conf", Trouble.PASSWORD),
+    ("role ", Trouble.PASSWORD), ("permission denied", Trouble.FORBIDDEN), ('database "', Trouble.NO_DATABASE),
 )  # fmt: skip
-"""What a refused connection to PostgreSQL (libpq gives no SQLSTATE for it) and SQLite's general error say more exactly.
-"""
+"""What PostgreSQL says of a connection that it refuses: libpq has no SQLSTATE for it."""
 
 _TLS: Final = re.compile(r"certificate|does not support SSL|SSL (was|is) required|SSL error|\[SSL|SSLError")
 """What a handshake that fails says; `SSL SYSCALL error` is a connection that broke."""
@@ -106,7 +91,7 @@ def explained(error: exc.SQLAlchemyError, kind: str, sql: str = "statement") -> 
     """The same error in words; `kind` is that of the database (`config.databases.DRIVERS`)."""
     said = _said(error)
     trouble = _trouble(error, kind, said)
-    return DatabaseError(trouble, said, sql, _FILE_AWAY if (kind, trouble) == ("sqlite", Trouble.AWAY) else "")
+    return DatabaseError(trouble, said, sql)
 
 
 def _trouble(error: exc.SQLAlchemyError, kind: str, said: str) -> Trouble:
@@ -114,8 +99,8 @@ def _trouble(error: exc.SQLAlchemyError, kind: str, said: str) -> Trouble:
     if original is None:
         return Trouble.AWAY if isinstance(error, exc.TimeoutError) else Trouble.STATEMENT
     found = _by_code(original, kind)
-    if found in (None, Trouble.STATEMENT) and kind in ("postgresql", "sqlite"):
-        found = next((trouble for words, trouble in _WORDS if words in said), found)
+    if found is None and kind == "postgresql":
+        found = next((trouble for words, trouble in _WORDS if words in said), None)
     if found in (None, Trouble.AWAY) and _TLS.search(said):
         return Trouble.TLS
     if found is not None:
@@ -134,8 +119,6 @@ def _trouble(error: exc.SQLAlchemyError, kind: str, said: str) -> Trouble:
 
 
 def _by_code(original: Any, kind: str) -> Trouble | None:
-    if kind == "sqlite":
-        return _SQLITE.get(getattr(original, "sqlite_errorcode", -1) & 0xFF)
     first = original.args[0] if original.args else None
     # psycopg, psycopg2, PyMySQL, pyodbc.
     state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
@@ -155,7 +138,10 @@ def _said(error: exc.SQLAlchemyError) -> str:
     primary = getattr(getattr(original, "diag", None), "message_primary", None)
     parts = [part for part in getattr(original, "args", ()) if isinstance(part, str | bytes)]
     last = parts[-1] if parts else str(original)
-    text = primary or (last.decode("utf-8", "replace") if isinstance(last, bytes) else last)
+    text = str(primary or (last.decode("utf-8", "replace") if isinstance(last, bytes) else last))
+    if hasattr(original, "diag") and primary is None:
+        # No answer of the server, but libpq's word on each of its addresses.
+        return " ".join(text.partition("\nDETAIL")[0].split())[:_LONGEST]
     # After the first line: PostgreSQL's DETAIL, and hints for people at a terminal.
-    line = next((line.strip() for line in str(text).splitlines() if line.strip()), type(original).__name__)
+    line = next((line.strip() for line in text.splitlines() if line.strip()), type(original).__name__)
     return line.rstrip(".")[:_LONGEST]

@@ -46,6 +46,19 @@ def is_read_only(connection: Connection, kind: str) -> bool:
     return asked is not None and str(connection.exec_driver_sql(asked).scalar()).lower() not in ("off", "0")
 
 
+def encryption(connection: Connection, kind: str) -> str | None:
+    """The version of TLS that the connection has, empty where it is not encrypted; None: it was not asked."""
+    match kind:
+        case "postgresql":
+            asked = "SELECT coalesce(version, '') FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+            return str(connection.exec_driver_sql(asked).scalar() or "")
+        case "mysql" | "mariadb":
+            found = connection.exec_driver_sql("SHOW SESSION STATUS LIKE 'Ssl_version'").first()
+            return "" if found is None else str(found[1])
+        case _:
+            return None
+
+
 def missing_rights(connection: Connection, table: str, rights: Iterable[str]) -> list[str]:
     """Those of `rights` that the user has to no column of the table. PostgreSQL alone: MySQL names them itself."""
     return [right for right in rights if not _has(connection, table, right)]
@@ -73,5 +86,8 @@ def _scanned(node: Mapping[str, Any]) -> Iterator[str]:
 
 def _reads_all(row: Mapping[str, Any]) -> bool:
     if row["type"] not in ("ALL", "index") or row["select_type"] == "INSERT" or row["table"] is None:
+        return False
+    if row["table"].startswith("<"):
+        # A result of the statement itself.
         return False
     return row["possible_keys"] is None or int(row["rows"] or 0) > _FEW

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final
 
 
 class Trouble(Enum):
@@ -20,39 +19,20 @@ class Trouble(Enum):
     FORBIDDEN = "gives this user no right ({said}); grant it, or correct the name in the {sql}"
     NO_DATABASE = "is not there ({said}); correct the database's name in the url, or create it"
     MISSING = "does not have what the {sql} names ({said}); correct the {sql}, or the table"
-    LIBRARY = "{said}"
+    SETUP = "cannot be used here: {said}"
+    """A library, a password or an option is missing or wrong; the text says what to do."""
     STATEMENT = "cannot run the {sql} ({said}); correct the {sql}"
     REFUSED = "refuses a value ({said})"
     OTHER = "fails ({said})"
-
-    @property
-    def passes(self) -> bool:
-        """Whether it may pass by itself."""
-        return self in _PASSING
-
-
-_PASSING: Final = frozenset(
-    {
-        Trouble.AWAY,
-        Trouble.LOCKED,
-        Trouble.CONFLICT,
-        Trouble.SLOW,
-        Trouble.FULL,
-        Trouble.READ_ONLY,
-        Trouble.OTHER,
-    }
-)
 
 
 class DatabaseError(Exception):
     """The database did not do what it was asked for; the text says why, and what to do. No secret is in it."""
 
-    def __init__(self, trouble: Trouble, said: str, sql: str = "statement", words: str = "") -> None:
-        """`said` is the driver's word, `sql` how its user calls what was run (query or statement); `words` take the
-        place of those that are usual for the trouble.
-        """
-        super().__init__((words or trouble.value).format(said=said, sql=sql))
+    def __init__(self, trouble: Trouble, said: str, sql: str = "statement") -> None:
+        """`said` is the driver's word, `sql` how its user calls what was run: query or statement."""
+        super().__init__(trouble.value.format(said=said, sql=sql))
         self.trouble = trouble
         self.said = said
-        what, _, advice = (words or trouble.value).partition("; ")
+        what, _, advice = trouble.value.partition("; ")
         self.what, self.advice = what.format(said=said, sql=sql), advice.format(sql=sql)

@@ -74,8 +74,6 @@ def bound(values: Mapping[str, object], names: frozenset[str], kind: str) -> dic
     text with a number without its index, so that the id of a source is a text there, too; and a time has no zone.
     """
     chosen = {name: values[name] for name in names}
-    if kind == "sqlite":
-        return chosen
     if kind == "postgresql":
         return {name: None if value is None else str(value) for name, value in chosen.items()}
     return {name: _plain(name, value) for name, value in chosen.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.acceptance.waiting import until
 from tests.integration.sql_kit import Shop, shop_in
 from tests.servers.database import PASSWORD
 from tests.servers.program import free_port
+from tests.servers.proxy import Proxy
 
 TOLD: Final = "UPDATE sms SET status = :status WHERE id = :id"
 
@@ -169,6 +171,66 @@ async def test_each_bad_case_says_what_to_do_holds_nobody_else_and_passes(tmp_pa
         await until(lambda: len(said(deployment, "output_works")) == 4, "so is the right, and that is said")
         assert await deployment.stop() == 0
     assert PASSWORD not in deployment.text_log()
+
+
+async def test_a_hanging_server_delays_no_stop_and_a_reload_takes_up_statement_and_password(
+    tmp_path: Path, shop: Shop
+) -> None:
+    """The server hangs while the daemon stops; the daemon starts, and then gets another statement and password."""
+    password = tmp_path / "db-password"
+    password.write_text(PASSWORD)
+    password.chmod(0o600)
+    with Proxy(shop.database.server.port) as proxy:
+        more = f"""
+[[outputs.sql]]
+url = "{shop.database.url(shop.user, port=proxy.port)}"
+password_file = "{password}"
+statement = "{TOLD}"
+"""
+        async with (
+            Simulator(SimulatorConfig(population=LIVELY)) as simulator,
+            Deployment(tmp_path, simulator, more=more) as deployment,
+        ):
+
+            def send() -> int:
+                message = simulator.truth.add(steps=[Step(0, "DELIVERED")])
+                shop.execute(f"INSERT INTO sms (id) VALUES ({message})")
+                deployment.insert([message])
+                return message
+
+            await deployment.start()
+            first = send()
+            await until(lambda: shop.told() == [(first, "DELIVERED")], "it works")
+            proxy.freeze()
+            second = send()
+            await until(lambda: proxy.held() != (0, 0), "it waits for an answer")
+            assert await deployment.stop() == 0
+            proxy.reset()
+            proxy.thaw()
+            await deployment.start()
+            await until(lambda: (second, "DELIVERED") in shop.told(), "what was under way comes again")
+            settings = deployment.config.read_text()
+            deployment.config.write_text(settings.replace("SET status = :status", "SET status = lower(:status)"))
+            other = "another password of the test"
+            how = f"ALTER ROLE {shop.user} PASSWORD" if shop.postgresql else f"ALTER USER {shop.user} IDENTIFIED BY"
+            shop.execute(f"{how} '{other}'")
+            password.write_text(other)
+            assert deployment.process is not None
+            deployment.process.send_signal(signal.SIGHUP)
+            await until(lambda: said(deployment, "reloaded"), "it is taken up")
+            assert "outputs.sql[0].statement taken up" in said(deployment, "reloaded")[0]
+            third = send()
+            await until(lambda: (third, "delivered") in shop.told(), "the new statement, from where the old one was")
+            assert (first, "delivered") not in shop.told()
+            password.write_text("a wrong one")
+            fourth = send()
+            refused = "refuses the user or the password"
+            await until(lambda: any(refused in words for words in said(deployment, "output_trouble")), "it is said")
+            password.write_text(other)
+            await until(lambda: (fourth, "delivered") in shop.told(), "the right one is read again")
+            assert await deployment.stop() == 0
+    assert PASSWORD not in deployment.text_log()
+    assert other not in deployment.text_log()
 
 
 def said(deployment: Deployment, event: str) -> list[str]:

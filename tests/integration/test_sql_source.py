@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ import pytest
 from pollerd.config import InlineSecret, Origin, Secret, SecretKind
 from pollerd.config.databases import DATABASE_URL, DatabaseUrl
 from pollerd.databases.engine import Database as Opened
+from pollerd.deployment.doctor import servers
+from pollerd.deployment.doctor.check import Level
 from pollerd.intake.source import PAGE, Place, QuerySource, ReadError
 from pollerd.intake.sql import SqlReader
 from pollerd.store.source_rows import GivenRows, SourceRows
@@ -26,6 +29,7 @@ from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgresql import PostgreSql
 from tests.servers.proxy import Proxy
 from tests.sqlite_kit import autocommit
+from tests.unit.config_kit import loader
 
 QUERY = "SELECT gateway_id AS id, userref FROM sms WHERE final = 0"
 TABLE = """
@@ -40,8 +44,8 @@ class Shop:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.user = new_name()
-        postgres = isinstance(database.server, PostgreSql)
-        login = "LOGIN PASSWORD" if postgres else "IDENTIFIED BY"
+        self.postgresql = isinstance(database.server, PostgreSql)
+        login = "LOGIN PASSWORD" if self.postgresql else "IDENTIFIED BY"
         database.script(
             f"{TABLE}\nCREATE USER {self.user} {login} '{PASSWORD}';\nGRANT SELECT ON sms TO {self.user};\n"
         )
@@ -54,7 +58,7 @@ class Shop:
 
     def fill(self, first: int, last: int) -> None:
         """Rows with these ids, in a moment."""
-        numbers = "generate_series({}, {}) AS n" if isinstance(self.database.server, PostgreSql) else None
+        numbers = "generate_series({}, {}) AS n" if self.postgresql else None
         if numbers is not None:
             sql = f"INSERT INTO sms (pk, gateway_id) SELECT n, n::text FROM {numbers.format(first, last)}"
         else:
@@ -62,14 +66,14 @@ class Shop:
         self.database.execute(sql)
 
     def reader(
-        self, query: str = QUERY, *, user: str = "", password: str = PASSWORD, port: int | None = None
+        self, query: str = QUERY, *, password: str = PASSWORD, port: int | None = None, options: str = ""
     ) -> SqlReader:
-        url = DATABASE_URL.check(self.database.url(user or self.user, port=port))
+        url = DATABASE_URL.check(self.database.url(self.user, port=port) + options)
         place = InlineSecret(Secret(password), SecretKind.PASSWORD, Origin("x", "y"))
         return SqlReader(Opened(url, place, reads=True, sql="query"), query, 0.02)
 
     def gone(self) -> None:
-        drop = "DROP OWNED BY {0}; DROP USER {0}" if isinstance(self.database.server, PostgreSql) else "DROP USER {0}"
+        drop = "DROP OWNED BY {0}; DROP USER {0}" if self.postgresql else "DROP USER {0}"
         self.database.execute(drop.format(self.user))
 
 
@@ -109,7 +113,7 @@ INSERT INTO more VALUES (2, NULL, NULL, NULL);
     shop.put(7, "00008")
     query = (
         "SELECT gateway_id AS id, NULL AS userref, NULL AS account, NULL AS sent_at FROM sms "
-        if isinstance(shop.database.server, MariaDb)
+        if not shop.postgresql
         else "SELECT gateway_id AS id, NULL AS userref, NULL AS account, NULL::timestamp AS sent_at FROM sms "
     )
     async with following(store, shop.reader(query)):
@@ -191,6 +195,12 @@ BAD: list[tuple[str, Callable[[Shop], SqlReader], str, str]] = [
         "gives this user no right (",
         "grant it",
     ),
+    (
+        "an option that is none",
+        lambda shop: shop.reader(options="?nonsense=1"),
+        "cannot be used here: ",
+        "see the options of the url, and the driver",
+    ),
     ("no SQL", lambda shop: shop.reader("SELECT id FROM WHERE"), "cannot run the query (", "correct the query"),
     ("no id", lambda shop: shop.reader("SELECT pk, final FROM sms"), "the query gives no column named id", "AS id"),
 ]
@@ -211,7 +221,7 @@ async def test_nothing_is_ever_written(shop: Shop) -> None:
     """Not by a user who may, and not by a query that would."""
     shop.put(1)
     shop.database.execute(f"GRANT INSERT, DELETE ON sms TO {shop.user}")
-    if isinstance(shop.database.server, PostgreSql):
+    if shop.postgresql:
         deleted = "WITH gone AS (DELETE FROM sms RETURNING gateway_id AS id) SELECT id FROM gone"
         query = f"{deleted} WHERE id > :after LIMIT :limit"
     else:
@@ -234,16 +244,76 @@ async def test_a_locked_table_is_waited_for_and_said_once(
 ) -> None:
     caplog.set_level(logging.INFO)
     shop.put(1)
-    lock = "BEGIN; LOCK TABLE sms" if isinstance(shop.database.server, PostgreSql) else "LOCK TABLES sms WRITE"
+    lock = "BEGIN; LOCK TABLE sms" if shop.postgresql else "LOCK TABLES sms WRITE"
     async with following(store, shop.reader()) as source:
         await until(lambda: followed(store) == [(1,)], "it works")
         with closing(shop.database.connect()) as other, closing(other.cursor()) as cursor:
             cursor.execute(lock)
             await until(lambda: source.trouble.startswith("is locked ("), "it is locked")
-            cursor.execute("COMMIT" if isinstance(shop.database.server, PostgreSql) else "UNLOCK TABLES")
+            cursor.execute("COMMIT" if shop.postgresql else "UNLOCK TABLES")
         shop.put(2)
         await until(lambda: followed(store) == [(1,), (2,)], "it goes on")
     assert said(caplog) == ["source_held", "source_recovered"]
+
+
+DOCTOR = [
+    ("all is well", QUERY, "", Level.OK, "can be read; the query gives id, userref", ""),
+    (
+        "no index",
+        QUERY,
+        "DROP INDEX sms_open{on}",
+        Level.WARNING,
+        "each look reads every row of sms",
+        "create an index",
+    ),
+    (
+        "its own pages",
+        "SELECT pk AS id FROM sms WHERE pk > :after ORDER BY pk LIMIT :limit",
+        "",
+        Level.OK,
+        "the query gives id",
+        "",
+    ),
+    (
+        "no column",
+        "SELECT gateway AS id FROM sms",
+        "",
+        Level.FAILURE,
+        "not have what the query names",
+        "correct the query",
+    ),
+    ("no id", "SELECT pk, final FROM sms", "", Level.FAILURE, "gives no column named id", "correct the query in"),
+    (
+        "no right",
+        QUERY,
+        "REVOKE SELECT ON sms FROM {user}",
+        Level.FAILURE,
+        "gives this user no right (",
+        # Of MariaDB's database itself: it was the only right in there.
+        "grant",
+    ),
+    ("no table", QUERY, "DROP TABLE sms", Level.FAILURE, "sms", "correct the "),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "change", "level", "evidence", "step"), DOCTOR, ids=[case[0] for case in DOCTOR]
+)
+async def test_the_doctor_tries_each_source(
+    shop: Shop, tmp_path: Path, name: str, query: str, change: str, level: Level, evidence: str, step: str
+) -> None:
+    if change:
+        shop.database.execute(change.format(user=shop.user, on="" if shop.postgresql else " ON sms"))
+    url = shop.database.url(shop.user, PASSWORD)
+    text = f'[accounts.default]\n[[sources.sql]]\nurl = "{url}"\nquery = "{query}"'
+    (found,) = await servers.checks(loader(tmp_path)(text))
+    assert (found.name, found.level) == ("source sql", level), found.evidence
+    assert evidence in found.evidence
+    assert step in found.next_step.lower()
+    assert PASSWORD not in found.evidence + found.next_step
+    if level is not Level.FAILURE:
+        # Its own machine's: the certificate need not be verified.
+        assert "; encrypted (TLSv1.3)" in found.evidence
 
 
 @pytest.fixture(params=[PostgreSql, MariaDb])

@@ -18,7 +18,6 @@ from pollerd.deployment.doctor import (
     configuration,
     daemon,
     database,
-    databases,
     descriptors,
     disk,
     learning,
@@ -27,6 +26,7 @@ from pollerd.deployment.doctor import (
     postgresql,
     rights,
     rotation,
+    servers,
     systemd,
 )
 from pollerd.deployment.doctor.check import Check, Level, failure
@@ -107,8 +107,8 @@ def _parts(inspection: Inspection, regions: Sequence[str]) -> list[asyncio.Task[
     if inspection.intact("store", "outputs", "sources"):
         local.append(("outputs", lambda: outputs.checks(config, unit)))
         local.append(("rotation", lambda: rotation.checks(config)))
-        if config.outputs.sql:
-            network("output sql", asyncio.create_task(databases.server_checks(config)))
+        if config.outputs.sql or config.sources.sql:
+            network("databases", asyncio.create_task(servers.checks(config)))
         if config.outputs.webhook is not None:
             network("output webhook", asyncio.create_task(outputs.webhook_checks(config.outputs.webhook)))
     if inspection.intact("store", "outputs"):
