@@ -21,10 +21,11 @@ from pollerd.simulator import Simulator, SimulatorConfig
 from tests.acceptance.conftest import Row
 from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, WarmDeployment
 from tests.acceptance.deployment import Deployment
+from tests.acceptance.doctor_kit import doctor
 from tests.acceptance.shop_kit import Application, Shop, differences, recipe
 from tests.acceptance.waiting import until
 from tests.acceptance.warm import Warm
-from tests.servers.database import Database, DatabaseServer
+from tests.servers.database import PASSWORD, Database, DatabaseServer
 from tests.servers.mariadb import MariaDb
 from tests.servers.postgresql import PostgreSql
 
@@ -73,6 +74,18 @@ def test_the_recipes_user_may_do_what_it_needs_and_no_more(shop: Shop) -> None:
     assert shop.states()[1, 4512345678] == ("X", True)
 
 
+@pytest.mark.parametrize("rows", [0, 3000])
+async def test_the_doctor_finds_nothing_wrong_with_the_recipe(shop: Shop, tmp_path: Path, rows: int) -> None:
+    if rows:
+        shop.insert([(n, 4512345678) for n in range(1, rows)])
+        shop.database.execute("UPDATE sms SET final = true WHERE gateway_id > 3")
+    async with Simulator() as simulator, Deployment(tmp_path, simulator, more=shop.settings(tmp_path)) as deployment:
+        seen = await doctor(deployment)
+    for check in ("source sql", "output sql"):
+        assert seen.level(check) == "ok", seen.evidence(check)
+        assert PASSWORD not in seen.evidence(check)
+
+
 @pytest.mark.timeout(3600)
 async def test_every_row_has_the_gateways_state_after_kills_and_restarts(
     own_database: Database, tmp_path: Path, warm: Warm, row: Row, long: bool
@@ -110,7 +123,7 @@ async def followed(
                 before = application.rows
                 application.send(min(20, share), late=rng.random() < late)
                 share -= application.rows - before
-                await asyncio.sleep(rng.uniform(0.0, 0.05))
+                await asyncio.sleep(rng.uniform(0.0, 0.2))
             await end(shop.database.server, deployment, application, rng)
         while application.rows < rows:
             application.send(10, late=rng.random() < late)

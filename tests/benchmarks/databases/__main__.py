@@ -106,11 +106,12 @@ def measure(table: Table, quiet: Settings, pending: int, seconds: float) -> None
     with daemon(quiet) as made:
         made.config.write_text(made.config.read_text() + tomli_w.dumps({"sources": table.source}))
         reader = reader_of(load(made.config))
-        used = table.used()
+        used, own = table.used(), time.process_time()
         took = looks(reader, LOOKS, pending)
-        each = 1000 * (table.used() - used) / LOOKS
+        each, here = 1000 * (table.used() - used) / LOOKS, 1000 * (time.process_time() - own) / LOOKS
         _print(f"{table.name}: a look, ms (median, worst)", f"{median(took):.1f}, {max(took):.1f}")
-        _print(f"{table.name}: processor of the server for it, ms", f"{each:.1f}" if each else "in the daemon")
+        _print(f"{table.name}: processor of the reader for it, ms", f"{here:.1f}")
+        _print(f"{table.name}: processor of the server for it, ms", f"{each:.1f}" if each else "there is none")
         _print(f"{table.name}: the daemon at rest", at_rest(quiet, table.source, seconds))
         table.drop_index()
         took = looks(reader, SLOW_LOOKS, pending)
