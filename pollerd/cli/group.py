@@ -41,6 +41,7 @@ COMMANDS: Final[Mapping[str, Entry]] = MappingProxyType(
         "doctor": Entry("doctor:doctor", "Try everything a deployment needs; say what is wrong and what to do."),
         "check": Entry("config:check", "Validate the configuration."),
         "backup": Entry("backup:backup", "Copy the database while the daemon works on it."),
+        "store": Entry("store:store", "Copy everything between SQLite and PostgreSQL."),
         "config": Entry("config:config", "Write a configuration, or print the effective one."),
         "service": Entry("service:service", "Put the systemd service in place, or take it away."),
         "schema": Entry("config:schema", "Print the JSON Schema of the events."),

@@ -42,7 +42,6 @@ from pollerd.store.engine import engine_of
 
 if TYPE_CHECKING:
     from pollerd.config import AccountConfig, Config
-    from pollerd.core.ports import Engine
     from pollerd.polling.incoming import IncomingState
     from pollerd.status.snapshot import AccountSnapshot, Snapshot
 
@@ -109,9 +108,7 @@ def build(
         outputs=list(_outputs(overview, last_seq, now, snapshot)),
         followers=0 if snapshot is None else snapshot.followers,
         events=EventsDocument(last_seq=last_seq, pruned_seq=overview.pruned_seq),
-        database=_database(
-            engine_of(config.store), last_seq, overview.pruned_seq, "" if snapshot is None else snapshot.trouble
-        ),
+        database=_database(config.store.where, overview, last_seq, "" if snapshot is None else snapshot.trouble),
         backoff=_backoff(config.backoff.policy, snapshot),
         log=[] if snapshot is None else list(snapshot.log),
         oldest_pending_sent_at=oldest,
@@ -351,15 +348,14 @@ def _cluster(config: Config, found: ClusterView | None, snapshot: Snapshot | Non
     )
 
 
-def _database(engine: Engine, last_seq: int, pruned_seq: int, trouble: str) -> DatabaseDocument:
-    size = engine.size()
+def _database(where: str, overview: Overview, last_seq: int, trouble: str) -> DatabaseDocument:
     return DatabaseDocument(
-        path=engine.where,
-        size=size.data,
-        bytes=size.data,
-        wal_size=size.log,
+        path=where,
+        size=overview.size.data,
+        bytes=overview.size.data,
+        wal_size=overview.size.log,
         last_seq=last_seq,
-        pruned_seq=pruned_seq,
+        pruned_seq=overview.pruned_seq,
         trouble=trouble or None,
     )
 

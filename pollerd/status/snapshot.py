@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from pollerd.core.ports import AccountState, OutputHealth, SourceAddress, SourceHealth
-from pollerd.core.ports.view import Overview
+from pollerd.core.ports.view import Overview, StoreSize
 from pollerd.status import builder
 from pollerd.status.document import LogDocument, StatusDocument
 
@@ -37,7 +37,7 @@ ARRIVALS_OVER: Final = 300.0
 
 LOST: Final = Overview(
     daemon=None, new=0, pending=0, finished=0, gave_up=0, polls=0, oldest_sent_at=None, last_seq=0, pruned_seq=0,
-    requests=0, size=0, accounts=(), outputs=(),
+    requests=0, size=StoreSize(0, 0), accounts=(), outputs=(),
 )  # fmt: skip
 """What is shown of a lost database: at its path there is none, or another one."""
 

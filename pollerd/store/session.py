@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from pollerd.core.ports import StoreSize
 from pollerd.store.statements import Statements
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ class ReadConnection(Speaking, Protocol):
         ...
 
     @property
-    def size(self) -> int:
-        """Bytes on disk."""
+    def size(self) -> StoreSize:
+        """What it takes on disk now."""
         ...
 
     def close(self) -> None: ...

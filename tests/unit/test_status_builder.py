@@ -10,7 +10,7 @@ from pollerd.backoff import Metrics
 from pollerd.config import Config, load
 from pollerd.core.model import HoldReason
 from pollerd.core.ports import AccountState, OutputHealth
-from pollerd.core.ports.view import CAP, AccountView, OutputView, Overview
+from pollerd.core.ports.view import CAP, AccountView, OutputView, Overview, StoreSize
 from pollerd.status.builder import build
 from pollerd.status.document import AccountDocument
 from pollerd.status.forecast import LOOKING_AHEAD
@@ -33,7 +33,7 @@ def config(tmp_path: Path) -> Config:
 def overview(*accounts: AccountView, pending: int, outputs: tuple[OutputView, ...] = ()) -> Overview:
     return Overview(
         daemon=7, new=0, pending=pending, finished=0, gave_up=0, polls=0, oldest_sent_at=None, last_seq=9, pruned_seq=0,
-        requests=0, size=0, accounts=accounts, outputs=outputs,
+        requests=0, size=StoreSize(0, 0), accounts=accounts, outputs=outputs,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -77,23 +77,12 @@ class Backup(msgspec.Struct, frozen=True):
     last_seq: int
 
 
-class StoreSize(NamedTuple):
-    """Bytes on disk: what is stored, and the log of writes that are not in it yet."""
-
-    data: int
-    log: int
-
-
 class Engine(Protocol):
     """Opens one store in every way that it is used. All of it raises StoreError."""
 
     @property
     def where(self) -> str:
         """Where the store is kept, for people: a path, or a URL without its password."""
-        ...
-
-    def size(self) -> StoreSize:
-        """What it takes on disk now; zeros where there is none."""
         ...
 
     def own(self, *, daemon: bool = False) -> AbstractContextManager[Ownership]:

@@ -119,13 +119,20 @@ class ClusterView(NamedTuple):
     takeovers: int
 
 
+class StoreSize(NamedTuple):
+    """Bytes on disk: what is stored, and the log of writes that are not in it yet."""
+
+    data: int
+    log: int
+
+
 class Overview(msgspec.Struct, frozen=True):
     """The store at a glance. `daemon` is the owner's process id (0: not known yet), None when none runs.
 
     `new` counts rows that are not planned yet, `overdue` pending messages that were reported as such, `set_aside`
     ones that are not polled, since their rows cannot be used, up to `CAP`, and `set_aside_first` says of the first
     `NAMED` why. `oldest_sent_at` is None when nothing is
-    pending; with more than `CAP` pending it is the beginning of its slot. `size` is bytes. `ages` are slots of
+    pending; with more than `CAP` pending it is the beginning of its slot. `ages` are slots of
     `AGE_SLOT`: from when (by the wall clock), and how many messages sent in it are pending. `waiting` and `parked`
     events could not be delivered by all outputs together, up to `CAP`.
     """
@@ -140,7 +147,7 @@ class Overview(msgspec.Struct, frozen=True):
     last_seq: int
     pruned_seq: int
     requests: int
-    size: int
+    size: StoreSize
     accounts: tuple[AccountView, ...]
     outputs: tuple[OutputView, ...]
     ages: tuple[tuple[float, int], ...] = ()

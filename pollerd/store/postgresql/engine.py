@@ -9,7 +9,7 @@ from pathlib import Path
 from pollerd.base.errors import DatabaseMissingError, StoreError, StoreForbiddenError
 from pollerd.config import StoreConfig
 from pollerd.config.problem import ConfigError
-from pollerd.core.ports import Handover, Store, StoreSize, View
+from pollerd.core.ports import Handover, Store, View
 from pollerd.core.ports.engine import Backup
 from pollerd.store.commands import StoredHandover
 from pollerd.store.postgresql import schema
@@ -51,14 +51,6 @@ class PostgresEngine:
     def where(self) -> str:
         """See `Engine`: the URL without its password."""
         return self._target.where
-
-    def size(self) -> StoreSize:
-        """See `Engine`: the whole database. Its log is the server's."""
-        try:
-            with PostgresReader.open(self._target) as reader:
-                return StoreSize(reader.size, 0)
-        except StoreError:
-            return StoreSize(0, 0)
 
     def own(self, *, daemon: bool = False) -> Member:
         link = Link(self._target)

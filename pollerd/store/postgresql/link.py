@@ -120,20 +120,14 @@ class _Bounded(psycopg.Connection[tuple[Any, ...]]):
 
     def _bounded(self, gen: Any) -> Generator[Any, Any, Any]:
         try:
-            wanted = next(gen)
+            ready = yield next(gen)
+            while True:
+                if time.monotonic() > self.until:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError("no answer in time")
+                ready = yield gen.send(ready)
         except StopIteration as done:
-            # It had nothing to wait for.
             return done.value
-        ready = yield wanted
-        while True:
-            if time.monotonic() > self.until:
-                self.pgconn.finish()
-                raise psycopg.OperationalError("no answer in time")
-            try:
-                wanted = gen.send(ready)
-            except StopIteration as done:
-                return done.value
-            ready = yield wanted
 
 
 class _Flag(Dumper):

@@ -8,7 +8,7 @@ from typing import Any, Final, Self, TypeVar
 
 import psycopg
 
-from pollerd.core.ports.view import ClusterView
+from pollerd.core.ports.view import ClusterView, StoreSize
 from pollerd.store.postgresql import member, schema
 from pollerd.store.postgresql.link import Connection, Link, Target
 from pollerd.store.postgresql.session import PostgresSession
@@ -101,9 +101,9 @@ class PostgresReader:
         return self._run(member.cluster)
 
     @property
-    def size(self) -> int:
-        """See `ReadConnection`: the whole database."""
-        return int(self.query("SELECT pg_database_size(current_database())")[0][0])
+    def size(self) -> StoreSize:
+        """See `ReadConnection`: the whole database. Its log is the server's."""
+        return StoreSize(int(self.query("SELECT pg_database_size(current_database())")[0][0]), 0)
 
     def _run(self, work: Callable[[Connection], T]) -> T:
         return self._link.run(work) if self._held is None else work(self._held)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pollerd.core.ports import Handover, Store, StoreSize, View
+from pollerd.core.ports import Handover, Store, View
 from pollerd.core.ports.engine import Backup
 from pollerd.store.commands import StoredHandover
 from pollerd.store.search import SearchView
@@ -26,10 +26,6 @@ class SqliteEngine:
     def where(self) -> str:
         """See `Engine`: the path."""
         return str(self._path)
-
-    def size(self) -> StoreSize:
-        """See `Engine`: the file, and the write-ahead log beside it."""
-        return StoreSize(_bytes(self._path), _bytes(Path(f"{self._path}-wal")))
 
     def own(self, *, daemon: bool = False) -> FileOwnership:
         owned = FileOwnership.acquire(self._path, daemon=daemon)
@@ -73,11 +69,3 @@ class SqliteEngine:
         from pollerd.store.sqlite.backup import back_up
 
         return back_up(self._path, target, between)
-
-
-def _bytes(path: Path) -> int:
-    # stat() only, see `pollerd.base.open_databases`.
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

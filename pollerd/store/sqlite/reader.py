@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from pollerd.base.errors import StoreError
+from pollerd.core.ports import StoreSize
 from pollerd.store.sqlite import lock, readonly, schema
 from pollerd.store.statements import SQLITE
 
@@ -103,15 +104,9 @@ class SqliteReader:
         return None
 
     @property
-    def size(self) -> int:
-        """See `ReadConnection`: the file and its write-ahead log."""
-        total = 0
-        for suffix in ("", "-wal"):
-            try:
-                total += Path(f"{self._path}{suffix}").stat().st_size
-            except FileNotFoundError:
-                continue
-        return total
+    def size(self) -> StoreSize:
+        """See `ReadConnection`: the file, and its write-ahead log."""
+        return StoreSize(_bytes(self._path), _bytes(Path(f"{self._path}-wal")))
 
     def _check(self) -> None:
         version = self.query("PRAGMA user_version")[0][0]
@@ -124,3 +119,11 @@ class SqliteReader:
             raise StoreError(
                 f"the database {self._path} has schema {version}, this version of pollerd reads {newest}. {older}",
             )
+
+
+def _bytes(path: Path) -> int:
+    # stat() only, see `pollerd.base.open_databases`.
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
