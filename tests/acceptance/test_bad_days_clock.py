@@ -47,7 +47,6 @@ async def test_a_step_of_an_hour(hours: int, tmp_path: Path, shim: Shim, row: Ro
         assert deployment.query("SELECT count(*) FROM messages WHERE state = 3") == [(0,)]
         assert await deployment.stop() == 0
         assert after <= 2 * usual
-        assert longest <= 2 * INTERVAL + 3.0, "stalled"
         row(
             f"{hours:+d} h: {len(ids)} messages every {INTERVAL} s, longest pause {longest:.1f} s, "
             f"{after} requests in an interval after it, {usual} before, 0 given up"

@@ -93,7 +93,10 @@ def waits(pid: int) -> bool:
 
 
 async def test_a_writer_without_patience(tmp_path: Path, warm: Warm, row: Row) -> None:
-    """SQLite's own default is to wait not at all: how often such a writer meets our lock is counted, and it is rare."""
+    """SQLite's own default is to wait not at all: such a writer gets in between our commits, again and again.
+
+    How often it meets a lock is counted; that depends on how fast the disk is and how busy the machine.
+    """
     async with (
         Simulator(SimulatorConfig(speed=150, population=LIVELY)) as simulator,
         WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK) as deployment,
@@ -107,7 +110,6 @@ async def test_a_writer_without_patience(tmp_path: Path, warm: Warm, row: Row) -
             polls, events = simulator.statistics().requests - before, len(deployment.events()) - groups
         assert await deployment.stop() == 0
         row(f"timeout 0 beside {polls} polls with {events} events: {failed} of {failed + ROWS} tries met a lock")
-        assert failed < ROWS / 2
         assert deployment.query("SELECT count(*) FROM messages WHERE id >= ?", 10**12) == [(ROWS,)]
 
 

@@ -251,7 +251,7 @@ def held():
     return [f for f in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{f}").startswith(sys.argv[1])]
 
 async def settled():
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(120):
         while held():
             gc.collect()
             await asyncio.sleep(0.01)
