@@ -111,7 +111,9 @@ def _trouble(error: exc.SQLAlchemyError, kind: str, said: str) -> Trouble:
         case exc.ProgrammingError() | exc.NotSupportedError():
             return Trouble.STATEMENT
         case exc.OperationalError() | exc.InterfaceError():
-            return Trouble.AWAY
+            # A number of its own is an answer of the server; MySQL's from 2000 to 2999 are the client's.
+            answered = isinstance(number := _number(original), int) and not 2000 <= number < 3000
+            return Trouble.OTHER if answered and kind in ("mysql", "mariadb") else Trouble.AWAY
         case exc.DBAPIError() if error.connection_invalidated:
             return Trouble.AWAY
         case _:
@@ -119,17 +121,21 @@ def _trouble(error: exc.SQLAlchemyError, kind: str, said: str) -> Trouble:
 
 
 def _by_code(original: Any, kind: str) -> Trouble | None:
-    first = original.args[0] if original.args else None
+    first, number = original.args[0] if original.args else None, _number(original)
     # psycopg, psycopg2, PyMySQL, pyodbc.
     state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
     if state is None and isinstance(first, str) and len(first) == 5 and first.isalnum():
         state = first
-    # PyMySQL, mysqlclient and pymssql; mariadb; oracledb.
-    number = first if isinstance(first, int) else getattr(original, "errno", getattr(first, "code", None))
     found = _NUMBERS.get(kind, {}).get(number) if isinstance(number, int) else None
     if found is not None or not isinstance(state, str):
         return found
     return next((_STATES[state[:length]] for length in (5, 3, 2) if state[:length] in _STATES), None)
+
+
+def _number(original: Any) -> object:
+    """The error's number, as PyMySQL, mysqlclient and pymssql have it; as mariadb; as oracledb."""
+    first = original.args[0] if original.args else None
+    return first if isinstance(first, int) else getattr(original, "errno", getattr(first, "code", None))
 
 
 def _said(error: exc.SQLAlchemyError) -> str:
@@ -140,8 +146,8 @@ def _said(error: exc.SQLAlchemyError) -> str:
     last = parts[-1] if parts else str(original)
     text = str(primary or (last.decode("utf-8", "replace") if isinstance(last, bytes) else last))
     if hasattr(original, "diag") and primary is None:
-        # No answer of the server, but libpq's word on each of its addresses.
-        return " ".join(text.partition("\nDETAIL")[0].split())[:_LONGEST]
+        # No answer of the server, but libpq's word on each of its addresses; a question to people follows a tab.
+        return " ".join(re.sub(r"\n\t.*", "", text.partition("\nDETAIL")[0]).split())[:_LONGEST]
     # After the first line: PostgreSQL's DETAIL, and hints for people at a terminal.
     line = next((line.strip() for line in text.splitlines() if line.strip()), type(original).__name__)
     return line.rstrip(".")[:_LONGEST]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pollerd.core.ports import SourceRow
-from pollerd.intake.source import Place, QuerySource, ReadError
+from pollerd.intake.source import PAGE, Page, Place, QuerySource, ReadError
 from pollerd.intake.sqlite import SqliteReader
 from pollerd.store.source_rows import GivenRows, SourceRows
 from pollerd.store.sqlite.store import SqliteStore
@@ -225,6 +225,37 @@ async def test_a_row_that_outlives_its_message_is_not_taken_for_a_new_one(
         shop.execute("INSERT INTO sms (gateway_id) VALUES (1)")
         await until(lambda: [row[0] for row in followed(store)] == [1, 2, 3], "taken up again")
         await until(lambda: intake.pokes == 2, "told twice")
+
+
+class CountingReader(SqliteReader):
+    """Counts the rows that it reads."""
+
+    rows = 0
+
+    def read(self, place: Place, most: int) -> Page:
+        page = super().read(place, most)
+        self.rows += len(page.rows)
+        return page
+
+
+async def test_a_look_at_many_known_rows_reads_one_page_of_them_and_finds_the_new_one(
+    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
+) -> None:
+    """Whatever their number; and an id that is not given any more is noticed when the sweep has come round."""
+    shop.execute("BEGIN")
+    shop.executemany("INSERT INTO sms (gateway_id) VALUES (?)", [(n,) for n in range(1, 5 * PAGE + 1)])
+    shop.execute("COMMIT")
+    reader = CountingReader(tmp_path / "shop.db", "SELECT gateway_id AS id FROM sms")
+    book = SourceRows("shop", GivenRows(["shop"]), store, time.time, Intake().poke, database="shop.db")
+    source = QuerySource("shop", reader, 0.001, book)
+    assert await source._look() == 5 * PAGE
+    shop.execute("DELETE FROM sms WHERE gateway_id = 1")
+    for new in range(12):
+        shop.execute("INSERT INTO sms (gateway_id) VALUES (?)", (9_000_000 + new,))
+        reader.rows = 0
+        assert await source._look() == 1
+        assert reader.rows <= PAGE + 1
+    assert given(store)[0] == 2
 
 
 def given(store: SqliteStore) -> list[int]:

@@ -74,6 +74,8 @@ CASES: list[tuple[str, Exception, type[exc.DBAPIError], Trouble]] = [
     ("mysql", Numbered(1049, "Unknown database 'x'"), exc.OperationalError, Trouble.NO_DATABASE),
     ("mariadb", Numbered(4025, "CONSTRAINT `x` failed"), exc.OperationalError, Trouble.REFUSED),
     ("mysql", Numbered(1213, "Deadlock found"), exc.OperationalError, Trouble.CONFLICT),
+    ("mysql", Numbered(30001, "no, says a trigger"), exc.OperationalError, Trouble.OTHER),
+    ("mysql", Numbered(2099, "something new"), exc.OperationalError, Trouble.AWAY),
     ("mysql", Numbered(1064, "You have an error in your SQL syntax"), exc.ProgrammingError, Trouble.STATEMENT),
     ("mssql", Numbered(18456, b"Login failed"), exc.OperationalError, Trouble.PASSWORD),
     ("mssql", Numbered("42S02", "[42S02] Invalid object name"), exc.ProgrammingError, Trouble.MISSING),
