@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from math import sqrt
 from random import Random
 
 import msgspec
 from msgspec.structs import replace
 
-from pollerd.backoff import budget, dates, explain, guards, rails, reasons
+from pollerd.backoff import budget, dates, explain, groups, guards, rails, reasons
+from pollerd.backoff.companions import Companions, Finding
 from pollerd.backoff.learned import NEVER_YET, Learned, LearnedState, key_of
 from pollerd.backoff.outage import OutageClocks
+from pollerd.backoff.plan import Table
 from pollerd.backoff.planner import Planner
-from pollerd.backoff.protocol import EVERYWHERE, Decision, Key, KeyInfo, Metrics, Plan, Settings
+from pollerd.backoff.protocol import EVERYWHERE, Decision, Group, Key, KeyInfo, Metrics, Part, Plan, Settings
 
-BARE = Settings(min_interval=0.5, max_interval=86400.0)
+BARE = Settings(min_interval=0.5, max_interval=86400.0, patience=6.0)
 """Bounds without settings: wide, since an hourly poll for what will never come costs a third of a usual budget."""
 
 OUTAGE_AGE = 1800.0  # Seconds: older messages say little about an outage, most have ended by then.
@@ -56,17 +57,18 @@ class Adaptive:
         self._outages = OutageClocks()
         self._woken_at = NEVER_YET
         self._dated_keys: set[Key] = set()
-        self._judged: tuple[float, float] | None = None
+        self._companions = Companions()
         self._messages = 0.0
         self._polls = 0.0
 
     # ------------------------------------------------------------------ decisions
 
     def first(self, now: float, *, k: int = 1) -> Decision:
-        """See `Policy.first`. The learned age of the first poll, over the root of the recipients."""
+        """See `Policy.first`. The learned age of the first poll."""
+        self._settle()
         self._messages = self._messages * COUNT_FADE + 1.0
         self._polls = self._polls * COUNT_FADE + 1.0
-        self._planner.count(now, k)
+        self._planner.arrivals.add(now)
         self._planner.upkeep(now, self._learned.world)
         fixed = guards.first_fixed(self._settings)
         if fixed is not None:
@@ -75,23 +77,31 @@ class Adaptive:
         return Decision(guards.jittered(delay, self._rng), reasons.FIRST_LEARNED)
 
     def next(
-        self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
+        self,
+        now: float,
+        key: Key,
+        submit: float,
+        base: float,
+        *,
+        k: int = 1,
+        validity: float | None = None,
+        group: Group | None = None,
     ) -> Decision:
         """See `Policy.next`. Within a second of a wake it counts as `replan`."""
+        self._settle()
         self._polls += 1.0
         if now - self._woken_at < REJOIN_WITHIN and (woken := self._rejoined(now, key, submit, base)):
             return woken
+        of = self._companions.size(submit, k) if group is None else max(group.of, k)
+        if of > 1:
+            return self._next_of_group(
+                now, Part(key, k, base), submit, validity, Group(of, group.parts if group else ())
+            )
         operator = self._learned.known(key)
         self._planner.upkeep(now, operator)
-        settings = self._settings
+        settings, rail, table = self._settings, operator.rail, self._learned.table(operator)
         age = max(now - base, 0.0)
         moved = base > submit + 1.0
-        table = self._learned.table(operator)
-        if k > 1:
-            # As many as must have been sent together for k of them to be left by now.
-            octave = budget.octave_of(k / max(table.alive(age), 1e-3))
-            table = self._planner.group(operator, octave, now)
-        rail = operator.rail if table.k == 1 else None
         due = table.next_age(age) if rail is None else age + rails.gap_at(settings, rail, age)
         if moved or validity is not None or due >= table.grid.begins:
             dated = dates.deciding(settings, table, now - submit, None if moved else due, validity, rng=self._rng)
@@ -99,26 +109,74 @@ class Adaptive:
                 return dated
         delay = due - age
         if rail is None:
-            delay = guards.bounded(
-                settings, delay, age, self._planner.first, guards.reach(age, table.limits[0], table.k)
-            )
+            delay = guards.bounded(settings, delay, age, self._planner.first, table.reach(age))
         cut_short = moved or validity is not None or due > age + delay or rail is not None
+        reason = reasons.learned(key, table.usual, now - submit)
+        return self._decided(settings, table, now - submit, age, delay, key, validity, reason, cut_short=cut_short)
+
+    def _next_of_group(self, now: float, whole: Part, submit: float, validity: float | None, group: Group) -> Decision:
+        """The wait for several recipients: that of the part to be polled first, and less where others are due too."""
+        size, planner = budget.octave_of(group.of), self._planner
+        planner.upkeep(now, self._learned.known(whole.key))
+        settings = planner.sizes.bounds(size)
+        dues = []
+        for part in group.parts or (whole,):
+            operator, age = self._learned.known(part.key), max(now - part.base, 0.0)
+            octave = groups.at_first(part.k, self._learned.table(operator), age)
+            dues.append(groups.due(settings, part, planner.group(operator, octave, size, now), age, planner.first))
+        part, table, age, gap = min(dues, key=lambda each: each.gap)
+        moved = whole.base > submit + 1.0
+        sent = now - submit if moved else age
+        due = table.next_age(age)
+        if moved or validity is not None or due >= table.grid.begins:
+            dated = dates.deciding(settings, table, sent, None if moved else due, validity, rng=self._rng)
+            if dated is not None:
+                return dated
+        delay = groups.together(dues)
+        if groups.held_up(whole.k, group.of, table.alive(age)):
+            delay = min(delay, max(age * groups.HELD_UP_SHARE, settings.min_interval))
+        reason = reasons.group(part.key, whole.k, group.of, table.usual, now - submit)
+        cut_short = moved or validity is not None or due > age + gap
+        return self._decided(settings, table, sent, age, delay, part.key, validity, reason, cut_short=cut_short)
+
+    def _decided(
+        self,
+        settings: Settings,
+        table: Table,
+        sent: float,
+        age: float,
+        delay: float,
+        key: Key,
+        validity: float | None,
+        reason: str,
+        *,
+        cut_short: bool,
+    ) -> Decision:
+        """`delay` varied, longer while the network stalls, and not past an expiry; `sent` is the age from sending."""
         if age > PROBING and self._outages.down(key):
             # The young ones probe, and recovery wakes the old: until then they can wait.
             delay = min(max(2 * delay, age * STALLED_SHARE), guards.longest(settings, age, self._planner.first))
             reason = reasons.stalled(key)
-        else:
-            reason = reasons.learned(key, table.usual, now - submit)
         delay = guards.varied(settings, delay, self._rng)
-        if cut_short and (date := dates.passed_over(settings, table, now - submit, delay, validity)):
-            return Decision(date - (now - submit) + self._rng.random() * dates.SHARP_JITTER, reasons.EXPIRES)
+        if cut_short and (date := dates.passed_over(settings, table, sent, delay, validity)):
+            return Decision(date - sent + self._rng.random() * dates.SHARP_JITTER, reasons.EXPIRES)
         return Decision(delay, reason)
 
     def replan(
-        self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
+        self,
+        now: float,
+        key: Key,
+        submit: float,
+        base: float,
+        *,
+        k: int = 1,
+        validity: float | None = None,
+        group: Group | None = None,
     ) -> Decision:
         """See `Policy.replan`: soon where an outage has ended or an expiry has become known, else as planned."""
-        return self._rejoined(now, key, submit, base) or self.next(now, key, submit, base, k=k, validity=validity)
+        return self._rejoined(now, key, submit, base) or self.next(
+            now, key, submit, base, k=k, validity=validity, group=group
+        )
 
     def _rejoined(self, now: float, key: Key, submit: float, base: float) -> Decision | None:
         if base > submit + 1.0 and now - base < REJOIN_SPREAD:
@@ -135,6 +193,11 @@ class Adaptive:
 
     # ------------------------------------------------------------------ learning
 
+    def together(self, of: int) -> None:
+        """See `Policy.together`."""
+        self._settle()
+        self._companions.begin(of)
+
     def observe(
         self,
         now: float,
@@ -148,6 +211,8 @@ class Adaptive:
         base: float,
     ) -> None:
         """See `Policy.observe`. Ages may count from `submit` or from `base`: `now` shows which."""
+        if not self._companions.same(now, submit):
+            self._settle()
         moved = base - submit
         if moved > 1.0 and abs(a1 - (now - submit)) < abs(a1 - (now - base)):
             a0, a1 = a0 - moved, a1 - moved
@@ -155,8 +220,9 @@ class Adaptive:
         a0 = max(a0, 0.0)
         a1 = max(a1, a0)
         expired = terminal and str(status).upper().endswith(EXPIRED)
-        if a1 < OUTAGE_AGE and moved <= 1.0 and not expired:
-            self._note(now, key, a0, a1, terminal)
+        age = None if event_age is None else min(max(event_age, a0), a1)
+        telling = moved <= 1.0 and not expired
+        self._companions.add(now, submit, Finding(key, a0, a1, terminal, age, submit) if telling else None)
         if moved > 1.0 and not expired:
             # The clock was moved: neither age, from sending or from the outage's end, says anything about the operator.
             return
@@ -171,30 +237,38 @@ class Adaptive:
         elif self._outages.down(key):
             return
         elif terminal:
-            age = None if event_age is None else min(max(event_age, a0), a1)
-            # The recipients of one message, learned one after another, share their fate and count once.
-            if (now, submit) != self._judged:
-                self._judged = (now, submit)
-                if (operator := self._learned.known(key)).unplanned():
-                    self._planner.build(operator, now)
-                if self._learned.judge(now, key, (a0, a1), age, submit):
-                    self._planner.begin()
             self._learned.changed(key, a0, a1, age)
         else:
             self._learned.pending(key, a0, a1)
 
-    def _note(self, now: float, key: Key, a0: float, a1: float, hit: bool) -> None:
+    def _settle(self) -> None:
+        """Hold what the last poll showed against the plans, all its recipients together."""
+        shown = self._companions.take()
+        if shown is None:
+            return
+        for key, a0, a1, ended, share in shown.polls():
+            if a1 < OUTAGE_AGE:
+                self._note(shown.now, key, (a0, a1), ended, share)
+        for found, share in shown.endings():
+            if self._outages.down(found.key):
+                continue
+            if (operator := self._learned.known(found.key)).unplanned():
+                self._planner.build(operator, shown.now)
+            if self._learned.judge(shown.now, found, share):
+                self._planner.begin()
+
+    def _note(self, now: float, key: Key, ages: tuple[float, float], ended: float, share: float) -> None:
         operator = self._learned.operators.get(key)
         if operator is None or operator.table is None or operator.history.total < OUTAGE_EVENTS:
             return
-        table = operator.table
-        alive = table.alive(a0)
-        promised = 1.0 - table.alive(a1) / alive if alive > 1e-12 else 0.0
-        if (hit or promised > LEAST_PROMISE) and self._outages.note(now, key, promised, hit):
+        alive = operator.table.alive(ages[0])
+        promised = 1.0 - operator.table.alive(ages[1]) / alive if alive > 1e-12 else 0.0
+        if (ended or promised > LEAST_PROMISE) and self._outages.note(now, key, promised * share, ended):
             self._woken_at = now
 
     def index(self, key: Key, a0: float, a1: float) -> float:
         """See `Policy.index`: the weighted staleness expected to have gathered since age `a0`."""
+        self._settle()
         operator = self._learned.known(key)
         learned = self._learned
         table = (
@@ -207,17 +281,21 @@ class Adaptive:
         return (a1 * (w1 - w0) - (m1 - m0)) / max(alive, 1e-9)
 
     def base_for(self, key: Key, submit: float, base: float) -> float:
+        self._settle()
         return self._outages.base_for(key, submit, base)
 
     def take_wake(self) -> list[Key]:
+        self._settle()
         return self._outages.take_wake()
 
     def maintain(self, now: float) -> bool:
+        self._settle()
         return self._planner.maintain(now)
 
     # ------------------------------------------------------------------ state and explanation
 
     def snapshot(self) -> bytes:
+        self._settle()
         encode = msgspec.msgpack.encode
         ended = [(msgspec.Raw(encode(key)), began, origin) for key, began, origin in self._outages.dump()]
         arrivals = self._planner.arrivals
@@ -239,16 +317,19 @@ class Adaptive:
         self._planner.go_on(state.price, state.first)
 
     def explain(self, key: Key = None, *, k: int = 1) -> Plan:
+        self._settle()
         operator = self._learned.known(key)
-        self._planner.settle(operator)
-        octave = budget.octave_of(k)
-        table, _ = self._learned.group(operator, octave, self._planner.price, hold=False)
-        first = self._planner.group_firsts.get(octave, self._planner.first / sqrt(2**octave))
-        wanted = budget.wanted_polls(self._settings, self._planner.arrivals.latest())
-        return explain.explained(self._settings, key, operator, table, first, wanted)
+        self._planner.settle(operator, k)
+        size = budget.octave_of(k)
+        table = self._planner.group(operator, size, size, NEVER_YET) if size else self._learned.table(operator)
+        # How many recipients a message has is known from its first answer on.
+        settings, first = self._planner.sizes.bounds(size), self._planner.first
+        wanted = budget.wanted_polls(self._settings, self._planner.arrivals.latest()) * groups.allowance(size)
+        return explain.explained(settings, key, operator, table, first, wanted)
 
     def forget(self, key: Key | None) -> bool:
         """See `Policy.forget`. With all networks the budget's price and the first poll start anew too."""
+        self._settle()
         if key is None:
             known = self._learned.world.history.total > 0.0
             arrivals = self._planner.arrivals
@@ -261,11 +342,13 @@ class Adaptive:
         return known
 
     def keys(self) -> list[KeyInfo]:
+        self._settle()
         down = set(self._outages.down_keys())
         known = [KeyInfo(k, o.history.total, k in down) for k, o in self._learned.operators.items()]
         return sorted(known, key=lambda info: -info.events)
 
     def metrics(self) -> Metrics:
+        self._settle()
         measured = self._polls / self._messages if self._messages else None
         events = self._learned.world.history.total
         return Metrics(

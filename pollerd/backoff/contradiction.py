@@ -41,14 +41,15 @@ class Contradiction:
         """Begin anew, after what was learned has been forgotten."""
         self._ended = self._early = self._late = 0.0
 
-    def ended(self, soonest: float, latest: float) -> bool:
-        """A message ended. True when the endings together contradict the plan.
+    def ended(self, soonest: float, latest: float, share: float = 1.0) -> bool:
+        """A `share` of a message's recipients ended. True when the endings together contradict the plan.
 
         `soonest` and `latest` are the shares of messages that the plan has pending at the soonest and the latest age
         at which this one can have ended: of all messages, since those that a poll found pending are not seen here.
         """
-        self._ended = self._ended * FADE + 1.0
-        self._early = self._early * FADE - log(max(1.0 - latest, EXTREME))
-        self._late = self._late * FADE - log(max(soonest, EXTREME))
+        fade = FADE**share
+        self._ended = self._ended * fade + share
+        self._early = self._early * fade - share * log(max(1.0 - latest, EXTREME))
+        self._late = self._late * fade - share * log(max(soonest, EXTREME))
         allowed = self._ended + SPREAD * sqrt(self._ended) + PROOF
         return self._early > allowed or self._late > allowed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pollerd.backoff.protocol import EVERYWHERE, Decision, Key, KeyInfo, Metrics, Plan, Policy
+from pollerd.backoff.protocol import EVERYWHERE, Decision, Group, Key, KeyInfo, Metrics, Plan, Policy
 
 
 class Current:
@@ -23,20 +23,39 @@ class Current:
         return self._policy.first(now, k=k)
 
     def next(
-        self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
+        self,
+        now: float,
+        key: Key,
+        submit: float,
+        base: float,
+        *,
+        k: int = 1,
+        validity: float | None = None,
+        group: Group | None = None,
     ) -> Decision:
-        return self._policy.next(now, key, submit, base, k=k, validity=validity)
+        return self._policy.next(now, key, submit, base, k=k, validity=validity, group=group)
 
     def replan(
-        self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
+        self,
+        now: float,
+        key: Key,
+        submit: float,
+        base: float,
+        *,
+        k: int = 1,
+        validity: float | None = None,
+        group: Group | None = None,
     ) -> Decision:
-        return self._policy.replan(now, key, submit, base, k=k, validity=validity)
+        return self._policy.replan(now, key, submit, base, k=k, validity=validity, group=group)
 
     def not_visible(self, now: float, submit: float, tries: int) -> Decision:
         return self._policy.not_visible(now, submit, tries)
 
     def scheduled(self, now: float, sendtime: float) -> Decision:
         return self._policy.scheduled(now, sendtime)
+
+    def together(self, of: int) -> None:
+        self._policy.together(of)
 
     def observe(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from pollerd.backoff import guards, reasons
-from pollerd.backoff.protocol import Decision, Key, KeyInfo, Metrics, Plan, PlanRow, Settings
+from pollerd.backoff.protocol import Decision, Group, Key, KeyInfo, Metrics, Plan, PlanRow, Settings
 
 DEFAULT_FIRST = 2.0  # Seconds before the first poll.
 PLAN_END = 345600.0  # Seconds of age (four days) and
@@ -36,7 +36,15 @@ class Exponential:
         return fixed or Decision(guards.jittered(self._first, self._rng), reasons.FIRST)
 
     def next(
-        self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
+        self,
+        now: float,
+        key: Key,
+        submit: float,
+        base: float,
+        *,
+        k: int = 1,
+        validity: float | None = None,
+        group: Group | None = None,
     ) -> Decision:
         """See `Policy.next`; key, recipients and validity make no difference here."""
         s = self._settings
@@ -44,16 +52,27 @@ class Exponential:
         return Decision(guards.varied(s, self._gap(age), self._rng), reasons.exponential(age))
 
     def replan(
-        self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
+        self,
+        now: float,
+        key: Key,
+        submit: float,
+        base: float,
+        *,
+        k: int = 1,
+        validity: float | None = None,
+        group: Group | None = None,
     ) -> Decision:
         """See `Policy.replan`; this policy never asks for it."""
-        return self.next(now, key, submit, base, k=k, validity=validity)
+        return self.next(now, key, submit, base, k=k, validity=validity, group=group)
 
     def not_visible(self, now: float, submit: float, tries: int) -> Decision:
         return guards.not_visible(self._settings, now - submit, tries, self._rng)
 
     def scheduled(self, now: float, sendtime: float) -> Decision:
         return guards.scheduled(self._settings, now, sendtime, self._rng)
+
+    def together(self, of: int) -> None:
+        """Nothing is learned."""
 
     def observe(
         self,

@@ -68,13 +68,13 @@ def shortest(settings: Settings, age: float) -> float:
     return min(max(settings.min_interval, AGE_SHARE * age), settings.max_interval)
 
 
-def reach(age: float, known: float, k: int = 1) -> float:
-    """How far the next poll at `age` may be, in ages: further where enough is known, up to the age `known`.
+def reach(age: float, known: float, k: int = 1, far: float = REACH_KNOWN) -> float:
+    """How far the next poll at `age` may be, in ages: `far` where enough is known, up to the age `known`.
 
     Of a message with `k` recipients one is mostly left so late: it is polled less.
     """
     if age < known:
-        return REACH_KNOWN
+        return far
     return REACH if age < REACH_LATE else min(REACH_DATES * sqrt(k), REACH)
 
 

@@ -8,6 +8,7 @@ from math import log
 import msgspec
 
 from pollerd.backoff import contradiction, expiry, hazard, plan, rails
+from pollerd.backoff.companions import Finding
 from pollerd.backoff.contradiction import Contradiction
 from pollerd.backoff.expiry import Expiries
 from pollerd.backoff.hazard import History
@@ -43,8 +44,12 @@ MOST_KEYS = 500
 known one is dropped."""
 
 
+SINGLE = (0, 0)
+"""The kind of a message with one recipient; see `Learned.group`."""
+
+
 @dataclass(slots=True)
-class Group:
+class GroupPlan:
     """The plan for a number of recipients, made from `base`; kept for a quota of decisions."""
 
     table: Table
@@ -85,7 +90,7 @@ class OperatorModel:
         self.rail_step = 0.0
         self.contradiction = Contradiction()
         self.mistrusted_at = NEVER_YET
-        self.groups: dict[int, Group] = {}
+        self.groups: dict[tuple[int, int], GroupPlan] = {}
         self.built_at = NEVER_YET
         self.built_events = 0.0
         self.built_expiry = -1
@@ -95,10 +100,6 @@ class OperatorModel:
     def young(self) -> bool:
         """Is too little known for the plan to stay?"""
         return self.seen < YOUNG_EVENTS
-
-    def planned(self, octave: int) -> bool:
-        """Is there a plan for messages of this size?"""
-        return octave in self.groups if octave > 0 else self.table is not None
 
     def known(self) -> float:
         """The age up to which enough messages were followed for a plan to be trusted with long waits."""
@@ -133,17 +134,17 @@ class OperatorModel:
         """Is there a plan, made from so much that it can be contradicted?"""
         return self.table is not None and self.built_events >= contradiction.SURE
 
-    def contradicted(self, now: float, ages: tuple[float, float], event_age: float | None, submit: float) -> bool:
-        """A message sent at `submit` ended between two ages, at `event_age` if that is known: are too many like it?"""
+    def contradicted(self, now: float, found: Finding, share: float) -> bool:
+        """A message, or a `share` of its recipients, ended: are too many like it?"""
         table = self.table
         # Of those sent before the last contradiction only the late ones still end.
-        if table is None or submit < self.mistrusted_at <= now:
+        if table is None or found.submit < self.mistrusted_at <= now:
             return False
-        soon, late = a0, a1 = ages
-        if event_age is not None:
-            soon = max(event_age - contradiction.RESOLUTION, a0)
-            late = max(min(event_age + contradiction.RESOLUTION, a1), soon)
-        return self.contradiction.ended(table.alive(soon), table.alive(late))
+        soon, late = a0, a1 = found.a0, found.a1
+        if found.event_age is not None:
+            soon = max(found.event_age - contradiction.RESOLUTION, a0)
+            late = max(min(found.event_age + contradiction.RESOLUTION, a1), soon)
+        return self.contradiction.ended(table.alive(soon), table.alive(late), share)
 
     def mistrust(self, now: float) -> None:
         """What was learned is contradicted: let it count for little."""
@@ -217,13 +218,13 @@ class Learned:
         if a1 > a0:
             hazard.expose_all([operator.history for operator in self._both(key)], a0, a1)
 
-    def judge(self, now: float, key: Key, ages: tuple[float, float], event_age: float | None, submit: float) -> bool:
-        """Hold the end of a message sent at `submit` against its operator's plan before it is learned; see `changed`.
+    def judge(self, now: float, found: Finding, share: float) -> bool:
+        """Hold the end of a `share` of a message's recipients against their operator's plan.
 
         True when so little is left of what was learned over all operators that price and first poll start anew.
         """
-        operator, world = self._both(key)
-        if not (operator.sure() and operator.contradicted(now, ages, event_age, submit)):
+        operator, world = self._both(found.key)
+        if not (operator.sure() and operator.contradicted(now, found, share)):
             return False
         world.history.remove(operator.history)
         world.renewed()
@@ -290,23 +291,26 @@ class Learned:
             return DECISIONS_YOUNG + int(operator.seen / 4)
         return DECISIONS_WORLD if operator is self.world else DECISIONS
 
-    def group(self, operator: OperatorModel, octave: int, price: float, *, hold: bool) -> tuple[Table, bool]:
-        """The plan for some 2 ** `octave` recipients, made from the one at hand, and whether it was made just now.
+    def group(
+        self, operator: OperatorModel, kind: tuple[int, int], settings: Settings, price: float, *, hold: bool
+    ) -> tuple[Table, bool]:
+        """The plan for messages of a `kind`, made from the one at hand, and whether it was made just now.
 
-        With `hold` a stale one, or that of the world, is good enough.
+        `kind` holds the octaves of the recipients that are pending at first, and of those that an answer shows;
+        `settings` and `price` are for such an answer. With `hold` a stale plan, or that of the world, is good enough.
         """
         base = self.table(operator)
-        if octave <= 0:
+        if kind == SINGLE:
             return base, False
-        group = operator.groups.get(octave)
+        group = operator.groups.get(kind)
         if group is not None:
             group.quota -= 1
             if hold or group.quota > 0 or group.base is base:
                 return group.table, False
         elif hold and operator is not self.world:
-            return self.group(self.world, octave, price, hold=True)
-        table = plan.solve_group(self._settings, base, price, 2**octave)
-        operator.groups[octave] = Group(table, base, self._quota(operator))
+            return self.group(self.world, kind, settings, price, hold=True)
+        table = plan.solve_group(settings, base, price, 2 ** kind[0])
+        operator.groups[kind] = GroupPlan(table, base, self._quota(operator))
         return table, True
 
     def forget(self, key: Key) -> bool:

@@ -61,14 +61,14 @@ class _Scope:
             self.silent *= max(1.0 - passed / SILENT_DECAY, 0.0)
             self.stamp = now
 
-    def note(self, now: float, promised: float, hit: bool) -> bool:
+    def note(self, now: float, promised: float, hits: float) -> bool:
         """Count one poll; True when this ends an outage."""
         if self.down_since is not None:
-            return self._note_down(now, promised, hit)
+            return self._note_down(now, promised, hits)
         self.fade(now)
         self.expected += promised
-        if hit:
-            self.observed += 1.0
+        if hits:
+            self.observed += hits
             self.silent = 0.0
             self.last_hit = now
         else:
@@ -81,11 +81,11 @@ class _Scope:
                 self.expected = self.observed = 0.0
         return False
 
-    def _note_down(self, now: float, promised: float, hit: bool) -> bool:
+    def _note_down(self, now: float, promised: float, hits: float) -> bool:
         # Counting starts at the first detection: what was promised before it belongs to the outage.
-        if hit or self.observed:
+        if hits or self.observed:
             self.expected += promised
-            self.observed += hit
+            self.observed += hits
             if self.expected > DOWN_EXPECTED and self.observed < UP_SHARE * self.expected:
                 self.expected = self.observed = 0.0
         down_since = now if self.down_since is None else self.down_since
@@ -118,15 +118,18 @@ class OutageClocks:
         self._world = _Scope(caution=WORLD_CAUTION)
         self._wake: list[Key] = []
 
-    def note(self, now: float, key: Key, promised: float, hit: bool) -> bool:
-        """A poll of a young message: its chance to find a change, and whether it did. True at an outage's end."""
+    def note(self, now: float, key: Key, promised: float, hits: float) -> bool:
+        """A poll of a young message: its chance to find a change, and whether it did. True at an outage's end.
+
+        Of a message with many recipients, how many it promised to find and has found, as far as they count.
+        """
         scope = self._scopes.get(key)
         if scope is None:
             if len(self._scopes) >= MOST_SCOPES:
                 del self._scopes[min(self._scopes, key=lambda each: self._scopes[each].stamp)]
             scope = self._scopes[key] = _Scope(stamp=now)
         before = scope.down_since
-        ended = scope.note(now, promised, hit)
+        ended = scope.note(now, promised, hits)
         if ended:
             self._wake.append(key)
         if scope.down_since is not None and self._world.down_since is None:
@@ -134,7 +137,7 @@ class OutageClocks:
                 self._world.forget()
             # What one operator's outage keeps away is no sign of an outage everywhere.
             return ended
-        if self._world.note(now, promised, hit):
+        if self._world.note(now, promised, hits):
             self._wake.append(EVERYWHERE)
             ended = True
         return ended

@@ -16,7 +16,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
-from math import exp, sqrt
+from math import exp, inf, sqrt
 
 import msgspec
 
@@ -154,6 +154,13 @@ class Table(msgspec.Struct, frozen=True):
     usual: float | None = None
     """The age by which USUAL of the messages have ended; None when fewer ever do."""
 
+    far: float = guards.REACH_KNOWN
+    """How far the next poll may be where enough is known, in ages; see `guards.reach`."""
+
+    def reach(self, age: float) -> float:
+        """How far the poll after one at `age` may be, in ages."""
+        return guards.reach(age, self.limits[0], self.k, self.far)
+
     def next_age(self, age: float) -> float:
         """The age of the poll after one at `age`, between cells interpolated."""
         ages = self.grid.ages
@@ -242,17 +249,28 @@ def solve(settings: Settings, grid_: Grid, hazards: Sequence[float], price: floa
 def solve_group(settings: Settings, table: Table, price: float, k: int) -> Table:
     """The plan of `table` for messages of `k` recipients of the same operator.
 
-    A poll is paid while any of them is pending, 1 - (1 - S)^k, and serves all: a recipient bears a k-th of it.
+    A poll is paid while any of them is pending, 1 - (1 - S)^k, and serves all: a recipient bears a k-th of it. Nearly
+    every large message has some that come late or never, so a poll that finds nothing is paid for each time: where
+    enough is known there is none but those that the plan itself asks for.
     """
     swm = (table.survival, table.weighted, table.moment)
-    return _solved(settings, table.grid, swm, price, limits=table.limits, k=k)
+    return _solved(settings, table.grid, swm, price, limits=table.limits, k=k, far=inf)
 
 
-def _solved(settings: Settings, grid_: Grid, swm: Curves, price: float, *, limits: Limits, k: int) -> Table:
+def _solved(
+    settings: Settings,
+    grid_: Grid,
+    swm: Curves,
+    price: float,
+    *,
+    limits: Limits,
+    k: int,
+    far: float = guards.REACH_KNOWN,
+) -> Table:
     known, first = limits
     least, most = settings.min_interval, settings.max_interval
     # As `guards.longest`, written out: this runs for every age of every plan.
-    spans = [guards.reach(a, known, k) * (a + first) for a in grid_.ages]
+    spans = [guards.reach(a, known, k, far) * (a + first) for a in grid_.ages]
     latest = [a + (least if x < least else min(x, most)) for a, x in zip(grid_.ages, spans, strict=True)]
     survival, weighted, moment = swm
     paid = survival if k == 1 else [(1.0 - (1.0 - s) ** k) / k for s in survival]
@@ -271,6 +289,7 @@ def _solved(settings: Settings, grid_: Grid, swm: Curves, price: float, *, limit
         cost=tuple(cost),
         polls=tuple(polls),
         usual=usual,
+        far=far,
     )
 
 
@@ -282,7 +301,7 @@ def next_age(settings: Settings, table: Table, age: float, first: float) -> floa
     due = table.next_age(age)
     if due >= table.grid.begins and window_at(table.grid.windows, due):
         return due
-    return age + guards.bounded(settings, due - age, age, first, guards.reach(age, table.limits[0], table.k))
+    return age + guards.bounded(settings, due - age, age, first, table.reach(age))
 
 
 def envelope(

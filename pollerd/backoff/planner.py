@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from math import inf, sqrt
+from math import inf
 
 from pollerd.backoff import budget, plan, rails
+from pollerd.backoff.groups import Sizes
 from pollerd.backoff.learned import NEVER_YET, Learned, OperatorModel
 from pollerd.backoff.protocol import Settings
 
@@ -16,8 +17,6 @@ ASTRAY = 0.1
 """Off the budget by more than this share, or young: the price is moved more often."""
 
 MIXTURE = 16  # Networks in the mixture, the largest: more do not change the first poll.
-GROUPS_FADE = 0.9  # Weight that counts of recipients keep at each move.
-GROUPS_LEAST = 0.002  # Share of the messages below which a number of recipients is dropped.
 DUE_AGAIN = 10  # Decisions until a plan put off is due again.
 START_STEPS = 8  # Moves of the price at a start at most.
 START_CLOSE = 0.05  # Change of the price at which it has settled.
@@ -45,11 +44,11 @@ class Planner:
         self._steered_at = NEVER_YET
         self._astray = True
         self._quota = 0
-        self._groups: dict[int, float] = {}
         self._least = min(budget.FIRST_LEAST, settings.min_interval)
         self.arrivals = budget.Arrivals(settings)
         self.predicted = 0.0
-        self.group_firsts: dict[int, float] = {}
+        self._wanted = settings.polls_per_message
+        self.sizes = Sizes(settings)
         self.begin()
 
     def begin(self) -> None:
@@ -69,24 +68,19 @@ class Planner:
         self._quota = STEER_QUOTA
 
     def first_for(self, k: int) -> float:
-        """The age of the first poll of a message with `k` recipients."""
-        if k <= 1:
-            return self.first
-        spread = max(self.first / sqrt(k), min(self.first, self._least))
-        return self.group_firsts.get(budget.octave_of(k), spread)
+        """The age of the first poll of a message with `k` recipients, of whatever networks."""
+        size = budget.octave_of(k)
+        return self.first if size == 0 else self.sizes.first(size, self.first)
 
-    def settle(self, operator: OperatorModel) -> None:
-        """Have a plan for `operator`, whatever it takes."""
+    def settle(self, operator: OperatorModel, k: int = 1) -> None:
+        """Have a plan for `operator`, and the price of a message with `k` recipients, whatever it takes."""
         while self._start_steps:
             self._start(0.0)
         if operator.table is None:
             self.build(operator, 0.0)
-
-    def count(self, now: float, k: int) -> None:
-        """A message with `k` recipients has come."""
-        self.arrivals.add(now)
-        octave = budget.octave_of(k)
-        self._groups[octave] = self._groups.get(octave, 0.0) + 1.0
+        self.first_for(k)
+        while self.sizes.unsettled():
+            self._settle_size()
 
     def upkeep(self, now: float, operator: OperatorModel) -> None:
         """Make what is due anew, once its quota of decisions is used up: that bounds the cost of a decision."""
@@ -100,6 +94,9 @@ class Planner:
                 self._start(now)
             elif operator.due(now, self.price):
                 self.build(operator, now)
+        if self.sizes.unsettled() and not self._start_steps and not 0 <= now - self._planned_at < BREATH:
+            self._settle_size()
+            self._planned_at = now
         if self._quota < 0:
             self._quota = DUE_AGAIN
             if not self._start_steps and self._steering_due(now):
@@ -130,10 +127,14 @@ class Planner:
         if operator.rail is not None:
             self.first = min(operator.rail.first, budget.FIRST_MOST)
 
-    def group(self, operator: OperatorModel, octave: int, now: float) -> plan.Table:
-        """The plan for some 2 ** `octave` recipients; a stale one, or the world's, while another was just made."""
+    def group(self, operator: OperatorModel, octave: int, size: int, now: float) -> plan.Table:
+        """The plan for some 2 ** `octave` recipients pending at first, in answers of some 2 ** `size`.
+
+        A stale one, or the world's, while another was just made.
+        """
         busy = 0 <= now - self._planned_at < BREATH
-        table, made = self._learned.group(operator, octave, self.price, hold=busy)
+        bounds, price = self.sizes.bounds(size), self.price * self.sizes.factor(size)
+        table, made = self._learned.group(operator, (octave, size), bounds, price, hold=busy)
         if made:
             self._planned_at = now
         return table
@@ -153,41 +154,36 @@ class Planner:
             self._start_steps = 0
             self._start_price = self.price
 
+    def _settle_size(self) -> None:
+        # By the network that is known best: over all of them together, not even the dates of expiry are sharp.
+        planned = [each for each in self._learned.operators.values() if each.table is not None]
+        typical = max(planned, key=lambda each: each.history.total, default=self._learned.world)
+        self.sizes.settle(self._learned.table(typical), self.price, self._wanted, self.first)
+
     def _steering_due(self, now: float) -> bool:
         return not 0 <= now - self._steered_at < (STEER_YOUNG if self._astray else STEER_AFTER)
 
-    def _mixture(self, octave: int, now: float) -> budget.Mixture:
+    def _mixture(self) -> budget.Mixture:
         """Shares and plans of the largest operators; the world stands in for the rest, and for plans not made yet."""
         learned = self._learned
-        known = [o for o in learned.operators.values() if o.planned(octave) and o.history.total > 0]
-        known = sorted(known, key=lambda o: -o.history.total)[:MIXTURE]
-        whole = max(learned.world.history.total, sum(o.history.total for o in known)) + 1.0
-        shares = [(o.history.total / whole, o) for o in known]
-        shares.append((1.0 - sum(share for share, _ in shares), learned.world))
-        world = shares[-1][0], self.group(learned.world, octave, now)
-        return [(share, learned.group(o, octave, self.price, hold=True)[0]) for share, o in shares[:-1]] + [world]
+        known = [(o.history.total, o.table) for o in learned.operators.values() if o.table and o.history.total > 0]
+        known = sorted(known, key=lambda each: -each[0])[:MIXTURE]
+        whole = max(learned.world.history.total, sum(total for total, _ in known)) + 1.0
+        shares = [(total / whole, table) for total, table in known]
+        return [*shares, (1.0 - sum(share for share, _ in shares), learned.table(learned.world))]
 
     def _steer(self, now: float, stride: float = budget.STEP) -> None:
         """Choose the first polls anew, predict the polls a message, and move the price towards the budget."""
         young = self._learned.world.young()
         reach = budget.FIRST_REACH if young else budget.FIRST_REACH_LATER
-        whole = sum(self._groups.values())
-        groups = {o: c / whole for o, c in self._groups.items()} if whole else {0: 1.0}
-        self.predicted = forced = 0.0
-        for octave, share in groups.items():
-            mixture = self._mixture(octave, now)
-            before = self.first if octave == 0 else self.group_firsts.get(octave, self.first)
-            first = budget.best_first(self._settings, mixture, before, reach)
-            if octave == 0:
-                if self._learned.world.rail is None:
-                    self.first = first
-            else:
-                self.group_firsts[octave] = first
-            self.predicted += share * budget.expected_polls(mixture, first, self.price)
-            forced += share * budget.forced_polls(self._settings, mixture[-1][1], first)
-        self._groups = {o: c * GROUPS_FADE for o, c in self._groups.items() if c > GROUPS_LEAST * whole}
+        mixture = self._mixture()
+        first = budget.best_first(self._settings, mixture, self.first, reach)
+        if self._learned.world.rail is None:
+            self.first = first
+        self.predicted = budget.expected_polls(mixture, first, self.price)
+        forced = budget.forced_polls(self._settings, mixture[-1][1], first)
         # What `max_interval` forces no price can save: to make up for it would take all polls from the young.
-        wanted = budget.wanted_polls(self._settings, self.arrivals.rate(now))
+        self._wanted = wanted = budget.wanted_polls(self._settings, self.arrivals.rate(now))
         target = max(wanted, forced + min(budget.LEAST_LEFT, wanted))
         self.price = budget.steered(self.price, self.predicted, target, stride)
         self._astray = young or abs(self.predicted / target - 1.0) > ASTRAY
@@ -206,7 +202,10 @@ class Planner:
         due = [o for o in (learned.world, *learned.operators.values()) if o.due(now, self.price)]
         if due:
             self.build(min(due, key=lambda o: o.built_at), now)
-            return len(due) > 1
+            return len(due) > 1 or self.sizes.unsettled()
+        if self.sizes.unsettled():
+            self._settle_size()
+            return self.sizes.unsettled()
         if self._steering_due(now):
             self._steer(now)
         return False

@@ -7,7 +7,7 @@ age clock's origin.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -25,11 +25,27 @@ class Decision(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Part(NamedTuple):
+    """`k` pending recipients of a message, all of the operator `key`, whose age clocks begin at about `base`."""
+
+    key: Key
+    k: int
+    base: float
+
+
+class Group(NamedTuple):
+    """A message of several recipients: `of` in all, as many as an answer shows, and those pending in their `parts`."""
+
+    of: int
+    parts: tuple[Part, ...] = ()
+
+
 class Settings(msgspec.Struct, frozen=True):
     """Bounds that hold whatever the policy. Seconds, except `factor`, `polls_per_message` and the polls a second.
 
     `first_poll_after` None leaves the first poll to the policy; a value, zero included, is kept exactly. Where few
     messages come, they may share `idle_polls_per_second` instead of keeping to `polls_per_message` (0: never).
+    What is left of a message with many recipients may wait up to `patience` times `max_interval`.
     """
 
     min_interval: float = 2.0
@@ -41,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True):
     give_up_after: float = 259200.0
     scheduled_horizon: float = 2592000.0
     idle_polls_per_second: float = 0.0
+    patience: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.min_interval <= self.max_interval:
@@ -120,17 +137,33 @@ class Policy(Protocol):
         ...
 
     def next(
-        self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
+        self,
+        now: float,
+        key: Key,
+        submit: float,
+        base: float,
+        *,
+        k: int = 1,
+        validity: float | None = None,
+        group: Group | None = None,
     ) -> Decision:
         """The wait after an answer at `now` that left `k` recipients pending.
 
         `submit` is when the message was sent, `base` the origin of its age clock (see `base_for`), `validity` its
-        validity period in seconds or None.
+        validity period in seconds or None. `group` says more of several recipients; without it, they are `k` of `key`.
         """
         ...
 
     def replan(
-        self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
+        self,
+        now: float,
+        key: Key,
+        submit: float,
+        base: float,
+        *,
+        k: int = 1,
+        validity: float | None = None,
+        group: Group | None = None,
     ) -> Decision:
         """The wait for a message of a scope from `take_wake`, which was not polled now; else as `next`."""
         ...
@@ -141,6 +174,13 @@ class Policy(Protocol):
 
     def scheduled(self, now: float, sendtime: float) -> Decision:
         """The wait for a message that is to be sent at `sendtime`."""
+        ...
+
+    def together(self, of: int) -> None:
+        """Up to the next decision or call of this, `observe` tells of one message, of which `of` recipients are shown.
+
+        Without it, those observed at one time of one time of sending are taken for one message's.
+        """
         ...
 
     def observe(

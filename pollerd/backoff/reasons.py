@@ -48,6 +48,12 @@ def learned(key: Key, usually: float | None, age: float) -> str:
     return f"{where} usually arrive within {_brief(usually)}; this one is {_old(age)} old"
 
 
+def group(key: Key, pending: int, of: int, usually: float | None, age: float) -> str:
+    """`pending` of `of` recipients are left; those that the poll is for are of the operator `key`."""
+    left = f"{pending} of {of} recipients {'is' if pending == 1 else 'are'} pending"
+    return f"{left}; {learned(key, usually, age)}"
+
+
 def stalled(key: Key) -> str:
     """Deliveries of the operator `key` (all, where it is not known) stand still."""
     return f"deliveries{f' to {key}' if key else ''} seem to stand still: older messages wait"

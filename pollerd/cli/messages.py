@@ -14,7 +14,7 @@ from pollerd.base.service import start_command
 from pollerd.base.text import ago, brief, clock, duration, shortened
 from pollerd.cli.options import config_option, counting_number, id_value, json_option, load_running
 from pollerd.cli.terminal import screen
-from pollerd.core import diff, history, phrases, refusals
+from pollerd.core import history, phrases, refusals
 from pollerd.core.model import FILTERS, Filter, Message, State
 from pollerd.status.message import message_document, moment, standing
 from pollerd.status.timeline import deadline, next_poll, summary
@@ -182,17 +182,15 @@ def _then(message: Message, view: View, config: Config) -> list[str]:
     if ends is None:
         return []
     from pollerd.config.policy import MODEL, make_policy
-    from pollerd.core.learning import key
+    from pollerd.core.learning import following
 
     found = []
     policy = make_policy(config, 0)
     if message.state is State.PENDING and message.seen_at is not None:
         if (learned := view.note(MODEL)) is not None:
             policy.restore(learned)
-        waiting = diff.pending(message.recipients)
-        sent = message.sending
         at = max(message.next_poll_at, time.time())
-        decision = policy.next(at, key(message), sent, message.base, k=max(1, waiting), validity=message.validity)
+        decision = following(policy, message, at)
         found.append(f"still pending then: polled again about {brief(decision.delay)} later ({decision.reason})")
     elif message.state is State.PENDING and message.misses:
         at = max(message.next_poll_at, time.time())

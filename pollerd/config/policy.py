@@ -9,6 +9,7 @@ import msgspec
 
 from pollerd.backoff import Adaptive, Exponential, Policy, Settings
 from pollerd.config import Config
+from pollerd.config.tables import BackoffConfig
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +19,10 @@ IDLE_SHARE: Final = 0.01
 """Share of the configured requests a second that messages may use where few come: one in a hundred leaves the gateway
 all but idle."""
 
+MAILING_PATIENCE: Final = 6.0
+"""What is left of a message with many recipients may wait so many times the default of `max_interval`: of a thousand
+phones a few are off for days, and one poll an hour costs more than all others do. Another value holds for all."""
+
 
 def make_settings(config: Config) -> Settings:
     """The bounds of the backoff, which serves all accounts."""
@@ -25,7 +30,8 @@ def make_settings(config: Config) -> Settings:
     # It chooses who is given the settings, and is none of them.
     del wanted["policy"]
     rate = sum(account.limits.requests_per_second for account in config.accounts.values())
-    return Settings(**wanted, idle_polls_per_second=IDLE_SHARE * rate)
+    patience = MAILING_PATIENCE if config.backoff.max_interval == BackoffConfig().max_interval else 1.0
+    return Settings(**wanted, idle_polls_per_second=IDLE_SHARE * rate, patience=patience)
 
 
 class Learner:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from math import frexp
 from typing import Final
 
 import msgspec
 
-from pollerd.backoff import Policy
+from pollerd.backoff import Decision, Group, Part, Policy
 from pollerd.core import lifecycle
 from pollerd.core.diff import Diff
 from pollerd.core.model import Answer, Message, Recipient
@@ -21,8 +22,14 @@ NOTICED: Final = 60.0
 """Seconds within which a row that was handed over "now" is noticed, a restart of the daemon included."""
 WHOLE_SECONDS: Final = 1.0
 """The gateway's times may be cut to whole seconds: so much earlier something can have ended by its word."""
-OBSERVED_MOST: Final = 32
+YOUNG: Final = 8.0
+"""Seconds of age up to which those that were sent one after another are not told apart."""
+OBSERVED_MOST: Final = 100
 """Recipients of one message that the backoff learns from at most: a mailing teaches no more than a sample of it."""
+COUNTED_MOST: Final = 500
+"""Recipients of one message by which the parts of what is pending are told apart; the others are like them."""
+PARTS_MOST: Final = 8
+"""Parts of a message that are planned apart: the largest, each some microseconds."""
 
 
 def learn(policy: Policy, message: Message, found: Diff, waiting: list[Recipient], now: float, ahead: float) -> None:
@@ -36,8 +43,15 @@ def learn(policy: Policy, message: Message, found: Diff, waiting: list[Recipient
         taken = message.sent_at
     # A 404 says nothing about the state: the interval begins at the last poll that showed one.
     previous = taken if message.seen_at is None else message.seen_at
+    # The same ones at each poll: those that ended beside those that are pending, as many as there really are.
+    sample = _sample(found.recipients, OBSERVED_MOST)
+    policy.together(len(sample))
     ended = [change.recipient for change in found.changes if change.ends]
-    for recipient in ended[:OBSERVED_MOST]:
+    if len(sample) < len(found.recipients):
+        chosen = {id(recipient) for recipient in sample}
+        ended = [recipient for recipient in ended if id(recipient) in chosen]
+        waiting = [recipient for recipient in sample if recipient.counted not in lifecycle.FINAL]
+    for recipient in ended:
         start, submit = _start(message, recipient, ahead, now)
         a0, a1 = max(0.0, previous - start), max(0.0, now - start)
         # READ has the time of the reading: when the message arrived is not known.
@@ -48,7 +62,7 @@ def learn(policy: Policy, message: Message, found: Diff, waiting: list[Recipient
                 policy.observe(now, operator(recipient), a0, a1, True, age, recipient.status, submit, start)
         elif message.seen_at is not None or taken - start <= SOON:
             policy.observe(now, operator(recipient), a0, a1, True, None, recipient.status, submit, start)
-    for recipient in waiting[:OBSERVED_MOST]:
+    for recipient in waiting:
         start, submit = _start(message, recipient, ahead, now)
         a0, a1 = max(0.0, previous - start), max(0.0, now - start)
         policy.observe(now, operator(recipient), a0, a1, False, None, recipient.status, submit, start)
@@ -65,12 +79,64 @@ def _operator(mcc: str | None, mnc: str | None, country: str | None) -> str | No
     return f"{mcc}/{mnc.zfill(2)}" if mcc and mnc else country
 
 
+def _sample(recipients: Sequence[Recipient], most: int) -> Sequence[Recipient]:
+    """At most so many of `recipients`, evenly spread over their order, which is mostly that of their sending."""
+    return recipients[:: -(-len(recipients) // most)] if len(recipients) > most else recipients
+
+
 def key(message: Message) -> str | None:
-    """The operator that the next poll of `message` is about: that of its first recipient without a final state."""
+    """The operator of the first recipient of `message` without a final state."""
     for recipient in message.recipients:
         if recipient.counted not in lifecycle.FINAL:
             return _operator(recipient.mcc, recipient.mnc, recipient.country)
     return None
+
+
+def following(policy: Policy, message: Message, now: float, ahead: float = 0.0, *, replan: bool = False) -> Decision:
+    """When `message` is to be polled next, and why, by the recipients that it waits for.
+
+    `ahead` is how far the gateway's clock is ahead. `replan`: it was not polled now, see `Policy.replan`.
+    """
+    waiting = [each for each in message.recipients if each.counted not in lifecycle.FINAL]
+    ask = policy.replan if replan else policy.next
+    submit, base, validity = message.sending, message.base, message.validity
+    if len(message.recipients) < 2:
+        where = operator(waiting[0]) if waiting else None
+        return ask(now, where, submit, base, validity=validity)
+    group = Group(len(message.recipients), _parts(message, waiting, ahead, now))
+    return ask(
+        now,
+        group.parts[0].key if group.parts else None,
+        submit,
+        base,
+        k=len(waiting) or 1,
+        validity=validity,
+        group=group,
+    )
+
+
+def _parts(message: Message, waiting: Sequence[Recipient], ahead: float, now: float) -> tuple[Part, ...]:
+    """Those that `message` waits for by operator and octave of their age, the largest part first.
+
+    The age of a part is that of its youngest. One whose time of sending is not known is as old as the message, but
+    where others have one, it is not sent yet: of all these, one is thought to be sent just now.
+    """
+    sample = _sample(waiting, COUNTED_MOST)
+    found: dict[tuple[str | None, int], tuple[int, float]] = {}
+    unsent = None
+    dated = any(recipient.sent is not None for recipient in message.recipients)
+    for recipient in sample:
+        if dated and recipient.sent is None:
+            unsent = unsent or recipient
+            continue
+        start, _ = _start(message, recipient, ahead, now)
+        kind = operator(recipient), frexp(max(now - start, YOUNG))[1]
+        count, latest = found.get(kind, (0, start))
+        found[kind] = count + 1, max(latest, start)
+    parts = sorted(found.items(), key=lambda each: -each[1][0])[:PARTS_MOST]
+    times = len(waiting) / max(len(sample), 1)
+    made = [Part(where, max(round(count * times), 1), start) for (where, _), (count, start) in parts]
+    return tuple(made if unsent is None else [*made, Part(operator(unsent), 1, now)])
 
 
 def _sent(recipient: Recipient, ahead: float, now: float) -> float | None:

@@ -14,9 +14,8 @@ import msgspec
 
 from pollerd.backoff import EVERYWHERE, Key, Policy
 from pollerd.base.errors import StoreUnavailableError
-from pollerd.core import diff
 from pollerd.core.diff import Result
-from pollerd.core.learning import key
+from pollerd.core.learning import following, key
 from pollerd.core.model import Message, State
 from pollerd.core.ports import Clock, Store
 from pollerd.polling.committer import Committer
@@ -84,9 +83,7 @@ class Replanner:
             return False
         now = self._clock.now()
         base = self._policy.base_for(operator, message.sending, message.base)
-        decision = self._policy.replan(
-            now, operator, message.sending, base, k=diff.pending(message.recipients) or 1, validity=message.validity
-        )
+        decision = following(self._policy, msgspec.structs.replace(message, base=base), now, replan=True)
         due = now + max(decision.delay, self._rng.uniform(0.0, SPREAD))
         if due >= message.next_poll_at:
             return False

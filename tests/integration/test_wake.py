@@ -7,7 +7,7 @@ import random
 import time
 from pathlib import Path
 
-from pollerd.backoff import Decision, Exponential, Key, Settings
+from pollerd.backoff import Decision, Exponential, Group, Key, Settings
 from pollerd.config import LimitsConfig
 from pollerd.core.diff import Result
 from pollerd.core.model import Message, Recipient, State
@@ -32,7 +32,15 @@ class Over(Exponential):
         return time.time()
 
     def replan(
-        self, now: float, key: Key, submit: float, base: float, *, k: int = 1, validity: float | None = None
+        self,
+        now: float,
+        key: Key,
+        submit: float,
+        base: float,
+        *,
+        k: int = 1,
+        validity: float | None = None,
+        group: Group | None = None,
     ) -> Decision:
         return Decision(1.0, "the outage is over")
 

@@ -33,6 +33,8 @@ _FIXED: Final = 22
 """Lines that are not rows of tables."""
 _HEIGHT: Final = 6  # Lines, and
 _WIDTH: Final = 66  # columns of the plot.
+_LEFT_AT: Final = (10.0, 60.0, 600.0, 3600.0, 86400.0)
+"""Seconds of age for which it is said how many of several recipients are left."""
 _EDGE: Final = 6  # Columns of its axis.
 _KEYS: Final = 8  # Networks listed at most.
 _LATEST: Final = 0.999
@@ -75,7 +77,12 @@ def network_value(context: click.Context, parameter: click.Parameter, value: str
     metavar="MCC/MNC",
     help="For a recipient of this network, such as 238/01.",
 )
-@click.option("--recipients", default=1, callback=counting_number, help="For a message with so many.  [default: 1]")
+@click.option(
+    "--recipients",
+    default=1,
+    callback=counting_number,
+    help="For a message with so many, 10,000 at most.  [default: 1]",
+)
 @click.option("--all", "everything", is_flag=True, help="Every poll and every network, not one screen of them.")
 @click.option(
     "--per-day",
@@ -131,7 +138,7 @@ def plan(
     if as_json:
         screen.write_json(_document(made, rows, rival, policy))
         return 0
-    _Paper(made, rows, policy, config, everything=everything).print(age, rival)
+    _Paper(made, rows, policy, config, recipients=recipients, everything=everything).print(age, rival)
     return 0
 
 
@@ -204,11 +211,21 @@ _OVER: Final = 1.5
 class _Paper:
     """What is printed."""
 
-    def __init__(self, made: Plan, rows: list[PlanRow], policy: Policy, config: Config, *, everything: bool) -> None:
+    def __init__(
+        self,
+        made: Plan,
+        rows: list[PlanRow],
+        policy: Policy,
+        config: Config,
+        *,
+        recipients: int = 1,
+        everything: bool,
+    ) -> None:
         self._made = made
         self._rows = rows
         self._policy = policy
         self._config = config
+        self._recipients = recipients
         self._everything = everything
         self._console: Console = screen.console()
         # What is left of the screen for tables; a file has room for both.
@@ -233,6 +250,8 @@ class _Paper:
     def _head(self) -> None:
         made = self._made
         whom = "any recipient" if made.key is None else f"recipients of {made.key}"
+        if self._recipients > 1:
+            whom = f"{self._recipients} recipients" + ("" if made.key is None else f" of {made.key}")
         self._say(f"A fresh message to {whom}, policy {made.policy}", "bold")
         if made.policy == "adaptive":
             if made.events >= 1:
@@ -244,7 +263,10 @@ class _Paper:
             if made.delay is not None:
                 line += f", a final state known {duration(made.delay)} after it is reached"
             self._say(line)
-            self._budget(made.polls, made.budget)
+            if self._recipients == 1:
+                self._budget(made.polls, made.budget)
+            else:
+                self._group()
         if made.railed:
             self._say(
                 "by its own figures what was learned is no better than exponential backoff, which is used instead; "
@@ -253,6 +275,22 @@ class _Paper:
             )
         for low, high in made.expiry:
             self._say(f"messages expire at the age of {duration(low)} to {duration(high)}")
+
+    def _group(self) -> None:
+        """Why a message with many recipients is polled as it is."""
+        made, k = self._made, self._recipients
+        if made.policy != "adaptive" or made.budget is None:
+            self._say("the policy is the same however many recipients a message has", "dim")
+            return
+        self._say(
+            f"one poll shows all {k}, and polling goes on while any is pending; the budget of so many is "
+            f"{made.budget:.1f} polls, {made.budget / self._config.backoff.polls_per_message:.1f} times "
+            "polls_per_message",
+            "dim",
+        )
+        left = ((age, k * schedule.alive(made.curve, age)) for age in _LEFT_AT)
+        self._say("pending by then: " + ", ".join(f"{n:.3g} after {duration(age)}" for age, n in left))
+        self._say("each answer shows how many really are: the next poll is chosen by those", "dim")
 
     def _budget(self, polls: float, aimed_at: float | None) -> None:
         bounds = self._config.backoff

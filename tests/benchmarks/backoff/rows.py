@@ -8,7 +8,20 @@ from math import inf
 from statistics import median
 
 from pollerd.backoff import Adaptive
+from pollerd.backoff.budget import octave_of
+from pollerd.backoff.groups import allowance
 from tests.benchmarks.backoff.limited import run_limited
+from tests.benchmarks.backoff.mailings import (
+    SHARED,
+    Mailing,
+    Sent,
+    Yielded,
+    drive,
+    mailings,
+    three_never,
+    yielded,
+)
+from tests.benchmarks.backoff.open_loop import OpenLoop
 from tests.benchmarks.backoff.optimum import bound
 from tests.benchmarks.backoff.policies import Backoff, Decorrelated, Driven, Fixed, Relative
 from tests.benchmarks.backoff.populations import DAY, HOUR, Population, single, ten, three_with_tail
@@ -230,6 +243,76 @@ def group_rows(scale: Scale) -> list[Result]:
     return out
 
 
+MAILINGS = 1 / 600
+"""Mailings a second: their phones that are off have expired long before the last ones are sent."""
+
+PER_SIZE = {5: 1500, 20: 1000, 100: 600, 1000: 400}
+"""Mailings that are followed, by their size; the second half is measured."""
+
+TARGETS = {5: 1.10, 20: 1.10, 100: 1.15, 1000: 1.25}
+MIXED_TARGET = 1.25
+
+
+def mailing_rows(scale: Scale) -> list[Result]:
+    """Mailings against the best schedule fixed in advance, at equal polls; what they cost; single ones beside them."""
+    kinds = [(Mailing("one network", single(), k), TARGETS[k]) for k in PER_SIZE]
+    mixed = three_never()
+    kinds += [(Mailing(mixed.name, mixed, k, mixed=True), MIXED_TARGET) for k in PER_SIZE]
+    kinds += [(Mailing("one network, shared fate", single(), k, fates=SHARED), inf) for k in (20, 1000)]
+    kinds += [(Mailing("one network, sent over 2 min", single(), k, over=120.0), inf) for k in (20, 1000)]
+    kinds += [(Mailing("one network, bare", single(), k), TARGETS[k]) for k in PER_SIZE]
+    out = []
+    for kind, target in kinds:
+        best, ratios, polls, cost = OpenLoop(kind), [], [], []
+        for seed in scale.seeds[:3]:
+            got, clock = _mailed(kind, seed, bare=kind.name.endswith("bare"))
+            ratios.append(got.weighted / best.bound(got.polls).weighted)
+            polls.append(got.polls)
+            cost.append(clock.seconds / clock.decisions * 1e6)
+        out.append(_result(f"{kind.k} recipients / best fixed schedule: {kind.name}", target, ratios))
+        out.append(_shown("  polls a mailing, at the default budget", median(polls)))
+        out.append(_shown("  us a decision as measured, without learning", median(cost)))
+        if kind.k == max(PER_SIZE) and target < inf:
+            alone = yielded(_followed(Mailing("", kind.population, 1), 4000, RATE, 1))
+            out.append(_result("  polls of 1,000 recipients / of one", 4.0, [each / alone.polls for each in polls]))
+    return [*out, *_beside_rows(scale)]
+
+
+def _mailed(kind: Mailing, seed: int, *, bare: bool) -> tuple[Yielded, Clock]:
+    n = PER_SIZE[kind.k]
+    sent = mailings(kind, n, MAILINGS, seed)
+    clock = drive(Adaptive(5, seed), sent, bare=bare)
+    return yielded(sent[n // 2 :]), clock
+
+
+def _followed(
+    kind: Mailing, n: int, rate: float, seed: int, budget: float = 5.0, others: Sequence[Sent] = ()
+) -> list[Sent]:
+    """The second half of `n` messages, followed beside `others`."""
+    own = mailings(kind, n, rate, seed)
+    drive(Adaptive(budget, seed), sorted([*own, *others], key=lambda m: m.submit))
+    return own[n // 2 :]
+
+
+def _beside_rows(scale: Scale) -> list[Result]:
+    """What mailings change for single messages, and what a budget shared with them would."""
+    population = three_never()
+    one, many = Mailing("", population, 1), Mailing("", population, 1000, mixed=True)
+    beside, shared, polls = [], [], []
+    for seed in scale.seeds[:3]:
+        alone = yielded(_followed(one, 4000, RATE, seed))
+        with_mailings = yielded(_followed(one, 4000, RATE, seed, others=mailings(many, 300, RATE * 300 / 4000, seed)))
+        beside.append(with_mailings.weighted / alone.weighted)
+        polls.append(with_mailings.polls / alone.polls)
+        half = 2 * 5.0 / (1.0 + allowance(octave_of(1000)))
+        shared.append(yielded(_followed(one, 4000, RATE, seed, budget=half)).weighted / alone.weighted)
+    return [
+        _result("single ones beside mailings of 1,000: weighted delay / without", 1.05, beside),
+        _result("  polls / without", 1.05, polls),
+        _result("  weighted delay, were one budget shared with as many mailings / now", inf, shared),
+    ]
+
+
 def policy_rows(scale: Scale) -> list[Result]:
     """All policies on the same messages: polls a message, and weighted delay against the optimum at those polls."""
     out = []
@@ -265,5 +348,6 @@ SECTIONS: dict[str, Callable[[Scale], list[Result]]] = {
     "overload": overload_rows,
     "expiry": expiry_rows,
     "groups": group_rows,
+    "mailings": mailing_rows,
     "policies": policy_rows,
 }
