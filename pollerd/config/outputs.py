@@ -68,8 +68,8 @@ class SocketOutputConfig(msgspec.Struct, frozen=True):
 
 
 class WebhookRouteConfig(msgspec.Struct, frozen=True):
-    """Some events to another URL: by account, by the beginning of the userref, or by both, which must both hold. The
-    first route that fits is taken.
+    """Some events to another URL: by account, by the beginning of the userref, or incoming messages. What is given must
+    all hold. The first route that fits is taken.
     """
 
     url: Annotated[str, Key(WEBHOOK_URL, "Where these events are posted.", example="http://127.0.0.1:8081/status")]
@@ -79,6 +79,9 @@ class WebhookRouteConfig(msgspec.Struct, frozen=True):
     account: Annotated[
         str | None, Key(TEXT, "Takes events of this account.", example="default", unset="any account")
     ] = None
+    incoming: Annotated[
+        bool, Key(FLAG, "Takes incoming messages only, for a receiver of their own, as the vendor has it.")
+    ] = False
     secret: Annotated[
         SecretSource | None,
         SecretKeys(
@@ -288,8 +291,9 @@ class OutputReader(msgspec.Struct, frozen=True):
     def _route(self, table: TomlTable) -> WebhookRouteConfig:
         route = table.read(WebhookRouteConfig, url="")
         self._check_account(table, route.account)
-        if "userref_prefix" not in table and "account" not in table:
-            table.diagnostics.add(table.key, None, "must say which events it takes: userref_prefix, account or both")
+        if not route.incoming and "userref_prefix" not in table and "account" not in table:
+            wrong = "must say which events it takes: userref_prefix, account or both, or incoming = true"
+            table.diagnostics.add(table.key, None, wrong)
         return route
 
     def _sqlite(self, table: TomlTable) -> SqliteOutputConfig | None:

@@ -19,6 +19,7 @@ class RouteRule(Protocol):
 class RouteFields(msgspec.Struct, frozen=True):
     """What decides where an event goes."""
 
+    type: str = ""
     account: str = ""
     userref: str | None = None
 

@@ -43,6 +43,7 @@ SOURCES_ADVICE: Final = (
     "give the address to an interface, let firewall and gateway accept it, or take it out of source_addresses; it is "
     "used again by itself"
 )
+INCOMING_ADVICE: Final = "ask GatewayAPI whether this account may use GET /rest/mosms"
 
 
 class Sentence(NamedTuple):
@@ -101,9 +102,15 @@ def polling(account: AccountDocument, document: StatusDocument) -> Sentence:
         return Sentence("stopped", "bad")
     if _slowed(account):
         return Sentence(f"slowed down to {account.rate:.1f} of {account.rate_limit:g} a second", "warn")
+    if _denied(account):
+        return Sentence("polling; incoming messages may not be read", "warn")
     if account.source_addresses:
         return Sentence(f"polling from {', '.join(source.address for source in account.source_addresses)}", "good")
     return Sentence("polling", "good")
+
+
+def _denied(account: AccountDocument) -> bool:
+    return account.incoming is not None and account.incoming.state == "denied"
 
 
 def _slowed(account: AccountDocument) -> bool:
@@ -151,6 +158,8 @@ def advice(account: AccountDocument) -> str | None:
         return SOURCES_ADVICE
     if not account.connections_kept:
         return FORGETFUL_ADVICE
+    if _denied(account):
+        return f"{INCOMING_ADVICE}, or take [accounts.{account.name}.incoming] out of the configuration"
     if account.state == "unconfigured":
         return (
             f"add [accounts.{account.name}] to the configuration, or stop following its messages with pollerd untrack"

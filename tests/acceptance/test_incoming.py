@@ -185,6 +185,16 @@ async def test_what_a_proxy_writes_is_not_the_gateways_word(tmp_path: Path, warm
         assert events == ["message.received"]
 
 
+async def test_a_hold_is_shared_and_ends_by_a_look_where_nothing_else_is_due(tmp_path: Path, warm: Warm) -> None:
+    async with Simulator() as simulator, deployed(tmp_path, simulator, warm) as deployment:
+        simulator.faults.set("429:retry_after=1:next=1")
+        await deployment.start()
+        simulator.inbox.add("yes", senttime=simulator.now() + 2)
+        await more_than(0, deployment)
+        told = [event["type"] for event in deployment.events()]
+        assert told == ["account.held", "account.recovered", "message.received"]
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_gateway_in_trouble_costs_time_alone(fault: str, tmp_path: Path, warm: Warm, row: Row) -> None:
     async with Simulator() as simulator, deployed(tmp_path, simulator, warm) as deployment:

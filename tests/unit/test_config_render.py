@@ -233,6 +233,7 @@ def test_every_key_of_the_loader_is_in_the_example() -> None:
 STANDING = {
     "[accounts.default]": "",
     "[outputs.webhook]": 'url = "http://localhost/"\n',
+    "[[outputs.webhook.routes]]": 'url = "http://localhost/"\naccount = "default"\n',
     "[[outputs.sqlite]]": 'path = "x"\nstatement = "UPDATE a"\n',
     "[[outputs.sql]]": 'url = "mysql://x/y"\nstatement = "UPDATE a"\n',
     "[[sources.sqlite]]": 'path = "x"\nquery = "SELECT 1"\n',
@@ -246,7 +247,8 @@ STANDING = {
     ids=lambda setting: f"{setting.table}{setting.name}",
 )
 def test_each_default_in_the_example_is_the_real_one(tmp_path: Path, setting: Setting) -> None:
-    table = f"{setting.table}\n{STANDING.get(setting.table, '')}"
+    above = "[outputs.webhook]" if setting.table == "[[outputs.webhook.routes]]" else ""
+    table = f"{above}\n{STANDING.get(above, '')}{setting.table}\n{STANDING.get(setting.table, '')}"
     assert read(tmp_path / "a.toml", f"{table}{setting.text}\n") == read(tmp_path / "a.toml", table)
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from pollerd.config import WebhookOutputConfig, WebhookRouteConfig
 from pollerd.core import event as events
 from pollerd.core.incoming import IncomingDenied, IncomingMessage, IncomingPage, reported
 from pollerd.core.model import Trouble
 from pollerd.gateway.gatewayapi import fields
 from pollerd.gateway.gatewayapi.answers import read_incoming, read_incoming_error
 from pollerd.outputs.target.output import wanted_types
-from pollerd.outputs.webhook.body import posted
+from pollerd.outputs.webhook.body import Routes, posted
 from pollerd.simulator.effects import gzip_bomb
 from tests.unit.test_answer_fields import HOLE, JUNK
 
@@ -125,13 +126,26 @@ def test_other_shapes() -> None:
         (b"null", ""),
         (b"42", ""),
         (b"{}", ""),
+        (b"[]", ""),
         (b'{"messages": null}', ""),
         (b'{"messages": {"a": 1}, "results": 1}', ""),
         (b"<html><body>sign in</body></html>", ""),
         (gzip_bomb(200_000_000), "gzip"),
         (b'{"messages": [' + b"{}," * 200_000 + b"{}]}", ""),
     ],
-    ids=["cut", "empty", "null", "number", "no list", "null list", "an object", "a web page", "gzip bomb", "too many"],
+    ids=[
+        "cut",
+        "empty",
+        "null",
+        "number",
+        "no list",
+        "an empty list",
+        "null list",
+        "an object",
+        "a web page",
+        "gzip bomb",
+        "too many",
+    ],
 )
 def test_what_is_no_page_is_a_trouble(body: bytes, encoding: str) -> None:
     assert isinstance(read_incoming(body, {"Content-Encoding": encoding, "Content-Type": "text/html"}), Trouble)
@@ -200,3 +214,17 @@ def test_a_removed_text_leaves_the_event() -> None:
     left = json.loads(events.without_text(body))
     assert left == {**json.loads(body), "text": None, "text_removed": True}
     assert events.without_text(b'{"type":"event.forgotten"}') == b'{"type":"event.forgotten"}'
+
+
+def test_a_receiver_of_their_own() -> None:
+    routes = (
+        WebhookRouteConfig("http://a/", incoming=True, account="shop"),
+        WebhookRouteConfig("http://b/", account="shop"),
+    )
+    found = Routes(WebhookOutputConfig("http://d/", routes=routes))
+    answer, other = (events.encode(reported(name, CLEAN, events.instant(0.0))) for name in ("shop", "default"))
+    assert (found.receiver(answer), found.receiver(other)) == ("1", "default")
+    assert found.receiver(b'{"type":"message.status","account":"shop","userref":null}') == "2"
+    # Another note where a route changes, so that what waits goes where it would go now.
+    same = Routes(WebhookOutputConfig("http://d/", routes=(WebhookRouteConfig("http://a/", account="shop"), routes[1])))
+    assert found.note != same.note

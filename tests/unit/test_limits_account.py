@@ -53,6 +53,15 @@ def test_what_begins_a_hold(why: str, outcomes: list[Outcome], reason: HoldReaso
     assert bench.types == ([events.ACCOUNT_HELD] if reason else [])
 
 
+async def test_a_request_that_is_no_poll_has_its_turn_but_not_while_polling_is_held() -> None:
+    bench = Bench()
+    assert await bench.limiter.turn()
+    assert bench.limiter.delay() > 0.0
+    bench.limiter.abandon()
+    bench.ask(FORBIDDEN)
+    assert not await bench.limiter.turn()
+
+
 def test_a_hold_reports_who_why_and_until_when() -> None:
     bench = Bench()
     bench.ask(FORBIDDEN)

@@ -102,8 +102,9 @@ def incoming(body: bytes) -> tuple[Row, list[Row]]:
 
 def _incoming_leniently(body: bytes) -> tuple[Row, list[Row]]:
     loaded = _load(body)
-    # A bare list, as another call of the same interface answers.
-    page = _row({"messages": loaded} if isinstance(loaded, list) else loaded, names(fields.INCOMING_PAGE))
+    # A bare list, as another call of the same interface answers; an empty one says of nothing that it is not there.
+    bare = {"messages": loaded or None} if isinstance(loaded, list) else loaded
+    page = _row(bare, names(fields.INCOMING_PAGE))
     listed = page[0] if isinstance(page[0], list) else []
     if len(listed) > MAX_CONTAINERS:
         raise _too_large()

@@ -10,7 +10,7 @@ import msgspec
 
 from pollerd.config import WebhookOutputConfig, WebhookRouteConfig
 from pollerd.core import event as events
-from pollerd.outputs.route import fits, route_fields
+from pollerd.outputs.route import RouteFields, fits, route_fields
 
 NAMED: Final = "default"
 """The name of the receiver at the default URL; routes are named by their number."""
@@ -109,12 +109,17 @@ class Routes:
         if not self._routes:
             return NAMED
         fields = route_fields(body)
-        return next((str(n) for n, route in enumerate(self._routes, 1) if fits(route, fields)), NAMED)
+        return next((str(n) for n, route in enumerate(self._routes, 1) if _takes(route, fields)), NAMED)
 
     @property
     def note(self) -> str:
         """The same as long as every event goes to the same receiver; kept with the output's cursor."""
-        return _encoder.encode([(route.userref_prefix, route.account) for route in self._routes]).decode()
+        rules = [(route.userref_prefix, route.account, *(["incoming"] * route.incoming)) for route in self._routes]
+        return _encoder.encode(rules).decode()
+
+
+def _takes(route: WebhookRouteConfig, fields: RouteFields) -> bool:
+    return fits(route, fields) and (not route.incoming or fields.type == events.MESSAGE_RECEIVED)
 
 
 def receivers_of(config: WebhookOutputConfig) -> Sequence[tuple[str, WebhookRouteConfig]]:
