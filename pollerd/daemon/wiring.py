@@ -45,6 +45,7 @@ from pollerd.outputs.acceptor import Acceptor
 from pollerd.outputs.exec import ExecOutput, clean_environment
 from pollerd.outputs.file import FileOutput
 from pollerd.outputs.relay import Relay
+from pollerd.outputs.shared import SharedOutput
 from pollerd.outputs.socket import SocketOutput
 from pollerd.polling import overdue_watch
 from pollerd.polling.balance import BalanceWatch
@@ -343,26 +344,32 @@ def _make_outputs(
         outputs.append(SocketOutput(wanted.socket.path, wanted.socket.mode, readers=acceptors[descriptors.EVENTS]))
     if not ownership.active:
         return outputs
-    own = len(outputs)
+    share = partial(SharedOutput, ownership=ownership) if ownership.shared else _alone
     if wanted.webhook is not None:
         # PyJWT loads the package cryptography where it is installed (0.1 s, 10 MB); only a webhook is worth that.
         from pollerd.outputs.webhook.output import WebhookOutput
+        from pollerd.outputs.webhook.post import TIMEOUT
 
         book = store.deliveries()
         kept = config.store.events_kept
-        outputs.append(WebhookOutput(wanted.webhook, book, clock, keep_parked=kept, protect=protect))
+        webhook = WebhookOutput(
+            wanted.webhook, book, clock, keep_parked=kept, protect=protect, may_post=ownership.holds
+        )
+        # A post is made a second time where its connection turns out to be dead.
+        outputs.append(share(webhook, longest=2 * TIMEOUT))
     if wanted.exec is not None:
-        outputs.append(ExecOutput(wanted.exec.command, _environment(config)))
+        outputs.append(share(ExecOutput(wanted.exec.command, _environment(config))))
     if wanted.sqlite or wanted.sql:
         # Few configurations have one, and the others need not wait for it.
         from pollerd.daemon.targets import make_targets
 
-        outputs += make_targets(config, store, clock, protect)
-    if ownership.shared:
-        from pollerd.outputs.shared import SharedOutput
-
-        outputs[own:] = [SharedOutput(output, ownership) for output in outputs[own:]]
+        outputs += map(share, make_targets(config, store, clock, protect))
     return outputs
+
+
+def _alone(output: Output, longest: float = 0.0) -> Output:
+    """An output of the only machine."""
+    return output
 
 
 def _environment(config: Config) -> dict[str, str]:

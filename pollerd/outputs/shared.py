@@ -11,7 +11,7 @@ from pollerd.core.event import Event
 from pollerd.core.ports import Cursor, EventLog, Output, OutputHealth, Ownership, Preparing
 
 LONGEST: Final = 60.0
-"""Seconds that one post, batch or statement may take: a program's time-out is the longest of them."""
+"""Seconds that one batch or statement may take: a program's time-out is the longest of them."""
 _LOOK: Final = 0.1
 """Seconds between two looks whether the lease is renewed."""
 
@@ -19,7 +19,7 @@ _LOOK: Final = 0.1
 class SharedOutput:
     """Fulfils `ports.Output` around another one, for the member that owns the store by `ownership`."""
 
-    def __init__(self, output: Output, ownership: Ownership, *, longest: float = LONGEST) -> None:
+    def __init__(self, output: Output, ownership: Ownership, longest: float = LONGEST) -> None:
         """`longest`: seconds that one delivery of the output may take."""
         self._output = output
         self._ownership = ownership

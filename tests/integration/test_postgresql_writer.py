@@ -148,6 +148,26 @@ def test_a_group_in_doubt_is_settled_before_any_other(bed: Bed) -> None:
     assert [event.seq for event in bed.committed] == [1, 2, 3, 4]
 
 
+def test_a_group_in_doubt_that_others_have_settled_is_not_carried_out_again(bed: Bed) -> None:
+    """Its caller asks again after another transaction, and after another group: it gets the same answer."""
+    with Proxy(bed.database.database.server.port) as proxy, bed.writer(proxy.port) as writer:
+        assert bed.commit(writer, batch("before")) == [1]
+        doubtful = [batch("one"), batch("two")]
+        for each in doubtful:
+            proxy.freeze()
+            with pytest.raises(StoreUnavailableError):
+                bed.commit(writer, each)
+            proxy.thaw()
+            if each is doubtful[0]:
+                writer.transact(lambda session: session.execute("DELETE FROM counters"), bed.committed.extend)
+            else:
+                assert bed.commit(writer, batch("another")) == [4]
+        assert [bed.commit(writer, each) for each in doubtful] == [[2], [3]]
+        assert bed.commit(writer, batch("after")) == [5]
+    assert bed.told() == [(1, "before"), (2, "one"), (3, "two"), (4, "another"), (5, "after")]
+    assert [event.seq for event in bed.committed] == [1, 2, 3, 4, 5]
+
+
 def test_a_transaction_whose_commit_got_no_answer_is_not_run_twice(bed: Bed) -> None:
     runs = []
 

@@ -45,7 +45,7 @@ class WebhookOutput:
     """Posts events to the configured receivers. Fulfils `ports.Output` and `ports.Preparing`.
 
     `keep_parked` is in seconds: how long an event that was not taken stays listed. `timeout`: seconds for one post.
-    `protect` gets each secret before it is used, so that no log shows it.
+    `protect` gets each secret before it is used, so that no log shows it. No post begins while `may_post` says no.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class WebhookOutput:
         name: str = "webhook",
         timeout: float = TIMEOUT,
         protect: Callable[[str], None] | None = None,
+        may_post: Callable[[], bool] = lambda: True,
     ) -> None:
         self._settings = settings
         self._book = book
@@ -66,6 +67,7 @@ class WebhookOutput:
         self._name = name
         self._timeout = timeout
         self._protect = protect
+        self._may_post = may_post
         self._run: _Run | None = None
         self._seq = 0
 
@@ -116,6 +118,7 @@ class WebhookOutput:
                         connections=PARALLEL,
                         timeout=self._timeout,
                         protect=self._protect,
+                        may_post=self._may_post,
                     )
                 )
                 for name, route in receivers_of(self._settings)

@@ -68,7 +68,10 @@ class Receiver:
         connections: int,
         timeout: float = TIMEOUT,
         protect: Callable[[str], None] | None = None,
+        may_post: Callable[[], bool] = lambda: True,
     ) -> None:
+        """No post begins while `may_post` says no: another machine may be posting."""
+        self._may_post = may_post
         parts = urlsplit(route.url)
         self.name = f"{parts.scheme}://{parts.netloc}{parts.path}"
         """The URL without its query, which may hold a secret."""
@@ -102,6 +105,8 @@ class Receiver:
 
     async def post(self, body: bytes) -> PostResult:
         """Post once. Every failure is a value; only cancellation is raised."""
+        if not self._may_post():
+            return PostResult(taken=False, down=True, detail="not posted: another machine may be posting by now")
         headers = self._signer.headers(body)
         try:
             try:

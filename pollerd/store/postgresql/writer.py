@@ -6,6 +6,7 @@ the next one is carried out, any other is refused: what was held up on the way a
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
@@ -24,6 +25,8 @@ from pollerd.store.postgresql.session import PostgresSession
 from pollerd.store.session import Session
 
 T = TypeVar("T")
+ANSWERED: Final = 16
+"""Batches that are remembered: of each caller (committer, outputs, intake) one may be in doubt at a time."""
 _COMMIT: Final = b"SELECT commit_group($1, $2, $3, $4::json, $5::json, $6::json, $7::json)"
 _TOUCHED: Final = (*rows.SCHEDULED, "id")
 _SETTLED: Final = (*rows.COLUMNS[1:], "id")
@@ -50,21 +53,30 @@ class Writer:
         """Of the last transaction that was carried out; None: to be asked for."""
         self._doubtful: _Group | None = None
         """The group of which it is not known whether it was carried out. It is sent again before anything else is."""
+        self._answered: deque[tuple[Batch, tuple[Event, ...]]] = deque(maxlen=ANSWERED)
+        """Batches that were in doubt, and were carried out before their callers asked again, with their events."""
 
     def commit(self, batch: Batch, committed: Callable[[Sequence[Event]], None]) -> tuple[Event, ...]:
         """Put a batch on disk. `committed` gets the events of each group that is, in order: those of an earlier one
         whose outcome was not known come first.
         """
-        if (earlier := self._doubtful) is not None:
-            events = self._carry_out(earlier, committed)
-            if earlier.batch is batch:
+        if (earlier := self._doubtful) is not None and earlier.batch is batch:
+            return self._carry_out(earlier, committed)
+        self._settle(committed)
+        for place, (known, events) in enumerate(self._answered):
+            if known is batch:
+                del self._answered[place]
                 return events
         return self._carry_out(self._group(batch), committed)
 
+    def _settle(self, committed: Callable[[Sequence[Event]], None]) -> None:
+        """Carry out the group in doubt before anything else. Its caller was told that it failed, and may ask again."""
+        if (earlier := self._doubtful) is not None:
+            self._answered.append((earlier.batch, self._carry_out(earlier, committed)))
+
     def transact(self, change: Callable[[Session], T], committed: Callable[[Sequence[Event]], None]) -> T:
         """Run `change` in a transaction of its own."""
-        if self._doubtful is not None:
-            self._carry_out(self._doubtful, committed)
+        self._settle(committed)
         number = self._last() + 1
         results: list[T] = []
 

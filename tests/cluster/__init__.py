@@ -1,0 +1,1 @@
+"""Daemons that share a store in PostgreSQL, and what may happen to them: `python -m tests.cluster --help`."""
