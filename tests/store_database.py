@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from pollerd.store.postgresql.engine import PostgresEngine
 from pollerd.store.postgresql.link import Target
 from pollerd.store.postgresql.store import PostgresStore
 from tests.servers.database import PASSWORD, Database, new_name
+from tests.servers.postgresql import PostgreSql
 
 
 class StoreDatabase(NamedTuple):
@@ -57,15 +58,24 @@ class StoreDatabase(NamedTuple):
         return self.database.execute(sql.replace("?", "%s"), *values)
 
 
+@pytest.fixture(scope="session")
+def store_template(postgresql: PostgreSql) -> Iterator[StoreDatabase]:
+    """A store in PostgreSQL that each test gets a copy of: to make the tables takes longer."""
+    with postgresql.database() as made:
+        template = StoreDatabase(made, new_name())
+        made.execute(f"CREATE ROLE {template.user} LOGIN PASSWORD '{PASSWORD}'")
+        made.execute(f"ALTER DATABASE {made.name} OWNER TO {template.user}")
+        with template.engine().handover():
+            pass
+        yield template
+
+
 @pytest.fixture
-def store_database(postgresql_database: Database) -> StoreDatabase:
+def store_database(postgresql: PostgreSql, store_template: StoreDatabase) -> Iterator[StoreDatabase]:
     """A database in PostgreSQL for a store, empty but for the tables."""
-    database = StoreDatabase(postgresql_database, new_name())
-    postgresql_database.execute(f"CREATE ROLE {database.user} LOGIN PASSWORD '{PASSWORD}'")
-    postgresql_database.execute(f"ALTER DATABASE {postgresql_database.name} OWNER TO {database.user}")
-    with database.engine().handover():
-        pass
-    return database
+    with postgresql.database(store_template.database.name) as copy:
+        copy.execute(f"ALTER DATABASE {copy.name} OWNER TO {store_template.user}")
+        yield StoreDatabase(copy, store_template.user)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

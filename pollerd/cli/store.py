@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,14 +49,14 @@ def copy(*, target: str, password_file: Path | None, as_json: bool, config_path:
     from pollerd.store.postgresql.copy import copy_in, copy_out
     from pollerd.store.postgresql.engine import target_of
 
-    kept = None
+    kept, member = None, config.store.member or socket.gethostname()
     with engine_of(config.store).own():
         if into_postgresql:
             with engine_of(other).own():
-                copied = copy_in(config.store.path, target_of(other))
+                copied = copy_in(config.store.path, target_of(other), member)
             kept = _set_aside(config.store.path)
         else:
-            copied = copy_out(target_of(config.store), other.path)
+            copied = copy_out(target_of(config.store), other.path, member)
     if as_json:
         document = {"from": config.store.where, "to": other.where, "rows": copied.rows, "last_seq": copied.last_seq}
         screen.write_json({**document, "seconds": round(copied.seconds, 3), "renamed_to": kept and str(kept)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ OWN_NOTES = ("store_id", "readable_from")
 
 def in_sqlite(path: Path, table: str) -> list[Any]:
     columns = ", ".join(name for (name,) in rows(path, f"SELECT name FROM pragma_table_info('{table}')"))
+    if table == "outputs":
+        # The place of a file is its member's own.
+        columns = columns.replace("name", f"iif(name IN ('file', 'socket'), name || '@{socket.gethostname()}', name)")
     found = rows(path, f"SELECT {columns} FROM {table}")
     return sorted(plain(row) for row in found if table != "meta" or row[0] not in OWN_NOTES)
 

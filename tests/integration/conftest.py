@@ -10,6 +10,8 @@ import trustme
 
 from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.output_kit import opened
+from tests.store_database import StoreDatabase
+from tests.store_place import AnyStore, FilePlace, Place, ServerPlace
 
 
 @pytest.fixture
@@ -22,6 +24,19 @@ def database(tmp_path: Path) -> Path:
 async def store(database: Path) -> AsyncIterator[SqliteStore]:
     """An open database, empty."""
     async with opened(database) as store:
+        yield store
+
+
+@pytest.fixture
+def place(engine: StoreDatabase | None, database: Path) -> Place:
+    """Where a store may be made, in either engine."""
+    return FilePlace(database) if engine is None else ServerPlace(engine)
+
+
+@pytest.fixture
+async def any_store(place: Place) -> AsyncIterator[AnyStore]:
+    """An open store, empty, in either engine."""
+    async with place.opened() as store:
         yield store
 
 

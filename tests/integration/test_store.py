@@ -23,7 +23,8 @@ from pollerd.polling.committer import Committer
 from pollerd.store.eventlog import TAIL
 from pollerd.store.rows import PLANNED
 from pollerd.store.sqlite.store import SqliteStore
-from tests.sqlite_kit import autocommit, rows, transaction
+from tests.sqlite_kit import autocommit
+from tests.store_place import AnyStore, FilePlace, Place, place_of
 
 
 def status(message_id: int, state: str = "ENROUTE") -> Status:
@@ -42,34 +43,47 @@ def row(message_id: int, due: float = 50.0, **more: object) -> Message:
     return Message(message_id, "default", 10.0, due, base=10.0, **more)  # type: ignore[arg-type]
 
 
-def insert(path: Path, *ids: int) -> None:
-    with transaction(path) as connection:
-        connection.executemany("INSERT OR IGNORE INTO messages (id) VALUES (?)", [(i,) for i in ids])
+@pytest.fixture
+async def store(place: Place) -> AsyncIterator[AnyStore]:
+    async with place.opened() as opened:
+        yield opened
 
 
-async def test_a_row_by_plain_sql_is_new_and_due_from_now(store: SqliteStore) -> None:
+@pytest.fixture
+async def in_file(database: Path) -> AsyncIterator[SqliteStore]:
+    """For what SQLite alone can meet."""
+    async with FilePlace(database).opened() as opened:
+        assert isinstance(opened, SqliteStore)
+        yield opened
+
+
+def insert(store: AnyStore, *ids: int) -> None:
+    place_of(store).insert(*ids)
+
+
+async def test_a_row_by_plain_sql_is_new_and_due_from_now(store: AnyStore) -> None:
     assert await store.foreign_change()
     assert not await store.foreign_change()
-    insert(store.path, 421332671)
+    insert(store, 421332671)
     assert await store.foreign_change()
     (found,) = await store.new(10)
     assert (found.id, found.account, found.userref, found.state) == (421332671, "default", None, State.NEW)
     assert abs(found.sent_at - time.time()) < 60
 
 
-async def test_a_first_plan_writes_all_that_planning_decides(store: SqliteStore) -> None:
-    with transaction(store.path) as connection:
-        connection.execute(
-            "INSERT INTO messages (id, account, userref, sent_at, sendtime, priority, overdue_after) "
-            "VALUES (1, 'other', 'order', '2026-11-26T12:00:00Z', '2026-11-26T13:00:00Z', 'Very urgent', '600')"
-        )
+async def test_a_first_plan_writes_all_that_planning_decides(in_file: SqliteStore) -> None:
+    store = in_file
+    place_of(store).execute(
+        "INSERT INTO messages (id, account, userref, sent_at, sendtime, priority, overdue_after) "
+        "VALUES (1, 'other', 'order', '2026-11-26T12:00:00Z', '2026-11-26T13:00:00Z', 'Very urgent', '600')"
+    )
     (found,) = await store.new(10)
     settings = Settings()
     rules = OutcomeRules(Exponential(settings, 1), settings, random.Random(1), overdue_after=60.0)
     planned = rules.first(found, found.sending - 100.0, 33.0)
     await store.commit(Batch(results=(Result(planned, was=State.NEW, first=True),)))
     assert await store.message(1) == planned
-    assert rows(store.path, "SELECT priority, typeof(sent_at), frozen_at FROM messages") == [
+    assert place_of(store).execute("SELECT priority, typeof(sent_at), frozen_at FROM messages") == [
         ("VERY_URGENT", "real", 33.0)
     ]
     default = Message(1, "default", 0.0, 0.0)
@@ -77,8 +91,8 @@ async def test_a_first_plan_writes_all_that_planning_decides(store: SqliteStore)
     assert decided == {*PLANNED} - {"state"}
 
 
-async def test_state_time_and_events_are_one_transaction(store: SqliteStore) -> None:
-    insert(store.path, 1)
+async def test_state_time_and_events_are_one_transaction(store: AnyStore) -> None:
+    insert(store, 1)
     recipients = (Recipient(4512345678, "ENROUTE"),)
     result = Result(row(1, 99.0, recipients=recipients, polls=1), (status(1),), was=State.NEW, polls=1)
     (event,) = await store.commit(Batch(results=(result,), at=12.0))
@@ -89,23 +103,19 @@ async def test_state_time_and_events_are_one_transaction(store: SqliteStore) -> 
     assert [e.line for e in await store.read(0, 10)] == [event.line]
 
 
-async def test_a_transaction_that_fails_leaves_nothing_and_uses_no_number(store: SqliteStore) -> None:
-    insert(store.path, 1)
-    with autocommit(store.path) as connection:
-        connection.execute("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no'); END")
-    with pytest.raises(Exception, match="no"):
+async def test_a_transaction_that_fails_leaves_nothing_and_uses_no_number(store: AnyStore) -> None:
+    insert(store, 1)
+    with place_of(store).refusing("INSERT ON events"), pytest.raises(Exception, match="refused by a test"):
         await store.commit(Batch(results=(Result(row(1, 99.0), (status(1),)),)))
     found = await store.message(1)
     assert found is not None
     assert found.state is State.NEW
-    with autocommit(store.path) as connection:
-        connection.execute("DROP TRIGGER full")
     (event,) = await store.commit(Batch(results=(Result(row(1, 99.0), (status(1),)),)))
     assert event.seq == 1
 
 
-async def test_cancelling_a_commit_does_not_tear_it(store: SqliteStore) -> None:
-    insert(store.path, 1)
+async def test_cancelling_a_commit_does_not_tear_it(store: AnyStore) -> None:
+    insert(store, 1)
     for cancelled_after in range(12):
         task = asyncio.create_task(store.commit(Batch(results=(Result(row(1), (status(1),)),))))
         for _ in range(cancelled_after):
@@ -127,20 +137,17 @@ async def test_an_open_that_fails_closes_what_it_opened(database: Path) -> None:
     assert [path.name for path in database.parent.iterdir()] == ["pollerd.db"]
 
 
-async def test_numbers_go_on_upward_after_everything_was_pruned(database: Path) -> None:
-    store = await SqliteStore.open(database, time.time)
-    await store.commit(Batch(bodies=[recovered() for _ in range(5)]))
-    await store.close()
-    with autocommit(database) as connection:
-        connection.execute("DELETE FROM events")
-    store = await SqliteStore.open(database, time.time)
-    assert (store.last, store.pruned) == (5, 5)
-    (event,) = await store.commit(Batch(bodies=[recovered()]))
-    assert event.seq == 6
-    await store.close()
+async def test_numbers_go_on_upward_after_everything_was_pruned(place: Place) -> None:
+    async with place.opened() as store:
+        await store.commit(Batch(bodies=[recovered() for _ in range(5)]))
+    place.execute("DELETE FROM events")
+    async with place.opened() as store:
+        assert (store.last, store.pruned) == (5, 5)
+        (event,) = await store.commit(Batch(bodies=[recovered()]))
+        assert event.seq == 6
 
 
-async def test_numbers_can_be_lifted_above_what_an_output_has_seen(store: SqliteStore) -> None:
+async def test_numbers_can_be_lifted_above_what_an_output_has_seen(store: AnyStore) -> None:
     await store.advance_seq(41)
     (event,) = await store.commit(Batch(bodies=[recovered()]))
     assert event.seq == 42
@@ -152,32 +159,30 @@ async def test_numbers_can_be_lifted_above_what_an_output_has_seen(store: Sqlite
 
 
 @pytest.mark.parametrize("after", [0, 1, 57, TAIL, TAIL + 200, TAIL + 299, TAIL + 300, TAIL + 900])
-async def test_reading_is_the_same_from_memory_and_from_disk(store: SqliteStore, after: int) -> None:
+async def test_reading_is_the_same_from_memory_and_from_disk(store: AnyStore, after: int) -> None:
     total = TAIL + 300
     await store.commit(Batch(bodies=[recovered() for _ in range(total)]))
     expected = list(range(after + 1, total + 1))[:50]
     assert [e.seq for e in await store.read(after, 50)] == expected
 
 
-async def test_lifting_the_numbers_hides_no_event_and_wakes_nobody(database: Path) -> None:
+async def test_lifting_the_numbers_hides_no_event_and_wakes_nobody(place: Place) -> None:
     """Just after opening, before anything is in memory: what is stored stays readable, and there is nothing new."""
-    store = await SqliteStore.open(database, time.time)
-    await store.commit(Batch(bodies=[recovered(), recovered()]))
-    await store.close()
-    store = await SqliteStore.open(database, time.time)
-    await store.advance_seq(41)
-    assert store.pruned == 0
-    assert [e.seq for e in await store.read(0, 10)] == [1, 2]
-    waiter = asyncio.create_task(store.wait(2))
-    await asyncio.sleep(0)
-    assert not waiter.done()
-    await store.commit(Batch(bodies=[recovered()]))
-    await waiter
-    assert [e.seq for e in await store.read(2, 10)] == [42]
-    await store.close()
+    async with place.opened() as store:
+        await store.commit(Batch(bodies=[recovered(), recovered()]))
+    async with place.opened() as store:
+        await store.advance_seq(41)
+        assert store.pruned == 0
+        assert [e.seq for e in await store.read(0, 10)] == [1, 2]
+        waiter = asyncio.create_task(store.wait(2))
+        await asyncio.sleep(0)
+        assert not waiter.done()
+        await store.commit(Batch(bodies=[recovered()]))
+        await waiter
+        assert [e.seq for e in await store.read(2, 10)] == [42]
 
 
-async def test_waiting_ends_with_the_commit(store: SqliteStore) -> None:
+async def test_waiting_ends_with_the_commit(store: AnyStore) -> None:
     waiter = asyncio.create_task(store.wait(0))
     await asyncio.sleep(0)
     assert not waiter.done()
@@ -185,8 +190,8 @@ async def test_waiting_ends_with_the_commit(store: SqliteStore) -> None:
     await waiter
 
 
-async def test_the_schedule_is_read_by_account_and_place(store: SqliteStore) -> None:
-    insert(store.path, *range(1, 8))
+async def test_the_schedule_is_read_by_account_and_place(store: AnyStore) -> None:
+    insert(store, *range(1, 8))
     results = [Result(row(i, 100.0 if i < 5 else 200.0), was=State.NEW) for i in range(1, 8)]
     await store.commit(Batch(results=results))
     assert [m.id for m in await store.due("default", (float("-inf"), 0), 150.0, 3)] == [1, 2, 3]
@@ -195,42 +200,38 @@ async def test_the_schedule_is_read_by_account_and_place(store: SqliteStore) -> 
     assert await store.due_latest("default", 150.0, 1)
 
 
-async def test_counters_follow_the_states(store: SqliteStore) -> None:
-    insert(store.path, 1, 2)
+async def test_counters_follow_the_states(store: AnyStore) -> None:
+    insert(store, 1, 2)
     await store.commit(Batch(results=[Result(row(i), was=State.NEW, polls=2) for i in (1, 2)]))
     await store.commit(Batch(results=[Result(row(1, state=State.FINISHED), polls=1)]))
-    counters = dict(rows(store.path, "SELECT name, value FROM counters"))
+    counters = dict(place_of(store).execute("SELECT name, value FROM counters"))
     assert counters == {"pending": 1, "finished": 1, "polls": 5, "handed_over_at": 0}, "the batches name no time"
 
 
-async def test_accounts_and_cursors_outlive_a_restart(database: Path) -> None:
-    store = await SqliteStore.open(database, time.time)
+async def test_accounts_and_cursors_outlive_a_restart(place: Place) -> None:
     held = AccountState("default", held_detail="x", held_total=12.5, credit=3.0, currency="DKK", credit_low=True)
-    await store.commit(Batch(accounts=[held], cursors=[Cursor("file", 9, "inode")], notes=[("model", b"\x01")]))
-    await store.close()
-    store = await SqliteStore.open(database, time.time)
-    assert await store.accounts() == {"default": held}
-    assert await store.cursor("file") == Cursor("file", 9, "inode")
-    assert await store.note("model") == b"\x01"
-    await store.close()
+    async with place.opened() as store:
+        await store.commit(Batch(accounts=[held], cursors=[Cursor("exec", 9, "place")], notes=[("model", b"\x01")]))
+    async with place.opened() as store:
+        assert await store.accounts() == {"default": held}
+        assert await store.cursor("exec") == Cursor("exec", 9, "place")
+        assert await store.note("model") == b"\x01"
 
 
-async def test_a_hold_for_refusing_is_one_that_an_older_version_knows(database: Path) -> None:
-    store = await SqliteStore.open(database, time.time)
+async def test_a_hold_for_refusing_is_one_that_an_older_version_knows(store: AnyStore) -> None:
     held = AccountState("default", HoldReason.REFUSING, "410", 1.0, 2.0, refusal="http_410")
     trusting = AccountState("other", trusting=True)
     await store.commit(Batch(accounts=[held, trusting]))
     assert await store.accounts() == {"default": held, "other": trusting}
     written = "SELECT held_reason FROM accounts WHERE name = 'default'"
-    assert rows(database, written) == [("server_errors",)]
+    assert place_of(store).execute(written) == [("server_errors",)]
     # What an older version leaves behind when it ends the hold.
     await store.write(lambda db: db.execute("UPDATE accounts SET held_reason = NULL"))
     assert (await store.accounts())["default"].held_reason is None
-    await store.close()
 
 
-async def test_unknown_ids_are_counted_by_account_until_they_are_seen_or_end(store: SqliteStore) -> None:
-    insert(store.path, *range(1, 8))
+async def test_unknown_ids_are_counted_by_account_until_they_are_seen_or_end(store: AnyStore) -> None:
+    insert(store, *range(1, 8))
     known = [Result(row(i), was=State.NEW) for i in (1, 2)]
     unknown = [Result(row(i, unknown=True), was=State.NEW) for i in range(3, 8)]
     await store.commit(Batch(results=known + unknown))
@@ -245,7 +246,7 @@ async def test_unknown_ids_are_counted_by_account_until_they_are_seen_or_end(sto
 
 
 @pytest.fixture
-async def committer(store: SqliteStore) -> AsyncIterator[Committer]:
+async def committer(store: AnyStore) -> AsyncIterator[Committer]:
     committer = Committer(store, SystemClock())
     task = asyncio.create_task(committer.run())
     yield committer
@@ -253,8 +254,8 @@ async def committer(store: SqliteStore) -> AsyncIterator[Committer]:
     await asyncio.wait([task])
 
 
-async def test_results_of_one_message_merge_in_order(store: SqliteStore, committer: Committer) -> None:
-    insert(store.path, 1)
+async def test_results_of_one_message_merge_in_order(store: AnyStore, committer: Committer) -> None:
+    insert(store, 1)
     committer.record(Result(row(1, 60.0), (status(1),), was=State.NEW, polls=1))
     committer.record(Result(row(1, 70.0, polls=2), full=False, polls=1))
     done = row(1, 80.0, polls=3, state=State.FINISHED)
@@ -268,10 +269,10 @@ async def test_results_of_one_message_merge_in_order(store: SqliteStore, committ
     assert found.state is State.FINISHED
 
 
-async def test_a_locked_database_holds_polling_back_and_loses_nothing(
-    store: SqliteStore, committer: Committer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    insert(store.path, 1)
+async def test_a_locked_database_holds_polling_back_and_loses_nothing(in_file: SqliteStore) -> None:
+    store, committer = in_file, Committer(in_file, SystemClock())
+    running = asyncio.create_task(committer.run())
+    insert(store, 1)
     await store._writer.execute("PRAGMA busy_timeout = 0")
     with autocommit(store.path) as foreign:
         foreign.execute("BEGIN IMMEDIATE")
@@ -288,11 +289,14 @@ async def test_a_locked_database_holds_polling_back_and_loses_nothing(
     await committer.flush()
     assert [e.seq for e in await store.read(0, 10)] == [1]
     assert committer.trouble == ""
+    running.cancel()
+    await asyncio.wait([running])
 
 
-async def test_a_command_waits_for_a_locked_database_only_so_long(store: SqliteStore) -> None:
+async def test_a_command_waits_for_a_locked_database_only_so_long(in_file: SqliteStore) -> None:
     """A daemon waits without end; a person before a screen wants an answer."""
-    insert(store.path, 1)
+    store = in_file
+    insert(store, 1)
     await store._writer.execute("PRAGMA busy_timeout = 0")
     with autocommit(store.path) as foreign:
         foreign.execute("BEGIN IMMEDIATE")
@@ -302,9 +306,9 @@ async def test_a_command_waits_for_a_locked_database_only_so_long(store: SqliteS
             await impatient.run()
 
 
-async def test_an_account_goes_on_before_what_was_learned_by_that(store: SqliteStore) -> None:
+async def test_an_account_goes_on_before_what_was_learned_by_that(store: AnyStore) -> None:
     """One transaction holds what ended a hold, what the answers said, and what began the next."""
-    insert(store.path, 1)
+    insert(store, 1)
     seen = Result(row(1), (status(1),), was=State.NEW)
     on = recovered()
     off, other = (

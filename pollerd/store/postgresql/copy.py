@@ -22,6 +22,7 @@ from pollerd.core import instants
 from pollerd.store import damage, rows
 from pollerd.store.postgresql import schema as tables
 from pollerd.store.postgresql.link import Connection, Link, Target
+from pollerd.store.postgresql.store import OWN, owned
 from pollerd.store.sqlite import schema
 from pollerd.store.sqlite.readonly import connect, explained
 
@@ -36,6 +37,7 @@ _COLUMNS: Final = b"""
 SELECT column_name, data_type FROM information_schema.columns
 WHERE table_schema = current_schema() AND table_name = $1 AND is_generated = 'NEVER' ORDER BY ordinal_position
 """
+_RENAME: Final = b"UPDATE outputs SET name = $2 WHERE name = $1"
 
 Columns = Mapping[str, str]
 """The columns of a table, each with its type in PostgreSQL."""
@@ -49,8 +51,11 @@ class Copied(msgspec.Struct, frozen=True):
     seconds: float
 
 
-def copy_in(file: Path, target: Target) -> Copied:
-    """Copy the SQLite file into the database at `target`. Both are owned by the caller. Raises StoreError."""
+def copy_in(file: Path, target: Target, member: str) -> Copied:
+    """Copy the SQLite file into the database at `target`. Both are owned by the caller. Raises StoreError.
+
+    `member` is the name of the daemon that goes on there: the places of its file and socket are its own.
+    """
     began = time.monotonic()
     database, reading = connect(file)
     with closing(reading), explained(database):
@@ -64,14 +69,18 @@ def copy_in(file: Path, target: Target) -> Copied:
                 last = reading.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'")
                 last_seq = int(last.fetchone()[0])
                 _finish(writing, last_seq, _store_id(reading))
+                for name in OWN:
+                    writing.execute(_RENAME, (name, owned(name, member)))
                 _compare(counted, {table: _count(writing, table) for table in TABLES})
             return Copied(counted, last_seq, time.monotonic() - began)
 
         return _run(target, copy)
 
 
-def copy_out(target: Target, file: Path) -> Copied:
-    """Copy the database at `target`, owned by the caller, into a new SQLite file. Raises StoreError."""
+def copy_out(target: Target, file: Path, member: str) -> Copied:
+    """Copy the database at `target`, owned by the caller, into a new SQLite file; the places of file and socket are
+    those of `member`. Raises StoreError.
+    """
     began = time.monotonic()
     if file.exists():
         raise StoreError(f"{file} is there already, and nothing is replaced. Name a file that is not there yet.")
@@ -82,6 +91,8 @@ def copy_out(target: Target, file: Path) -> Copied:
             writing.execute("BEGIN IMMEDIATE")
             counted = {table: _empty(reading, table, writing) for table in TABLES}
             found = reading.execute(b"SELECT last_seq, store_id::text FROM cluster").fetchone() or (0, "")
+            for name in OWN:
+                writing.execute("UPDATE outputs SET name = ? WHERE name = ?", (name, owned(name, member)))
             _number(writing, "events", found[0])
             _number(writing, "requests", _sequence(reading))
             writing.execute("UPDATE meta SET value = ? WHERE name = 'store_id'", (found[1],))

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 FOLLOW: Final = 0.25
 """Seconds between two looks of a member that stands by at what was committed."""
-_OWN: Final = frozenset({"file", "socket"})
+OWN: Final = frozenset({"file", "socket"})
 """Outputs that every member has, each at its own place."""
 
 
@@ -40,6 +40,7 @@ class PostgresStore(SqlStore):
     def __init__(self, target: Target, member: Member, wall: Callable[[], float]) -> None:
         super().__init__(wall)
         self._member = member
+        self._looked = False
         self._writing_link, self._reading_link = Link(target), Link(target)
         self._writer = Writer(self._writing_link, member.token, active=member.active)
         self._active = member.active
@@ -88,7 +89,7 @@ class PostgresStore(SqlStore):
 
     def _owned(self, output: str) -> str:
         """The name of an output's place: that of a file or a socket is its member's own."""
-        return f"{output}@{self._member.name}" if output in _OWN else output
+        return owned(output, self._member.name)
 
     async def follow(self) -> None:
         """Notice what the active member commits, until cancelled."""
@@ -110,8 +111,10 @@ class PostgresStore(SqlStore):
         return ""
 
     async def foreign_change(self) -> bool:
-        """Whether somebody has left what nobody has dealt with yet."""
-        return bool((await self._in_order("left_by_others"))[0][0])
+        """See `Store`: whether somebody has left what nobody has dealt with yet."""
+        found = bool((await self._in_order("left_by_others"))[0][0]) or not self._looked
+        self._looked = True
+        return found
 
     def chores(self) -> tuple[Chore, ...]:
         """See `Store`: the server keeps its own house."""
@@ -139,6 +142,11 @@ class PostgresStore(SqlStore):
         finally:
             for events in committed:
                 self._append(events)
+
+
+def owned(output: str, member: str) -> str:
+    """The name of an output's place in the table `outputs`."""
+    return f"{output}@{member}" if output in OWN else output
 
 
 async def _on(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:

@@ -1,0 +1,131 @@
+"""A store in either engine for one test: opened as the daemon does, and used by other programs with plain SQL."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from pollerd.core.ports import View
+from pollerd.store.postgresql.store import PostgresStore
+from pollerd.store.sqlite.store import SqliteStore
+from tests.sqlite_kit import autocommit, transaction
+from tests.store_database import StoreDatabase
+from tests.store_kit import view_of
+
+AnyStore = SqliteStore | PostgresStore
+_PLACES: WeakKeyDictionary[AnyStore, Place] = WeakKeyDictionary()
+
+
+def place_of(store: AnyStore) -> Place:
+    """Where an open store is kept."""
+    return _PLACES[store]
+
+
+class Place:
+    """Where a store is kept. SQL is that of SQLite, with `?`."""
+
+    @asynccontextmanager
+    async def opened(self, wall: Callable[[], float] = time.time) -> AsyncIterator[AnyStore]:
+        """The store as the daemon has it open."""
+        async with self._opened(wall) as store:
+            _PLACES[store] = self
+            yield store
+
+    @abstractmethod
+    def _opened(self, wall: Callable[[], float]) -> AbstractAsyncContextManager[AnyStore]: ...
+
+    @abstractmethod
+    def execute(self, sql: str, *values: object) -> list[Any]:
+        """A statement by another program; the rows that it gives."""
+
+    @abstractmethod
+    def many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        """A statement once for each row, in one transaction."""
+
+    @abstractmethod
+    def refusing(self, what: str) -> AbstractContextManager[None]:
+        """Within, the database refuses this, such as "INSERT ON events"."""
+
+    @abstractmethod
+    def view(self) -> View:
+        """The store as a command reads it."""
+
+    def insert(self, *ids: int) -> None:
+        """Hand ids over."""
+        self.many("INSERT INTO messages (id) VALUES (?) ON CONFLICT DO NOTHING", [(number,) for number in ids])
+
+
+class FilePlace(Place):
+    """An SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @asynccontextmanager
+    async def _opened(self, wall: Callable[[], float]) -> AsyncIterator[SqliteStore]:
+        store = await SqliteStore.open(self.path, wall)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    def execute(self, sql: str, *values: object) -> list[Any]:
+        with autocommit(self.path) as connection:
+            return connection.execute(sql, values).fetchall()
+
+    def many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        with transaction(self.path) as connection:
+            connection.executemany(sql, rows)
+
+    @contextmanager
+    def refusing(self, what: str) -> Iterator[None]:
+        self.execute(f"CREATE TRIGGER refusing BEFORE {what} BEGIN SELECT RAISE(ABORT, 'refused by a test'); END")
+        yield
+        self.execute("DROP TRIGGER refusing")
+
+    def view(self) -> View:
+        return view_of(self.path)
+
+
+class ServerPlace(Place):
+    """A database in PostgreSQL."""
+
+    def __init__(self, database: StoreDatabase) -> None:
+        self.database = database
+
+    @asynccontextmanager
+    async def _opened(self, wall: Callable[[], float]) -> AsyncIterator[PostgresStore]:
+        engine = self.database.engine()
+        with engine.own(daemon=True) as member:
+            store = await PostgresStore.open(self.database.target(), member, wall)
+            try:
+                yield store
+            finally:
+                await store.close()
+
+    def execute(self, sql: str, *values: object) -> list[Any]:
+        return self.database.query(sql, *values)
+
+    def many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        with self.database.database.connect() as connection, connection.transaction(), connection.cursor() as cursor:
+            cursor.executemany(sql.replace("?", "%s"), rows)
+
+    @contextmanager
+    def refusing(self, what: str) -> Iterator[None]:
+        table = what.rpartition(" ")[2]
+        self.execute(
+            "CREATE FUNCTION refusing() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'refused by a test'; END $$"
+        )
+        self.execute(f"CREATE TRIGGER refusing BEFORE {what} FOR EACH ROW EXECUTE FUNCTION refusing()")
+        yield
+        self.execute(f"DROP TRIGGER refusing ON {table}")
+        self.execute("DROP FUNCTION refusing")
+
+    def view(self) -> View:
+        return self.database.engine().view()
