@@ -6,9 +6,10 @@ import math
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -27,6 +28,9 @@ HOUR: Final = 3600.0  # Seconds.
 DAY: Final = 86400.0  # Seconds.
 YEAR: Final = 365 * DAY
 """In seconds."""
+
+FIRST_DAY: Final = date(2000, 1, 1)
+"""Earlier ones are mistakes: the gateway is younger."""
 
 _MODE: Final = re.compile(r"0?[0-7]{3}", re.ASCII)
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -188,16 +192,13 @@ def _since(value: object) -> date | None:
     if value == "now":
         return None
     # TOML has dates of its own; a time of day would promise more than days can hold.
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return value
-    try:
-        return date.fromisoformat(value) if isinstance(value, str) else _no_date()
-    except ValueError:
-        return _no_date()
-
-
-def _no_date() -> NoReturn:
-    raise Wrong('must be "now" or a day, such as "2026-11-01"')
+    found = value if isinstance(value, date) and not isinstance(value, datetime) else None
+    if isinstance(value, str):
+        with suppress(ValueError):
+            found = date.fromisoformat(value)
+    if found is None or found < FIRST_DAY:
+        raise Wrong(f'must be "now" or a day from {FIRST_DAY} on, such as "2026-11-01"')
+    return found
 
 
 def _path(value: object) -> Path:

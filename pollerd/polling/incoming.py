@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -62,13 +62,17 @@ def incoming_note(account: str) -> str:
     return f"incoming {account}"
 
 
+_Instant = Annotated[float, msgspec.Meta(ge=0.0, le=4_102_444_800.0)]
+"""Until 2100: what comes later is damage, and no calendar has it."""
+
+
 class Progress(msgspec.Struct):
     """How far the reading is, as kept in the store, in UNIX seconds by the gateway's clock: when it was asked for the
     first time (`began`), and when all was seen last (`seen`).
     """
 
-    began: float | None = None
-    seen: float | None = None
+    began: _Instant | None = None
+    seen: _Instant | None = None
 
 
 class IncomingState(msgspec.Struct, frozen=True):
@@ -203,7 +207,8 @@ class IncomingWatch:
         self._results = reading.results if exact else None
         if not exact:
             self._trouble = "" if self._short < PATIENT else "some pages cannot be read, or do not stand still"
-            return self._wait(news=True)
+            # What is held back is worth another try soon; what never stands still is not.
+            return self._wait(news=news > 0 or 0 < self._short < PATIENT)
         self._doubt(reading)
         again = news and reading.pages > 1
         self._full_at = self._clock.now() + (0.0 if again else FULL_EVERY)
@@ -365,6 +370,7 @@ def _midnight(day: date) -> float:
 
 
 def _progress(note: bytes | None) -> Progress:
+    """What the note says; as if it were the first start where somebody has damaged it."""
     try:
         return Progress() if note is None else msgspec.json.decode(note, type=Progress)
     except msgspec.DecodeError:

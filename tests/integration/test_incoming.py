@@ -122,6 +122,8 @@ class World:
         self.ahead = 0.0
         self.messages: dict[int, float] = {}
         self.asked: list[Dates] = []
+        self.hidden = 0
+        """A message that every second answer does not have."""
         self.watch: IncomingWatch | None = None
 
     def now(self) -> float:
@@ -144,7 +146,9 @@ class World:
         found = [
             IncomingMessage(number, 45, 451204, "x", at)
             for number, at in self.messages.items()
-            if first <= datetime.fromtimestamp(at, UTC).date() <= last and at <= self.at + self.ahead
+            if (number != self.hidden or len(self.asked) % 2)
+            and first <= datetime.fromtimestamp(at, UTC).date() <= last
+            and at <= self.at + self.ahead
         ]
         some = tuple(found[(page - 1) * 200 : page * 200])
         return IncomingPage(some, len(found), date=self.at + self.ahead)
@@ -275,3 +279,29 @@ async def test_one_leaves_and_one_comes_while_the_number_stands_still(any_store:
         # Not on the first page: the number says nothing, the next full reading does.
         await world.move(301.0)
         await until_told(any_store, [301])
+
+
+@pytest.mark.parametrize("note", [b"", b"null", b'{"seen":1e300}', b'{"began":-5,"seen":null}', b"\xff"])
+async def test_a_damaged_note_is_a_first_start(note: bytes, store: SqliteStore) -> None:
+    world = World()
+    world.messages[1] = NOON - 60
+    await store.commit(Batch(notes=[(incoming_note("default"), note)], at=NOON))
+    async with watching(store, world):
+        world.messages[2] = NOON + 30
+        await world.move(60.0)
+        await until_told(store, [2])
+
+
+async def test_what_never_stands_still_is_asked_for_more_and_more_seldom(store: SqliteStore) -> None:
+    """Two copies of the gateway's data that take turns, one of them without its last message."""
+    world = World()
+    world.messages = {number: NOON - 1000 + number for number in range(1, 301)}
+    world.hidden = 300
+    async with watching(store, world):
+        for _ in range(12):
+            await world.move(60.0)
+        assert world.watch is not None
+        assert world.watch.state.interval == 60.0
+        before = len(world.asked)
+        await world.move(60.0)
+        assert len(world.asked) - before <= 10

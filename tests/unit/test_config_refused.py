@@ -87,6 +87,12 @@ REFUSED = [
         'must be "now" or a day',
     ),
     (
+        "the year 1 is no day that the gateway knows",
+        "[accounts.default.incoming]\nsince = 0001-01-01",
+        "accounts.default.incoming.since",
+        "a day from 2000-01-01 on",
+    ),
+    (
         "a number is no day",
         "[accounts.default.incoming]\nsince = 20261101",
         "accounts.default.incoming.since",
