@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pollerd.config import InlineSecret, Origin, Secret, SecretKind
+from pollerd.config import FileSecret, InlineSecret, Origin, Secret, SecretKind
 from pollerd.config.databases import DATABASE_URL, DatabaseUrl
 from pollerd.databases.engine import Database as Opened
 from pollerd.deployment.doctor import servers
@@ -153,6 +154,41 @@ async def test_rows_that_still_match_hide_no_other_one(store: SqliteStore, shop:
     shop.put(150_000)
     async with following(store, shop.reader(query)):
         await until(lambda: len(followed(store)) == 2 * PAGE + 3, "one that came meanwhile")
+
+
+def test_a_query_may_have_colons_and_percent_signs_of_its_own(shop: Shop) -> None:
+    shop.put(1, 2)
+    query = (
+        "SELECT gateway_id AS id FROM sms WHERE gateway_id NOT LIKE '2%' AND '12:30 :no' LIKE '%:%' /* :no 5% */; -- :x"
+    )
+    reader = shop.reader(query)
+    assert [row[0] for row in reader.read(Place(), 10).rows] == ["1"]
+    reader.close()
+
+
+def test_a_server_is_reached_over_its_socket(shop: Shop) -> None:
+    shop.put(1)
+    server, user = shop.database.server, shop.user
+    option = f"host={server.folder}&port={server.port}" if shop.postgresql else f"unix_socket={server.folder}/socket"
+    scheme = "postgresql" if shop.postgresql else "mariadb"
+    url = DATABASE_URL.check(f"{scheme}://{user}@/{shop.database.name}?{option}")
+    assert str(server.folder) in url.place
+    opened = Opened(url, InlineSecret(Secret(PASSWORD), SecretKind.PASSWORD, Origin("x", "y")), reads=True)
+    reader = SqlReader(opened, QUERY, 1.0)
+    assert [row[0] for row in reader.read(Place(), 10).rows] == ["1"]
+    reader.close()
+
+
+def test_a_library_or_a_password_that_is_missing_is_named(tmp_path: Path) -> None:
+    """Nothing is connected for it, and nothing else is held up."""
+    absent = FileSecret(tmp_path / "password", SecretKind.PASSWORD, Origin("x", "y"))
+    for url, password, said in (
+        ("mssql://h/x", None, "needs the Python library pymssql, which is not installed here: run "),
+        ("postgresql://h/x", absent, f"{tmp_path}/password does not exist; create it with the secret in it"),
+    ):
+        with pytest.raises(ReadError, match=r"^cannot be used here: ") as caught:
+            SqlReader(Opened(DATABASE_URL.check(url), password, reads=True), QUERY, 1.0).read(Place(), 10)
+        assert said in str(caught.value)
 
 
 async def test_a_page_says_where_the_next_one_begins(shop: Shop) -> None:
@@ -353,6 +389,31 @@ async def test_a_server_that_stands_still_does_not_hold_up_the_end(store: Sqlite
             began = time.monotonic()
         # Nobody waits for the 35 seconds after which the server would be given up.
         assert time.monotonic() - began < 30
+
+
+@pytest.mark.skipif(os.environ.get("POLLERD_LONG", "") in ("", "0"), reason="the long form: POLLERD_LONG=1")
+@pytest.mark.timeout(300)
+async def test_no_wait_is_without_an_end(shop: Shop) -> None:
+    """A server that never answers is given up, and a query that never ends is ended; both go on afterwards."""
+    shop.put(1)
+    wait = "pg_sleep(60)" if shop.postgresql else "(SELECT sleep(60))"
+    slow = shop.reader(
+        f"SELECT gateway_id AS id FROM sms, {wait} AS waited"
+        if shop.postgresql
+        else f"SELECT gateway_id AS id FROM sms WHERE {wait} = 0"
+    )
+    with pytest.raises(ReadError, match=r"^takes too long \("):
+        await asyncio.to_thread(slow.read, Place(), 10)
+    slow.close()
+    with Proxy(shop.database.server.port) as proxy:
+        reader = shop.reader(port=proxy.port)
+        assert len(reader.read(Place(), 10).rows) == 1
+        proxy.freeze()
+        with pytest.raises(ReadError, match=r"^cannot be reached \("):
+            await asyncio.to_thread(reader.read, Place(), 10)
+        proxy.thaw()
+        assert len(reader.read(Place(), 10).rows) == 1
+        reader.close()
 
 
 async def test_a_pooler_before_the_server_changes_nothing(
