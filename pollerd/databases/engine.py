@@ -101,7 +101,8 @@ class Database:
         from pollerd.databases.errors import explained
 
         found = explained(error, self.url.kind, self._sql)
-        if found.trouble in (Trouble.PASSWORD, Trouble.AWAY):
+        # Of several servers that the url may name, another one may take changes by now.
+        if found.trouble in (Trouble.PASSWORD, Trouble.AWAY, Trouble.READ_ONLY):
             self.close()
         return found
 

@@ -24,10 +24,14 @@ _STATES: Final = {
     "3D000": Trouble.NO_DATABASE, "3F000": Trouble.MISSING, "42P01": Trouble.MISSING, "42703": Trouble.MISSING,
     "42883": Trouble.STATEMENT, "42S02": Trouble.MISSING, "42S22": Trouble.MISSING, "42": Trouble.STATEMENT,
     "21": Trouble.REFUSED, "22": Trouble.REFUSED, "23": Trouble.REFUSED, "44": Trouble.REFUSED, "45": Trouble.REFUSED,
-    "P0": Trouble.REFUSED,
+    "09": Trouble.REFUSED, "20": Trouble.REFUSED, "27": Trouble.REFUSED, "38": Trouble.REFUSED, "39": Trouble.REFUSED,
+    "54": Trouble.REFUSED, "55": Trouble.OTHER, "57": Trouble.OTHER, "58": Trouble.OTHER, "70": Trouble.OTHER,
+    "72": Trouble.OTHER, "P0": Trouble.REFUSED, "XX": Trouble.OTHER,
 }  # fmt: skip
 """By the beginning of the SQLSTATE (PostgreSQL's appendix A; MySQL's, where its number is not known here; ODBC's for
 SQL Server); the longest that fits counts."""
+_OF_USERS: Final = re.compile(r"[I-Z5-9]")
+"""How a SQLSTATE begins that no standard has: a trigger has chosen its own. ODBC has some such, too."""
 _MYSQL: Final = {
     Trouble.AWAY: (1040, 1053, 1077, 1152, 1158, 1159, 1160, 1161, 1203, 1226, 1927, 2002, 2003, 2005, 2006, 2012, 2013,
                    2014, 2045, 2055, 4031),
@@ -129,7 +133,8 @@ def _by_code(original: Any, kind: str) -> Trouble | None:
     found = _NUMBERS.get(kind, {}).get(number) if isinstance(number, int) else None
     if found is not None or not isinstance(state, str):
         return found
-    return next((_STATES[state[:length]] for length in (5, 3, 2) if state[:length] in _STATES), None)
+    known = next((_STATES[state[:length]] for length in (5, 3, 2) if state[:length] in _STATES), None)
+    return Trouble.REFUSED if known is None and kind != "mssql" and _OF_USERS.match(state) else known
 
 
 def _number(original: Any) -> object:

@@ -74,6 +74,9 @@ def bound(values: Mapping[str, object], names: frozenset[str], kind: str) -> dic
     text with a number without its index, so that the id of a source is a text there, too; and a time has no zone.
     """
     chosen = {name: values[name] for name in names}
+    if isinstance(found := chosen.get(SOURCE_ID), float) and found.is_integer():
+        # From another database, whose column was of that type: no whole number is written so.
+        chosen[SOURCE_ID] = int(found)
     if kind == "postgresql":
         return {name: None if value is None else str(value) for name, value in chosen.items()}
     return {name: _plain(name, value) for name, value in chosen.items()}

@@ -10,10 +10,12 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pymysql
 import pytest
+import trustme
 
 from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.output_kit import running, until
@@ -175,6 +177,41 @@ async def test_mariadb_cuts_nothing_off_in_silence(store: SqliteStore, mariadb: 
         finally:
             shop.execute("SET GLOBAL sql_mode = %s", mode)
         assert shop.execute("SELECT status FROM sms") == [(None,)]
+
+
+async def test_a_row_that_is_not_there_yet_is_not_locked_against_its_application(
+    store: SqliteStore, shop: Shop
+) -> None:
+    """MariaDB locks the gap where it would be, unless it is asked not to."""
+    shop.execute("INSERT INTO sms (id) VALUES (1), (9)")
+
+    def insert() -> None:
+        with closing(shop.database.connect()) as other, closing(other.cursor()) as cursor:
+            cursor.execute("SET lock_timeout = '1s'" if shop.postgresql else "SET innodb_lock_wait_timeout = 1")
+            cursor.execute("INSERT INTO sms (id) VALUES (5)")
+
+    with closing(shop.opened()) as database, database.connection() as connection:
+        assert connection.exec_driver_sql("UPDATE sms SET status = 'ENROUTE' WHERE id = 5").rowcount == 0
+        insert()
+    assert shop.execute("SELECT count(*) FROM sms") == [(3,)]
+
+
+async def test_a_server_must_have_a_certificate_that_is_trusted_where_that_is_asked_for(
+    store: SqliteStore, shop: Shop, authority: trustme.CA, tmp_path: Path
+) -> None:
+    shop.execute("INSERT INTO sms (id) VALUES (1)")
+    await tell(store, change(1, "DELIVERED"))
+    authority.cert_pem.write_to_path(tmp_path / "another.pem")
+    options = "?sslmode=verify-full&sslrootcert={}" if shop.postgresql else "?ssl_ca={}"
+    foreign = shop.opened(options=options.format(tmp_path / "another.pem"))
+    async with running(output := shop.target(store, opened=foreign), store):
+        await until(lambda: "cannot be reached by TLS" in output.health.trouble, "it is not trusted")
+        assert "certificate" in output.health.trouble
+    assert shop.told() == []
+    right = shop.opened(options=options.format(shop.database.server.authority))
+    async with running(shop.target(store, opened=right), store):
+        await settled(store, NAME)
+    assert shop.told() == [(1, "DELIVERED")]
 
 
 BROKEN: list[tuple[str, str, dict[str, Any], str]] = [
@@ -392,8 +429,6 @@ async def test_a_database_that_is_read_only_parks_nothing(store: SqliteStore, sh
             await until(lambda: "is read-only" in output.health.trouble and tries.made > 5, "trouble")
             assert states(store) == {}
             shop.execute(off)
-            if shop.postgresql:
-                shop.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", shop.user)
             await settled(store, NAME)
     finally:
         shop.execute(off)
