@@ -99,16 +99,12 @@ def offset(store: float, sent: float, received: float) -> float:
 
 
 class Reach:
-    """When the active member gives its duty away because it does not reach the gateway, and when it may have it back.
+    """When the active member offers its duty to others, because it does not reach the gateway."""
 
-    One machine's way out is the likeliest failure in a firewalled house, and the store knows nothing of it.
-    """
-
-    __slots__ = ("_given_at", "_since")
+    __slots__ = ("_since",)
 
     def __init__(self) -> None:
         self._since: float | None = None
-        self._given_at: float | None = None
 
     def noted(self, unreachable: bool, now: float) -> bool:
         """Whether every account is held as unreachable, at `now`. True: it has lasted long enough to ask the others."""
@@ -118,11 +114,3 @@ class Reach:
         if self._since is None:
             self._since = now
         return now - self._since >= UNREACHABLE
-
-    def given_away(self, now: float) -> None:
-        """Another member, which reaches the gateway, has the duty."""
-        self._given_at, self._since = now, None
-
-    def away(self, now: float) -> bool:
-        """Whether this member leaves the duty to others for now."""
-        return self._given_at is not None and now - self._given_at < AWAY

@@ -33,6 +33,7 @@ from pollerd.daemon.clock_steps import ClockWatch
 from pollerd.daemon.database_guard import Guard
 from pollerd.daemon.gateway_time import Witness, gateway_ahead, resume_time
 from pollerd.daemon.housekeeping import Housekeeping, Job, standard_jobs
+from pollerd.daemon.reach import Acceptance, Offer
 from pollerd.daemon.sources import make_sources
 from pollerd.daemon.start import Start
 from pollerd.daemon.systemd import Notifier
@@ -189,8 +190,10 @@ async def build(
     balances = _balance_jobs(parts, config, accounts, await store.accounts())
     housekeeping = Housekeeping((*standard_jobs(parts, notifier), *balances))
     side: dict[str, Task] = {"guard": Guard(parts, ownership, notifier).run}
+    if active and ownership.shared:
+        side["reach"] = Offer(ownership, [account.limiter for account in accounts.values()]).run
     side |= (
-        {"follow": store.follow}
+        {"follow": store.follow, "reach": Acceptance(ownership, config.accounts, clock).run}
         if not active
         else {
             "intake": intake.run,

@@ -134,6 +134,18 @@ async def cut_off_the_active(stage: Stage) -> str:
     return f"ended with {before.ends[-1]}"
 
 
+async def block_the_gateway(stage: Stage) -> str:
+    """The active member's way to the gateway is blocked, that of the others is not."""
+    before = stage.active()
+    before.gateway.refuse()
+    before.gateway.reset()
+    # It is held as unreachable only while it has something to ask.
+    stage.send(100, 60.0)
+    took = await taken_over(stage, before.name)
+    before.gateway.accept()
+    return f"the other polled after {took:.0f} s"
+
+
 async def cut_connections(stage: Stage) -> str:
     """All connections of all members end with a reset, some with what the server has carried out unanswered."""
     for _ in range(5):
@@ -162,7 +174,8 @@ CASES: Final[dict[str, Case]] = {
     case.__name__: case
     for case in (
         kill_the_active, kill_a_standby, kill_all, end_the_active, kill_the_postmaster, kill_a_backend,
-        postgresql_away, freeze_the_active, hold_back_a_batch, cut_off_the_active, cut_connections, hold_the_counter,
+        postgresql_away, freeze_the_active, hold_back_a_batch, cut_off_the_active,
+        block_the_gateway, cut_connections, hold_the_counter,
     )
 }  # fmt: skip
 AT_RANDOM: Final = (kill_the_active, kill_a_standby, kill_all, end_the_active, kill_the_postmaster, kill_a_backend)

@@ -47,15 +47,24 @@ class Reader:
 
 
 class Member(MemberDeployment):
-    """A member that is started again whenever it ends, as systemd does; it connects through `proxy`."""
+    """A member that is started again whenever it ends, as systemd does. It reaches PostgreSQL through `proxy`, and the
+    gateway through the other one.
+    """
 
     def __init__(
-        self, folder: Path, gateway: Simulator, store: StoreDatabase, name: str, proxy: Proxy, hook: str
+        self,
+        folder: Path,
+        simulator: Simulator,
+        store: StoreDatabase,
+        name: str,
+        proxy: Proxy,
+        gateway: Proxy,
+        hook: str,
     ) -> None:
         through = StoreDatabase(store.database, store.user, proxy.port)
         super().__init__(
             folder,
-            gateway,
+            simulator,
             through,
             name,
             backoff=BACKOFF,
@@ -63,6 +72,9 @@ class Member(MemberDeployment):
             more=f'[outputs.webhook]\nurl = "{hook}"\nsecret = "{SECRET}"',
         )
         self.proxy = proxy
+        self.gateway = gateway
+        text = self.config.read_text()
+        self.config.write_text(text.replace(simulator.url, f"http://127.0.0.1:{gateway.port}"))
         self.ends: list[int] = []
         self.reader = Reader(self.socket)
         self.wanted = asyncio.Event()
@@ -217,7 +229,8 @@ CREATE TRIGGER elsewhere BEFORE INSERT ON members FOR EACH ROW EXECUTE FUNCTION 
         members = []
         for number in range(1, count + 1):
             proxy = stack.enter_context(Proxy(server.port))
-            made = Member(folder / f"db{number}", simulator, store, f"db{number}", proxy, hook.url)
+            way = stack.enter_context(Proxy(simulator.port))
+            made = Member(folder / f"db{number}", simulator, store, f"db{number}", proxy, way, hook.url)
             members.append(await stack.enter_async_context(made))
         tasks = [asyncio.ensure_future(work()) for member in members for work in (member.live, member.reader.run)]
         try:

@@ -91,6 +91,26 @@ def test_a_member_that_renews_is_not_taken_over_from(members: ExitStack, store_d
     assert one.holds()
 
 
+def test_an_offered_duty_goes_to_who_accepts_and_does_not_come_back_soon(
+    members: ExitStack, store_database: StoreDatabase
+) -> None:
+    one, two = join(members, store_database, "db1"), join(members, store_database, "db2")
+    one.offer(True)
+    wait_for(lambda: two.offered)
+    assert one.active
+    two.accept()
+    wait_for(lambda: two.active)
+    assert two.took_over == "db2 took over from db1: it does not reach the gateway, and db2 does"
+    wait_for(lambda: one.lost)
+    again = join(members, store_database, "db1")
+    two.offer(True)
+    wait_for(lambda: store_database.database.execute("SELECT 1 FROM duties WHERE offered"))
+    wait_for(lambda: again._watched is not None and again._watched.token == two.token)
+    assert not again.offered
+    store_database.database.execute("UPDATE duties SET given_at = given_at - interval '6 minutes'")
+    wait_for(lambda: again.offered)
+
+
 async def test_what_was_committed_before_a_takeover_is_all_and_nothing_after_it(
     members: ExitStack, store_database: StoreDatabase
 ) -> None:

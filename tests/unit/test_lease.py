@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollerd.core.lease import AWAY, GAP, HOLD, LOOK, RENEW, UNREACHABLE, WATCH, Beat, Lease, Reach, Watch, offset
+from pollerd.core.lease import GAP, HOLD, LOOK, RENEW, UNREACHABLE, WATCH, Beat, Lease, Reach, Watch, offset
 
 QUICK = 0.01
 """Seconds that a look takes where all is well."""
@@ -100,15 +100,12 @@ def test_a_clock_is_away_by_what_no_delay_explains(store: float, away: float) ->
     assert offset(store, 100.0, 101.0) == away
 
 
-def test_the_duty_is_given_away_after_half_a_minute_and_not_taken_back_at_once() -> None:
+def test_the_duty_is_offered_after_half_a_minute() -> None:
     reach = Reach()
     asked = [reach.noted(True, at) for at in (0.0, UNREACHABLE - 1)]
     asked.append(reach.noted(False, UNREACHABLE - 0.5))
     asked += [reach.noted(True, UNREACHABLE + at) for at in (0.0, UNREACHABLE)]
     assert asked == [False, False, False, False, True]
-    assert not reach.away(100.0)
-    reach.given_away(100.0)
-    assert [reach.away(100.0 + at) for at in (0.0, AWAY - 1, AWAY)] == [True, True, False]
 
 
 def test_the_bounds_leave_room_for_one_another() -> None:

@@ -51,6 +51,19 @@ class Ownership(Protocol):
         """Whether something may be begun now that no other machine may do at the same time."""
         ...
 
+    @property
+    def offered(self) -> bool:
+        """Whether the active one offers its duty, and this process may accept it."""
+        ...
+
+    def offer(self, offered: bool) -> None:
+        """Offer the duty to others, or do not any more. Takes effect soon."""
+        ...
+
+    def accept(self) -> None:
+        """Take over what is offered. Takes effect soon."""
+        ...
+
     def watch(self, changed: Callable[[], None]) -> None:
         """Have `changed` called, from any thread, whenever `active` or `lost` has changed."""
         ...

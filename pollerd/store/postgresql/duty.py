@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from pollerd.core.lease import WATCH
+from pollerd.core.lease import AWAY, WATCH
 from pollerd.store.postgresql.link import Connection
 from pollerd.store.postgresql.process import Process
 
@@ -15,29 +15,33 @@ ACTIVE: Final = "active"
 """The duty to poll."""
 _HOLDER: Final = b"""
 SELECT members.token, members.name, members.process::text, leases.beat, lease_until < clock_timestamp(),
-    extract(epoch FROM clock_timestamp())::float8
+    extract(epoch FROM clock_timestamp())::float8,
+    offered AND NOT (given_by = $2 AND given_at > clock_timestamp() - make_interval(secs => $3))
 FROM duties LEFT JOIN members USING (token) LEFT JOIN leases USING (token) WHERE duties.name = $1
 """
 _LOCK: Final = b"SELECT beat FROM leases WHERE token = $1 FOR UPDATE"
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """Who is active. `beat` is the number of its last renewal; `over`: its lease has ended by the server's clock."""
+    """Who is active. `beat` is the number of its last renewal; `over`: its lease has ended by the server's clock;
+    `offered`: it offers its duty to the one that looks.
+    """
 
     token: UUID
     name: str
     process: Process
     beat: int
     over: bool
+    offered: bool
 
 
-def look(connection: Connection) -> tuple[Holder | None, float]:
-    """Who is active, None: nobody; and the server's clock (UNIX seconds)."""
-    row: Any = connection.execute(_HOLDER, (ACTIVE,)).fetchone()
-    token, name, process, beat, over, clock = row
+def look(connection: Connection, name: str = "") -> tuple[Holder | None, float]:
+    """Who is active, None: nobody; and the server's clock (UNIX seconds). The member `name` looks."""
+    row: Any = connection.execute(_HOLDER, (ACTIVE, name, AWAY)).fetchone()
+    token, name, process, beat, over, clock, offered = row
     if token is None:
         return None, clock
-    return Holder(token, name, msgspec.json.decode(process, type=Process), beat, over), clock
+    return Holder(token, name, msgspec.json.decode(process, type=Process), beat, over, offered), clock
 
 
 def holder(connection: Connection) -> Holder | None:
@@ -45,10 +49,17 @@ def holder(connection: Connection) -> Holder | None:
     return look(connection)[0]
 
 
+def offer(connection: Connection, token: UUID, offered: bool) -> None:
+    """Offer the duty of `token`, or do not any more."""
+    connection.execute(b"UPDATE duties SET offered = $3 WHERE name = $2 AND token = $1", (token, ACTIVE, offered))
+
+
 def give(connection: Connection, token: UUID, taken_from: str, why: str) -> None:
     """Make `token` the active member, in the transaction that is open."""
     connection.execute(
-        b"UPDATE duties SET token = $1, since = clock_timestamp(), taken_from = $3, why = $4, "
+        b"UPDATE duties SET token = $1, since = clock_timestamp(), taken_from = $3, why = $4, offered = false, "
+        b"given_by = CASE WHEN offered THEN $3 ELSE given_by END, "
+        b"given_at = CASE WHEN offered THEN clock_timestamp() ELSE given_at END, "
         b"takeovers = takeovers + CASE WHEN $3 = '' THEN 0 ELSE 1 END WHERE name = $2",
         (token, ACTIVE, taken_from, why),
     )

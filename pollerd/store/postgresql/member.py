@@ -88,6 +88,7 @@ class Member:
         self._watched: Holder | None = None
         self._changed: Callable[[], None] = lambda: None
         self._said = ""
+        self._offer = self._offering = self._accepted = False
         self._ended = threading.Event()
         self._released = False
         self._thread = threading.Thread(target=self._live, name="lease", daemon=True)
@@ -118,6 +119,19 @@ class Member:
     def holds(self) -> bool:
         """See `Ownership`."""
         return self.active and not self.lost and self._lease.holds(now())
+
+    @property
+    def offered(self) -> bool:
+        """See `Ownership`."""
+        return not self.active and self._watched is not None and self._watched.offered
+
+    def offer(self, offered: bool) -> None:
+        """See `Ownership`."""
+        self._offer = offered
+
+    def accept(self) -> None:
+        """See `Ownership`."""
+        self._accepted = True
 
     def watch(self, changed: Callable[[], None]) -> None:
         """See `Ownership`. `changed` is called on the lease's thread."""
@@ -219,6 +233,9 @@ class Member:
         values = (self.token, WATCH, self._beat)
         if self._link.run(lambda connection: connection.execute(_RENEW, values).rowcount):
             self._lease.renewed(sent)
+            if self._offer is not self._offering:
+                self._offering = self._offer
+                self._link.run(lambda connection: duty.offer(connection, self.token, self._offering))
             return
         holder = self._link.run(duty.holder)
         who = "another member" if holder is None else f"the member {holder.name!r} ({holder.process})"
@@ -227,7 +244,8 @@ class Member:
 
     def _look(self) -> None:
         sent, asked = now(), time.time()
-        holder, clock = self._link.run(duty.look)
+        holder, clock = self._link.run(lambda connection: duty.look(connection, self.name))
+        accepted, self._accepted = self._accepted, False
         received = now()
         if self._clock_is_wrong(offset(clock, asked, time.time())):
             self._watch.lost()
@@ -238,6 +256,9 @@ class Member:
             self._become(self._watched, "its lease had ended", now())
         elif holder.process.gone:
             self._take(holder, f"{holder.process} has ended", -inf)
+        elif accepted and holder.offered:
+            # It still runs, and may deliver until its lease ends.
+            self._take(holder, f"it does not reach the gateway, and {self.name} does", now() + HOLD)
         elif self._watch.saw(Beat(holder.token, holder.beat), sent, received):
             silent = self._watch.silent(received)
             self._take(holder, f"its lease was renewed last {silent:.0f} s ago", received - silent + HOLD)

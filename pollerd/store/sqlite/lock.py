@@ -43,7 +43,7 @@ def lock_path(database: str | os.PathLike[str]) -> Path:
 class FileOwnership:
     """The right to write to a database as its only owner, until released or until the process ends."""
 
-    shared = False
+    shared = offered = False
     active = True
     lost = took_over = ""
     others_until = -inf
@@ -86,6 +86,12 @@ class FileOwnership:
     def holds(self) -> bool:
         """See `Ownership`: nobody takes a file's lock away."""
         return True
+
+    def offer(self, offered: bool) -> None:
+        """See `Ownership`: there is nobody to take it."""
+
+    def accept(self) -> None:
+        """See `Ownership`: nothing is offered."""
 
     def watch(self, changed: Callable[[], None]) -> None:
         """See `Ownership`: it never changes."""
