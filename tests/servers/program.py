@@ -147,10 +147,16 @@ class Program:
         wait_until(lambda: not any(map(lives, others)), "the processes of a killed server end")
 
     def pause(self) -> None:
-        """SIGSTOP to all its processes: connections stay open, and nothing answers."""
+        """SIGSTOP to all its processes: connections stay open, and nothing answers. Returns when they stand still."""
         # The first one first: it starts no other then.
-        for pid in (self.pid, *children(self.pid)):
+        self._halt(self.pid)
+        for pid in list(children(self.pid)):
+            self._halt(pid)
+
+    def _halt(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: state_of(pid) in ("T", "Z", ""), "a process stands still")
 
     def resume(self) -> None:
         """SIGCONT."""
@@ -185,8 +191,13 @@ def children(pid: int) -> Iterator[int]:
 
 def lives(pid: int) -> bool:
     """Whether the process is there and has not ended."""
+    return state_of(pid) not in ("Z", "")
+
+
+def state_of(pid: int) -> str:
+    """The kernel's letter for it: T stands still, Z is a process whose end nobody has asked for yet. Empty: none."""
     try:
-        # After the name, which may have spaces: "Z" is a process whose end nobody has asked for yet.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        # After the name, which may have spaces.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
+        return ""
