@@ -36,7 +36,8 @@ IDLE: Final = 300
 class Database:
     """The database at `url`. `sql` is how its user calls what is run on it; `reads`: nothing is ever written.
 
-    `protect` gets the password before it is used, and another one that takes its place.
+    `protect` gets the password before it is used, and another one that takes its place. `silence`: seconds without an
+    answer after which the server counts as gone.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class Database:
         reads: bool = False,
         sql: str = "statement",
         protect: Callable[[str], None] = lambda _: None,
+        silence: float = SILENCE,
     ) -> None:
         self.url = url
         self._password = password
         self._reads = reads
         self._sql = sql
         self._protect = protect
+        self._silence = silence
         self._engine: Engine | None = None
         self._read_at: Fingerprint | None = None
         self._raw: Any = None
@@ -140,7 +143,7 @@ class Database:
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
         """psycopg waits for an answer without end: a server that stands still would never be given up."""
-        timer = threading.Timer(SILENCE, self.hurry)
+        timer = threading.Timer(self._silence, self.hurry)
         timer.daemon = True
         timer.start()
         try:
