@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,14 @@ def cold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Daemons and commands are programs that are loaded from the disk, as a user's are."""
     monkeypatch.setattr(Deployment, "warm", None)
     monkeypatch.setattr(Cli, "warm", None)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """For other users too. Not below pytest's own folder, which each pytest that begins closes to them."""
+    with tempfile.TemporaryDirectory(prefix="pollerd-open-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture(scope="session")

@@ -143,12 +143,9 @@ def test_the_simulator_says_its_token(tmp_path: Path) -> None:
 
 
 @as_root
-def test_sql_before_the_first_start_is_explained_and_got_over(tmp_path: Path) -> None:
+def test_sql_before_the_first_start_is_explained_and_got_over(open_folder: Path) -> None:
     """As `sudo sqlite3 /var/lib/pollerd/pollerd.db "INSERT ..."`: refused, and an empty file of root is left."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.stat().st_mode & 0o001 == 0:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    cli = Cli(tmp_path)
+    cli = Cli(open_folder)
     cli.config.chmod(0o644)
     cli.database.parent.mkdir(mode=0o750)
     with suppress(sqlite3.OperationalError), transaction(cli.database) as database:

@@ -16,6 +16,8 @@ from tests.acceptance.deployment import COMMAND, Deployment
 from tests.acceptance.waiting import until
 from tests.sqlite_kit import autocommit
 
+pytestmark = pytest.mark.usefixtures("cold")
+
 ENDED: Final = 421332671
 NEVER: Final = frozenset(
     {"asyncio", "aiohttp", "yarl", "uvloop", "aiosqlite", "apscheduler", "prometheus_client", "jwt", "oauthlib",
