@@ -132,7 +132,7 @@ class Adaptive:
             dated = dates.deciding(settings, table, sent, None if moved else due, validity, rng=self._rng)
             if dated is not None:
                 return dated
-        delay = groups.together(dues)
+        delay = groups.together(dues, settings.max_interval)
         if groups.held_up(whole.k, group.of, table.alive(age)):
             delay = min(delay, max(age * groups.HELD_UP_SHARE, settings.min_interval))
         reason = reasons.group(part.key, whole.k, group.of, table.usual, now - submit)

@@ -16,11 +16,11 @@ from pollerd.backoff import budget, guards, plan
 from pollerd.backoff.plan import Table
 from pollerd.backoff.protocol import Part, Settings
 
-DOUBLING = 0.24
+DOUBLING = 0.22
 """Each doubling of its recipients adds this share to the budget of a message: the more there are, the more of them one
 poll finds, and the larger its answer."""
 
-MOST_TIMES = 3.4
+MOST_TIMES = 3.2
 """A message of 1,000 recipients or more takes so many times the polls of one with a single recipient."""
 
 LEAST_ALIVE = 1e-3
@@ -28,6 +28,9 @@ LEAST_ALIVE = 1e-3
 
 TOGETHER = 4.0
 """Parts whose next poll lies more than so many times as far away as the nearest one do not bring that one forward."""
+
+AT_MOST = 0.9
+"""Of the longest wait: from this share on a wait is taken to be bounded by it; ages of the grid are so far apart."""
 
 HELD_UP = 3.0
 """A message of which so many times the share expected is pending is held up as a whole, not late in each recipient:"""
@@ -39,7 +42,7 @@ PATIENT_SIZE = 10
 """The octave of recipients (1,000) from which on the last ones wait `patience` times as long."""
 
 LATE = 21600.0  # Seconds of age (six hours) from which on few are left of any message.
-EARLY_SHARE = 0.6
+EARLY_SHARE = 0.55
 """Of the budget of a size: so much stays for the time before, whatever `max_interval` and the dates of expiry force."""
 
 CLOSE = 0.05  # Off the budget by less than this share, the price of a size has settled.
@@ -142,10 +145,12 @@ def due(settings: Settings, part: Part, table: Table, age: float, first: float) 
     return Due(part, table, age, guards.bounded(settings, wanted, age, first, table.reach(age)))
 
 
-def together(dues: Sequence[Due]) -> float:
+def together(dues: Sequence[Due], longest: float) -> float:
     """The wait for all parts, from those of each.
 
-    Where changes come at a rate h the best wait is as 1 / sqrt(h), and the rates of the parts add up.
+    Where changes come at a rate h the best wait is as 1 / sqrt(h), and the rates of the parts add up. Of those that
+    wait as long as is allowed, `longest`, the rates are not known: they bring nothing forward.
     """
     nearest = min(each.gap for each in dues)
-    return 1.0 / sqrt(sum(1.0 / (each.gap * each.gap) for each in dues if each.gap < TOGETHER * nearest))
+    counted = [each.gap for each in dues if each.gap < min(TOGETHER * nearest, AT_MOST * longest)]
+    return 1.0 / sqrt(sum(1.0 / (gap * gap) for gap in counted)) if counted else nearest

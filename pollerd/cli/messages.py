@@ -182,6 +182,7 @@ def _then(message: Message, view: View, config: Config) -> list[str]:
     if ends is None:
         return []
     from pollerd.config.policy import MODEL, make_policy
+    from pollerd.core import diff
     from pollerd.core.learning import following
 
     found = []
@@ -190,7 +191,7 @@ def _then(message: Message, view: View, config: Config) -> list[str]:
         if (learned := view.note(MODEL)) is not None:
             policy.restore(learned)
         at = max(message.next_poll_at, time.time())
-        decision = following(policy, message, at)
+        decision = following(policy, message, at, diff.waiting(message.recipients))
         found.append(f"still pending then: polled again about {brief(decision.delay)} later ({decision.reason})")
     elif message.state is State.PENDING and message.misses:
         at = max(message.next_poll_at, time.time())

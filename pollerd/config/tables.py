@@ -41,7 +41,7 @@ class BackoffConfig(msgspec.Struct, frozen=True):
         Key(
             number(1, 1000),
             "For adaptive: the average number of polls of a message with one recipient. With each doubling of its "
-            "recipients a message takes a quarter of this more, up to 3.4 times as much at 1,000.",
+            "recipients a message takes a fifth of this more, up to 3.2 times as much at 1,000.",
         ),
     ] = 5.0
     factor: Annotated[

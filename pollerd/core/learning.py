@@ -92,12 +92,19 @@ def key(message: Message) -> str | None:
     return None
 
 
-def following(policy: Policy, message: Message, now: float, ahead: float = 0.0, *, replan: bool = False) -> Decision:
-    """When `message` is to be polled next, and why, by the recipients that it waits for.
+def following(
+    policy: Policy,
+    message: Message,
+    now: float,
+    waiting: Sequence[Recipient],
+    *,
+    ahead: float = 0.0,
+    replan: bool = False,
+) -> Decision:
+    """When `message` is to be polled next, and why, by the recipients that it is `waiting` for.
 
     `ahead` is how far the gateway's clock is ahead. `replan`: it was not polled now, see `Policy.replan`.
     """
-    waiting = [each for each in message.recipients if each.counted not in lifecycle.FINAL]
     ask = policy.replan if replan else policy.next
     submit, base, validity = message.sending, message.base, message.validity
     if len(message.recipients) < 2:

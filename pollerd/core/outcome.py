@@ -210,7 +210,7 @@ class OutcomeRules:
         ends = self._ends(known, self._deadline(known, idle), now)
         if now >= ends:
             return self._given_up(known, GiveUpReason.DEADLINE, now, bodies)
-        known = _planned(known, now, self._cadence(known, answer.ahead, now), ends)
+        known = _planned(known, now, self._cadence(known, waiting, answer.ahead, now), ends)
         unchanged = found.recipients is message.recipients and _same_frame(message, known)
         return Result(known, bodies, polls=1, full=not unchanged)
 
@@ -286,12 +286,12 @@ class OutcomeRules:
         to_wall = self._reckoning.to_wall
         return self._policy.scheduled(to_wall(now), to_wall(at))
 
-    def _cadence(self, message: Message, ahead: float, now: float) -> Decision:
+    def _cadence(self, message: Message, waiting: list[Recipient], ahead: float, now: float) -> Decision:
         sendtime = message.sendtime or 0.0
         # Where this machine's clock is behind, each new message seems to be scheduled. Its state shows it.
         if sendtime > now and all(r.status in lifecycle.UNSENT for r in message.recipients):
             return self._scheduled(now, sendtime)
-        return following(self._policy, message, now, ahead)
+        return following(self._policy, message, now, waiting, ahead=ahead)
 
     def _deadline(self, message: Message, idle: float) -> float:
         """After sending, or after sendtime + validity_period when that is later; held time does not count."""

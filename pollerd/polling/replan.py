@@ -14,6 +14,7 @@ import msgspec
 
 from pollerd.backoff import EVERYWHERE, Key, Policy
 from pollerd.base.errors import StoreUnavailableError
+from pollerd.core import diff
 from pollerd.core.diff import Result
 from pollerd.core.learning import following, key
 from pollerd.core.model import Message, State
@@ -83,7 +84,8 @@ class Replanner:
             return False
         now = self._clock.now()
         base = self._policy.base_for(operator, message.sending, message.base)
-        decision = following(self._policy, msgspec.structs.replace(message, base=base), now, replan=True)
+        moved, waiting = msgspec.structs.replace(message, base=base), diff.waiting(message.recipients)
+        decision = following(self._policy, moved, now, waiting, replan=True)
         due = now + max(decision.delay, self._rng.uniform(0.0, SPREAD))
         if due >= message.next_poll_at:
             return False
