@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE
 from tests.acceptance.conftest import Row
-from tests.acceptance.members_kit import check_files, members
+from tests.acceptance.members_kit import MemberDeployment, check_files, members
 from tests.acceptance.waiting import until
 from tests.store_database import StoreDatabase
 
@@ -48,3 +49,47 @@ async def test_another_goes_on_when_the_active_one_dies(
         assert await one.stop() == 0
     lines = check_files([one, two], len(ids))
     row(f"{lines} lines in both files, {json.loads(text)['daemon']}")
+
+
+async def test_a_frozen_member_wakes_fenced_and_a_standby_serves(
+    tmp_path: Path, store_database: StoreDatabase, row: Row
+) -> None:
+    """The standby takes ids in, has the active one do what is asked of it, and shows who polls. The active one stands
+    still for two leases: when it goes on it is refused, ends, and leaves nothing behind."""
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        members(tmp_path, simulator, store_database, ["db1", "db2"], backoff=BACKOFF, limits=LIMITS) as (one, two),
+    ):
+        one.elsewhere()
+        twin = MemberDeployment(tmp_path / "twin", simulator, store_database, "db2")
+        assert (await twin.command("run"))[0] == 75
+
+        follow = simulator.truth.add(steps=[Step(0.0, "ENROUTE")])
+        assert (await two.command("track", str(follow)))[0] == 0
+        await until(lambda: [line for line in two.told() if line["id"] == follow], "the active one has polled it")
+        assert (await two.command("untrack", str(follow)))[0] == 0
+        assert store_database.query("SELECT state FROM messages WHERE id = ?", follow) == [(3,)]
+        _, text, _ = await two.command("status", "--json")
+        cluster = json.loads(text)["cluster"]
+        assert (cluster["name"], cluster["active"]) == ("db2", "db1")
+        assert [(member["name"], member["active"]) for member in cluster["members"]] == [("db1", True), ("db2", False)]
+        _, shown, _ = await two.command("status")
+        assert "stands by as db2" in shown
+        assert "db1 polls" in shown
+
+        ids = [simulator.truth.add(steps=[Step(0.0, "ENROUTE"), Step(1.0, "DELIVERED")]) for _ in range(50)]
+        one.insert(ids)
+        await until(lambda: len(one.told()) > 10, "the first polls")
+        assert one.process is not None
+        one.process.send_signal(signal.SIGSTOP)
+        await until(lambda: two.count("took_over"), "the other takes over")
+        await until(lambda: {line["id"] for line in two.told() if line.get("final")} >= {*ids}, "all messages end")
+        one.process.send_signal(signal.SIGCONT)
+        assert await one.process.wait() == 1
+        assert "'db2'" in one.text_log().splitlines()[-1]
+        await one.join("standing_by")
+        last = two.told()[-1]["seq"]
+        await until(lambda: one.told()[-1]["seq"] == last, "it has read what it missed")
+        assert await two.stop() == 0
+        assert await one.stop() == 0
+    row(f"{check_files([one, two], len(ids))} lines in both files, {two.logged('took_over')[0]['message']}")
