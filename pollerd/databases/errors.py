@@ -42,8 +42,8 @@ _MYSQL: Final = {
     Trouble.SLOW: (1028, 1317, 1969, 3024),
     Trouble.FULL: (3, 1021, 1026, 1030, 1037, 1038, 1041, 1114, 1534),
     Trouble.READ_ONLY: (1036, 1290, 1792, 1836),
-    Trouble.FORBIDDEN: (1044, 1130, 1142, 1143, 1227, 1370, 1410),
-    Trouble.NO_DATABASE: (1049,),
+    Trouble.FORBIDDEN: (1130, 1142, 1143, 1227, 1370, 1410),
+    Trouble.NO_DATABASE: (1044, 1049),
     Trouble.MISSING: (1054, 1109, 1146, 1305, 1356),
     Trouble.REFUSED: (1022, 1048, 1062, 1136, 1138, 1169, 1216, 1217, 1264, 1265, 1292, 1364, 1366, 1367, 1406, 1411,
                       1451, 1452, 1557, 1586, 1644, 1690, 1761, 1762, 3140, 3819, 4025, 4078),
@@ -87,6 +87,11 @@ _WORDS: Final = (
 )  # fmt: skip
 """What PostgreSQL says of a connection that it refuses: libpq has no SQLSTATE for it."""
 
+_ATTEMPT: Final = re.compile(
+    r'(?:connection (?:failed|is bad): )?connection to server (?:at|on socket) "[^"]*"(?: \([^)]*\))?'
+    r"(?:, port \d+)? failed:(?: FATAL:)?"
+)
+"""What libpq says before its word on an address: where that is, the output's or source's own name says."""
 _TLS: Final = re.compile(r"certificate|does not support SSL|SSL (was|is) required|SSL error|\[SSL|SSLError")
 """What a handshake that fails says; `SSL SYSCALL error` is a connection that broke."""
 
@@ -152,7 +157,9 @@ def _said(error: exc.SQLAlchemyError) -> str:
     text = str(primary or (last.decode("utf-8", "replace") if isinstance(last, bytes) else last))
     if hasattr(original, "diag") and primary is None:
         # No answer of the server, but libpq's word on each of its addresses; a question to people follows a tab.
-        return " ".join(re.sub(r"\n\t.*", "", text.partition("\nDETAIL")[0]).split())[:_LONGEST]
+        words = " ".join(re.sub(r"\n\t.*", "", text.partition("\nDETAIL")[0]).split())
+        each = dict.fromkeys(part.strip() for part in _ATTEMPT.split(words) if part.strip())
+        return (next(iter(each)) if len(each) == 1 else words)[:_LONGEST]
     # After the first line: PostgreSQL's DETAIL, and hints for people at a terminal.
     line = next((line.strip() for line in text.splitlines() if line.strip()), type(original).__name__)
     return line.rstrip(".")[:_LONGEST]

@@ -17,7 +17,9 @@ class Trouble(Enum):
     FULL = "has no room ({said}); free space on its disk"
     READ_ONLY = "is read-only ({said}); name the primary server in the url, or make it writable"
     FORBIDDEN = "gives this user no right ({said}); grant it, or correct the name in the {sql}"
-    NO_DATABASE = "is not there ({said}); correct the database's name in the url, or create it"
+    NO_DATABASE = (
+        "has no such database for this user ({said}); correct its name in the url, create it, or grant the right to it"
+    )
     MISSING = "does not have what the {sql} names ({said}); correct the {sql}, or the table"
     SETUP = "cannot be used here: {said}"
     """A library, a password or an option is missing or wrong; the text says what to do."""

@@ -72,9 +72,9 @@ def bad_cases(shop: Shop) -> dict[str, Bad]:
         ),
         "no such database": Bad(
             {"url": url.replace(name, "nowhere")},
-            "is not there (" if shop.postgresql else "gives this user no right (",
+            "has no such database for this user (",
             "nowhere",
-            "correct the database's name in the url" if shop.postgresql else "GRANT",
+            "correct its name in the url, create it, or grant the right to it",
         ),
         "no server": Bad(
             {"url": url.replace(f":{shop.database.server.port}/", f":{free_port()}/")},

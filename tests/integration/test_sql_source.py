@@ -332,8 +332,8 @@ DOCTOR = [
         QUERY,
         "REVOKE SELECT ON sms FROM {user}",
         Level.FAILURE,
-        "gives this user no right (",
-        # Of MariaDB's database itself: it was the only right in there.
+        # MariaDB has no such database for a user who has no right to anything in there.
+        "this user",
         "grant",
     ),
     ("no table", QUERY, "DROP TABLE sms", Level.FAILURE, "sms", "correct the "),

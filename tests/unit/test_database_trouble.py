@@ -134,3 +134,38 @@ def test_a_query_is_put_into_another_one_without_its_end(query: str, inner: str)
 )
 def test_the_rights_that_a_statement_takes(statement: str, table: str, rights: tuple[str, ...]) -> None:
     assert rights_of(statement) == (table, rights)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            (
+                'connection failed: connection to server at "127.0.0.1", port 5432 failed: FATAL:  no such "user"\n'
+                'connection to server at "127.0.0.1", port 5432 failed: FATAL:  no such "user"'
+            ),
+            'no such "user"',
+        ),
+        (
+            (
+                'connection to server on socket "/run/postgresql/.s.PGSQL.5432" failed: No such file or directory\n'
+                "\tIs the server running locally and accepting connections on that socket?"
+            ),
+            "No such file or directory",
+        ),
+        (
+            (
+                'connection to server at "db" (::1), port 5432 failed: refused\n'
+                'connection to server at "db" (127.0.0.1), port 5432 failed: timeout expired'
+            ),
+            (
+                'connection to server at "db" (::1), port 5432 failed: refused '
+                'connection to server at "db" (127.0.0.1), port 5432 failed: timeout expired'
+            ),
+        ),
+        ("server closed the connection unexpectedly", "server closed the connection unexpectedly"),
+    ],
+)
+def test_of_several_attempts_what_they_have_in_common_is_said_once(text: str, said: str) -> None:
+    found = explained(exc.OperationalError("SELECT 1", {}, postgres(None, text)), "postgresql")
+    assert found.said == said
