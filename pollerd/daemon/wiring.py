@@ -10,10 +10,10 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -34,7 +34,6 @@ from pollerd.daemon.database_guard import Guard
 from pollerd.daemon.gateway_time import Witness, gateway_ahead, resume_time
 from pollerd.daemon.housekeeping import Housekeeping, Job, standard_jobs
 from pollerd.daemon.reach import Acceptance, Offer
-from pollerd.daemon.sources import make_sources
 from pollerd.daemon.start import Start
 from pollerd.daemon.systemd import Notifier
 from pollerd.gateway.client import GatewayClient
@@ -67,6 +66,9 @@ from pollerd.status.statistics import STATISTICS_NOTE, Statistics
 from pollerd.status.stuck import StuckCheck
 from pollerd.status.warnlog import WarnLog
 from pollerd.store.views import ThreadedViews
+
+if TYPE_CHECKING:
+    from pollerd.intake.source import QuerySource
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +171,7 @@ async def build(
         policy=policy,
         pollers=pollers,
         intake=intake if active else StandbyIntake(engine),
-        sources=make_sources(config, store, clock, intake.poke, secrets.protect) if active else (),
+        sources=_sources(config, store, clock, intake.poke, secrets.protect) if active else (),
         relay=Relay(outputs),
         meter=meter,
         statistics=statistics,
@@ -368,6 +370,18 @@ def _make_outputs(
 
         outputs += map(share, make_targets(config, store, clock, protect))
     return outputs
+
+
+def _sources(
+    config: Config, store: Store, clock: Clock, poke: Callable[[], None], protect: Callable[[str], None]
+) -> Sequence[QuerySource]:
+    """What other databases give."""
+    if not (config.sources.sqlite or config.sources.sql):
+        return ()
+    # As for outputs into one.
+    from pollerd.daemon.sources import make_sources
+
+    return make_sources(config, store, clock, poke, protect)
 
 
 def _alone(output: Output, longest: float = 0.0) -> Output:

@@ -82,6 +82,7 @@ async def test_no_command_imports_what_it_can_do_without(tmp_path: Path, running
             assert await here.stop() == 0
 
 
+@pytest.mark.usefixtures("cold")
 async def test_a_daemon_without_a_database_server_imports_nothing_for_one(tmp_path: Path) -> None:
     """Nor when its tables in the configuration name an SQLite file."""
     more = f"""
@@ -108,3 +109,14 @@ statement = "UPDATE sms SET status = :status WHERE id = :id"
             found = modules(here.text_log())
     assert "pollerd.outputs.sqlite" in found
     assert sorted(found & {"sqlalchemy", "psycopg", "pymysql"}) == []
+
+
+@pytest.mark.usefixtures("cold")
+async def test_a_daemon_without_foreign_databases_imports_nothing_of_them(tmp_path: Path) -> None:
+    async with Simulator() as simulator, Deployment(tmp_path, simulator) as here:
+        await here.start(environment={"PYTHONPROFILEIMPORTTIME": "1"})
+        assert await here.stop() == 0
+        found = modules(here.text_log())
+    assert "pollerd.daemon.wiring" in found
+    unwanted = {"pollerd.databases", "pollerd.config.sql", "pollerd.daemon.sources", "pollerd.daemon.targets"}
+    assert sorted(found & {*unwanted, "sqlalchemy", "psycopg", "pymysql"}) == []
