@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -10,34 +11,28 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from pollerd.core.ports import View
+from pollerd.core.ports import Handover, View
 from pollerd.store.postgresql.store import PostgresStore
 from pollerd.store.sqlite.store import SqliteStore
 from tests.sqlite_kit import autocommit, transaction
 from tests.store_database import StoreDatabase
-from tests.store_kit import view_of
+from tests.store_kit import handover_of, view_of
 
 AnyStore = SqliteStore | PostgresStore
-_PLACES: WeakKeyDictionary[AnyStore, Place] = WeakKeyDictionary()
+_PLACES: WeakKeyDictionary[PostgresStore, ServerPlace] = WeakKeyDictionary()
 
 
 def place_of(store: AnyStore) -> Place:
     """Where an open store is kept."""
-    return _PLACES[store]
+    return FilePlace(store.path) if isinstance(store, SqliteStore) else _PLACES[store]
 
 
 class Place:
     """Where a store is kept. SQL is that of SQLite, with `?`."""
 
-    @asynccontextmanager
-    async def opened(self, wall: Callable[[], float] = time.time) -> AsyncIterator[AnyStore]:
-        """The store as the daemon has it open."""
-        async with self._opened(wall) as store:
-            _PLACES[store] = self
-            yield store
-
     @abstractmethod
-    def _opened(self, wall: Callable[[], float]) -> AbstractAsyncContextManager[AnyStore]: ...
+    def opened(self, wall: Callable[[], float] = time.time) -> AbstractAsyncContextManager[AnyStore]:
+        """The store as the daemon has it open."""
 
     @abstractmethod
     def execute(self, sql: str, *values: object) -> list[Any]:
@@ -55,6 +50,21 @@ class Place:
     def view(self) -> View:
         """The store as a command reads it."""
 
+    @abstractmethod
+    def connected(self) -> AbstractContextManager[Any]:
+        """A connection of another program: `execute(sql, values)` gives a cursor. What is written is committed at the
+        end at the latest.
+        """
+
+    def retry_parked(self) -> int:
+        """Take up again what is parked, as `pollerd retry --undelivered` does."""
+        with self.handover() as handover:
+            return handover.retry_parked()
+
+    @abstractmethod
+    def handover(self) -> Handover:
+        """The store as a command writes it."""
+
     def insert(self, *ids: int) -> None:
         """Hand ids over."""
         self.many("INSERT INTO messages (id) VALUES (?) ON CONFLICT DO NOTHING", [(number,) for number in ids])
@@ -67,7 +77,7 @@ class FilePlace(Place):
         self.path = path
 
     @asynccontextmanager
-    async def _opened(self, wall: Callable[[], float]) -> AsyncIterator[SqliteStore]:
+    async def opened(self, wall: Callable[[], float] = time.time) -> AsyncIterator[SqliteStore]:
         store = await SqliteStore.open(self.path, wall)
         try:
             yield store
@@ -91,6 +101,12 @@ class FilePlace(Place):
     def view(self) -> View:
         return view_of(self.path)
 
+    def handover(self) -> Handover:
+        return handover_of(self.path)
+
+    def connected(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self.path)
+
 
 class ServerPlace(Place):
     """A database in PostgreSQL."""
@@ -99,10 +115,11 @@ class ServerPlace(Place):
         self.database = database
 
     @asynccontextmanager
-    async def _opened(self, wall: Callable[[], float]) -> AsyncIterator[PostgresStore]:
+    async def opened(self, wall: Callable[[], float] = time.time) -> AsyncIterator[PostgresStore]:
         engine = self.database.engine()
         with engine.own(daemon=True) as member:
             store = await PostgresStore.open(self.database.target(), member, wall)
+            _PLACES[store] = self
             try:
                 yield store
             finally:
@@ -129,3 +146,25 @@ class ServerPlace(Place):
 
     def view(self) -> View:
         return self.database.engine().view()
+
+    def handover(self) -> Handover:
+        return self.database.engine().handover()
+
+    @contextmanager
+    def connected(self) -> Iterator[_Connection]:
+        with self.database.database.connect() as connection:
+            yield _Connection(connection)
+
+
+class _Connection:
+    """Takes SQLite's words."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, values: Sequence[object] = ()) -> Any:
+        return self._connection.execute(sql.replace("%", "%%").replace("?", "%s"), list(values))
+
+    def executemany(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.executemany(sql.replace("?", "%s"), rows)

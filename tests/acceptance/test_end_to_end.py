@@ -20,8 +20,10 @@ pytestmark = pytest.mark.usefixtures("cold")
 QUICK = 'policy = "exponential"\nfirst_poll_after = "100ms"\nmin_interval = "100ms"\nmax_interval = "2s"'
 
 
-async def test_two_thousand_messages_of_mixed_fate(tmp_path: Path, engine: StoreDatabase | None) -> None:
+async def test_two_thousand_messages_of_mixed_fate(tmp_path: Path, engine: StoreDatabase | None, long: bool) -> None:
     """Every final state equals the truth, no poll after it, `seq` without gap, one completion a message."""
+    # The second engine has its own crash tests; here it shows that nothing depends on the first.
+    count = 2000 if engine is None or long else 500
     style = AnswerStyle(shape="alternating", error_codes="mixed", shuffle=True, late_transient=0.1)
     population = Population(validity=12 * 3600.0)
     async with (
@@ -29,10 +31,10 @@ async def test_two_thousand_messages_of_mixed_fate(tmp_path: Path, engine: Store
         Deployment(tmp_path, simulator, engine, backoff=QUICK) as deployment,
     ):
         await deployment.start()
-        ids = [simulator.truth.add(recipients=3 if n % 10 == 0 else 1) for n in range(2000)]
+        ids = [simulator.truth.add(recipients=3 if n % 10 == 0 else 1) for n in range(count)]
         deployment.insert(ids)
         await until(lambda: deployment.pending() == 0, "all messages are done with")
-        await until(lambda: len(finals(deployment.events())) >= 2400, "everything is in the file")
+        await until(lambda: len(finals(deployment.events())) >= count * 6 // 5, "everything is in the file")
         assert await deployment.stop() == 0
         events = deployment.events()
         assert [event["seq"] for event in events] == list(range(1, len(events) + 1))

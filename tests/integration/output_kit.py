@@ -14,6 +14,7 @@ from typing import Any
 from pollerd.core import event as events
 from pollerd.core.ports import Batch, EventLog, Output
 from pollerd.store.sqlite.store import SqliteStore
+from pollerd.store.store import SqlStore
 from tests.sqlite_kit import autocommit
 
 _ids = itertools.count(1)
@@ -50,7 +51,7 @@ def status(message_id: int, *, error: str | None = None) -> events.Status:
     )
 
 
-async def commit(store: SqliteStore, count: int, *, error: str | None = None) -> int:
+async def commit(store: SqlStore, count: int, *, error: str | None = None) -> int:
     """Commit `count` more events, each different from every other in this process; returns the last `seq`."""
     await store.commit(Batch(bodies=[status(next(_ids), error=error) for _ in range(count)], at=time.time()))
     return store.last
@@ -117,7 +118,7 @@ def exactly(last: int, first: int = 1) -> list[int]:
     return list(range(first, last + 1))
 
 
-async def stored_lines(store: SqliteStore) -> list[bytes]:
+async def stored_lines(store: SqlStore) -> list[bytes]:
     return [event.line for event in await store.read(0, 1_000_000)]
 
 

@@ -13,12 +13,9 @@ from pollerd.core.ports import Delivery, DeliveryState
 from pollerd.daemon.clock import SystemClock
 from pollerd.outputs.sqlite import SqliteTarget
 from pollerd.outputs.target.output import TargetOutput
-from pollerd.store.sqlite.session import SqliteSession
-from pollerd.store.sqlite.store import SqliteStore
-from pollerd.store.undelivered import read_undelivered
 from pollerd.store.unwritten import UnwrittenEvents
 from tests.acceptance.waiting import PATIENCE
-from tests.sqlite_kit import autocommit
+from tests.store_place import AnyStore, place_of
 
 NAME = "sqlite"
 PLAIN = "UPDATE sms SET status = :status WHERE id = :id"
@@ -26,7 +23,7 @@ GUARDED = "UPDATE sms SET status = :status, seq = :seq WHERE id = :id AND coales
 
 
 def target(
-    store: SqliteStore,
+    store: AnyStore,
     path: Path,
     statement: str = PLAIN,
     *,
@@ -41,24 +38,24 @@ def target(
     return TargetOutput(name, engine, statement, made, book, SystemClock(), retry_first=0.02, retry_max=0.1)
 
 
-def undelivered(store: SqliteStore) -> list[Delivery]:
+def undelivered(store: AnyStore) -> list[Delivery]:
     """All that is waiting or parked, as commands see it."""
-    with autocommit(store.path) as database:
-        return read_undelivered(SqliteSession(database), 0, 1000)
+    with place_of(store).view() as view:
+        return view.undelivered(0, "", 1000)
 
 
-def states(store: SqliteStore) -> dict[int, str]:
+def states(store: AnyStore) -> dict[int, str]:
     return {kept.seq: kept.state.name.lower() for kept in undelivered(store)}
 
 
-async def parked(store: SqliteStore, seqs: Sequence[int]) -> None:
+async def parked(store: AnyStore, seqs: Sequence[int]) -> None:
     """Wait until just these events are parked."""
     async with asyncio.timeout(PATIENCE):
         while [kept.seq for kept in undelivered(store) if kept.state is DeliveryState.PARKED] != list(seqs):
             await asyncio.sleep(0.01)
 
 
-async def settled(store: SqliteStore, name: str = NAME) -> None:
+async def settled(store: AnyStore, name: str = NAME) -> None:
     """Wait until nothing waits any more."""
     async with asyncio.timeout(PATIENCE):
         while True:

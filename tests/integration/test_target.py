@@ -7,7 +7,7 @@ import logging
 import random
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +15,23 @@ import pytest
 from pollerd.core import event as events
 from pollerd.core.ports import DeliveryState
 from pollerd.store.retention import Retention
-from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.output_kit import running, until
 from tests.integration.target_kit import GUARDED, NAME, parked, settled, states, target, undelivered
 from tests.integration.webhook_kit import change, tell
-from tests.sqlite_kit import autocommit, transaction
-from tests.store_kit import retry_parked
+from tests.sqlite_kit import autocommit
+from tests.store_place import AnyStore, Place, place_of
 
 STATES = ("BUFFERED", "ENROUTE", "DELIVERED")
 ONE, TWO = 4587654321, 4587654322
 EACH = "UPDATE sms SET status = :status WHERE id = :id AND msisdn = :msisdn"
 NEVER = (1000.0,)
+
+
+@pytest.fixture
+async def store(place: Place) -> AsyncIterator[AnyStore]:
+    """Of this daemon, in either engine."""
+    async with place.opened() as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -46,7 +52,7 @@ def told(shop: sqlite3.Connection) -> list[tuple[int, str]]:
 
 
 async def test_a_row_that_comes_later_gets_its_states_in_order_and_others_do_not_wait(
-    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
+    store: AnyStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     path = tmp_path / "shop.db"
     shop.execute("INSERT INTO sms (id) VALUES (2)")
@@ -67,7 +73,7 @@ async def test_a_row_that_comes_later_gets_its_states_in_order_and_others_do_not
 
 
 async def test_the_schedule_is_followed_then_it_is_parked_and_can_be_taken_up(
-    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
+    store: AnyStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     await tell(store, change(1, "ENROUTE"))
     path, tried = tmp_path / "shop.db", []
@@ -76,7 +82,7 @@ async def test_the_schedule_is_followed_then_it_is_parked_and_can_be_taken_up(
             await until(lambda: [kept.attempts for kept in undelivered(store)] == [attempt], "an attempt")  # noqa: B023
         (kept,) = undelivered(store)
         assert kept.next_at is not None
-        with autocommit(store.path) as database:
+        with place_of(store).connected() as database:
             changed = database.execute("SELECT changed_at FROM unwritten").fetchone()[0]
             tried.append(kept.next_at - changed)
             database.execute("UPDATE unwritten SET next_at = changed_at")
@@ -86,20 +92,20 @@ async def test_the_schedule_is_followed_then_it_is_parked_and_can_be_taken_up(
         (kept,) = undelivered(store)
         assert (kept.attempts, kept.next_at, kept.error) == (4, None, "no row was changed")
         shop.execute("INSERT INTO sms (id) VALUES (1)")
-        assert await asyncio.to_thread(retry_parked, store.path) == 1
+        assert await asyncio.to_thread(place_of(store).retry_parked) == 1
         await until(lambda: told(shop) == [(1, "ENROUTE")], "it is written")
         await until(lambda: states(store) == {}, "and kept no longer")
         assert output.health.keeps
 
 
 async def test_a_clock_that_was_wrong_puts_nothing_off(
-    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
+    store: AnyStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     """Planned by a clock that was five hours ahead."""
     await tell(store, change(1, "ENROUTE"))
     async with running(target(store, tmp_path / "shop.db", retry_after=NEVER), store):
         await until(lambda: states(store) == {1: "waiting"}, "it waits")
-    with autocommit(store.path) as database:
+    with place_of(store).connected() as database:
         database.execute("UPDATE unwritten SET next_at = next_at + 18000, changed_at = changed_at + 18000")
     shop.execute("INSERT INTO sms (id) VALUES (1)")
     async with running(target(store, tmp_path / "shop.db", retry_after=NEVER), store):
@@ -107,7 +113,7 @@ async def test_a_clock_that_was_wrong_puts_nothing_off(
 
 
 async def test_what_is_parked_is_superseded_by_a_later_state_and_never_written_again(
-    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: AnyStore, shop: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     path = tmp_path / "shop.db"
@@ -119,7 +125,7 @@ async def test_what_is_parked_is_superseded_by_a_later_state_and_never_written_a
         await until(lambda: told(shop) == [(1, "DELIVERED")], "the later one")
         await until(lambda: "superseded" in caplog.text, "it is said")
         await parked(store, [2])
-        assert await asyncio.to_thread(retry_parked, store.path) == 1
+        assert await asyncio.to_thread(place_of(store).retry_parked) == 1
         await parked(store, [2])
     assert told(shop) == [(1, "DELIVERED")]
     said = [record.getMessage() for record in caplog.records if "superseded" in record.getMessage()]
@@ -127,7 +133,7 @@ async def test_what_is_parked_is_superseded_by_a_later_state_and_never_written_a
 
 
 async def test_what_is_taken_up_while_a_later_one_waits_goes_first(
-    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
+    store: AnyStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     path = tmp_path / "shop.db"
     await tell(store, change(1, "ENROUTE"))
@@ -137,13 +143,13 @@ async def test_what_is_taken_up_while_a_later_one_waits_goes_first(
     async with running(target(store, path, retry_after=NEVER), store):
         await until(lambda: states(store) == {1: "parked", 2: "waiting"}, "the second waits")
         shop.execute("INSERT INTO sms (id) VALUES (1)")
-        assert await asyncio.to_thread(retry_parked, store.path) == 1
+        assert await asyncio.to_thread(place_of(store).retry_parked) == 1
         await until(lambda: len(told(shop)) == 2 and states(store) == {}, "both")
     assert told(shop) == [(1, "ENROUTE"), (1, "DELIVERED")]
 
 
 async def test_later_events_wait_for_one_that_is_refused_until_it_is_parked(
-    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
+    store: AnyStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     shop.execute("""
         CREATE TRIGGER rule BEFORE UPDATE ON sms WHEN new.id = 1 AND new.status = 'ENROUTE'
@@ -157,7 +163,7 @@ async def test_later_events_wait_for_one_that_is_refused_until_it_is_parked(
         assert len(told(shop)) == 4
         assert [(kept.attempts, kept.error) for kept in undelivered(store)] == [(1, "not enroute"), (0, "")]
     async with running(target(store, tmp_path / "shop.db", retry_after=()), store):
-        with autocommit(store.path) as database:
+        with place_of(store).connected() as database:
             database.execute("UPDATE unwritten SET next_at = changed_at WHERE next_at IS NOT NULL")
         await until(lambda: len(told(shop)) == 5 and states(store) == {}, "parked, then superseded")
     assert [state for message, state in told(shop) if message == 1] == ["BUFFERED", "DELIVERED"]
@@ -165,7 +171,7 @@ async def test_later_events_wait_for_one_that_is_refused_until_it_is_parked(
 
 
 async def test_a_guard_against_going_back_is_no_missing_row(
-    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
+    store: AnyStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     """A batch that comes again after a crash: its older states change no row, since the newest one is there already."""
     path = tmp_path / "shop.db"
@@ -173,7 +179,7 @@ async def test_a_guard_against_going_back_is_no_missing_row(
     await tell(store, *(change(1, state) for state in STATES))
     async with running(target(store, path, GUARDED, no_row="retry", retry_after=NEVER), store):
         await settled(store)
-    with autocommit(store.path) as database:
+    with place_of(store).connected() as database:
         database.execute("UPDATE outputs SET seq = 0")
     async with running(target(store, path, GUARDED, no_row="retry", retry_after=NEVER), store):
         await settled(store)
@@ -182,7 +188,7 @@ async def test_a_guard_against_going_back_is_no_missing_row(
 
 
 async def test_a_waiting_state_is_superseded_when_a_later_one_finds_the_row(
-    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: AnyStore, shop: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The row has what it waits for already, and a guard that is too strict."""
     caplog.set_level(logging.INFO)
@@ -198,7 +204,7 @@ async def test_a_waiting_state_is_superseded_when_a_later_one_finds_the_row(
 
 
 async def test_news_of_a_message_is_a_reason_to_try_its_row_and_spends_no_attempt(
-    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
+    store: AnyStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     await tell(store, change(1, "BUFFERED"))
     async with running(target(store, tmp_path / "shop.db", retry_after=NEVER), store):
@@ -213,7 +219,7 @@ async def test_news_of_a_message_is_a_reason_to_try_its_row_and_spends_no_attemp
 
 
 async def test_a_recipient_without_a_row_holds_up_no_other_one(
-    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
+    store: AnyStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     """Where the statement names the recipient. What is about the whole message waits for all of them."""
     path = tmp_path / "shop.db"
@@ -236,7 +242,7 @@ async def test_a_recipient_without_a_row_holds_up_no_other_one(
 
 
 async def test_a_message_without_a_row_of_its_own_holds_up_all_its_recipients(
-    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
+    store: AnyStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     """Where the statement does not name the recipient: the row would go back to what was reported before."""
     await tell(store, change(1, "ENROUTE", msisdn=ONE), change(1, "ENROUTE", msisdn=TWO))
@@ -265,7 +271,7 @@ async def test_a_message_without_a_row_of_its_own_holds_up_all_its_recipients(
     ],
 )
 async def test_what_is_kept_for_another_attempt(
-    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, statement: str, rules: dict[str, str], kept: list[int]
+    store: AnyStore, shop: sqlite3.Connection, tmp_path: Path, statement: str, rules: dict[str, str], kept: list[int]
 ) -> None:
     """No event that lacks what the WHERE compares with, such as one about an account."""
     shop.execute("CREATE TABLE seen (one INTEGER PRIMARY KEY)")
@@ -279,16 +285,20 @@ async def test_what_is_kept_for_another_attempt(
         await until(lambda: [event.seq for event in undelivered(store)] == expected, "those that wait")
 
 
+async def remember(store: AnyStore, *forms: tuple[str, int, str, str | float]) -> None:
+    """How sources gave ids."""
+    await store.write(lambda session: session.executemany(session.sql("source_ids")["remember"], forms))
+
+
 @pytest.mark.parametrize("form", ["4602 ", "0004602", " 4602", 4602.0, 4602, "4602"], ids=repr)
 async def test_the_statement_gets_the_id_as_its_source_gave_it(
-    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, form: str | float
+    store: AnyStore, shop: sqlite3.Connection, tmp_path: Path, form: str | float
 ) -> None:
     """Bound as what it was; from the source of this database, where it has one."""
     shop.execute("INSERT INTO sms (id) VALUES (?), (17)", (form,))
-    with transaction(store.path) as database:
-        if not isinstance(form, int):
-            database.execute("INSERT INTO source_ids VALUES ('its query as it was', 4602, 'mine.db', ?)", (form,))
-        database.execute("INSERT INTO source_ids VALUES ('a', 4602, 'other.db', 'x'), ('a', 17, 'other.db', 'x')")
+    if not isinstance(form, int):
+        await remember(store, ("its query as it was", 4602, "mine.db", form))
+    await remember(store, ("a", 4602, "other.db", "x"), ("a", 17, "other.db", "x"))
     await tell(store, change(4602, "DELIVERED"), change(17, "DELIVERED"))
     statement = "UPDATE sms SET status = :status, seq = typeof(:source_id) WHERE id IS :source_id"
     async with running(target(store, tmp_path / "shop.db", statement, database="mine.db"), store):
@@ -298,11 +308,10 @@ async def test_the_statement_gets_the_id_as_its_source_gave_it(
 
 
 async def test_who_compares_with_the_number_learns_how_the_id_was_given(
-    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path
+    store: AnyStore, shop: sqlite3.Connection, tmp_path: Path
 ) -> None:
     shop.execute("INSERT INTO sms (id) VALUES ('4602 ')")
-    with transaction(store.path) as database:
-        database.execute("INSERT INTO source_ids VALUES ('any', 4602, 'any.db', '4602 ')")
+    await remember(store, ("any", 4602, "any.db", "4602 "))
     await tell(store, change(4602, "DELIVERED"))
     async with running(target(store, tmp_path / "shop.db"), store):
         said = "no row was changed; the source gave this id as '4602 ': compare with :source_id"
@@ -310,13 +319,12 @@ async def test_who_compares_with_the_number_learns_how_the_id_was_given(
 
 
 async def test_retention_forgets_what_was_parked_for_long_and_what_no_output_wants_any_more(
-    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: AnyStore, shop: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, other = tmp_path / "shop.db", "sqlite other"
     await tell(store, change(1, "ENROUTE"), change(2, "ENROUTE"))
-    with transaction(store.path) as database:
-        database.execute("INSERT INTO source_ids VALUES ('any', 1, 'any.db', '1 ')")
-        database.execute("DELETE FROM messages WHERE id = 1")
+    await remember(store, ("any", 1, "any.db", "1 "))
+    place_of(store).execute("DELETE FROM messages WHERE id = 1")
     async with running(target(store, path, retry_after=()), store):
         await parked(store, [1, 2])
     async with running(target(store, path, name=other, retry_after=NEVER), store):
@@ -330,7 +338,7 @@ async def test_retention_forgets_what_was_parked_for_long_and_what_no_output_wan
     assert {kept.output for kept in undelivered(store)} == {other}
     await Retention(store, frozenset({NAME}), 3600.0).run(now)
     assert undelivered(store) == []
-    with autocommit(store.path) as database:
+    with place_of(store).connected() as database:
         assert database.execute("SELECT count(*) FROM source_ids").fetchone() == (0,)
     said = [record.getMessage() for record in caplog.records if "are forgotten" in record.getMessage()]
     assert said == [
@@ -341,7 +349,7 @@ async def test_retention_forgets_what_was_parked_for_long_and_what_no_output_wan
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_every_row_ends_with_its_last_state_in_order_whatever_comes_between(
-    store: SqliteStore, shop: sqlite3.Connection, tmp_path: Path, seed: int
+    store: AnyStore, shop: sqlite3.Connection, tmp_path: Path, seed: int
 ) -> None:
     """Rows come late, some states are refused, the output is restarted and its place is lost."""
     rng, path = random.Random(seed), tmp_path / "shop.db"
@@ -365,8 +373,8 @@ async def test_every_row_ends_with_its_last_state_in_order_whatever_comes_betwee
             await until(lambda: len(told(shop)) >= enough or not late, "some are written")  # noqa: B023 - awaited here
         if rng.random() < 0.3:
             # As after a crash between the two databases.
-            with autocommit(store.path) as database:
-                database.execute("UPDATE outputs SET seq = max(0, seq - 20)")
+            with place_of(store).connected() as database:
+                database.execute("UPDATE outputs SET seq = CASE WHEN seq > 20 THEN seq - 20 ELSE 0 END")
     async with running(target(store, path, statement, no_row="retry", retry_after=schedule), store):
         await settled(store)
     assert states(store) == {}

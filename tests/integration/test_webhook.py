@@ -27,20 +27,21 @@ from tests.integration.output_kit import running, until
 from tests.integration.webhook_kit import SECRET, Receiver, change, flaky, free_port, receiving, secret, tell
 from tests.sqlite_kit import autocommit
 from tests.store_kit import retry_parked
+from tests.store_place import AnyStore
 
 STATES = ("BUFFERED", "ENROUTE", "DELIVERED")
 
 
-def webhook(store: SqliteStore, settings: WebhookOutputConfig, **more: Any) -> WebhookOutput:
+def webhook(store: AnyStore, settings: WebhookOutputConfig, **more: Any) -> WebhookOutput:
     return WebhookOutput(settings, store.deliveries(), SystemClock(), keep_parked=3600.0, **more)
 
 
-async def start(store: SqliteStore, output: WebhookOutput) -> None:
+async def start(store: AnyStore, output: WebhookOutput) -> None:
     """As the daemon does before the first event."""
     await output.prepare(store)
 
 
-async def delivered(store: SqliteStore) -> None:
+async def delivered(store: AnyStore) -> None:
     """Wait until nothing is left to post."""
     while True:
         cursor = await store.cursor("webhook")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,20 @@ from pollerd.config.secret import FileSecret, Origin, SecretKind
 from pollerd.core import event as events
 from pollerd.core.ports import Batch, Delivery, DeliveryChange, DeliveryState
 from pollerd.daemon.clock import SystemClock
-from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.output_kit import running, until
 from tests.integration.test_webhook import delivered, start, webhook
 from tests.integration.webhook_kit import SECRET, Receiver, change, receiving, tell
-from tests.store_kit import retry_parked
+from tests.store_place import AnyStore, Place, place_of
 
 
-async def parked(store: SqliteStore, seqs: list[int]) -> None:
+@pytest.fixture
+async def store(place: Place) -> AsyncIterator[AnyStore]:
+    """Of this daemon, in either engine."""
+    async with place.opened() as opened:
+        yield opened
+
+
+async def parked(store: AnyStore, seqs: list[int]) -> None:
     """Wait until these events are parked."""
     while [d.seq for d in await store.deliveries().undelivered(0, 10) if d.state is DeliveryState.PARKED] != seqs:
         await asyncio.sleep(0.01)
@@ -29,7 +36,7 @@ async def parked(store: SqliteStore, seqs: list[int]) -> None:
 
 @pytest.mark.parametrize(("second_taken", "tries"), [(False, "1 1 2 1 2 3"), (True, "1 1 2 3")])
 async def test_what_is_taken_up_again_while_a_later_one_is_posted(
-    store: SqliteStore, caplog: pytest.LogCaptureFixture, second_taken: bool, tries: str
+    store: AnyStore, caplog: pytest.LogCaptureFixture, second_taken: bool, tries: str
 ) -> None:
     """1 is parked, 2 is with the receiver, 3 is behind it when `retry --webhook` comes. Where 2 is refused, 1 goes
     before all that is not out yet; where it is taken, 1 is old and never posted again.
@@ -47,7 +54,7 @@ async def test_what_is_taken_up_again_while_a_later_one_is_posted(
             receiver.gate = gate
             await tell(store, change(1, "2"), change(1, "3"))
             await until(lambda: receiver.busy == 1, "the second is with the receiver")
-            assert await asyncio.to_thread(retry_parked, store.path) == 1
+            assert await asyncio.to_thread(place_of(store).retry_parked) == 1
             # That the third is in the book shows that the output has checked since.
             while not [d for d in await store.deliveries().undelivered(0, 10) if d.seq == 3]:
                 await asyncio.sleep(0.01)
@@ -60,7 +67,7 @@ async def test_what_is_taken_up_again_while_a_later_one_is_posted(
 
 
 async def test_a_parked_event_is_superseded_by_a_later_one_about_the_same_and_by_nothing_else(
-    store: SqliteStore,
+    store: AnyStore,
 ) -> None:
     """Of the same recipient, or the same account: what is left can be posted without reporting anything old."""
     refuse = True
@@ -77,7 +84,7 @@ async def test_a_parked_event_is_superseded_by_a_later_one_about_the_same_and_by
             await tell(store, change(1, "DELIVERED"), over)
             await until(lambda: len(receiver.got) == 2, "the later ones")
             await parked(store, [2, 3])
-            assert await asyncio.to_thread(retry_parked, store.path) == 2
+            assert await asyncio.to_thread(place_of(store).retry_parked) == 2
             await asyncio.wait_for(delivered(store), 30)
     assert [(b["id"], b["msisdn"], b["status"]) for b in receiver.got[2:]] == [
         (1, 2, "ENROUTE"),
@@ -85,7 +92,7 @@ async def test_a_parked_event_is_superseded_by_a_later_one_about_the_same_and_by
     ]
 
 
-async def test_a_failed_later_event_waits_for_the_one_that_was_taken_up_again(store: SqliteStore) -> None:
+async def test_a_failed_later_event_waits_for_the_one_that_was_taken_up_again(store: AnyStore) -> None:
     """The post that was under way fails and is due sooner than the earlier one: it is not reported before it."""
     book = store.deliveries()
     deliveries = [
@@ -100,7 +107,7 @@ async def test_a_failed_later_event_waits_for_the_one_that_was_taken_up_again(st
 
 
 @pytest.mark.parametrize("code", [429, 503])
-async def test_a_receiver_is_not_asked_sooner_than_it_says(store: SqliteStore, code: int) -> None:
+async def test_a_receiver_is_not_asked_sooner_than_it_says(store: AnyStore, code: int) -> None:
     """Its own event waits as long as `Retry-After` says, those of other messages too, and no attempt is spent."""
     clock = SystemClock()
     receiver = Receiver(answer=lambda _: code, more={"Retry-After": "1800"})
@@ -121,7 +128,7 @@ async def test_a_receiver_is_not_asked_sooner_than_it_says(store: SqliteStore, c
         assert len(receiver.tries) == 1
 
 
-async def test_a_receivers_wish_does_not_shorten_the_schedule(store: SqliteStore) -> None:
+async def test_a_receivers_wish_does_not_shorten_the_schedule(store: AnyStore) -> None:
     clock = SystemClock()
     async with receiving(Receiver(answer=lambda _: 503, more={"Retry-After": "1"})) as receiver:
         output = webhook(store, WebhookOutputConfig(receiver.url, retry_after=(600.0,)))
@@ -134,7 +141,7 @@ async def test_a_receivers_wish_does_not_shorten_the_schedule(store: SqliteStore
     assert waiting[0].next_at - clock.now() > 500
 
 
-async def test_every_secret_is_protected_before_it_signs(store: SqliteStore, tmp_path: Path) -> None:
+async def test_every_secret_is_protected_before_it_signs(store: AnyStore, tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text(SECRET)
     source = FileSecret(path, SecretKind.SIGNING, Origin("test", "secret_file"))
@@ -149,12 +156,12 @@ async def test_every_secret_is_protected_before_it_signs(store: SqliteStore, tmp
             assert known == [SECRET, "another one altogether"]
 
 
-async def test_taken_up_again_by_a_command_after_the_clock_was_set_it_is_due_at_once(store: SqliteStore) -> None:
+async def test_taken_up_again_by_a_command_after_the_clock_was_set_it_is_due_at_once(store: AnyStore) -> None:
     """The daemon's time is five days behind the wall clock's here, and the command has only that."""
     book, machine = store.deliveries(), Machine()
     await book.save(DeliveryChange(kept=[Delivery(1, "message.status", 1, b"{}", "default", DeliveryState.PARKED)]))
     own = machine.wall() - 5 * 86400.0
     await store.commit(Batch(notes=[(TIME_NOTE, Anchor(own, machine.clocks()).written())]))
-    assert await asyncio.to_thread(retry_parked, store.path) == 1
+    assert await asyncio.to_thread(place_of(store).retry_parked) == 1
     (waiting,) = await book.undelivered(0, 10)
     assert waiting.next_at == pytest.approx(own, abs=30.0)

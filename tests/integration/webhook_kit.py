@@ -18,7 +18,7 @@ from aiohttp.test_utils import TestServer
 from pollerd.config.secret import InlineSecret, Origin, Secret, SecretKind
 from pollerd.core import event as events
 from pollerd.core.ports import Batch
-from pollerd.store.sqlite.store import SqliteStore
+from pollerd.store.store import SqlStore
 from tests.integration.output_kit import status
 
 SECRET = "not long"
@@ -102,7 +102,7 @@ def free_port() -> int:
         return port
 
 
-async def tell(store: SqliteStore, *told: events.Body) -> None:
+async def tell(store: SqlStore, *told: events.Body) -> None:
     """Commit events as results of polls would: with the message they are about."""
     from pollerd.core.diff import Result
     from pollerd.core.model import Message

@@ -7,10 +7,12 @@ shut instead, and the outcome is asked for by the next connection.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -18,6 +20,7 @@ import psycopg
 from psycopg import RawCursor
 from psycopg.adapt import Dumper
 from psycopg.pq import TransactionStatus
+from psycopg.types.json import set_json_loads
 from psycopg.types.string import StrDumper, TextLoader
 
 from pollerd.base.errors import StoreError
@@ -152,6 +155,8 @@ def _connect(target: Target) -> _Bounded:
         raise
     connection.adapters.register_dumper(bool, _Flag)
     connection.adapters.register_dumper(str, StrDumper)
+    # A number that a source gave is stored where it was no whole one: 7.0 stays one.
+    set_json_loads(partial(json.loads, parse_int=float), connection)
     connection.adapters.register_loader("json", TextLoader)
     return connection
 
