@@ -37,11 +37,16 @@ class MariaDb(DatabaseServer):
         command = [
             "mariadb-install-db", "--no-defaults", f"--datadir={self.folder / 'data'}", f"--user={self._runs_as()}",
             "--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=8M",
+            self._temporary(),
         ]  # fmt: skip
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         if self.tls:
             self.make_certificates()
+
+    def _temporary(self) -> str:
+        # A server that starts deletes what it finds of another one's temporary tables in a folder that they share.
+        return f"--tmpdir={self.folder}"
 
     def _runs_as(self) -> str:
         return self.user if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
@@ -58,7 +63,7 @@ class MariaDb(DatabaseServer):
             programs() / "mariadbd", "--no-defaults", f"--datadir={folder / 'data'}", f"--socket={self.socket}",
             f"--port={self.port}", "--bind-address=127.0.0.1", f"--pid-file={folder / 'pid'}", "--skip-log-bin",
             "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=8M", "--skip-name-resolve",
-            "--performance-schema=off", "--character-set-server=utf8mb4",
+            self._temporary(), "--performance-schema=off", "--character-set-server=utf8mb4",
             *([] if self.durable else quick), *(files if self.tls else []), *self.settings,
         ]  # fmt: skip
 
