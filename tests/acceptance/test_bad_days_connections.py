@@ -27,7 +27,10 @@ async def test_a_gateway_that_forgets_connections_is_no_outage(
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
         Deployment(
-            tmp_path, simulator, backoff=BACKOFF, limits="requests_per_second = 20\nmax_connections = 3"
+            tmp_path,
+            simulator,
+            backoff=BACKOFF,
+            limits='requests_per_second = 20\nmax_connections = 3\ntimeout = "10m"',
         ) as deployment,
     ):
         simulator.faults.set(fault)
