@@ -19,8 +19,8 @@ def backup(*, path: Path, as_json: bool, config_path: Path | None) -> int:
     """Copy the database to PATH, as it is at this moment, while the daemon goes on.
 
     Nothing is replaced: PATH must not be there yet. The copy is checked, is on disk, and has the rights of the
-    database; it holds telephone numbers. To use it, stop the daemon, remove the database with its -wal and -shm, and
-    put the copy in its place.
+    database; it holds telephone numbers, and texts of incoming messages. To use it, stop the daemon, remove the
+    database with its -wal and -shm, and put the copy in its place.
     """
     from pollerd.store.engine import engine_of
 

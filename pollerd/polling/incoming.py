@@ -24,7 +24,7 @@ from pollerd.core.incoming import Dates, IncomingDenied, IncomingMessage, Incomi
 from pollerd.core.model import HoldReason, Outcome, Trouble
 from pollerd.core.ports import Clock, GatewayTime, IncomingBook, IncomingGateway, Limiter
 from pollerd.polling.committer import Committer
-from pollerd.polling.incoming_pages import Answer, PageReader, Reading, Sight
+from pollerd.polling.incoming_pages import LEAST_PASSES, PASSES, Answer, PageReader, Reading, Sight
 
 log = logging.getLogger(__name__)
 
@@ -185,9 +185,12 @@ class IncomingWatch:
             self._progress.began = self._now()
             await self._note()
         if dates == self._dates and now < self._full_at and await self._unchanged(answer):
+            self._trouble = ""
             return self._wait(news=False)
         began = self._now()
-        reading = await PageReader(partial(self._ask, dates), self._unknown).read(answer)
+        # What was in vain so often does not take the pace from the polls each time.
+        passes = PASSES if self._short < PATIENT else LEAST_PASSES
+        reading = await PageReader(partial(self._ask, dates), self._unknown).read(answer, passes)
         return await self._settle(dates, reading, began)
 
     async def _unchanged(self, page: IncomingPage) -> bool:
@@ -205,8 +208,8 @@ class IncomingWatch:
         # Else the next look reads all pages again.
         self._dates = dates if exact else None
         self._results = reading.results if exact else None
+        self._trouble = "" if self._short < PATIENT else "some pages cannot be read, or do not stand still"
         if not exact:
-            self._trouble = "" if self._short < PATIENT else "some pages cannot be read, or do not stand still"
             # What is held back is worth another try soon; what never stands still is not.
             return self._wait(news=news > 0 or 0 < self._short < PATIENT)
         self._doubt(reading)
@@ -336,7 +339,6 @@ class IncomingWatch:
         return self._interval
 
     def _allowed(self) -> None:
-        self._trouble = ""
         if self._denied:
             self._denied, self._interval = False, self._every
             log.info(

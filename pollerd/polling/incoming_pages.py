@@ -19,6 +19,8 @@ from pollerd.core.model import Trouble
 
 PASSES: Final = 5
 """Passes over the pages for one reading: a burst is over after one or two; what never stands still would not end."""
+LEAST_PASSES: Final = 2
+"""Passes for one reading where earlier ones were in vain: so many show that the gateway gives the same twice."""
 TRIES: Final = 2
 """Requests for one page that fails, in one pass."""
 MOST_PAGES: Final = 1000
@@ -70,12 +72,14 @@ class PageReader:
         self._unknown = unknown
         self._held = 0
 
-    async def read(self, first: IncomingPage) -> Reading:
-        """Everything; `first` is the first page, which is there already."""
+    async def read(self, first: IncomingPage, passes: int = PASSES) -> Reading:
+        """Everything, in so many passes at most; `first` is the first page, which is there already."""
         reading = Reading()
         before: tuple[set[int], int | None] | None = None
         answer: Answer = first
-        for number in range(PASSES):
+        for number in range(passes):
+            if number > 0:
+                answer = await self._ask(1)
             if not isinstance(answer, IncomingPage):
                 break
             ids = await self._pass(answer, reading)
@@ -89,7 +93,6 @@ class PageReader:
                 reading.sight, reading.odd = Sight.EXACT, True
                 break
             before = None if ids is None else (ids, reading.results)
-            answer = await self._ask(1)
         return reading
 
     async def _pass(self, first: IncomingPage, reading: Reading) -> set[int] | None:
@@ -112,7 +115,7 @@ class PageReader:
             ended = count == results and number >= (page.pages or 0)
             if ended or len(ids) == before or reading.full or number >= MOST_PAGES:
                 break
-            answer, number, missing = await self._next(number)
+            answer, number, missing = await self._next(number, page)
             gap |= missing
             if answer is None:
                 break
@@ -126,12 +129,16 @@ class PageReader:
             reading.sight = Sight.SHORT
         return None if gap or moved else ids
 
-    async def _next(self, number: int) -> tuple[IncomingPage | None, int, bool]:
-        """The page behind the `number`-th, its number, and whether one could not be read: then the one behind that."""
+    async def _next(self, number: int, last: IncomingPage) -> tuple[IncomingPage | None, int, bool]:
+        """The page behind the `number`-th, `last`; its number, and whether one could not be read: then the one behind
+        that.
+        """
         for page in (number + 1, number + 2):
             for _ in range(TRIES):
                 if isinstance(answer := await self._ask(page), IncomingPage):
                     return answer, page, page > number + 1
+                if _no_page(answer, number, last):
+                    return None, number, False
         return None, number, True
 
     async def _take(self, page: IncomingPage, reading: Reading) -> None:
@@ -141,3 +148,10 @@ class PageReader:
                 reading.fresh[message.id] = message
                 self._held += len(message.text or "")
         reading.full = len(reading.fresh) >= MOST_HELD or self._held >= MOST_TEXT
+
+
+def _no_page(answer: Answer, number: int, last: IncomingPage) -> bool:
+    """Whether a refusal of the page behind the `number`-th says that there is none: the gateway may count more
+    messages than it gives, and has no page for them.
+    """
+    return isinstance(answer, IncomingDenied) if last.pages is None else number >= last.pages

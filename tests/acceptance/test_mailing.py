@@ -65,3 +65,9 @@ async def test_plan_explains_a_mailing_before_anything_is_learned(tmp_path: Path
     said = " ".join(out.split())
     assert f"one poll shows all {RECIPIENTS}, and polling goes on while any is pending" in said
     assert "pending by then: " in said
+    assert "more polls are expected than that: max_interval = 1 h bounds" in said
+    code, out, err = await deployment.command("plan", "--recipients", "10000")
+    assert code == 0, err
+    left = re.search(r"pending by then: ([\d,]+) after 10 s, ", " ".join(out.split()))
+    assert left is not None, out
+    assert 100 < int(left[1].replace(",", "")) < 10_000

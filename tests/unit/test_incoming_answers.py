@@ -177,8 +177,16 @@ def test_only_the_vendors_own_refusal_says_that_the_account_may_not(status: int,
     assert isinstance(found, IncomingDenied if denied else Trouble)
 
 
-def test_an_error_with_messages_in_it_is_not_shown() -> None:
-    assert "secret" not in read_incoming_error(500, {}, b'{"mosms_id": 1, "message": "secret"}', str, 0.0).text
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"mosms_id": 1, "message": "secret"}',
+        b'{"messages": [{"id": 1, "text": "secret"}]}',
+        b'45, "message": "secret", "senttime": 1',
+    ],
+)
+def test_an_error_with_messages_in_it_is_not_shown(body: bytes) -> None:
+    assert "secret" not in read_incoming_error(500, {}, body, str, 0.0).text
 
 
 def test_the_vendors_body_for_a_webhook() -> None:

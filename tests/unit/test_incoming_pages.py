@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import pytest
+from msgspec.structs import replace
 
-from pollerd.core.incoming import IncomingMessage, IncomingPage
+from pollerd.core.incoming import IncomingDenied, IncomingMessage, IncomingPage
 from pollerd.core.model import HoldReason, Trouble
 from pollerd.polling import incoming_pages
-from pollerd.polling.incoming_pages import PageReader, Reading, Sight
+from pollerd.polling.incoming_pages import LEAST_PASSES, Answer, PageReader, Reading, Sight
 
 PER_PAGE = 10
 BROKEN = Trouble(HoldReason.SERVER_ERRORS, "undecodable", "cut")
@@ -123,6 +124,39 @@ async def test_a_page_that_is_broken_hides_only_itself() -> None:
     reading = await pages.read()
     assert reading.sight is Sight.SHORT
     assert {message.id for message in reading.in_order} == set(range(1, 51)) - set(range(21, 31))
+
+
+@pytest.mark.parametrize(
+    ("pages_given", "refusal"), [(True, IncomingDenied("404")), (True, BROKEN), (False, IncomingDenied("404"))]
+)
+async def test_a_page_refused_because_there_is_none_is_the_end(*, pages_given: bool, refusal: Answer) -> None:
+    """The gateway counts more messages than it gives, and refuses the page on which they would be."""
+    pages = Pages(30)
+    pages.results = 33
+
+    async def ask(page: int) -> Answer:
+        if page > 3:
+            pages.requests += 1
+            return refusal
+        found = await pages.ask(page)
+        assert isinstance(found, IncomingPage)
+        return replace(found, pages=3 if pages_given else None)
+
+    first = await ask(1)
+    assert isinstance(first, IncomingPage)
+    reading = await PageReader(ask, pages.unknown).read(first)
+    assert (reading.sight, reading.odd, len(reading.fresh)) == (Sight.EXACT, True, 30)
+    assert pages.requests == 8
+
+
+async def test_fewer_passes_cost_fewer_requests() -> None:
+    pages = Pages(50)
+    pages.broken = {3}
+    first = await pages.ask(1)
+    assert isinstance(first, IncomingPage)
+    assert (await PageReader(pages.ask, pages.unknown).read(first, LEAST_PASSES)).sight is Sight.SHORT
+    # Each pass: six pages, the last of them empty, and the broken one once more.
+    assert pages.requests == 14
 
 
 async def test_the_first_page_of_a_later_pass_may_fail() -> None:

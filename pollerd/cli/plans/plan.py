@@ -208,6 +208,11 @@ _OVER: Final = 1.5
 """From so many times the budget on it is said why."""
 
 
+def _some(count: float) -> str:
+    """An expected number of recipients."""
+    return f"{count:,.0f}" if count >= 10 else f"{count:.2g}"
+
+
 class _Paper:
     """What is printed."""
 
@@ -288,8 +293,15 @@ class _Paper:
             "polls_per_message",
             "dim",
         )
+        if made.polls is not None and made.polls > _OVER * made.budget:
+            self._say(
+                "more polls are expected than that: max_interval = "
+                f"{duration(self._config.backoff.max_interval)} bounds how long the last ones may wait, whatever is "
+                "learned; raise it to save polls",
+                "yellow",
+            )
         left = ((age, k * schedule.alive(made.curve, age)) for age in _LEFT_AT)
-        self._say("pending by then: " + ", ".join(f"{n:.3g} after {duration(age)}" for age, n in left))
+        self._say("pending by then: " + ", ".join(f"{_some(n)} after {duration(age)}" for age, n in left))
         self._say("each answer shows how many really are: the next poll is chosen by those", "dim")
 
     def _budget(self, polls: float, aimed_at: float | None) -> None:

@@ -14,7 +14,7 @@ from pollerd.gateway.gatewayapi.errorcodes import REFUSALS
 from pollerd.gateway.text import clean
 
 _LONGEST_DETAIL: Final = 300  # Characters of the vendor's message that are kept: as of any other failure.
-_IN_MESSAGES: Final = (b'"recipients"', b'"mosms_id"')
+_IN_MESSAGES: Final = (b'"recipients"', b'"mosms_id"', b'"messages"', b'"senttime"')
 """Fields of messages: what has them holds a text that somebody wrote."""
 _PLACE: Final = re.compile(r"%(\d)")
 
