@@ -17,6 +17,8 @@ import pymysql
 import pytest
 import trustme
 
+from pollerd.core.event import instant
+from pollerd.core.incoming import IncomingMessage, reported
 from pollerd.store.sqlite.store import SqliteStore
 from tests.integration.output_kit import running, until
 from tests.integration.sql_kit import GUARDED, NAME, PLAIN, Shop, shop_in
@@ -161,6 +163,23 @@ async def test_what_is_refused_says_nothing_of_what_else_is_in_its_row(
     async with running(shop.target(store, retry_after=()), store):
         await parked(store, [1])
     assert "Your code" not in undelivered(store)[0].error + caplog.text
+
+
+async def test_a_text_that_is_refused_is_quoted_nowhere(
+    store: SqliteStore, shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both databases name the value that is no number."""
+    caplog.set_level(logging.DEBUG)
+    shop.database.script("CREATE TABLE votes (id bigint PRIMARY KEY, vote integer)")
+    shop.grant("SELECT, INSERT, UPDATE", "votes")
+    statement = "INSERT INTO votes (id, vote) VALUES (:incoming_id, :text)"
+    await tell(store, reported("default", IncomingMessage(1, text="three'ish"), instant(0.0)))
+    async with running(shop.target(store, statement, retry_after=()), store):
+        await parked(store, [1])
+        await until(lambda: any(record.levelno == logging.ERROR for record in caplog.records), "it is said")
+    error = undelivered(store)[0].error
+    assert "not shown" in error
+    assert "three" not in error + caplog.text
 
 
 async def test_mariadb_cuts_nothing_off_in_silence(store: SqliteStore, mariadb: MariaDb) -> None:

@@ -40,6 +40,7 @@ from pollerd.core.ports import (
 from pollerd.outputs.batches import MOST_EVENTS, PatientOutput
 from pollerd.outputs.route import fits, route_fields
 from pollerd.outputs.target.engine import ConflictError, Execute, LostError, RefusedError, TargetDatabase, TargetError
+from pollerd.outputs.target.quoted import without_quoted_text
 from pollerd.outputs.target.turn import DeferredWrite, PendingWrite, Turn
 from pollerd.outputs.target.values import parameters
 from pollerd.outputs.undelivered import log_superseded, named
@@ -248,7 +249,10 @@ class TargetOutput(PatientOutput):
             except TargetError as error:
                 conflicts += isinstance(error, ConflictError)
                 if not 0 < conflicts < _CONFLICTS:
-                    return str(error), Turn()
+                    said = str(error)
+                    for write in writes:
+                        said = without_quoted_text(said, write.event.type, write.event.body)
+                    return said, Turn()
 
     def _at_once(self, writes: Sequence[PendingWrite], forms: Mapping[int, str | float]) -> Turn:
         try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pollerd.core.ports import Unwritten
 from pollerd.outputs.target.engine import RefusedError
+from pollerd.outputs.target.quoted import without_quoted_text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +72,8 @@ class Turn:
                 before.append(DeferredWrite(write, no_row=True, failed=not ahead))
                 return
         except RefusedError as refused:
-            before.append(DeferredWrite(write, refusal=str(refused), failed=not ahead))
+            said = without_quoted_text(str(refused), event.type, event.body)
+            before.append(DeferredWrite(write, refusal=said, failed=not ahead))
             return
         self._waiting[event.message_id] = [earlier for earlier in before if earlier not in ahead]
         self.superseded += [earlier.write.event for earlier in ahead if not earlier.write.stored]
