@@ -21,7 +21,7 @@ import msgspec
 from pollerd.base.errors import StoreUnavailableError
 from pollerd.core import event as events
 from pollerd.core.incoming import Dates, IncomingDenied, IncomingMessage, IncomingPage, reported
-from pollerd.core.model import HoldReason, Outcome, Trouble
+from pollerd.core.model import HoldReason, NotFound, Outcome, Trouble
 from pollerd.core.ports import Clock, GatewayTime, IncomingBook, IncomingGateway, Limiter
 from pollerd.polling.committer import Committer
 from pollerd.polling.incoming_pages import LEAST_PASSES, PASSES, Answer, PageReader, Reading, Sight
@@ -51,7 +51,9 @@ CHECK: Final = 0.25
 """Seconds between two checks whether a hold is over, or the machine was asleep."""
 CREDIBLE: Final = 7 * 86400.0
 """Seconds that the date of an answer may be away from the daemon's time to be asked for as well."""
-_ACCOUNTS: Final = frozenset({HoldReason.UNAUTHORIZED, HoldReason.FORBIDDEN, HoldReason.THROTTLED})
+_WHO_ASKS: Final = frozenset({HoldReason.UNAUTHORIZED, HoldReason.FORBIDDEN})
+"""Holds that a refusal of this call does not end: it may be the same refusal."""
+_ACCOUNTS: Final = _WHO_ASKS | {HoldReason.THROTTLED}
 """What an answer to these requests says of the whole account. All else may be the trouble of this one call, and must
 delay no poll.
 """
@@ -288,7 +290,7 @@ class IncomingWatch:
     async def _ask(self, dates: Dates, page: int) -> Answer:
         """One request at the account's pace, and what its answer means for the account."""
         await self._turn()
-        held = self._limiter.held is not None
+        held = self._limiter.held
         try:
             answer = await self._gateway.incoming(dates, page)
         except asyncio.CancelledError:
@@ -298,7 +300,13 @@ class IncomingWatch:
         self._asked_at = self._clock.now()
         if isinstance(answer, IncomingPage):
             self._heard = answer.date
-        if not isinstance(answer, IncomingDenied) and (held or _of_account(answer)):
+        if isinstance(answer, IncomingDenied):
+            # The gateway's own word, as good as one about a message to show that it answers again.
+            if held is not None and held.held_reason not in _WHO_ASKS:
+                self._report(NotFound(answer.detail))
+            else:
+                self._limiter.abandon()
+        elif held is not None or _of_account(answer):
             self._report(answer)
         else:
             self._limiter.abandon()

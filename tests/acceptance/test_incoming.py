@@ -195,6 +195,16 @@ async def test_a_hold_is_shared_and_ends_by_a_look_where_nothing_else_is_due(tmp
         assert told == ["account.held", "account.recovered", "message.received"]
 
 
+async def test_a_hold_does_not_outlive_the_gateways_word_that_the_account_may_not(tmp_path: Path, warm: Warm) -> None:
+    """With nothing to poll, this refusal is the only answer for an hour."""
+    async with Simulator() as simulator, deployed(tmp_path, simulator, warm) as deployment:
+        simulator.faults.set("429:retry_after=1:next=1", "403:on=incoming")
+        await deployment.start()
+        await until(lambda: len(deployment.events()) == 2, "the hold is over")
+        assert [event["type"] for event in deployment.events()] == ["account.held", "account.recovered"]
+        assert status(deployment)["state"] == "denied"
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_gateway_in_trouble_costs_time_alone(fault: str, tmp_path: Path, warm: Warm, row: Row) -> None:
     async with Simulator() as simulator, deployed(tmp_path, simulator, warm) as deployment:
