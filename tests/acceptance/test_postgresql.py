@@ -43,7 +43,7 @@ async def test_an_application_inserts_ids_and_reads_states(tmp_path: Path, store
             for _ in range(2):
                 connection.execute("INSERT INTO messages (id) VALUES (421332671) ON CONFLICT DO NOTHING")
             connection.execute(
-                "INSERT INTO messages (id, userref, sent_at) VALUES (421332672, 'order-17', 1764000000)"
+                "INSERT INTO messages (id, userref, sent_at) VALUES (421332672, 'order-17', extract(epoch FROM now()))"
                 " ON CONFLICT DO NOTHING"
             )
             await until(lambda: len(finals(pollerd.events())) == 2, "both have ended")

@@ -96,12 +96,14 @@ class Daemon:
                 await asyncio.sleep(0.02)
 
 
-def write_config(folder: Path, url: str, more: str = "", backoff: str = QUICK) -> Path:
-    """A configuration for a daemon in `folder`."""
+def write_config(folder: Path, url: str, more: str = "", backoff: str = QUICK, store: str = "") -> Path:
+    """A configuration for a daemon in `folder`; `store`: the keys of [store], where it is not a file there."""
     path = folder / "pollerd.toml"
+    file = f'path = "{folder}/pollerd.db"'
     path.write_text(
         f'[accounts.default]\nbase_url = "{url}"\ntoken = "simulator-demo"\n'
-        f'[store]\npath = "{folder}/pollerd.db"\n[control]\nsocket = "{folder}/control.sock"\n'
+        f"[store]\n{store or file}\n"
+        f'[control]\nsocket = "{folder}/control.sock"\n'
         f'[limits]\nrequests_per_second = 500\n[outputs.file]\npath = "{folder}/events.ndjson"\n'
         f'[outputs.socket]\npath = "{folder}/events.sock"\n'
         f"[backoff]\n{backoff}\n{more}"
@@ -118,11 +120,12 @@ async def daemon(
     more: str = "",
     backoff: str = QUICK,
     environment: dict[str, str] | None = None,
+    store: str = "",
 ) -> AsyncIterator[Daemon]:
     """A daemon and its simulated gateway, which knows every id; stopped in order on leaving."""
     population = Population(any_id=True, visibility_median=0.0)
     async with Simulator(SimulatorConfig(speed=speed, population=population)) as simulator:
-        app = App(load(write_config(folder, simulator.url, more, backoff), environment or {}))
+        app = App(load(write_config(folder, simulator.url, more, backoff, store), environment or {}))
         running = asyncio.create_task(app.run())
         started = asyncio.create_task(app.started.wait())
         await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pollerd.simulator import Step
 from tests.acceptance.waiting import PATIENCE
 from tests.integration.control_kit import Daemon, Reply, daemon
+from tests.store_database import StoreDatabase
 
 DOCS = Path(__file__).parents[2] / "docs"
 NAME = re.compile(r"\bpollerd_[a-z_]+\b")
@@ -133,11 +134,24 @@ def documented() -> dict[str, tuple[str, frozenset[str]]]:
     return found
 
 
+OF_MEMBERS = {"pollerd_active", "pollerd_lease_seconds", "pollerd_takeovers_total", "pollerd_members"}
+
+
+async def test_the_page_has_every_metric_of_daemons_that_share_a_store(
+    tmp_path: Path, store_database: StoreDatabase
+) -> None:
+    async with daemon(tmp_path, store=store_database.toml) as running:
+        found = families(await running.get("/metrics"))
+    assert {name: found.get(name) for name in OF_MEMBERS} == {name: documented()[name] for name in OF_MEMBERS}
+
+
 async def test_the_page_has_every_metric_with_its_type_and_labels_and_no_other(tmp_path: Path) -> None:
     """docs/metrics.md against a live scrape with everything on that has numbers of its own."""
     page = documented()
     more = f'[credit]\nwarn_below = 1.0\n[[sources.sqlite]]\npath = "{tmp_path}/none.db"\nquery = "SELECT 1 AS id"\n'
     more += '[outputs.webhook]\nurl = "http://127.0.0.1:9/"\n[accounts.default.incoming]\n'
+    more += '[accounts.other]\nbase_url = "http://127.0.0.1:9"\ntoken = "other"\nsource_addresses = ["127.0.0.2"]\n'
+    page = {name: row for name, row in page.items() if name not in OF_MEMBERS}
     async with daemon(tmp_path, more=more, backoff='policy = "adaptive"\nmin_interval = "100ms"') as running:
         await running.follow(*range(1, 6))
         await running.ended(*range(1, 6))
