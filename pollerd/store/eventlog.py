@@ -106,6 +106,8 @@ class CommittedEvents(Transactions):
         first, newest = (await self._read("kept_seqs"))[0]
         self._newest = newest or 0
         self._pruned = self._last if first is None else int(first) - 1
+        # Where another daemon commits, it may have done so between the two.
+        self._last = max(self._last, self._newest)
 
     async def _read(self, name: str, values: Sequence[Any] = ()) -> list[Any]:
         return await self.query(self._sql[name], values)

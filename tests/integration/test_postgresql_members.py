@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -163,3 +165,27 @@ async def test_a_standby_follows_takes_ids_in_and_keeps_its_own_places(
         following.cancel()
         await active.close()
         await standby.close()
+
+
+async def test_a_standby_that_opens_while_another_commits_waits_for_what_comes(
+    members: ExitStack, store_database: StoreDatabase
+) -> None:
+    one, two = join(members, store_database, "db1"), join(members, store_database, "db2", elsewhere=True)
+    active = await PostgresStore.open(store_database.target(), one, time.time)
+
+    async def commit() -> None:
+        for number in itertools.count():
+            await active.commit(Batch(bodies=[event(number)]))
+
+    committing = asyncio.create_task(commit())
+    for _ in range(30):
+        standby = await PostgresStore.open(store_database.target(), two, time.time)
+        # Nothing is followed here, so that nothing newer than what was read at the opening can come.
+        waiting = asyncio.create_task(standby.wait(standby.last))
+        await asyncio.sleep(0)
+        assert not waiting.done(), "whoever waits so does it for ever, and lets nobody else run"
+        waiting.cancel()
+        await standby.close()
+    committing.cancel()
+    await asyncio.wait([committing])
+    await active.close()
