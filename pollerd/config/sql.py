@@ -111,8 +111,13 @@ def without_end(statement: str) -> str:
 
 
 def for_sqlalchemy(statement: str) -> str:
-    """The statement as SQLAlchemy's `text` wants it, which takes every :name for a parameter, in quotes too."""
-    return _TOKEN.sub(lambda token: token[0].replace(":", "\\:") if token[0][0] in "'\"`-/" else token[0], statement)
+    """The statement as SQLAlchemy's `text` wants it, which takes every :name for a parameter, in quotes too, but none
+    before a cast (`:id::bigint`).
+    """
+    return _TOKEN.sub(
+        lambda token: token[0].replace(":", "\\:") if token[0][0] in "'\"`-/" or token[0] == "::" else token[0],
+        statement,
+    )
 
 
 def _code(statement: str) -> Iterator[tuple[int, str]]:

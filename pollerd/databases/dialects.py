@@ -60,6 +60,9 @@ def _engine(url: DatabaseUrl, password: str | None) -> Engine:
     if password is not None:
         full = full.set(password=password)
     arguments = {name: value for name, value in _ARGUMENTS[url.driver].items() if name not in parsed.query}
+    if url.driver == "pymysql" and password is not None:
+        # PyMySQL makes Latin-1 of a text, and names the sign that is none in its error.
+        arguments["password"] = password.encode()
     return create_engine(
         full,
         connect_args=arguments,
@@ -76,6 +79,8 @@ def _of_session(url: DatabaseUrl, raw: Any, *, reads: bool) -> None:
     """What holds as long as the connection."""
     match url.kind, url.driver:
         case "mysql" | "mariadb", _:
+            # A TIMESTAMP is read and written in the session's zone, and a time without a zone is UTC here.
+            _run(raw, "SET SESSION time_zone = '+00:00'")
             _run(raw, f"SET SESSION innodb_lock_wait_timeout = {LOCK}, lock_wait_timeout = {LOCK}")
             try:
                 _run(raw, f"SET SESSION max_statement_time = {STATEMENT}")

@@ -104,6 +104,9 @@ class Database:
         from pollerd.databases.errors import explained
 
         found = explained(error, self.url.kind, self._sql)
+        if self._reads and found.trouble is Trouble.READ_ONLY:
+            # The transaction is, by our own wish: the query wants to write, or to lock.
+            return DatabaseError(Trouble.STATEMENT, found.said, self._sql)
         # Of several servers that the url may name, another one may take changes by now.
         if found.trouble in (Trouble.PASSWORD, Trouble.AWAY, Trouble.READ_ONLY):
             self.close()

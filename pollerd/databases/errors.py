@@ -45,8 +45,9 @@ _MYSQL: Final = {
     Trouble.FORBIDDEN: (1130, 1142, 1143, 1227, 1370, 1410),
     Trouble.NO_DATABASE: (1044, 1049),
     Trouble.MISSING: (1054, 1109, 1146, 1305, 1356),
-    Trouble.REFUSED: (1022, 1048, 1062, 1136, 1138, 1169, 1216, 1217, 1264, 1265, 1292, 1364, 1366, 1367, 1406, 1411,
-                      1451, 1452, 1557, 1586, 1644, 1690, 1761, 1762, 3140, 3819, 4025, 4078),
+    Trouble.REFUSED: (1022, 1048, 1062, 1136, 1138, 1169, 1216, 1217, 1242, 1264, 1265, 1292, 1364, 1365, 1366, 1367,
+                      1369, 1406, 1411, 1441, 1451, 1452, 1526, 1557, 1586, 1644, 1690, 1761, 1762, 3140, 3819, 4025,
+                      4078),
 }  # fmt: skip
 """By the number of the error, of MySQL and of MariaDB."""
 _MSSQL: Final = {
@@ -77,6 +78,13 @@ _ORACLE: Final = {
 }  # fmt: skip
 """By the number of Oracle's error."""
 _TABLES: Final = {"mysql": _MYSQL, "mariadb": _MYSQL, "mssql": _MSSQL, "oracle": _ORACLE}
+_NUMBERS_OF_USERS: Final = {
+    "mysql": range(20_000, 50_000), "mariadb": range(20_000, 50_000), "mssql": range(50_000, 2**31),
+    "oracle": range(20_000, 21_000),
+}  # fmt: skip
+"""What a trigger numbers its own errors with: MYSQL_ERRNO of a SIGNAL, where neither MySQL nor MariaDB tells any to
+clients; THROW; RAISE_APPLICATION_ERROR.
+"""
 _NUMBERS: Final = {
     kind: {number: trouble for trouble, numbers in table.items() for number in numbers}
     for kind, table in _TABLES.items()
@@ -136,6 +144,8 @@ def _by_code(original: Any, kind: str) -> Trouble | None:
     if state is None and isinstance(first, str) and len(first) == 5 and first.isalnum():
         state = first
     found = _NUMBERS.get(kind, {}).get(number) if isinstance(number, int) else None
+    if isinstance(number, int) and number in _NUMBERS_OF_USERS.get(kind, ()):
+        return Trouble.REFUSED
     if found is not None or not isinstance(state, str):
         return found
     known = next((_STATES[state[:length]] for length in (5, 3, 2) if state[:length] in _STATES), None)

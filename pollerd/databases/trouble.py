@@ -24,7 +24,7 @@ class Trouble(Enum):
     SETUP = "cannot be used here: {said}"
     """A library, a password or an option is missing or wrong; the text says what to do."""
     STATEMENT = "cannot run the {sql} ({said}); correct the {sql}"
-    REFUSED = "refuses a value ({said})"
+    REFUSED = "refuses a value ({said}); correct the {sql}, or the value"
     OTHER = "fails ({said})"
 
 
