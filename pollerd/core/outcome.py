@@ -234,8 +234,7 @@ class OutcomeRules:
 
     def _missing(self, message: Message, now: float, held_total: float, evidence: Evidence) -> Result:
         """It was there: the grace begins with the first poll that misses it."""
-        sendtime = message.sendtime or 0.0
-        if sendtime > now:
+        if (sendtime := _still_to_be_sent(message, now)) is not None:
             message = msgspec.structs.replace(message, misses=0, refused_since=None)
             return Result(_planned(message, now, self._scheduled(now, sendtime)), polls=1, full=False)
         active = self.active(now, held_total)
@@ -287,9 +286,7 @@ class OutcomeRules:
         return self._policy.scheduled(to_wall(now), to_wall(at))
 
     def _cadence(self, message: Message, waiting: list[Recipient], ahead: float, now: float) -> Decision:
-        sendtime = message.sendtime or 0.0
-        # Where this machine's clock is behind, each new message seems to be scheduled. Its state shows it.
-        if sendtime > now and all(r.status in lifecycle.UNSENT for r in message.recipients):
+        if (sendtime := _still_to_be_sent(message, now)) is not None:
             return self._scheduled(now, sendtime)
         return following(self._policy, message, now, waiting, ahead=ahead)
 
@@ -366,6 +363,17 @@ def _ended(message: Message, state: State, now: float, reason: GiveUpReason | No
     return msgspec.structs.replace(
         message, state=state, finished_at=now, gave_up_for=reason and reason.value, next_reason="", forced=False
     )
+
+
+def _still_to_be_sent(message: Message, now: float) -> float | None:
+    """When a message is sent that is not sent yet; None: it is, or that is not known.
+
+    Where this machine's clock is behind, each new message seems to be scheduled. Its state shows it.
+    """
+    sendtime = message.sendtime
+    if sendtime is None or sendtime <= now or any(r.status not in lifecycle.UNSENT for r in message.recipients):
+        return None
+    return sendtime
 
 
 def _same_frame(before: Message, after: Message) -> bool:

@@ -270,7 +270,10 @@ def test_a_message_sent_in_the_past_is_due_at_once_and_a_scheduled_one_is_not() 
 
 def test_a_sendtime_ahead_of_a_slow_clock_holds_nothing_up() -> None:
     answer = Answer((Recipient(1, "ENROUTE"),), sendtime=SENT + 3600)
-    assert rules().settle(message(), answer, SENT + 5, 0.0).message.next_poll_at <= SENT + 105
+    shown = rules().settle(message(), answer, SENT + 5, 0.0).message
+    assert shown.next_poll_at <= SENT + 105
+    missed = rules().settle(shown, NotFound(), SENT + 9, 0.0).message
+    assert (missed.next_poll_at <= SENT + 109, missed.misses) == (True, 1)
 
 
 def test_never_seen_and_past_its_grace_it_is_unknown_until_it_is_seen() -> None:
