@@ -57,7 +57,7 @@ class PostgreSql(DatabaseServer):
             *(f"ssl_{kind}_file = '{self.folder}/server.{end}'" for kind, end in (("cert", "pem"), ("key", "key"))),
         ]
         lines = [
-            f"port = {self.port}", "listen_addresses = '127.0.0.1'", f"unix_socket_directories = '{self.folder}'",
+            "listen_addresses = '127.0.0.1'", f"unix_socket_directories = '{self.folder}'",
             "shared_buffers = 32MB", "max_connections = 100", "timezone = 'UTC'", "dynamic_shared_memory_type = posix",
             *quick, *(files if self.tls else []), *settings,
         ]  # fmt: skip
@@ -65,7 +65,7 @@ class PostgreSql(DatabaseServer):
             file.writelines(f"{line}\n" for line in lines)
 
     def command(self) -> Sequence[str | Path]:
-        return [programs() / "postgres", "-D", self.data]
+        return [programs() / "postgres", "-D", self.data, "-p", str(self.port)]
 
     def is_ready(self) -> bool:
         # What pg_ctl waits for: https://www.postgresql.org/docs/15/storage-file-layout.html, postmaster.pid.

@@ -42,6 +42,10 @@ def wait_until(condition: Callable[[], object], what: str, *, patience: float = 
         time.sleep(_LOOK)
 
 
+PORTS_TRIED = 5
+"""Ports that a server is started on, at most: more than can be taken by chance."""
+
+
 def free_port() -> int:
     """A port on which nobody listens."""
     while True:
@@ -124,6 +128,18 @@ class Program:
             ).result()
         wait_until(self._ready_or_ended, f"{type(self).__name__} starts: {self.log()[-2000:]}")
 
+    def _start_on_a_free_port(self) -> None:
+        """The first start: what was free a moment ago, another worker's server may have taken."""
+        for left in reversed(range(PORTS_TRIED)):
+            try:
+                self.start()
+            except ServerError:
+                if not left or "in use" not in self.log():
+                    raise
+                self.process, self.port = None, free_port()
+            else:
+                return
+
     def _ready_or_ended(self) -> bool:
         assert self.process is not None
         if self.process.poll() is not None:
@@ -167,7 +183,7 @@ class Program:
     def __enter__(self) -> Self:
         try:
             self.prepare()
-            self.start()
+            self._start_on_a_free_port()
         except BaseException:
             self.__exit__()
             raise
