@@ -71,3 +71,6 @@ async def test_plan_explains_a_mailing_before_anything_is_learned(tmp_path: Path
     left = re.search(r"pending by then: ([\d,]+) after 10 s, ", " ".join(out.split()))
     assert left is not None, out
     assert 100 < int(left[1].replace(",", "")) < 10_000
+    code, _, err = await deployment.command("plan", "--recipients", "10001")
+    assert code == 2
+    assert "10001 is too many; a message has 10,000 recipients at most" in " ".join(err.split())

@@ -37,6 +37,8 @@ _LEFT_AT: Final = (10.0, 60.0, 600.0, 3600.0, 86400.0)
 """Seconds of age for which it is said how many of several recipients are left."""
 _EDGE: Final = 6  # Columns of its axis.
 _KEYS: Final = 8  # Networks listed at most.
+_MOST_RECIPIENTS: Final = 10_000
+"""Of one message. Source: the vendor's documentation of the sending call."""
 _LATEST: Final = 0.999
 """The axis ends where this share of those that ever will have reached a final state."""
 
@@ -51,6 +53,15 @@ def age_value(context: click.Context, parameter: click.Parameter, value: str | N
         return parse_duration(value if value[-1:].isalpha() else f"{value}s")
     except ValueError as error:
         raise click.BadParameter(f"{value!r} {error}.", context, parameter) from None
+
+
+def recipients_value(context: click.Context, parameter: click.Parameter, value: int) -> int:
+    """Callback: how many recipients a message may have."""
+    counting_number(context, parameter, value)
+    if value > _MOST_RECIPIENTS:
+        text = f"{value} is too many; a message has {_MOST_RECIPIENTS:,} recipients at most."
+        raise click.BadParameter(text, context, parameter)
+    return value
 
 
 def country_value(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -80,7 +91,7 @@ def network_value(context: click.Context, parameter: click.Parameter, value: str
 @click.option(
     "--recipients",
     default=1,
-    callback=counting_number,
+    callback=recipients_value,
     help="For a message with so many, 10,000 at most.  [default: 1]",
 )
 @click.option("--all", "everything", is_flag=True, help="Every poll and every network, not one screen of them.")
