@@ -117,7 +117,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     """A readable 200 answer: what the gateway says of one message. The SMS text is dropped while decoding.
 
     `unusable` names the fields that held something of no use, and in how many places. All times are the
-    gateway's, whose clock is `ahead` seconds ahead of the daemon's. `mark` is that of its body: see `Message.mark`.
+    gateway's, whose clock is `ahead` seconds ahead of the daemon's.
     """
 
     recipients: tuple[Recipient, ...]
@@ -127,20 +127,24 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     unusable: tuple[tuple[str, int], ...] = ()
     ahead: float = 0.0
     priority: Priority | None = None
-    mark: int | None = None
 
     @classmethod
     def again(cls, message: Message, ahead: float) -> Answer:
-        """What the gateway says of `message` by the body that it was last shown by."""
+        """The answer that says of `message` what is stored."""
         sendtime = None if message.sendtime is None else message.sendtime + ahead
         return cls(
-            message.recipients,
-            message.userref,
-            sendtime,
-            message.validity,
-            ahead=ahead,
-            priority=message.priority,
-            mark=message.mark,
+            message.recipients, message.userref, sendtime, message.validity, ahead=ahead, priority=message.priority
+        )
+
+    def adds_nothing(self, message: Message) -> bool:
+        """Whether `message`, once it has this answer, is stored as it is now. What was handed over with it stays."""
+        return (
+            self.recipients == message.recipients
+            and not self.unusable
+            and (self.userref is None or message.userref is not None)
+            and (self.sendtime is None or self.sendtime - self.ahead == message.sendtime)
+            and (self.validity is None or self.validity == message.validity)
+            and (self.priority is None or message.priority is not None)
         )
 
 
@@ -179,7 +183,7 @@ Outcome = Answer | NotFound | Rejected | Trouble
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    """A tracked message as stored: one row, one value. The fields but the last two are the columns of its table.
+    """A tracked message as stored: one row, one value. The fields but the last one are the columns of its table.
 
     `base` is the origin of the age clock (`sending` unless an outage moved it). `frozen_at` is the
     account's total of held seconds when the message was taken in: what accrued since does not age it.
@@ -230,9 +234,6 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """Whether it was reported as overdue: that happens once."""
     forced: bool = False
     """Asked for by a person (`poll`): ahead of schedule, in memory only."""
-    mark: int | None = None
-    """Of the body of the last answer and of the clock that its times were read by, in memory only: the same mark, the
-    same content. None: not known."""
 
     @property
     def sending(self) -> float:

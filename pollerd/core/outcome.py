@@ -201,8 +201,6 @@ class OutcomeRules:
             userref=message.userref if message.userref is not None else answer.userref,
             validity=message.validity if answer.validity is None else answer.validity,
             priority=message.priority if message.priority is not None else answer.priority,
-            # What is held back now may be told later, though the answer stays the same.
-            mark=answer.mark if found.recipients == answer.recipients else None,
         )
         bodies = tuple(diff.bodies(known, found, self._reckoning.to_wall(now))) if found.changes or not waiting else ()
         if found.recipients and not waiting:

@@ -26,6 +26,7 @@ from pollerd.gateway.answerlog import AnswerLog
 from pollerd.gateway.body import MAX_ERROR_BYTES, MAX_WIRE_BYTES, TooLargeError, read_bounded
 from pollerd.gateway.connection import OneConnection, idle_limit
 from pollerd.gateway.failures import trouble
+from pollerd.gateway.repeats import Repeats, mark
 from pollerd.gateway.slots import Slots
 from pollerd.gateway.sources import Source, Sources
 from pollerd.gateway.transport import Route, proxy_of, trust
@@ -93,6 +94,7 @@ class GatewayClient:
         self._proxy = proxy_of(account)
         self._redact = self._redactor()
         self._log = AnswerLog(account.name, clock.monotonic)
+        self._repeats = Repeats()
         self._timeout = ClientTimeout(total=account.limits.timeout)
         route = Route(trust(account), self._proxy, self._timeout, resolver)
         self.sources: Final = Sources(
@@ -121,18 +123,26 @@ class GatewayClient:
         return reply
 
     async def _answered(self, body: bytes, response: ClientResponse, message_id: int, known: Message | None) -> Outcome:
-        ahead = 0.0 if self._time is None else self._time.ahead
-        mark = hash((body, ahead))
-        if known is not None and mark == known.mark:
-            # Byte for byte what it was the last time: nothing to decode.
-            return Answer.again(known, ahead)
-        outcome = await self._in_time(self._vendor.read_message, body, response, message_id)
+        outcome = await self._in_time(self._understood, body, response, message_id, known)
         if type(outcome) is not Answer:
             self._note_unusable(f"message {message_id}", outcome)
-            return outcome
-        if outcome.unusable:
+        elif outcome.unusable:
             self._log.damaged(message_id, outcome)
-        return msgspec.structs.replace(outcome, ahead=ahead, mark=None if outcome.unusable else mark)
+        return outcome
+
+    def _understood(self, body: bytes, headers: Mapping[str, str], message_id: int, known: Message | None) -> Outcome:
+        ahead = 0.0 if self._time is None else self._time.ahead
+        marked = None if known is None else mark(known, body, ahead)
+        if known is not None and marked is not None and self._repeats.has(known, marked):
+            return Answer.again(known, ahead)
+        outcome = self._vendor.read_message(body, headers, message_id)
+        if type(outcome) is not Answer:
+            return outcome
+        if ahead:
+            outcome = msgspec.structs.replace(outcome, ahead=ahead)
+        if known is not None and marked is not None:
+            self._repeats.note(known, marked, outcome)
+        return outcome
 
     async def balance(self) -> Balance | Trouble:
         """Ask once for the account's credit."""

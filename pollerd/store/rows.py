@@ -14,7 +14,7 @@ from pollerd.core import instants, particulars
 from pollerd.core.ids import DEFAULT_ACCOUNT
 from pollerd.core.model import Message, Priority, Recipient, State
 
-COLUMNS: Final = tuple(name for name in Message.__struct_fields__ if name not in {"forced", "mark"})
+COLUMNS: Final = tuple(name for name in Message.__struct_fields__ if name != "forced")
 """The columns of a row in the order that the functions here take and give them: that of the fields of a message."""
 SCHEDULED: Final = (
     "next_poll_at",
@@ -139,7 +139,7 @@ def message_from_row(row: Sequence[Any], wall: float) -> Message:
 
 def row_from_message(message: Message) -> tuple[Any, ...]:
     """The values of `COLUMNS`. A message that is no longer polled has no `next_poll_at`."""
-    *values, _, _ = msgspec.structs.astuple(message)
+    *values, _ = msgspec.structs.astuple(message)
     values[_STATE] = int(message.state)
     values[_NEXT_POLL_AT] = message.next_poll_at if message.state <= State.PENDING else None
     values[_RECIPIENTS] = blob_from_recipients(message.recipients)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +12,18 @@ import pytest
 from pollerd.backoff import Exponential, Settings
 from pollerd.core.event import Completed, GaveUp, Status, instant
 from pollerd.core.learning import key
-from pollerd.core.model import Answer, HoldReason, Message, NotFound, Outcome, Recipient, Rejected, State, Trouble
+from pollerd.core.model import (
+    Answer,
+    HoldReason,
+    Message,
+    NotFound,
+    Outcome,
+    Priority,
+    Recipient,
+    Rejected,
+    State,
+    Trouble,
+)
 from pollerd.core.outcome import FAILURES_BEFORE_DEADLINE, OutcomeRules, untracked
 from pollerd.core.refusals import LEAST_ALONE, MAX_STRIKES, NO_EVIDENCE, Evidence
 
@@ -213,19 +225,43 @@ def test_the_last_final_state_is_reported_with_the_completion() -> None:
     assert result.message.polls == 4
 
 
-def test_the_mark_of_an_answer_stands_for_all_of_it_or_is_not_kept() -> None:
-    shown = Answer((Recipient(1, "ENROUTE", SENT + 9),), "order", SENT + 1, 3600.0, ahead=5.0, mark=17)
+def test_an_answer_that_adds_nothing_can_be_told_from_what_is_stored() -> None:
+    shown = Answer((Recipient(1, "ENROUTE", SENT + 9),), "order", SENT + 1, 3600.0, ahead=5.0)
+    assert not shown.adds_nothing(message())
     seen = rules().settle(message(), shown, SENT + 10, 0).message
+    assert shown.adds_nothing(seen)
     assert Answer.again(seen, 5.0) == shown
     again = rules().settle(seen, Answer.again(seen, 5.0), SENT + 12, 0)
-    assert (again.full, again.bodies, again.message.mark) == (False, (), 17)
-    same = msgspec.structs.replace(shown, recipients=(Recipient(1, "ENROUTE", SENT + 9),))
-    assert again == rules().settle(seen, same, SENT + 12, 0), "decoded once more, it says the same"
+    assert (again.full, again.bodies) == (False, ())
+    assert again == rules().settle(seen, shown, SENT + 12, 0), "decoded once more, it says the same"
 
-    late = Answer((Recipient(1, "BUFFERED", SENT + 3),), mark=18)
+    late = Answer((Recipient(1, "BUFFERED", SENT + 3),))
     held_back = rules().settle(seen, late, SENT + 14, 0).message
     assert held_back.recipients == shown.recipients
-    assert held_back.mark is None
+    assert not late.adds_nothing(held_back), "it may be told later, though the answer stays the same"
+
+
+@pytest.mark.parametrize(
+    ("change", "adds"),
+    [
+        ({"userref": "another"}, False),
+        ({"userref": None}, False),
+        ({"sendtime": SENT + 2}, True),
+        ({"sendtime": None}, False),
+        ({"validity": 60.0}, True),
+        ({"validity": None}, False),
+        ({"priority": Priority.BULK}, True),
+        ({"recipients": ()}, True),
+        ({"unusable": (("mcc", 1),)}, True),
+    ],
+)
+def test_what_an_answer_adds_is_what_settling_it_stores(change: dict[str, Any], adds: bool) -> None:
+    shown = Answer((Recipient(1, "ENROUTE", SENT + 9),), "order", SENT + 1, 3600.0)
+    seen = rules().settle(message(), shown, SENT + 10, 0).message
+    other = msgspec.structs.replace(shown, **change)
+    assert other.adds_nothing(seen) is not adds
+    stored = rules().settle(seen, other, SENT + 12, 0)
+    assert adds or stored == rules().settle(seen, shown, SENT + 12, 0)
 
 
 def test_an_unchanged_answer_may_be_written_behind_and_a_changed_one_may_not() -> None:
