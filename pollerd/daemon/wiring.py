@@ -194,8 +194,10 @@ async def build(
     side: dict[str, Task] = {"guard": Guard(parts, ownership, notifier).run}
     if active and ownership.shared:
         side["reach"] = Offer(ownership, [account.limiter for account in accounts.values()]).run
+    if ownership.shared:
+        side["follow"] = store.follow
     side |= (
-        {"follow": store.follow, "reach": Acceptance(ownership, config.accounts, clock).run}
+        {"reach": Acceptance(ownership, config.accounts, clock).run}
         if not active
         else {
             "intake": intake.run,

@@ -32,7 +32,7 @@ async def test_another_goes_on_when_the_active_one_dies(
         await until(lambda: len(one.told()) > 20, "the first polls")
         await one.kill()
         await until(lambda: two.count("took_over"), "the other takes over")
-        assert "db2 took over from db1: its lease was renewed last" in two.logged("took_over")[0]["message"]
+        assert "db2 took over from db1: its lease ended" in two.logged("took_over")[0]["message"]
         two.insert(ids[100:])
         await one.join("standing_by")
         assert await two.stop() == 0
@@ -76,6 +76,11 @@ async def test_a_frozen_member_wakes_fenced_and_a_standby_serves(
         _, shown, _ = await two.command("status")
         assert "stands by as db2" in shown
         assert "db1 polls" in shown
+        _, found, _ = await two.command("doctor", "--json")
+        checks = [(check["name"], check["evidence"]) for check in json.loads(found)["checks"]]
+        stand = {text.split()[0]: text.rpartition(") ")[2] for name, text in checks if name == "members"}
+        assert stand == {"db1": "polls", "db2": "stands by"}
+        assert "NOTIFY arrives" in dict(checks)["database notifications"]
 
         ids = [simulator.truth.add(steps=[Step(0.0, "ENROUTE"), Step(1.0, "DELIVERED")]) for _ in range(50)]
         one.insert(ids)

@@ -235,7 +235,9 @@ class Store(Schedule, EventLog, Protocol):
         ...
 
     async def follow(self) -> None:
-        """Where another machine polls: notice what it commits, until cancelled."""
+        """Where machines share the store: notice what the one that polls commits, or, as that one, have the others
+        notice; until cancelled.
+        """
         ...
 
     async def rescue(self) -> str:

@@ -53,6 +53,7 @@ def checks(config: StoreConfig) -> Iterator[Check]:
         yield failure("database rights", facts, "make it the owner of the tables, or grant it all rights on them")
     else:
         yield from _members(found)
+        yield from _news(found)
         with PostgresReader.open(target) as reader:
             yield from kept(reader)
 
@@ -85,11 +86,24 @@ def _no_tables(found: Examination) -> Iterator[Check]:
 
 
 def _members(found: Examination) -> Iterator[Check]:
-    names = Counter(name for name, _, over in found.members if not over)
-    for name, process, over in found.members:
-        if names[name] > 1:
-            facts = f"{names[name]} members call themselves {name!r}"
+    names = Counter(member.name for member in found.members if not member.over)
+    for name, count in names.items():
+        if count > 1:
+            facts = f"{count} members call themselves {name!r}"
             yield failure("members", facts, "give each a [cluster] name of its own")
             return
-        state = "its lease is over" if over else "active"
-        yield ok("members", f"{name} ({process}): {state}")
+    for member in found.members:
+        does = "polls" if member.active else "stands by"
+        over = ", and its lease is over: it has ended or does not reach the server" if member.over else ""
+        yield ok("members", f"{member.name} ({member.process}) {does}{over}")
+
+
+def _news(found: Examination) -> Iterator[Check]:
+    # Here only, as above.
+    from pollerd.store.postgresql.news import FOLLOW
+
+    if not found.unheard:
+        yield ok("database notifications", "NOTIFY arrives: a member that stands by hears of each commit at once")
+    else:
+        facts = f"NOTIFY does not arrive ({found.unheard}): a member that stands by looks for commits every {FOLLOW} s"
+        yield warning("database notifications", facts, "name the server itself in [store] url where that is too much")

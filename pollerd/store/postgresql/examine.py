@@ -9,8 +9,8 @@ import msgspec
 
 from pollerd.store.postgresql import schema
 from pollerd.store.postgresql.link import Connection, Link, Target
-from pollerd.store.postgresql.member import members
-from pollerd.store.postgresql.process import Process
+from pollerd.store.postgresql.member import Standing, members
+from pollerd.store.postgresql.news import unheard
 
 TABLES: Final = (
     "messages", "events", "requests", "outputs", "accounts", "counters", "pending_by_age", "meta", "deliveries",
@@ -58,17 +58,20 @@ class Examination(msgspec.Struct, frozen=True):
     lacking: tuple[str, ...] = ()
     dead: int = 0
     live: int = 0
-    members: tuple[tuple[str, Process, bool], ...] = ()
-    """Of each its name, where it runs, and whether its lease is over."""
+    members: tuple[Standing, ...] = ()
+    unheard: str = ""
+    """Why notifications do not arrive; empty where they do."""
 
 
 def examine(target: Target) -> Examination:
     """Raises StoreError when there is no connection, or the tables are not those of this version."""
     link = Link(target)
     try:
-        return link.run(_examine)
+        found = link.run(_examine)
     finally:
         link.close()
+    usable = found.tables and not found.lacking
+    return msgspec.structs.replace(found, unheard=unheard(target)) if usable else found
 
 
 def _examine(connection: Connection) -> Examination:

@@ -35,7 +35,9 @@ _DEADLINE: Final = 3.0
 _OVER: Final = 60.0
 """Seconds after the end of its lease from which a member that does not poll is forgotten."""
 _MEMBERS: Final = b"""
-SELECT name, process::text, lease_until < clock_timestamp() FROM members JOIN leases USING (token) ORDER BY since
+SELECT members.name, process::text, lease_until < clock_timestamp(), duties.token IS NOT NULL
+FROM members JOIN leases USING (token) LEFT JOIN duties ON duties.token = members.token AND duties.name = $1
+ORDER BY members.since
 """
 _CLUSTER: Final = b"""
 SELECT members.name, process::text, version, duties.token IS NOT NULL, extract(epoch FROM members.since)::float8,
@@ -260,8 +262,8 @@ class Member:
             # It still runs, and may deliver until its lease ends.
             self._take(holder, f"it does not reach the gateway, and {self.name} does", now() + HOLD)
         elif self._watch.saw(Beat(holder.token, holder.beat), sent, received):
-            silent = self._watch.silent(received)
-            self._take(holder, f"its lease was renewed last {silent:.0f} s ago", received - silent + HOLD)
+            ended = received - self._watch.silent(received) + HOLD
+            self._take(holder, f"its lease ended {received - ended:.0f} s ago", ended)
         self._watched = holder or self._watched
 
     def _take(self, holder: Holder | None, why: str, until: float) -> None:
@@ -322,7 +324,16 @@ def cluster(connection: Connection) -> ClusterView:
     return ClusterView(tuple(found), None if holder is None else since, took_over, takeovers)
 
 
-def members(connection: Connection) -> Iterator[tuple[str, Process, bool]]:
-    """All members: the name, where it runs, and whether its lease is over."""
-    for name, found, over in connection.execute(_MEMBERS).fetchall():
-        yield name, msgspec.json.decode(found, type=Process), over
+class Standing(msgspec.Struct, frozen=True):
+    """A member: where it runs, whether its lease is over, and whether it is the one that polls."""
+
+    name: str
+    process: Process
+    over: bool
+    active: bool
+
+
+def members(connection: Connection) -> Iterator[Standing]:
+    """All members."""
+    for name, found, over, active in connection.execute(_MEMBERS, (duty.ACTIVE,)).fetchall():
+        yield Standing(name, msgspec.json.decode(found, type=Process), over, active)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from typing import Any, Final, Self, TypeVar
 
 import msgspec
@@ -17,6 +19,7 @@ from pollerd.store import rows
 from pollerd.store.eventlog import TAIL
 from pollerd.store.postgresql.link import Link, Target
 from pollerd.store.postgresql.member import Member
+from pollerd.store.postgresql.news import SLOW, Announcer, Listener
 from pollerd.store.postgresql.session import PostgresSession
 from pollerd.store.postgresql.statements import POSTGRESQL
 from pollerd.store.postgresql.writer import Writer
@@ -26,8 +29,6 @@ from pollerd.store.store import SqlStore
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-FOLLOW: Final = 0.25
-"""Seconds between two looks of a member that stands by at what was committed."""
 OWN: Final = frozenset({"file", "socket"})
 """Outputs that every member has, each at its own place."""
 
@@ -39,7 +40,9 @@ class PostgresStore(SqlStore):
 
     def __init__(self, target: Target, member: Member, wall: Callable[[], float]) -> None:
         super().__init__(wall)
+        self._target = target
         self._member = member
+        self._announcer = Announcer(target)
         self._looked = False
         self._writing_link, self._reading_link = Link(target), Link(target)
         self._writer = Writer(self._writing_link, member.token, active=member.active)
@@ -93,19 +96,26 @@ class PostgresStore(SqlStore):
         return owned(output, self._member.name)
 
     async def follow(self) -> None:
-        """Notice what the active member commits, until cancelled."""
-        while True:
-            try:
-                found = await self._read("events_after", (self._newest, TAIL))
-                self._append([Event(row[0], row[1], row[2], rows.blob(row[3])) for row in found])
-                if len(found) == TAIL:
-                    continue
-                first, _ = (await self._read("kept_seqs"))[0]
-                if first is not None:
-                    self._pruned = max(self._pruned, int(first) - 1)
-            except StoreUnavailableError as error:
-                log.debug("what is committed cannot be read now: %s", error)
-            await asyncio.sleep(FOLLOW)
+        """See `Store`."""
+        if self._active:
+            await self._announcer.run()
+            return
+        looked = -inf
+        async with Listener(self._target) as listener:
+            while True:
+                try:
+                    found = await self._read("events_after", (self._newest, TAIL))
+                    self._append([Event(row[0], row[1], row[2], rows.blob(row[3])) for row in found])
+                    if len(found) == TAIL:
+                        continue
+                    if time.monotonic() - looked >= SLOW:
+                        first, _ = (await self._read("kept_seqs"))[0]
+                        if first is not None:
+                            self._pruned = max(self._pruned, int(first) - 1)
+                        looked = time.monotonic()
+                except StoreUnavailableError as error:
+                    log.debug("what is committed cannot be read now: %s", error)
+                await listener.wait()
 
     async def rescue(self) -> str:
         """Nothing is left to do: what was not committed belongs to whoever has taken over."""
@@ -143,6 +153,7 @@ class PostgresStore(SqlStore):
         finally:
             for events in committed:
                 self._append(events)
+                self._announcer.tell()
 
 
 def owned(output: str, member: str) -> str:
