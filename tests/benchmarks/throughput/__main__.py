@@ -10,6 +10,7 @@ from time import perf_counter
 
 import pollerd
 from tests.benchmarks.throughput import machine, news, polling, size
+from tests.benchmarks.throughput.against import compared
 from tests.benchmarks.throughput.rows import FULL, QUICK, Case, Row
 
 CASES: dict[str, Case] = {
@@ -29,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", action="append", choices=tuple(CASES), help="this one only; may be given again")
     parser.add_argument("--quick", action="store_true", help="small sizes, short rounds: a minute or two")
+    parser.add_argument("--against", type=Path, metavar="PYTHON", help="compare with the pollerd of this interpreter")
     options = parser.parse_args()
     # As an installation leaves it: commands start from compiled code.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -36,6 +38,10 @@ def main() -> None:
     scale = QUICK if options.quick else FULL
     print(f"{machine.described()}; load average {machine.load():.1f}")
     print(f"{'case':52} {'figure':>10} {'target':>14} {'':6} {'worst':>8}")
+    if options.against is not None:
+        for row in compared(options.against.absolute(), options.case or list(CASES), scale):
+            print(_line(row), flush=True)
+        return
     for name in options.case or CASES:
         began = perf_counter()
         for row in CASES[name](scale):

@@ -21,7 +21,6 @@ from tests.benchmarks.throughput import machine
 from tests.sqlite_kit import autocommit, transaction
 
 FIRST_ID = 10**12
-POLLERD = (sys.executable, "-m", "pollerd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,12 @@ class Settings:
     connections: int = 40
     rate: float = 10_000.0
     policy: str = "exponential"
+    python: str = sys.executable
+    """The interpreter whose pollerd is measured."""
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return (self.python, "-m", "pollerd")
 
 
 @dataclass(slots=True)
@@ -68,7 +73,9 @@ class Daemon:
         log = (self.folder / "log").open("ab")
         log.write(b"[starting]\n")
         log.flush()
-        self.process = subprocess.Popen([*POLLERD, "run", "-c", str(self.config)], stderr=log, stdout=log)
+        self.process = subprocess.Popen(
+            [*self.settings.command, "run", "-c", str(self.config)], stderr=log, stdout=log, cwd=self.folder
+        )
 
     def stop(self) -> None:
         if self.process is not None:
@@ -80,7 +87,11 @@ class Daemon:
 
     def command(self, *arguments: str, given: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
-            [*POLLERD, *arguments, "-c", str(self.config)], input=given, capture_output=True, check=True
+            [*self.settings.command, *arguments, "-c", str(self.config)],
+            input=given,
+            capture_output=True,
+            check=True,
+            cwd=self.folder,
         )
 
     def signal(self, number: signal.Signals) -> None:
@@ -102,7 +113,10 @@ class Daemon:
         began = time.monotonic()
         with feed.open("rb") as given:
             process = subprocess.Popen(
-                [*POLLERD, "track", "-", "-c", str(self.config)], stdin=given, stdout=subprocess.DEVNULL
+                [*self.settings.command, "track", "-", "-c", str(self.config)],
+                stdin=given,
+                stdout=subprocess.DEVNULL,
+                cwd=self.folder,
             )
             peak = 0.0
             # Not from getrusage: that counts the pages of this process, from before the other program was loaded.

@@ -26,7 +26,7 @@ def unchanged(scale: Scale) -> Iterator[Row]:
             for _ in range(scale.rounds):
                 bare, bare_cpu = yardstick(stub, scale.seconds)
                 plain, shared = script(stub, scale.seconds), script(stub, scale.seconds, "--shared")
-                rate, cpu = _measured(stub, polled, scale.seconds)
+                rate, cpu = measured(stub, polled, scale.seconds)
                 rounds.append((rate / bare, rate / plain, rate / shared, bare_cpu / cpu, rate, bare, plain))
     over_bare, over_plain, over_shared, over_cpu, rate, bare, plain = medians(rounds)
     note = f"{rate:,.0f}/s to {bare:,.0f}/s"
@@ -45,7 +45,7 @@ def changing(scale: Scale) -> Iterator[Row]:
             for _ in range(scale.rounds):
                 bare, bare_cpu = yardstick(stub, scale.seconds)
                 heard = told.events
-                rate, cpu = _measured(stub, polled, scale.seconds)
+                rate, cpu = measured(stub, polled, scale.seconds)
                 rounds.append((rate / bare, bare_cpu / cpu, rate, bare, told.events - heard))
             wait_until(lambda: told.events > 0)
     over_bare, over_cpu, rate, bare, events = medians(rounds)
@@ -71,7 +71,7 @@ def distant(scale: Scale) -> Iterator[Row]:
         with _Running(stub, polled):
             for _ in range(scale.rounds):
                 bare, bare_cpu = yardstick(stub, scale.seconds)
-                rate, cpu = _measured(stub, polled, scale.seconds)
+                rate, cpu = measured(stub, polled, scale.seconds)
                 rounds.append((100 * rate / carries, 100 * rate * cpu, 100 * bare / carries, 100 * bare * bare_cpu))
     carried, core, bare, bare_core = medians(rounds)
     worst = min(r[0] for r in rounds)
@@ -121,7 +121,7 @@ def _printed(module: str, stub: Stub, seconds: float, *options: str) -> list[flo
     return [float(text) for text in subprocess.check_output(command).split()]
 
 
-def _measured(stub: Stub, polled: Daemon, seconds: float) -> tuple[float, float]:
+def measured(stub: Stub, polled: Daemon, seconds: float) -> tuple[float, float]:
     """Polls a second and processor seconds a poll, of a daemon that rests before and after."""
     polled.signal(signal.SIGCONT)
     time.sleep(_WARM)
