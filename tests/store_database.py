@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -60,8 +61,12 @@ class StoreDatabase(NamedTuple):
 
 @pytest.fixture(scope="session")
 def store_template(postgresql: PostgreSql) -> Iterator[StoreDatabase]:
-    """A store in PostgreSQL that each test gets a copy of: to make the tables takes longer."""
-    with postgresql.database() as made:
+    """A store in PostgreSQL that each test gets a copy of: to make the tables takes longer. Texts are in the order of a
+    dictionary, as on most servers, where that can be had on any machine (PostgreSQL 15).
+    """
+    ((version,),) = postgresql.execute("SHOW server_version_num")
+    sorting = "LOCALE_PROVIDER icu ICU_LOCALE 'en-US'" if int(version) >= 150_000 else ""
+    with postgresql.database("template0", sorting) as made:
         template = StoreDatabase(made, new_name())
         made.execute(f"CREATE ROLE {template.user} LOGIN PASSWORD '{PASSWORD}'")
         made.execute(f"ALTER DATABASE {made.name} OWNER TO {template.user}")
@@ -78,13 +83,31 @@ def store_database(postgresql: PostgreSql, store_template: StoreDatabase) -> Ite
         yield StoreDatabase(copy, store_template.user)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long_on_postgresql: on PostgreSQL in the long form only (POLLERD_LONG=1)")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that asks for `engine` runs on both; one that does not is about SQLite's files, or about no store."""
+    if "engine" not in metafunc.fixturenames:
+        return
+    long = os.environ.get("POLLERD_LONG", "") not in ("", "0")
+    marked = any(metafunc.definition.iter_markers("long_on_postgresql"))
+    metafunc.parametrize("engine", ["sqlite"] if marked and not long else ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
 def engine(request: pytest.FixtureRequest) -> StoreDatabase | None:
     """Where the store is: in a file (None), or in PostgreSQL."""
     if request.param == "sqlite":
         return None
     found: StoreDatabase = request.getfixturevalue("store_database")
     return found
+
+
+def engine_of(request: pytest.FixtureRequest) -> StoreDatabase | None:
+    """That of a test which asks for `engine`, else None: for fixtures that follow it."""
+    return request.getfixturevalue("engine") if "engine" in request.fixturenames else None
 
 
 @asynccontextmanager

@@ -17,9 +17,3 @@ def view_of(path: str | os.PathLike[str]) -> View:
 def handover_of(path: str | os.PathLike[str]) -> Handover:
     """For handing over."""
     return engine_at(Path(path)).handover()
-
-
-def retry_parked(path: Path) -> int:
-    """Take up again what is parked, as `pollerd retry --undelivered` does."""
-    with handover_of(path) as handover:
-        return handover.retry_parked()

@@ -11,8 +11,13 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from pollerd.core import event as events
+from pollerd.core.event import Body
+from pollerd.core.model import Message
 from pollerd.core.ports import Handover, View
+from pollerd.store import rows
 from pollerd.store.postgresql.store import PostgresStore
+from pollerd.store.sqlite.lock import FileOwnership
 from pollerd.store.sqlite.store import SqliteStore
 from tests.sqlite_kit import autocommit, transaction
 from tests.store_database import StoreDatabase
@@ -65,6 +70,36 @@ class Place:
     def handover(self) -> Handover:
         """The store as a command writes it."""
 
+    @abstractmethod
+    def owned(self) -> AbstractContextManager[object]:
+        """Within, this process owns it as a daemon does."""
+
+    @abstractmethod
+    def empty(self) -> None:
+        """Nothing has ever been here: not even tables."""
+
+    def make(self) -> None:
+        """The tables, as the first command makes them."""
+        with self.handover():
+            pass
+
+    def put(self, messages: Sequence[Message]) -> None:
+        """Messages as the daemon would have left them."""
+        marks = ", ".join("?" * len(rows.COLUMNS))
+        self.many(
+            f"INSERT INTO messages ({', '.join(rows.COLUMNS)}) VALUES ({marks})",
+            [rows.row_from_message(message) for message in messages],
+        )
+
+    def tell(self, bodies: Sequence[Body], at: float) -> None:
+        """Events as the daemon would have committed them, after all that are there."""
+        for body in bodies:
+            self.tell_as(events.event_type(body), getattr(body, "id", None), at, events.encode(body))
+
+    @abstractmethod
+    def tell_as(self, kind: str, message_id: int | None, at: float, body: bytes) -> None:
+        """One event, whatever it is."""
+
     def insert(self, *ids: int) -> None:
         """Hand ids over."""
         self.many("INSERT INTO messages (id) VALUES (?) ON CONFLICT DO NOTHING", [(number,) for number in ids])
@@ -91,6 +126,15 @@ class FilePlace(Place):
     def many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         with transaction(self.path) as connection:
             connection.executemany(sql, rows)
+
+    def owned(self) -> AbstractContextManager[object]:
+        return FileOwnership.acquire(self.path, daemon=True)
+
+    def empty(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def tell_as(self, kind: str, message_id: int | None, at: float, body: bytes) -> None:
+        self.execute("INSERT INTO events (type, message_id, at, body) VALUES (?, ?, ?, ?)", kind, message_id, at, body)
 
     @contextmanager
     def refusing(self, what: str) -> Iterator[None]:
@@ -131,6 +175,19 @@ class ServerPlace(Place):
     def many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         with self.database.database.connect() as connection, connection.transaction(), connection.cursor() as cursor:
             cursor.executemany(sql.replace("?", "%s"), rows)
+
+    def owned(self) -> AbstractContextManager[object]:
+        return self.database.engine().own(daemon=True)
+
+    def empty(self) -> None:
+        self.execute(f"DROP OWNED BY {self.database.user}")
+
+    def tell_as(self, kind: str, message_id: int | None, at: float, body: bytes) -> None:
+        self.execute(
+            "WITH raised AS (UPDATE cluster SET last_seq = last_seq + 1 RETURNING last_seq)"
+            " INSERT INTO events (seq, type, message_id, at, body) SELECT last_seq, ?, ?, ?, ?::json FROM raised",
+            kind, message_id, at, body.decode(),
+        )  # fmt: skip
 
     @contextmanager
     def refusing(self, what: str) -> Iterator[None]:

@@ -12,7 +12,7 @@ from pollerd.base import anchor
 from pollerd.core.ids import DEFAULT_ACCOUNT
 from pollerd.core.particulars import NOTHING, Particulars
 from pollerd.core.ports import Asked, OtherAccount, RequestKind, TrackResult
-from pollerd.store import others, undelivered
+from pollerd.store import others, rows, undelivered
 from pollerd.store.session import Session, WriteConnection
 
 CHUNK: Final = 50_000
@@ -39,6 +39,7 @@ class StoredHandover:
         self, ids: Sequence[int], account: str = DEFAULT_ACCOUNT, particulars: Particulars = NOTHING
     ) -> TrackResult:
         priority = None if particulars.priority is None else particulars.priority.name
+        userref = rows.reference(particulars.userref)
         new = known = gave_up = 0
         refused: list[OtherAccount] = []
         for start in range(0, len(ids), CHUNK):
@@ -46,7 +47,7 @@ class StoredHandover:
             sent = time.time() if particulars.sent_at is None else particulars.sent_at
             with self._connection.transaction() as session:
                 # One statement for all: twice as fast as one for each id.
-                values = (account, particulars.userref, sent, particulars.sendtime, priority, particulars.overdue_after)
+                values = (account, userref, sent, particulars.sendtime, priority, particulars.overdue_after)
                 added = session.execute(self._sql["track"], (_json(some), *values))
                 away = self._of_others(session, some, account) if added < len(some) else []
                 if added < len(some):

@@ -118,7 +118,7 @@ def message_from_row(row: Sequence[Any], wall: float) -> Message:
     if sendtime is not None and (type(sendtime) is not float or not 0.0 < sendtime < _LATEST):
         found[_SENDTIME] = moment(sendtime)
     if found[_USERREF] is not None:
-        found[_USERREF] = _reference(found[_USERREF])
+        found[_USERREF] = reference(found[_USERREF])
     if found[_NEXT_POLL_AT] is None:
         found[_NEXT_POLL_AT] = sent_at
     if found[_BASE] is None:
@@ -206,7 +206,7 @@ def blob(value: object) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
 
 
-def _reference(value: object) -> str | None:
+def reference(value: object) -> str | None:
     """A userref fit for every output: of bounded length, without control characters."""
     found = text(value)
     return found if found is None else _CONTROL.sub("", found[:_LONGEST_TEXT]) or None

@@ -45,10 +45,15 @@ class SearchView(PagedView):
                 return SearchPage(found, searched, None)
             searched += count
             room = limit - len(found)
-            new = self._shown(self._messages("find", top, bottom, wanted_state, wanted.lower(), blob, room, late))
+            new = self._shown(self._messages("find", top, bottom, wanted_state, _folded(wanted), blob, room, late))
             found += [message for message in new if message.id != number]
             top = new[-1].id - 1 if len(new) == room else bottom - 1
         return SearchPage(found, searched, str(top))
+
+
+def _folded(text: str) -> str:
+    """As SQL's lower() makes it in either engine: ASCII letters alone."""
+    return "".join(each.lower() if each.isascii() else each for each in text)
 
 
 def _position(text: str) -> int:

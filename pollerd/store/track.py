@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from pollerd.core.ports import OtherAccount, TrackRequest, TrackResult
-from pollerd.store import others
+from pollerd.store import others, rows
 from pollerd.store.session import Session, Transactions
 
 CHUNK: Final = 5000
@@ -31,7 +31,11 @@ async def track(store: Transactions, messages: Sequence[TrackRequest]) -> TrackR
 
 def _insert(session: Session, messages: Sequence[TrackRequest]) -> TrackResult:
     sql = session.sql("track")
-    added = session.executemany(sql["insert"], messages)
+    messages = [message._replace(userref=rows.reference(message.userref)) for message in messages]
+    if "insert_all" in sql:
+        added = session.execute(sql["insert_all"], (msgspec.json.encode(messages).decode(),))
+    else:
+        added = session.executemany(sql["insert"], messages)
     if added == len(messages):
         return TrackResult(added, 0, 0)
     asked = others.asked((message.id, message.account) for message in messages)

@@ -187,7 +187,7 @@ class StoredView:
             )
 
     def _outputs(self, last: int, ahead: float, undelivered: Mapping[str, Undelivered]) -> Iterator[OutputView]:
-        for name, stored, updated_at in self._fetch("outputs"):
+        for name, stored, updated_at in sorted(self._fetch("outputs"), key=lambda row: row[0]):
             seq = rows.whole(stored)
             behind = self._fetch("event_time", seq) if seq < last else []
             since = later(rows.real(behind[0][0]), ahead) if behind else None

@@ -11,10 +11,10 @@ SELECT {columns} FROM messages ORDER BY id DESC LIMIT ?;
 SELECT {columns} FROM messages WHERE state = 0 ORDER BY id LIMIT ?;
 
 -- name: list_pending
-SELECT {columns} FROM messages WHERE state = 1 AND account = ? ORDER BY next_poll_at LIMIT ?;
+SELECT {columns} FROM messages WHERE state = 1 AND account = ? ORDER BY next_poll_at, id LIMIT ?;
 
 -- name: list_finished
-SELECT {columns} FROM messages WHERE state >= 2 AND state = 2 ORDER BY finished_at DESC LIMIT ?;
+SELECT {columns} FROM messages WHERE state >= 2 AND state = 2 ORDER BY finished_at DESC, id DESC LIMIT ?;
 
 -- name: list_set_aside
 SELECT {columns} FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state = 4 ORDER BY id DESC LIMIT ?;
@@ -73,7 +73,7 @@ SELECT min(next_poll_at) FROM messages WHERE state = 1 AND account = ?;
 -- name: accounts
 SELECT name, CASE WHEN refusing AND held_reason IS NOT NULL THEN 'refusing' ELSE held_reason END, held_detail, held_since,
     held_until, credit, currency, credit_low
-FROM accounts ORDER BY name;
+FROM accounts;
 
 -- name: account
 SELECT name, CASE WHEN refusing AND held_reason IS NOT NULL THEN 'refusing' ELSE held_reason END, held_detail, held_since,
@@ -84,7 +84,7 @@ FROM accounts WHERE name = ?;
 SELECT count(*) FROM messages WHERE state = 3;
 
 -- name: outputs
-SELECT name, seq, updated_at FROM outputs ORDER BY name;
+SELECT name, seq, updated_at FROM outputs;
 
 -- name: event_time
 SELECT at FROM events WHERE seq > ? ORDER BY seq LIMIT 1;

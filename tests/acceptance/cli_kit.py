@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.acceptance.warm import Warm
+from tests.store_database import StoreDatabase
+from tests.store_place import FilePlace, Place, ServerPlace
 
 DEADLINE = 120.0
 
@@ -44,13 +46,21 @@ class Cli:
     warm: Warm | None = None
     """Where commands start from, set for all tests; None: as programs that are loaded from the disk."""
 
-    def __init__(self, folder: Path, base_url: str = "http://127.0.0.1:9", extra: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        base_url: str = "http://127.0.0.1:9",
+        extra: str = "",
+        engine: StoreDatabase | None = None,
+    ) -> None:
+        """`engine`: PostgreSQL, where the store is there."""
         self.folder = folder
         self.database = folder / "db" / "pollerd.db"
+        self.store: Place = FilePlace(self.database) if engine is None else ServerPlace(engine)
+        store = f'path = "{self.database}"' if engine is None else engine.toml
         self.config = folder / "pollerd.toml"
         self.config.write_text(
-            f'[accounts.default]\nbase_url = "{base_url}"\ntoken = "simulator-demo"\n'
-            f'[store]\npath = "{self.database}"\n{extra}',
+            f'[accounts.default]\nbase_url = "{base_url}"\ntoken = "simulator-demo"\n[store]\n{store}\n{extra}',
         )
         self.config.chmod(0o600)
         self.environment = {
@@ -58,6 +68,8 @@ class Cli:
             for key, value in os.environ.items()
             if key not in ("POLLERD_CONFIG", "GATEWAYAPI_TOKEN", "STATE_DIRECTORY", "FORCE_COLOR")
         }
+        # Where a daemon has its socket whose database is on a server.
+        self.environment["XDG_STATE_HOME"] = str(folder / "state")
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "pollerd", *arguments]

@@ -14,26 +14,24 @@ from pollerd.core import diff
 from pollerd.core import event as events
 from pollerd.core.model import GiveUpReason, Message, Recipient, State
 from pollerd.simulator import Simulator, SimulatorConfig
-from pollerd.store import rows
-from pollerd.store.sqlite import schema
 from tests.acceptance.bad_days_kit import Shim, build
 from tests.acceptance.cli_kit import Cli
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.offline_kit import EVIL, NOW
 from tests.acceptance.warm import Warm
+from tests.store_database import engine_of
 
 Row = Callable[[str], None]
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    return Cli(tmp_path)
+def cli(tmp_path: Path, request: pytest.FixtureRequest) -> Cli:
+    return Cli(tmp_path, engine=engine_of(request))
 
 
 @pytest.fixture
 def filled(cli: Cli) -> Cli:
-    """A database with one message of each kind, texts meant to do harm, and a few events."""
-    connection = schema.prepare(cli.database)
+    """A store with one message of each kind, texts meant to do harm, and a few events."""
     evil = Recipient(4512345678, "ENROUTE", NOW, EVIL, "0x1013", "DK", "238", "01")
     many = tuple(Recipient(4500000000 + i, "DELIVERED", NOW) for i in range(40))
     made = [
@@ -42,24 +40,17 @@ def filled(cli: Cli) -> Cli:
         Message(3, "default", NOW, NOW, state=State.GAVE_UP, finished_at=NOW),
         Message(4, "elsewhere", NOW, NOW, next_reason=EVIL),
     ]
-    marks = ", ".join("?" * len(rows.COLUMNS))
-    connection.executemany(
-        f"INSERT INTO messages ({', '.join(rows.COLUMNS)}) VALUES ({marks})", map(rows.row_from_message, made)
-    )
     bodies = [
         diff.bodies(made[0], diff.Diff((evil,), (diff.Change(evil, None),)), NOW)[0],
         diff.gave_up(made[2], GiveUpReason.DEADLINE, NOW),
         events.Held(account="default", reason="throttled", detail=EVIL, until=None, observed_at=events.instant(NOW)),
     ]
-    for body in bodies:
-        values = (events.event_type(body), getattr(body, "id", None), NOW, events.encode(body))
-        connection.execute("INSERT INTO events (type, message_id, at, body) VALUES (?, ?, ?, ?)", values)
-    connection.execute(
-        "INSERT INTO accounts (name, held_reason, held_detail) VALUES ('default', 'throttled', ?)", (EVIL,)
-    )
-    connection.execute("INSERT INTO counters VALUES ('pending', 2), ('finished', 1), ('gave_up', 1), ('polls', 3)")
-    connection.execute("INSERT INTO outputs VALUES ('file', 1, '', 0)")
-    connection.close()
+    cli.store.make()
+    cli.store.put(made)
+    cli.store.tell(bodies, NOW)
+    cli.store.execute("INSERT INTO accounts (name, held_reason, held_detail) VALUES ('default', 'throttled', ?)", EVIL)
+    cli.store.execute("INSERT INTO counters VALUES ('pending', 2), ('finished', 1), ('gave_up', 1), ('polls', 3)")
+    cli.store.execute("INSERT INTO outputs VALUES ('file', 1, '', 0)")
     return cli
 
 

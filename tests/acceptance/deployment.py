@@ -17,6 +17,7 @@ from tests.acceptance.waiting import PATIENCE, until
 from tests.acceptance.warm import Warm
 from tests.sqlite_kit import rows, transaction
 from tests.store_database import StoreDatabase
+from tests.store_place import FilePlace, Place, ServerPlace
 
 COMMAND: Final = Path(sys.executable).with_name("pollerd")
 # Reading the system's certificates takes most of a start, and the simulator speaks plain HTTP.
@@ -57,6 +58,7 @@ class Deployment:
         self.folder = folder
         self.engine = engine
         self.database = folder / "pollerd.db"
+        self.store: Place = FilePlace(self.database) if engine is None else ServerPlace(engine)
         self.file = folder / "events.ndjson"
         self.socket = folder / "events.sock"
         self.config = folder / "pollerd.toml"

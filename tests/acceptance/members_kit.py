@@ -24,7 +24,6 @@ class MemberDeployment(Deployment):
         settings["more"] = f'[cluster]\nname = "{name}"\n{settings.get("more", "")}'
         super().__init__(folder, gateway, database, **settings)
         self.name = name
-        self.store = database
 
     async def join(self, event: str) -> None:
         """Start the daemon, and return once it says that it has `started`, or is `standing_by`."""
@@ -48,7 +47,8 @@ class MemberDeployment(Deployment):
     def elsewhere(self) -> None:
         """Nobody on this machine can see from now on whether the process runs, as if it were on another one."""
         change = 'UPDATE members SET process = process || \'{"boot": "another"}\' WHERE name = %s'
-        self.store.database.execute(change, self.name)
+        assert self.engine is not None
+        self.engine.database.execute(change, self.name)
 
     def told(self) -> list[dict[str, Any]]:
         """The whole lines of its file."""

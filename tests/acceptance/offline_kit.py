@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.acceptance.cli_kit import Cli
-from tests.sqlite_kit import autocommit, rows
+from tests.sqlite_kit import autocommit
 
 EVIL = "\x1b[31mred\x9b2J\u202e [bold]x[/bold] :smile:"
 NOW = 1_764_000_000.0
 
 
 def stored(cli: Cli, sql: str = "SELECT id FROM messages ORDER BY id") -> list[tuple[object, ...]]:
-    return rows(cli.database, sql)
+    return cli.store.execute(sql)
 
 
 def damage(database: Path, index: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.acceptance.cli_kit import Cli
 from tests.acceptance.waiting import wait_for
+from tests.store_database import StoreDatabase
 
 FAST = '[backoff]\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"\n'
 
@@ -37,9 +38,9 @@ def daemon(cli: Cli) -> Iterator[subprocess.Popen[bytes]]:
         assert process.wait(30) == 0
 
 
-def test_a_message_from_hand_over_to_its_end(tmp_path: Path) -> None:
+def test_a_message_from_hand_over_to_its_end(tmp_path: Path, engine: StoreDatabase | None) -> None:
     with gateway(tmp_path, "--mix", "delivered=1") as url:
-        cli = Cli(tmp_path, url, FAST)
+        cli = Cli(tmp_path, url, FAST, engine)
         with daemon(cli):
             done = cli("track", "17", "18")
             assert "No daemon" not in done.text
@@ -56,9 +57,9 @@ def test_a_message_from_hand_over_to_its_end(tmp_path: Path) -> None:
         assert not cli("status", "--json").json["daemon"]["running"]
 
 
-def test_requests_are_done_by_the_daemon(tmp_path: Path) -> None:
+def test_requests_are_done_by_the_daemon(tmp_path: Path, engine: StoreDatabase | None) -> None:
     with gateway(tmp_path, "--mix", "stuck=1") as url:
-        cli = Cli(tmp_path, url, '[backoff]\nfirst_poll_after = "1h"\nmax_interval = "1h"\n')
+        cli = Cli(tmp_path, url, '[backoff]\nfirst_poll_after = "1h"\nmax_interval = "1h"\n', engine)
         with daemon(cli):
             assert cli("track", "17").code == 0
             wait_for(lambda: cli("show", "17", "--json").json["next_poll_at"])
@@ -72,9 +73,9 @@ def test_requests_are_done_by_the_daemon(tmp_path: Path) -> None:
             assert cli("show", "17", "--json").json["state"] == "pending"
 
 
-def test_a_poll_of_an_account_on_hold_says_what_it_waits_for(tmp_path: Path) -> None:
+def test_a_poll_of_an_account_on_hold_says_what_it_waits_for(tmp_path: Path, engine: StoreDatabase | None) -> None:
     with gateway(tmp_path, "--token", "another-one") as url:
-        cli = Cli(tmp_path, url, FAST)
+        cli = Cli(tmp_path, url, FAST, engine)
         with daemon(cli):
             assert cli("track", "17").code == 0
             wait_for(lambda: cli("status", "--json").json["accounts"][0]["hold"])
@@ -103,6 +104,7 @@ def test_one_daemon_for_one_database(tmp_path: Path) -> None:
 
 
 def test_a_daemon_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    """In PostgreSQL the command takes the store over from it instead, as a standby would."""
     with gateway(tmp_path, "--mix", "stuck=1") as url:
         cli = Cli(tmp_path, url)
         with daemon(cli) as process:

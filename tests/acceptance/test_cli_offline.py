@@ -87,6 +87,7 @@ def test_check_names_the_problems_for_programs_too(cli: Cli) -> None:
     assert done.json["problems"][0]["key"] == "limits.timeout"
 
 
+@pytest.mark.usefixtures("engine")
 def test_requests_are_done_by_the_command_itself(filled: Cli) -> None:
     untracked = filled("untrack", "1", "2", "3", "99", "-4")
     assert untracked.code == 1
@@ -108,6 +109,7 @@ def test_requests_are_done_by_the_command_itself(filled: Cli) -> None:
     assert stored(filled, "SELECT count(*) FROM requests") == [(0,)]
 
 
+@pytest.mark.usefixtures("engine")
 def test_everything_that_was_given_up_is_taken_up(filled: Cli) -> None:
     assert filled("retry", "--all", "--json").json == {"taken_up": 1, "still_given_up": 0}
     assert "Nothing" in filled("retry", "--all").text

@@ -13,7 +13,8 @@ import pytest
 
 from tests.acceptance.cli_kit import Cli
 from tests.acceptance.offline_kit import EVIL
-from tests.sqlite_kit import autocommit
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 HARMLESS = "[31mred2J\u202e [bold]x[/bold] :smile:"
 """What is kept of it as a userref: no control characters."""
@@ -31,6 +32,7 @@ HARMLESS = "[31mred2J\u202e [bold]x[/bold] :smile:"
     ],
 )
 def test_before_anything_is_tracked(cli: Cli, arguments: list[str], code: int) -> None:
+    cli.store.empty()
     done = cli(*arguments)
     assert (done.code, done.out) == (code, b"")
     assert done.err.startswith("pollerd: ")
@@ -141,19 +143,17 @@ def test_events_are_the_log(filled: Cli) -> None:
 
 
 def test_events_report_a_gap(filled: Cli) -> None:
-    with autocommit(filled.database) as connection:
-        connection.execute("DELETE FROM events WHERE seq <= 2")
+    filled.store.execute("DELETE FROM events WHERE seq <= 2")
     assert "2 to 2" in filled("events", "--after", "1").err
     assert filled("events").err == ""
 
 
 def test_following_shows_what_comes_and_stops_quietly(filled: Cli) -> None:
-    following = filled.running("events", "--follow", "--after", "2")
-    with autocommit(filled.database) as connection, following as process:
+    with filled.running("events", "--follow", "--after", "2") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert json.loads(process.stdout.readline())["seq"] == 3
-        connection.execute("INSERT INTO events (type, at, body) VALUES ('x', 1, CAST('{\"type\":\"x\"}' AS BLOB))")
+        filled.store.tell_as("x", None, 1.0, b'{"type":"x"}')
         assert json.loads(process.stdout.readline()) == {"seq": 4, "type": "x"}
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130

@@ -107,6 +107,7 @@ def test_a_failure_keeps_its_exit_code_with_everything_closed(cli: Cli) -> None:
     assert "Standard input is closed" in lacking.err
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_long_list_comes_whole_and_in_order(cli: Cli) -> None:
     assert cli("track", "-", stdin="\n".join(map(str, range(1, 2501))).encode()).code == 0
     assert [item["id"] for item in cli("list", "--json", "--limit", "9999").lines] == list(range(2500, 0, -1))
@@ -115,6 +116,7 @@ def test_a_long_list_comes_whole_and_in_order(cli: Cli) -> None:
     assert [item["id"] for item in pending] == list(range(1, 2501))
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_count_that_stops_is_reported_as_the_least(cli: Cli) -> None:
     assert cli("track", "-", stdin="\n".join(map(str, range(1, 99_999))).encode()).code == 0
     assert "99,998 pending" in cli("status").text
@@ -143,6 +145,7 @@ def test_a_busy_port_is_named_with_what_to_do(cli: Cli) -> None:
     assert "--port" in done.err
 
 
+@pytest.mark.usefixtures("engine")
 def test_what_takes_a_message_up_again_can_be_typed_as_it_is_shown(filled: Cli) -> None:
     assert "pollerd retry 3 takes it up again" in filled("poll", "3").err
     assert filled("track", "3").text.splitlines()[1].endswith("pollerd retry 3")

@@ -13,6 +13,7 @@ from tests.acceptance.waiting import wait_for
 from tests.sqlite_kit import autocommit
 
 
+@pytest.mark.usefixtures("engine")
 def test_track_takes_what_it_can_and_names_the_rest(cli: Cli) -> None:
     bad = ["-5", "0", "01JNN696A9E0WS89FPYGT15NBX", str(2**63), str(2**64), "x\x1b[2J"]
     done = cli("track", "1", *bad, "2")
@@ -25,6 +26,7 @@ def test_track_takes_what_it_can_and_names_the_rest(cli: Cli) -> None:
     assert "\x1b" not in done.err
 
 
+@pytest.mark.usefixtures("engine")
 def test_track_counts_what_is_followed_already(filled: Cli) -> None:
     done = filled("track", "1", "3", "7")
     assert done.code == 0
@@ -41,6 +43,7 @@ def test_track_counts_what_is_followed_already(filled: Cli) -> None:
     assert again.err == ""
 
 
+@pytest.mark.usefixtures("engine")
 def test_track_keeps_reference_account_and_time(cli: Cli) -> None:
     assert cli("track", "--userref", "order-17", "--sent-at", "2025-11-24T17:00:00+01:00", "1").code == 0
     assert cli("track", "--account", "default", "--sent-at", "1764000001", "2").code == 0
@@ -48,6 +51,7 @@ def test_track_keeps_reference_account_and_time(cli: Cli) -> None:
     assert stored(cli, columns) == [(1, "default", "order-17", NOW), (2, "default", None, NOW + 1)]
 
 
+@pytest.mark.usefixtures("engine")
 def test_track_reads_the_send_calls_answers_and_lines(cli: Cli) -> None:
     answer = json.dumps({"ids": [11, 12], "usage": {"countries": {"DK": 2}}}, indent=2)
     done = cli("track", "-", "10", stdin=f"\ufeff# today\r\n\r\n13\r\n{answer}\n14".encode())
@@ -55,6 +59,7 @@ def test_track_reads_the_send_calls_answers_and_lines(cli: Cli) -> None:
     assert [row[0] for row in stored(cli)] == [10, 11, 12, 13, 14]
 
 
+@pytest.mark.usefixtures("engine")
 def test_track_reads_a_hundred_thousand_ids(cli: Cli) -> None:
     done = cli("track", "-", "--json", stdin="\n".join(map(str, range(1, 100_001))).encode())
     assert done.json["tracked"] == 100_000
@@ -84,12 +89,13 @@ def test_track_names_twenty_and_counts_the_rest(cli: Cli) -> None:
     assert "tracked 1, refused 50." in done.text
 
 
+@pytest.mark.usefixtures("engine")
 def test_track_hands_over_what_trickles_in_at_once(cli: Cli) -> None:
     with cli.running("track", "-", stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         process.stdin.write(b"1\n")
         process.stdin.flush()
-        wait_for(lambda: cli.database.exists() and cli("list", "--json").out)
+        wait_for(lambda: cli("list", "--json").out)
         assert process.poll() is None
         assert [row[0] for row in stored(cli)] == [1]
 

@@ -17,7 +17,7 @@ from pollerd.client.unixhttp import UnixConnection
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.deployment import COMMAND, Deployment
 from tests.acceptance.waiting import until
-from tests.sqlite_kit import autocommit
+from tests.store_database import StoreDatabase, engine_of
 
 PERSON: Final = 4587654321
 OTHER: Final = 4512345678
@@ -33,20 +33,32 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 
 @pytest.fixture
-async def deployment(tmp_path: Path, simulator: Simulator) -> AsyncIterator[Deployment]:
-    async with Deployment(tmp_path, simulator, backoff=QUICK) as made:
+async def deployment(tmp_path: Path, simulator: Simulator, request: pytest.FixtureRequest) -> AsyncIterator[Deployment]:
+    async with Deployment(tmp_path, simulator, engine_of(request), backoff=QUICK) as made:
         yield made
 
 
 def stored(deployment: Deployment, number: int) -> bool:
-    """Whether the number stands anywhere in the database's files, as text or as MessagePack."""
+    """Whether the number stands anywhere in the database's files, as text or as MessagePack; in PostgreSQL in any
+    table: when it leaves the files is the server's to say.
+    """
+    if deployment.engine is not None:
+        forms = (str(number), msgspec.msgpack.encode(number).hex())
+        return any(form in row for row in everything(deployment.engine) for form in forms)
     files = [path for path in deployment.folder.glob("pollerd.db*") if not path.name.endswith(".lock")]
-    forms = (str(number).encode(), msgspec.msgpack.encode(number))
-    return any(form in path.read_bytes() for path in files for form in forms)
+    wanted = (str(number).encode(), msgspec.msgpack.encode(number))
+    return any(form in path.read_bytes() for path in files for form in wanted)
+
+
+def everything(store: StoreDatabase) -> list[str]:
+    """All rows of all tables, as text."""
+    tables = store.query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return [row for (table,) in tables for (row,) in store.query(f"SELECT kept::text FROM {table} AS kept")]
 
 
 def events(deployment: Deployment) -> list[tuple[int, str, bytes]]:
-    return deployment.query("SELECT seq, type, CAST(body AS BLOB) FROM events ORDER BY seq")
+    found = deployment.query("SELECT seq, type, CAST(body AS TEXT) FROM events ORDER BY seq")
+    return [(seq, kind, body.encode()) for seq, kind, body in found]
 
 
 async def said(deployment: Deployment, *words: str, code: int = 0) -> Any:
@@ -60,6 +72,7 @@ async def counters(deployment: Deployment) -> dict[str, int]:
     return {name: status["messages"][name] for name in ("pending", "finished", "gave_up")}
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("running", [True, False], ids=["daemon", "no daemon"])
 async def test_a_number_is_gone_and_all_else_goes_on(
     simulator: Simulator, deployment: Deployment, *, running: bool
@@ -107,6 +120,7 @@ async def test_a_number_is_gone_and_all_else_goes_on(
     assert seqs == list(range(1, len(seqs) + 1))
 
 
+@pytest.mark.usefixtures("engine")
 async def test_a_message_is_gone_and_an_output_behind_goes_on(simulator: Simulator, deployment: Deployment) -> None:
     """What was not delivered is not delivered any more; the place of the output passes it."""
     number = simulator.truth.add(recipients=[PERSON], steps=DONE)
@@ -115,11 +129,10 @@ async def test_a_message_is_gone_and_an_output_behind_goes_on(simulator: Simulat
     await deployment.start()
     deployment.insert([number, more])
     await until(lambda: len(events(deployment)) == 4, "all has happened")
-    with autocommit(deployment.database) as connection:
-        connection.execute(
-            "INSERT INTO deliveries VALUES (99, 'message.status', ?, ?, 'default', 1, 7, NULL, '', 1)",
-            (number, json.dumps({"id": number, "msisdn": PERSON})),
-        )
+    deployment.store.execute(
+        "INSERT INTO deliveries VALUES (99, 'message.status', ?, ?, 'default', 1, 7, NULL, '', 1)",
+        number, json.dumps({"id": number, "msisdn": PERSON}).encode(),
+    )  # fmt: skip
     found = await said(deployment, str(number))
     assert found == {**found, "what": "id", "messages": 1, "events": 2, "undelivered": 1, "still_polled": []}
     await until(lambda: not stored(deployment, PERSON), "no copy is left")
@@ -174,6 +187,7 @@ def on_terminal(deployment: Deployment, answer: str, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.usefixtures("engine")
 async def test_the_control_socket_does_the_same(simulator: Simulator, deployment: Deployment) -> None:
     number = simulator.truth.add(recipients=[PERSON], steps=DONE)
     await deployment.start()

@@ -22,7 +22,7 @@ def database(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(database: Path) -> AsyncIterator[SqliteStore]:
-    """An open database, empty."""
+    """An open database in a file, empty."""
     async with opened(database) as store:
         yield store
 

@@ -21,9 +21,17 @@ from pollerd.server.api.openapi import document
 from pollerd.simulator import Step
 from tests.acceptance.waiting import PATIENCE
 from tests.integration.control_kit import Daemon, Reply, daemon, stream, write_config
-from tests.sqlite_kit import autocommit, rows
+from tests.sqlite_kit import autocommit
+from tests.store_database import StoreDatabase
+from tests.store_place import Place
 
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+
+
+@pytest.fixture
+def keys(engine: StoreDatabase | None) -> str:
+    """Those of [store], where it is in PostgreSQL."""
+    return "" if engine is None else engine.toml
 
 
 def pattern(path: str) -> re.Pattern[str]:
@@ -57,8 +65,8 @@ async def test_the_openapi_document_is_valid_and_names_every_route(tmp_path: Pat
         assert routes == {(method, path) for path, methods in api["paths"].items() for method in methods}
 
 
-async def test_every_answer_is_what_the_document_says(tmp_path: Path) -> None:
-    async with daemon(tmp_path) as running:
+async def test_every_answer_is_what_the_document_says(tmp_path: Path, keys: str) -> None:
+    async with daemon(tmp_path, store=keys) as running:
 
         async def ask(method: str, path: str, body: Any, status: int) -> Reply:
             reply = check(method, path, await running.ask(method, path, body))
@@ -114,8 +122,8 @@ async def test_paths_and_methods_nobody_knows(tmp_path: Path) -> None:
         assert (reply.status, reply.headers["Allow"]) == (405, "GET")
 
 
-async def test_what_is_handed_over_is_polled_at_once_and_known_the_second_time(tmp_path: Path) -> None:
-    async with daemon(tmp_path) as running:
+async def test_what_is_handed_over_is_polled_at_once_and_known_the_second_time(tmp_path: Path, keys: str) -> None:
+    async with daemon(tmp_path, store=keys) as running:
         running.simulator.truth.add(1, steps=[Step(0.0, "DELIVERED", None)])
         answer = (await running.ask("POST", "/messages", [{"id": 1, "userref": "o-1"}, 2, {"ids": [3]}, 3])).json
         assert answer == {"tracked": 3, "known": 1, "given_up": 0, "refused_count": 0, "refused": []}
@@ -127,8 +135,8 @@ async def test_what_is_handed_over_is_polled_at_once_and_known_the_second_time(t
         assert answer == {"tracked": 0, "known": 3, "given_up": 0, "refused_count": 0, "refused": []}
 
 
-async def test_untracked_messages_are_counted_as_given_up_and_end_in_one_event(tmp_path: Path) -> None:
-    async with daemon(tmp_path, speed=1.0) as running:
+async def test_untracked_messages_are_counted_as_given_up_and_end_in_one_event(tmp_path: Path, keys: str) -> None:
+    async with daemon(tmp_path, store=keys, speed=1.0) as running:
         await running.ask("POST", "/messages", {"ids": [1]})
         answers = await asyncio.gather(*(running.ask("DELETE", "/messages/1") for _ in range(10)))
         assert {answer.status for answer in answers} <= {200, 409}
@@ -138,16 +146,16 @@ async def test_untracked_messages_are_counted_as_given_up_and_end_in_one_event(t
         assert (await running.ask("POST", "/messages", {"ids": [1]})).json["given_up"] == 1
 
 
-async def test_a_hundred_thousand_ids_in_one_request(tmp_path: Path) -> None:
-    async with daemon(tmp_path, speed=1.0, more='[credit]\ncheck_every = "1h"\n') as running:
+async def test_a_hundred_thousand_ids_in_one_request(tmp_path: Path, keys: str, place: Place) -> None:
+    async with daemon(tmp_path, store=keys, speed=1.0, more='[credit]\ncheck_every = "1h"\n') as running:
         answer = (await running.ask("POST", "/messages", {"ids": list(range(1, 100_001))})).json
         assert (answer["tracked"], answer["refused"]) == (100_000, [])
-        assert rows(running.database, "SELECT count(*) FROM messages") == [(100_000,)]
+        assert place.execute("SELECT count(*) FROM messages") == [(100_000,)]
 
 
 @pytest.mark.parametrize("state", ["", "&state=pending"])
-async def test_pages_show_every_message_once(tmp_path: Path, state: str) -> None:
-    async with daemon(tmp_path, speed=0.001) as running:
+async def test_pages_show_every_message_once(tmp_path: Path, keys: str, state: str) -> None:
+    async with daemon(tmp_path, store=keys, speed=0.001) as running:
         await running.ask("POST", "/messages", {"ids": list(range(1, 51))})
         found: list[int] = []
         after = ""
@@ -162,8 +170,8 @@ async def test_pages_show_every_message_once(tmp_path: Path, state: str) -> None
         assert state or len(found) == 50
 
 
-async def test_pages_of_what_has_ended(tmp_path: Path) -> None:
-    async with daemon(tmp_path) as running:
+async def test_pages_of_what_has_ended(tmp_path: Path, keys: str) -> None:
+    async with daemon(tmp_path, store=keys) as running:
         await running.follow(*range(1, 31))
         await running.ended(*range(1, 31))
         for message_id in range(1, 31):
@@ -177,8 +185,8 @@ async def test_pages_of_what_has_ended(tmp_path: Path) -> None:
         assert sorted(found) == list(range(1, 31))
 
 
-async def test_the_stream_replays_and_follows_without_a_gap(tmp_path: Path) -> None:
-    async with daemon(tmp_path) as running:
+async def test_the_stream_replays_and_follows_without_a_gap(tmp_path: Path, keys: str) -> None:
+    async with daemon(tmp_path, store=keys) as running:
         await running.follow(*range(1, 21))
         await running.ended(*range(1, 21))
         told = (await running.get("/events")).lines
@@ -196,8 +204,11 @@ async def test_the_stream_replays_and_follows_without_a_gap(tmp_path: Path) -> N
         assert seen == list(range(4, len(told) + 4))
 
 
-async def test_a_reader_that_follows_one_message_hears_of_it_as_it_happens(tmp_path: Path) -> None:
-    async with daemon(tmp_path) as running, running.session.get("http://localhost/events?follow=1&id=5") as response:
+async def test_a_reader_that_follows_one_message_hears_of_it_as_it_happens(tmp_path: Path, keys: str) -> None:
+    async with (
+        daemon(tmp_path, store=keys) as running,
+        running.session.get("http://localhost/events?follow=1&id=5") as response,
+    ):
         assert (await running.get("/status")).json["followers"] == 1
         await running.follow(4, 5, 6)
         async with asyncio.timeout(PATIENCE):
@@ -207,14 +218,13 @@ async def test_a_reader_that_follows_one_message_hears_of_it_as_it_happens(tmp_p
                     break
 
 
-async def test_who_asks_for_deleted_events_gets_a_gap(tmp_path: Path) -> None:
-    async with daemon(tmp_path) as running:
+async def test_who_asks_for_deleted_events_gets_a_gap(tmp_path: Path, keys: str, place: Place) -> None:
+    async with daemon(tmp_path, store=keys) as running:
         await running.follow(1, 2, 3)
         await running.ended(1, 2, 3)
         last = int((await running.get("/events?after=now")).headers["Pollerd-Last-Seq"])
-    with autocommit(tmp_path / "pollerd.db") as db:
-        db.execute("DELETE FROM events WHERE seq <= 2")
-    async with daemon(tmp_path) as running:
+    place.execute("DELETE FROM events WHERE seq <= 2")
+    async with daemon(tmp_path, store=keys) as running:
         gap = {"type": "gap", "after": 1, "first": 3}
         told = (await running.get("/events?after=1")).lines
         assert told[0] == gap

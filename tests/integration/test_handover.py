@@ -19,7 +19,7 @@ from pollerd.store.migrations import Migration
 from pollerd.store.sqlite import schema
 from pollerd.store.sqlite.lock import FileOwnership, owner_pid
 from tests.sqlite_kit import autocommit
-from tests.store_kit import handover_of
+from tests.store_place import Place
 
 
 def mode(path: Path) -> int:
@@ -149,29 +149,29 @@ def test_ownership_dies_with_its_process(tmp_path: Path) -> None:
     FileOwnership.acquire(database).release()
 
 
-def test_tracking_counts_new_known_and_given_up(tmp_path: Path) -> None:
-    with handover_of(tmp_path / "p.db") as handover, autocommit(tmp_path / "p.db") as connection:
+def test_tracking_counts_new_known_and_given_up(place: Place) -> None:
+    with place.handover() as handover:
         assert handover.track([1, 2, 2**63 - 1]) == TrackResult(3, 0, 0)
-        connection.execute("UPDATE messages SET state = 3 WHERE id = 2")
+        place.execute("UPDATE messages SET state = 3 WHERE id = 2")
         assert handover.track([2, 3, 3, 2**63 - 1], "other", Particulars(userref="order", sent_at=17.5)) == TrackResult(
             1, 1, 0, (OtherAccount(2, "default"), OtherAccount(2**63 - 1, "default"))
         )
         assert handover.track([1, 2]) == TrackResult(0, 2, 1)
-        found = connection.execute("SELECT id, account, userref, sent_at, state FROM messages WHERE id = 3").fetchall()
+        found = place.execute("SELECT id, account, userref, sent_at, state FROM messages WHERE id = 3")
         assert found == [(3, "other", "order", 17.5, 0)]
-        assert connection.execute("SELECT max(id) FROM messages").fetchone() == (2**63 - 1,)
+        assert place.execute("SELECT max(id) FROM messages") == [(2**63 - 1,)]
 
 
-def test_requests_wait_until_their_rows_are_gone(tmp_path: Path) -> None:
-    with handover_of(tmp_path / "p.db") as handover, autocommit(tmp_path / "p.db") as connection:
+def test_requests_wait_until_their_rows_are_gone(place: Place) -> None:
+    with place.handover() as handover:
         first = handover.ask(RequestKind.POLL, [1, 2])
         second = handover.ask(RequestKind.RETRY_ALL, [None])
-        assert connection.execute("SELECT kind, message_id FROM requests ORDER BY id").fetchall() == [
+        assert place.execute("SELECT kind, message_id FROM requests ORDER BY id") == [
             ("poll", 1),
             ("poll", 2),
             ("retry_all", None),
         ]
-        connection.execute("DELETE FROM requests WHERE kind = 'poll'")
+        place.execute("DELETE FROM requests WHERE kind = 'poll'")
         assert not handover.waiting(first)
         assert handover.waiting(second)
 

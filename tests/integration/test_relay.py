@@ -13,7 +13,8 @@ from pollerd.core.ports import EventLog, OutputHealth
 from pollerd.outputs.file import FileOutput
 from pollerd.outputs.relay import Relay
 from pollerd.outputs.socket import SocketOutput
-from tests.integration.output_kit import commit, exactly, opened, seqs, until, wait_written
+from tests.integration.output_kit import commit, exactly, seqs, until, wait_written
+from tests.store_place import Place
 
 
 class Ends:
@@ -41,21 +42,16 @@ class Ends:
             raise self.error
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "pollerd.db"
-
-
 async def stop(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait({task})
     assert task.cancelled()
 
 
-async def test_all_outputs_report_all_and_stop_in_order(tmp_path: Path, database: Path) -> None:
+async def test_all_outputs_report_all_and_stop_in_order(tmp_path: Path, place: Place) -> None:
     files = [FileOutput(tmp_path / f"{number}.ndjson", name=f"file {number}") for number in range(3)]
     relay = Relay([*files, SocketOutput(tmp_path / "events.sock")])
-    async with opened(database) as store:
+    async with place.opened() as store:
         task = asyncio.create_task(relay.run(store))
         await commit(store, 100)
         for number in range(3):
@@ -71,12 +67,12 @@ async def test_all_outputs_report_all_and_stop_in_order(tmp_path: Path, database
 
 @pytest.mark.parametrize("error", [OutputError("the path is taken"), StoreError("the database is locked"), None])
 async def test_trouble_of_one_is_tried_again_while_others_go_on(
-    tmp_path: Path, database: Path, error: Exception | None, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, place: Place, error: Exception | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     bad = Ends(error, times=4)
     relay = Relay([bad, FileOutput(tmp_path / "events.ndjson")], retry_first=0.01)
-    async with opened(database) as store:
+    async with place.opened() as store:
         task = asyncio.create_task(relay.run(store))
         await until(lambda: relay.health[0].trouble != "", "trouble")
         assert (str(error) if error else "ended by itself") in relay.health[0].trouble
@@ -91,20 +87,20 @@ async def test_trouble_of_one_is_tried_again_while_others_go_on(
     assert said[1] == "output ends: works again"
 
 
-async def test_a_disk_that_cannot_be_trusted_ends_all(tmp_path: Path, database: Path) -> None:
+async def test_a_disk_that_cannot_be_trusted_ends_all(tmp_path: Path, place: Place) -> None:
     relay = Relay([FileOutput(tmp_path / "events.ndjson"), Ends(DurabilityError("not on disk"))])
-    async with opened(database) as store:
+    async with place.opened() as store:
         await commit(store, 10)
         with pytest.raises(DurabilityError, match="not on disk"):
             await relay.run(store)
 
 
 async def test_a_defect_in_one_output_is_named_and_the_others_go_on(
-    tmp_path: Path, database: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     defective = Ends(ValueError("a defect"), times=1)
     relay = Relay([FileOutput(tmp_path / "events.ndjson"), defective], retry_first=0.01)
-    async with opened(database) as store:
+    async with place.opened() as store:
         task = asyncio.create_task(relay.run(store))
         await until(lambda: defective.starts == 2, "another start of the defective one")
         await commit(store, 10)
@@ -113,10 +109,10 @@ async def test_a_defect_in_one_output_is_named_and_the_others_go_on(
     assert any(record.exc_info and "failed" in record.getMessage() for record in caplog.records)
 
 
-async def test_a_reload_tries_at_once(tmp_path: Path, database: Path) -> None:
+async def test_a_reload_tries_at_once(tmp_path: Path, place: Place) -> None:
     bad = Ends(OutputError("the path is taken"), times=1)
     relay = Relay([bad], retry_first=3600.0)
-    async with opened(database) as store:
+    async with place.opened() as store:
         task = asyncio.create_task(relay.run(store))
         await until(lambda: relay.health[0].trouble != "", "trouble")
         relay.reopen()
@@ -124,11 +120,11 @@ async def test_a_reload_tries_at_once(tmp_path: Path, database: Path) -> None:
         await stop(task)
 
 
-async def test_a_path_put_right_is_taken_up_with_all_events(tmp_path: Path, database: Path) -> None:
+async def test_a_path_put_right_is_taken_up_with_all_events(tmp_path: Path, place: Place) -> None:
     path = tmp_path / "events.ndjson"
     path.mkdir()
     relay = Relay([FileOutput(path)], retry_first=0.01)
-    async with opened(database) as store:
+    async with place.opened() as store:
         task = asyncio.create_task(relay.run(store))
         await commit(store, 10)
         await until(lambda: "not a regular file" in relay.health[0].trouble, "trouble")
@@ -138,9 +134,9 @@ async def test_a_path_put_right_is_taken_up_with_all_events(tmp_path: Path, data
     assert seqs(path) == exactly(10)
 
 
-async def test_stopped_at_once_after_the_start_nothing_is_left_open(tmp_path: Path, database: Path) -> None:
+async def test_stopped_at_once_after_the_start_nothing_is_left_open(tmp_path: Path, place: Place) -> None:
     path = tmp_path / "events.ndjson"
-    async with opened(database) as store:
+    async with place.opened() as store:
         await commit(store, 10)
         for pause in range(30):
             task = asyncio.create_task(Relay([FileOutput(path)]).run(store))

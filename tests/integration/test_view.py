@@ -12,16 +12,14 @@ import pytest
 
 from pollerd.base.errors import DatabaseMissingError, StoreError
 from pollerd.core import diff
-from pollerd.core import event as events
 from pollerd.core.model import GiveUpReason, Message, State
 from pollerd.core.ports.view import CAP, Standing
-from pollerd.store import rows
 from pollerd.store.search import SearchView
 from pollerd.store.sqlite import schema
-from pollerd.store.sqlite.lock import FileOwnership
 from pollerd.store.sqlite.reader import SqliteReader
 from tests.sqlite_kit import autocommit
 from tests.store_kit import view_of
+from tests.store_place import FilePlace, Place
 
 NOW = 1_764_000_000.0
 
@@ -38,18 +36,16 @@ def database(tmp_path: Path) -> Path:
     return tmp_path / "p?#.db"
 
 
-def put(writer: sqlite3.Connection, *messages: Message) -> None:
-    marks = ", ".join("?" * len(rows.COLUMNS))
-    writer.executemany(
-        f"INSERT INTO messages ({', '.join(rows.COLUMNS)}) VALUES ({marks})", map(rows.row_from_message, messages)
-    )
+@pytest.fixture
+def filled(place: Place) -> Place:
+    """A store with its tables, in either engine."""
+    place.make()
+    return place
 
 
-def tell(writer: sqlite3.Connection, message_id: int, count: int = 1) -> None:
+def tell(place: Place, message_id: int, count: int = 1) -> None:
     message = Message(id=message_id, account="default", sent_at=NOW, next_poll_at=NOW)
-    body = diff.gave_up(message, GiveUpReason.DEADLINE, NOW)
-    values = [(events.event_type(body), message_id, NOW, events.encode(body))] * count
-    writer.executemany("INSERT INTO events (type, message_id, at, body) VALUES (?, ?, ?, ?)", values)
+    place.tell([diff.gave_up(message, GiveUpReason.DEADLINE, NOW)] * count, NOW)
 
 
 def message(number: int, state: State = State.PENDING, **values: object) -> Message:
@@ -81,19 +77,20 @@ def test_what_cannot_be_understood_is_not_guessed_at(tmp_path: Path, statement: 
         view_of(tmp_path / "x.db")
 
 
-def test_messages_by_state_in_the_order_that_is_wanted(writer: sqlite3.Connection, database: Path) -> None:
-    put(
-        writer,
-        message(1),
-        message(2, account="b", next_poll_at=NOW - 5),
-        message(3, State.FINISHED, finished_at=NOW - 1),
-        message(4, State.FINISHED, finished_at=NOW - 9),
-        message(5, State.GAVE_UP, finished_at=NOW - 2),
-        message(6, State.GAVE_UP, finished_at=NOW - 3),
+def test_messages_by_state_in_the_order_that_is_wanted(filled: Place) -> None:
+    filled.put(
+        [
+            message(1),
+            message(2, account="b", next_poll_at=NOW - 5),
+            message(3, State.FINISHED, finished_at=NOW - 1),
+            message(4, State.FINISHED, finished_at=NOW - 9),
+            message(5, State.GAVE_UP, finished_at=NOW - 2),
+            message(6, State.GAVE_UP, finished_at=NOW - 3),
+        ]
     )
-    writer.execute("INSERT INTO messages (id, sent_at) VALUES (7, ?)", (NOW - 1,))
+    filled.execute("INSERT INTO messages (id, sent_at) VALUES (7, ?)", NOW - 1)
 
-    with view_of(database) as view:
+    with filled.view() as view:
 
         def ids(state: State | None, limit: int = 50) -> list[int]:
             return [found.id for found in view.messages(state, limit)]
@@ -111,29 +108,29 @@ def test_messages_by_state_in_the_order_that_is_wanted(writer: sqlite3.Connectio
         assert view.standing(99) is None
 
 
-def test_events_by_place_message_and_type(writer: sqlite3.Connection, database: Path) -> None:
-    tell(writer, 1)
-    tell(writer, 2)
-    writer.execute("INSERT INTO events (type, at, body) VALUES ('account.held', 1, x'7b7d')")
-    tell(writer, 1)
-    with view_of(database) as view:
+def test_events_by_place_message_and_type(filled: Place) -> None:
+    tell(filled, 1)
+    tell(filled, 2)
+    filled.tell_as("account.held", None, 1.0, b"{}")
+    tell(filled, 1)
+    with filled.view() as view:
         assert [event.seq for event in view.events(0, 10)] == [1, 2, 3, 4]
         assert [event.seq for event in view.events(1, 2)] == [2, 3]
         assert [event.seq for event in view.events(0, 10, 1)] == [1, 4]
         assert [event.seq for event in view.events(0, 10, None, "account.held")] == [3]
         assert [event.seq for event in view.events(1, 10, 1, "message.gave_up")] == [4]
         assert (view.last_seq, view.pruned_seq) == (4, 0)
-        writer.execute("DELETE FROM events WHERE seq <= 3")
+        filled.execute("DELETE FROM events WHERE seq <= 3")
         assert (view.last_seq, view.pruned_seq) == (4, 3)
-        writer.execute("DELETE FROM events")
+        filled.execute("DELETE FROM events")
         assert (view.last_seq, view.pruned_seq) == (4, 4)
 
 
-def test_a_commit_of_another_process_is_noticed_once(writer: sqlite3.Connection, database: Path) -> None:
-    with view_of(database) as view:
+def test_a_commit_of_another_process_is_noticed_once(filled: Place) -> None:
+    with filled.view() as view:
         assert view.changed()
         assert not view.changed()
-        tell(writer, 1)
+        tell(filled, 1)
         assert view.changed()
         assert not view.changed()
 
@@ -146,17 +143,17 @@ def test_a_restored_database_is_noticed(writer: sqlite3.Connection, database: Pa
         assert view.replaced
 
 
-def test_the_overview_reports_the_whole(writer: sqlite3.Connection, database: Path) -> None:
-    put(writer, message(1), message(2, next_poll_at=NOW - 5), message(3, account="b", next_poll_at=NOW - 500))
-    writer.execute("INSERT INTO messages (id) VALUES (9)")
-    writer.execute("INSERT INTO counters VALUES ('pending', 3), ('finished', 5), ('polls', 12)")
-    writer.execute(
+def test_the_overview_reports_the_whole(filled: Place) -> None:
+    filled.put([message(1), message(2, next_poll_at=NOW - 5), message(3, account="b", next_poll_at=NOW - 500)])
+    filled.execute("INSERT INTO messages (id) VALUES (9)")
+    filled.execute("INSERT INTO counters VALUES ('pending', 3), ('finished', 5), ('polls', 12)")
+    filled.execute(
         "INSERT INTO accounts (name, held_reason, held_detail, held_until) VALUES ('b', 'throttled', '429', 5)"
     )
-    writer.execute("INSERT INTO accounts (name, credit, currency, credit_low) VALUES ('c', 1.5, 'DKK', 1)")
-    tell(writer, 1, 3)
-    writer.execute("INSERT INTO outputs VALUES ('file', 3, '', 0), ('socket', 1, '', 0)")
-    with view_of(database) as view, FileOwnership.acquire(database):
+    filled.execute("INSERT INTO accounts (name, credit, currency, credit_low) VALUES ('c', 1.5, 'DKK', ?)", True)
+    tell(filled, 1, 3)
+    filled.execute("INSERT INTO outputs VALUES ('file', 3, '', 0), ('socket', 1, '', 0)")
+    with filled.view() as view, filled.owned():
         seen = view.overview(NOW)
     assert seen.daemon == os.getpid()
     assert (seen.new, seen.pending, seen.finished, seen.gave_up, seen.polls) == (1, 3, 5, 0, 12)
@@ -172,7 +169,7 @@ def test_the_overview_reports_the_whole(writer: sqlite3.Connection, database: Pa
 
 
 def test_a_message_that_moves_on_meanwhile_is_counted_once(writer: sqlite3.Connection, database: Path) -> None:
-    put(writer, message(1, State.NEW))
+    FilePlace(database).put([message(1, State.NEW)])
 
     def plan(statement: str) -> None:
         if "state = 0" in statement:
@@ -189,11 +186,10 @@ def test_a_message_that_moves_on_meanwhile_is_counted_once(writer: sqlite3.Conne
         assert (found.new, found.pending) == (0, 1)
 
 
-def test_counts_have_a_bound(writer: sqlite3.Connection, database: Path) -> None:
-    writer.execute("BEGIN")
-    writer.executemany("INSERT INTO messages (id) VALUES (?)", ((i,) for i in range(1, CAP + 10)))
-    writer.execute("COMMIT")
-    with view_of(database) as view:
+def test_counts_have_a_bound(filled: Place) -> None:
+    with filled.handover() as handover:
+        handover.track(range(1, CAP + 10))
+    with filled.view() as view:
         assert view.overview(NOW).new == CAP
 
 
@@ -213,7 +209,7 @@ def nobody() -> Iterator[None]:
 def test_a_reader_who_may_not_write_the_folder_reads_with_and_without_a_daemon(
     writer: sqlite3.Connection, database: Path
 ) -> None:
-    put(writer, message(1))
+    FilePlace(database).put([message(1)])
     for folder in (database.parent, *list(database.parents)[1:-1]):
         if not folder.stat().st_mode & 0o001:
             folder.chmod(folder.stat().st_mode | 0o011)
@@ -233,7 +229,7 @@ def test_a_reader_who_may_not_write_the_folder_reads_with_and_without_a_daemon(
 
 def test_nothing_is_held_open_between_calls(writer: sqlite3.Connection, database: Path) -> None:
     with view_of(database) as view:
-        tell(writer, 1, 100)
+        tell(FilePlace(database), 1, 100)
         view.events(0, 10)
         view.overview(time.time())
         assert writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)

@@ -7,6 +7,7 @@ import logging
 import random
 import socket
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,20 @@ from pollerd.daemon.clock import SystemClock
 from pollerd.outputs.webhook.output import WebhookOutput
 from pollerd.store.sqlite import schema
 from pollerd.store.sqlite.session import SqliteSession
-from pollerd.store.sqlite.store import SqliteStore
-from pollerd.store.undelivered import count_undelivered, read_undelivered
+from pollerd.store.undelivered import read_undelivered
 from tests.integration.output_kit import running, until
 from tests.integration.webhook_kit import SECRET, Receiver, change, flaky, free_port, receiving, secret, tell
 from tests.sqlite_kit import autocommit
-from tests.store_kit import retry_parked
-from tests.store_place import AnyStore
+from tests.store_place import AnyStore, Place, place_of
 
 STATES = ("BUFFERED", "ENROUTE", "DELIVERED")
+
+
+@pytest.fixture
+async def store(place: Place) -> AsyncIterator[AnyStore]:
+    """An open store in either engine."""
+    async with place.opened() as store:
+        yield store
 
 
 def webhook(store: AnyStore, settings: WebhookOutputConfig, **more: Any) -> WebhookOutput:
@@ -59,7 +65,7 @@ def orders(got: list[dict[str, Any]]) -> dict[int, list[str]]:
     return told
 
 
-async def test_the_post_is_the_vendors_and_its_token_carries_the_body(store: SqliteStore) -> None:
+async def test_the_post_is_the_vendors_and_its_token_carries_the_body(store: AnyStore) -> None:
     async with receiving() as receiver:
         output = webhook(store, WebhookOutputConfig(receiver.url, secret()))
         await start(store, output)
@@ -79,7 +85,7 @@ async def test_the_post_is_the_vendors_and_its_token_carries_the_body(store: Sql
     assert receiver.headers[0]["Content-Type"] == "application/json"
 
 
-async def test_without_a_secret_nothing_is_signed_and_a_charge_is_reported(store: SqliteStore) -> None:
+async def test_without_a_secret_nothing_is_signed_and_a_charge_is_reported(store: AnyStore) -> None:
     async with receiving() as receiver:
         output = webhook(store, WebhookOutputConfig(receiver.url))
         await start(store, output)
@@ -92,7 +98,7 @@ async def test_without_a_secret_nothing_is_signed_and_a_charge_is_reported(store
 
 @pytest.mark.parametrize(("all_events", "expected"), [(False, 0), (True, 2)])
 async def test_other_events_are_posted_whole_and_only_when_asked_for(
-    store: SqliteStore, all_events: bool, expected: int
+    store: AnyStore, all_events: bool, expected: int
 ) -> None:
     completed = events.Completed(
         id=5, account="default", userref=None, counts={"DELIVERED": 1}, polls=2, observed_at=events.instant(1.0)
@@ -112,7 +118,7 @@ async def test_other_events_are_posted_whole_and_only_when_asked_for(
         assert whole[0]["counts"] == {"DELIVERED": 1}
 
 
-async def test_a_new_webhook_begins_with_what_happens_from_then_on(store: SqliteStore) -> None:
+async def test_a_new_webhook_begins_with_what_happens_from_then_on(store: AnyStore) -> None:
     async with receiving() as receiver:
         await tell(store, change(1, "DELIVERED"))
         output = webhook(store, WebhookOutputConfig(receiver.url))
@@ -123,7 +129,7 @@ async def test_a_new_webhook_begins_with_what_happens_from_then_on(store: Sqlite
         assert [body["id"] for body in receiver.got] == [2]
 
 
-async def test_refused_events_come_again_on_schedule_then_are_parked_and_can_be_taken_up(store: SqliteStore) -> None:
+async def test_refused_events_come_again_on_schedule_then_are_parked_and_can_be_taken_up(store: AnyStore) -> None:
     down = True
     receiver = Receiver(answer=lambda body: 500 if down and body["id"] == 1 else 200)
     async with receiving(receiver):
@@ -141,16 +147,17 @@ async def test_refused_events_come_again_on_schedule_then_are_parked_and_can_be_
             ]
             # Its second event had its own attempts after the first was parked, not before.
             assert [b["status"] for b in receiver.tries if b["id"] == 1] == ["ENROUTE"] * 3 + ["DELIVERED"] * 3
-            with autocommit(store.path) as database:
-                assert count_undelivered(SqliteSession(database), 10) == {"webhook": (0, 2)}
-                assert [d.seq for d in read_undelivered(SqliteSession(database), 1, 10)] == [3]
+            with place_of(store).view() as view:
+                overview = view.overview(1.0)
+                assert (overview.waiting, overview.parked) == (0, 2)
+                assert [d.seq for d in view.undelivered(1, "webhook", 10)] == [3]
             down = False
-            assert await asyncio.to_thread(retry_parked, store.path) == 2
+            assert await asyncio.to_thread(place_of(store).retry_parked) == 2
             await delivered(store)
     assert [b["status"] for b in receiver.got if b["id"] == 1] == ["ENROUTE", "DELIVERED"]
 
 
-async def test_the_vendors_schedule_is_the_default_and_is_written_down(store: SqliteStore) -> None:
+async def test_the_vendors_schedule_is_the_default_and_is_written_down(store: AnyStore) -> None:
     clock = SystemClock()
     async with receiving(Receiver(answer=lambda _: 500)) as receiver:
         output = webhook(store, WebhookOutputConfig(receiver.url))
@@ -163,15 +170,14 @@ async def test_the_vendors_schedule_is_the_default_and_is_written_down(store: Sq
                     await asyncio.sleep(0.01)
             assert waiting[0].next_at is not None
             assert abs(waiting[0].next_at - clock.now() - seconds) < 20
-            with autocommit(store.path) as database:
-                database.execute("UPDATE deliveries SET next_at = 1")
+            place_of(store).execute("UPDATE deliveries SET next_at = 1")
         async with running(output, store):
             await until(lambda: len(receiver.tries) == 7, "the last attempt")
             while (await store.deliveries().undelivered(0, 1))[0].state is not DeliveryState.PARKED:
                 await asyncio.sleep(0.01)
 
 
-async def test_a_message_waits_for_its_own_event_and_no_other_does(store: SqliteStore) -> None:
+async def test_a_message_waits_for_its_own_event_and_no_other_does(store: AnyStore) -> None:
     receiver = Receiver(answer=lambda body: 500 if body["id"] == 1 else 200)
     async with receiving(receiver):
         output = webhook(store, WebhookOutputConfig(receiver.url, retry_after=(3600.0,)))
@@ -193,7 +199,7 @@ async def test_a_message_waits_for_its_own_event_and_no_other_does(store: Sqlite
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_all_arrives_in_order_through_failures_and_restarts(store: SqliteStore, seed: int) -> None:
+async def test_all_arrives_in_order_through_failures_and_restarts(store: AnyStore, seed: int) -> None:
     rng = random.Random(seed)
     async with receiving(Receiver(answer=flaky(0.3, seed))) as receiver:
         settings = WebhookOutputConfig(receiver.url, secret(), retry_after=(0.01, 0.02, *[0.05] * 18))
@@ -234,7 +240,7 @@ def test_what_older_versions_parked_and_later_states_overtook_is_dropped_by_the_
 
 
 async def test_a_dead_receiver_is_not_hammered_and_gets_all_when_it_is_back(
-    store: SqliteStore, caplog: pytest.LogCaptureFixture
+    store: AnyStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     receiver = Receiver(port=free_port())
@@ -255,7 +261,7 @@ async def test_a_dead_receiver_is_not_hammered_and_gets_all_when_it_is_back(
     assert len(said) == 2, said
 
 
-async def test_routes_lead_to_their_own_receivers_and_a_dead_one_holds_up_no_other(store: SqliteStore) -> None:
+async def test_routes_lead_to_their_own_receivers_and_a_dead_one_holds_up_no_other(store: AnyStore) -> None:
     async with receiving() as one, receiving(Receiver(secret="two's")) as two:
         dead = f"http://127.0.0.1:{free_port()}/"
         routes = (
@@ -283,7 +289,7 @@ async def test_routes_lead_to_their_own_receivers_and_a_dead_one_holds_up_no_oth
         assert len({body["id"] for body in one.got}) == 1000
 
 
-async def test_redirects_are_not_followed(store: SqliteStore) -> None:
+async def test_redirects_are_not_followed(store: AnyStore) -> None:
     async with receiving(Receiver(answer=lambda _: 307)) as receiver:
         output = webhook(store, WebhookOutputConfig(receiver.url, retry_after=()))
         await start(store, output)
@@ -297,7 +303,7 @@ async def test_redirects_are_not_followed(store: SqliteStore) -> None:
 
 @pytest.mark.parametrize("address", ["203.0.113.7", "169.254.169.254", "2001:db8::1", "::ffff:203.0.113.7"])
 async def test_a_name_that_leads_outside_is_judged_when_connected_to(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, address: str
+    store: AnyStore, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     place = (address, 80, 0, 0) if ":" in address else (address, 80)
@@ -312,7 +318,7 @@ async def test_a_name_that_leads_outside_is_judged_when_connected_to(
     assert "neither a loopback nor a private address; set allow_remote = true" in parked[0].error
 
 
-async def test_the_environments_proxy_has_no_say(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_environments_proxy_has_no_say(store: AnyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     async with receiving() as receiver:
@@ -323,7 +329,7 @@ async def test_the_environments_proxy_has_no_say(store: SqliteStore, monkeypatch
             await until(lambda: len(receiver.got) == 1, "a post")
 
 
-async def test_a_replaced_secret_is_used_and_a_broken_one_is_not(store: SqliteStore, tmp_path: Path) -> None:
+async def test_a_replaced_secret_is_used_and_a_broken_one_is_not(store: AnyStore, tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text(f"{SECRET}\n")
     source = FileSecret(path, SecretKind.SIGNING, Origin("test", "secret_file"))
@@ -344,7 +350,7 @@ async def test_a_replaced_secret_is_used_and_a_broken_one_is_not(store: SqliteSt
             await until(lambda: len(receiver.got) == 3, "a post with the last good secret")
 
 
-async def test_a_receiver_that_does_not_answer_has_its_time_and_delays_nobody_else(store: SqliteStore) -> None:
+async def test_a_receiver_that_does_not_answer_has_its_time_and_delays_nobody_else(store: AnyStore) -> None:
     receiver = Receiver(gate=asyncio.Event())
     async with receiving(receiver), receiving() as other:
         routes = (WebhookRouteConfig(other.url, account="other"),)

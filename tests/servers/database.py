@@ -70,10 +70,12 @@ class DatabaseServer(Program):
                     cursor.execute(statement)
 
     @contextmanager
-    def database(self, template: str | None = None) -> Iterator[Database]:
-        """A new database while the context lasts. `template`: one that it starts as a copy of (PostgreSQL alone)."""
+    def database(self, template: str | None = None, options: str = "") -> Iterator[Database]:
+        """A new database while the context lasts. `template`: one that it starts as a copy of (PostgreSQL alone).
+        `options`: the rest of the statement that creates it.
+        """
         name = new_name()
-        self.execute(f"CREATE DATABASE {name}{f' TEMPLATE {template}' if template else ''}")
+        self.execute(f"CREATE DATABASE {name}{f' TEMPLATE {template}' if template else ''} {options}")
         try:
             yield Database(self, name)
         finally:

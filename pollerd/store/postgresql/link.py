@@ -140,6 +140,13 @@ class _Flag(Dumper):
         return b"1" if obj else b"0"
 
 
+class _Text(StrDumper):
+    """A text. PostgreSQL has no NUL in one, and would refuse the whole statement."""
+
+    def dump(self, obj: str) -> Any:  # psycopg calls it so
+        return super().dump(obj.replace("\0", "\ufffd"))
+
+
 def _connect(target: Target) -> _Bounded:
     parameters: dict[str, Any] = {**_tls(target.parameters), **_DEFAULTS, **target.parameters}
     if (password := target.password()) is not None:
@@ -154,7 +161,7 @@ def _connect(target: Target) -> _Bounded:
         connection.close()
         raise
     connection.adapters.register_dumper(bool, _Flag)
-    connection.adapters.register_dumper(str, StrDumper)
+    connection.adapters.register_dumper(str, _Text)
     # A number that a source gave is stored where it was no whole one: 7.0 stays one.
     set_json_loads(partial(json.loads, parse_int=float), connection)
     connection.adapters.register_loader("json", TextLoader)

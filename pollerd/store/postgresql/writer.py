@@ -106,7 +106,8 @@ class Writer:
         return results[-1]
 
     def _group(self, batch: Batch) -> _Group:
-        happened = [(kind, message_id, body.decode()) for kind, message_id, body in ordered(batch)]
+        # As the database keeps them: what is told at once is what is read back later.
+        happened = [(kind, message_id, without_nul(body).decode()) for kind, message_id, body in ordered(batch)]
         plan = {name: some for name, some in planned(batch, ()) if some}
         touched = [dict(zip(_TOUCHED, row, strict=True)) for row in plan.pop("touch", ())]
         settled = [dict(zip(_SETTLED, row, strict=True)) for row in plan.pop("settle", ())]
@@ -153,5 +154,11 @@ class Writer:
 
 
 def _json(value: object) -> str:
-    # PostgreSQL has no NUL in a text. Where a text holds the six characters of its escape, they change as well.
-    return msgspec.json.encode(value).replace(b"\\u0000", b"\\ufffd").decode()
+    return without_nul(msgspec.json.encode(value)).decode()
+
+
+def without_nul(json: bytes) -> bytes:
+    """JSON as PostgreSQL can take texts from it. It has no NUL in one; where a text holds the six characters of its
+    escape, they change as well.
+    """
+    return json.replace(b"\\u0000", b"\\ufffd")
