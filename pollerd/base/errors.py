@@ -49,6 +49,12 @@ class StoreUnavailableError(StoreError):
     """The database cannot be written for now (disk full, locked by others); the same call may work later."""
 
 
+class StoreAwayError(StoreUnavailableError):
+    """The server that keeps the database cannot be reached."""
+
+    exit_code = 69
+
+
 class StoreBusyError(StoreUnavailableError):
     """Another process is writing; it is most likely done in a moment."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from importlib.util import find_spec
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
@@ -64,9 +63,15 @@ STORE_URL: Final = Kind("URL", _url, render=lambda url: url.text)
 
 def missing() -> str:
     """What has to be installed before it can be used, in words; empty when all of it is there."""
-    if find_spec("psycopg") is not None:
+    try:
+        import psycopg  # noqa: F401  it may be there without the library of PostgreSQL's own that it calls
+    except ModuleNotFoundError:
+        why = "is not installed here"
+    except ImportError as error:
+        why = f"cannot be loaded here ({str(error).split(chr(10), 1)[0].rstrip('.')})"
+    else:
         return ""
     return (
-        f"needs the Python library psycopg, which is not installed here: run {sys.executable} -m pip install "
+        f"needs the Python library psycopg, which {why}: run {sys.executable} -m pip install "
         "'pollerd[postgresql]' (Debian's package of pollerd: apt install python3-psycopg)"
     )

@@ -47,7 +47,7 @@ class Start:
                 # systemd starts a service once: when it is turned away here, it is not started again.
                 if error.daemon and not self._notifier.active:
                     raise
-                self._waits(f"waiting until {error.holder}, lets go of the database")
+                self._waits(f"waiting to start: {error}")
             except StoreUnavailableError as error:
                 self._waits(f"waiting to start: {error}")
             else:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pollerd.base.errors import StoreError
+from pollerd.config.store_url import missing
+
 if TYPE_CHECKING:
     from pollerd.config import StoreConfig
     from pollerd.core.ports import Engine
 
 
 def engine_of(config: StoreConfig) -> Engine:
-    """The engine of the store that `[store]` names. Opens nothing."""
+    """The engine of the store that `[store]` names. Opens nothing. Raises StoreError where its driver is not there."""
     if config.url is not None:
+        if wrong := missing():
+            raise StoreError(f"[store] url {wrong}.")
         from pollerd.store.postgresql import engine
 
         return engine.engine_of(config)

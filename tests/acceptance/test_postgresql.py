@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,110 +94,6 @@ async def test_through_pgbouncer_in_transaction_mode(
             assert await pollerd.stop() == 0
             events = pollerd.events()
             assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
-
-
-@pytest.fixture
-def cli_on(tmp_path: Path) -> Callable[..., Cli]:
-    """The command with a store at a URL."""
-
-    def made(url: str, password: str = PASSWORD, more: str = "") -> Cli:
-        cli = Cli(tmp_path)
-        keys = f'url = "{url}"\npassword = "{password}"\n{more}'
-        cli.config.write_text(re.sub(r"^path = .*\n", keys, cli.config.read_text(), flags=re.MULTILINE))
-        return cli
-
-    return made
-
-
-Breaks = Callable[[StoreDatabase], tuple[str, str]]
-"""Breaks something; the URL and the password to use then."""
-
-
-def wrong_password(database: StoreDatabase) -> tuple[str, str]:
-    return database.url(), "another"
-
-
-def no_such_database(database: StoreDatabase) -> tuple[str, str]:
-    return database.url().replace(database.database.name, "nowhere"), PASSWORD
-
-
-def nobody_there(database: StoreDatabase) -> tuple[str, str]:
-    return f"postgresql://{database.user}@127.0.0.1:9/{database.database.name}?sslmode=disable", PASSWORD
-
-
-def no_tls(database: StoreDatabase) -> tuple[str, str]:
-    """The server's certificate is by an authority that nobody knows."""
-    server = database.database.server
-    return f"postgresql://{database.user}@127.0.0.1:{server.port}/{database.database.name}", PASSWORD
-
-
-def read_only(database: StoreDatabase) -> tuple[str, str]:
-    database.database.execute(f"ALTER DATABASE {database.database.name} SET default_transaction_read_only = on")
-    return database.url(), PASSWORD
-
-
-def newer(database: StoreDatabase) -> tuple[str, str]:
-    database.database.execute("UPDATE cluster SET schema_version = 9000, readable_from = 9000")
-    return database.url(), PASSWORD
-
-
-def of_others(database: StoreDatabase) -> tuple[str, str]:
-    database.database.execute("DROP TABLE cluster")
-    return database.url(), PASSWORD
-
-
-def without_rights(database: StoreDatabase) -> tuple[str, str]:
-    database.database.execute(f"REASSIGN OWNED BY {database.user} TO postgres")
-    return database.url(), PASSWORD
-
-
-@pytest.mark.parametrize(
-    ("breaks", "said"),
-    [
-        (wrong_password, "refuses the connection (FATAL: password authentication failed for user"),
-        (no_such_database, 'refuses the connection (FATAL: database "nowhere" does not exist): create it'),
-        (nobody_there, "cannot be reached (Connection refused): start it, or correct [store] url."),
-        (no_tls, "name the certificate of its authority: sslrootcert=FILE in [store] url."),
-        (read_only, "is a replica or read-only"),
-        (newer, "Install the newer pollerd again"),
-        (of_others, "has a table messages that is not pollerd's"),
-        (without_rights, "make the user of [store] url the owner of the tables"),
-    ],
-)
-def test_each_mistake_is_one_clear_sentence(
-    cli_on: Callable[..., Cli], store_database: StoreDatabase, breaks: Breaks, said: str
-) -> None:
-    cli = cli_on(*breaks(store_database))
-    for command in (["track", "7"], ["list"], ["doctor"]):
-        done = cli(*command)
-        shown = " ".join((done.err + done.text).split())
-        # The doctor shows what is wrong and what to do apart from each other.
-        assert done.code in (1, 69), shown
-        if command != ["doctor"]:
-            assert said in shown
-            assert len(done.err.strip().splitlines()) == 1
-        else:
-            assert said.partition("): ")[0] in shown
-        assert PASSWORD not in shown
-
-
-def test_the_configuration_names_what_cannot_be(cli_on: Callable[..., Cli]) -> None:
-    for url, said in (
-        ("mysql://db/pollerd", "must be a URL such as"),
-        ("postgresql://db", "must name the database"),
-        ("postgresql://db:port/pollerd", "must be a URL such as"),
-        ("postgresql://db/pollerd?password=geheim", "must not hold password"),
-        ("postgresql://me:geheim@db/pollerd", "keep one of them"),
-    ):
-        done = cli_on(url)("check")
-        assert done.code == 78
-        assert said in done.err
-        assert "geheim" not in done.err
-    done = cli_on("postgresql://me@db1:5433,[::1],db2/pollerd?target_session_attrs=any")("check")
-    assert done.code == 0, done.err
-    assert "database postgresql://me@db1:5433,[::1],db2/pollerd" in done.text
-    done = cli_on("postgresql://me@db/pollerd", more='path = "/tmp/x.db"\n')("check")
-    assert "must not stand beside path" in done.err
 
 
 @pytest.mark.usefixtures("cold")

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Final
 from pollerd.base.errors import StoreError
 from pollerd.base.text import counted, duration, size
 from pollerd.config import StoreConfig
+from pollerd.config.secret import RESTART
 from pollerd.deployment.doctor.check import Check, failure, ok, warning
 from pollerd.deployment.doctor.database import kept
+from pollerd.store.engine import engine_of
 
 if TYPE_CHECKING:
     from pollerd.store.postgresql.examine import Examination
 
 NAME: Final = "database"
+SCHEMA: Final = "database schema"
 CLOCK: Final = 5.0
 """Seconds between the clocks of this machine and of the server that are worth a word."""
 LONG: Final = 3600.0
@@ -26,6 +29,11 @@ DEAD: Final = 100_000
 
 def checks(config: StoreConfig) -> Iterator[Check]:
     """Everything about the server, and about the store in it."""
+    try:
+        engine_of(config)
+    except StoreError as error:
+        yield _failed(str(error))
+        return
     # Here only: the driver is an extra.
     from pollerd.store.postgresql.engine import target_of
     from pollerd.store.postgresql.examine import examine
@@ -35,8 +43,7 @@ def checks(config: StoreConfig) -> Iterator[Check]:
     try:
         found = examine(target)
     except StoreError as error:
-        facts, _, step = str(error).rstrip(".").rpartition(": ")
-        yield failure(NAME, facts, step)
+        yield _failed(str(error))
         return
     how = "TLS" if found.encrypted else "without TLS"
     yield ok(NAME, f"PostgreSQL {found.version} at {config.where}, {how}, {size(found.size)}")
@@ -54,8 +61,22 @@ def checks(config: StoreConfig) -> Iterator[Check]:
     else:
         yield from _members(found)
         yield from _news(found)
+        if found.schema < found.newest:
+            facts = f"it has schema {found.schema}, and what this version of pollerd reads is {found.newest}"
+            yield warning(SCHEMA, facts, f"start the daemon of this version, which brings it up to date: {RESTART}")
+            return
         with PostgresReader.open(target) as reader:
             yield from kept(reader)
+
+
+def _failed(said: str) -> Check:
+    """What is wrong and what to do, apart from each other."""
+    for mark in ("): ", ": ", ". "):
+        facts, found, step = said.rstrip(".").partition(mark)
+        if found:
+            break
+    facts += mark.rstrip(": .")
+    return failure(NAME, facts, step[:1].lower() + step[1:])
 
 
 def _durable(found: Examination) -> Iterator[Check]:
@@ -82,7 +103,9 @@ def _no_tables(found: Examination) -> Iterator[Check]:
         yield ok("database tables", "there are none yet; the first start makes them")
     else:
         facts = "there are none yet, and the user of [store] url may not make them"
-        yield failure("database tables", facts, "let it own the database, or: GRANT CREATE ON SCHEMA public TO ...")
+        yield failure(
+            "database tables", facts, "let it own the database, or GRANT USAGE, CREATE ON SCHEMA public TO that user"
+        )
 
 
 def _members(found: Examination) -> Iterator[Check]:

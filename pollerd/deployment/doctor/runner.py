@@ -80,8 +80,20 @@ async def examine(path: Path | None, env: Mapping[str, str], cwd: Path, *, regio
         if inspection.config is not None:
             for checks in await asyncio.gather(*_parts(inspection, regions)):
                 found += checks
+            if inspection.config.store.url is not None:
+                found = _said_once(found)
     found.sort(key=lambda check: _ORDER[check.level])
     return Report(tuple(found), bad, time.monotonic() - begun)
+
+
+def _said_once(found: Sequence[Check]) -> list[Check]:
+    """Without what other checks say of a store that cannot be read: the server's own have said why, and what to do."""
+    unusable = any(
+        check.name == postgresql.SCHEMA or (check.level is Level.FAILURE and check.name.startswith(postgresql.NAME))
+        for check in found
+    )
+    others = (daemon.NAME, descriptors.NAME, learning.NAME, "outputs") if unusable else ()
+    return [check for check in found if check.level is not Level.FAILURE or check.name not in others]
 
 
 def _parts(inspection: Inspection, regions: Sequence[str]) -> list[asyncio.Task[list[Check]]]:

@@ -6,7 +6,14 @@ from typing import Final
 
 import psycopg
 
-from pollerd.base.errors import StoreBusyError, StoreError, StoreFencedError, StoreForbiddenError, StoreUnavailableError
+from pollerd.base.errors import (
+    StoreAwayError,
+    StoreBusyError,
+    StoreError,
+    StoreFencedError,
+    StoreForbiddenError,
+    StoreUnavailableError,
+)
 
 FENCED: Final = "PD001"
 LATE: Final = "PD002"
@@ -19,7 +26,7 @@ _HINTS: Final = (
     ("no pg_hba.conf entry", "let this machine and user in: a line in pg_hba.conf of the server"),
     ("authentication failed", "correct the user in [store] url, or let it in: pg_hba.conf of the server"),
     ("does not exist", "create it, or correct [store] url"),
-    ("permission denied for database", "give the user the right: GRANT CONNECT ON DATABASE ... TO ..."),
+    ("permission denied for database", "give the user the right to connect (GRANT CONNECT ON DATABASE ... TO ...)"),
     ("root certificate file", "name the certificate of its authority: sslrootcert=FILE in [store] url"),
     ("certificate verify failed", "name the certificate of its authority: sslrootcert=FILE in [store] url"),
     ("server certificate for", "use the name that is in its certificate in [store] url"),
@@ -41,10 +48,10 @@ def unreachable(error: psycopg.Error, where: str) -> StoreError:
         if known in said:
             return StoreForbiddenError(f"PostgreSQL at {where} refuses the connection ({said}): {step}.")
     if any(known in said for known in _READ_ONLY):
-        return StoreUnavailableError(
+        return StoreAwayError(
             f"PostgreSQL at {where} is a replica or read-only ({said}): name the primary, or all, in [store] url."
         )
-    return StoreUnavailableError(f"PostgreSQL at {where} cannot be reached ({said}): start it, or correct [store] url.")
+    return StoreAwayError(f"PostgreSQL at {where} cannot be reached ({said}): start it, or correct [store] url.")
 
 
 def translated(error: psycopg.Error, where: str) -> StoreError:
@@ -53,7 +60,7 @@ def translated(error: psycopg.Error, where: str) -> StoreError:
     if code == FENCED:
         return StoreFencedError(f"another member has taken over the store at {where}; this one ends and starts anew.")
     if not code or code.startswith(_LOST):
-        return StoreUnavailableError(f"the connection to PostgreSQL at {where} is lost ({said}); it is tried again.")
+        return StoreAwayError(f"the connection to PostgreSQL at {where} is lost ({said}); it is tried again.")
     what = f"the store at {where} cannot be used ({said})"
     if code.startswith(_BUSY):
         return StoreBusyError(f"{what}: another program locks it; end long transactions in other programs.")

@@ -40,8 +40,9 @@ class Examination(msgspec.Struct, frozen=True):
     """A server and the store in it.
 
     `ahead`: seconds that this machine's clock is ahead of the server's. `longest` is the age of the oldest transaction
-    in seconds. `lacking` are tables without all rights on them; without `tables` there is no store yet. `asynchronous`
-    and `synchronous` count replicas, as far as this user may see them.
+    in seconds. `lacking` are tables without all rights on them; without `tables` there is no store yet. `schema` is the
+    store's, `newest` the one that the next start makes of it; 0 while it is not known. `asynchronous` and `synchronous`
+    count replicas, as far as this user may see them.
     """
 
     version: str
@@ -56,6 +57,8 @@ class Examination(msgspec.Struct, frozen=True):
     longest: float
     tables: bool
     lacking: tuple[str, ...] = ()
+    schema: int = 0
+    newest: int = 0
     dead: int = 0
     live: int = 0
     members: tuple[Standing, ...] = ()
@@ -64,7 +67,7 @@ class Examination(msgspec.Struct, frozen=True):
 
 
 def examine(target: Target) -> Examination:
-    """Raises StoreError when there is no connection, or the tables are not those of this version."""
+    """Raises StoreError when there is no connection, or the tables are not what this version can use."""
     link = Link(target)
     try:
         found = link.run(_examine)
@@ -88,9 +91,11 @@ def _examine(connection: Connection) -> Examination:
     lacking = tuple(name for (name,) in connection.execute(_LACKING, (list(TABLES),)).fetchall())
     if lacking:
         return msgspec.structs.replace(found, lacking=lacking)
-    schema.check(connection)
+    version, newest = schema.versions(connection)
     dead, live = _row(connection, _DEAD)
-    return msgspec.structs.replace(found, dead=dead, live=live, members=tuple(members(connection)))
+    return msgspec.structs.replace(
+        found, schema=version, newest=newest, dead=dead, live=live, members=tuple(members(connection))
+    )
 
 
 def _row(connection: Connection, sql: bytes) -> tuple[Any, ...]:

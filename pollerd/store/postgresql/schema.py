@@ -27,20 +27,28 @@ def prepare(connection: Connection, steps: Sequence[Migration] | None = None) ->
             try:
                 for step in missing:
                     _apply(connection, step)
-            except psycopg.errors.InsufficientPrivilege as error:
-                raise StoreForbiddenError(
-                    f"the tables of the store cannot be made ({error.diag.message_primary}): let the user of [store] "
-                    "url own the database, or grant it: GRANT CREATE ON SCHEMA public TO ..."
-                ) from error
+            except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidSchemaName) as error:
+                raise _forbidden(error, new=missing[0].version == 1) from error
             if missing:
                 noted = (steps[-1].version, oldest_reader(steps))
                 connection.execute(b"UPDATE cluster SET schema_version = $1, readable_from = $2", noted)
 
 
+def _forbidden(error: psycopg.Error, *, new: bool) -> StoreForbiddenError:
+    what, step = "brought up to date", "make the user of [store] url their owner"
+    if new:
+        what, step = (
+            "made",
+            "let the user of [store] url own the database, or grant it: GRANT CREATE ON SCHEMA public TO",
+        )
+    return StoreForbiddenError(
+        f"the tables of the store cannot be {what} ({error.diag.message_primary}): {step}{' ...' if new else '.'}"
+    )
+
+
 def check(connection: Connection) -> None:
     """Raises DatabaseMissingError when there are no tables yet, StoreError when this version cannot read them."""
-    newest = steps_in(MIGRATIONS)[-1].version
-    version = _version(connection, newest)
+    version, newest = versions(connection)
     if version == 0:
         raise DatabaseMissingError(
             "nothing is tracked yet: the database in [store] url is empty. Start the daemon or hand over a message "
@@ -51,6 +59,14 @@ def check(connection: Connection) -> None:
             f"the store has schema {version}, this version of pollerd reads {newest}. The daemon brings it up to date "
             "when it starts."
         )
+
+
+def versions(connection: Connection) -> tuple[int, int]:
+    """That of the schema, 0 where there are no tables, and the newest that is known here. A newer schema that can be
+    used counts as known. Raises StoreError when it cannot be used, or is another program's.
+    """
+    newest = steps_in(MIGRATIONS)[-1].version
+    return _version(connection, newest), newest
 
 
 def is_there(connection: Connection) -> bool:
