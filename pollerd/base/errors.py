@@ -55,6 +55,10 @@ class StoreAwayError(StoreUnavailableError):
     exit_code = 69
 
 
+class StoreDoubtError(StoreAwayError):
+    """The connection to the database broke in the middle of a commit: what was asked for may have taken effect."""
+
+
 class StoreBusyError(StoreUnavailableError):
     """Another process is writing; it is most likely done in a moment."""
 

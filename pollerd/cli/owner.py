@@ -14,6 +14,7 @@ from pollerd.base.errors import (
     DatabaseMissingError,
     StoreError,
     StoreForbiddenError,
+    StoreUnavailableError,
     UnavailableError,
 )
 from pollerd.core.particulars import Particulars
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_STAYS: Final = "The request stays in the database and is done when a daemon can do it."
 TIMEOUT: Final = 10.0
 """Seconds that the daemon gets to do what is asked."""
 _CHECK_EVERY: Final = 0.05  # Seconds between two checks whether it is done.
@@ -165,7 +167,10 @@ class DatabaseOwner:
                 # Who could not do it here goes to the daemon, before anything is asked here.
                 engine.check_ownable()
             asked = handover.ask(kind, ids, argument)
-            self._wait(engine, handover, asked)
+            try:
+                self._wait(engine, handover, asked)
+            except StoreUnavailableError as error:
+                raise StoreError(f"{error} {_STAYS}") from error
         return engine.owner() is not None
 
     def _wait(self, engine: Engine, handover: Handover, asked: Asked) -> None:
@@ -200,9 +205,7 @@ class DatabaseOwner:
         except StoreForbiddenError:
             raise
         except StoreError as error:
-            raise StoreError(
-                f"{error} The request stays in the database and is done when a daemon can do it."
-            ) from error
+            raise StoreError(f"{error} {_STAYS}") from error
         return True
 
 

@@ -143,7 +143,7 @@ class App:
             if self._notifier.active and (interval := watchdog_interval()) is not None:
                 tasks.append(group.create_task(feed(self._notifier, parts.stuck, interval), name="watchdog"))
             await _opened(daemon.outputs)
-            self._notifier.status("stands by: another machine polls")
+            self._notifier.status("standby: another machine polls")
             self._notifier.ready()
             self.started.set()
             log.info("stands by: another machine polls", extra={"event": "standing_by"})

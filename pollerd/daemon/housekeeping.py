@@ -230,4 +230,6 @@ async def _learn(policy: Policy, clock: Clock) -> None:
 
 async def _write_status(parts: Parts, notifier: Notifier, line: StatusLine) -> None:
     counters = await parts.store.counters()
-    notifier.status(line.line(counters.get("pending", 0), parts.committer.trouble, parts.relay.health, parts.notice))
+    text = line.line(counters.get("pending", 0), parts.committer.trouble, parts.relay.health, parts.notice)
+    # Where another machine could poll, it says that this one does.
+    notifier.status(text if parts.config.store.url is None else f"active: {text}")

@@ -22,7 +22,7 @@ from pollerd.base import descriptors
 from pollerd.base.anchor import TIME_NOTE
 from pollerd.base.descriptors import PAGE
 from pollerd.base.logs import Cleaner, Secrets
-from pollerd.config import AccountConfig, Config, EnvSecret
+from pollerd.config import AccountConfig, Config, ConfigError, EnvSecret
 from pollerd.config.descriptors import Need
 from pollerd.config.policy import MODEL, Learner, make_policy, make_settings
 from pollerd.core.outcome import OutcomeRules
@@ -36,7 +36,7 @@ from pollerd.daemon.housekeeping import Housekeeping, Job, standard_jobs
 from pollerd.daemon.reach import Acceptance, Offer
 from pollerd.daemon.start import Start
 from pollerd.daemon.systemd import Notifier
-from pollerd.gateway.client import GatewayClient
+from pollerd.gateway.client import GatewayClient, proves
 from pollerd.gateway.gatewayapi.interface import GatewayApi
 from pollerd.gateway.limits.account import AccountLimiter
 from pollerd.intake.loop import Intake
@@ -182,8 +182,11 @@ async def build(
     accounts = await _make_accounts(parts, clock, witness, start, stack, ownership) if active else {}
     pollers.update((name, account.poller) for name, account in accounts.items())
     parts.incoming = {name: account.incoming for name, account in accounts.items() if account.incoming is not None}
-    if active:
-        parts.proves = lambda name, nonce, shown: accounts[name].gateway.proves(nonce, shown)
+    parts.proves = (
+        (lambda name, nonce, shown: accounts[name].gateway.proves(nonce, shown))
+        if active
+        else partial(_would_prove, config)
+    )
 
     observer, web = Observer(parts), config.web
     pages = None if web is None else page_server(parts, observer, web.listen, acceptors[PAGE])
@@ -210,6 +213,15 @@ async def build(
         }
     )
     return Daemon(parts, witness, accounts, outputs, control, side, policy, stuck, housekeeping, make_outputs)
+
+
+def _would_prove(config: Config, account: str, nonce: bytes, shown: str) -> bool:
+    """Whether a proof is that of a secret with which this process would ask if it polled: it is read then."""
+    try:
+        return proves(GatewayApi(config.accounts[account]), nonce, shown)
+    except ConfigError:
+        # What cannot be read is not the same.
+        return False
 
 
 async def _make_accounts(

@@ -47,6 +47,11 @@ _UNPACKED_AT_ONCE: Final = 4 * 1024
 """Bytes of a body, plain and packed, up to which decoding is too short to be worth a thread."""
 
 
+def proves(vendor: Vendor, nonce: bytes, shown: str) -> bool:
+    """Whether `shown` is the proof (`pollerd.config.secret.proof`) of a secret that `vendor` is asked with."""
+    return any(hmac.compare_digest(proof(secret, nonce), shown) for secret in vendor.secrets)
+
+
 class _Attempt(msgspec.Struct, frozen=True):
     """One request and what it met.
 
@@ -199,7 +204,7 @@ class GatewayClient:
 
     def proves(self, nonce: bytes, shown: str) -> bool:
         """Whether `shown` is the proof (`pollerd.config.secret.proof`) of a secret that requests carry."""
-        return any(hmac.compare_digest(proof(secret, nonce), shown) for secret in self._vendor.secrets)
+        return proves(self._vendor, nonce, shown)
 
     def reconfigure(self, account: AccountConfig, *, show_msisdn: bool) -> None:
         """The account's limits and source addresses as they are now, from the next request on."""

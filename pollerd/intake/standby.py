@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from pollerd.base.errors import StoreUnavailableError
 from pollerd.core.ports import Asked, Engine, RequestKind
 
 LOOK_EVERY: Final = 0.1
@@ -32,5 +33,9 @@ class StandbyIntake:
             return handover.ask(kind, [message_id], argument)
 
     def _waiting(self, asked: Asked) -> bool:
-        with self._engine.handover() as handover:
-            return handover.waiting(asked)
+        try:
+            with self._engine.handover() as handover:
+                return handover.waiting(asked)
+        except StoreUnavailableError:
+            # It is in the store, and is done whether anybody can see that or not.
+            return True

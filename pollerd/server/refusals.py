@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from pollerd.base.errors import DurabilityError, StoreError, StoreUnavailableError, UnavailableError
+from pollerd.base.errors import DurabilityError, StoreDoubtError, StoreError, StoreUnavailableError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,8 @@ def explaining(fatal: Callable[[DurabilityError], None], served: str = _ALL_ROUT
         except DurabilityError as error:
             fatal(error)
             return refusal(500, "database_failed", str(error))
+        except StoreDoubtError as error:
+            return refusal(503, "outcome_unknown", str(error))
         except StoreUnavailableError as error:
             return refusal(503, "database_unavailable", f"{error}; try again later")
         except (StoreError, UnavailableError) as error:

@@ -184,7 +184,9 @@ class MemberDocument(msgspec.Struct, frozen=True, kw_only=True):
 class ClusterDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The daemons that share a store in PostgreSQL, and which of them polls. `name` is that of the daemon that answers
     (null: no daemon was asked), `active` that of the one that polls, since `active_since` (null: none does).
-    `took_over` says from whom it took over and why; null where that was nobody.
+    `took_over` says from whom it took over and why; null where that was nobody. `commit_doubts` counts the transactions
+    of the daemon that answers, since its start, whose outcome was not known because the connection broke, and was
+    asked for again.
     """
 
     name: str | None
@@ -192,6 +194,7 @@ class ClusterDocument(msgspec.Struct, frozen=True, kw_only=True):
     active_since: str | None
     took_over: str | None
     takeovers: int
+    commit_doubts: int | None
     members: list[MemberDocument]
 
 

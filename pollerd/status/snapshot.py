@@ -76,7 +76,8 @@ class Throughput(NamedTuple):
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The running daemon's parts. `uptime` is in seconds; `trouble` is the database's (empty: none), `stuck` says what
-    does not move though it could. `followers` read the events over the control socket.
+    does not move though it could. `followers` read the events over the control socket. `doubts` counts transactions
+    whose outcome was not known and was asked for again.
     """
 
     uptime: float
@@ -90,6 +91,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     stuck: str | None
     log: Sequence[LogDocument]
     followers: int
+    doubts: int = 0
 
 
 class Observer:
@@ -137,6 +139,7 @@ class Observer:
             stuck=self.stuck,
             log=parts.warnings.last,
             followers=followers,
+            doubts=parts.store.doubts,
         )
 
     def _account(self, name: str, poller: Poller) -> AccountSnapshot:

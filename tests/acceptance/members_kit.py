@@ -25,10 +25,10 @@ class MemberDeployment(Deployment):
         super().__init__(folder, gateway, database, **settings)
         self.name = name
 
-    async def join(self, event: str) -> None:
+    async def join(self, event: str, environment: dict[str, str] | None = None) -> None:
         """Start the daemon, and return once it says that it has `started`, or is `standing_by`."""
         before = self.count(event)
-        process = await self.launch()
+        process = await self.launch(environment=environment)
 
         def up() -> bool:
             assert process.returncode is None, self.text_log()[-2000:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tests.acceptance.bad_days_kit import AT_ONCE
 from tests.acceptance.conftest import Row
 from tests.acceptance.members_kit import MemberDeployment, check_files, members
 from tests.acceptance.waiting import until
+from tests.integration.test_systemd_notify import Listener
 from tests.store_database import StoreDatabase
 
 BACKOFF = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "1s"\nmax_interval = "2s"'
@@ -34,9 +36,15 @@ async def test_another_goes_on_when_the_active_one_dies(
         await until(lambda: two.count("took_over"), "the other takes over")
         assert "db2 took over from db1: its lease ended" in two.logged("took_over")[0]["message"]
         two.insert(ids[100:])
-        await one.join("standing_by")
+        systemd = Listener(str(tmp_path / "notify"))
+        await one.join("standing_by", {"NOTIFY_SOCKET": systemd.address})
+        assert await systemd.hear_later() == "STATUS=standby: another machine polls"
+        assert await systemd.hear_later() == "READY=1"
         assert await two.stop() == 0
         await until(lambda: one.count("took_over"), "it is handed over")
+        while not (await systemd.hear_later()).startswith("STATUS=active: "):
+            pass
+        systemd.socket.close()
         assert one.logged("took_over")[0]["message"] == "db1 took over from db2: it ended in order"
         await two.join("standing_by")
 
@@ -81,6 +89,15 @@ async def test_a_frozen_member_wakes_fenced_and_a_standby_serves(
         stand = {text.split()[0]: text.rpartition(") ")[2] for name, text in checks if name == "members"}
         assert stand == {"db1": "polls", "db2": "stands by"}
         assert "NOTIFY arrives" in dict(checks)["database notifications"]
+        assert "default: token in use" not in dict(checks)
+        # The token that it would poll with is not the one that the doctor is given.
+        text = two.config.read_text()
+        two.config.write_text(re.sub(r'token_file = ".*"', 'token = "another-one"', text))
+        _, found, _ = await two.command("doctor", "--json")
+        two.config.write_text(text)
+        (used,) = [check for check in json.loads(found)["checks"] if check["name"] == "default: token in use"]
+        assert used["level"] == "failure"
+        assert json.loads((await two.command("status", "--json"))[1])["cluster"]["commit_doubts"] == 0
 
         ids = [simulator.truth.add(steps=[Step(0.0, "ENROUTE"), Step(1.0, "DELIVERED")]) for _ in range(50)]
         one.insert(ids)

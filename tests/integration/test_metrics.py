@@ -134,7 +134,13 @@ def documented() -> dict[str, tuple[str, frozenset[str]]]:
     return found
 
 
-OF_MEMBERS = {"pollerd_active", "pollerd_lease_seconds", "pollerd_takeovers_total", "pollerd_members"}
+OF_MEMBERS = {
+    "pollerd_active",
+    "pollerd_lease_seconds",
+    "pollerd_takeovers_total",
+    "pollerd_commit_doubts_total",
+    "pollerd_members",
+}
 
 
 async def test_the_page_has_every_metric_of_daemons_that_share_a_store(

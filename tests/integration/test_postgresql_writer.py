@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from threading import Thread
+from contextlib import closing, contextmanager, nullcontext
+from threading import Thread, Timer
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
-from pollerd.base.errors import StoreBusyError, StoreFencedError, StoreUnavailableError
+from pollerd.base.errors import StoreBusyError, StoreDoubtError, StoreFencedError, StoreUnavailableError
 from pollerd.core.event import Event, Recovered, instant
 from pollerd.core.ports import Batch
+from pollerd.store.postgresql.command import CommandConnection
 from pollerd.store.postgresql.link import Link
 from pollerd.store.postgresql.member import Member
 from pollerd.store.postgresql.writer import Writer
@@ -120,6 +121,7 @@ def test_an_answer_that_is_lost_is_asked_for_again(bed: Bed) -> None:
         # The server commits; its answer stays on the way, and the connection is given up.
         assert bed.commit(writer, batch("doubtful", 3)) == [2, 3, 4]
         assert bed.commit(writer, batch("after")) == [5]
+        assert writer.doubts == 1
     assert [detail for _, detail in bed.told()] == ["before", *["doubtful"] * 3, "after"]
     assert [event.seq for event in bed.committed] == [1, 2, 3, 4, 5]
 
@@ -135,6 +137,7 @@ def test_a_group_in_doubt_is_settled_before_any_other(bed: Bed) -> None:
         with pytest.raises(StoreUnavailableError):
             bed.commit(writer, batch("another"))
         assert bed.told() == [(1, "before")]
+        assert writer.doubts == 1, "the other one was never sent"
         # What was held up comes late, after the same was sent again and after the next one.
         proxy.freeze(new=False)
         assert bed.commit(writer, doubtful) == [2]
@@ -182,6 +185,111 @@ def test_a_transaction_whose_commit_got_no_answer_is_not_run_twice(bed: Bed) -> 
         # The answer to the UPDATE is held as well: nothing was committed, and it is run again.
         assert writer.transact(change, bed.committed.extend) == "its result"
     assert bed.sql("SELECT value FROM counters") == [(1,)]
+
+
+def test_a_group_whose_call_is_late_keeps_its_number_when_the_next_call_is_refused(bed: Bed) -> None:
+    """The first call is held on the way, the second waits too long for a lock: the first may still come. No other group
+    gets its number, nor its answer."""
+    with Proxy(bed.database.database.server.port) as proxy, closing(bed.database.database.connect()) as other:
+        # Longer than the server lets a call wait for a lock.
+        link = Link(bed.database.target(proxy.port), deadline=3.0)
+        writer = Writer(link, bed.member.token)
+        assert bed.commit(writer, batch("before")) == [1]
+        with other.transaction():
+            other.execute("SELECT FROM cluster FOR UPDATE")
+            proxy.freeze(new=False)
+            with pytest.raises(StoreBusyError):
+                bed.commit(writer, batch("doubtful"))
+        proxy.thaw()
+        wait_until(lambda: len(bed.told()) == 2, "the first call has come")
+        assert bed.commit(writer, batch("after")) == [3]
+        link.close()
+    assert bed.told() == [(1, "before"), (2, "doubtful"), (3, "after")]
+    assert [event.seq for event in bed.committed] == [1, 2, 3]
+
+
+def cut(proxy: Proxy, away: float | None) -> None:
+    """From now on no answer comes, and no other connection, for so many seconds, or until `accept`. What was sent
+    before arrives."""
+    proxy.freeze(to_server=False, new=False)
+    proxy.refuse()
+    if away is not None:
+        Timer(away, proxy.accept).start()
+
+
+def insert(session: Session) -> None:
+    session.execute("INSERT INTO counters (name, value) VALUES ('doubtful', 1)")
+
+
+def test_a_transaction_in_doubt_is_answered_truly_once_the_server_is_there_again(bed: Bed) -> None:
+    runs = 0
+
+    def change(session: Session) -> str:
+        nonlocal runs
+        runs += 1
+        insert(session)
+        cut(proxy, SOON + 1.0)
+        return "its result"
+
+    with Proxy(bed.database.database.server.port) as proxy, bed.writer(proxy.port) as writer:
+        assert writer.transact(change, bed.committed.extend) == "its result"
+        assert (runs, writer.doubts) == (1, 1)
+        assert bed.commit(writer, batch("after")) == [1]
+    assert bed.sql("SELECT value FROM counters WHERE name = 'doubtful'") == [(1,)]
+
+
+def test_a_transaction_whose_outcome_nobody_tells_is_not_called_undone(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(session: Session) -> None:
+        insert(session)
+        cut(proxy, None)
+
+    monkeypatch.setattr("pollerd.store.postgresql.writer.DEADLINE", SOON)
+    with Proxy(bed.database.database.server.port) as proxy, bed.writer(proxy.port) as writer:
+        with pytest.raises(StoreDoubtError, match="may have taken effect"):
+            writer.transact(change, bed.committed.extend)
+        # What was not sent has certainly not taken effect.
+        with pytest.raises(StoreUnavailableError) as refused:
+            writer.transact(insert, bed.committed.extend)
+        assert not isinstance(refused.value, StoreDoubtError)
+        proxy.accept()
+        assert bed.commit(writer, batch("after")) == [1]
+    assert bed.sql("SELECT value FROM counters WHERE name = 'doubtful'") == [(1,)]
+
+
+@pytest.mark.parametrize("away", [0.0, SOON + 1.0, None])
+def test_a_command_says_truly_what_became_of_its_transaction(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, away: float | None
+) -> None:
+    """Its commit gets no answer: done where the server is there again in time, or else in doubt."""
+    if away is None:
+        monkeypatch.setattr("pollerd.store.postgresql.command.DEADLINE", SOON)
+    with Proxy(bed.database.database.server.port) as proxy:
+        command = CommandConnection(Link(bed.database.target(proxy.port), deadline=SOON))
+        with pytest.raises(StoreDoubtError) if away is None else nullcontext(), command.transaction() as session:
+            insert(session)
+            cut(proxy, away)
+        command.close()
+    assert bed.sql("SELECT value FROM counters WHERE name = 'doubtful'") == [(1,)]
+
+
+def test_a_command_whose_connection_broke_before_the_commit_says_that_nothing_was_done(bed: Bed) -> None:
+    with Proxy(bed.database.database.server.port) as proxy:
+        command = CommandConnection(Link(bed.database.target(proxy.port), deadline=SOON))
+
+        def broken() -> None:
+            with command.transaction() as session:
+                insert(session)
+                proxy.reset()
+                insert(session)
+
+        with pytest.raises(StoreUnavailableError, match="nothing was done"):
+            broken()
+        with command.transaction() as session:
+            insert(session)
+        command.close()
+    assert bed.sql("SELECT value FROM counters WHERE name = 'doubtful'") == [(1,)]
 
 
 def test_who_waits_too_long_for_a_lock_is_told_and_nothing_is_in_doubt(bed: Bed) -> None:

@@ -234,6 +234,11 @@ class Store(Schedule, EventLog, Protocol):
         """What became of a store that is no longer where it was opened; empty while all is well."""
         ...
 
+    @property
+    def doubts(self) -> int:
+        """Of how many transactions the outcome was not known, since their connection broke, and was asked for again."""
+        ...
+
     async def follow(self) -> None:
         """Where machines share the store: notice what the one that polls commits, or, as that one, have the others
         notice; until cancelled.

@@ -242,7 +242,10 @@ class MessageRoutes:
             async with asyncio.timeout(TIMEOUT):
                 await self._intake.ask(kind, message_id, argument)
         except TimeoutError:
-            text = f"the database took nothing for {TIMEOUT:.0f} s; see what has become of it and ask again"
+            text = (
+                f"the database took nothing for {TIMEOUT:.0f} s: it may take effect all the same; see what has become "
+                "of it and ask again"
+            )
             raise RequestError(503, "database_unavailable", text) from None
 
     async def _message(self, request: web.Request) -> Message:

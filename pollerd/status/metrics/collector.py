@@ -324,6 +324,8 @@ def _cluster(status: StatusDocument) -> Iterator[Metric]:
     renewed = max((member.renewed_ago for member in found.members if member.active), default=0.0)
     yield _gauge("lease_seconds", "How long ago the daemon that polls renewed its lease.", renewed)
     yield _counter("takeovers", "How often one daemon took over from another, as the store knows.", found.takeovers)
+    doubts = "Transactions whose outcome was not known, since the connection broke, and was asked for again."
+    yield _counter("commit_doubts", doubts, found.commit_doubts or 0)
     yield _gauge("members", "Daemons that share the store.", len(found.members))
 
 

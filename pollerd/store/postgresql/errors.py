@@ -9,6 +9,7 @@ import psycopg
 from pollerd.base.errors import (
     StoreAwayError,
     StoreBusyError,
+    StoreDoubtError,
     StoreError,
     StoreFencedError,
     StoreForbiddenError,
@@ -72,6 +73,14 @@ def translated(error: psycopg.Error, where: str) -> StoreError:
             f"{what}: make the user of [store] url the owner of the tables, or grant it all rights on them."
         )
     return StoreError(f"{what}: see pollerd doctor.")
+
+
+def doubt(where: str) -> StoreDoubtError:
+    """Nobody can say whether a transaction was carried out."""
+    return StoreDoubtError(
+        f"the connection to PostgreSQL at {where} broke in the middle of a commit, and the server does not say what "
+        "became of it: it may have taken effect. Do it again once the server answers; what was done is not done twice."
+    )
 
 
 def _first_line(error: psycopg.Error) -> str:

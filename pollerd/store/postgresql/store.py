@@ -73,6 +73,11 @@ class PostgresStore(SqlStore):
         """Who has taken over; empty while this member may write."""
         return self._member.lost
 
+    @property
+    def doubts(self) -> int:
+        """See `Store`."""
+        return self._writer.doubts
+
     # -- what is each member's own
 
     async def cursor(self, name: str) -> Cursor | None:

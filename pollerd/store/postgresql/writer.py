@@ -6,6 +6,7 @@ the next one is carried out, any other is refused: what was held up on the way a
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
@@ -20,11 +21,14 @@ from pollerd.core.ports import Batch
 from pollerd.store import rows
 from pollerd.store.batch import ordered, planned
 from pollerd.store.postgresql.duty import ACTIVE
-from pollerd.store.postgresql.link import Connection, Link
+from pollerd.store.postgresql.errors import doubt
+from pollerd.store.postgresql.link import DEADLINE, Connection, Link
 from pollerd.store.postgresql.session import PostgresSession
 from pollerd.store.session import Session
 
 T = TypeVar("T")
+AGAIN: Final = 0.25
+"""Seconds between two attempts to learn what became of a transaction."""
 ANSWERED: Final = 16
 """Batches that are remembered: of each caller (committer, outputs, intake) one may be in doubt at a time."""
 _COMMIT: Final = b"SELECT commit_group($1, $2, $3, $4::json, $5::json, $6::json, $7::json)"
@@ -49,6 +53,8 @@ class Writer:
         self._link = link
         self._token = token
         self._duty = ACTIVE if active else None
+        self.doubts = 0
+        """Of how many transactions the outcome was not known, since the connection broke, and was asked for again."""
         self._number: int | None = None
         """Of the last transaction that was carried out; None: to be asked for."""
         self._doubtful: _Group | None = None
@@ -79,13 +85,17 @@ class Writer:
         self._settle(committed)
         number = self._last() + 1
         results: list[T] = []
+        committing = False
 
         def work(connection: Connection) -> None:
+            nonlocal committing
+            committing = False
             with connection.transaction():
                 connection.execute(b"SELECT begin_change($1, $2, $3)", (self._token, number, self._duty))
                 failpoints.hit("store.begun")
                 results.append(change(PostgresSession(connection)))
                 failpoints.hit("store.written")
+                committing = True
             failpoints.hit("store.committed")
 
         def attempt() -> bool:
@@ -96,7 +106,7 @@ class Writer:
                 if not self._link.broken:
                     raise
                 self._number = None
-                return self._last() == number
+                return (self._resolved() if committing else self._last()) == number
             return True
 
         # A connection that was lost since it was used last costs nothing but the first attempt.
@@ -104,6 +114,20 @@ class Writer:
             raise StoreUnavailableError(f"the connection to {self._link.target.where} breaks; it is tried again.")
         self._number = number
         return results[-1]
+
+    def _resolved(self) -> int:
+        """The number of the last transaction that was carried out, once the outcome of the one is known whose commit
+        got no answer. Raises StoreDoubtError when the server does not tell in time.
+        """
+        self.doubts += 1
+        until = time.monotonic() + DEADLINE
+        while True:
+            try:
+                return self._last()
+            except StoreUnavailableError as error:
+                if time.monotonic() > until:
+                    raise doubt(self._link.target.where) from error
+            time.sleep(AGAIN)
 
     def _group(self, batch: Batch) -> _Group:
         # As the database keeps them: what is told at once is what is read back later.
@@ -120,22 +144,33 @@ class Writer:
         return _Group(batch, number, happened, values)
 
     def _carry_out(self, group: _Group, committed: Callable[[Sequence[Event]], None]) -> tuple[Event, ...]:
-        doubted = self._doubtful is group
-        self._doubtful = group
+        sent = False
 
         def work(connection: Connection) -> int:
+            nonlocal sent
+            sent = True
             failpoints.hit("store.begun")
             found = connection.execute(_COMMIT, group.values).fetchone()
             failpoints.hit("store.committed")
             return int(found[0]) if found else 0
 
+        def attempt() -> int:
+            try:
+                return self._link.once(work)
+            except StoreError:
+                # What was sent over a connection that broke may still be carried out, whatever comes of the next call.
+                if sent and self._link.broken and self._doubtful is not group:
+                    self._doubtful = group
+                    self.doubts += 1
+                raise
+
         try:
-            # The same number twice does nothing twice.
-            base = self._link.run(work)
+            base = attempt()
         except StoreError:
-            if not doubted and not self._link.broken:
-                self._doubtful = None
-            raise
+            if not (sent and self._link.broken):
+                raise
+            # The same number twice does nothing twice.
+            base = attempt()
         self._doubtful, self._number = None, group.number
         events = tuple(
             Event(base + place, kind, message_id, body.encode())

@@ -35,6 +35,7 @@ class SqliteStore(SqlStore):
     """The open database. Only the process that holds its `Ownership` may have one."""
 
     sql = SQLITE
+    doubts = 0
 
     def __init__(
         self,
