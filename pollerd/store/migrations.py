@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 BREAKING: Final = "-- breaking"
-"""How the script of a step begins after which older versions cannot use the database."""
+"""How the script of a step begins after which older versions cannot use the database. `-- breaking before 7`: those
+that know schema 7 still can, since they do not use what the step takes away.
+"""
+_BREAKING: Final = re.compile(rf"{BREAKING}(?: before (?P<known>\d+))?")
 _NAME: Final = re.compile(r"(\d{4})_\w+\.sql", re.ASCII)
 
 
@@ -36,4 +39,5 @@ def steps_in(folder: Path) -> tuple[Migration, ...]:
 
 def oldest_reader(steps: Sequence[Migration]) -> int:
     """Which version of the schema pollerd must know to use a database that is brought to the last of `steps`."""
-    return max((step.version for step in steps if step.script.startswith(BREAKING)), default=1)
+    found = ((step.version, _BREAKING.match(step.script)) for step in steps)
+    return max((int(match["known"] or version) for version, match in found if match is not None), default=1)

@@ -24,6 +24,17 @@ class MemberDeployment(Deployment):
         settings["more"] = f'[cluster]\nname = "{name}"\n{settings.get("more", "")}'
         super().__init__(folder, gateway, database, **settings)
         self.name = name
+        self._release: Path | None = None
+
+    def install(self, release: Path | None) -> None:
+        """Another release of pollerd, from the next start on; None: this one."""
+        self._release = release
+        # The warm server has this one.
+        self.warm = None if release else Deployment.warm
+
+    def _environment(self, more: dict[str, str] | None) -> dict[str, str]:
+        path = {} if self._release is None else {"PYTHONPATH": str(self._release)}
+        return {**super()._environment(more), **path}
 
     async def join(self, event: str, environment: dict[str, str] | None = None) -> None:
         """Start the daemon, and return once it says that it has `started`, or is `standing_by`."""

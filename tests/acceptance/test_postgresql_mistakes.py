@@ -125,7 +125,7 @@ def of_another_encoding(database: StoreDatabase) -> tuple[str, str]:
         (
             newer,
             (1, 1),
-            "this version of pollerd knows up to {newest}. Install the newer pollerd again, or name",
+            "this version of pollerd knows up to {newest}. Install the newer pollerd here too, or name",
         ),
         (of_others, (1, 1), "has a table messages that is not pollerd's. Give pollerd its own one"),
         (

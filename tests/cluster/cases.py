@@ -12,7 +12,9 @@ from typing import Final
 
 from pollerd.core.lease import WATCH
 from tests.acceptance.waiting import until
+from tests.cluster.pooled import through_pgbouncer
 from tests.cluster.stage import PATIENCE, Member, Stage, since
+from tests.cluster.upgrade import upgrade
 
 Case = Callable[[Stage], Awaitable[str]]
 TWO_LEASES: Final = 2 * WATCH + 1.0
@@ -175,7 +177,7 @@ CASES: Final[dict[str, Case]] = {
     for case in (
         kill_the_active, kill_a_standby, kill_all, end_the_active, kill_the_postmaster, kill_a_backend,
         postgresql_away, freeze_the_active, hold_back_a_batch, cut_off_the_active,
-        block_the_gateway, cut_connections, hold_the_counter,
+        block_the_gateway, cut_connections, hold_the_counter, through_pgbouncer, upgrade,
     )
 }  # fmt: skip
 AT_RANDOM: Final = (kill_the_active, kill_a_standby, kill_all, end_the_active, kill_the_postmaster, kill_a_backend)

@@ -149,6 +149,10 @@ class Proxy:
 
         self._do(reset)
 
+    def lead_to(self, target: int) -> None:
+        """Pass later connections on to this port instead."""
+        self._target = target
+
     def refuse(self) -> None:
         """Take no more connections: who tries is refused."""
         self._do(lambda: self._listener.close() if self._listener is not None else None)

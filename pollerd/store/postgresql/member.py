@@ -23,7 +23,7 @@ import msgspec
 from pollerd.base.errors import DatabaseBusyError, StoreError
 from pollerd.core.lease import CLOCKS, HOLD, LOOK, RENEW, WATCH, Beat, Lease, Watch, offset
 from pollerd.core.ports.view import ClusterView, MemberView
-from pollerd.store.postgresql import duty
+from pollerd.store.postgresql import duty, schema
 from pollerd.store.postgresql.duty import Holder
 from pollerd.store.postgresql.link import Connection, Link, Target
 from pollerd.store.postgresql.process import Process, this_process
@@ -164,6 +164,7 @@ class Member:
         with connection.transaction():
             # One at a time.
             connection.execute(b"SELECT FROM duties WHERE name = $1 FOR UPDATE", (duty.ACTIVE,))
+            _, known = schema.versions(connection)
             connection.execute(_FORGET, (_OVER,))
             for token, name, found, over in connection.execute(_NAMESAKES, (self.name,)).fetchall():
                 other = msgspec.json.decode(found, type=Process)
@@ -177,8 +178,9 @@ class Member:
             if not free and holder is not None and (process.command or holder.process.command):
                 raise self._busy(holder.name, holder.process)
             connection.execute(
-                b"INSERT INTO members (token, name, version, process) VALUES ($1, $2, $3, $4::jsonb)",
-                (self.token, self.name, version("pollerd"), msgspec.json.encode(process).decode()),
+                b"INSERT INTO members (token, name, version, process, schema_version)"
+                b" VALUES ($1, $2, $3, $4::jsonb, $5)",
+                (self.token, self.name, version("pollerd"), msgspec.json.encode(process).decode(), known),
             )
             connection.execute(
                 b"INSERT INTO leases (token, lease_until) VALUES ($1, clock_timestamp() + make_interval(secs => $2))",

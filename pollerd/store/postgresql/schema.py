@@ -23,6 +23,8 @@ def prepare(connection: Connection, steps: Sequence[Migration] | None = None) ->
     if _missing(connection, steps):
         with connection.transaction():
             connection.execute(b"SELECT pg_advisory_xact_lock($1)", (_LOCK,))
+            # Whoever comes after one that waits for a table waits as well: others' long transactions stop no member.
+            connection.execute(b"SELECT set_config('lock_timeout', '2s', true)")
             missing = _missing(connection, steps)
             try:
                 for step in missing:
@@ -31,7 +33,24 @@ def prepare(connection: Connection, steps: Sequence[Migration] | None = None) ->
                 raise _forbidden(error, new=missing[0].version == 1) from error
             if missing:
                 noted = (steps[-1].version, oldest_reader(steps))
+                if noted[1] > 1:
+                    _refuse_to_shut_out(connection, *noted)
                 connection.execute(b"UPDATE cluster SET schema_version = $1, readable_from = $2", noted)
+
+
+def _refuse_to_shut_out(connection: Connection, version: int, readable_from: int) -> None:
+    """A member that runs, and could not go on with the schema, is upgraded first."""
+    connection.execute(b"SELECT FROM duties FOR UPDATE")
+    found = connection.execute(
+        b"SELECT name, version FROM members JOIN leases USING (token)"
+        b" WHERE schema_version < $1 AND lease_until > clock_timestamp() ORDER BY name LIMIT 1",
+        (readable_from,),
+    ).fetchone()
+    if found is not None:
+        raise StoreError(
+            f"the member {found[0]!r} runs pollerd {found[1]}, which cannot use schema {version}: upgrade it to "
+            "a release in between first, or stop it."
+        )
 
 
 def _forbidden(error: psycopg.Error, *, new: bool) -> StoreForbiddenError:
@@ -94,7 +113,7 @@ def _version(connection: Connection, known: int) -> int:
     if readable_from > known:
         raise StoreError(
             f"the store has schema {version}, this version of pollerd knows up to {known}. Install the newer pollerd "
-            "again, or name another database in [store] url."
+            "here too, or name another database in [store] url."
         )
     return min(int(version), known)
 
