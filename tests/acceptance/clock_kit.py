@@ -14,9 +14,8 @@ from pollerd.base.anchor import TOLERANCE, Anchor, Clocks
 from pollerd.daemon.gateway_time import WAITING
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, Shim
-from tests.acceptance.crash_kit import WarmDeployment
+from tests.acceptance.deployment import Deployment
 from tests.acceptance.waiting import PATIENCE, until
-from tests.acceptance.warm import Warm
 from tests.sqlite_kit import transaction
 
 INTERVAL: Final = 600.0
@@ -48,11 +47,11 @@ class Moment(NamedTuple):
 class Life:
     """A deployment, its gateway, and the machine that it runs on."""
 
-    def __init__(self, folder: Path, library: Path, warm: Warm, messages: int = 12) -> None:
+    def __init__(self, folder: Path, library: Path, messages: int = 12) -> None:
         folder.mkdir()
         self.simulator = Simulator(SimulatorConfig(population=AT_ONCE, poll_log=1000))
         self.shim = Shim(library, folder)
-        self._folder, self._warm, self._messages = folder, warm, messages
+        self._folder, self._messages = folder, messages
         self._skipped = 0.0
         self.ids: list[int] = []
         self.told: list[Moment] = []
@@ -60,7 +59,7 @@ class Life:
 
     async def __aenter__(self) -> Self:
         await self.simulator.__aenter__()
-        self.deployment = WarmDeployment(self._folder, self.simulator, self._warm, backoff=BACKOFF)
+        self.deployment = Deployment(self._folder, self.simulator, backoff=BACKOFF)
         self.deployment.machine = self.shim
         await self.start()
         for _ in range(self._messages):

@@ -16,20 +16,12 @@ from typing import Any, Final
 from pollerd.simulator import Mix, Population, Simulator, Step
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.waiting import listening, until
-from tests.acceptance.warm import Warm
 
 QUICK: Final = 'policy = "exponential"\nfirst_poll_after = "50ms"\nmin_interval = "50ms"\nmax_interval = "1s"'
 """A backoff for gateways in a hurry."""
 FAST: Final = "requests_per_second = 800"
 LIVELY: Final = Population(mix=Mix(never=1), tail=0.01, validity=1200.0, visibility_median=0.2)
 """Messages that pass several states and end within seconds at a speed of a hundred or more."""
-
-
-class WarmDeployment(Deployment):
-    """A deployment whose daemons start from a warm process, as those of all tests do."""
-
-    def __init__(self, folder: Path, gateway: Simulator | str, _warm: Warm, **settings: str) -> None:
-        super().__init__(folder, gateway, **settings)
 
 
 # -- the balance
@@ -132,7 +124,7 @@ def last_line(path: Path) -> bytes:
 
 def stored(deployment: Deployment) -> list[dict[str, Any]]:
     """The events as the database has them."""
-    rows = deployment.query("SELECT seq, body FROM events ORDER BY seq")
+    rows = deployment.query("SELECT seq, CAST(body AS TEXT) FROM events ORDER BY seq")
     return [{"seq": seq, **json.loads(body)} for seq, body in rows]
 
 

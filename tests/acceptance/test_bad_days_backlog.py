@@ -9,9 +9,8 @@ from pathlib import Path
 from pollerd.simulator import Population, Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import asked
 from tests.acceptance.conftest import Row
-from tests.acceptance.crash_kit import WarmDeployment
+from tests.acceptance.deployment import Deployment
 from tests.acceptance.waiting import until
-from tests.acceptance.warm import Warm
 from tests.sqlite_kit import transaction
 
 RATE = 300
@@ -30,12 +29,12 @@ def overdue(database: Path, count: int) -> None:
         connection.execute("INSERT INTO counters (name, value) VALUES ('pending', ?)", (count,))
 
 
-async def test_a_hundred_thousand_overdue(tmp_path: Path, warm: Warm, row: Row, long: bool) -> None:
+async def test_a_hundred_thousand_overdue(tmp_path: Path, row: Row, long: bool) -> None:
     """Never above the limit; new messages do not wait behind old ones; old ones have turns."""
     count, polls = 100_000, 110_000 if long else 3000
     async with (
         Simulator(SimulatorConfig(population=Population(any_id=True))) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, limits=f"requests_per_second = {RATE}") as deployment,
+        Deployment(tmp_path, simulator, limits=f"requests_per_second = {RATE}") as deployment,
     ):
         assert (await deployment.command("track", str(count + 1)))[0] == 0
         overdue(deployment.database, count)

@@ -14,10 +14,8 @@ from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, Shim
 from tests.acceptance.clock_kit import DAY, HOUR, INTERVAL, MINUTE, Life, random_life, shown, to_the_end, wall_time
 from tests.acceptance.conftest import Row
-from tests.acceptance.crash_kit import WarmDeployment
-from tests.acceptance.deployment import finals, truth
+from tests.acceptance.deployment import Deployment, finals, truth
 from tests.acceptance.waiting import until
-from tests.acceptance.warm import Warm
 from tests.sqlite_kit import transaction
 
 SEEDS = 15
@@ -27,18 +25,18 @@ AT_A_TIME = 30
 
 
 @pytest.fixture
-async def life(tmp_path: Path, library: Path, warm: Warm) -> AsyncIterator[Life]:
-    async with Life(tmp_path / "life", library, warm, messages=50) as life:
+async def life(tmp_path: Path, library: Path) -> AsyncIterator[Life]:
+    async with Life(tmp_path / "life", library, messages=50) as life:
         yield life
 
 
 @pytest.mark.timeout(600)
-async def test_sequences_at_random(tmp_path: Path, library: Path, warm: Warm, row: Row, long: bool) -> None:
+async def test_sequences_at_random(tmp_path: Path, library: Path, row: Row, long: bool) -> None:
     """The long form: POLLERD_LONG=1 pytest tests/acceptance/test_bad_days_time.py -k random."""
     turn, things, polls = asyncio.Semaphore(AT_A_TIME), [], []
 
     async def one(seed: int) -> None:
-        async with turn, Life(tmp_path / str(seed), library, warm) as life:
+        async with turn, Life(tmp_path / str(seed), library) as life:
             rng = random.Random(seed)
             await random_life(life, rng, rng.randint(3, 25 if long else 7))
             if seed % 5 == 0:
@@ -240,14 +238,14 @@ async def test_what_is_reported_and_shown_is_the_wall_clocks(step: float, life: 
 
 @pytest.mark.parametrize("wrong", [HOUR, 5 * DAY, -HOUR, -5 * DAY])
 async def test_a_clock_that_was_wrong_from_the_beginning(
-    wrong: float, tmp_path: Path, library: Path, warm: Warm, shim: Shim
+    wrong: float, tmp_path: Path, library: Path, shim: Shim
 ) -> None:
     """A new installation. By the gateway's times every message seems to be sent much later, or was sent long ago."""
     shim.step(wrong)
     growing = 'policy = "exponential"\nfirst_poll_after = "1s"\nmin_interval = "1s"'
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, backoff=growing) as deployment,
+        Deployment(tmp_path, simulator, backoff=growing) as deployment,
     ):
         deployment.machine = shim
         await deployment.start()

@@ -24,7 +24,6 @@ from tests.acceptance.crash_kit import (
     QUICK,
     Follower,
     Load,
-    WarmDeployment,
     all_files,
     balance,
     settled,
@@ -33,7 +32,6 @@ from tests.acceptance.crash_kit import (
 )
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.waiting import LOOK, PATIENCE, Rest, until
-from tests.acceptance.warm import Warm
 
 LIFE = SimulatorConfig(speed=150, population=LIVELY)
 
@@ -73,10 +71,10 @@ def seq_of(deployment: Deployment) -> int:
     return int(deployment.query("SELECT coalesce(max(seq), 0) FROM events")[0][0])
 
 
-async def test_full_disk_under_the_event_file(tmp_path: Path, warm: Warm, row: Row) -> None:
+async def test_full_disk_under_the_event_file(tmp_path: Path, row: Row) -> None:
     """Named once, the socket goes on, no torn line at any time, and the file catches up by itself."""
     with small_disk(tmp_path / "small", "1m") as disk:
-        async with Simulator(LIFE) as simulator, WarmDeployment(tmp_path, simulator, warm) as deployment:
+        async with Simulator(LIFE) as simulator, Deployment(tmp_path, simulator) as deployment:
             deployment.file = disk / "events.ndjson"
             deployment.configure(simulator.url, "simulator-demo", limits=FAST, backoff=QUICK)
             load, follower = Load(deployment, simulator), Follower(deployment.socket)
@@ -105,13 +103,13 @@ async def test_full_disk_under_the_event_file(tmp_path: Path, warm: Warm, row: R
             assert [json.loads(line) for line in follower.lines] == told
 
 
-async def test_full_disk_under_the_database(tmp_path: Path, warm: Warm, row: Row) -> None:
+async def test_full_disk_under_the_database(tmp_path: Path, row: Row) -> None:
     """Named once; polling waits instead of asking for what it could not keep; goes on by itself.
 
     The disk holds more than what is written until SQLite's first checkpoint, 4 MiB.
     """
     with small_disk(tmp_path / "small", "12m") as disk:
-        async with Simulator(LIFE) as simulator, WarmDeployment(tmp_path, simulator, warm) as deployment:
+        async with Simulator(LIFE) as simulator, Deployment(tmp_path, simulator) as deployment:
             deployment.database = disk / "pollerd.db"
             deployment.configure(simulator.url, "simulator-demo", limits=FAST, backoff=QUICK)
             load = Load(deployment, simulator)
@@ -151,12 +149,12 @@ async def test_full_disk_under_the_database(tmp_path: Path, warm: Warm, row: Row
 
 
 @pytest.mark.parametrize("there", [False, True])
-async def test_a_full_disk_at_the_start_is_waited_out(tmp_path: Path, warm: Warm, there: bool) -> None:
+async def test_a_full_disk_at_the_start_is_waited_out(tmp_path: Path, there: bool) -> None:
     """As while it runs: the file is named, once, and the start goes on as soon as there is room."""
     with small_disk(tmp_path / "small", "3m") as disk:
         async with (
             Simulator(SimulatorConfig(population=Population(any_id=True))) as simulator,
-            WarmDeployment(tmp_path, simulator, warm) as deployment,
+            Deployment(tmp_path, simulator) as deployment,
         ):
             deployment.database = disk / "pollerd.db"
             deployment.configure(simulator.url, "simulator-demo", limits=FAST, backoff=QUICK)
@@ -225,11 +223,11 @@ async def finish(deployment: Deployment, load: Load, count: int) -> None:
     assert await deployment.stop() == 0
 
 
-async def test_database_restored_from_an_older_copy(tmp_path: Path, warm: Warm, row: Row) -> None:
+async def test_database_restored_from_an_older_copy(tmp_path: Path, row: Row) -> None:
     """Numbering jumps above the file's: no number twice, one exact message, readers of the socket are not misled."""
     async with (
         Simulator(LIFE) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK) as deployment,
+        Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK) as deployment,
     ):
         load = Load(deployment, simulator)
         await finish(deployment, load, 60)
@@ -260,11 +258,11 @@ async def test_database_restored_from_an_older_copy(tmp_path: Path, warm: Warm, 
         row(f"copy at {copied}, file at {ahead}, went on at {ahead + 1}: {len(told)} numbers, 0 twice, 1 message")
 
 
-async def test_event_file_deleted(tmp_path: Path, warm: Warm, row: Row) -> None:
+async def test_event_file_deleted(tmp_path: Path, row: Row) -> None:
     """A new one begins after the last event reported; earlier ones are not reported again, and that is logged once."""
     async with (
         Simulator(LIFE) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK) as deployment,
+        Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK) as deployment,
     ):
         load = Load(deployment, simulator)
         await finish(deployment, load, 40)
@@ -279,14 +277,14 @@ async def test_event_file_deleted(tmp_path: Path, warm: Warm, row: Row) -> None:
         row(f"deleted after {last}: the new one holds {told[0]} to {told[-1]}, 0 twice, 1 message")
 
 
-async def test_event_file_of_another_database(tmp_path: Path, warm: Warm, row: Row) -> None:
+async def test_event_file_of_another_database(tmp_path: Path, row: Row) -> None:
     """It is renamed aside, untouched, and that is logged once."""
     other = tmp_path / "other"
     other.mkdir()
     async with (
         Simulator(LIFE) as simulator,
-        WarmDeployment(other, simulator, warm, limits=FAST, backoff=QUICK) as stranger,
-        WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK) as deployment,
+        Deployment(other, simulator, limits=FAST, backoff=QUICK) as stranger,
+        Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK) as deployment,
     ):
         await finish(stranger, Load(stranger, simulator), 50)
         foreign = stranger.file.read_bytes()

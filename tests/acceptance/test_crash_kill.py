@@ -26,11 +26,11 @@ from tests.acceptance.crash_kit import (
 )
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.waiting import PATIENCE, until
-from tests.acceptance.warm import Warm
+from tests.store_database import StoreDatabase
 
-KILLS = 60
+KILLS = {"sqlite": 60, "postgresql": 15}
 LONG_KILLS = 200
-EACH = 8
+EACH = {"sqlite": 8, "postgresql": 3}
 LONG_EACH = 20
 """The long forms: POLLERD_LONG=1 pytest tests/acceptance/test_crash_kill.py"""
 STORE = ("store.begun", "store.written", "store.committed")
@@ -45,11 +45,16 @@ FILE = (
 )
 
 
-def deployed(folder: Path, simulator: Simulator, warm: Warm, long: bool) -> Deployment:
+def deployed(folder: Path, simulator: Simulator, engine: StoreDatabase | None, long: bool) -> Deployment:
     """The long form loads the installed command from the disk each time."""
-    deployment = Deployment(folder, simulator, limits=FAST, backoff=QUICK)
-    deployment.warm = None if long else warm
+    deployment = Deployment(folder, simulator, engine, limits=FAST, backoff=QUICK)
+    if long:
+        deployment.warm = None
     return deployment
+
+
+def kind(engine: StoreDatabase | None) -> str:
+    return "sqlite" if engine is None else "postgresql"
 
 
 def whole(path: Path) -> None:
@@ -61,10 +66,10 @@ def whole(path: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-async def test_kills_at_random_moments(tmp_path: Path, warm: Warm, row: Row, long: bool) -> None:
-    rng, kills = random.Random(20), LONG_KILLS if long else KILLS
+async def test_kills_at_random_moments(tmp_path: Path, engine: StoreDatabase | None, row: Row, long: bool) -> None:
+    rng, kills = random.Random(20), LONG_KILLS if long else KILLS[kind(engine)]
     config = SimulatorConfig(speed=150, population=LIVELY)
-    async with Simulator(config) as simulator, deployed(tmp_path, simulator, warm, long) as deployment:
+    async with Simulator(config) as simulator, deployed(tmp_path, simulator, engine, long) as deployment:
         await deployment.start()
         load, follower = Load(deployment, simulator), Follower(deployment.socket)
         async with follower.following():
@@ -95,13 +100,26 @@ async def test_kills_at_random_moments(tmp_path: Path, warm: Warm, row: Row, lon
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("point", [*STORE, *FILE])
-async def test_a_kill_at_every_step(point: str, tmp_path: Path, warm: Warm, row: Row, long: bool) -> None:
+async def test_a_kill_at_every_step(point: str, tmp_path: Path, row: Row, long: bool) -> None:
+    await killed_at(point, tmp_path, None, row, long)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("point", ["store.begun", "store.committed", "file.before_cursor", "file.after_cursor"])
+async def test_a_kill_at_the_steps_that_postgresql_has_a_part_in(
+    point: str, tmp_path: Path, store_database: StoreDatabase, row: Row, long: bool
+) -> None:
+    """A group of results is one call there: nothing lies between begun and committed."""
+    await killed_at(point, tmp_path, store_database, row, long)
+
+
+async def killed_at(point: str, tmp_path: Path, engine: StoreDatabase | None, row: Row, long: bool) -> None:
     """Deaths at the named step: at its first to fifth time after the start, or second where it comes slowly."""
-    rng, kills = random.Random(point), LONG_EACH if long else EACH
+    rng, kills = random.Random(point), LONG_EACH if long else EACH[kind(engine)]
     last = 2 if "sync" in point or "cursor" in point else 5
     config = SimulatorConfig(speed=150, population=LIVELY)
     torn = 0
-    async with Simulator(config) as simulator, deployed(tmp_path, simulator, warm, long) as deployment:
+    async with Simulator(config) as simulator, deployed(tmp_path, simulator, engine, long) as deployment:
         deployment.config.write_text(deployment.config.read_text().replace('format = "json"', 'level = "warning"'))
         load = Load(deployment, simulator)
         assert (await deployment.command("track", str(simulator.truth.add())))[0] == 0

@@ -14,7 +14,6 @@ from tests.acceptance.crash_kit import (
     LIVELY,
     QUICK,
     Load,
-    WarmDeployment,
     all_files,
     balance,
     last_line,
@@ -23,7 +22,6 @@ from tests.acceptance.crash_kit import (
 )
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.waiting import PATIENCE, until
-from tests.acceptance.warm import Warm
 
 LIFE = SimulatorConfig(speed=150, population=LIVELY)
 
@@ -40,11 +38,11 @@ def rotate(deployment: Deployment, number: int, *, create: bool) -> None:
             return
 
 
-async def test_forty_rotations_under_load(tmp_path: Path, warm: Warm, row: Row) -> None:
+async def test_forty_rotations_under_load(tmp_path: Path, row: Row) -> None:
     """With and without SIGHUP, with and without a file put in its place."""
     async with (
         Simulator(LIFE) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK) as deployment,
+        Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK) as deployment,
     ):
         process = await deployment.start()
         load = Load(deployment, simulator)
@@ -63,13 +61,13 @@ async def test_forty_rotations_under_load(tmp_path: Path, warm: Warm, row: Row) 
         assert found.differences == 0
 
 
-async def test_a_kill_right_after_a_rotation(tmp_path: Path, warm: Warm, row: Row) -> None:
+async def test_a_kill_right_after_a_rotation(tmp_path: Path, row: Row) -> None:
     """Twenty times: the new file is empty or not there at all when the daemon dies, and when it starts again."""
     rng = random.Random(3)
     empty = 0
     async with (
         Simulator(LIFE) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK) as deployment,
+        Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK) as deployment,
     ):
         load = Load(deployment, simulator)
         for number in range(20):

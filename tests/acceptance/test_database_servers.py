@@ -19,12 +19,11 @@ import pytest
 
 from pollerd.simulator import Simulator, SimulatorConfig
 from tests.acceptance.conftest import Row
-from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, WarmDeployment
+from tests.acceptance.crash_kit import FAST, LIVELY, QUICK
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.doctor_kit import doctor
 from tests.acceptance.shop_kit import Application, Shop, differences, recipe
 from tests.acceptance.waiting import until
-from tests.acceptance.warm import Warm
 from tests.servers.database import PASSWORD, Database, DatabaseServer
 from tests.servers.mariadb import MariaDb
 from tests.servers.postgresql import PostgreSql
@@ -88,7 +87,7 @@ async def test_the_doctor_finds_nothing_wrong_with_the_recipe(shop: Shop, tmp_pa
 
 @pytest.mark.timeout(3600)
 async def test_every_row_has_the_gateways_state_after_kills_and_restarts(
-    own_database: Database, tmp_path: Path, warm: Warm, row: Row, long: bool
+    own_database: Database, tmp_path: Path, row: Row, long: bool
 ) -> None:
     rounds = [(10_000, 10, 3, 0.0), (10_000, 10, 3, 1.0)] if long else [(300, 3, 1, 0.4)]
     for n, (rows, kills, restarts, late) in enumerate(rounds):
@@ -99,9 +98,7 @@ async def test_every_row_has_the_gateways_state_after_kills_and_restarts(
             shop.set_up()
             async with (
                 Simulator(SimulatorConfig(speed=20, population=LIVELY)) as simulator,
-                WarmDeployment(
-                    folder, simulator, warm, limits=FAST, backoff=QUICK, more=shop.settings(folder)
-                ) as deployment,
+                Deployment(folder, simulator, limits=FAST, backoff=QUICK, more=shop.settings(folder)) as deployment,
             ):
                 row(await followed(shop, simulator, deployment, rows, kills, restarts, late))
 

@@ -16,11 +16,10 @@ import tomli_w
 
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.conftest import Row
-from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, WarmDeployment
+from tests.acceptance.crash_kit import FAST, LIVELY, QUICK
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.shop_kit import Shop
 from tests.acceptance.waiting import until
-from tests.acceptance.warm import Warm
 from tests.servers.database import PASSWORD
 from tests.servers.program import wait_until
 from tests.servers.proxy import Proxy
@@ -150,17 +149,13 @@ SILENT = Case(silent, r"cannot be reached \(.+\); see that", r"cannot be reached
 
 
 @pytest.mark.timeout(900)
-async def test_each_trouble_is_said_once_and_ends_by_itself(
-    shop: Shop, tmp_path: Path, warm: Warm, row: Row, long: bool
-) -> None:
+async def test_each_trouble_is_said_once_and_ends_by_itself(shop: Shop, tmp_path: Path, row: Row, long: bool) -> None:
     with Proxy(shop.database.server.port) as proxy:
         source = {"sources": tomllib.loads(shop.settings(tmp_path, port=proxy.port))["sources"]}
         it = Broken(shop, proxy, tmp_path / "db-password")
         async with (
             Simulator(SimulatorConfig(speed=100, population=LIVELY)) as simulator,
-            WarmDeployment(
-                tmp_path, simulator, warm, limits=FAST, backoff=QUICK, more=tomli_w.dumps(source)
-            ) as deployment,
+            Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK, more=tomli_w.dumps(source)) as deployment,
         ):
             await deployment.start()
             cases = CASES | {"silent": SILENT} if long else CASES

@@ -17,11 +17,10 @@ from typing import Any
 
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.conftest import Row
-from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, WarmDeployment
+from tests.acceptance.crash_kit import FAST, LIVELY, QUICK
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.doctor_kit import doctor
 from tests.acceptance.waiting import until
-from tests.acceptance.warm import Warm
 from tests.sqlite_kit import autocommit
 
 PAGE = Path(__file__).parents[2] / "docs" / "databases.md"
@@ -93,9 +92,7 @@ class Application:
         self._shop.executemany("INSERT INTO sms (gateway_id, msisdn) VALUES (?, ?)", rows)
 
 
-async def test_the_recipe_through_twenty_kills_late_rows_and_refused_events(
-    tmp_path: Path, warm: Warm, row: Row
-) -> None:
+async def test_the_recipe_through_twenty_kills_late_rows_and_refused_events(tmp_path: Path, row: Row) -> None:
     """Every row ends with the gateway's state, none goes back, and what the table refuses is listed by name."""
     rng, shop = random.Random(11), tmp_path / "shop.db"
     with autocommit(shop) as application_database:
@@ -111,7 +108,7 @@ async def test_the_recipe_through_twenty_kills_late_rows_and_refused_events(
         """)
         async with (
             Simulator(SimulatorConfig(speed=20, population=LIVELY)) as simulator,
-            WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK, more=recipe(shop)) as deployment,
+            Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK, more=recipe(shop)) as deployment,
         ):
             process = await deployment.start(environment={"POLLERD_FAILPOINTS": "target.written=kill:3"})
             async with asyncio.TaskGroup() as late:

@@ -15,11 +15,10 @@ from pathlib import Path
 import pytest
 
 from pollerd.simulator import Simulator, SimulatorConfig
-from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Load, WarmDeployment, balance, settled
+from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Load, balance, settled
 from tests.acceptance.deployment import COMMAND, Deployment
 from tests.acceptance.doctor_kit import doctor
 from tests.acceptance.waiting import PATIENCE, until
-from tests.acceptance.warm import Warm
 from tests.sqlite_kit import transaction
 
 LIFE = SimulatorConfig(speed=1000, population=LIVELY)
@@ -41,8 +40,8 @@ def mounted(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def deployed(folder: Path, simulator: Simulator, warm: Warm, file: Path) -> Deployment:
-    deployment = WarmDeployment(folder, simulator, warm)
+def deployed(folder: Path, simulator: Simulator, file: Path) -> Deployment:
+    deployment = Deployment(folder, simulator)
     deployment.file = file
     deployment.configure(simulator.url, "simulator-demo", limits=FAST, backoff=QUICK)
     return deployment
@@ -59,13 +58,13 @@ def complaints(deployment: Deployment, word: str) -> list[str]:
 
 @AS_ROOT
 @pytest.mark.parametrize("running", [True, False])
-async def test_two_file_systems_that_give_the_same_number(tmp_path: Path, warm: Warm, running: bool) -> None:
+async def test_two_file_systems_that_give_the_same_number(tmp_path: Path, running: bool) -> None:
     """Each tmpfs gives its first file the number 2: the new file is another one all the same."""
     disk = tmp_path / "disk"
     disk.mkdir()
     async with Simulator(LIFE) as simulator:
         with mounted(disk):
-            async with deployed(tmp_path, simulator, warm, disk / "events.ndjson") as deployment:
+            async with deployed(tmp_path, simulator, disk / "events.ndjson") as deployment:
                 load = Load(deployment, simulator)
                 process = await deployment.start()
                 load.more(20)
@@ -89,12 +88,12 @@ async def test_two_file_systems_that_give_the_same_number(tmp_path: Path, warm: 
                 assert len(complaints(deployment, "is gone: a new one begins")) == (0 if running else 1)
 
 
-async def test_a_link_that_is_put_elsewhere_is_followed(tmp_path: Path, warm: Warm) -> None:
+async def test_a_link_that_is_put_elsewhere_is_followed(tmp_path: Path) -> None:
     """Without a signal: within a second the events go where the link leads."""
     targets = [tmp_path / "one.ndjson", tmp_path / "two.ndjson"]
     async with (
         Simulator(LIFE) as simulator,
-        deployed(tmp_path, simulator, warm, tmp_path / "events.ndjson") as deployment,
+        deployed(tmp_path, simulator, tmp_path / "events.ndjson") as deployment,
     ):
         deployment.file.symlink_to(targets[0])
         load = Load(deployment, simulator)
@@ -140,13 +139,13 @@ def plant(path: Path, kind: str, target: Path) -> Path:
 @AS_ROOT
 @pytest.mark.parametrize("kind", ["file", "link", "folder"])
 async def test_what_a_stranger_has_put_there_beforehand_is_not_written_to(
-    tmp_path: Path, warm: Warm, shared: Path, kind: str
+    tmp_path: Path, shared: Path, kind: str
 ) -> None:
     planted = shared / "events.ndjson" if kind != "folder" else shared / "mine"
     trap = plant(planted, kind, tmp_path / "treasure")
     async with Simulator(LIFE) as simulator:
         file = planted / "events.ndjson" if kind == "folder" else planted
-        async with deployed(tmp_path, simulator, warm, file) as deployment:
+        async with deployed(tmp_path, simulator, file) as deployment:
             load = Load(deployment, simulator)
             process = await deployment.start()
             load.more(20)
@@ -171,11 +170,11 @@ async def test_what_a_stranger_has_put_there_beforehand_is_not_written_to(
 
 @AS_ROOT
 async def test_a_stranger_who_is_faster_than_the_daemon_at_a_rotation_gets_nothing(
-    tmp_path: Path, warm: Warm, shared: Path
+    tmp_path: Path, shared: Path
 ) -> None:
     async with (
         Simulator(LIFE) as simulator,
-        deployed(tmp_path, simulator, warm, shared / "events.ndjson") as deployment,
+        deployed(tmp_path, simulator, shared / "events.ndjson") as deployment,
     ):
         load = Load(deployment, simulator)
         process = await deployment.start()
@@ -196,14 +195,14 @@ async def test_a_stranger_who_is_faster_than_the_daemon_at_a_rotation_gets_nothi
 
 
 @AS_ROOT
-async def test_a_members_file_in_a_folder_of_the_group_is_said_and_written(tmp_path: Path, warm: Warm) -> None:
+async def test_a_members_file_in_a_folder_of_the_group_is_said_and_written(tmp_path: Path) -> None:
     """The rights of the group may be meant, so the events go there, with a warning."""
     folder = tmp_path / "shared"
     folder.mkdir()
     folder.chmod(0o770)
     async with (
         Simulator(LIFE) as simulator,
-        deployed(tmp_path, simulator, warm, folder / "events.ndjson") as deployment,
+        deployed(tmp_path, simulator, folder / "events.ndjson") as deployment,
     ):
         plant(deployment.file, "file", tmp_path)
         load = Load(deployment, simulator)
@@ -256,12 +255,12 @@ async def test_a_loop_of_links_is_one_sentence(tmp_path: Path, healthy: Deployme
 # -- what stands in it
 
 
-async def test_what_ends_a_line_elsewhere_is_escaped_in_file_and_socket(tmp_path: Path, warm: Warm) -> None:
+async def test_what_ends_a_line_elsewhere_is_escaped_in_file_and_socket(tmp_path: Path) -> None:
     """As `events --json` does: U+2028, U+2029 and U+0085 end a line for readers in some languages."""
     nasty = "a\u2028b\u2029c"
     async with (
         Simulator(LIFE) as simulator,
-        deployed(tmp_path, simulator, warm, tmp_path / "events.ndjson") as deployment,
+        deployed(tmp_path, simulator, tmp_path / "events.ndjson") as deployment,
     ):
         await deployment.start()
         number = simulator.truth.add()
@@ -291,11 +290,11 @@ async def read_socket(deployment: Deployment, size: int) -> bytes:
     return content
 
 
-async def test_an_event_above_a_mebibyte_is_one_line_and_gone_on_from(tmp_path: Path, warm: Warm) -> None:
+async def test_an_event_above_a_mebibyte_is_one_line_and_gone_on_from(tmp_path: Path) -> None:
     """Whatever its length: written, found again after a kill in the middle of it, and after a stop."""
     async with (
         Simulator(LIFE) as simulator,
-        deployed(tmp_path, simulator, warm, tmp_path / "events.ndjson") as deployment,
+        deployed(tmp_path, simulator, tmp_path / "events.ndjson") as deployment,
     ):
         load = Load(deployment, simulator)
         await deployment.start()

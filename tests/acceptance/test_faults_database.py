@@ -13,9 +13,9 @@ from pollerd.simulator import Population, Simulator, SimulatorConfig
 from pollerd.store.retention import Retention
 from pollerd.store.sqlite.store import SqliteStore
 from tests.acceptance.conftest import Row
-from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Load, WarmDeployment, connected, settled, steady
+from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Load, connected, settled, steady
+from tests.acceptance.deployment import Deployment
 from tests.acceptance.waiting import until
-from tests.acceptance.warm import Warm
 from tests.sqlite_kit import autocommit, readme_insert, transaction
 
 WRITER = Path(__file__).with_name("foreign_writer.py")
@@ -40,11 +40,11 @@ async def shell_writer(database: Path, first: int, timeout: int) -> int:
     return err.decode().count("locked")
 
 
-async def test_three_foreign_writers_while_polling(tmp_path: Path, warm: Warm, row: Row) -> None:
+async def test_three_foreign_writers_while_polling(tmp_path: Path, row: Row) -> None:
     """A thousand rows each, one transaction a row, with the drivers' own timeout: none is refused."""
     async with (
         Simulator(SimulatorConfig(speed=150, population=Population(any_id=True, visibility_median=0.0))) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK) as deployment,
+        Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK) as deployment,
     ):
         await deployment.start()
         writers = [python_writer(deployment.database, 1, 5.0), python_writer(deployment.database, 10_001, 5.0)]
@@ -65,11 +65,11 @@ async def test_three_foreign_writers_while_polling(tmp_path: Path, warm: Warm, r
         row(f"writers {', '.join(names)}: {polled} of {len(ids)} rows polled, 0 'database is locked'")
 
 
-async def test_the_readmes_line_waits_for_a_lock(tmp_path: Path, warm: Warm) -> None:
+async def test_the_readmes_line_waits_for_a_lock(tmp_path: Path) -> None:
     """Whoever types it while the daemon commits: here another program holds the lock until the line waits for it."""
     async with (
         Simulator(SimulatorConfig(population=Population(any_id=True, visibility_median=0.0))) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, backoff=QUICK) as deployment,
+        Deployment(tmp_path, simulator, backoff=QUICK) as deployment,
     ):
         await deployment.start()
         line = readme_insert(deployment.database, 421332671)
@@ -92,14 +92,14 @@ def waits(pid: int) -> bool:
         return False  # It ends.
 
 
-async def test_a_writer_without_patience(tmp_path: Path, warm: Warm, row: Row) -> None:
+async def test_a_writer_without_patience(tmp_path: Path, row: Row) -> None:
     """SQLite's own default is to wait not at all: such a writer gets in between our commits, again and again.
 
     How often it meets a lock is counted; that depends on how fast the disk is and how busy the machine.
     """
     async with (
         Simulator(SimulatorConfig(speed=150, population=LIVELY)) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK) as deployment,
+        Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK) as deployment,
     ):
         await deployment.start()
         load = Load(deployment, simulator)
@@ -113,13 +113,13 @@ async def test_a_writer_without_patience(tmp_path: Path, warm: Warm, row: Row) -
         assert deployment.query("SELECT count(*) FROM messages WHERE id >= ?", 10**12) == [(ROWS,)]
 
 
-async def test_a_long_foreign_read_transaction(tmp_path: Path, warm: Warm, row: Row, long: bool) -> None:
+async def test_a_long_foreign_read_transaction(tmp_path: Path, row: Row, long: bool) -> None:
     """The log of the database stays bounded, and it is used from its start again when the reader has gone."""
     seconds = 60.0 if long else 6.0
     wal = tmp_path / "pollerd.db-wal"
     async with (
         Simulator(SimulatorConfig(speed=150, population=LIVELY)) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK) as deployment,
+        Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK) as deployment,
     ):
         await deployment.start()
         load = Load(deployment, simulator)
@@ -147,11 +147,11 @@ async def test_a_long_foreign_read_transaction(tmp_path: Path, warm: Warm, row: 
         assert not wal.exists()
 
 
-async def test_everything_pruned_then_a_restart(tmp_path: Path, warm: Warm, row: Row) -> None:
+async def test_everything_pruned_then_a_restart(tmp_path: Path, row: Row) -> None:
     """Numbers go on upward, and a reader that asks for deleted events gets a line about the gap."""
     async with (
         Simulator(SimulatorConfig(speed=150, population=LIVELY)) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, limits=FAST, backoff=QUICK) as deployment,
+        Deployment(tmp_path, simulator, limits=FAST, backoff=QUICK) as deployment,
     ):
         load = Load(deployment, simulator)
         await deployment.start()

@@ -15,12 +15,11 @@ import pytest
 
 from pollerd.simulator import InboxStyle, Simulator, SimulatorConfig, Step
 from tests.acceptance.conftest import Row
-from tests.acceptance.crash_kit import WarmDeployment
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.waiting import until
-from tests.acceptance.warm import Warm
 from tests.integration.webhook_kit import receiving
 from tests.sqlite_kit import rows, transaction
+from tests.store_database import StoreDatabase
 
 QUICK = 'policy = "exponential"\nfirst_poll_after = "50ms"\nmin_interval = "50ms"'
 QUIET = '[accounts.default.incoming]\nevery = "150ms"'
@@ -30,8 +29,10 @@ if os.environ.get("POLLERD_LONG", "") not in ("", "0"):
 EAGER = '[accounts.default.incoming]\nevery = "100ms"'
 
 
-def deployed(folder: Path, simulator: Simulator, warm: Warm, incoming: str = EAGER, **more: str) -> Deployment:
-    return WarmDeployment(folder, simulator, warm, account=incoming, **more)
+def deployed(
+    folder: Path, simulator: Simulator, incoming: str = EAGER, engine: StoreDatabase | None = None, **more: str
+) -> Deployment:
+    return Deployment(folder, simulator, engine, account=incoming, **more)
 
 
 def received(deployment: Deployment) -> list[dict[str, Any]]:
@@ -70,15 +71,16 @@ def to_midnight(simulator: Simulator) -> float:
     return ((now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0) - now).total_seconds()
 
 
+@pytest.mark.long_on_postgresql
 @pytest.mark.parametrize("order", ["newest", "oldest"])
 async def test_each_is_reported_once_over_midnight_and_kills(
-    order: Any, tmp_path: Path, warm: Warm, row: Row, long: bool
+    order: Any, tmp_path: Path, engine: StoreDatabase | None, row: Row, long: bool
 ) -> None:
     """Pages shift while they are read, the gateway's clock passes midnight, and the daemon dies again and again."""
     kills, each = (10, 200) if long else (4, 60)
     rng = random.Random(order)
     config = SimulatorConfig(inbox=InboxStyle(order=order, zone=-7.0))
-    async with Simulator(config) as simulator, deployed(tmp_path, simulator, warm) as deployment:
+    async with Simulator(config) as simulator, deployed(tmp_path, simulator, engine=engine) as deployment:
         before = simulator.inbox.add("there before the first look", senttime=simulator.now() - 60)
         await deployment.start()
         await looked(simulator)
@@ -110,11 +112,9 @@ async def test_each_is_reported_once_over_midnight_and_kills(
         assert all(earlier < later for earlier, later in pairwise(times))
 
 
-async def test_while_nothing_comes_a_look_is_one_request_and_looks_grow_rare(
-    tmp_path: Path, warm: Warm, row: Row
-) -> None:
+async def test_while_nothing_comes_a_look_is_one_request_and_looks_grow_rare(tmp_path: Path, row: Row) -> None:
     """More than a page of messages: the number alone is compared, until something comes."""
-    async with Simulator() as simulator, deployed(tmp_path, simulator, warm, QUIET) as deployment:
+    async with Simulator() as simulator, deployed(tmp_path, simulator, QUIET) as deployment:
         simulator.inbox.burst(450)
         await deployment.start()
         await until(lambda: asked(simulator) >= 4, "the first look reads three pages, the next one the first again")
@@ -130,7 +130,7 @@ async def test_while_nothing_comes_a_look_is_one_request_and_looks_grow_rare(
         assert await deployment.stop() == 0
 
 
-async def test_the_first_look_may_begin_at_a_day(tmp_path: Path, warm: Warm) -> None:
+async def test_the_first_look_may_begin_at_a_day(tmp_path: Path) -> None:
     async with Simulator() as simulator:
         day = 86400.0
         today = to_midnight(simulator) + simulator.now() - day
@@ -139,7 +139,7 @@ async def test_the_first_look_may_begin_at_a_day(tmp_path: Path, warm: Warm) -> 
         for text, at in texts.items():
             simulator.inbox.add(text, senttime=at)
         simulator.skip(3700)
-        async with deployed(tmp_path, simulator, warm, f'{EAGER}\nsince = "{since}"') as deployment:
+        async with deployed(tmp_path, simulator, f'{EAGER}\nsince = "{since}"') as deployment:
             await deployment.start()
             await more_than(2, deployment)
             await looked(simulator)
@@ -147,10 +147,8 @@ async def test_the_first_look_may_begin_at_a_day(tmp_path: Path, warm: Warm) -> 
 
 
 @pytest.mark.parametrize("refusal", ["403", "404"])
-async def test_an_account_that_may_not_is_named_once_and_polled_as_before(
-    refusal: str, tmp_path: Path, warm: Warm
-) -> None:
-    async with Simulator() as simulator, deployed(tmp_path, simulator, warm, backoff=QUICK) as deployment:
+async def test_an_account_that_may_not_is_named_once_and_polled_as_before(refusal: str, tmp_path: Path) -> None:
+    async with Simulator() as simulator, deployed(tmp_path, simulator, backoff=QUICK) as deployment:
         simulator.faults.set(f"{refusal}:on=incoming")
         await deployment.start()
         await until(lambda: status(deployment)["state"] == "denied", "the account may not")
@@ -169,8 +167,8 @@ async def test_an_account_that_may_not_is_named_once_and_polled_as_before(
         await until(lambda: asked(simulator) > 1, "another token is tried")
 
 
-async def test_what_a_proxy_writes_is_not_the_gateways_word(tmp_path: Path, warm: Warm) -> None:
-    async with Simulator() as simulator, deployed(tmp_path, simulator, warm) as deployment:
+async def test_what_a_proxy_writes_is_not_the_gateways_word(tmp_path: Path) -> None:
+    async with Simulator() as simulator, deployed(tmp_path, simulator) as deployment:
         simulator.faults.set("404:on=incoming:form=html")
         await deployment.start()
         await until(lambda: asked(simulator) >= 3, "it is tried again soon")
@@ -185,8 +183,8 @@ async def test_what_a_proxy_writes_is_not_the_gateways_word(tmp_path: Path, warm
         assert events == ["message.received"]
 
 
-async def test_a_hold_is_shared_and_ends_by_a_look_where_nothing_else_is_due(tmp_path: Path, warm: Warm) -> None:
-    async with Simulator() as simulator, deployed(tmp_path, simulator, warm) as deployment:
+async def test_a_hold_is_shared_and_ends_by_a_look_where_nothing_else_is_due(tmp_path: Path) -> None:
+    async with Simulator() as simulator, deployed(tmp_path, simulator) as deployment:
         simulator.faults.set("429:retry_after=1:next=1")
         await deployment.start()
         simulator.inbox.add("yes", senttime=simulator.now() + 2)
@@ -195,9 +193,9 @@ async def test_a_hold_is_shared_and_ends_by_a_look_where_nothing_else_is_due(tmp
         assert told == ["account.held", "account.recovered", "message.received"]
 
 
-async def test_a_hold_does_not_outlive_the_gateways_word_that_the_account_may_not(tmp_path: Path, warm: Warm) -> None:
+async def test_a_hold_does_not_outlive_the_gateways_word_that_the_account_may_not(tmp_path: Path) -> None:
     """With nothing to poll, this refusal is the only answer for an hour."""
-    async with Simulator() as simulator, deployed(tmp_path, simulator, warm) as deployment:
+    async with Simulator() as simulator, deployed(tmp_path, simulator) as deployment:
         simulator.faults.set("429:retry_after=1:next=1", "403:on=incoming")
         await deployment.start()
         await until(lambda: len(deployment.events()) == 2, "the hold is over")
@@ -206,8 +204,8 @@ async def test_a_hold_does_not_outlive_the_gateways_word_that_the_account_may_no
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_gateway_in_trouble_costs_time_alone(fault: str, tmp_path: Path, warm: Warm, row: Row) -> None:
-    async with Simulator() as simulator, deployed(tmp_path, simulator, warm) as deployment:
+async def test_a_gateway_in_trouble_costs_time_alone(fault: str, tmp_path: Path, row: Row) -> None:
+    async with Simulator() as simulator, deployed(tmp_path, simulator) as deployment:
         await deployment.start()
         await looked(simulator)
         simulator.faults.set(f"{fault}:on=incoming")
@@ -218,7 +216,7 @@ async def test_a_gateway_in_trouble_costs_time_alone(fault: str, tmp_path: Path,
         row(f"{fault}: {asked(simulator)} requests")
 
 
-async def test_the_webhook_gets_the_vendors_form_and_each_database_its_own(tmp_path: Path, warm: Warm) -> None:
+async def test_the_webhook_gets_the_vendors_form_and_each_database_its_own(tmp_path: Path) -> None:
     """What a receiver reads out of the token is the vendor's payload, and a statement for states meets no answer."""
     shop = tmp_path / "shop.db"
     with transaction(shop) as connection:
@@ -233,7 +231,7 @@ async def test_the_webhook_gets_the_vendors_form_and_each_database_its_own(tmp_p
             f'[[outputs.sqlite]]\npath = "{shop}"\n'
             'statement = "INSERT OR IGNORE INTO inbox VALUES (:incoming_id, :msisdn, :text, :senttime)"\n'
         )
-        async with deployed(tmp_path, simulator, warm, more=more, backoff=QUICK) as deployment:
+        async with deployed(tmp_path, simulator, more=more, backoff=QUICK) as deployment:
             deployment.config.chmod(0o600)
             await deployment.start()
             await looked(simulator)
@@ -259,12 +257,12 @@ async def test_the_webhook_gets_the_vendors_form_and_each_database_its_own(tmp_p
             assert rows(shop, "SELECT * FROM inbox") == [(mine, 4587654321, "ja \U0001f44d\n2. linje", at)]
 
 
-async def test_the_text_is_nowhere_but_in_its_event_and_goes_after_keep(tmp_path: Path, warm: Warm, row: Row) -> None:
+async def test_the_text_is_nowhere_but_in_its_event_and_goes_after_keep(tmp_path: Path, row: Row) -> None:
     """A webhook that takes nothing keeps events of its own: they lose the text as well."""
     secret = "a text that somebody wrote"
     more = '[outputs.webhook]\nurl = "http://127.0.0.1:9/"\n'
     incoming = f'{EAGER}\nkeep = "1m"'
-    async with Simulator() as simulator, deployed(tmp_path, simulator, warm, incoming, more=more) as deployment:
+    async with Simulator() as simulator, deployed(tmp_path, simulator, incoming, more=more) as deployment:
         await deployment.start()
         await looked(simulator)
         simulator.inbox.add(secret)
@@ -302,8 +300,8 @@ def on_disk(deployment: Deployment) -> bytes:
     return deployment.database.read_bytes() + (wal.read_bytes() if wal.exists() else b"")
 
 
-async def test_what_is_forgotten_does_not_come_back(tmp_path: Path, warm: Warm) -> None:
-    async with Simulator() as simulator, deployed(tmp_path, simulator, warm) as deployment:
+async def test_what_is_forgotten_does_not_come_back(tmp_path: Path, engine: StoreDatabase | None) -> None:
+    async with Simulator() as simulator, deployed(tmp_path, simulator, engine=engine) as deployment:
         await deployment.start()
         await looked(simulator)
         simulator.inbox.add("STOP", msisdn=4587654321)
@@ -318,8 +316,8 @@ async def test_what_is_forgotten_does_not_come_back(tmp_path: Path, warm: Warm) 
         assert [event["type"] for event in found] == ["event.forgotten", "message.received"]
 
 
-async def test_doctor_tries_the_right(tmp_path: Path, warm: Warm) -> None:
-    async with Simulator() as simulator, deployed(tmp_path, simulator, warm) as deployment:
+async def test_doctor_tries_the_right(tmp_path: Path) -> None:
+    async with Simulator() as simulator, deployed(tmp_path, simulator) as deployment:
         for fault, state in ((None, "ok"), ("403:on=incoming", "failure"), ("500:on=incoming", "warning")):
             simulator.faults.set(*([] if fault is None else [fault]))
             _, out, _ = await deployment.command("doctor", "--json")

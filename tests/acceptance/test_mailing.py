@@ -11,6 +11,7 @@ from pathlib import Path
 from pollerd.simulator import Mix, Population, Simulator, SimulatorConfig
 from tests.acceptance.deployment import Deployment, finals
 from tests.acceptance.waiting import until
+from tests.store_database import StoreDatabase
 
 RECIPIENTS = 500
 SINGLES = 60
@@ -21,11 +22,13 @@ VALIDITY = 900.0
 """Seconds of the simulated world after which a message expires."""
 
 
-async def test_a_mailing_takes_few_polls_and_none_from_single_messages(tmp_path: Path) -> None:
+async def test_a_mailing_takes_few_polls_and_none_from_single_messages(
+    tmp_path: Path, engine: StoreDatabase | None
+) -> None:
     """Every recipient is reported once; few polls are the mailing's, and `show` says by whom the next one is chosen."""
     async with (
         Simulator(SimulatorConfig(speed=60, population=POPULATION)) as simulator,
-        Deployment(tmp_path, simulator, backoff=BACKOFF) as deployment,
+        Deployment(tmp_path, simulator, engine, backoff=BACKOFF) as deployment,
     ):
         await deployment.start()
         first = [simulator.truth.add(validity=VALIDITY) for _ in range(SINGLES // 2)]

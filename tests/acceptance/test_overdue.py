@@ -18,12 +18,11 @@ from pollerd import AsyncClient, OverdueEvent
 from pollerd.simulator import AnswerStyle, Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE
 from tests.acceptance.cli_kit import Cli
-from tests.acceptance.crash_kit import WarmDeployment
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.waiting import until
-from tests.acceptance.warm import Warm
 from tests.integration.webhook_kit import receiving
 from tests.sqlite_kit import autocommit, rows, transaction
+from tests.store_database import StoreDatabase
 
 SELDOM = 'policy = "exponential"\nfirst_poll_after = "100ms"\nmin_interval = "100ms"\nfactor = 100\nmax_interval = "1h"'
 """A poll at once, one after ten seconds, the next one a quarter of an hour later."""
@@ -47,17 +46,16 @@ def told_at(event: dict[str, Any]) -> float:
     return datetime.fromisoformat(event["observed_at"]).timestamp()
 
 
-async def test_it_is_reported_once_in_every_output_and_nothing_ends_by_it(tmp_path: Path, warm: Warm) -> None:
+async def test_it_is_reported_once_in_every_output_and_nothing_ends_by_it(tmp_path: Path) -> None:
     other = tmp_path / "other.db"
     with autocommit(other) as connection:
         connection.execute("CREATE TABLE news (seq INTEGER, type TEXT, id INTEGER, pending INTEGER, recipients TEXT)")
     async with (
         receiving() as receiver,
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        WarmDeployment(
+        Deployment(
             tmp_path,
             simulator,
-            warm,
             backoff=SELDOM,
             account=SOON,
             more=f"""
@@ -136,11 +134,11 @@ statement = "INSERT INTO news VALUES (:seq, :type, :id, :pending, :recipients)"
         assert await deployment.stop() == 0
 
 
-async def test_what_ended_in_time_is_not_reported_whenever_its_next_poll_would_be(tmp_path: Path, warm: Warm) -> None:
+async def test_what_ended_in_time_is_not_reported_whenever_its_next_poll_would_be(tmp_path: Path) -> None:
     """It is polled once more before it would be reported."""
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, backoff=SELDOM, account='overdue_after = "4s"') as deployment,
+        Deployment(tmp_path, simulator, backoff=SELDOM, account='overdue_after = "4s"') as deployment,
     ):
         await deployment.start()
         ended = [simulator.truth.add(steps=[*ENROUTE, Step(2.5, "DELIVERED")]) for _ in range(10)]
@@ -155,10 +153,10 @@ async def test_what_ended_in_time_is_not_reported_whenever_its_next_poll_would_b
         assert await deployment.stop() == 0
 
 
-async def test_it_is_reported_while_the_account_is_held(tmp_path: Path, warm: Warm) -> None:
+async def test_it_is_reported_while_the_account_is_held(tmp_path: Path) -> None:
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, backoff=SELDOM, account=SOON) as deployment,
+        Deployment(tmp_path, simulator, backoff=SELDOM, account=SOON) as deployment,
     ):
         await deployment.start()
         numbers = [simulator.truth.add(steps=ENROUTE) for _ in range(5)]
@@ -171,11 +169,11 @@ async def test_it_is_reported_while_the_account_is_held(tmp_path: Path, warm: Wa
         assert await deployment.stop() == 0
 
 
-async def test_imported_history_is_reported_only_once_it_was_asked_about(tmp_path: Path, warm: Warm) -> None:
+async def test_imported_history_is_reported_only_once_it_was_asked_about(tmp_path: Path) -> None:
     day_old = time.time() - 86400
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, backoff=SELDOM, account='overdue_after = "10m"') as deployment,
+        Deployment(tmp_path, simulator, backoff=SELDOM, account='overdue_after = "10m"') as deployment,
     ):
         ended = [simulator.truth.add(sent_at=day_old, steps=[*ENROUTE, Step(30.0, "EXPIRED")]) for _ in range(200)]
         silent = [simulator.truth.add(sent_at=day_old, steps=ENROUTE) for _ in range(5)]
@@ -192,11 +190,11 @@ async def test_imported_history_is_reported_only_once_it_was_asked_about(tmp_pat
         assert await deployment.stop() == 0
 
 
-async def test_a_scheduled_message_counts_from_its_time(tmp_path: Path, warm: Warm) -> None:
+async def test_a_scheduled_message_counts_from_its_time(tmp_path: Path) -> None:
     """The gateway says it is sent later than it was handed over: at the first answer its time is calculated again."""
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE, answers=AnswerStyle(scheduled="shown"))) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, backoff=SELDOM, account=SOON) as deployment,
+        Deployment(tmp_path, simulator, backoff=SELDOM, account=SOON) as deployment,
     ):
         await deployment.start()
         sendtime = time.time() + 4.0
@@ -210,11 +208,11 @@ async def test_a_scheduled_message_counts_from_its_time(tmp_path: Path, warm: Wa
         assert await deployment.stop() == 0
 
 
-async def test_a_message_s_own_time_goes_before_its_account_s(tmp_path: Path, warm: Warm) -> None:
+async def test_a_message_s_own_time_goes_before_its_account_s(tmp_path: Path) -> None:
     """As plain SQL gives it: seconds, 0 for never. What is no duration counts as not given."""
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, backoff=SELDOM, account='overdue_after = "1h"') as deployment,
+        Deployment(tmp_path, simulator, backoff=SELDOM, account='overdue_after = "1h"') as deployment,
     ):
         await deployment.start()
         given: dict[int, Any] = {}
@@ -231,10 +229,12 @@ async def test_a_message_s_own_time_goes_before_its_account_s(tmp_path: Path, wa
         assert await deployment.stop() == 0
 
 
-async def test_taken_up_again_it_is_reported_again_only_if_it_never_was(tmp_path: Path, warm: Warm) -> None:
+async def test_taken_up_again_it_is_reported_again_only_if_it_never_was(
+    tmp_path: Path, engine: StoreDatabase | None
+) -> None:
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, backoff=SELDOM, account=SOON) as deployment,
+        Deployment(tmp_path, simulator, engine, backoff=SELDOM, account=SOON) as deployment,
     ):
         await deployment.start()
         told, untold = (simulator.truth.add(steps=ENROUTE) for _ in range(2))
@@ -257,10 +257,10 @@ async def test_taken_up_again_it_is_reported_again_only_if_it_never_was(tmp_path
         assert await deployment.stop() == 0
 
 
-async def test_ten_thousand_recipients_are_counted_and_a_hundred_named(tmp_path: Path, warm: Warm) -> None:
+async def test_ten_thousand_recipients_are_counted_and_a_hundred_named(tmp_path: Path) -> None:
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, backoff=SELDOM, account=SOON) as deployment,
+        Deployment(tmp_path, simulator, backoff=SELDOM, account=SOON) as deployment,
     ):
         await deployment.start()
         number = simulator.truth.add(recipients=10_000, steps=ENROUTE)
@@ -272,11 +272,11 @@ async def test_ten_thousand_recipients_are_counted_and_a_hundred_named(tmp_path:
 
 
 async def test_a_new_setting_holds_for_what_is_pending_and_each_is_asked_about_first(
-    tmp_path: Path, warm: Warm
+    tmp_path: Path, engine: StoreDatabase | None
 ) -> None:
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, backoff=SELDOM) as deployment,
+        Deployment(tmp_path, simulator, engine, backoff=SELDOM) as deployment,
     ):
         await deployment.start()
         numbers = [simulator.truth.add(steps=ENROUTE) for _ in range(40)]
@@ -296,12 +296,15 @@ async def test_a_new_setting_holds_for_what_is_pending_and_each_is_asked_about_f
         assert await deployment.stop() == 0
 
 
+@pytest.mark.long_on_postgresql
 @pytest.mark.parametrize("kills", [10])
-async def test_once_each_over_kills_and_none_for_what_had_ended(kills: int, tmp_path: Path, warm: Warm) -> None:
+async def test_once_each_over_kills_and_none_for_what_had_ended(
+    kills: int, tmp_path: Path, engine: StoreDatabase | None
+) -> None:
     rng = random.Random(7)
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, backoff=SELDOM, account='overdue_after = "3s"') as deployment,
+        Deployment(tmp_path, simulator, engine, backoff=SELDOM, account='overdue_after = "3s"') as deployment,
     ):
         await deployment.start()
         silent: list[int] = []
@@ -324,7 +327,7 @@ async def test_once_each_over_kills_and_none_for_what_had_ended(kills: int, tmp_
         assert seqs == list(range(1, len(seqs) + 1))
 
 
-async def test_every_form_of_hand_over_gives_both(tmp_path: Path, warm: Warm) -> None:
+async def test_every_form_of_hand_over_gives_both(tmp_path: Path, engine: StoreDatabase | None) -> None:
     """Command, control socket, Python, a source and plain SQL; and every place where they are to be seen."""
     orders = tmp_path / "orders.db"
     with transaction(orders) as database:
@@ -333,7 +336,7 @@ async def test_every_form_of_hand_over_gives_both(tmp_path: Path, warm: Warm) ->
     source = f"[[sources.sqlite]]\npath = '{orders}'\nquery = '{query}'\nevery = '200ms'"
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, backoff=SELDOM, more=source) as deployment,
+        Deployment(tmp_path, simulator, engine, backoff=SELDOM, more=source) as deployment,
     ):
         ids = [simulator.truth.add(steps=ENROUTE) for _ in range(5)]
         await deployment.start()
@@ -350,8 +353,8 @@ async def test_every_form_of_hand_over_gives_both(tmp_path: Path, warm: Warm) ->
             await client.track(ids[2], priority="URGENT", overdue_after=timedelta(seconds=2))
         with transaction(orders) as database:
             database.execute("INSERT INTO orders VALUES (?, 'URGENT', '2s')", (ids[3],))
-        with transaction(deployment.database) as database:
-            database.execute("INSERT INTO messages (id, priority, overdue_after) VALUES (?, 'URGENT', 2)", (ids[4],))
+        plain = "INSERT INTO messages (id, priority, overdue_after) VALUES (?, 'URGENT', 2)"
+        deployment.store.execute(plain, ids[4])
         await until(lambda: set(overdue(deployment)) == set(ids), "all are told")
         assert deployment.query("SELECT DISTINCT priority, overdue_after FROM messages") == [("URGENT", 2.0)]
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from pollerd.core.model import Message, State
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, asked
 from tests.acceptance.conftest import Row
-from tests.acceptance.crash_kit import WarmDeployment
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.waiting import until
-from tests.acceptance.warm import Warm
 from tests.sqlite_kit import transaction
+from tests.store_database import StoreDatabase
 
 RATE = 100
 CONNECTIONS = 5
@@ -23,21 +23,23 @@ BACKOFF = 'policy = "exponential"\nfirst_poll_after = "1s"\nmax_interval = "1h"'
 LIMITS = f"requests_per_second = {RATE}\nmax_connections = {CONNECTIONS}"
 
 
-def backlog(database: Path, ids: list[int]) -> None:
+def backlog(deployment: Deployment, ids: list[int]) -> None:
     """Messages that were polled before, all due by now."""
     now = time.time()
-    with transaction(database) as connection:
-        connection.executemany(
-            "INSERT INTO messages (id, sent_at, taken_at, state, base, polls, first_poll_at, last_poll_at,"
-            " next_poll_at) VALUES (?1, ?2, ?2, 1, ?2, 1, ?2 + 1, ?2 + 1, ?3)",
-            [(number, now - 60, now - 1 + n / len(ids)) for n, number in enumerate(ids)],
-        )
-        connection.execute("INSERT INTO counters (name, value) VALUES ('pending', ?)", (len(ids),))
+    deployment.store.put(
+        [
+            Message(
+                number, "default", now - 60, now - 1 + n / len(ids), taken_at=now - 60, state=State.PENDING,
+                base=now - 60, polls=1, first_poll_at=now - 59, last_poll_at=now - 59,
+            )
+            for n, number in enumerate(ids)
+        ]
+    )  # fmt: skip
+    deployment.store.execute("INSERT INTO counters (name, value) VALUES ('pending', ?)", len(ids))
 
 
 def hand_over(deployment: Deployment, number: int, priority: str | None) -> None:
-    with transaction(deployment.database) as connection:
-        connection.execute("INSERT INTO messages (id, priority) VALUES (?, ?)", (number, priority))
+    deployment.store.execute("INSERT INTO messages (id, priority) VALUES (?, ?)", number, priority)
 
 
 async def due_at(deployment: Deployment, number: int) -> float:
@@ -55,16 +57,17 @@ async def others(deployment: Deployment, simulator: Simulator, number: int) -> t
     return sum(due < when < at for when, _ in asked(simulator)), at - due
 
 
+@pytest.mark.long_on_postgresql
 @pytest.mark.parametrize("count", [5000, 60_000], ids=["in memory", "larger than memory"])
-async def test_an_alarm_beside_a_mailing(count: int, tmp_path: Path, warm: Warm, row: Row) -> None:
+async def test_an_alarm_beside_a_mailing(count: int, tmp_path: Path, engine: StoreDatabase | None, row: Row) -> None:
     """Without a priority it would be the last of all: 5,000 polls later."""
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, limits=LIMITS, backoff=BACKOFF) as deployment,
+        Deployment(tmp_path, simulator, engine, limits=LIMITS, backoff=BACKOFF) as deployment,
     ):
         first, *rest = [simulator.truth.add(steps=ON_THE_WAY) for _ in range(count)]
         assert (await deployment.command("track", str(first)))[0] == 0
-        backlog(deployment.database, rest)
+        backlog(deployment, rest)
         await deployment.start()
         await until(lambda: simulator.statistics().requests >= RATE, "the backlog is worked off")
         plain = simulator.truth.add(steps=ON_THE_WAY)
@@ -86,15 +89,15 @@ async def test_an_alarm_beside_a_mailing(count: int, tmp_path: Path, warm: Warm,
         assert await deployment.stop() == 0
 
 
-async def test_a_flood_of_alarms_leaves_a_share_to_the_others(tmp_path: Path, warm: Warm, row: Row) -> None:
+async def test_a_flood_of_alarms_leaves_a_share_to_the_others(tmp_path: Path, row: Row) -> None:
     polls = 400
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, limits=LIMITS, backoff=BACKOFF) as deployment,
+        Deployment(tmp_path, simulator, limits=LIMITS, backoff=BACKOFF) as deployment,
     ):
         first, *rest = [simulator.truth.add(steps=ON_THE_WAY) for _ in range(4000)]
         assert (await deployment.command("track", str(first)))[0] == 0
-        backlog(deployment.database, rest)
+        backlog(deployment, rest)
         urgent = rest[::2]
         with transaction(deployment.database) as connection:
             connection.executemany("UPDATE messages SET priority = 'VERY_URGENT' WHERE id = ?", [(n,) for n in urgent])
@@ -110,10 +113,12 @@ async def test_a_flood_of_alarms_leaves_a_share_to_the_others(tmp_path: Path, wa
         assert len(asked_first) - alarms > 0.1 * len(asked_first)
 
 
-async def test_the_gateway_s_own_word_counts_where_nobody_gave_a_priority(tmp_path: Path, warm: Warm) -> None:
+async def test_the_gateway_s_own_word_counts_where_nobody_gave_a_priority(
+    tmp_path: Path, engine: StoreDatabase | None
+) -> None:
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        WarmDeployment(tmp_path, simulator, warm, backoff=BACKOFF) as deployment,
+        Deployment(tmp_path, simulator, engine, backoff=BACKOFF) as deployment,
     ):
         cases = [(None, "URGENT"), ("BULK", "VERY_URGENT"), (None, "NORMAL"), ("nonsense", "BULK")]
         await deployment.start()

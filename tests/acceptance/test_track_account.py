@@ -14,21 +14,23 @@ from pollerd.simulator import Population, Simulator, SimulatorConfig, Step
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.test_faults_identity import curl
 from tests.acceptance.waiting import until
-from tests.sqlite_kit import autocommit, rows
+from tests.sqlite_kit import autocommit
+from tests.store_database import StoreDatabase
 
 NAMED = "is followed for the account 'default'"
 
 
-async def test_an_account_configured_later_keeps_its_messages_to_their_deadline(tmp_path: Path) -> None:
+async def test_an_account_configured_later_keeps_its_messages_to_their_deadline(
+    tmp_path: Path, engine: StoreDatabase | None
+) -> None:
     """It was held for ten days in an earlier configuration; a message handed over since then does not wait them out."""
     soon = 'give_up_after = "3s"\nnot_found_grace = "1s"\nmin_interval = "100ms"\nmax_interval = "1s"'
-    async with Simulator() as simulator, Deployment(tmp_path, simulator, backoff=soon) as deployment:
+    async with Simulator() as simulator, Deployment(tmp_path, simulator, engine, backoff=soon) as deployment:
         number = simulator.truth.add(steps=[Step(0.0, "ENROUTE")])
         await deployment.start()
-        with autocommit(deployment.database) as connection:
-            connection.execute("INSERT INTO accounts (name, held_total) VALUES ('late', 864000.0)")
-            connection.execute("INSERT INTO messages (id, account) VALUES (?, 'late')", (number,))
-        await until(lambda: rows(deployment.database, "SELECT 1 FROM messages WHERE state = 1"), "it is planned")
+        deployment.store.execute("INSERT INTO accounts (name, held_total) VALUES ('late', 864000.0)")
+        deployment.store.execute("INSERT INTO messages (id, account) VALUES (?, 'late')", number)
+        await until(lambda: deployment.query("SELECT 1 FROM messages WHERE state = 1"), "it is planned")
         assert await deployment.stop() == 0
         late = f'[accounts.late]\nbase_url = "{simulator.url}"\ntoken = "simulator-demo"\n'
         deployment.config.write_text(deployment.config.read_text() + late)
@@ -37,10 +39,10 @@ async def test_an_account_configured_later_keeps_its_messages_to_their_deadline(
         assert await deployment.stop() == 0
 
 
-async def test_every_way_to_hand_over_refuses_it(tmp_path: Path) -> None:
+async def test_every_way_to_hand_over_refuses_it(tmp_path: Path, engine: StoreDatabase | None) -> None:
     async with (
         Simulator(SimulatorConfig(population=Population(any_id=True))) as simulator,
-        Deployment(tmp_path, simulator) as deployment,
+        Deployment(tmp_path, simulator, engine) as deployment,
     ):
         shop = tmp_path / "shop.db"
         with autocommit(shop) as application:
@@ -88,5 +90,5 @@ async def test_every_way_to_hand_over_refuses_it(tmp_path: Path) -> None:
             True
         ] * 2
         assert await deployment.stop() == 0
-        found = dict(rows(deployment.database, "SELECT id, account FROM messages"))
+        found = dict(deployment.query("SELECT id, account FROM messages"))
         assert found == {1: "default", 2: "default", 3: "second", 4: "second", 5: "second", 6: "second", 7: "default"}

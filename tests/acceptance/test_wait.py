@@ -13,6 +13,7 @@ from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.deployment import COMMAND, Deployment
 from tests.acceptance.waiting import until
 from tests.sqlite_kit import transaction
+from tests.store_database import engine_of
 
 BACKOFF = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"'
 
@@ -24,8 +25,8 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 
 @pytest.fixture
-async def deployment(tmp_path: Path, simulator: Simulator) -> AsyncIterator[Deployment]:
-    async with Deployment(tmp_path, simulator, backoff=BACKOFF) as made:
+async def deployment(tmp_path: Path, simulator: Simulator, request: pytest.FixtureRequest) -> AsyncIterator[Deployment]:
+    async with Deployment(tmp_path, simulator, engine_of(request), backoff=BACKOFF) as made:
         yield made
 
 
@@ -34,6 +35,7 @@ def message(simulator: Simulator, *states: str, error: int | None = None) -> str
     return str(simulator.truth.add(steps=[Step(0.0, state, error) for state in states]))
 
 
+@pytest.mark.usefixtures("engine")
 async def test_the_exit_code_says_how_messages_ended(simulator: Simulator, deployment: Deployment) -> None:
     delivered = message(simulator, "DELIVERED")
     failed = message(simulator, "UNDELIVERABLE", error=0x1010)

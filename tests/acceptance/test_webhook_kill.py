@@ -11,10 +11,9 @@ from typing import Any
 
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.conftest import Row
-from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Follower, WarmDeployment, settled
+from tests.acceptance.crash_kit import FAST, LIVELY, QUICK, Follower, settled
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.waiting import until
-from tests.acceptance.warm import Warm
 from tests.integration.webhook_kit import SECRET, Receiver, flaky, receiving
 from tests.sqlite_kit import rows, transaction
 
@@ -51,17 +50,16 @@ def waiting(deployment: Deployment) -> bool:
     return not place or place[0][0] < last or rows > 0
 
 
-async def test_a_thousand_messages_a_failing_receiver_and_ten_kills(tmp_path: Path, warm: Warm, row: Row) -> None:
+async def test_a_thousand_messages_a_failing_receiver_and_ten_kills(tmp_path: Path, row: Row) -> None:
     """Every change at least once, none out of order; the file and the socket have each event exactly once."""
     rng = random.Random(6)
     receiver = Receiver(answer=flaky(0.3))
     async with (
         Simulator(SimulatorConfig(speed=10, population=LIVELY)) as simulator,
         receiving(receiver),
-        WarmDeployment(
+        Deployment(
             tmp_path,
             simulator,
-            warm,
             limits=FAST,
             backoff=QUICK,
             more=webhook(receiver, ["100ms", "200ms", *["500ms"] * 18]),
