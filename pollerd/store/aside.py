@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from pollerd.core.model import Message, State
 from pollerd.core.ports.view import AGE_SLOT
@@ -68,12 +71,14 @@ def shown(found: Iterable[Sequence[Any]], wall: float) -> list[Message]:
 def set_aside(session: Session, damaged: Sequence[Damaged], wall: float) -> None:
     """Take rows out of the schedule, inside a transaction; `wall` stands in for a `sent_at` that makes no sense."""
     sql = session.sql("store")
-    for row, why in damaged:
-        done = session.execute(sql["set_aside"], (why, row[0]))
-        if done and _was_pending(row):
-            slot = int(rows.instant(row[_SENT_AT], wall) // AGE_SLOT)
-            session.execute(sql["count"], ("pending", -1))
-            session.execute(sql["count_age"], (slot, -1))
+    # One row may be damaged in two ways.
+    by_id = {row[0]: (row, why) for row, why in damaged}
+    already = {row[0] for row in session.query(sql["aside"], (msgspec.json.encode(list(by_id)).decode(),))}
+    session.executemany(sql["set_aside"], [(why, number) for number, (_, why) in by_id.items()])
+    pending = [row for number, (row, _) in by_id.items() if number not in already and _was_pending(row)]
+    slots = Counter(int(rows.instant(row[_SENT_AT], wall) // AGE_SLOT) for row in pending)
+    session.executemany(sql["count"], [("pending", -len(pending))] if pending else [])
+    session.executemany(sql["count_age"], [(slot, -count) for slot, count in slots.items()])
 
 
 def _was_pending(row: Sequence[Any]) -> bool:

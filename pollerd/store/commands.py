@@ -60,12 +60,14 @@ class StoredHandover:
     def ask(self, kind: RequestKind, ids: Sequence[int | None], argument: str | None = None) -> Asked:
         text = kind.value if argument is None else f"{kind.value} {argument}"
         with self._connection.transaction() as session:
-            first = last = 0
-            for message_id in ids:
-                session.execute(self._sql["ask"], (text, message_id))
-                last = int(session.query(self._sql["last_asked"])[0][0])
-                first = first or last
+            first = last = self._asked(session, text, ids[:1])
+            if len(ids) > 1:
+                last = self._asked(session, text, ids[1:])
         return Asked(first, last)
+
+    def _asked(self, session: Session, text: str, ids: Sequence[int | None]) -> int:
+        session.executemany(self._sql["ask"], [(text, message_id) for message_id in ids])
+        return int(session.query(self._sql["last_asked"])[0][0]) if ids else 0
 
     def waiting(self, asked: Asked) -> bool:
         return self._connection.query(self._sql["first_waiting"], asked)[0][0] is not None

@@ -58,7 +58,7 @@ class Deliveries:
             kept = [each for each in change.kept if not each.body or each.seq not in self._forgotten]
             session.executemany(self._sql["keep"], [_row(each, self._texts.body(each), change.at) for each in kept])
             session.executemany(self._sql["drop"], [(seq,) for seq in change.gone])
-            superseded = [gone for taken in change.taken for gone in self._supersede(session, taken)]
+            superseded = self._supersede(session, change.taken)
             # One that was taken up again meanwhile had others behind it.
             free = dict.fromkeys([*change.freed, *(delivery.message_id for delivery in superseded)])
             session.executemany(self._sql["free"], [(change.at, message) for message in free])
@@ -69,14 +69,20 @@ class Deliveries:
 
         return await self._store.write(write)
 
-    def _supersede(self, session: Session, taken: Delivery) -> list[Delivery]:
-        """Delete what is kept of events before `taken` that were about the same."""
-        earlier = [delivery_from_row(row) for row in session.query(self._sql["earlier"], (taken.message_id, taken.seq))]
-        if not earlier or (subject := event.subject(taken.type, taken.body)) is None:
+    def _supersede(self, session: Session, taken: Sequence[Delivery]) -> list[Delivery]:
+        """Delete what is kept of events before each of `taken` that were about the same."""
+        if not taken:
             return []
-        gone = [delivery for delivery in earlier if event.subject(delivery.type, delivery.body) == subject]
-        session.executemany(self._sql["drop"], [(delivery.seq,) for delivery in gone])
-        return gone
+        heads = {each.seq: each for each in taken}
+        asked = _json([(each.message_id, each.seq) for each in taken])
+        gone: dict[int, Delivery] = {}
+        for seq, *row in session.query(self._sql["earlier"], (asked,)):
+            head, earlier = heads[seq], delivery_from_row(row)
+            subject = event.subject(head.type, head.body)
+            if subject is not None and event.subject(earlier.type, earlier.body) == subject:
+                gone[earlier.seq] = earlier
+        session.executemany(self._sql["drop"], [(seq,) for seq in gone])
+        return list(gone.values())
 
     async def relabel(self, receivers: Sequence[tuple[int, str]]) -> None:
         """Give events (by `seq`) another receiver."""
@@ -110,5 +116,5 @@ def _row(delivery: Delivery, body: bytes, at: float) -> tuple[Any, ...]:
     )
 
 
-def _json(values: Sequence[int]) -> str:
+def _json(values: Sequence[object]) -> str:
     return msgspec.json.encode(list(values)).decode()

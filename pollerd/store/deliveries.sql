@@ -1,26 +1,5 @@
--- name: keep
-INSERT INTO deliveries (seq, type, message_id, body, lane, state, attempts, next_at, error, changed_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (seq) DO UPDATE SET type = excluded.type, message_id = excluded.message_id, body = excluded.body,
-    lane = excluded.lane, state = excluded.state, attempts = excluded.attempts, next_at = excluded.next_at,
-    error = excluded.error, changed_at = excluded.changed_at;
-
--- name: drop
-DELETE FROM deliveries WHERE seq = ?;
-
 -- name: drop_done
 DELETE FROM deliveries WHERE state = 2 AND seq <= ?;
-
--- name: earlier
-SELECT seq, type, message_id, body, lane, state, attempts, next_at, error FROM deliveries
-WHERE state = 0 AND message_id = ?1 AND seq < ?2
-UNION ALL
-SELECT seq, type, message_id, body, lane, state, attempts, next_at, error FROM deliveries
-WHERE state = 1 AND message_id = ?1 AND seq < ?2;
-
--- name: free
-UPDATE deliveries SET next_at = ?1
-WHERE seq = (SELECT min(seq) FROM deliveries WHERE state = 0 AND message_id = ?2) AND next_at IS NULL;
 
 -- name: save_cursor
 INSERT INTO outputs (name, seq, detail, updated_at) VALUES (?, ?, ?, ?)
@@ -49,9 +28,6 @@ SELECT min(next_at) FROM deliveries WHERE state = 0 AND next_at IS NOT NULL AND 
 SELECT seq, type, message_id, body, lane, state, attempts, next_at, error FROM deliveries
 WHERE state <> 2 AND seq > ? ORDER BY seq LIMIT ?;
 
--- name: relabel
-UPDATE deliveries SET lane = ? WHERE seq = ?;
-
 -- name: forget_parked
 DELETE FROM deliveries WHERE state = 1 AND changed_at < ?;
 
@@ -60,7 +36,3 @@ SELECT DISTINCT message_id FROM deliveries WHERE state = 1;
 
 -- name: unpark
 UPDATE deliveries SET state = 0, attempts = 0, next_at = NULL, changed_at = ? WHERE state = 1;
-
--- An event taken up again goes before the later ones of its message.
--- name: behind
-UPDATE deliveries SET next_at = NULL WHERE state = 0 AND message_id = ?;

@@ -6,9 +6,10 @@ report it does not stop there.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,6 +21,9 @@ from pollerd.core.ports.view import AGE_SLOT
 from pollerd.store import rows, unwritten
 from pollerd.store.session import Querying, Session, Transactions
 
+T = TypeVar("T")
+CHUNK: Final = 500
+"""Messages removed in one transaction: commits wait behind it for some hundredths of a second."""
 STRETCH: Final = 5000
 """Rows that one statement searches: commits wait behind it for some hundredths of a second."""
 _NAMED: Final = 100  # Of the messages that are still polled: their ids, for somebody to read.
@@ -93,18 +97,18 @@ class Search:
         found = database.query(database.sql("erasure")["events"], (after, end, self._json))
         return end, [_blank(row) for row in found if self._is_meant(row[2])]
 
-    def events_of(self, database: Querying, message_id: int) -> list[Event]:
-        """All events of a message."""
-        return [_blank(row) for row in database.query(database.sql("erasure")["events_of_message"], (message_id,))]
+    def events_of(self, database: Querying, messages: Sequence[int]) -> list[Event]:
+        """All events of messages."""
+        found = database.query(database.sql("erasure")["events_of_messages"], (_ids(messages),))
+        return [_blank(row) for row in found]
 
     def undelivered(self, database: Querying, whole: Sequence[int]) -> Iterator[tuple[str, int, int]]:
         """What outputs keep, of the number and of messages that go as a whole: output (empty: the webhook), seq, id."""
-        for message_id in (*whole, None):
-            json = self._json if message_id is None else _NOBODY
-            for kind in ("deliveries", "unwritten"):
-                for seq, _, body, of, *output in database.query(database.sql("erasure")[kind], (message_id, json)):
-                    if message_id is not None or self._is_meant(body):
-                        yield output[0] if output else "", seq, of
+        removed = frozenset(whole)
+        for kind in ("deliveries", "unwritten"):
+            for seq, _, body, of, *output in database.query(database.sql("erasure")[kind], (_ids(whole), self._json)):
+                if of in removed or self._is_meant(body):
+                    yield output[0] if output else "", seq, of
 
     def _is_meant(self, body: object) -> bool:
         said = _read(body)
@@ -117,8 +121,8 @@ def known(database: Querying, about: About) -> Known:
     _through(lambda after: search.messages(database, after), held.extend)
     _through(lambda after: search.events(database, after), lambda found: seqs.update(each.seq for each in found))
     whole = _whole(about, held)
-    for number in whole:
-        seqs.update(each.seq for each in search.events_of(database, number))
+    for some in _chunks(whole):
+        seqs.update(each.seq for each in search.events_of(database, some))
     kept = {*search.undelivered(database, whole)}
     polled = [each.id for each in held if each.polled]
     return Known(len(held) - len(polled), len(seqs), len(kept), tuple(polled[:_NAMED]))
@@ -154,13 +158,13 @@ class Eraser:
             after, found = await self._store.write(partial(self._blank_number, after=after))
             self._blanked(found)
             seqs.update(each.seq for each in found)
-        for number in whole:
-            found = await self._store.write(partial(self._blank_message, number=number))
+        for numbers in _chunks(whole):
+            found = await self._store.write(partial(self._blank_messages, numbers=numbers))
             self._blanked(found)
             seqs.update(each.seq for each in found)
         seqs |= await self._store.write(lambda db: self._drop_undelivered(db, whole, now))
-        for each in held:
-            await self._store.write(partial(self._drop_message, held=each, now=now))
+        for some in _chunks(held):
+            await self._store.write(partial(self._drop_messages, held=some, now=now))
         return seqs
 
     def _blank_number(self, session: Session, after: int) -> tuple[int | None, list[Event]]:
@@ -168,10 +172,10 @@ class Eraser:
         self._write(session, found)
         return end, found
 
-    def _blank_message(self, session: Session, number: int) -> list[Event]:
-        found = self._search.events_of(session, number)
+    def _blank_messages(self, session: Session, numbers: Sequence[int]) -> list[Event]:
+        found = self._search.events_of(session, numbers)
         self._write(session, found)
-        session.execute(self._sql["drop_source_ids"], (number,))
+        session.executemany(self._sql["drop_source_ids"], [(number,) for number in numbers])
         return found
 
     def _write(self, session: Session, found: Sequence[Event]) -> None:
@@ -179,30 +183,42 @@ class Eraser:
 
     def _drop_undelivered(self, session: Session, whole: Sequence[int], now: float) -> set[int]:
         found = {*self._search.undelivered(session, whole)}
-        for output, seq, message_id in found:
-            if output:
-                session.execute(self._sql["drop_unwritten"], (seq, output))
-                unwritten.arrange(session, [(output, message_id)], now)
-            else:
-                session.execute(self._sql["drop_delivery"], (seq,))
-                session.execute(session.sql("deliveries")["free"], (now, message_id))
+        of_outputs = [(output, seq, message_id) for output, seq, message_id in found if output]
+        session.executemany(session.sql("unwritten")["drop"], [(seq, output) for output, seq, _ in of_outputs])
+        unwritten.arrange(session, [(output, message_id) for output, _, message_id in of_outputs], now)
+        posted = {seq: message_id for output, seq, message_id in found if not output}
+        session.executemany(session.sql("deliveries")["drop"], [(seq,) for seq in posted])
+        session.executemany(session.sql("deliveries")["free"], [(now, number) for number in {*posted.values()}])
         return {seq for _, seq, _ in found}
 
-    def _drop_message(self, session: Session, held: StoredData, now: float) -> None:
-        if held.others is not None:
-            session.execute(self._sql["keep_others"], (rows.blob_from_recipients(held.others), held.id))
-        elif session.execute(self._sql["drop_message"], (held.id, held.state)):
-            counted = session.sql("store")
-            if held.state in _COUNTERS:
-                session.execute(counted["count"], (_COUNTERS[State(held.state)], -1))
-            if held.state == State.PENDING:
-                session.execute(counted["count_age"], (int(rows.instant(held.sent_at, now) // AGE_SLOT), -1))
+    def _drop_messages(self, session: Session, held: Sequence[StoredData], now: float) -> None:
+        parts = [(rows.blob_from_recipients(each.others), each.id) for each in held if each.others is not None]
+        session.executemany(self._sql["keep_others"], parts)
+        asked = _ids([each.id for each in held if each.others is None])
+        standing = {(row[0], row[1]) for row in session.query(self._sql["standing"], (asked,))}
+        gone = [each for each in held if each.others is None and (each.id, each.state) in standing]
+        session.executemany(self._sql["drop_message"], [(each.id, each.state) for each in gone])
+        names = Counter(_COUNTERS[State(each.state)] for each in gone if each.state in _COUNTERS)
+        slots = Counter(
+            int(rows.instant(each.sent_at, now) // AGE_SLOT) for each in gone if each.state == State.PENDING
+        )
+        counted = session.sql("store")
+        session.executemany(counted["count"], [(name, -count) for name, count in names.items()])
+        session.executemany(counted["count_age"], [(slot, -count) for slot, count in slots.items()])
 
 
 def _whole(about: About, held: Sequence[StoredData]) -> list[int]:
     """The messages of which nothing stays; one that is deleted already may have events."""
     named = set() if about.message_id is None else {about.message_id}
     return sorted(named | {each.id for each in held if each.others is None})
+
+
+def _chunks(found: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (found[start : start + CHUNK] for start in range(0, len(found), CHUNK))
+
+
+def _ids(messages: Sequence[int]) -> str:
+    return msgspec.json.encode(messages).decode()
 
 
 def _through(stretch: Callable[[int], tuple[int | None, list[Any]]], take: Callable[[list[Any]], object]) -> None:

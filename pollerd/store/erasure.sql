@@ -7,21 +7,3 @@ SELECT max(id) FROM (SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?) A
 
 -- name: event_stretch
 SELECT max(seq) FROM (SELECT seq FROM events WHERE seq > ? ORDER BY seq LIMIT ?) AS found;
-
--- name: events_of_message
-SELECT seq, type, body FROM events WHERE message_id = ?;
-
--- name: drop_delivery
-DELETE FROM deliveries WHERE seq = ?;
-
--- name: drop_unwritten
-DELETE FROM unwritten WHERE seq = ? AND output = ?;
-
--- name: drop_message
-DELETE FROM messages WHERE id = ? AND state = ?;
-
--- name: keep_others
-UPDATE messages SET recipients = ? WHERE id = ?;
-
--- name: drop_source_ids
-DELETE FROM source_ids WHERE id = ?;

@@ -97,19 +97,21 @@ class Incoming:
 
     def _remove(self, session: Session, account: str, before: float) -> list[Event | None]:
         """The events that have another body by now, None for one that is deleted already."""
-        changed: list[Event | None] = []
-        for number, seq in session.query(self._sql["texts"], (account, before, CHUNK)):
-            # Before it is gone: what an output keeps in between has to go without it.
-            self._removed.note(account, seq)
-            changed.append(None)
-            for place in _PLACES:
-                for (body,) in session.query(self._sql[place], (seq,)):
-                    left = events.without_text(rows.blob(body))
-                    session.execute(self._sql[f"write_{place}"], (left, seq))
-                    if place == "events":
-                        changed[-1] = Event(seq, events.MESSAGE_RECEIVED, None, left)
-            session.execute(self._sql["removed"], (account, number))
-        return changed
+        found = session.query(self._sql["texts"], (account, before, CHUNK))
+        if not found:
+            return []
+        changed: dict[int, Event | None] = {seq: None for _, seq in found}
+        # Before it is gone: what an output keeps in between has to go without it.
+        self._removed.note(account, max(changed))
+        asked = msgspec.json.encode(list(changed)).decode()
+        for place in _PLACES:
+            kept = session.query(self._sql[place], (asked,))
+            left = [(events.without_text(rows.blob(body)), seq) for seq, body in kept]
+            session.executemany(self._sql[f"write_{place}"], left)
+            if place == "events":
+                changed |= {seq: Event(seq, events.MESSAGE_RECEIVED, None, body) for body, seq in left}
+        session.executemany(self._sql["removed"], [(account, number) for number, _ in found])
+        return list(changed.values())
 
     def _forget(self, session: Session, account: str, before: float) -> int:
         found = session.query(self._sql["old"], (account, before, CHUNK))

@@ -3,9 +3,6 @@
 SELECT id, state FROM messages
 WHERE state >= 2 AND state IN (2, 3) AND finished_at < ? AND NOT EXISTS (SELECT 1 FROM requests) ORDER BY finished_at LIMIT ?;
 
--- name: drop_message
-DELETE FROM messages WHERE id = ? AND state >= 2;
-
 -- name: uncount
 UPDATE counters SET value = value - ? WHERE name = ?;
 

@@ -41,7 +41,7 @@ class SourceForms:
         gone = [(self._source, number) for number in changed if forms[number] is None]
 
         def write(session: Session) -> None:
-            session.executemany(self._sql["remember"], kept)
+            session.execute(self._sql["remember"], (msgspec.json.encode(kept).decode(),))
             session.executemany(self._sql["forget"], gone)
 
         await self._store.write(write)

@@ -34,9 +34,6 @@ ON CONFLICT (name) DO UPDATE SET credit = excluded.credit, currency = excluded.c
 INSERT INTO outputs (name, seq, detail, updated_at) VALUES (?, ?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, detail = excluded.detail, updated_at = excluded.updated_at;
 
--- name: request_done
-DELETE FROM requests WHERE id = ?;
-
 -- name: requests
 SELECT id, kind, message_id FROM requests ORDER BY id LIMIT ?;
 

@@ -32,10 +32,7 @@ async def track(store: Transactions, messages: Sequence[TrackRequest]) -> TrackR
 def _insert(session: Session, messages: Sequence[TrackRequest]) -> TrackResult:
     sql = session.sql("track")
     messages = [message._replace(userref=rows.reference(message.userref)) for message in messages]
-    if "insert_all" in sql:
-        added = session.execute(sql["insert_all"], (msgspec.json.encode(messages).decode(),))
-    else:
-        added = session.executemany(sql["insert"], messages)
+    added = session.executemany(sql["insert"], messages)
     if added == len(messages):
         return TrackResult(added, 0, 0)
     asked = others.asked((message.id, message.account) for message in messages)

@@ -58,10 +58,8 @@ class UnwrittenEvents:
         def write(session: Session) -> Saved:
             kept = [each for each in change.kept if each.seq not in self._forgotten]
             session.executemany(self._sql["keep"], [_row(each, self._texts.body(each), change.at) for each in kept])
-            superseded: list[Unwritten] = []
-            for event in change.written:
-                about = (output, event.message_id, event.recipient, event.subject, event.seq)
-                superseded += map(_event, session.query(self._sql["superseded"], about))
+            about = [(each.message_id, each.recipient, each.subject, each.seq) for each in change.written]
+            superseded = [*map(_event, session.query(self._sql["superseded"], (output, _json(about))))] if about else []
             gone = [*change.written, *superseded]
             session.executemany(self._sql["drop"], [(event.seq, output) for event in gone])
             arrange(session, [(output, event.message_id) for event in (*change.kept, *gone)], change.at)
@@ -82,9 +80,9 @@ class UnwrittenEvents:
 
 def arrange(session: Session, messages: Iterable[tuple[str, int]], now: float) -> None:
     """Of messages, by output: what waits behind another has no time any more, what no longer does is due at `now`."""
-    for output, message in dict.fromkeys(messages):
-        session.execute(session.sql("unwritten")["rest"], (output, message))
-        session.execute(session.sql("unwritten")["free"], (output, message, now))
+    sql, about = session.sql("unwritten"), list(dict.fromkeys(messages))
+    session.executemany(sql["rest"], about)
+    session.executemany(sql["free"], [(*each, now) for each in about])
 
 
 def retry_parked(session: Session, now: float) -> int:

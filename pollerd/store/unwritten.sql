@@ -8,16 +8,6 @@ SELECT EXISTS (SELECT 1 FROM unwritten WHERE output = ?);
 -- name: next_at
 SELECT min(next_at) FROM unwritten WHERE output = ? AND state = 0 AND next_at IS NOT NULL;
 
--- name: keep
-INSERT INTO unwritten (output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error, changed_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (seq, output) DO UPDATE SET type = excluded.type, message_id = excluded.message_id,
-    recipient = excluded.recipient, subject = excluded.subject, body = excluded.body, state = excluded.state,
-    attempts = excluded.attempts, next_at = excluded.next_at, error = excluded.error, changed_at = excluded.changed_at;
-
--- name: drop
-DELETE FROM unwritten WHERE seq = ? AND output = ?;
-
 -- name: parked_messages
 SELECT DISTINCT output, message_id FROM unwritten WHERE state = 1;
 

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pollerd.core import event as events
@@ -287,7 +288,8 @@ async def test_what_is_kept_for_another_attempt(
 
 async def remember(store: AnyStore, *forms: tuple[str, int, str, str | float]) -> None:
     """How sources gave ids."""
-    await store.write(lambda session: session.executemany(session.sql("source_ids")["remember"], forms))
+    given = msgspec.json.encode(forms).decode()
+    await store.write(lambda session: session.execute(session.sql("source_ids")["remember"], (given,)))
 
 
 @pytest.mark.parametrize("form", ["4602 ", "0004602", " 4602", 4602.0, 4602, "4602"], ids=repr)

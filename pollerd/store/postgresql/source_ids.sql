@@ -7,11 +7,23 @@ SELECT id FROM (
 WHERE (new OR EXISTS (SELECT 1 FROM messages WHERE id = given.id))
     AND form IS DISTINCT FROM (SELECT written FROM source_ids WHERE source = ?2 AND id = given.id);
 
+-- Rows are [source, id, database, form].
 -- name: remember
-INSERT INTO source_ids (source, id, database, written) VALUES (?, ?, ?, to_jsonb(?))
+INSERT INTO source_ids (source, id, database, written)
+SELECT value->>0, (value->>1)::bigint, value->>2, value->3 FROM jsonb_array_elements(?::jsonb) AS rows (value)
 ON CONFLICT (source, id) DO UPDATE SET database = excluded.database, written = excluded.written;
 
 -- name: find
 SELECT id, written FROM source_ids
 WHERE id IN (SELECT value::bigint FROM json_array_elements_text(?1::json) AS given (value))
     AND (?2::text IS NULL OR database = ?2);
+
+-- name: forget
+DELETE FROM source_ids USING unnest(?::text[], ?::bigint[]) AS gone (source, id)
+WHERE source_ids.source = gone.source AND source_ids.id = gone.id;
+
+-- name: drop_unused
+DELETE FROM source_ids WHERE id = ANY(?1::bigint[])
+    AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.id = source_ids.id)
+    AND NOT EXISTS (SELECT 1 FROM events WHERE message_id = source_ids.id)
+    AND NOT EXISTS (SELECT 1 FROM unwritten WHERE message_id = source_ids.id);

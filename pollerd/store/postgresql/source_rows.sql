@@ -10,3 +10,11 @@ WHERE NOT EXISTS (SELECT 1 FROM messages WHERE id = value::bigint)
 
 -- name: strangers
 SELECT source, id FROM given WHERE source NOT IN (SELECT * FROM json_array_elements_text(?::json)) LIMIT ?;
+
+-- name: give
+INSERT INTO given (source, id) SELECT * FROM unnest(?::text[], ?::bigint[]) AS rows (source, id)
+ORDER BY source, id ON CONFLICT DO NOTHING;
+
+-- name: leave
+DELETE FROM given USING unnest(?::text[], ?::bigint[]) AS gone (source, id)
+WHERE given.source = gone.source AND given.id = gone.id;

@@ -1,5 +1,6 @@
 -- name: set_aside
-UPDATE messages SET state = 4, next_poll_at = NULL, next_reason = ?, finished_at = NULL WHERE id = ? AND state <> 4;
+UPDATE messages SET state = 4, next_poll_at = NULL, next_reason = about.why, finished_at = NULL
+FROM unnest(?::text[], ?::bigint[]) AS about (why, id) WHERE messages.id = about.id AND state <> 4;
 
 -- What no other statement finds: a state that is none, or a place in the schedule that is never read.
 -- name: strange
@@ -42,3 +43,10 @@ SELECT count(*) FROM (SELECT 1 FROM messages WHERE unknown AND state = 1 AND acc
 -- name: left_by_others
 SELECT EXISTS (SELECT 1 FROM messages WHERE state = 0) OR EXISTS (SELECT 1 FROM requests)
     OR EXISTS (SELECT 1 FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state <> 4);
+
+-- name: request_done
+DELETE FROM requests WHERE id = ANY(?::bigint[]);
+
+-- name: aside
+SELECT id FROM messages
+WHERE state = 4 AND id IN (SELECT value::bigint FROM json_array_elements_text(?::json) AS given (value));

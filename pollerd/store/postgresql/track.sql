@@ -1,8 +1,10 @@
--- Messages are rows of the values to insert. One statement for all: one for each would be parsed and planned each time.
--- name: insert_all
+-- In the order of the ids: two that hand over the same ones must not wait for each other in a circle.
+-- name: insert
 INSERT INTO messages (id, account, userref, sent_at, sendtime, priority, overdue_after)
-SELECT (value->>0)::bigint, value->>1, value->>2, (value->>3)::float8, (value->>4)::float8, value->>5, (value->>6)::float8
-FROM json_array_elements(?::json) AS given (value) ON CONFLICT DO NOTHING;
+SELECT id, account, userref, sent_at, sendtime, priority, overdue_after FROM unnest(
+    ?::bigint[], ?::text[], ?::text[], ?::float8[], ?::float8[], ?::text[], ?::float8[]
+) WITH ORDINALITY AS rows (id, account, userref, sent_at, sendtime, priority, overdue_after, place)
+ORDER BY id, place ON CONFLICT DO NOTHING;
 
 -- name: count_gave_up
 SELECT count(*) FROM messages

@@ -41,33 +41,39 @@ WHERE EXISTS (
     SELECT 1 FROM unwritten WHERE output = ?1 AND message_id = (value->>1)::bigint AND state = 0
 ));
 
+-- Events are [message_id, recipient, subject, seq].
 -- name: superseded
-SELECT output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error FROM unwritten
-WHERE output = ? AND message_id = ? AND recipient = ? AND subject = ? AND seq < ?;
+SELECT output, seq, type, message_id, unwritten.recipient, unwritten.subject, body, state, attempts, next_at, error FROM (
+    SELECT (value->>0)::bigint AS message, (value->>1)::bigint AS who, value->>2 AS what, (value->>3)::bigint AS head
+    FROM json_array_elements(?2::json) AS events (value)
+) AS written JOIN unwritten ON output = ?1 AND message_id = message AND recipient = who AND subject = what AND seq < head;
 
 -- name: rest
-UPDATE unwritten SET next_at = NULL
-WHERE output = ?1 AND message_id = ?2 AND state = 0 AND next_at IS NOT NULL AND (
+UPDATE unwritten SET next_at = NULL FROM unnest(?::text[], ?::bigint[]) AS about (output, message_id)
+WHERE unwritten.output = about.output AND unwritten.message_id = about.message_id AND state = 0 AND next_at IS NOT NULL AND (
     EXISTS (
         SELECT 1 FROM unwritten AS earlier
-        WHERE earlier.output = ?1 AND earlier.message_id = ?2 AND earlier.recipient IN (0, unwritten.recipient)
-            AND earlier.seq < unwritten.seq AND earlier.state = 0
+        WHERE earlier.output = about.output AND earlier.message_id = about.message_id
+            AND earlier.recipient IN (0, unwritten.recipient) AND earlier.seq < unwritten.seq AND earlier.state = 0
     ) OR (recipient = 0 AND EXISTS (
         SELECT 1 FROM unwritten AS earlier
-        WHERE earlier.output = ?1 AND earlier.message_id = ?2 AND earlier.seq < unwritten.seq AND earlier.state = 0
+        WHERE earlier.output = about.output AND earlier.message_id = about.message_id
+            AND earlier.seq < unwritten.seq AND earlier.state = 0
     ))
 );
 
 -- name: free
-UPDATE unwritten SET next_at = ?3
-WHERE output = ?1 AND message_id = ?2 AND state = 0 AND next_at IS NULL AND NOT EXISTS (
-    SELECT 1 FROM unwritten AS earlier
-    WHERE earlier.output = ?1 AND earlier.message_id = ?2 AND earlier.recipient IN (0, unwritten.recipient)
-        AND earlier.seq < unwritten.seq AND earlier.state = 0
-) AND (recipient <> 0 OR NOT EXISTS (
-    SELECT 1 FROM unwritten AS earlier
-    WHERE earlier.output = ?1 AND earlier.message_id = ?2 AND earlier.seq < unwritten.seq AND earlier.state = 0
-));
+UPDATE unwritten SET next_at = about.now FROM unnest(?::text[], ?::bigint[], ?::float8[]) AS about (output, message_id, now)
+WHERE unwritten.output = about.output AND unwritten.message_id = about.message_id AND state = 0 AND next_at IS NULL
+    AND NOT EXISTS (
+        SELECT 1 FROM unwritten AS earlier
+        WHERE earlier.output = about.output AND earlier.message_id = about.message_id
+            AND earlier.recipient IN (0, unwritten.recipient) AND earlier.seq < unwritten.seq AND earlier.state = 0
+    ) AND (recipient <> 0 OR NOT EXISTS (
+        SELECT 1 FROM unwritten AS earlier
+        WHERE earlier.output = about.output AND earlier.message_id = about.message_id
+            AND earlier.seq < unwritten.seq AND earlier.state = 0
+    ));
 
 -- Parked for long enough, or of an output that is not configured any more.
 -- name: forgotten
@@ -75,3 +81,18 @@ SELECT seq, output, message_id FROM unwritten
 WHERE state = 1 AND changed_at < ?1 OR state = 0 AND changed_at < ?1
     AND output NOT IN (SELECT * FROM json_array_elements_text(?2::json))
 LIMIT ?3;
+
+-- name: keep
+INSERT INTO unwritten (output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error, changed_at)
+SELECT DISTINCT ON (seq, output) output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error, changed_at FROM unnest(
+    ?::text[], ?::bigint[], ?::text[], ?::bigint[], ?::bigint[], ?::text[], ?::bytea[], ?::smallint[], ?::integer[],
+    ?::float8[], ?::text[], ?::float8[]
+) WITH ORDINALITY AS rows (output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error, changed_at, place)
+ORDER BY seq, output, place DESC
+ON CONFLICT (seq, output) DO UPDATE SET type = excluded.type, message_id = excluded.message_id,
+    recipient = excluded.recipient, subject = excluded.subject, body = excluded.body, state = excluded.state,
+    attempts = excluded.attempts, next_at = excluded.next_at, error = excluded.error, changed_at = excluded.changed_at;
+
+-- name: drop
+DELETE FROM unwritten USING unnest(?::bigint[], ?::text[]) AS gone (seq, output)
+WHERE unwritten.seq = gone.seq AND unwritten.output = gone.output;

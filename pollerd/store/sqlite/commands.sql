@@ -7,3 +7,6 @@ SELECT count(*) FROM messages WHERE state = 3 AND id IN (SELECT value FROM json_
 
 -- name: last_asked
 SELECT max(id) FROM requests;
+
+-- name: ask
+INSERT INTO requests (kind, message_id) VALUES (?, ?);

@@ -7,8 +7,20 @@ SELECT id FROM (
 WHERE (new OR EXISTS (SELECT 1 FROM messages WHERE id = given.id))
     AND form IS NOT (SELECT written FROM source_ids WHERE source = ?2 AND id = given.id);
 
+-- Rows are [source, id, database, form].
 -- name: remember
-INSERT OR REPLACE INTO source_ids (source, id, database, written) VALUES (?, ?, ?, ?);
+INSERT OR REPLACE INTO source_ids (source, id, database, written)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]')
+FROM json_each(?);
 
 -- name: find
 SELECT id, written FROM source_ids WHERE id IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR database = ?2);
+
+-- name: forget
+DELETE FROM source_ids WHERE source = ? AND id = ?;
+
+-- name: drop_unused
+DELETE FROM source_ids WHERE id = ?1
+    AND NOT EXISTS (SELECT 1 FROM messages WHERE id = ?1)
+    AND NOT EXISTS (SELECT 1 FROM events WHERE message_id = ?1)
+    AND NOT EXISTS (SELECT 1 FROM unwritten WHERE message_id = ?1);

@@ -8,3 +8,9 @@ SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM messages WHERE id
 
 -- name: strangers
 SELECT source, id FROM given WHERE source NOT IN (SELECT value FROM json_each(?)) LIMIT ?;
+
+-- name: give
+INSERT INTO given (source, id) VALUES (?, ?) ON CONFLICT DO NOTHING;
+
+-- name: leave
+DELETE FROM given WHERE source = ? AND id = ?;

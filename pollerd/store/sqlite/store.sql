@@ -48,3 +48,9 @@ WHERE id > ? AND id <= ? AND state = 1 AND account = ? AND overdue_after IS NULL
 SELECT count(*) FROM (
     SELECT 1 FROM messages INDEXED BY messages_unknown WHERE unknown = 1 AND state = 1 AND account = ? LIMIT ?
 );
+
+-- name: request_done
+DELETE FROM requests WHERE id = ?;
+
+-- name: aside
+SELECT id FROM messages WHERE state = 4 AND id IN (SELECT value FROM json_each(?));

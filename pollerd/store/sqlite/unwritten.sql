@@ -43,9 +43,14 @@ WHERE EXISTS (
     WHERE output = ?1 AND message_id = json_extract(value, '$[1]') AND state = 0
 ));
 
+-- Events are [message_id, recipient, subject, seq].
 -- name: superseded
-SELECT output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error FROM unwritten INDEXED BY unwritten_message
-WHERE output = ? AND message_id = ? AND recipient = ? AND subject = ? AND seq < ?;
+SELECT output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error FROM (
+    SELECT json_extract(value, '$[0]') AS message, json_extract(value, '$[1]') AS who, json_extract(value, '$[2]') AS what,
+        json_extract(value, '$[3]') AS head
+    FROM json_each(?2)
+) CROSS JOIN unwritten INDEXED BY unwritten_message
+WHERE output = ?1 AND message_id = message AND recipient = who AND subject = what AND seq < head;
 
 -- name: rest
 UPDATE unwritten INDEXED BY unwritten_message SET next_at = NULL
@@ -76,3 +81,13 @@ WHERE output = ?1 AND message_id = ?2 AND state = 0 AND next_at IS NULL AND NOT 
 SELECT seq, output, message_id FROM unwritten
 WHERE state = 1 AND changed_at < ?1 OR state = 0 AND changed_at < ?1 AND output NOT IN (SELECT value FROM json_each(?2))
 LIMIT ?3;
+
+-- name: keep
+INSERT INTO unwritten (output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error, changed_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (seq, output) DO UPDATE SET type = excluded.type, message_id = excluded.message_id,
+    recipient = excluded.recipient, subject = excluded.subject, body = excluded.body, state = excluded.state,
+    attempts = excluded.attempts, next_at = excluded.next_at, error = excluded.error, changed_at = excluded.changed_at;
+
+-- name: drop
+DELETE FROM unwritten WHERE seq = ? AND output = ?;
