@@ -36,7 +36,6 @@ from tests.benchmarks.throughput.gateway import gateway
 from tests.servers.database import DatabaseServer
 from tests.servers.mariadb import MariaDb
 from tests.servers.postgresql import PostgreSql
-from tests.servers.program import children
 from tests.sqlite_kit import autocommit
 
 LOOKS: Final = 200
@@ -170,14 +169,9 @@ def in_server(kind: type[DatabaseServer]) -> Callable[[Path, dict[str, int]], An
             database.script(FILL[shop.kind].format(**size))
             source = tomllib.loads(shop.settings(folder, every="5s"))["sources"]
             drop = "DROP INDEX sms_open" + ("" if shop.kind == "postgresql" else " ON sms")
-            yield Table(kind.__name__, source, lambda: used_by(server.pid), lambda: database.execute(drop))
+            yield Table(kind.__name__, source, lambda: machine.family(server.pid), lambda: database.execute(drop))
 
     return table
-
-
-def used_by(pid: int) -> float:
-    """Processor seconds of a server, of the processes that it has for its clients, and of those that have ended."""
-    return sum(machine.cpu(each) for each in children(pid)) + machine.cpu(pid, ended=True)
 
 
 def _print(what: str, figure: str) -> None:

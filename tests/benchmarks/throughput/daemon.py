@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from pollerd.store.sqlite import schema
 from tests.benchmarks.throughput import machine
@@ -34,6 +35,8 @@ class Settings:
     policy: str = "exponential"
     python: str = sys.executable
     """The interpreter whose pollerd is measured."""
+    store: str = ""
+    """The keys of [store]; empty: a file in the daemon's folder."""
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -110,21 +113,25 @@ class Daemon:
         """Hand ids over through `track -`; seconds from start to end, and the largest memory, in MB."""
         feed = self.folder / "ids"
         feed.write_bytes(ids)
-        began = time.monotonic()
         with feed.open("rb") as given:
-            process = subprocess.Popen(
-                [*self.settings.command, "track", "-", "-c", str(self.config)],
-                stdin=given,
-                stdout=subprocess.DEVNULL,
-                cwd=self.folder,
-            )
-            peak = 0.0
-            # Not from getrusage: that counts the pages of this process, from before the other program was loaded.
-            while process.poll() is None:
-                # It may have ended by now.
-                with suppress(ProcessLookupError):
-                    peak = max(peak, machine.peak(process.pid))
-                time.sleep(0.005)
+            return self.timed("track", "-", given=given)
+
+    def timed(self, *arguments: str, given: IO[bytes] | int = subprocess.DEVNULL) -> tuple[float, float]:
+        """Run a command; seconds from start to end, and the largest memory, in MB."""
+        began = time.monotonic()
+        process = subprocess.Popen(
+            [*self.settings.command, *arguments, "-c", str(self.config)],
+            stdin=given,
+            stdout=subprocess.DEVNULL,
+            cwd=self.folder,
+        )
+        peak = 0.0
+        # Not from getrusage: that counts the pages of this process, from before the other program was loaded.
+        while process.poll() is None:
+            # It may have ended by now.
+            with suppress(ProcessLookupError):
+                peak = max(peak, machine.peak(process.pid))
+            time.sleep(0.005)
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, process.args)
         return time.monotonic() - began, peak
@@ -190,10 +197,12 @@ def _bulk(connection: sqlite3.Connection, count: int, due: tuple[float, float]) 
 
 
 @contextmanager
-def daemon(settings: Settings, *, socket: bool = False) -> Iterator[Daemon]:
+def daemon(
+    settings: Settings, *, socket: bool = False, make: Callable[[Path, Settings], Daemon] = Daemon
+) -> Iterator[Daemon]:
     """A folder with a configuration; nothing runs yet. What was started is stopped, the folder deleted."""
     folder = Path(tempfile.mkdtemp(prefix="pollerd-bench-"))
-    made = Daemon(folder, settings)
+    made = make(folder, settings)
     made.config.write_text(_config(made, socket=socket), encoding="utf-8")
     try:
         yield made
@@ -221,7 +230,7 @@ first_poll_after = "0s"
 min_interval = {wanted.interval}
 max_interval = {wanted.interval}
 [store]
-path = "{made.database}"
+{wanted.store or f'path = "{made.database}"'}
 [outputs.file]
 path = "{made.events}"
 {f'[outputs.socket]{chr(10)}path = "{made.socket}"' if socket else ""}

@@ -9,6 +9,8 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+from tests.servers.program import children as children_of
+
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -18,6 +20,11 @@ def cpu(pid: int, *, ended: bool = False) -> float:
     """
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return sum(map(int, fields[11 : 15 if ended else 13])) / _TICKS
+
+
+def family(pid: int) -> float:
+    """The same of a process, of the processes that it has started, and of those of them that have ended."""
+    return sum(cpu(each) for each in children_of(pid)) + cpu(pid, ended=True)
 
 
 def resident(pid: int) -> float:

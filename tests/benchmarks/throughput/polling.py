@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tests.benchmarks.throughput import machine
 from tests.benchmarks.throughput.daemon import Daemon, Settings, daemon, listener, wait_until
@@ -22,7 +23,7 @@ def unchanged(scale: Scale) -> Iterator[Row]:
     """Polls that change nothing, no latency."""
     with gateway() as stub, daemon(Settings(stub.url)) as polled:
         rounds = []
-        with _Running(stub, polled):
+        with running(stub, polled):
             for _ in range(scale.rounds):
                 bare, bare_cpu = yardstick(stub, scale.seconds)
                 plain, shared = script(stub, scale.seconds), script(stub, scale.seconds, "--shared")
@@ -41,7 +42,7 @@ def changing(scale: Scale) -> Iterator[Row]:
     """Every poll a change: committed with FULL, written to the file, told on the socket."""
     with gateway("flip") as stub, daemon(Settings(stub.url), socket=True) as polled:
         rounds = []
-        with _Running(stub, polled), listener(polled) as told:
+        with running(stub, polled), listener(polled) as told:
             for _ in range(scale.rounds):
                 bare, bare_cpu = yardstick(stub, scale.seconds)
                 heard = told.events
@@ -68,7 +69,7 @@ def distant(scale: Scale) -> Iterator[Row]:
     carries = CONNECTIONS / latency
     with gateway(latency=latency) as stub, daemon(Settings(stub.url, interval=10.0)) as polled:
         rounds = []
-        with _Running(stub, polled):
+        with running(stub, polled):
             for _ in range(scale.rounds):
                 bare, bare_cpu = yardstick(stub, scale.seconds)
                 rate, cpu = measured(stub, polled, scale.seconds)
@@ -81,20 +82,18 @@ def distant(scale: Scale) -> Iterator[Row]:
     yield Row("  processor for it", core, "% of a core", 33.3, "most", worst, note)
 
 
-class _Running:
+@contextmanager
+def running(stub: Stub, polled: Daemon) -> Iterator[None]:
     """A daemon with everything due, polling for as long as the body runs."""
-
-    def __init__(self, stub: Stub, polled: Daemon) -> None:
-        self._stub, self._polled = stub, polled
-
-    def __enter__(self) -> None:
-        now = time.time()
-        self._polled.fill(MESSAGES, (now - 1.0, now))
-        self._polled.start()
-        wait_until(lambda: self._stub.count().reads > 2000)
-
-    def __exit__(self, *_: object) -> None:
-        self._polled.stop()
+    now = time.time()
+    polled.fill(MESSAGES, (now - 1.0, now))
+    asked = stub.count().reads
+    polled.start()
+    try:
+        wait_until(lambda: stub.count().reads > asked + 2000)
+        yield
+    finally:
+        polled.stop()
 
 
 def yardstick(stub: Stub, seconds: float) -> tuple[float, float]:
@@ -121,15 +120,26 @@ def _printed(module: str, stub: Stub, seconds: float, *options: str) -> list[flo
     return [float(text) for text in subprocess.check_output(command).split()]
 
 
-def measured(stub: Stub, polled: Daemon, seconds: float) -> tuple[float, float]:
-    """Polls a second and processor seconds a poll, of a daemon that rests before and after."""
+def measured(stub: Stub, polled: Daemon, seconds: float, *used: Callable[[], float]) -> tuple[float, ...]:
+    """Polls a second and processor seconds a poll, of a daemon that rests before and after. `used` count the processor
+    seconds of others: what each has of them a poll.
+    """
+    counters = (lambda: machine.cpu(polled.pid), *used)
+    asked = stub.count().reads
     polled.signal(signal.SIGCONT)
+    # A member whose lease has ended meanwhile renews it first.
+    wait_until(lambda: stub.count().reads > asked)
     time.sleep(_WARM)
-    before, used = stub.count(), machine.cpu(polled.pid)
+    before, spent = stub.count(), [counter() for counter in counters]
     time.sleep(seconds)
-    after, used = stub.count(), machine.cpu(polled.pid) - used
-    polled.signal(signal.SIGSTOP)
+    after, spent = stub.count(), [counter() - earlier for counter, earlier in zip(counters, spent, strict=True)]
+    rest(polled)
     polls = after.reads - before.reads
     if not polls:
         raise RuntimeError(f"nothing was polled; the daemon's log:\n{polled.log}")
-    return polls / (after.at - before.at), used / polls
+    return polls / (after.at - before.at), *(each / polls for each in spent)
+
+
+def rest(polled: Daemon) -> None:
+    """Stop a daemon in its tracks until it is its turn."""
+    polled.signal(signal.SIGSTOP)

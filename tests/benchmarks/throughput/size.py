@@ -61,13 +61,13 @@ def _one_size(polled: Daemon, load: Load, memory: list[float]) -> Iterator[Row]:
     lateness = [at + offset - due[number] for number, at in load.stub.notes()["noted"]]
     yield Row(f"{load.size:,} pending: resident memory", memory[-1], "MB", 120.0)
     yield Row("  start to ready", ready, "s", 2.0)
-    yield Row("  start to first poll", _first_poll(load.stub, polled), "s", 2.0)
+    yield Row("  start to first poll", first_poll(load.stub, polled), "s", 2.0)
     note = f"{len(lateness):,} polls at {load.rate:,.0f}/s, median {1000 * median(lateness):.0f} ms"
     note += ", started too late" if late_start else ""
     yield Row("  late by, p99", percentile(lateness, 0.99), "s", 1.0, "most", max(lateness), note)
 
 
-def _first_poll(stub: Stub, polled: Daemon) -> float:
+def first_poll(stub: Stub, polled: Daemon) -> float:
     """Seconds from the start of the process to its first poll, with something due."""
     polled.make_due(100)
     stub.forget()
