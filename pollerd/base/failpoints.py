@@ -7,6 +7,7 @@ nothing. It is a comma-separated list of `NAME=ACTION[:HITS]`, each with a name 
     file.before_write=enospc:2-40     hits 2 to 40 raise OSError(ENOSPC); `2-` means from the second on
     file.before_fsync=eio             every hit raises OSError(EIO)
     file.before_cursor=block:1        the first hit never returns: on the event loop, the whole daemon stands still
+    store.begun=stop:7                SIGSTOP to this very process at the seventh hit: SIGCONT lets it go on
 """
 
 from __future__ import annotations
@@ -41,12 +42,22 @@ NAMES: Final = frozenset(
         "file.before_write",
         "file.mid_write",
         "file.rotated",
+        "lease.before_renewal",
+        "lease.before_takeover",
+        "lease.renewed",
+        "lease.taking",
+        "lease.took_over",
+        "poll.answered",
+        "poll.before",
         "store.begun",
         "store.committed",
         "store.written",
+        "target.before_commit",
+        "target.begun",
         "target.saved",
         "target.written",
         "webhook.after_save",
+        "webhook.before_post",
         "webhook.before_save",
     }
 )
@@ -66,8 +77,8 @@ def parse(text: str) -> Mapping[str, _Point]:
     points: dict[str, _Point] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         match = _POINT.fullmatch(part)
-        if match is None or match["action"] not in {"kill", "block", *_ERRORS}:
-            raise ValueError(f"{VARIABLE}: {part!r} is not NAME=kill|block|{'|'.join(_ERRORS)}[:N[-[M]]]")
+        if match is None or match["action"] not in {"kill", "stop", "block", *_ERRORS}:
+            raise ValueError(f"{VARIABLE}: {part!r} is not NAME=kill|stop|block|{'|'.join(_ERRORS)}[:N[-[M]]]")
         if match["name"] not in NAMES:
             raise ValueError(f"{VARIABLE}: there is no {match['name']!r}; there is {', '.join(sorted(NAMES))}")
         first = int(match["first"] or 1)
@@ -91,6 +102,9 @@ def hit(name: str) -> None:
         return
     if point.action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if point.action == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return
     if point.action == "block":
         time.sleep(_FOR_EVER)
         return

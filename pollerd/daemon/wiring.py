@@ -177,6 +177,7 @@ async def build(
         statistics=statistics,
         warnings=warnings,
         stuck=stuck.stuck,
+        unfit=lambda: "" if active else ownership.unfit,
     )
 
     accounts = await _make_accounts(parts, clock, witness, start, stack, ownership) if active else {}

@@ -15,6 +15,7 @@ from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientTim
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from pollerd.base import failpoints
 from pollerd.base.redact import Redactor
 from pollerd.base.retryafter import http_date
 from pollerd.config import AccountConfig
@@ -118,7 +119,9 @@ class GatewayClient:
 
     async def read(self, message_id: int, known: Message | None = None) -> Outcome:
         """Ask once for the status of a message, bounded in time and size. Every failure is a value."""
+        failpoints.hit("poll.before")
         reply = await self._get(self._vendor.message_url(message_id))
+        failpoints.hit("poll.answered")
         if isinstance(reply, tuple):
             body, response = reply
             if response.status == 200:

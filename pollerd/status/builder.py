@@ -332,6 +332,7 @@ def _cluster(config: Config, found: ClusterView | None, snapshot: Snapshot | Non
         active=active,
         active_since=moment(found.active_since),
         took_over=found.took_over or None,
+        unfit=None if snapshot is None else snapshot.unfit or None,
         takeovers=found.takeovers,
         commit_doubts=None if snapshot is None else snapshot.doubts,
         members=[

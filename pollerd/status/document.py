@@ -186,13 +186,14 @@ class ClusterDocument(msgspec.Struct, frozen=True, kw_only=True):
     (null: no daemon was asked), `active` that of the one that polls, since `active_since` (null: none does).
     `took_over` says from whom it took over and why; null where that was nobody. `commit_doubts` counts the transactions
     of the daemon that answers, since its start, whose outcome was not known because the connection broke, and was
-    asked for again.
+    asked for again. `unfit` says why it may not poll, such as a wrong clock; null where nothing speaks against it.
     """
 
     name: str | None
     active: str | None
     active_since: str | None
     took_over: str | None
+    unfit: str | None
     takeovers: int
     commit_doubts: int | None
     members: list[MemberDocument]

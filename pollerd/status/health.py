@@ -108,6 +108,8 @@ def _daemon(document: StatusDocument) -> Iterator[Finding]:
         yield Finding(HealthLevel.CRITICAL, document.problem)
     elif document.database.trouble:
         yield Finding(HealthLevel.CRITICAL, document.database.trouble)
+    if document.cluster is not None and document.cluster.unfit:
+        yield Finding(HealthLevel.WARNING, document.cluster.unfit)
     if text := set_aside(document.messages):
         yield Finding(HealthLevel.WARNING, text)
 

@@ -44,6 +44,8 @@ class Parts(msgspec.Struct, kw_only=True):
     warnings: WarnLog
     stuck: Callable[[], str | None]
     notice: str = ""
+    unfit: Callable[[], str] = lambda: ""
+    """Why this machine may not be the one that polls, in words; empty where nothing speaks against it."""
     incoming: Mapping[str, IncomingWatch] = {}
     """What reads incoming messages, by account."""
     proves: Callable[[str, bytes, str], bool] | None = None

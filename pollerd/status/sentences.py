@@ -315,11 +315,15 @@ def age_names(ages: list[AgeDocument]) -> list[str]:
 
 
 def members(document: StatusDocument) -> list[Sentence]:
-    """The daemons that share the store, a sentence each, and how the one that polls came by it; empty for one alone."""
+    """The daemons that share the store, a sentence each, and how the one that polls came by it; of one alone only why
+    it may not poll.
+    """
     cluster = document.cluster
-    if cluster is None or len(cluster.members) + cluster.takeovers < 2:
+    if cluster is None:
         return []
-    found = []
+    found = [Sentence(cluster.unfit, "bad")] if cluster.unfit else []
+    if len(cluster.members) + cluster.takeovers < 2:
+        return found
     for member in cluster.members:
         silent = member.renewed_ago > WATCH
         does = "polls" if member.active else "stands by"

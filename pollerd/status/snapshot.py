@@ -92,6 +92,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     log: Sequence[LogDocument]
     followers: int
     doubts: int = 0
+    unfit: str = ""
+    """Why this machine may not be the one that polls; empty where nothing speaks against it."""
 
 
 class Observer:
@@ -140,6 +142,7 @@ class Observer:
             log=parts.warnings.last,
             followers=followers,
             doubts=parts.store.doubts,
+            unfit=parts.unfit(),
         )
 
     def _account(self, name: str, poller: Poller) -> AccountSnapshot:

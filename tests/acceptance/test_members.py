@@ -7,12 +7,14 @@ import re
 import signal
 from pathlib import Path
 
+from pollerd.base import failpoints
 from pollerd.simulator import Simulator, SimulatorConfig, Step
-from tests.acceptance.bad_days_kit import AT_ONCE
+from tests.acceptance.bad_days_kit import AT_ONCE, Shim
 from tests.acceptance.conftest import Row
 from tests.acceptance.members_kit import MemberDeployment, check_files, members
 from tests.acceptance.waiting import until
 from tests.integration.test_systemd_notify import Listener
+from tests.servers.program import state_of
 from tests.store_database import StoreDatabase
 
 BACKOFF = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "1s"\nmax_interval = "2s"'
@@ -115,3 +117,54 @@ async def test_a_frozen_member_wakes_fenced_and_a_standby_serves(
         assert await two.stop() == 0
         assert await one.stop() == 0
     row(f"{check_files([one, two], len(ids))} lines in both files, {two.logged('took_over')[0]['message']}")
+
+
+async def test_who_stands_still_in_a_takeover_keeps_nobody_from_it(
+    tmp_path: Path, store_database: StoreDatabase
+) -> None:
+    """It has locked the row of the duty: the database lets go of that, and another one polls. Later it stands by."""
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        members(tmp_path, simulator, store_database, ["db1"], backoff=BACKOFF, limits=LIMITS) as (one,),
+        MemberDeployment(tmp_path / "db2", simulator, store_database, "db2", backoff=BACKOFF, limits=LIMITS) as two,
+    ):
+        frozen = await two.launch(environment={failpoints.VARIABLE: "lease.taking=stop:1"})
+        await until(lambda: two.count("standing_by"), "it stands by")
+        assert await one.stop() == 0
+        await until(lambda: state_of(frozen.pid) == "T", "it stands still")
+        await one.join("started")
+        polled = simulator.truth.add(steps=[Step(0.0, "DELIVERED")])
+        one.insert([polled])
+        await until(lambda: [line for line in one.told() if line["id"] == polled], "it is polled")
+        frozen.send_signal(signal.SIGCONT)
+        await until(lambda: two.told() == one.told(), "the other goes on")
+        assert not two.count("took_over")
+        assert await one.stop() == 0
+        await until(lambda: two.count("took_over"), "it takes over")
+        assert await two.stop() == 0
+
+
+async def test_a_member_whose_clock_is_wrong_does_not_poll_and_says_so(
+    tmp_path: Path, store_database: StoreDatabase, shim: Shim
+) -> None:
+    """Also where nobody else does, from its start on; it polls as soon as its clock is set."""
+    shim.step(3600.0)
+    async with (
+        Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
+        MemberDeployment(tmp_path / "db1", simulator, store_database, "db1") as one,
+    ):
+        one.machine = shim
+        await one.join("standing_by")
+        await until(lambda: one.count("clock_apart"), "it says so")
+        assert "this machine's clock is 3600 s ahead of that of PostgreSQL" in one.logged("clock_apart")[0]["message"]
+        _, doctor, _ = await one.command("doctor")
+        assert "database clock" in doctor
+        assert ") stands by" in doctor
+        _, status, _ = await one.command("status")
+        assert "nobody polls at this moment" in status
+        assert "3600 s ahead" in status
+        shim.step(0.0)
+        await until(lambda: one.count("started"), "it polls")
+        _, doctor, _ = await one.command("doctor")
+        assert "database clock" not in doctor
+        assert await one.stop() == 0

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from tests.acceptance.waiting import until
-from tests.cluster.stage import PATIENCE, Stage
+import signal
+
+from tests.cluster.outcome import Outcome, judged, taken_over
+from tests.cluster.stage import Stage
 from tests.servers.pgbouncer import PgBouncer
 
 
-async def through_pgbouncer(stage: Stage) -> str:
+async def through_pgbouncer(stage: Stage) -> Outcome:
     """A standby takes over from one that is killed, then from one that ends; then pgbouncer itself starts anew."""
-    takeovers = stage.counts()["takeovers"]
+    takeovers = stage.takeovers()
     with PgBouncer(stage.server, [stage.store.user]) as bouncer:
         for member in stage.members:
             member.proxy.lead_to(bouncer.port)
             member.proxy.reset()
-        for name in ("kill", "terminate"):
+        for number in (signal.SIGKILL, signal.SIGTERM):
             await stage.settle()
-            before = stage.active()
-            getattr(before.process, name)()
-            await until(lambda: stage.holder() not in ("", before.name), "another polls", patience=PATIENCE)  # noqa: B023
+            token = stage.token()
+            stage.active().signal(number)
+            await taken_over(stage, token)
             stage.send(50)
         bouncer.kill()
         stage.send(50)
         bouncer.start()
         await stage.settle()
-        more = stage.counts()["takeovers"] - takeovers
+        more = stage.takeovers() - takeovers
         for member in stage.members:
             member.proxy.lead_to(stage.server.port)
-    return f"{more} takeovers through it"
+    return judged(f"{more} takeovers through it", the_duty_went_over=more > 0)

@@ -6,11 +6,13 @@ import tempfile
 from pathlib import Path
 
 from tests.acceptance.waiting import until
-from tests.cluster.stage import PATIENCE, Member, Stage, stage
+from tests.cluster.member import Member
+from tests.cluster.outcome import Outcome, judged, polled
+from tests.cluster.stage import PATIENCE, Stage, stage
 from tests.releases import AFTER_NEXT, NEXT, release
 
 
-async def upgrade(_: Stage) -> str:
+async def upgrade(_: Stage) -> Outcome:
     """To the next release and to the one after it: the standby first, then the active one, and the other way round.
     Messages are under way all the time. At the end a member that is two releases older is turned away.
     """
@@ -31,20 +33,20 @@ async def upgrade(_: Stage) -> str:
             older = on.members[0]
             older.install(None)
             done = await older.command("list")
-            refused = "refused" if done[0] == 1 and "Install the newer pollerd" in done[2] else "NOT REFUSED"
-            return f"{f'NOT WELL {wrong}' if wrong else 'nothing lost'}, {refused}, {on.counts()}"
+            refused = done[0] == 1 and "Install the newer pollerd" in done[2]
+            return judged(
+                f"{wrong or 'nothing lost'}, {on.counts()}", nothing_lost=not wrong, the_older_is_refused=refused
+            )
 
 
 async def _upgraded(on: Stage, member: Member, number: str, made: Path) -> None:
     """It ends in order, and comes back with another release; then messages are polled by whoever is active."""
     member.install(made)
-    assert member.process is not None
-    member.process.terminate()
+    member.end()
     there = "SELECT count(*) FROM members WHERE name = ? AND version = ?"
     await until(
         lambda: on.store.query(there, member.name, number) == [(1,)], f"{member.name} has {number}", patience=PATIENCE
     )
     await until(on.holder, "one polls", patience=PATIENCE)
-    asked = on.simulator.statistics().requests
     on.send(100)
-    await until(lambda: on.simulator.statistics().requests > asked, "polls go on", patience=PATIENCE)
+    await polled(on)

@@ -7,11 +7,13 @@ import itertools
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from math import inf
 
 import pytest
 
 from pollerd.base.errors import DatabaseBusyError, StoreFencedError
 from pollerd.core import event as events
+from pollerd.core.lease import WATCH
 from pollerd.core.ports import Batch, Cursor, TrackRequest
 from pollerd.store.postgresql.link import Link
 from pollerd.store.postgresql.member import Member
@@ -93,6 +95,45 @@ def test_a_member_that_renews_is_not_taken_over_from(members: ExitStack, store_d
     assert one.holds()
 
 
+def test_a_row_that_somebody_holds_does_not_make_the_watch_begin_anew(
+    members: ExitStack, store_database: StoreDatabase
+) -> None:
+    """The duty is free to be taken over, but for a lock: it is taken as soon as that is gone."""
+    one = join(members, store_database, "db1", elsewhere=True)
+    two = join(members, store_database, "db2")
+    with store_database.database.connect() as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT FROM members WHERE name = 'db1' FOR UPDATE")
+        one._ended.set()
+        one._thread.join()
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        for _ in range(3):
+            # Each of its tries waits for the row, and gives up.
+            wait_for(lambda: store_database.database.execute(waiting) == [(1,)])
+            wait_for(lambda: store_database.database.execute(waiting) == [(0,)])
+        assert two._watch.silent(time.clock_gettime(time.CLOCK_BOOTTIME)) > WATCH
+        connection.execute("ROLLBACK")
+    wait_for(lambda: two.active)
+
+
+def test_a_member_in_place_of_its_namesake_waits_for_what_that_may_have_begun(
+    members: ExitStack, store_database: StoreDatabase
+) -> None:
+    """As a container that is started anew: nobody can see whether the one before has ended. After an orderly end there
+    is nothing to wait for."""
+    one = join(members, store_database, "db1", elsewhere=True)
+    one._ended.set()
+    one._thread.join()
+    store_database.database.execute("UPDATE leases SET lease_until = clock_timestamp() - interval '1 second'")
+    again = join(members, store_database, "db1")
+    assert again.active
+    assert again.others_until > time.clock_gettime(time.CLOCK_BOOTTIME)
+    again.release()
+    assert join(members, store_database, "db1").others_until == -inf
+
+
 def test_an_offered_duty_goes_to_who_accepts_and_does_not_come_back_soon(
     members: ExitStack, store_database: StoreDatabase
 ) -> None:
@@ -124,7 +165,7 @@ async def test_what_was_committed_before_a_takeover_is_all_and_nothing_after_it(
         one._ended.set()
         one._thread.join()
         await until(lambda: two.active, "it takes over")
-        with pytest.raises(StoreFencedError):
+        with pytest.raises(StoreFencedError, match="the member 'db2'"):
             await first.commit(Batch(bodies=[event(9)]))
         with pytest.raises(StoreFencedError):
             await first.track([TrackRequest(7, "default", None, 1e9)])

@@ -34,6 +34,27 @@ async def test_a_kept_connection_that_ends_costs_no_attempt(reset: bool) -> None
         assert (len(server.heads), server.accepted) == (3, 2)
 
 
+async def test_a_post_is_not_made_again_once_another_machine_may_be_posting() -> None:
+    """The connection ends while this machine sleeps: what it would post then may be older than what was posted."""
+    mine = True
+
+    async def handler(_: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal mine
+        mine = False
+        writer.close()
+
+    async with (
+        raw_server(handler) as server,
+        Receiver(
+            WebhookRouteConfig(server.url()), allow_remote=False, connections=1, may_post=lambda: mine
+        ) as receiver,
+    ):
+        reply = await receiver.post(b"")
+        assert (reply.taken, reply.down) == (False, True)
+        assert "another machine" in reply.detail
+        assert len(server.heads) == 1
+
+
 async def test_who_is_not_there_is_tried_once() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))

@@ -66,6 +66,16 @@ def test_kill_ends_the_process_as_kill_9_does() -> None:
     assert done.stdout == "alive\n"
 
 
+def test_stop_lets_the_process_go_on_when_it_is_told_to() -> None:
+    code = "from pollerd.base import failpoints\nfailpoints.hit('store.begun')\nprint('alive', flush=True)\n"
+    environment = os.environ | {failpoints.VARIABLE: "store.begun=stop:1"}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        process.send_signal(signal.SIGCONT)
+        assert process.communicate(timeout=60)[0] == "alive\n"
+
+
 def _run(code: str, text: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {failpoints.VARIABLE: text}
     return subprocess.run(

@@ -43,6 +43,11 @@ class Ownership(Protocol):
         ...
 
     @property
+    def unfit(self) -> str:
+        """Why this process may not become active, in words; empty where nothing speaks against it."""
+        ...
+
+    @property
     def others_until(self) -> float:
         """Until when the one before may have begun something, by the boot clock; minus infinity: nothing is left."""
         ...

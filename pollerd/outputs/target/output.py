@@ -264,8 +264,10 @@ class TargetOutput(PatientOutput):
         turn = Turn()
 
         def work(execute: Execute) -> None:
+            failpoints.hit("target.begun")
             for write in self._in_time(writes):
                 turn.take(write, lambda write: self._attempt(write, forms, execute))
+            failpoints.hit("target.before_commit")
 
         self._target.transact(work)
         return turn

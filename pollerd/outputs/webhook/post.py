@@ -24,6 +24,7 @@ from aiohttp import (
     TCPConnector,
 )
 
+from pollerd.base import failpoints
 from pollerd.base.retryafter import parse_retry_after
 from pollerd.config import WebhookRouteConfig
 from pollerd.config.addresses import is_private
@@ -51,6 +52,9 @@ class PostResult(NamedTuple):
     down: bool = False
     detail: str = ""
     pause: float = 0.0
+
+
+_NOT_MINE: Final = PostResult(taken=False, down=True, detail="not posted: another machine may be posting by now")
 
 
 class NotAllowedError(OSError):
@@ -106,7 +110,8 @@ class Receiver:
     async def post(self, body: bytes) -> PostResult:
         """Post once. Every failure is a value; only cancellation is raised."""
         if not self._may_post():
-            return PostResult(taken=False, down=True, detail="not posted: another machine may be posting by now")
+            return _NOT_MINE
+        failpoints.hit("webhook.before_post")
         headers = self._signer.headers(body)
         try:
             try:
@@ -115,7 +120,9 @@ class Receiver:
                 raise
             except (ServerDisconnectedError, ClientOSError, ConnectionResetError):
                 # Most often a kept connection that the receiver was just closing, or has forgotten; this one attempt
-                # deserves a new one.
+                # deserves a new one: unless the machine slept meanwhile.
+                if not self._may_post():
+                    return _NOT_MINE
                 return await self._post(body, headers)
         except TimeoutError:
             return PostResult(taken=False, down=True, detail=f"no answer within {self._timeout:g} s")

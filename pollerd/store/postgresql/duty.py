@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from pollerd.base import failpoints
 from pollerd.core.lease import AWAY, WATCH
 from pollerd.store.postgresql.link import Connection
 from pollerd.store.postgresql.process import Process
@@ -18,6 +19,9 @@ SELECT members.token, members.name, members.process::text, leases.beat, lease_un
     extract(epoch FROM clock_timestamp())::float8,
     offered AND NOT (given_by = $2 AND given_at > clock_timestamp() - make_interval(secs => $3))
 FROM duties LEFT JOIN members USING (token) LEFT JOIN leases USING (token) WHERE duties.name = $1
+"""
+_BOUNDED: Final = b"""
+SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', '3s', true)
 """
 _LOCK: Final = b"SELECT beat FROM leases WHERE token = $1 FOR UPDATE"
 
@@ -65,13 +69,21 @@ def give(connection: Connection, token: UUID, taken_from: str, why: str) -> None
     )
 
 
+def bound(connection: Connection, locks: str) -> None:
+    """Let the transaction that is open wait no longer than `locks` for what others hold, and hold nothing itself while
+    it stands still: a process that is frozen in it loses its connection.
+    """
+    connection.execute(_BOUNDED, (locks,))
+
+
 def take(connection: Connection, mine: UUID, other: UUID | None, beat: int, taken_from: str, why: str) -> bool:
     """Take the duty over from `other` (None: nobody has it), unless it has renewed its lease since `beat`.
 
     Deletes the other's row: from here on nothing that it sends takes effect. False: somebody was faster.
     """
     with connection.transaction():
-        connection.execute(b"SELECT set_config('lock_timeout', '2s', true)")
+        # Shorter than lease.GAP by more than a look: watching goes on while somebody else holds a row.
+        bound(connection, "500ms")
         row: Any = connection.execute(b"SELECT token FROM duties WHERE name = $1 FOR UPDATE", (ACTIVE,)).fetchone()
         if row[0] == mine:
             return True
@@ -84,6 +96,7 @@ def take(connection: Connection, mine: UUID, other: UUID | None, beat: int, take
             if found is not None and found[0] != beat:
                 return False
             connection.execute(b"DELETE FROM members WHERE token = $1", (other,))
+        failpoints.hit("lease.taking")
         connection.execute(
             b"UPDATE leases SET lease_until = clock_timestamp() + make_interval(secs => $2) WHERE token = $1",
             (mine, WATCH),

@@ -18,7 +18,7 @@ from pollerd.base.errors import (
 
 FENCED: Final = "PD001"
 LATE: Final = "PD002"
-_LOST: Final = ("08", "57P0")
+_LOST: Final = ("08", "57P0", "25P03")
 _BUSY: Final = ("40", "55P03")
 _PASSING: Final = ("53", "25006", "58030")
 _HINTS: Final = (

@@ -20,7 +20,8 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from pollerd.base.errors import DatabaseBusyError, StoreError
+from pollerd.base import failpoints
+from pollerd.base.errors import DatabaseBusyError, StoreBusyError, StoreError
 from pollerd.core.lease import CLOCKS, HOLD, LOOK, RENEW, WATCH, Beat, Lease, Watch, offset
 from pollerd.core.ports.view import ClusterView, MemberView
 from pollerd.store.postgresql import duty, schema
@@ -89,7 +90,8 @@ class Member:
         self._watch = Watch()
         self._watched: Holder | None = None
         self._changed: Callable[[], None] = lambda: None
-        self._said = ""
+        self.unfit = ""
+        """Why it may not become active, in words; empty where nothing speaks against it."""
         self._offer = self._offering = self._accepted = False
         self._ended = threading.Event()
         self._released = False
@@ -158,20 +160,32 @@ class Member:
     def __exit__(self, *_: object) -> None:
         self.release()
 
+    def successor(self, link: Link) -> str:
+        """Who has taken over from this member, in words. Asked over `link`, which is the caller's."""
+        holder = link.run(duty.holder)
+        who = "another member" if holder is None else f"the member {holder.name!r} ({holder.process})"
+        return f"{who} has taken over the store at {self._target.where} from this one ({self.name!r})"
+
     # -- registering
 
     def _register(self, connection: Connection, process: Process) -> None:
         with connection.transaction():
             # One at a time.
+            duty.bound(connection, "2s")
             connection.execute(b"SELECT FROM duties WHERE name = $1 FOR UPDATE", (duty.ACTIVE,))
             _, known = schema.versions(connection)
             connection.execute(_FORGET, (_OVER,))
+            before, asked = duty.holder(connection), time.time()
             for token, name, found, over in connection.execute(_NAMESAKES, (self.name,)).fetchall():
                 other = msgspec.json.decode(found, type=Process)
                 if not over and not other.gone:
                     raise self._busy(name, other)
                 connection.execute(_LEAVE, (token,))
-            holder = duty.holder(connection)
+                if before is not None and token == before.token and not other.gone:
+                    # Its lease is over, but what it has begun may still be under way.
+                    self.others_until = now() + HOLD
+            holder, clock = duty.look(connection)
+            apart = offset(clock, asked, time.time())
             # A daemon waits and watches where a lease is only over by the server's clock: after an outage of the
             # server its holder may be about to renew it.
             free = holder is None or holder.process.gone or (process.command and holder.over)
@@ -186,11 +200,14 @@ class Member:
                 b"INSERT INTO leases (token, lease_until) VALUES ($1, clock_timestamp() + make_interval(secs => $2))",
                 (self.token, WATCH),
             )
+            if free and not process.command and self._clock_is_wrong(apart):
+                # It stands by until the clock is set.
+                free = False
             if free:
-                before, why = ("", "") if holder is None else (holder.name, f"{holder.process} has ended")
+                taken_from, why = ("", "") if holder is None else (holder.name, f"{holder.process} has ended")
                 if holder is not None:
                     connection.execute(_LEAVE, (holder.token,))
-                duty.give(connection, self.token, before, why)
+                duty.give(connection, self.token, taken_from, why)
         self.active = free
 
     def _busy(self, name: str, other: Process) -> DatabaseBusyError:
@@ -226,6 +243,9 @@ class Member:
     def _attempt(self, work: Callable[[], None]) -> None:
         try:
             work()
+        except StoreBusyError as error:
+            # The store answers: only a row is held.
+            log.debug("the lease waits: %s", error)
         except StoreError as error:
             # What is watched over a connection that breaks may have been renewed meanwhile.
             self._watch.lost()
@@ -235,15 +255,15 @@ class Member:
         sent = now()
         self._beat += 1
         values = (self.token, WATCH, self._beat)
+        failpoints.hit("lease.before_renewal")
         if self._link.run(lambda connection: connection.execute(_RENEW, values).rowcount):
+            failpoints.hit("lease.renewed")
             self._lease.renewed(sent)
             if self._offer is not self._offering:
                 self._offering = self._offer
                 self._link.run(lambda connection: duty.offer(connection, self.token, self._offering))
             return
-        holder = self._link.run(duty.holder)
-        who = "another member" if holder is None else f"the member {holder.name!r} ({holder.process})"
-        self.lost = f"{who} has taken over the store at {self._target.where} from this one ({self.name!r})"
+        self.lost = self.successor(self._link)
         self._changed()
 
     def _look(self) -> None:
@@ -276,7 +296,9 @@ class Member:
         sent, before = now(), holder or self._watched
         token, beat = (None, 0) if holder is None else (holder.token, holder.beat)
         name = "" if before is None else before.name
+        failpoints.hit("lease.before_takeover")
         if self._link.run(lambda connection: duty.take(connection, self.token, token, beat, name, why)):
+            failpoints.hit("lease.took_over")
             self._lease.renewed(sent)
             self._become(before, why, until)
 
@@ -295,11 +317,11 @@ class Member:
                 f"this machine's clock is {abs(away):.0f} s {side} that of PostgreSQL: it does not become active. Set "
                 "it from the network (timedatectl set-ntp true, or run chrony)"
             )
-        if said and not self._said:
+        if said and not self.unfit:
             log.warning("%s", said, extra={"event": "clock_apart"})
-        elif self._said and not said:
+        elif self.unfit and not said:
             log.info("this machine's clock agrees with PostgreSQL's again", extra={"event": "clock_agrees"})
-        self._said = said
+        self.unfit = said
         return bool(said)
 
 

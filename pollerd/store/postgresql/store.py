@@ -12,7 +12,7 @@ from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
-from pollerd.base.errors import StoreUnavailableError
+from pollerd.base.errors import StoreFencedError, StoreUnavailableError
 from pollerd.core.event import Event
 from pollerd.core.ports import Batch, Chore, Cursor, Retaining
 from pollerd.store import rows
@@ -155,6 +155,10 @@ class PostgresStore(SqlStore):
         committed: list[Sequence[Event]] = []
         try:
             return await _on(self._writes, lambda: work(committed.append))
+        except StoreFencedError as error:
+            # This is heard before the lease's thread has looked.
+            who = await _on(self._writes, lambda: self._member.successor(self._writing_link))
+            raise StoreFencedError(f"stopped: {who}") from error
         finally:
             for events in committed:
                 self._append(events)

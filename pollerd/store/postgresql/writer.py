@@ -32,6 +32,8 @@ AGAIN: Final = 0.25
 ANSWERED: Final = 16
 """Batches that are remembered: of each caller (committer, outputs, intake) one may be in doubt at a time."""
 _COMMIT: Final = b"SELECT commit_group($1, $2, $3, $4::json, $5::json, $6::json, $7::json)"
+_BEGIN: Final = b"SELECT begin_change($1, $2, $3), set_config('idle_in_transaction_session_timeout', '5s', true)"
+"""A member that stands still keeps its row, and with it the duty, for as long as its lease holds, and no longer."""
 _TOUCHED: Final = (*rows.SCHEDULED, "id")
 _SETTLED: Final = (*rows.COLUMNS[1:], "id")
 
@@ -91,7 +93,7 @@ class Writer:
             nonlocal committing
             committing = False
             with connection.transaction():
-                connection.execute(b"SELECT begin_change($1, $2, $3)", (self._token, number, self._duty))
+                connection.execute(_BEGIN, (self._token, number, self._duty))
                 failpoints.hit("store.begun")
                 results.append(change(PostgresSession(connection)))
                 failpoints.hit("store.written")

@@ -45,7 +45,7 @@ class FileOwnership:
 
     shared = offered = False
     active = True
-    lost = took_over = ""
+    lost = took_over = unfit = ""
     others_until = -inf
 
     def __init__(self, database: Path, descriptor: int, locks: ExitStack) -> None:
