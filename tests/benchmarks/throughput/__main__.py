@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.benchmarks.throughput import news, polling, size
+from tests.benchmarks.throughput import news, planning, polling, size
 from tests.benchmarks.throughput.against import compared
 from tests.benchmarks.throughput.rows import Case
 from tests.benchmarks.throughput.table import run
@@ -15,6 +15,7 @@ CASES: dict[str, Case] = {
     "many": news.many,
     "idle": size.idle,
     "handover": size.handover,
+    "planning": planning.planning,
     "pending": size.pending,
 }
 

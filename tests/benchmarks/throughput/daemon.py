@@ -26,13 +26,14 @@ FIRST_ID = 10**12
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What cases differ in. Durations in seconds; `policy` is the backoff's."""
+    """What cases differ in. Durations in seconds; `policy` and `first`, the wait before a first poll, are the backoff's."""
 
     gateway: str
     interval: float = 2.0
     connections: int = 40
     rate: float = 10_000.0
     policy: str = "exponential"
+    first: str = "0s"
     python: str = sys.executable
     """The interpreter whose pollerd is measured."""
     store: str = ""
@@ -226,7 +227,7 @@ max_connections = {wanted.connections}
 timeout = "60s"
 [backoff]
 policy = "{wanted.policy}"
-first_poll_after = "0s"
+first_poll_after = "{wanted.first}"
 min_interval = {wanted.interval}
 max_interval = {wanted.interval}
 [store]
