@@ -118,6 +118,8 @@ class Arrivals:
         return max(count / span for count, span in zip(self.counts, RATES, strict=True))
 
     def _fade(self, now: float) -> None:
+        if now == self.stamp:
+            return
         # A clock that is set back counts on from there.
         passed = 0.0 if self.stamp is None else max(now - self.stamp, 0.0)
         self.counts = [count * exp(-passed / span) for count, span in zip(self.counts, RATES, strict=True)]

@@ -86,17 +86,20 @@ class OutcomeRules:
 
     def first(self, message: Message, now: float, held_total: float) -> Message:
         """Plan a row that is not planned yet. A message sent in the past is due by its age."""
-        frozen_at = held_total + self._reckoning.doubted
-        planned = msgspec.structs.replace(
-            message, state=State.PENDING, base=message.sending, frozen_at=frozen_at, taken_at=now
+        sending = message.sending
+        later = sending > now + SOON
+        decision = self._scheduled(now, sending) if later else self._policy.first(now)
+        return msgspec.structs.replace(
+            message,
+            state=State.PENDING,
+            base=sending,
+            frozen_at=held_total + self._reckoning.doubted,
+            taken_at=now,
+            next_poll_at=max(now, (now if later else sending) + decision.delay),
+            next_reason=decision.reason,
+            overdue_at=overdue.armed_at(message, self._overdue_after, now),
+            forced=False,
         )
-        planned = overdue.armed(planned, self._overdue_after, now)
-        if message.sending > now + SOON:
-            decision = self._scheduled(now, message.sending)
-            return _planned(planned, now, decision)
-        decision = self._policy.first(now)
-        due = max(now, message.sending + decision.delay)
-        return _planned(planned, now, Decision(due - now, decision.reason))
 
     @property
     def suspect_for(self) -> float:
@@ -158,8 +161,8 @@ class OutcomeRules:
             unknown=False,
             finished_at=None,
             gave_up_for=None,
+            overdue_at=overdue.armed_at(message, self._overdue_after, now),
         )
-        fresh = overdue.armed(fresh, self._overdue_after, now)
         return _planned(fresh, now, Decision(0.0, "taken up again"))
 
     def resumed(self, message: Message, now: float) -> Result:

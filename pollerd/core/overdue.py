@@ -25,16 +25,14 @@ def due_at(message: Message, account: float | None) -> float | None:
     return message.sending + after if after else None
 
 
-def armed(message: Message, account: float | None, now: float) -> Message:
-    """A message that is planned, with the instant at which it is reported unless it was before.
+def armed_at(message: Message, account: float | None, now: float) -> float | None:
+    """When a message that is planned `now` is overdue, unless it was reported before. None: never.
 
     A message that is past it already is reported after its first answer, which decides. Without an answer, pollerd
     reports it `overdue_after` from now.
     """
     at = due_at(message, account)
-    if at is not None and at <= now:
-        at = now + (at - message.sending)
-    return msgspec.structs.replace(message, overdue_at=at)
+    return at if at is None or at > now else now + (at - message.sending)
 
 
 def is_due(message: Message, now: float) -> bool:

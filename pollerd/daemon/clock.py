@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from pollerd.base.anchor import STEP, Anchor, Machine
@@ -80,13 +81,22 @@ class SystemClock:
         It may have been written before the wall clock was stepped: what was "now" by the time before, is now. So is
         what lies ahead: the clock that it was written by was set and set back between two checks, or is another's.
         """
+        return self.taking()(wall)
+
+    def taking(self) -> Callable[[float], float]:
+        """`taken`, for many times in a row: what the machine's clocks show is read once."""
         self._read()
         now = self.now()
-        for ahead in (self._ahead, *(ahead for ahead, _ in reversed(self._recent()))):
-            own = wall - _clear(ahead)
-            if self.taken_until - SLACK <= own <= now + SLACK:
-                return own
-        return min(wall - _clear(self._ahead), now)
+        aheads = [_clear(ahead) for ahead in (self._ahead, *(ahead for ahead, _ in reversed(self._recent())))]
+        earliest, latest = self.taken_until - SLACK, now + SLACK
+
+        def taken(wall: float) -> float:
+            for ahead in aheads:
+                if earliest <= wall - ahead <= latest:
+                    return wall - ahead
+            return min(wall - aheads[0], now)
+
+        return taken
 
     def noticed(self) -> ClockChange:
         """What happened to the machine's clocks since the last call."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -33,9 +34,10 @@ class OfflinePlanner:
         self._limiter = limiter
         self._committer = committer
 
-    def plan(self, message: Message) -> Message:
-        """Plan a row that is not planned yet."""
-        return self._rules.first(message, self._clock.now(), self._limiter.held_total)
+    def plan(self, messages: Sequence[Message]) -> list[Message]:
+        """Plan rows that are not planned yet."""
+        now, held_total = self._clock.now(), self._limiter.held_total
+        return [self._rules.first(message, now, held_total) for message in messages]
 
     def again(self, message: Message) -> Message:
         """Plan a message that was given up."""

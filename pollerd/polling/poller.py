@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -145,10 +145,11 @@ class Poller:
         """Whether a poll of the message is being made."""
         return self.window.under_way(message_id) is not None
 
-    def plan(self, message: Message) -> Message:
-        """Plan a row that is not planned yet."""
-        self.planned += 1
-        return self._rules.first(message, self._clock.now(), self.limiter.held_total)
+    def plan(self, messages: Sequence[Message]) -> list[Message]:
+        """Plan rows that are not planned yet."""
+        self.planned += len(messages)
+        now, held_total = self._clock.now(), self.limiter.held_total
+        return [self._rules.first(message, now, held_total) for message in messages]
 
     def again(self, message: Message) -> Message:
         """Plan a message that was given up."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
-from operator import attrgetter, itemgetter, not_
+from operator import attrgetter, not_
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +19,10 @@ from pollerd.core.ports.view import AGE_SLOT
 from pollerd.store import rows
 
 _scheduled: Final = attrgetter(*rows.SCHEDULED[:-1])
-_plan: Final = itemgetter(*map(rows.COLUMNS.index, (*rows.PLANNED, "id")))
+_alike: Final = attrgetter(*rows.PLANNED[:-1])
+_PRIORITY: Final = rows.PLANNED.index("priority")
+_FEW: Final = 8
+"""Rows up to which a statement for each costs no more than one for all."""
 
 
 def ordered(batch: Batch) -> Iterator[tuple[str, int | None, bytes]]:
@@ -42,9 +45,11 @@ def planned(
     `first_apart`: the engine has a statement of its own for first plans.
     """
     first = first_apart and any(r.first for r in batch.results)
+    alike, apart = _first_plans(r.message for r in batch.results if r.first) if first else ([], [])
     return [
         ("touch", [_schedule(r.message) for r in batch.results if not r.full]),
-        ("plan", [_first(r.message) for r in batch.results if r.first] if first else []),
+        ("plan", apart),
+        ("plan_alike", alike),
         ("settle", [_whole(r.message) for r in batch.results if r.full and not (first and r.first)]),
         ("append", [(e.seq, e.type, e.message_id, batch.at, e.body) for e in committed]),
         ("save_account", [_account(account) for account in batch.accounts]),
@@ -98,9 +103,22 @@ def _schedule(message: Message) -> tuple[Any, ...]:
     return (*_scheduled(message), message.trail or None, message.id)
 
 
-def _first(message: Message) -> tuple[Any, ...]:
-    planned: tuple[Any, ...] = _plan(rows.row_from_message(message))
-    return planned
+def _first_plans(messages: Iterable[Message]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """The values of `plan_alike`, once for all that are alike, and those of `plan`."""
+    groups: dict[tuple[Any, ...], list[Message]] = {}
+    for message in messages:
+        groups.setdefault(_alike(message), []).append(message)
+    alike: list[tuple[Any, ...]] = []
+    apart: list[tuple[Any, ...]] = []
+    for found, group in groups.items():
+        values = list(found)
+        values[_PRIORITY] = None if found[_PRIORITY] is None else found[_PRIORITY].name
+        if len(group) > _FEW:
+            dues = msgspec.json.encode({message.id: message.next_poll_at for message in group})
+            alike.append((dues.decode(), *values))
+        else:
+            apart += [(*values, message.next_poll_at, message.id) for message in group]
+    return alike, apart
 
 
 def _whole(message: Message) -> tuple[Any, ...]:

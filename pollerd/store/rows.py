@@ -32,12 +32,13 @@ SCHEDULED: Final = (
     "trail",
 )
 """Those that a poll which changed nothing writes; the last one is NULL where it is empty."""
+HANDED_OVER: Final = ("id", "account", "userref", "sent_at", "sendtime", "priority", "overdue_after")
+"""Those that whoever hands a message over fills."""
 PLANNED: Final = (
     "account",
     "userref",
     "sent_at",
     "state",
-    "next_poll_at",
     "next_reason",
     "base",
     "frozen_at",
@@ -46,8 +47,11 @@ PLANNED: Final = (
     "priority",
     "overdue_after",
     "overdue_at",
+    "next_poll_at",
 )
-"""Those that a first plan writes: what somebody handed over, as it is understood, and what follows from that."""
+"""Those that a first plan writes: what somebody handed over, as it is understood, and what follows from that. All but
+the last one are mostly the same for all that is handed over together.
+"""
 (
     _ACCOUNT,
     _USERREF,
@@ -135,6 +139,28 @@ def message_from_row(row: Sequence[Any], wall: float) -> Message:
     found[_UNKNOWN] = bool(found[_UNKNOWN])
     found[_OVERDUE] = found[_OVERDUE] is not None
     return Message(*found)
+
+
+def handed_over(row: Sequence[Any]) -> Message | None:
+    """The message in a new row selected as `HANDED_OVER` that holds nothing else; None where a look at the whole row
+    may find more to say: its values are not as this program writes them.
+    """
+    message_id, account, userref, sent_at, sendtime, priority, after = row
+    if type(account) is not str or not account or type(sent_at) is not float or sendtime is not None:
+        return None
+    if not instants.EARLIEST <= sent_at < instants.LATEST:
+        return None
+    return Message(
+        message_id,
+        account,
+        sent_at,
+        sent_at,
+        None if userref is None else reference(userref),
+        State.NEW,
+        sent_at,
+        priority=None if priority is None else Priority.named(priority),
+        overdue_after=None if after is None else overdue_after(after),
+    )
 
 
 def row_from_message(message: Message) -> tuple[Any, ...]:

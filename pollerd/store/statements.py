@@ -21,7 +21,8 @@ class Statements:
     `-- name: NAME` above each.
 
     In place of `{columns}` stand the columns of a message, in place of `{whole}` all but the id are set, in place of
-    `{scheduled}` those that a poll without a change writes, in place of `{planned}` those that a first plan writes.
+    `{scheduled}` those that a poll without a change writes, in place of `{planned}` those that a first plan writes, in
+    place of `{alike}` these but for the last one. `{handed_over}` are the columns that others fill.
     """
 
     def __init__(self, engine: str, form: Callable[[str], str] = str) -> None:
@@ -52,6 +53,8 @@ def _filled(sql: str) -> str:
         whole=_set(rows.COLUMNS[1:]),
         scheduled=_set(rows.SCHEDULED),
         planned=_set(rows.PLANNED),
+        alike=_set(rows.PLANNED[:-1]),
+        handed_over=", ".join(rows.HANDED_OVER),
     )
 
 

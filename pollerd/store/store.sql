@@ -88,6 +88,15 @@ SELECT max(id) FROM (SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?) A
 -- name: new
 SELECT {columns} FROM messages WHERE state = 0 ORDER BY id LIMIT ?;
 
+-- The same for rows that hold nothing else, as nearly every new one; the last column says whether it does.
+-- name: handed_over
+SELECT {handed_over}, polls = 0 AND misses = 0 AND strikes = 0 AND frozen_at = 0.0 AND next_poll_at IS NULL
+    AND next_reason IS NULL AND base IS NULL AND first_poll_at IS NULL AND last_poll_at IS NULL AND last_answer IS NULL
+    AND seen_at IS NULL AND validity IS NULL AND finished_at IS NULL AND recipients IS NULL AND trail IS NULL
+    AND origin IS NULL AND taken_at IS NULL AND refused_since IS NULL AND gave_up_for IS NULL AND resumed_at IS NULL
+    AND overdue_at IS NULL AND overdue IS NULL
+FROM messages WHERE state = 0 ORDER BY id LIMIT ?;
+
 -- name: message
 SELECT {columns} FROM messages WHERE id = ?;
 

@@ -91,6 +91,62 @@ async def test_a_first_plan_writes_all_that_planning_decides(in_file: SqliteStor
     assert decided == {*PLANNED} - {"state"}
 
 
+async def test_many_alike_are_planned_as_each_would_be_alone(in_file: SqliteStore) -> None:
+    store, settings, count = in_file, Settings(), 40
+    for number in range(1, count + 1):
+        # Two that are handed over together, and one each that is like no other.
+        place_of(store).execute(
+            "INSERT INTO messages (id, userref, sent_at, priority, overdue_after) "
+            f"VALUES ({number}, {repr(f'order-{number}') if number % 10 == 0 else repr('campaign')}, "
+            f"1764000000.25, {'NULL' if number % 2 else repr('urgent')}, {'NULL' if number % 2 else '600'})"
+        )
+    found = await store.new(100)
+    rules = OutcomeRules(Exponential(settings, 1), settings, random.Random(1))
+    planned = [rules.first(message, 1764000001.5, 33.0) for message in found]
+    assert len({message.next_poll_at for message in planned}) == count
+    place_of(store).execute("DELETE FROM messages WHERE id = 7")
+    await store.commit(Batch(results=tuple(Result(message, was=State.NEW, first=True) for message in planned)))
+    assert [await store.message(message.id) for message in planned if message.id != 7] == [
+        message for message in planned if message.id != 7
+    ]
+    assert await store.message(7) is None, "what was deleted meanwhile does not come back"
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {},
+        {"account": "'other'", "userref": "'order'", "sent_at": "1764000000.5", "priority": "'urgent'"},
+        {"sent_at": "1764000000", "overdue_after": "90", "userref": "12"},
+        {"overdue_after": "-1", "priority": "'soon'", "userref": "x'00ff'"},
+        {"sent_at": "'2026-11-26T12:00:00Z'"},
+        {"sent_at": "1764000000.5", "sendtime": "1764000900"},
+        {"account": "''", "sent_at": "1764000000.5"},
+        {"account": "x'61'"},
+        {"sent_at": "1764000000.5", "polls": "3", "last_answer": "'404'", "next_poll_at": "1764000700.0"},
+        {"sent_at": "1764000000.5", "recipients": "x'90'", "validity": "60.0"},
+        {"sent_at": "12.0"},
+        {"polls": "-1"},
+        {"base": "'soon'"},
+    ],
+    ids=str,
+)
+async def test_a_new_row_is_read_alike_by_itself_and_among_others(
+    in_file: SqliteStore, columns: dict[str, str]
+) -> None:
+    """Rows that hold nothing unusual are read by their few columns; what comes of it is the same."""
+    store = in_file
+    place_of(store).execute(
+        f"INSERT INTO messages ({', '.join(('id', *columns))}) VALUES ({', '.join(('5', *columns.values()))})"
+    )
+    alone = await store.new(10)
+    # One of a previous life makes the store look at whole rows.
+    place_of(store).execute("INSERT INTO messages (id, polls) VALUES (9, 1)")
+    together = await store.new(10)
+    assert together[-1].id == 9
+    assert alone == together[:-1]
+
+
 async def test_state_time_and_events_are_one_transaction(store: AnyStore) -> None:
     insert(store, 1)
     recipients = (Recipient(4512345678, "ENROUTE"),)

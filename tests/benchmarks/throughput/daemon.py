@@ -26,7 +26,7 @@ FIRST_ID = 10**12
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What cases differ in. Durations in seconds; `policy` and `first`, the wait before a first poll, are the backoff's."""
+    """What cases differ in. Durations in seconds; `policy` is the backoff's, `first` its wait before a first poll."""
 
     gateway: str
     interval: float = 2.0

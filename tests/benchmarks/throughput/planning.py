@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 
 from tests.benchmarks.throughput import machine
 from tests.benchmarks.throughput.daemon import FIRST_ID, Daemon, Settings, daemon, wait_until
 from tests.benchmarks.throughput.gateway import Stub, gateway
 from tests.benchmarks.throughput.rows import Row, Scale, medians, percentile
+from tests.sqlite_kit import autocommit
 
 RATE = 200
 """Polls of other messages a second."""
@@ -72,6 +71,6 @@ def _hand_over(polled: Daemon, count: int) -> None:
     """Give it so many ids, and return when all are planned."""
     ids = b"".join(b"%d\n" % number for number in range(_NEW, _NEW + count))
     polled.command("track", "-", given=ids)
-    with closing(sqlite3.connect(polled.database)) as connection:
+    with autocommit(polled.database) as connection:
         left = "SELECT EXISTS (SELECT 1 FROM messages WHERE state = 0)"
         wait_until(lambda: connection.execute(left).fetchone() == (0,), 600.0, 0.05)
