@@ -13,6 +13,7 @@ from pollerd.core.ids import IdError, parse_id
 
 if TYPE_CHECKING:
     from pollerd.config import Config
+    from pollerd.config.store_url import StoreUrl
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -91,3 +92,19 @@ def counting_number(context: click.Context, parameter: click.Parameter, value: i
     if value is not None and value < 1:
         raise click.BadParameter(f"{value} is too small; give 1 or more.", context, parameter)
     return value
+
+
+def store_url(text: str, option: str, instead: str) -> StoreUrl:
+    """The URL of a store in PostgreSQL that was given to `option`. A password in it is refused: `instead` says where it
+    goes. Raises click.BadParameter.
+    """
+    from pollerd.config.kinds import Wrong
+    from pollerd.config.store_url import STORE_URL
+
+    try:
+        url: StoreUrl = STORE_URL.check(text)
+    except Wrong as error:
+        raise click.BadParameter(str(error), param_hint=option) from error
+    if url.password is not None:
+        raise click.BadParameter(f"must not hold a password, which others could see; {instead}", param_hint=option)
+    return url

@@ -12,6 +12,7 @@ import click
 
 from pollerd.base.errors import PollerdError
 from pollerd.cli.config import installed_service
+from pollerd.cli.options import store_url
 
 if TYPE_CHECKING:
     from pollerd.deployment.service.layout import Layout
@@ -55,7 +56,14 @@ def service() -> None:
     help="Let members of the group pollerd write the database with plain SQL ([store] group_writes). They can then "
     "change all that is in it.",
 )
-def install(*, root: Path, dry_run: bool, yes: bool, program: Path | None, group_writes: bool) -> int:
+@click.option(
+    "--store",
+    metavar="URL",
+    help="Keep the store in PostgreSQL ([store] url). The password goes into a file that only root reads.",
+)
+def install(
+    *, root: Path, dry_run: bool, yes: bool, program: Path | None, group_writes: bool, store: str | None
+) -> int:
     """Put the systemd service in place: unit, user, folders, rotation and a first configuration.
 
     Shows what it will do, and asks. May be run again at any time: it does what is missing, and never touches a
@@ -65,13 +73,16 @@ def install(*, root: Path, dry_run: bool, yes: bool, program: Path | None, group
     from pollerd.deployment.service.layout import Layout
     from pollerd.deployment.service.program import refuse_hidden, running
 
+    if store is not None and group_writes:
+        raise click.UsageError("--group-writes is about the file of a store in SQLite; leave one of them out.")
+    url = store and store_url(store, "--store", "it goes into /etc/pollerd/database-password")
     layout = Layout(root)
     chosen = program if program is not None else running()
     if not chosen.is_absolute():
         raise click.UsageError(f"--program {chosen} must be an absolute path: a unit knows no other.")
     if layout.live and not dry_run:
         refuse_hidden(chosen)
-    plan = install_plan(layout, chosen, _lacks(layout), group_writes=group_writes)
+    plan = install_plan(layout, chosen, _lacks(layout), group_writes=group_writes, url=url.text if url else None)
     done = _done(plan, "The service is in place already.", dry_run=dry_run, yes=yes)
     if layout.live and dry_run:
         refuse_hidden(chosen)
@@ -86,8 +97,9 @@ def install(*, root: Path, dry_run: bool, yes: bool, program: Path | None, group
 def _lacks(layout: Layout) -> str | None:
     """What keeps the service from starting with the configuration that is there, as `pollerd check` says it."""
     from pollerd.config import ConfigError, Service, load
+    from pollerd.config.store_url import PASSWORD_CREDENTIAL
 
-    files = {name: layout.settings / name for name in ("token", "password", "secret")}
+    files = {name: layout.settings / name for name in ("token", "password", "secret", PASSWORD_CREDENTIAL)}
     loaded = installed_service(layout.configuration) if layout.live else None
     try:
         load(

@@ -10,7 +10,7 @@ import click
 
 from pollerd.base.errors import StoreError
 from pollerd.base.text import counted, duration, printable
-from pollerd.cli.options import config_option, json_option, load_config
+from pollerd.cli.options import config_option, json_option, load_config, store_url
 from pollerd.cli.terminal import screen
 
 if TYPE_CHECKING:
@@ -76,20 +76,12 @@ def _other(store: StoreConfig, target: str, password_file: Path | None) -> Store
     """The configuration of the place to copy to."""
     from msgspec.structs import replace
 
-    from pollerd.config.kinds import Wrong
     from pollerd.config.secret import FileSecret, Origin, SecretKind
-    from pollerd.config.store_url import STORE_URL, missing
+    from pollerd.config.store_url import missing
 
     if "://" not in target:
         return replace(store, url=None, password=None, path=Path(target).absolute())
-    try:
-        url = STORE_URL.check(target)
-    except Wrong as error:
-        raise click.BadParameter(str(error), param_hint="--to") from error
-    if url.password is not None:
-        raise click.BadParameter(
-            "must not hold a password, which others could see; use --password-file", param_hint="--to"
-        )
+    url = store_url(target, "--to", "use --password-file")
     if wrong := missing():
         raise StoreError(f"--to {wrong}")
     secret = None

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pollerd.config.addresses import BASE_URL, OWN_ADDRESSES, PROXY_URL, MaskedUrl, family_of, is_loopback
+from pollerd.config.environment import LoadContext
 from pollerd.config.key import Key, SecretKeys, Variants, fields, key_names
 from pollerd.config.kinds import DAY, MINUTE, PATH, SINCE, TEXT, USERNAME, YEAR, choice, duration, number, whole
 from pollerd.config.reader import Diagnostics, TomlTable, key_part
@@ -292,21 +293,10 @@ class _AuthReader(msgspec.Struct, frozen=True):
         if self.only or self.account == DEFAULT_ACCOUNT:
             credentials.append(keys.name)
         for credential in credentials:
-            found = self._credential(credential, keys.kind, origin) if _NAME.fullmatch(credential) else None
+            found = credential_of(context, credential, keys.kind, origin) if _NAME.fullmatch(credential) else None
             if found is not None:
                 return found
         return from_env or AbsentSecret(keys.kind, origin, self._ways(keys.name))
-
-    def _credential(self, name: str, kind: SecretKind, origin: Origin) -> SecretSource | None:
-        path, service = self.table.context.credential(name), self.table.context.service
-        if path is not None:
-            return FileSecret(path, kind, origin, credential=name)
-        if service is None or name not in service.credentials:
-            return None
-        loaded = service.credentials[name]
-        if loaded is None:
-            return SealedSecret(name, service.unit, kind, origin)
-        return FileSecret(loaded, kind, origin, service.unit, name)
 
     def _ways(self, what: str) -> str:
         if self.table.context.built_in:
@@ -322,6 +312,19 @@ class _AuthReader(msgspec.Struct, frozen=True):
         if self.table.context.credentials is None:
             return f"no {what} is given; {ways}"
         return f"no {what} is given; put it into /etc/pollerd/{what}, if the unit loads that, and {RESTART}; or {ways}"
+
+
+def credential_of(context: LoadContext, name: str, kind: SecretKind, origin: Origin) -> SecretSource | None:
+    """The systemd credential of this name, as this process has it, or as the service will."""
+    path, service = context.credential(name), context.service
+    if path is not None:
+        return FileSecret(path, kind, origin, credential=name)
+    if service is None or name not in service.credentials:
+        return None
+    loaded = service.credentials[name]
+    if loaded is None:
+        return SealedSecret(name, service.unit, kind, origin)
+    return FileSecret(loaded, kind, origin, service.unit, name)
 
 
 def _warn(diagnostics: Diagnostics, accounts: dict[str, AccountConfig]) -> None:

@@ -88,7 +88,7 @@ class LoadContext(msgspec.Struct, frozen=True):
             return None
         found = self.credentials / name
         try:
-            return found if found.is_file() and not _blank(found) else None
+            return found if found.is_file() and not blank(found) else None
         except OSError:
             return None
 
@@ -103,6 +103,7 @@ class LoadContext(msgspec.Struct, frozen=True):
         return self.base / first if first else None
 
 
-def _blank(path: Path) -> bool:
+def blank(path: Path) -> bool:
+    """Whether nothing is in the file but white space. Raises OSError."""
     with path.open("rb") as file:
         return not file.read(_LONGEST_BLANK).strip()

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from pollerd.base.duration import render_duration
 from pollerd.config import store_url
-from pollerd.config.accounts import LimitsConfig, read_accounts
+from pollerd.config.accounts import LimitsConfig, credential_of, read_accounts
 from pollerd.config.addresses import is_loopback
 from pollerd.config.databases import DatabaseUrl, missing
-from pollerd.config.environment import FindService, LoadContext
+from pollerd.config.environment import FindService, LoadContext, blank
 from pollerd.config.key import Key, values
 from pollerd.config.kinds import PathKind, socket_fits
 from pollerd.config.lines import LineIndex
@@ -23,10 +23,10 @@ from pollerd.config.outputs import OutputReader
 from pollerd.config.problem import ConfigError, show
 from pollerd.config.reader import Diagnostics, TomlTable
 from pollerd.config.search import SYSTEM_FILE, ConfigFile, find
-from pollerd.config.secret import FileSecret, InlineSecret, Origin, SecretKind, check_secrets
+from pollerd.config.secret import FileSecret, InlineSecret, Origin, SecretKind, SecretSource, check_secrets
 from pollerd.config.service_rights import unreadable
 from pollerd.config.sources import read_sources
-from pollerd.config.store_url import StoreUrl
+from pollerd.config.store_url import PASSWORD_CREDENTIAL, StoreUrl
 from pollerd.config.tables import (
     BUILT_IN,
     BackoffConfig,
@@ -127,6 +127,8 @@ def _store(table: TomlTable, member: str | None) -> StoreConfig:
             table.refuse("url", "must not stand beside path: the store is in one place; keep one of them")
         if store.url.password is not None:
             store = _with_password(table, store, store.url)
+        elif store.password is None:
+            store = replace(store, password=_given_password(table))
     elif store.password is not None:
         table.refuse("password", "belongs to url, which is not set")
     if not table.holds("path"):
@@ -143,6 +145,18 @@ def _with_password(table: TomlTable, store: StoreConfig, url: StoreUrl) -> Store
         return store
     secret = InlineSecret(url.password, SecretKind.PASSWORD, Origin(table.context.file, table.path("url")))
     return replace(store, url=replace(url, password=None), password=secret)
+
+
+def _given_password(table: TomlTable) -> SecretSource | None:
+    """The systemd credential; None: where it is empty the user may need no password, or libpq has it from elsewhere."""
+    origin = Origin(table.context.file, table.path("password"))
+    found = credential_of(table.context, PASSWORD_CREDENTIAL, SecretKind.PASSWORD, origin)
+    try:
+        return None if isinstance(found, FileSecret) and blank(found.path) else found
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return found
 
 
 def _is_folder(path: Path) -> bool:

@@ -13,6 +13,8 @@ from pollerd.config.addresses import PERCENT_ENCODED
 from pollerd.config.kinds import Kind, Wrong, text
 from pollerd.config.secret import Secret
 
+PASSWORD_CREDENTIAL: Final = "database-password"  # noqa: S105 - the name of it
+"""The systemd credential with the password of the URL's user."""
 _EXAMPLE: Final = "postgresql://pollerd@db.example/pollerd"
 _URL: Final = re.compile(
     r"(?:postgresql|postgres)://(?:(?P<user>[^:@/?#]*)(?::(?P<password>[^@/?#]*))?@)?(?P<hosts>[^/?#@]*)"

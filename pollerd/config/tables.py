@@ -113,7 +113,8 @@ class StoreConfig(msgspec.Struct, frozen=True):
         SecretKeys(
             "password",
             SecretKind.PASSWORD,
-            "A file with the password of the URL's user. It is read again for each new connection.",
+            "A file with the password of the URL's user. It is read again for each new connection. Without a key for "
+            'it, the password is the systemd credential named "database-password", if there is one.',
             file="/etc/pollerd/database-password",
             variable="DATABASE_PASSWORD",
         ),

@@ -331,6 +331,17 @@ def test_a_name_that_is_in_use_is_refused(cli_on: CliOn, store_database: StoreDa
                 assert process.wait_for(PATIENCE) == 0
 
 
+def test_the_password_may_be_a_credential_of_the_service(cli_on: CliOn, store_database: StoreDatabase) -> None:
+    cli = cli_on(store_database.url())
+    cli.config.write_text(cli.config.read_text().replace(f'password = "{PASSWORD}"\n', ""))
+    done = cli("track", "7")
+    assert done.code == 69
+    assert "give the password: [store] password_file" in done.err
+    (cli.folder / "database-password").write_text(PASSWORD + "\n")
+    cli.environment["CREDENTIALS_DIRECTORY"] = str(cli.folder)
+    assert cli("track", "7").code == 0
+
+
 @pytest.mark.usefixtures("cold")
 def test_without_its_driver_every_command_says_how_to_get_it(cli_on: CliOn, store_database: StoreDatabase) -> None:
     """Not installed, and installed without the library that it calls."""

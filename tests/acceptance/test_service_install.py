@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from pollerd.config import load
+from pollerd.config import Service, load
 from pollerd.deployment.service.install import _same
 from pollerd.deployment.service.layout import Layout, packaged
 from pollerd.deployment.service.starter import first_configuration
@@ -126,6 +127,56 @@ def test_the_group_may_write_where_that_is_chosen_and_it_stays_so(root: Path) ->
     assert "Let the group write: group_writes = true under [store]" in install(root, "--yes", "--group-writes").stdout
     assert service("uninstall", "--root", root, "--yes").returncode == 0
     assert not layout.group_writes.parent.exists()
+
+
+@AS_ROOT
+def test_the_store_in_postgresql_with_its_password_in_a_file_of_roots(root: Path, tmp_path: Path) -> None:
+    layout, url = Layout(root), "postgresql://pollerd@db1,db2/pollerd?target_session_attrs=read-write"
+    done = install(root, "--yes", "--store", url)
+    assert done.returncode == 0, done.stderr
+    assert f"Put the password of the database's user into {layout.database_password}" in done.stdout
+    found = layout.database_password.stat()
+    assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (0o600, 0, 0)
+    unit = layout.unit.read_text()
+    assert "LoadCredential=database-password:/etc/pollerd/database-password" in unit.splitlines()
+    assert "db1" not in unit
+    assert re.search(r"^After=.*postgresql\.service", unit, re.MULTILINE)
+    # As the service reads it: an empty credential is none, since libpq may know the password from elsewhere.
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    for secret in ("\n", "geheim\n"):
+        (credentials / "database-password").write_text(secret)
+        config = load(layout.configuration, env={"CREDENTIALS_DIRECTORY": str(credentials)}, cwd=root)
+        assert config.store.where == url
+        password = config.store.password
+        assert (password and password.read().reveal()) == (secret.strip() or None)
+    # As `sudo pollerd check` does.
+    layout.database_password.write_text("geheim\n")
+    files_ = {"database-password": layout.database_password}
+    config = load(layout.configuration, env={}, cwd=root, service=lambda _: Service(layout.unit, files_))
+    assert config.store.password is not None
+    assert config.store.password.read().reveal() == "geheim"
+
+    before = files(root)
+    again = install(root, "--yes", "--store", url)
+    assert "The service is in place already." in again.stdout
+    assert files(root) == before
+    assert "Name the store" not in again.stdout
+    other = install(root, "--yes", "--store", "postgresql://pollerd@db3/pollerd").stdout
+    assert "/etc/pollerd/config.toml is left as it is" in other
+    assert 'Name the store: url = "postgresql://pollerd@db3/pollerd" in place of path under [store]' in other
+    assert files(root) == before
+
+
+def test_what_a_store_cannot_be_is_wrong_usage(root: Path) -> None:
+    for url, more, said in (
+        ("postgresql://pollerd:geheim@db/pollerd", (), "it goes into /etc/pollerd/database-password"),
+        ("mysql://db/pollerd", (), "must be a URL such as"),
+        ("postgresql://db/pollerd", ("--group-writes",), "leave one of them out"),
+    ):
+        done = install(root, "--dry-run", "--store", url, *more)
+        assert (done.returncode, said in done.stderr) == (2, True)
+        assert "geheim" not in done.stdout + done.stderr
 
 
 @AS_ROOT

@@ -76,7 +76,7 @@ def test_the_unit_starts_without_any_file_that_it_loads() -> None:
     value is a syntax error, which `verify` reports."""
     lines = UNIT.read_text().splitlines()
     loaded = [line.removeprefix("LoadCredential=").partition(":")[0] for line in lines if line.startswith("LoadCred")]
-    assert loaded == ["token", "password", "secret"]
+    assert loaded == ["token", "password", "secret", "database-password"]
     for name in loaded:
         assert f"SetCredential={name}:\\n" in lines
 

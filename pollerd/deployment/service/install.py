@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from pollerd.config.store_url import missing
 from pollerd.deployment.service.layout import NOTIFY_RELOAD, Layout, manual_page, packaged, systemd_version
 from pollerd.deployment.service.plan import Action, ServicePlan, ServiceStep, folder, found, run, says_yes, write
 from pollerd.deployment.service.starter import first_configuration
@@ -23,11 +25,13 @@ _SHOWN: Final = 12
 """Lines of a difference that are shown."""
 
 
-def install_plan(layout: Layout, program: Path, lacks: str | None, *, group_writes: bool = False) -> ServicePlan:
+def install_plan(
+    layout: Layout, program: Path, lacks: str | None, *, group_writes: bool = False, url: str | None = None
+) -> ServicePlan:
     """All that is to be done so that `program` runs as a service. Reads, changes nothing.
 
     `lacks`: what the configuration that is there needs before the service can start; None: nothing. `group_writes`: as
-    in `[store]`; once chosen it stays.
+    in `[store]`; once chosen it stays. `url`: the store in PostgreSQL.
     """
     # What another root's configuration names cannot be read from here.
     if not layout.live or not layout.configuration.exists():
@@ -51,7 +55,12 @@ def install_plan(layout: Layout, program: Path, lacks: str | None, *, group_writ
     if (manual := manual_page()) is not None:
         planner.file(layout.manual, manual, "the manual page")
     planner.file(layout.logrotate, packaged("pollerd.logrotate"), "rotation of the event file", keep=True)
-    planner.new(layout.configuration, first_configuration(group_writes=shared), 0o640, "a first configuration")
+    first = first_configuration(group_writes=shared, store=url)
+    planner.new(layout.configuration, first, 0o640, "a first configuration")
+    if url is not None:
+        planner.new(
+            layout.database_password, "", 0o600, "an empty file for the database's password, for root's eyes only"
+        )
     if lacks is not None:
         planner.new(layout.token, "", 0o600, "an empty file for the token, for root's eyes only")
     if planner.actions or not layout.has_user() or not layout.state.is_dir():
@@ -59,7 +68,7 @@ def install_plan(layout: Layout, program: Path, lacks: str | None, *, group_writ
     if layout.booted:
         planner.service(changed=changed, lacks=lacks)
     return ServicePlan(
-        tuple(planner.actions), tuple(planner.stays), tuple(_next_steps(layout, program, lacks, shared=shared))
+        tuple(planner.actions), tuple(planner.stays), tuple(_next_steps(layout, program, lacks, shared=shared, url=url))
     )
 
 
@@ -165,7 +174,7 @@ def _filled(token: Path) -> bool:
     return bool((_text(token) or "").strip())
 
 
-def _next_steps(layout: Layout, program: Path, lacks: str | None, *, shared: bool) -> Iterator[str]:
+def _next_steps(layout: Layout, program: Path, lacks: str | None, *, shared: bool, url: str | None) -> Iterator[str]:
     # Files are named as whoever types finds them here; commands run on the system that is installed.
     def there(text: str) -> str:
         return text if layout.live else f"On the target, {text[0].lower()}{text[1:]}"
@@ -173,6 +182,13 @@ def _next_steps(layout: Layout, program: Path, lacks: str | None, *, shared: boo
     if lacks is not None:
         token = lacks == _TOKENLESS or str(layout.token) in lacks
         yield f"Put the token into {layout.token} (one line, and nothing else)." if token else f"Put right: {lacks}"
+    if url is not None:
+        if not _filled(layout.database_password):
+            yield f"Put the password of the database's user into {layout.database_password}, unless it needs none."
+        if layout.configuration.exists() and f"url = {json.dumps(url)}\n" not in (_text(layout.configuration) or ""):
+            yield f'Name the store: url = "{url}" in place of path under [store] in {layout.configuration}.'
+        if wrong := missing():
+            yield f"Add the driver: PostgreSQL {wrong}."
     yield f"Check {layout.configuration}: base_url, and behind a proxy proxy and ca_file."
     if shared and layout.configuration.exists() and not _GROUP_WRITES.search(_text(layout.configuration) or ""):
         yield f"Let the group write: group_writes = true under [store] in {layout.configuration}, then restart."

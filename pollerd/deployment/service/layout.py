@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from pollerd.config.store_url import PASSWORD_CREDENTIAL
 from pollerd.deployment.service.plan import found
 
 NOTIFY_RELOAD: Final = 254
@@ -96,6 +97,10 @@ class Layout(msgspec.Struct, frozen=True):
     @property
     def token(self) -> Path:
         return self.settings / "token"
+
+    @property
+    def database_password(self) -> Path:
+        return self.settings / PASSWORD_CREDENTIAL
 
     @property
     def state(self) -> Path:

@@ -18,8 +18,20 @@ _REMARK: Final = (
     "Also /etc/pollerd/password and /etc/pollerd/secret, by auth. After a change of them: systemctl restart pollerd."
 )
 
+_STORE_REMARK: Final = (
+    "The service finds the password of the URL's user in /etc/pollerd/database-password by itself: nothing to set. "
+    "After a change of it: systemctl restart pollerd."
+)
 
-def first_configuration(*, group_writes: bool = False) -> str:
-    """As TOML. The token is not in it: systemd hands it over as a credential."""
-    chosen = {"store.group_writes": True} if group_writes else {}
-    return starter_toml({**_PLACES, **chosen}, {"accounts.default": _REMARK})
+
+def first_configuration(*, group_writes: bool = False, store: str | None = None) -> str:
+    """As TOML. Token and password are not in it: systemd hands them over as credentials. `store`: a URL, instead of the
+    file.
+    """
+    chosen: dict[str, str | bool] = {**_PLACES}
+    if store is not None:
+        del chosen["store.path"]
+        chosen["store.url"] = store
+    if group_writes:
+        chosen["store.group_writes"] = True
+    return starter_toml(chosen, {"accounts.default": _REMARK, **({} if store is None else {"store": _STORE_REMARK})})
