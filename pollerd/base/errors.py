@@ -71,6 +71,10 @@ class StoreFencedError(StoreError):
     """Another process has taken over the store: nothing that this one writes takes effect any more."""
 
 
+class StoreWentBackError(StoreFencedError):
+    """The store may lack what was committed last: another server has taken over, or an older copy was put in place."""
+
+
 class OutputError(PollerdError):
     """An output cannot be opened or is in a state that only a person can decide about."""
 

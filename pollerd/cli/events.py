@@ -109,6 +109,8 @@ def _tail(
                     gap_shown = False
                     last = view.last_seq
                     while found := view.events(after, _BATCH, *wanted):
+                        if wanted == kinds.EventFilter():
+                            _note_left_out(after, found)
                         yield found
                         after = found[-1].seq
                     # What was searched need not be searched again.
@@ -116,6 +118,16 @@ def _tail(
                 if not follow:
                     return
                 _pause()
+
+
+def _note_left_out(after: int, events: list[kinds.Event]) -> None:
+    for event in events:
+        if after and kinds.left_out(after, event.seq):
+            screen.note(
+                f"event {after} is followed by {event.seq}: a failover of PostgreSQL may have lost numbers in between; "
+                "what had them is reported again."
+            )
+        after = event.seq
 
 
 def _pause() -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from pollerd.base.errors import PollerdError, StoreError, StoreForbiddenError, UnavailableError
 from pollerd.client.values import AnyEvent, Gap, NotFollowedError, Tracked, event_from_line
+from pollerd.core.event import left_out, runs
 from pollerd.core.particulars import Particulars
 from pollerd.core.ports import Engine
 from pollerd.status.message import MessageDocument, message_document
@@ -139,7 +140,11 @@ class Database:
             after = pruned
         last = self._view.last_seq
         lines = self._view.events(after, limit, message_id, kind)
-        found += [event_from_line(event.line) for event in lines]
+        for run in runs(after, lines) if message_id is None and kind is None else [lines]:
+            if run and after and left_out(after, run[0].seq):
+                found.append(Gap(after=after, first=run[0].seq))
+            found += [event_from_line(event.line) for event in run]
+            after = run[-1].seq if run else after
         if len(lines) == limit:
             return found, lines[-1].seq
         place = max(after, last, lines[-1].seq if lines else 0)

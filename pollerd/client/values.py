@@ -113,7 +113,9 @@ class ForgottenEvent(events.Forgotten, frozen=True, tag=events.EVENT_FORGOTTEN, 
 
 
 class Gap(msgspec.Struct, frozen=True, tag="gap", tag_field="type", kw_only=True):
-    """The events after `after` and before `first` were deleted by retention before they were read."""
+    """The events after `after` and before `first` were deleted by retention before they were read; or numbers were left
+    out, since a failover of PostgreSQL may have lost some: what had them is reported again.
+    """
 
     after: int
     first: int

@@ -129,8 +129,10 @@ def _store(table: TomlTable, member: str | None) -> StoreConfig:
             store = _with_password(table, store, store.url)
         elif store.password is None:
             store = replace(store, password=_given_password(table))
-    elif store.password is not None:
-        table.refuse("password", "belongs to url, which is not set")
+    else:
+        for key, given in (("password", store.password is not None), ("lossless", store.lossless)):
+            if given:
+                table.refuse(key, "belongs to url, which is not set")
     if not table.holds("path"):
         return replace(store, path=table.context.state_folder() / "pollerd.db")
     if _is_folder(store.path):

@@ -119,6 +119,14 @@ class StoreConfig(msgspec.Struct, frozen=True):
             variable="DATABASE_PASSWORD",
         ),
     ] = None
+    lossless: Annotated[
+        bool,
+        Key(
+            FLAG,
+            "Your word that no failover of PostgreSQL loses a commit: every replica that may take over is synchronous, "
+            "or the disk is shared. Event numbers go on without a jump then. Set it on every machine, or on none.",
+        ),
+    ] = False
     keep_finished: Annotated[float, Key(duration(0, 10 * YEAR), "How long a finished message can still be shown.")] = (
         30 * DAY
     )

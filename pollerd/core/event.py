@@ -7,6 +7,7 @@ body.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any, Final, NamedTuple, get_args
@@ -26,6 +27,11 @@ ACCOUNT_RECOVERED: Final = "account.recovered"
 CREDIT_LOW: Final = "account.credit_low"
 CREDIT_OK: Final = "account.credit_ok"
 EVENT_FORGOTTEN: Final = "event.forgotten"
+
+JUMP: Final = 1_000_000
+"""Numbers that are left out at once where the store may have lost some that it had given: more events than a replica,
+or another member's file, is ever behind by.
+"""
 
 
 class Status(msgspec.Struct, frozen=True, tag=MESSAGE_STATUS, tag_field="type", kw_only=True):
@@ -215,6 +221,24 @@ class Event(msgspec.Struct, frozen=True):
     def line(self) -> bytes:
         """The NDJSON line, newline included."""
         return b'{"seq":%d,%b\n' % (self.seq, self.body[1:])
+
+
+def left_out(before: int, after: int) -> bool:
+    """Whether numbers between those of two successive events, or places, were left out: a JUMP. The store lost some,
+    and what had them; whoever stands on one that was lost is ahead of the others by less than half of it.
+    """
+    return after - before > JUMP // 2
+
+
+def runs(place: int, events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    """The events, which follow `place`, cut where numbers were left out; where there are none, once nothing."""
+    start = 0
+    for end, event in enumerate(events):
+        if left_out(place, event.seq) and end > start:
+            yield events[start:end]
+            start = end
+        place = event.seq
+    yield events[start:]
 
 
 class EventFilter(NamedTuple):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pollerd.base.folders import sync_folder
+from pollerd.core.event import left_out
 from pollerd.core.ports import Cursor, EventLog
 from pollerd.outputs.eventfile import EventFile
 from pollerd.outputs.filepath import identity, resolve
@@ -77,7 +78,7 @@ class Opener:
         except BaseException:
             file.close()
             raise
-        self._name_gap(log, file)
+        await self._name_gap(log, file)
         synced = Synced.of(cursor)
         named = not file.created and synced is not None and synced.about(file.identity)
         return file, named or file.seq == reported
@@ -131,7 +132,7 @@ class Opener:
             file.size = max(file.size, extent.end)
             tell_mended(file.path, extent)
 
-    def _name_gap(self, log: EventLog, file: EventFile) -> None:
+    async def _name_gap(self, log: EventLog, file: EventFile) -> None:
         if log.pruned > file.seq:
             logger.error(
                 "output %s: events %d to %d were deleted by retention before they were written to %s",
@@ -140,6 +141,18 @@ class Opener:
                 log.pruned,
                 file.path,
                 extra={"event": "output_gap"},
+            )
+            return
+        events = await log.read(file.seq, 1)
+        if file.seq and left_out(file.seq, following := events[0].seq if events else log.last + 1):
+            logger.warning(
+                "output %s: event %d is followed by %d in %s: numbers were left out, since the store may have lost "
+                "some; what had them is reported again",
+                self._name,
+                file.seq,
+                following,
+                file.path,
+                extra={"event": "file_place"},
             )
 
     async def _fit(self, log: EventLog, new: EventFile, seq: int) -> EventFile:

@@ -165,7 +165,7 @@ async def _kin_of(log: EventLog, rotated: Rotated, *, surely: bool) -> _Kin:
 def _ahead(path: Path, seq: int, last: int) -> Note:
     origin = f"the database ends at event {last}: it was restored from an older copy" if last else "the database is new"
     text = (
-        f"{path} ends at event {seq} but {origin}. Numbering goes on at {seq + 1}; "
+        f"{path} ends at event {seq} but {origin}. Numbering goes on above it; "
         "what happened since the copy may be reported again under new numbers"
     )
     return logging.ERROR, text

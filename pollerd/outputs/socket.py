@@ -2,7 +2,8 @@
 
 A reader gets every event from its connection on. A line `after N` from it, at any time, moves it to the events after
 `N`; any other line is answered by one that begins `{"type":"error"`. When retention has deleted some of what it asks
-for, it gets one line `{"type":"gap","after":N,"first":F}` first: the events after `N` and before `F` exist no more.
+for, it gets one line `{"type":"gap","after":N,"first":F}` first: the events after `N` and before `F` exist no more. So
+it does where numbers were left out, since a failover of PostgreSQL may have lost what had them.
 
 A reader that does not read costs its kernel buffer and about half a MiB here, and delays no other: events are read from
 the log only as its socket drains. Readers may be silent for as long as they like; only their number is bounded.
@@ -23,7 +24,7 @@ import msgspec
 from pollerd.base.descriptors import EVENTS, PLACES
 from pollerd.base.text import shortened
 from pollerd.base.unixsocket import Listener
-from pollerd.core.event import Event
+from pollerd.core.event import Event, left_out, runs
 from pollerd.core.ports import EventLog, OutputHealth
 from pollerd.outputs.acceptor import Acceptor
 
@@ -285,7 +286,7 @@ class _SocketReader:
         while True:
             await self._writer.drain()
             events = await self._window.read(self.seq)
-            for last, piece in self._pieces(events):
+            for last, piece in (each for run in runs(self.seq, events) for each in self._pieces(run)):
                 if self._writer.transport.is_closing():
                     # asyncio would drop the bytes in silence, uvloop raises RuntimeError.
                     raise ConnectionResetError("the reader has gone")
@@ -297,7 +298,7 @@ class _SocketReader:
         """Whole lines in pieces, each with its last `seq`; a gap is named before what follows it."""
         pruned = self._window.log.pruned
         first = events[0].seq if events else pruned + 1
-        if self.seq < pruned and first > self.seq + 1:
+        if (self.seq < pruned and first > self.seq + 1) or (events and left_out(self.seq, first)):
             yield max(self.seq, first - 1), b'{"type":"gap","after":%d,"first":%d}\n' % (self.seq, first)
         piece, last = bytearray(), 0
         for event in events:

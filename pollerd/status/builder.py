@@ -335,6 +335,9 @@ def _cluster(config: Config, found: ClusterView | None, snapshot: Snapshot | Non
         unfit=None if snapshot is None else snapshot.unfit or None,
         takeovers=found.takeovers,
         commit_doubts=None if snapshot is None else snapshot.doubts,
+        jumps=found.jumped.times,
+        jumped=found.jumped.why or None,
+        jumped_at=moment(found.jumped.last),
         members=[
             MemberDocument(
                 name=member.name,

@@ -187,6 +187,8 @@ class ClusterDocument(msgspec.Struct, frozen=True, kw_only=True):
     `took_over` says from whom it took over and why; null where that was nobody. `commit_doubts` counts the transactions
     of the daemon that answers, since its start, whose outcome was not known because the connection broke, and was
     asked for again. `unfit` says why it may not poll, such as a wrong clock; null where nothing speaks against it.
+    `jumps`: how often event numbers were left out because PostgreSQL may have lost some of them in a failover; `jumped`
+    says why last, at `jumped_at`.
     """
 
     name: str | None
@@ -196,6 +198,9 @@ class ClusterDocument(msgspec.Struct, frozen=True, kw_only=True):
     unfit: str | None
     takeovers: int
     commit_doubts: int | None
+    jumps: int
+    jumped: str | None
+    jumped_at: str | None
     members: list[MemberDocument]
 
 

@@ -316,12 +316,14 @@ def age_names(ages: list[AgeDocument]) -> list[str]:
 
 def members(document: StatusDocument) -> list[Sentence]:
     """The daemons that share the store, a sentence each, and how the one that polls came by it; of one alone only why
-    it may not poll.
+    it may not poll, and what the last failover of PostgreSQL may have lost.
     """
     cluster = document.cluster
     if cluster is None:
         return []
     found = [Sentence(cluster.unfit, "bad")] if cluster.unfit else []
+    if cluster.jumped and (jumped_at := at(cluster.jumped_at)) is not None:
+        found.append(Sentence(f"{cluster.jumped} ({ago(jumped_at, document.now)})", "warn"))
     if len(cluster.members) + cluster.takeovers < 2:
         return found
     for member in cluster.members:

@@ -24,6 +24,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
+from tests.cluster import replicas
 from tests.cluster.cases import AT_RANDOM, CASES
 from tests.cluster.outcome import taken_over
 from tests.cluster.stage import Stage, since, stage
@@ -98,7 +99,20 @@ async def measure(on: Stage, times: int) -> None:
 
 
 async def run(options: argparse.Namespace) -> int:
-    names = [name for name in CASES if not options.case or any(part in name for part in options.case)]
+    """All that is wanted; those with replicas each on servers of their own."""
+    every = (*CASES, *replicas.CASES)
+    wanted = [name for name in every if not options.case or any(part in name for part in options.case)]
+    names = [name for name in wanted if name in CASES]
+    if options.takeovers or options.kills:
+        return await on_one_server(options, [])
+    well = not names or await on_one_server(options, names) == 0
+    for name in [name for name in wanted if name in replicas.CASES]:
+        with tempfile.TemporaryDirectory() as folder:
+            well = await replicas.play(Path(folder), name, options.members, options.messages) and well
+    return 0 if well else 1
+
+
+async def on_one_server(options: argparse.Namespace, names: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         async with stage(Path(folder), options.members) as on:
             if options.takeovers:
@@ -115,7 +129,8 @@ def main() -> int:
     )
     parser.add_argument("--members", type=int, default=2)
     parser.add_argument("--messages", type=int, default=200)
-    parser.add_argument("--case", action="append", help=f"a name, or a part of some: {', '.join(CASES)}")
+    known = ", ".join((*CASES, *replicas.CASES))
+    parser.add_argument("--case", action="append", help=f"a name, or a part of some: {known}")
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--takeovers", type=int, default=0)
     parser.add_argument("--seed", type=int, default=int(time.time()))

@@ -25,6 +25,8 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.numbers: list[int] = []
+        self.lines: list[bytes] = []
+        self.gaps: list[dict[str, int]] = []
 
     async def run(self) -> None:
         while True:
@@ -33,7 +35,12 @@ class Reader:
                 try:
                     writer.write(f"after {self.numbers[-1] if self.numbers else 0}\n".encode())
                     while line := await reader.readuntil(b"\n"):
-                        self.numbers.append(json.loads(line)["seq"])
+                        said = json.loads(line)
+                        if said["type"] == "gap":
+                            self.gaps.append(said)
+                            continue
+                        self.numbers.append(said["seq"])
+                        self.lines.append(line)
                 finally:
                     writer.close()
             await asyncio.sleep(0.05)

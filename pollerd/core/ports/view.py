@@ -108,6 +108,14 @@ class MemberView(NamedTuple):
     renewed: float
 
 
+class JumpView(NamedTuple):
+    """How often event numbers were left out, since the store may have lost some; when (UNIX seconds) and why last."""
+
+    times: int
+    last: float | None
+    why: str
+
+
 class ClusterView(NamedTuple):
     """The daemons that share the store. `active_since`: since when one of them polls (None: none does); `took_over`
     says from whom it did and why, empty where that was nobody. There were `takeovers` so far.
@@ -117,6 +125,7 @@ class ClusterView(NamedTuple):
     active_since: float | None
     took_over: str
     takeovers: int
+    jumped: JumpView
 
 
 class StoreSize(NamedTuple):

@@ -23,6 +23,8 @@ CLOCK: Final = 5.0
 """Seconds between the clocks of this machine and of the server that are worth a word."""
 LONG: Final = 3600.0
 """Seconds after which a transaction hinders the server's cleaning up."""
+RECENT: Final = 7 * 86400.0
+"""Seconds for which a failover that may have lost something is worth a word."""
 DEAD: Final = 100_000
 """Rows that are deleted and not cleaned up, from which on more of them than living ones are worth a word."""
 
@@ -47,7 +49,7 @@ def checks(config: StoreConfig) -> Iterator[Check]:
         return
     how = "TLS" if found.encrypted else "without TLS"
     yield ok(NAME, f"PostgreSQL {found.version} at {config.where}, {how}, {size(found.size)}")
-    yield from _durable(found)
+    yield from _durable(found, lossless=config.lossless)
     yield from _tidy(found)
     if abs(found.ahead) > CLOCK:
         way = "ahead of" if found.ahead > 0 else "behind"
@@ -79,14 +81,21 @@ def _failed(said: str) -> Check:
     return failure(NAME, facts, step[:1].lower() + step[1:])
 
 
-def _durable(found: Examination) -> Iterator[Check]:
+def _durable(found: Examination, *, lossless: bool) -> Iterator[Check]:
+    from pollerd.store.postgresql.failover import STEP
+
     for name, on in (("fsync", found.fsync), ("synchronous_commit", found.synchronous_commit)):
         if not on:
             facts = f"{name} is off: a crash of the server may take back events that were reported already"
             yield warning("database durability", facts, f"set {name} = on in postgresql.conf")
-    if found.asynchronous and not found.synchronous:
-        facts = f"{counted(found.asynchronous, 'replica is', 'replicas are')} asynchronous: a failover may lose commits"
-        yield warning("database replication", facts, "name a synchronous one in synchronous_standby_names")
+    if found.replicas and not found.replicated:
+        facts = f"no commit waits for the server's {counted(found.replicas, 'replica')}"
+        if lossless:
+            yield ok("database replication", f"{facts}; that no failover loses one is said by [store] lossless")
+        else:
+            yield warning("database replication", f"{facts}: a failover may lose what was reported already", STEP)
+    if found.jump is not None and found.jump.ago < RECENT:
+        yield warning("database failover", f"{duration(found.jump.ago)} ago {found.jump}", STEP)
 
 
 def _tidy(found: Examination) -> Iterator[Check]:

@@ -76,7 +76,9 @@ class HealthDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GapDocument(msgspec.Struct, frozen=True, kw_only=True, tag="gap", tag_field="type"):
-    """In the stream of events: those after `after` and before `first` were deleted by retention."""
+    """In the stream of events: those after `after` and before `first` were deleted by retention, or their numbers were
+    left out, since a failover of PostgreSQL may have lost some of them: what had those is reported again.
+    """
 
     after: int
     first: int

@@ -16,7 +16,7 @@ import msgspec
 from aiohttp import web
 
 from pollerd.base.errors import StoreError
-from pollerd.core.event import TYPES, Event, EventFilter
+from pollerd.core.event import TYPES, Event, EventFilter, left_out, runs
 from pollerd.core.ports import EventLog, View, Views
 from pollerd.server.api import query
 from pollerd.server.api.documents import GapDocument
@@ -157,12 +157,14 @@ class EventStream:
         while follow and await self._feed.more(place):
             last = self._log.last
             found = await self._log.read(place, _CHUNK)
-            if gap := self._gap(place, found):
-                yield gap
-            for piece in _joined(filter(wanted.fits, found)):
-                yield piece
+            for run in runs(place, found):
+                if gap := self._gap(place, run):
+                    yield gap
+                for piece in _joined(filter(wanted.fits, run)):
+                    yield piece
+                place = run[-1].seq if run else place
             # Numbers may be left out, so that there can be a higher one and still no event.
-            place = found[-1].seq if found else last
+            place = place if found else last
 
     async def _history(self, place: int, end: int, wanted: EventFilter) -> AsyncIterator[tuple[int, bytes]]:
         """What is committed by now, up to `end`: pieces, each with the place it leads to."""
@@ -171,19 +173,20 @@ class EventStream:
                 found = await self._log.read(place, _CHUNK)
             else:
                 found = await self._views.read(partial(_some, after=place, wanted=wanted))
-            if gap := self._gap(place, found if wanted == EventFilter() else ()):
-                yield place, gap
+            for run in runs(place, found):
+                if gap := self._gap(place, run if wanted == EventFilter() else ()):
+                    yield place, gap
+                for piece in _joined(run):
+                    yield run[-1].seq, piece
+                place = run[-1].seq if run else place
             if not found:
                 return
-            for piece in _joined(found):
-                yield found[-1].seq, piece
-            place = found[-1].seq
 
     def _gap(self, place: int, found: Sequence[Event]) -> bytes:
-        """The line that says that what follows `place` was deleted, if so; `found` is what is left."""
+        """The line that says that what follows `place` was deleted or left out, if so; `found` is what is left."""
         pruned = self._log.pruned
         first = found[0].seq if found else pruned + 1
-        if place >= pruned or first == place + 1:
+        if (place >= pruned or first == place + 1) and not (found and left_out(place, first)):
             return b""
         return msgspec.json.encode(GapDocument(after=place, first=first)) + b"\n"
 

@@ -326,6 +326,7 @@ def _cluster(status: StatusDocument) -> Iterator[Metric]:
     yield _counter("takeovers", "How often one daemon took over from another, as the store knows.", found.takeovers)
     doubts = "Transactions whose outcome was not known, since the connection broke, and was asked for again."
     yield _counter("commit_doubts", doubts, found.commit_doubts or 0)
+    yield _counter("jumps", "How often event numbers were left out, since some may have been lost.", found.jumps)
     yield _gauge("members", "Daemons that share the store.", len(found.members))
 
 

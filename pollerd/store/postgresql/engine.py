@@ -31,7 +31,7 @@ def target_of(config: StoreConfig) -> Target:
         except ConfigError as error:
             raise StoreForbiddenError(str(error)) from error
 
-    return Target(dict(url.parameters), url.text, secret)
+    return Target(dict(url.parameters), url.text, secret, config.lossless)
 
 
 def engine_of(config: StoreConfig) -> PostgresEngine:

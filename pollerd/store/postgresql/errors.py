@@ -14,10 +14,11 @@ from pollerd.base.errors import (
     StoreFencedError,
     StoreForbiddenError,
     StoreUnavailableError,
+    StoreWentBackError,
 )
 
 FENCED: Final = "PD001"
-LATE: Final = "PD002"
+WENT_BACK: Final = ("PD002", "PD003")
 _LOST: Final = ("08", "57P0", "25P03")
 _BUSY: Final = ("40", "55P03")
 _PASSING: Final = ("53", "25006", "58030")
@@ -59,7 +60,13 @@ def translated(error: psycopg.Error, where: str) -> StoreError:
     """What PostgreSQL said to a statement, as one of ours."""
     code, said = error.sqlstate or "", _first_line(error)
     if code == FENCED:
-        return StoreFencedError(f"another member has taken over the store at {where}; this one ends and starts anew.")
+        return StoreFencedError(
+            f"another member has taken over the store at {where}, or PostgreSQL has failed over; this one ends and "
+            "starts anew."
+        )
+    if code in WENT_BACK:
+        # The number is another one than this process expects, or the server is.
+        return StoreWentBackError(f"the store at {where} lacks what was committed last; this one ends and starts anew.")
     if not code or code.startswith(_LOST):
         return StoreAwayError(f"the connection to PostgreSQL at {where} is lost ({said}); it is tried again.")
     what = f"the store at {where} cannot be used ({said})"

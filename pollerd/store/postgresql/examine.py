@@ -7,29 +7,31 @@ from typing import Any, Final
 
 import msgspec
 
-from pollerd.store.postgresql import schema
+from pollerd.store.postgresql import failover, schema
 from pollerd.store.postgresql.link import Connection, Link, Target
 from pollerd.store.postgresql.member import Standing, members
 from pollerd.store.postgresql.news import unheard
 
 TABLES: Final = (
     "messages", "events", "requests", "outputs", "accounts", "counters", "pending_by_age", "meta", "deliveries",
-    "unwritten", "given", "incoming", "source_ids", "cluster", "members", "leases", "duties",
+    "unwritten", "given", "incoming", "source_ids", "cluster", "members", "leases", "duties", "jumps",
 )  # fmt: skip
 _SERVER: Final = b"""
 SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp())::float8,
     current_setting('fsync')::boolean, current_setting('synchronous_commit') <> 'off',
+    current_setting('synchronous_commit') <> 'local' AND current_setting('synchronous_standby_names') <> '',
     pg_database_size(current_database()), has_schema_privilege(current_schema(), 'CREATE'),
     (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()),
-    (SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'async'),
-    (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')),
+    (SELECT count(*) FROM pg_stat_replication),
     coalesce((SELECT extract(epoch FROM max(clock_timestamp() - xact_start))::float8 FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()), 0.0)
 """
 _LACKING: Final = b"""
 SELECT name FROM unnest($1::text[]) AS name
-WHERE NOT has_table_privilege(name, 'SELECT') OR NOT has_table_privilege(name, 'INSERT')
+WHERE CASE WHEN to_regclass(name) IS NOT NULL THEN
+    NOT has_table_privilege(name, 'SELECT') OR NOT has_table_privilege(name, 'INSERT')
     OR NOT has_table_privilege(name, 'UPDATE') OR NOT has_table_privilege(name, 'DELETE')
+END
 """
 _DEAD: Final = (
     b"SELECT coalesce(sum(n_dead_tup), 0)::bigint, coalesce(sum(n_live_tup), 0)::bigint FROM pg_stat_user_tables"
@@ -41,19 +43,19 @@ class Examination(msgspec.Struct, frozen=True):
 
     `ahead`: seconds that this machine's clock is ahead of the server's. `longest` is the age of the oldest transaction
     in seconds. `lacking` are tables without all rights on them; without `tables` there is no store yet. `schema` is the
-    store's, `newest` the one that the next start makes of it; 0 while it is not known. `asynchronous` and `synchronous`
-    count replicas, as far as this user may see them.
+    store's, `newest` the one that the next start makes of it; 0 while it is not known. There are `replicas`;
+    `replicated`: a commit waits for one. `jump`: when numbers were left out last.
     """
 
     version: str
     ahead: float
     fsync: bool
     synchronous_commit: bool
+    replicated: bool
     size: int
     may_create: bool
     encrypted: bool
-    asynchronous: int
-    synchronous: int
+    replicas: int
     longest: float
     tables: bool
     lacking: tuple[str, ...] = ()
@@ -64,6 +66,7 @@ class Examination(msgspec.Struct, frozen=True):
     members: tuple[Standing, ...] = ()
     unheard: str = ""
     """Why notifications do not arrive; empty where they do."""
+    jump: failover.Jump | None = None
 
 
 def examine(target: Target) -> Examination:
@@ -79,12 +82,12 @@ def examine(target: Target) -> Examination:
 
 def _examine(connection: Connection) -> Examination:
     before = time.time()
-    version, clock, fsync, synchronous_commit, *rest = _row(connection, _SERVER)
+    version, clock, fsync, synchronous_commit, replicated, *rest = _row(connection, _SERVER)
     ahead = (before + time.time()) / 2 - clock
-    size, may_create, encrypted, asynchronous, synchronous, longest = rest
+    size, may_create, encrypted, replicas, longest = rest
     found = Examination(
-        version, ahead, fsync, synchronous_commit, size, may_create, bool(encrypted), asynchronous, synchronous,
-        longest, schema.is_there(connection),
+        version, ahead, fsync, synchronous_commit, replicated, size, may_create, bool(encrypted), replicas, longest,
+        schema.is_there(connection),
     )  # fmt: skip
     if not found.tables:
         return found
@@ -94,7 +97,13 @@ def _examine(connection: Connection) -> Examination:
     version, newest = schema.versions(connection)
     dead, live = _row(connection, _DEAD)
     return msgspec.structs.replace(
-        found, schema=version, newest=newest, dead=dead, live=live, members=tuple(members(connection))
+        found,
+        schema=version,
+        newest=newest,
+        dead=dead,
+        live=live,
+        members=tuple(members(connection)),
+        jump=failover.last_jump(connection) if version >= newest else None,
     )
 
 

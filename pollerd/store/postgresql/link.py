@@ -51,11 +51,15 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class Target(NamedTuple):
-    """Where to connect: libpq's parameters without the password, how people call it, and what gives the password."""
+    """Where to connect: libpq's parameters without the password, how people call it, and what gives the password.
+
+    `lossless`: no failover of the server loses a commit, by the operator's word.
+    """
 
     parameters: Mapping[str, str]
     where: str
     password: Callable[[], str | None] = lambda: None
+    lossless: bool = False
 
 
 class Link:

@@ -21,10 +21,10 @@ from uuid import UUID, uuid4
 import msgspec
 
 from pollerd.base import failpoints
-from pollerd.base.errors import DatabaseBusyError, StoreBusyError, StoreError
+from pollerd.base.errors import DatabaseBusyError, StoreBusyError, StoreError, StoreFencedError
 from pollerd.core.lease import CLOCKS, HOLD, LOOK, RENEW, WATCH, Beat, Lease, Watch, offset
-from pollerd.core.ports.view import ClusterView, MemberView
-from pollerd.store.postgresql import duty, schema
+from pollerd.core.ports.view import ClusterView, JumpView, MemberView
+from pollerd.store.postgresql import duty, failover, schema
 from pollerd.store.postgresql.duty import Holder
 from pollerd.store.postgresql.link import Connection, Link, Target
 from pollerd.store.postgresql.process import Process, this_process
@@ -56,9 +56,11 @@ FROM members JOIN leases USING (token) WHERE name = $1
 """
 _RENEW: Final = b"""
 UPDATE leases SET beat = $3, lease_until = clock_timestamp() + make_interval(secs => $2)
-WHERE token = $1 AND beat <= $3
+WHERE token = $1 AND beat <= $3 AND set_config('synchronous_commit', 'off', true) = 'off'
 """
-"""The number makes a renewal that was held up on the way, and comes late, do nothing."""
+"""The number makes a renewal that was held up on the way, and comes late, do nothing. It waits neither for a disk nor
+for a replica: one that is lost does no harm.
+"""
 _FORGET: Final = b"""
 DELETE FROM members USING leases WHERE members.token = leases.token
 AND lease_until < clock_timestamp() - make_interval(secs => $1)
@@ -83,6 +85,8 @@ class Member:
         """How it came by the duty, in words; empty where nobody had it."""
         self.others_until = -inf
         """Until when the member before may have begun something that this one must not overtake, by the boot clock."""
+        self.seen: Callable[[], int] = lambda: 0
+        """The highest number of an event that this process knows."""
         self._target = target
         self._link = Link(target, deadline=_DEADLINE)
         self._beat = 0
@@ -105,6 +109,7 @@ class Member:
         """
         member = cls(target, uuid4(), name)
         try:
+            member._link.run(lambda connection: failover.settle(connection, 0, lossless=target.lossless))
             sent = now()
             member._link.once(lambda connection: member._register(connection, this_process(command=not daemon)))
             member._lease.renewed(sent)
@@ -161,10 +166,31 @@ class Member:
         self.release()
 
     def successor(self, link: Link) -> str:
-        """Who has taken over from this member, in words. Asked over `link`, which is the caller's."""
+        """Why this member may not write any more, in words. Asked over `link`, which is the caller's."""
+        if self.lost:
+            return self.lost
+        jump = link.run(failover.last_jump)
+        if jump is not None and jump.ago < HOLD - self._lease.left(now()):
+            return failover.FENCED
         holder = link.run(duty.holder)
         who = "another member" if holder is None else f"the member {holder.name!r} ({holder.process})"
         return f"{who} has taken over the store at {self._target.where} from this one ({self.name!r})"
+
+    # -- a failover of the server
+
+    def settle(self, link: Link) -> None:
+        """Take note of a failover, by the connection of whatever thread finds it. Raises StoreFencedError after one
+        that may have lost something.
+        """
+        seen, lossless = self.seen(), self._target.lossless
+        if link.run(lambda connection: failover.settle(connection, seen, lossless=lossless)):
+            self.end(failover.FENCED)
+            raise StoreFencedError(failover.FENCED)
+
+    def end(self, why: str) -> None:
+        """This process may not write any more, for that reason."""
+        self.lost = self.lost or why
+        self._changed()
 
     # -- registering
 
@@ -208,7 +234,12 @@ class Member:
                 if holder is not None:
                     connection.execute(_LEAVE, (holder.token,))
                 duty.give(connection, self.token, taken_from, why)
+            jump = failover.last_jump(connection)
         self.active = free
+        if jump is not None and jump.ago < _OVER and not process.command:
+            # Whoever was active then was not asked, and may deliver until its lease ends.
+            self.others_until = now() + HOLD
+            log.warning("%s; %s", jump, failover.STEP, extra={"event": "failed_over"})
 
     def _busy(self, name: str, other: Process) -> DatabaseBusyError:
         who, where = f"the member {name!r} ({other})", self._target.where
@@ -251,7 +282,13 @@ class Member:
             self._watch.lost()
             log.debug("the lease waits: %s", error)
 
+    def _settle(self) -> None:
+        seen = self.seen()
+        if self._link.run(lambda connection: failover.moved(connection, seen)):
+            self.settle(self._link)
+
     def _renew(self) -> None:
+        self._settle()
         sent = now()
         self._beat += 1
         values = (self.token, WATCH, self._beat)
@@ -263,10 +300,10 @@ class Member:
                 self._offering = self._offer
                 self._link.run(lambda connection: duty.offer(connection, self.token, self._offering))
             return
-        self.lost = self.successor(self._link)
-        self._changed()
+        self.end(self.successor(self._link))
 
     def _look(self) -> None:
+        self._settle()
         sent, asked = now(), time.time()
         holder, clock = self._link.run(lambda connection: duty.look(connection, self.name))
         accepted, self._accepted = self._accepted, False
@@ -345,7 +382,9 @@ def cluster(connection: Connection) -> ClusterView:
     row: Any = connection.execute(_DUTY, (duty.ACTIVE,)).fetchone()
     holder, since, before, why, takeovers = row
     took_over = f"{holder} took over from {before}: {why}" if holder and before else ""
-    return ClusterView(tuple(found), None if holder is None else since, took_over, takeovers)
+    jump = failover.last_jump(connection)
+    jumped = JumpView(0, None, "") if jump is None else JumpView(jump.times, jump.at, str(jump))
+    return ClusterView(tuple(found), None if holder is None else since, took_over, takeovers, jumped)
 
 
 class Standing(msgspec.Struct, frozen=True):

@@ -12,8 +12,8 @@ from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
-from pollerd.base.errors import StoreFencedError, StoreUnavailableError
-from pollerd.core.event import Event
+from pollerd.base.errors import StoreFencedError, StoreUnavailableError, StoreWentBackError
+from pollerd.core.event import JUMP, Event
 from pollerd.core.ports import Batch, Chore, Cursor, Retaining
 from pollerd.store import rows
 from pollerd.store.eventlog import TAIL
@@ -56,6 +56,7 @@ class PostgresStore(SqlStore):
         store = cls(target, member, wall)
         try:
             await store._restore()
+            member.seen = lambda: store.last
         except BaseException:
             await store.close()
             raise
@@ -77,6 +78,11 @@ class PostgresStore(SqlStore):
     def doubts(self) -> int:
         """See `Store`."""
         return self._writer.doubts
+
+    async def advance_seq(self, seq: int) -> None:
+        """See `Store`. A number that this store does not know was lost, and files of other members may be further."""
+        if seq > self._last:
+            await super().advance_seq(seq + JUMP)
 
     # -- what is each member's own
 
@@ -153,8 +159,20 @@ class PostgresStore(SqlStore):
     async def _write_on(self, work: Callable[[Callable[[Sequence[Event]], None]], T]) -> T:
         """Run `work` on the writing thread, and append what it commits: also what an earlier call has left in doubt."""
         committed: list[Sequence[Event]] = []
+
+        def attempt() -> T:
+            try:
+                return work(committed.append)
+            except StoreWentBackError:
+                self._member.settle(self._writing_link)
+            try:
+                return work(committed.append)
+            except StoreWentBackError as error:
+                self._member.end(str(error))
+                raise
+
         try:
-            return await _on(self._writes, lambda: work(committed.append))
+            return await _on(self._writes, attempt)
         except StoreFencedError as error:
             # This is heard before the lease's thread has looked.
             who = await _on(self._writes, lambda: self._member.successor(self._writing_link))

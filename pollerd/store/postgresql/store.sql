@@ -29,7 +29,10 @@ ON CONFLICT (name) DO UPDATE SET value = greatest(counters.value, excluded.value
 SELECT last_seq FROM cluster;
 
 -- name: set_last_seq
-UPDATE cluster SET last_seq = greatest(last_seq, ?);
+WITH jumped AS (
+    INSERT INTO jumps (upto, after) SELECT ?1, last_seq FROM cluster WHERE last_seq < ?1 ON CONFLICT DO NOTHING
+)
+UPDATE cluster SET last_seq = greatest(last_seq, ?1);
 
 -- What was reported stays so, and what a message was given of its own stays its own.
 -- name: set_overdue

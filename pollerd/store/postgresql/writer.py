@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from pollerd.base import failpoints
-from pollerd.base.errors import StoreError, StoreUnavailableError
+from pollerd.base.errors import StoreError, StoreUnavailableError, StoreWentBackError
 from pollerd.core.event import Event
 from pollerd.core.ports import Batch
 from pollerd.store import rows
@@ -59,6 +59,8 @@ class Writer:
         """Of how many transactions the outcome was not known, since the connection broke, and was asked for again."""
         self._number: int | None = None
         """Of the last transaction that was carried out; None: to be asked for."""
+        self._certain = 0
+        """The highest number of which this process knows that it was carried out."""
         self._doubtful: _Group | None = None
         """The group of which it is not known whether it was carried out. It is sent again before anything else is."""
         self._answered: deque[tuple[Batch, tuple[Event, ...]]] = deque(maxlen=ANSWERED)
@@ -114,7 +116,7 @@ class Writer:
         # A connection that was lost since it was used last costs nothing but the first attempt.
         if not attempt() and not attempt():
             raise StoreUnavailableError(f"the connection to {self._link.target.where} breaks; it is tried again.")
-        self._number = number
+        self._number = self._certain = number
         return results[-1]
 
     def _resolved(self) -> int:
@@ -173,7 +175,8 @@ class Writer:
                 raise
             # The same number twice does nothing twice.
             base = attempt()
-        self._doubtful, self._number = None, group.number
+        self._doubtful = None
+        self._number = self._certain = group.number
         events = tuple(
             Event(base + place, kind, message_id, body.encode())
             for place, (kind, message_id, body) in enumerate(group.happened, 1)
@@ -186,7 +189,11 @@ class Writer:
             asked = b"SELECT last_batch FROM members WHERE token = $1 FOR UPDATE"
             found = self._link.run(lambda connection: connection.execute(asked, (self._token,)).fetchall())
             # Without a row another member has taken over: whatever is sent next is refused for that reason.
-            self._number = int(found[0][0]) if found else 0
+            number = int(found[0][0]) if found else 0
+            if found and number < self._certain:
+                where = self._link.target.where
+                raise StoreWentBackError(f"the store at {where} lacks what was committed last; this one ends.")
+            self._number = number
         return self._number
 
 
