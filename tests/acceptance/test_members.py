@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 from pollerd.base import failpoints
+from pollerd.client.unixhttp import UnixConnection
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE, Shim
 from tests.acceptance.conftest import Row
@@ -19,6 +20,16 @@ from tests.store_database import StoreDatabase
 
 BACKOFF = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "1s"\nmax_interval = "2s"'
 LIMITS = "requests_per_second = 100"
+
+
+def metrics(member: MemberDeployment) -> set[tuple[str, str, float]]:
+    """What a member shows without labels: its name, that of the metric without the prefix, and the value."""
+    connection = UnixConnection(member.folder / "control.sock", 60.0)
+    connection.request("GET", "/metrics", headers={"Host": "localhost"})
+    lines = connection.getresponse().read().decode().splitlines()
+    connection.close()
+    found = [line.removeprefix("pollerd_").split() for line in lines if line.startswith("pollerd_") and "{" not in line]
+    return {(member.name, name, float(value)) for name, value in found}
 
 
 async def test_another_goes_on_when_the_active_one_dies(
@@ -55,6 +66,10 @@ async def test_another_goes_on_when_the_active_one_dies(
 
         await until(done, "all messages end")
         _, text, _ = await two.command("status", "--json")
+        _, shown, _ = await two.command("status")
+        assert "db1 took over from db2: it ended in order" in shown
+        assert metrics(one) | metrics(two) >= {("db1", "active", 1.0), ("db2", "active", 0.0)}
+        assert {value for _, name, value in metrics(two) if name == "takeovers_total"} == {2.0}
         assert await two.stop() == 0
         assert await one.stop() == 0
     lines = check_files([one, two], len(ids))

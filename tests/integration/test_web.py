@@ -16,9 +16,11 @@ import pytest
 from pollerd.config import Listen
 from pollerd.server.hosts import host_allowed
 from pollerd.simulator import Step
+from pollerd.store.postgresql.member import Member
 from tests.acceptance.waiting import PATIENCE
 from tests.integration.control_kit import Daemon, daemon
 from tests.sqlite_kit import autocommit
+from tests.store_database import StoreDatabase
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 OUTSIDE = ("http:", "https:", "//", "data:")
@@ -89,10 +91,10 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def web(folder: Path, more: str = "") -> AsyncIterator[Web]:
+async def web(folder: Path, more: str = "", store: str = "") -> AsyncIterator[Web]:
     port = free_port()
     async with (
-        daemon(folder, more=f'[web]\nlisten = "127.0.0.1:{port}"\n{more}') as running,
+        daemon(folder, more=f'[web]\nlisten = "127.0.0.1:{port}"\n{more}', store=store) as running,
         aiohttp.ClientSession() as session,
     ):
         yield Web(f"http://127.0.0.1:{port}", running, session)
@@ -123,6 +125,17 @@ async def test_the_page_shows_what_the_daemon_knows(tmp_path: Path) -> None:
         fragment = await site.page("/status")
         assert "html" not in fragment.tags
         assert "The daemon runs" in fragment.text
+
+
+async def test_the_page_names_the_members_and_the_takeover(tmp_path: Path, store_database: StoreDatabase) -> None:
+    more = '[cluster]\nname = "db2"\n'
+    async with web(tmp_path, more, store_database.toml) as site:
+        with Member.join(store_database.target(), "db3", daemon=True):
+            store_database.query("UPDATE duties SET taken_from = 'db1', why = 'its lease ended 6 s ago', takeovers = 1")
+            page = await site.page("/")
+    assert "db2 took over from db1: its lease ended 6 s ago" in page.text
+    assert "db2 polls" in page.text
+    assert "db3 stands by" in page.text
 
 
 async def test_without_a_script_the_page_loads_itself_again(tmp_path: Path) -> None:
