@@ -18,6 +18,9 @@ from tests.store_database import StoreDatabase
 
 BACKOFF: Final = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "1s"\nmax_interval = "2s"'
 
+TAIL: Final = 65536
+"""Bytes, more than the longest line."""
+
 
 class Reader:
     """Reads one member's event socket, and comes back with `after N` when it was cut off."""
@@ -84,6 +87,13 @@ class Member(MemberDeployment):
             process = await self.launch(environment={failpoints.VARIABLE: armed} if armed else None)
             self.ends.append(await process.wait())
             await asyncio.sleep(0.2)
+
+    def newest(self) -> int:
+        """The number of the last whole line of its file."""
+        with contextlib.suppress(OSError, ValueError, IndexError), self.file.open("rb") as file:
+            file.seek(max(0, self.file.stat().st_size - TAIL))
+            return int(json.loads(file.read().split(b"\n")[-2])["seq"])
+        return 0
 
     @property
     def up(self) -> bool:

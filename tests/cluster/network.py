@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -12,7 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from pollerd.core.lease import WATCH
-from tests.acceptance.waiting import until
+from tests.acceptance.waiting import until, until_past
+from tests.cluster.member import Member
 from tests.cluster.outcome import Outcome, judged, taken_over
 from tests.cluster.stage import PATIENCE, Stage
 
@@ -21,23 +21,21 @@ OFFERED: Final = 25.0
 
 
 async def hold_back_a_batch(stage: Stage) -> Outcome:
-    """What the active member has sent is held back until it counts as lost, and has been committed again over another
-    connection, and the next one as well; then it comes.
+    """A batch that the active member has sent is held back until it counts as lost, and has been committed again over
+    another connection, and the next ones as well; then it comes.
     """
-    takeovers, before = stage.takeovers(), stage.active()
-    refused = stage.counts()["refused as late"]
+    takeovers, before, refused = stage.takeovers(), stage.active(), stage.late()
     before.proxy.freeze(new=False)
-    await until(lambda: sum(before.proxy.held()), "something is held back", patience=PATIENCE)
-    last = stage.last()
-    await until(lambda: stage.last() > last, "it is committed again", patience=PATIENCE)
-    stage.send(50, 2.0)
-    await asyncio.sleep(3.0)
-    late, _ = before.proxy.held()
+    await until(lambda: before.proxy.holds(b"commit_group"), "a batch is held back", patience=PATIENCE)
+    committed = "SELECT last_batch FROM members JOIN duties USING (token)"
+    number = stage.ask(committed)
+    stage.send(50, 20.0)
+    await until(lambda: (stage.ask(committed) or 0) > number + 2, "it and others are committed", patience=PATIENCE)
     before.proxy.thaw()
-    await asyncio.sleep(1.0)
-    more, turned_away = stage.takeovers() - takeovers, stage.counts()["refused as late"] - refused
-    said = f"{late} bytes came late, {turned_away} batches refused as late, {more} takeovers"
-    return judged(said, something_came_late=late > 0)
+    await until(lambda: stage.late() > refused, "it comes late", patience=PATIENCE)
+    more = stage.takeovers() - takeovers
+    said = f"batches that came late and were refused: {stage.late() - refused}, {more} takeovers"
+    return judged(said, nobody_took_over=more == 0)
 
 
 async def cut_off_the_active(stage: Stage) -> Outcome:
@@ -54,20 +52,35 @@ async def cut_off_the_active(stage: Stage) -> Outcome:
 
 
 async def cut_connections(stage: Stage) -> Outcome:
-    """All connections of all members end with a reset, some with what the server has carried out unanswered."""
-    for _ in range(5):
-        for member in stage.members:
-            member.proxy.freeze(to_server=False, new=False)
-        await asyncio.sleep(random.uniform(0.05, 0.3))
-        for member in stage.members:
-            member.proxy.reset()
-            member.proxy.thaw()
-        await asyncio.sleep(0.5)
-    return Outcome()
+    """Connections end with a reset right after the server has a commit, before its answer."""
+    takeovers, rounds = stage.takeovers(), 5
+    for _ in range(rounds):
+        before = stage.active()
+        stage.send(50, 10.0)
+        while not await _held_back(before):
+            before.proxy.thaw()
+            await asyncio.sleep(0.1)
+        committed = f"SELECT last_batch FROM members WHERE name = '{before.name}'"
+        number = stage.ask(committed)
+        before.proxy.freeze(to_server=False, new=False)
+        await until_past(lambda c=committed: stage.ask(c) or 0, number, "it is committed", patience=PATIENCE)  # type: ignore[misc]
+        before.proxy.reset()
+        before.proxy.thaw()
+        await until_past(lambda c=committed: stage.ask(c) or 0, number + 1, "it goes on", patience=PATIENCE)  # type: ignore[misc]
+    more = stage.takeovers() - takeovers
+    return judged(f"{rounds} times, {more} takeovers", nobody_took_over=more == 0)
+
+
+async def _held_back(member: Member) -> bool:
+    """Hold back what the member sends, for a moment; whether a batch is in it."""
+    member.proxy.freeze(new=False)
+    await asyncio.sleep(0.3)
+    return member.proxy.holds(b"commit_group")
 
 
 async def block_the_gateway(stage: Stage) -> Outcome:
     """The active member's way to the gateway is blocked, that of the others is not."""
+    _anew(stage)
     before, token = stage.active(), stage.token()
     ends = len(before.ends)
     before.gateway.refuse()
@@ -82,6 +95,7 @@ async def block_the_gateway(stage: Stage) -> Outcome:
 
 async def block_the_gateway_for_all(stage: Stage) -> Outcome:
     """Nobody accepts the offer."""
+    _anew(stage)
     token = stage.token()
     for member in stage.members:
         member.gateway.refuse()
@@ -104,6 +118,7 @@ async def captive_portal_with_401(stage: Stage) -> Outcome:
 
 
 async def _captive(stage: Stage, answer: web.Response) -> Outcome:
+    _anew(stage)
     before, token = stage.active(), stage.token()
     others = [member for member in stage.members if member is not before]
     ends = len(before.ends)
@@ -124,6 +139,11 @@ async def _captive(stage: Stage, answer: web.Response) -> Outcome:
     before.gateway.accept()
     said = f"offered for {OFFERED:.0f} s; the other polled {took:.0f} s after the portal was gone"
     return judged(said, nobody_took_over_behind_it=same)
+
+
+def _anew(stage: Stage) -> None:
+    """Who gave the duty away in another case may accept it again."""
+    stage.store.database.execute("UPDATE duties SET given_at = NULL")
 
 
 async def _offered(stage: Stage) -> None:

@@ -24,6 +24,10 @@ from tests.store_database import StoreDatabase
 
 PATIENCE: Final = 240.0
 """Seconds for what takes a lease, the longest batch, a recovery of PostgreSQL and a start on a busy machine."""
+READING: Final = 900.0
+"""Seconds for an hour's worth of posts after many takeovers in a row, before each of which none was begun."""
+LOOK: Final = 0.5
+"""Seconds between two looks at what is long: the receiver of the webhook works in this process, too."""
 WATCHED: Final = """
 CREATE FUNCTION elsewhere() RETURNS trigger LANGUAGE plpgsql AS
 'BEGIN NEW.process := NEW.process || ''{"boot": "of another machine"}''; RETURN NEW; END';
@@ -118,8 +122,8 @@ class Stage:
         """And until all messages have ended, and everybody has read everything."""
         await self.together()
         try:
-            await until(lambda: self._finals() == len(self.ids), "all messages end", patience=PATIENCE)
-            await until(self._all_read, "everybody has read everything", patience=PATIENCE)
+            await until(lambda: self._finals() == len(self.ids), "all messages end", patience=PATIENCE, look=LOOK)
+            await until(self._all_read, "everybody has read everything", patience=READING, look=LOOK)
         except AssertionError as error:
             raise AssertionError(f"{error}: {self._standing()}") from None
 
@@ -127,9 +131,10 @@ class Stage:
         """Who has read how much, and what members say."""
         ended = f"messages {self._finals()}, webhook {len(self._posted())}, foreign table {len(self.foreign.finals())}"
         said = [f"final states of {len(self.ids)}: {ended}; last seq {self.last()}, active {self.holder()}"]
-        for member in self.members:
-            last = member.told()[-1]["seq"] if member.told() else 0
-            said.append(f"{member.name}: file {last}, socket {member.reader.numbers[-1:]}, {member.text_log()[-1500:]}")
+        said += [
+            f"{member.name}: file {member.newest()}, socket {member.reader.numbers[-1:]}, {member.text_log()[-1500:]}"
+            for member in self.members
+        ]
         return "\n".join(said)
 
     def _finals(self) -> int:
@@ -145,10 +150,7 @@ class Stage:
     def _all_read(self) -> bool:
         last, ids = self.last(), set(self.ids)
         return (
-            all(
-                member.reader.numbers[-1:] == [last] and member.told()[-1:] and member.told()[-1]["seq"] == last
-                for member in self.members
-            )
+            all(member.reader.numbers[-1:] == [last] and member.newest() == last for member in self.members)
             and self._posted() >= ids
             and self.foreign.finals() >= ids
         )
@@ -184,6 +186,10 @@ class Stage:
         answered = sum(self.simulator.record(number).polls for number in self.ids)
         return answered - int(self.ask("SELECT coalesce(sum(polls), 0) FROM messages", otherwise=0))
 
+    def late(self) -> int:
+        """Batches that came after the one with the next number, and were refused."""
+        return self.server.log().count(" comes after ")
+
     def counts(self) -> dict[str, Any]:
         """What there was of everything."""
         posted = [(body["id"], body["status"]) for body in self.hook.got]
@@ -195,7 +201,7 @@ class Stage:
             "posted twice": len(posted) - len(set(posted)),
             "foreign changes": self.foreign.changes(),
             "refused by the fence": self.server.log().count("ERROR:  another member has taken over"),
-            "refused as late": self.server.log().count(" comes after "),
+            "refused as late": self.late(),
         }
 
 

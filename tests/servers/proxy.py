@@ -125,6 +125,10 @@ class Proxy:
             )
         )
 
+    def holds(self, part: bytes) -> bool:
+        """Whether this is in what is held back for the server, on one connection."""
+        return self._do(lambda: any(part in each.to_server.held for each in self._connections))
+
     def freeze(self, *, to_server: bool = True, to_client: bool = True, new: bool = True) -> None:
         """Hold back what goes in these directions, on the connections that stand and, with `new`, on later ones."""
 
