@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from tests.benchmarks.postgresql import copying, pending, polling, retention
+from tests.benchmarks.postgresql import copying, news, pending, polling, retention
 from tests.benchmarks.throughput.rows import Case
 from tests.benchmarks.throughput.table import run
 
 CASES: dict[str, Case] = {
     "unchanged": polling.unchanged,
     "changing": polling.changing,
+    "latency": news.latency,
+    "standby": news.standby,
     "retention": retention.retention,
     "handover": pending.handover,
     "pending": pending.pending,

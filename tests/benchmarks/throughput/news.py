@@ -30,14 +30,14 @@ def latency(scale: Scale) -> Iterator[Row]:
         start = time.time() + 3.0
         polled.fill(count, (start, start + count / RATE))
         polled.start()
-        seen = _arrivals(polled.events, count)
+        seen = arrivals(polled.events, count)
         asked = dict(stub.notes()["noted"])
     waits = [1000 * (at - asked[number]) for number, at in seen.items()]
     note = f"{len(waits):,} changes, median {median(waits):.1f} ms"
     yield Row("a change, when polled, to its line, p99", percentile(waits, 0.99), "ms", 50.0, "most", max(waits), note)
 
 
-def _arrivals(path: Path, count: int) -> dict[int, float]:
+def arrivals(path: Path, count: int) -> dict[int, float]:
     """When the first line of each id was there, on the monotonic clock; checked about every millisecond."""
     seen: dict[int, float] = {}
     decoder = msgspec.json.Decoder(_Line)
