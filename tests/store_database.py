@@ -13,6 +13,7 @@ from pollerd.store.postgresql.engine import PostgresEngine
 from pollerd.store.postgresql.link import Target
 from pollerd.store.postgresql.store import PostgresStore
 from tests.servers.database import PASSWORD, Database, new_name
+from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgresql import PostgreSql
 
 
@@ -59,6 +60,15 @@ class StoreDatabase(NamedTuple):
         return self.database.execute(sql.replace("?", "%s"), *values)
 
 
+def new_store(database: Database) -> StoreDatabase:
+    """Make the tables in a database, and an owner of its own."""
+    made = StoreDatabase(database, new_name())
+    database.execute(f"CREATE ROLE {made.user} LOGIN PASSWORD '{PASSWORD}'")
+    database.execute(f"ALTER DATABASE {database.name} OWNER TO {made.user}")
+    with made.engine().handover():
+        return made
+
+
 @pytest.fixture(scope="session")
 def store_template(postgresql: PostgreSql) -> Iterator[StoreDatabase]:
     """A store in PostgreSQL that each test gets a copy of: to make the tables takes longer. Texts are in the order of a
@@ -67,12 +77,7 @@ def store_template(postgresql: PostgreSql) -> Iterator[StoreDatabase]:
     ((version,),) = postgresql.execute("SHOW server_version_num")
     sorting = "LOCALE_PROVIDER icu ICU_LOCALE 'en-US'" if int(version) >= 150_000 else ""
     with postgresql.database("template0", sorting) as made:
-        template = StoreDatabase(made, new_name())
-        made.execute(f"CREATE ROLE {template.user} LOGIN PASSWORD '{PASSWORD}'")
-        made.execute(f"ALTER DATABASE {made.name} OWNER TO {template.user}")
-        with template.engine().handover():
-            pass
-        yield template
+        yield new_store(made)
 
 
 @pytest.fixture
@@ -83,17 +88,31 @@ def store_database(postgresql: PostgreSql, store_template: StoreDatabase) -> Ite
         yield StoreDatabase(copy, store_template.user)
 
 
+@pytest.fixture
+def pooled_database(
+    has_pgbouncer: None, postgresql: PostgreSql, store_database: StoreDatabase
+) -> Iterator[StoreDatabase]:
+    """The same, which pollerd reaches through pgbouncer in transaction mode."""
+    with PgBouncer(postgresql, [store_database.user]) as bouncer:
+        yield store_database._replace(port=bouncer.port)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long_on_postgresql: on PostgreSQL in the long form only (POLLERD_LONG=1)")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that asks for `engine` runs on both; one that does not is about SQLite's files, or about no store."""
+    """A test that asks for `engine` runs on both; one that does not is about SQLite's files, or about no store. In the
+    long form what the installed command does is tried through pgbouncer as well.
+    """
     if "engine" not in metafunc.fixturenames:
         return
     long = os.environ.get("POLLERD_LONG", "") not in ("", "0")
     marked = any(metafunc.definition.iter_markers("long_on_postgresql"))
-    metafunc.parametrize("engine", ["sqlite"] if marked and not long else ["sqlite", "postgresql"], indirect=True)
+    engines = ["sqlite"] if marked and not long else ["sqlite", "postgresql"]
+    if long and metafunc.module.__name__.startswith("tests.acceptance."):
+        engines.append("pgbouncer")
+    metafunc.parametrize("engine", engines, indirect=True)
 
 
 @pytest.fixture
@@ -101,7 +120,9 @@ def engine(request: pytest.FixtureRequest) -> StoreDatabase | None:
     """Where the store is: in a file (None), or in PostgreSQL."""
     if request.param == "sqlite":
         return None
-    found: StoreDatabase = request.getfixturevalue("store_database")
+    found: StoreDatabase = request.getfixturevalue(
+        "store_database" if request.param == "postgresql" else "pooled_database"
+    )
     return found
 
 

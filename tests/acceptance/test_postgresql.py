@@ -13,8 +13,6 @@ from tests.acceptance.cli_kit import Cli
 from tests.acceptance.deployment import Deployment, finals
 from tests.acceptance.waiting import until
 from tests.servers.database import PASSWORD, new_name
-from tests.servers.pgbouncer import PgBouncer
-from tests.servers.postgresql import PostgreSql
 from tests.store_database import StoreDatabase
 
 QUICK = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"'
@@ -77,23 +75,20 @@ async def test_the_same_view_is_in_sqlite(tmp_path: Path) -> None:
         assert await pollerd.stop() == 0
 
 
-async def test_through_pgbouncer_in_transaction_mode(
-    tmp_path: Path, has_pgbouncer: None, postgresql: PostgreSql, store_database: StoreDatabase
-) -> None:
-    with PgBouncer(postgresql, [store_database.user]) as bouncer:
-        pooled = store_database._replace(port=bouncer.port)
-        async with Simulator() as simulator, Deployment(tmp_path, simulator, pooled, backoff=QUICK) as pollerd:
-            await pollerd.start()
-            ids = [simulator.truth.add(steps=ENDING) for _ in range(100)]
-            pollerd.insert(ids)
-            await until(lambda: len(finals(pollerd.events())) == 100, "all have ended")
-            for command in (["list"], ["status"], ["events", "--json"], ["doctor"]):
-                code, shown, said = await pollerd.command(*command)
-                assert code in (0, 1), said
-                assert command != ["doctor"] or "NOTIFY does not arrive (a pooler" in " ".join(shown.split())
-            assert await pollerd.stop() == 0
-            events = pollerd.events()
-            assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+async def test_through_pgbouncer_in_transaction_mode(tmp_path: Path, pooled_database: StoreDatabase) -> None:
+    """More of it, the end-to-end tests among it: POLLERD_LONG=1 pytest tests/acceptance -k pgbouncer."""
+    async with Simulator() as simulator, Deployment(tmp_path, simulator, pooled_database, backoff=QUICK) as pollerd:
+        await pollerd.start()
+        ids = [simulator.truth.add(steps=ENDING) for _ in range(100)]
+        pollerd.insert(ids)
+        await until(lambda: len(finals(pollerd.events())) == 100, "all have ended")
+        for command in (["list"], ["status"], ["events", "--json"], ["doctor"]):
+            code, shown, said = await pollerd.command(*command)
+            assert code in (0, 1), said
+            assert command != ["doctor"] or "NOTIFY does not arrive (a pooler" in " ".join(shown.split())
+        assert await pollerd.stop() == 0
+        events = pollerd.events()
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
 
 
 @pytest.mark.usefixtures("cold")

@@ -21,9 +21,9 @@ from tests.acceptance.cli_kit import Cli
 from tests.acceptance.deployment import Deployment, finals
 from tests.acceptance.waiting import PATIENCE, until, wait_for
 from tests.acceptance.warm import Forked
-from tests.servers.database import PASSWORD, Database, new_name
+from tests.servers.database import PASSWORD, new_name
 from tests.servers.postgresql import PostgreSql
-from tests.store_database import StoreDatabase
+from tests.store_database import StoreDatabase, new_store
 
 CliOn = Callable[..., Cli]
 QUICK = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "100ms"\nmax_interval = "1s"'
@@ -187,22 +187,23 @@ def one_failure(cli: Cli) -> dict[str, str]:
     return made
 
 
-def test_a_replica_is_named_as_one(cli_on: CliOn, has_postgresql: None) -> None:
-    with PostgreSql() as server:
-        user, name = new_name(), new_name()
-        server.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{PASSWORD}'")
-        server.execute(f"CREATE DATABASE {name} OWNER {user}")
-        store = StoreDatabase(Database(server, name), user)
-        with store.engine().handover():
-            pass
+def test_a_replica_and_settings_that_lose_are_named(cli_on: CliOn, has_postgresql: None) -> None:
+    with PostgreSql(settings=["autovacuum = off"]) as server, server.database() as database:
+        store = new_store(database)
+        cli = cli_on(store.url())
+        checks = [check["evidence"] for check in cli("doctor", "--json").json["checks"] if check["level"] == "warning"]
+        for setting in ("fsync", "synchronous_commit", "autovacuum"):
+            assert any(evidence.startswith(f"{setting} is off") for evidence in checks)
         server.stop()
         (server.data / "standby.signal").touch()
         server.start()
-        cli = cli_on(store.url())
         done = cli("track", "7")
         assert done.code == 69
         assert "is a replica or read-only (session is read-only): name the primary, or all, in" in done.err
         assert one_failure(cli)["next_step"] == "name the primary, or all, in [store] url"
+        server.stop()
+        (server.data / "standby.signal").unlink()
+        server.start()
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """Two or three daemons on one PostgreSQL, with a gateway and readers of file, socket, webhook and a foreign table; then
 things go wrong.
 
+    python -m tests.cluster --demo                           # half a minute to watch: one is killed, the other goes on
     python -m tests.cluster                                  # every case once
     python -m tests.cluster --case freeze_the_active         # chosen cases, also several by a part of their names
     python -m tests.cluster --kills 100 --members 3          # random kills of members, backends and the postmaster
@@ -26,6 +27,7 @@ from typing import Final
 
 from tests.cluster import replicas
 from tests.cluster.cases import AT_RANDOM, CASES
+from tests.cluster.demo import perform
 from tests.cluster.outcome import taken_over
 from tests.cluster.stage import Stage, since, stage
 
@@ -127,6 +129,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.cluster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--demo", action="store_true")
     parser.add_argument("--members", type=int, default=2)
     parser.add_argument("--messages", type=int, default=200)
     known = ", ".join((*CASES, *replicas.CASES))
@@ -136,6 +139,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
     random.seed(options.seed)
+    if options.demo:
+        asyncio.run(perform())
+        return 0
     print(f"seed {options.seed}, {options.members} members", flush=True)
     return asyncio.run(run(options))
 

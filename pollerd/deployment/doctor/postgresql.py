@@ -102,7 +102,10 @@ def _tidy(found: Examination) -> Iterator[Check]:
     if found.longest > LONG:
         facts = f"a transaction in this database has been open for {duration(found.longest)}: nothing is cleaned up"
         yield warning("database transactions", facts, "end it; see pg_stat_activity, ordered by xact_start")
-    if found.dead > max(DEAD, found.live):
+    if not found.autovacuum:
+        facts = "autovacuum is off: rows change with each poll, and what they leave is not cleaned up"
+        yield warning("database cleaning", facts, "set autovacuum = on in postgresql.conf")
+    elif found.dead > max(DEAD, found.live):
         facts = f"{found.dead:,} rows are deleted and not cleaned up, with {found.live:,} living ones"
         yield warning("database cleaning", facts, "see that autovacuum is on and comes to an end")
 

@@ -20,6 +20,7 @@ _SERVER: Final = b"""
 SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp())::float8,
     current_setting('fsync')::boolean, current_setting('synchronous_commit') <> 'off',
     current_setting('synchronous_commit') <> 'local' AND current_setting('synchronous_standby_names') <> '',
+    current_setting('autovacuum')::boolean,
     pg_database_size(current_database()), has_schema_privilege(current_schema(), 'CREATE'),
     (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()),
     (SELECT count(*) FROM pg_stat_replication),
@@ -52,6 +53,7 @@ class Examination(msgspec.Struct, frozen=True):
     fsync: bool
     synchronous_commit: bool
     replicated: bool
+    autovacuum: bool
     size: int
     may_create: bool
     encrypted: bool
@@ -82,12 +84,12 @@ def examine(target: Target) -> Examination:
 
 def _examine(connection: Connection) -> Examination:
     before = time.time()
-    version, clock, fsync, synchronous_commit, replicated, *rest = _row(connection, _SERVER)
+    version, clock, fsync, synchronous_commit, replicated, autovacuum, *rest = _row(connection, _SERVER)
     ahead = (before + time.time()) / 2 - clock
     size, may_create, encrypted, replicas, longest = rest
     found = Examination(
-        version, ahead, fsync, synchronous_commit, replicated, size, may_create, bool(encrypted), replicas, longest,
-        schema.is_there(connection),
+        version, ahead, fsync, synchronous_commit, replicated, autovacuum, size, may_create, bool(encrypted), replicas,
+        longest, schema.is_there(connection),
     )  # fmt: skip
     if not found.tables:
         return found
