@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +12,7 @@ from pollerd.core.event import left_out
 from pollerd.simulator import Simulator, SimulatorConfig, Step
 from tests.acceptance.bad_days_kit import AT_ONCE
 from tests.acceptance.conftest import Row
-from tests.acceptance.members_kit import check_files, members
+from tests.acceptance.members_kit import MemberDeployment, check_files, members
 from tests.acceptance.waiting import until
 from tests.servers.database import PASSWORD, Database, new_name
 from tests.servers.postgresql import PostgreSql
@@ -21,7 +21,11 @@ from tests.store_database import StoreDatabase
 
 BACKOFF = 'policy = "exponential"\nfirst_poll_after = "0s"\nmin_interval = "1s"\nmax_interval = "1s"'
 LIMITS = "requests_per_second = 100"
-ENDING = [Step(0.0, "ENROUTE"), Step(1.0, "DELIVERED")]
+UNDER_WAY = [Step(0.0, "ENROUTE")]
+ENDED = (*UNDER_WAY, Step(0.1, "DELIVERED"))
+
+
+FINISHED = "SELECT count(*) FROM messages WHERE state = 2"
 
 
 class Replicated(StoreDatabase):
@@ -44,6 +48,17 @@ class Replicated(StoreDatabase):
         self.database.server.kill()
         self.replica.promote()
         return StoreDatabase(self.replica.copy_of(self.database), self.user)
+
+
+def end(simulator: Simulator, ids: Sequence[int]) -> None:
+    """The next poll of each finds its final state."""
+    for number in ids:
+        simulator.truth.get(number).steps = ENDED
+
+
+def ended(member: MemberDeployment) -> int:
+    """Messages whose final state is in its file."""
+    return len({line["id"] for line in member.told() if line.get("final")})
 
 
 @contextmanager
@@ -71,10 +86,11 @@ async def test_a_synchronous_replica_is_promoted_and_all_goes_on(
             Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
             members(tmp_path, simulator, store, ["db1", "db2"], backoff=BACKOFF, limits=LIMITS) as (one, two),
         ):
-            ids = [simulator.truth.add(steps=ENDING) for _ in range(60)]
+            ids = [simulator.truth.add(steps=UNDER_WAY) for _ in range(60)]
             one.insert(ids)
-            await until(lambda: len(one.told()) > 20, "the first polls")
+            await until(lambda: len(one.told()) == 60, "the first polls")
             store.replica.way.freeze()
+            end(simulator, ids)
             waiting = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
             await until(lambda: store.query(waiting) == [(True,)], "a commit waits for the replica")
             beat = "SELECT beat FROM leases JOIN duties USING (token)"
@@ -83,8 +99,7 @@ async def test_a_synchronous_replica_is_promoted_and_all_goes_on(
             store.replica.way.thaw()
             await until(lambda: store.query(waiting) == [(False,)], "commits go on")
             there = store.fail_over()
-            ended = "SELECT count(*) FROM messages WHERE state = 2"
-            await until(lambda: there.query(ended) == [(60,)], "all messages end")
+            await until(lambda: there.query(FINISHED) == [(60,)], "all messages end")
             last = there.query("SELECT last_seq FROM cluster")[0][0]
             for member in (one, two):
                 await until(lambda m=member: m.told() and m.told()[-1]["seq"] == last, "it reads all")  # type: ignore[misc]
@@ -104,28 +119,24 @@ async def test_an_asynchronous_replica_is_promoted_and_no_number_means_two_event
             Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
             members(tmp_path, simulator, store, ["db1", "db2"], backoff=BACKOFF, limits=LIMITS) as (one, two),
         ):
-            ids = [simulator.truth.add(steps=ENDING) for _ in range(60)]
+            ids = [simulator.truth.add(steps=UNDER_WAY) for _ in range(60)]
             one.insert(ids)
+            await until(lambda: [len(member.told()) for member in (one, two)] == [60, 60], "the first polls")
             store.replica.catch_up()
-            await until(lambda: one.told() and two.told(), "the first polls")
             store.replica.way.freeze()
-            kept = len(one.told())
-            # Some have ended by then.
-            await until(lambda: [line for line in two.told()[kept:] if line.get("final")], "events that will be lost")
+            end(simulator, ids[:30])
+            await until(lambda: [ended(member) for member in (one, two)] == [30, 30], "events that will be lost")
+            end(simulator, ids[30:])
             there = store.fail_over()
             for member in (one, two):
                 assert member.process is not None
                 assert await member.process.wait() == 1
                 assert "PostgreSQL has failed over" in member.text_log().splitlines()[-1]
             lost = {line["seq"] for line in one.told()} & {line["seq"] for line in two.told()}
-            for member, event in ((one, "started"), (two, "standing_by")):
-                await member.join(event)
-                assert "may have lost what was committed last" in member.logged("failed_over")[-1]["message"]
-
-            def done() -> bool:
-                return all({line["id"] for line in m.told() if line.get("final")} == {*ids} for m in (one, two))
-
-            await until(done, "every member has reported how each message ended")
+            await one.join("started")
+            assert "may have lost what was committed last" in one.logged("failed_over")[-1]["message"]
+            await two.join("standing_by")
+            await until(lambda: there.query(FINISHED) == [(60,)], "all messages end")
             last = there.query("SELECT last_seq FROM cluster")[0][0]
             await until(lambda: [m.told()[-1]["seq"] for m in (one, two)] == [last, last], "both have read all")
             [(after, upto)] = there.query("SELECT after, upto FROM jumps")
@@ -139,6 +150,7 @@ async def test_an_asynchronous_replica_is_promoted_and_no_number_means_two_event
             assert await one.stop() == 0
     meant: dict[int, object] = {}
     for member in (one, two):
+        assert ended(member) == 60
         numbers = [line["seq"] for line in member.told()]
         holes = [(a, b) for a, b in pairwise(numbers) if b != a + 1]
         assert len(holes) == 1

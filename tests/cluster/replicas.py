@@ -72,7 +72,6 @@ class Scene:
 async def fail_over(scene: Scene, replica: Replica) -> str:
     """A promotion, and traffic after it; what was seen."""
     told, ends = scene.told(), sum(len(member.ends) for member in scene.on.members)
-    before = scene.jumps()
     await scene.promote(replica)
     began = time.monotonic()
     jumps = await scene.settled()
@@ -80,7 +79,7 @@ async def fail_over(scene: Scene, replica: Replica) -> str:
     scene.on.send(50, 2.0)
     await polled(scene.on)
     ended = sum(len(member.ends) for member in scene.on.members) - ends
-    found = scene.on.store.query("SELECT after FROM jumps ORDER BY upto DESC LIMIT ?", jumps - before)
+    found = scene.on.store.query("SELECT after FROM jumps ORDER BY at DESC LIMIT 1") if jumps else []
     lost = max(0, told - found[0][0]) if found else 0
     return (
         f"{lost} numbers in files lost, {jumps} jumps so far, {ended} members started anew; noted after "

@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 
 from pollerd.config import load
+from pollerd.core.event import JUMP
 from pollerd.daemon.app import App
 from pollerd.server.api import server
 from pollerd.server.api.openapi import document
@@ -216,6 +217,29 @@ async def test_a_reader_that_follows_one_message_hears_of_it_as_it_happens(tmp_p
                 assert event["id"] == 5
                 if event["type"] == "message.completed":
                     break
+
+
+async def test_who_comes_by_numbers_that_were_left_out_gets_a_gap(tmp_path: Path) -> None:
+    """At once and following, from before them and from one that was lost; a limit counts events alone."""
+    async with daemon(tmp_path) as running:
+        await running.follow(1)
+        await running.ended(1)
+        last = int((await running.get("/events?after=now")).headers["Pollerd-Last-Seq"])
+    with autocommit(tmp_path / "pollerd.db") as db:
+        db.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'events'", (JUMP,))
+    async with daemon(tmp_path) as running:
+        await running.follow(2)
+        await running.ended(2)
+        first = last + JUMP + 1
+        for place in (last, last + 5):
+            told = (await running.get(f"/events?after={place}")).lines
+            assert told[0] == {"type": "gap", "after": place, "first": first}
+            assert told[1]["seq"] == first
+        whole = (await running.get("/events?after=0")).lines
+        assert [event.get("seq") for event in whole[: last + 2]] == [*range(1, last + 1), None, first]
+        async with running.session.get(f"http://localhost/events?after=0&follow=1&limit={last + 1}") as response:
+            assert [event async for event in stream(response)] == whole[: last + 2]
+        assert all("seq" in event for event in (await running.get("/events?after=0&id=2")).lines)
 
 
 async def test_who_asks_for_deleted_events_gets_a_gap(tmp_path: Path, keys: str, place: Place) -> None:

@@ -139,6 +139,7 @@ OF_MEMBERS = {
     "pollerd_lease_seconds",
     "pollerd_takeovers_total",
     "pollerd_commit_doubts_total",
+    "pollerd_jumps_total",
     "pollerd_members",
 }
 

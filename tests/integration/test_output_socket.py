@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pollerd.core.event import JUMP
 from pollerd.outputs.acceptor import Acceptor
 from pollerd.outputs.socket import _COMMAND_LIMIT, _UNDERSTOOD, _error
 from tests.acceptance.waiting import Rest
@@ -198,6 +199,25 @@ async def test_deleted_events_are_reported_as_a_gap(path: Path, database: Path) 
         assert await reader.numbers(8) == exactly(20, first=13)
         await reader.say(b"after 12\n")
         assert await reader.numbers(8) == exactly(20, first=13)
+
+
+async def test_numbers_that_were_left_out_are_reported_as_a_gap(path: Path, database: Path) -> None:
+    """To who stands before them, to who comes by, and to who stands on one that was lost."""
+    async with opened(database) as store, serving(path, store), connected(path) as reader:
+        await commit(store, 3)
+        await store.advance_seq(JUMP + 3)
+        await commit(store, 2)
+        after = exactly(JUMP + 5, first=JUMP + 4)
+        await reader.say(b"after 1\n")
+        assert await reader.numbers(2) == [2, 3]
+        assert await reader.line() == {"type": "gap", "after": 3, "first": JUMP + 4}
+        assert await reader.numbers(2) == after
+        for place in (3, 60):
+            await reader.say(b"after %d\n" % place)
+            assert await reader.line() == {"type": "gap", "after": place, "first": JUMP + 4}
+            assert await reader.numbers(2) == after
+        await reader.say(b"after %d\n" % (JUMP + 3))
+        assert await reader.numbers(2) == after
 
 
 async def test_when_all_events_are_deleted_the_gap_is_reported_at_once(path: Path, database: Path) -> None:

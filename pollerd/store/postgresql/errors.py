@@ -21,7 +21,9 @@ FENCED: Final = "PD001"
 WENT_BACK: Final = ("PD002", "PD003")
 _LOST: Final = ("08", "57P0", "25P03")
 _BUSY: Final = ("40", "55P03")
-_PASSING: Final = ("53", "25006", "58030")
+_REPLICA: Final = ("25006", "55000")
+"""A replica takes no writes, and has no place of its own in the log of writes."""
+_PASSING: Final = ("53", "58030", *_REPLICA)
 _HINTS: Final = (
     ("password authentication failed", "correct the password, see [store] password_file"),
     ("no password supplied", "give the password: [store] password_file"),
@@ -73,7 +75,7 @@ def translated(error: psycopg.Error, where: str) -> StoreError:
     if code.startswith(_BUSY):
         return StoreBusyError(f"{what}: another program locks it; end long transactions in other programs.")
     if code.startswith(_PASSING):
-        hint = "name the primary in [store] url" if code == "25006" else "give the server more room or connections"
+        hint = "name the primary in [store] url" if code in _REPLICA else "give the server more room or connections"
         return StoreUnavailableError(f"{what}: {hint}.")
     if code == "42501":
         return StoreForbiddenError(
