@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pollerd.store import statements
-from pollerd.store.postgresql.statements import POSTGRESQL, numbered
+from pollerd.store.postgresql.statements import POSTGRESQL
 from pollerd.store.sqlite import schema
 from pollerd.store.statements import SQLITE, Statements
 from tests.store_database import StoreDatabase
@@ -25,12 +25,19 @@ def every(engine: Statements) -> list[tuple[str, str]]:
     return found
 
 
+def parameters(sql: str) -> int:
+    """How many values SQLite wants: a `?` without a number is the one behind the highest so far."""
+    highest = 0
+    for number in re.findall(r"\?(\d*)", re.sub(r"'[^']*'|--[^\n]*", "", sql)):
+        highest = max(highest, int(number)) if number else highest + 1
+    return highest
+
+
 def test_sqlite_understands_every_statement(database: Path) -> None:
     with closing(schema.prepare(database)) as connection:
         for name, sql in every(SQLITE):
-            values = max((int(number) for number in re.findall(r"\$(\d+)", numbered(sql))), default=0)
             try:
-                connection.execute(f"EXPLAIN {sql}", [None] * values)
+                connection.execute(f"EXPLAIN {sql}", [None] * parameters(sql))
             except sqlite3.Error as error:
                 pytest.fail(f"{name}: {error}")
 
