@@ -7,29 +7,35 @@ WHERE seq > ? AND seq <= ? AND position(?::bytea IN convert_to(body::text, 'UTF8
 
 -- name: blank_event
 UPDATE events SET type = about.type, message_id = NULL, body = convert_from(about.body, 'UTF8')::json
-FROM unnest(?::text[], ?::bytea[], ?::bigint[]) AS about (type, body, seq) WHERE events.seq = about.seq;
+FROM unnest((SELECT ?::text[]), (SELECT ?::bytea[]), (SELECT ?::bigint[])) AS about (type, body, seq)
+WHERE events.seq = about.seq;
 
 -- name: deliveries
 SELECT seq, type, body, message_id FROM deliveries
-WHERE message_id IN (SELECT value::bigint FROM json_array_elements_text(?1::json) AS given (value)) OR position(?2::bytea IN body) > 0;
+WHERE message_id IN (SELECT value::bigint FROM json_array_elements_text(?1::json) AS given (value))
+    OR position(?2::bytea IN body) > 0;
 
 -- name: unwritten
 SELECT seq, type, body, message_id, output FROM unwritten
-WHERE message_id IN (SELECT value::bigint FROM json_array_elements_text(?1::json) AS given (value)) OR position(?2::bytea IN body) > 0;
+WHERE message_id IN (SELECT value::bigint FROM json_array_elements_text(?1::json) AS given (value))
+    OR position(?2::bytea IN body) > 0;
 
 -- name: events_of_messages
-SELECT seq, type, body FROM events WHERE message_id IN (SELECT value::bigint FROM json_array_elements_text(?1::json) AS given (value));
+SELECT seq, type, body FROM events
+WHERE message_id IN (SELECT value::bigint FROM json_array_elements_text(?1::json) AS given (value));
 
 -- name: drop_source_ids
-DELETE FROM source_ids WHERE id = ANY(?::bigint[]);
+DELETE FROM source_ids WHERE id = ANY((SELECT ?::bigint[])::bigint[]);
 
 -- name: drop_message
-DELETE FROM messages USING unnest(?::bigint[], ?::smallint[]) AS gone (id, state)
+DELETE FROM messages USING unnest((SELECT ?::bigint[]), (SELECT ?::smallint[])) AS gone (id, state)
 WHERE messages.id = gone.id AND messages.state = gone.state;
 
 -- name: keep_others
-UPDATE messages SET recipients = about.recipients FROM unnest(?::bytea[], ?::bigint[]) AS about (recipients, id)
+UPDATE messages SET recipients = about.recipients
+FROM unnest((SELECT ?::bytea[]), (SELECT ?::bigint[])) AS about (recipients, id)
 WHERE messages.id = about.id;
 
 -- name: standing
-SELECT id, state FROM messages WHERE id IN (SELECT value::bigint FROM json_array_elements_text(?1::json) AS given (value));
+SELECT id, state FROM messages
+WHERE id IN (SELECT value::bigint FROM json_array_elements_text(?1::json) AS given (value));

@@ -11,6 +11,9 @@ from pollerd.store.postgresql.statements import POSTGRESQL
 _ARRAYS: Final = "[]"
 """Stands in a statement that takes all rows at once, as an array of each column: a statement for each row would be
 understood and planned for each.
+
+`(SELECT ...)` around an array hides its length from the planner, which would rather read a whole table of some hundred
+thousand rows than look for a thousand of them in an index.
 """
 
 

@@ -19,11 +19,11 @@ WHERE id IN (SELECT value::bigint FROM json_array_elements_text(?1::json) AS giv
     AND (?2::text IS NULL OR database = ?2);
 
 -- name: forget
-DELETE FROM source_ids USING unnest(?::text[], ?::bigint[]) AS gone (source, id)
+DELETE FROM source_ids USING unnest((SELECT ?::text[]), (SELECT ?::bigint[])) AS gone (source, id)
 WHERE source_ids.source = gone.source AND source_ids.id = gone.id;
 
 -- name: drop_unused
-DELETE FROM source_ids WHERE id = ANY(?1::bigint[])
+DELETE FROM source_ids WHERE id = ANY((SELECT ?1::bigint[])::bigint[])
     AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.id = source_ids.id)
     AND NOT EXISTS (SELECT 1 FROM events WHERE message_id = source_ids.id)
     AND NOT EXISTS (SELECT 1 FROM unwritten WHERE message_id = source_ids.id);

@@ -16,5 +16,5 @@ INSERT INTO given (source, id) SELECT * FROM unnest(?::text[], ?::bigint[]) AS r
 ORDER BY source, id ON CONFLICT DO NOTHING;
 
 -- name: leave
-DELETE FROM given USING unnest(?::text[], ?::bigint[]) AS gone (source, id)
+DELETE FROM given USING unnest((SELECT ?::text[]), (SELECT ?::bigint[])) AS gone (source, id)
 WHERE given.source = gone.source AND given.id = gone.id;

@@ -1,6 +1,6 @@
 -- name: set_aside
 UPDATE messages SET state = 4, next_poll_at = NULL, next_reason = about.why, finished_at = NULL
-FROM unnest(?::text[], ?::bigint[]) AS about (why, id) WHERE messages.id = about.id AND state <> 4;
+FROM unnest((SELECT ?::text[]), (SELECT ?::bigint[])) AS about (why, id) WHERE messages.id = about.id AND state <> 4;
 
 -- What no other statement finds: a state that is none, or a place in the schedule that is never read.
 -- name: strange
@@ -48,7 +48,7 @@ SELECT EXISTS (SELECT 1 FROM messages WHERE state = 0) OR EXISTS (SELECT 1 FROM 
     OR EXISTS (SELECT 1 FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state <> 4);
 
 -- name: request_done
-DELETE FROM requests WHERE id = ANY(?::bigint[]);
+DELETE FROM requests WHERE id = ANY((SELECT ?::bigint[])::bigint[]);
 
 -- name: aside
 SELECT id FROM messages

@@ -43,37 +43,39 @@ WHERE EXISTS (
 
 -- Events are [message_id, recipient, subject, seq].
 -- name: superseded
-SELECT output, seq, type, message_id, unwritten.recipient, unwritten.subject, body, state, attempts, next_at, error FROM (
+SELECT output, seq, type, message_id, unwritten.recipient, unwritten.subject, body, state, attempts, next_at,
+    error FROM (
     SELECT (value->>0)::bigint AS message, (value->>1)::bigint AS who, value->>2 AS what, (value->>3)::bigint AS head
     FROM json_array_elements(?2::json) AS events (value)
-) AS written JOIN unwritten ON output = ?1 AND message_id = message AND recipient = who AND subject = what AND seq < head;
+) AS written JOIN unwritten
+    ON output = ?1 AND message_id = message AND recipient = who AND subject = what AND seq < head;
 
+-- Another output's message with the same number may be among them: what is in order there stays as it is.
 -- name: rest
-UPDATE unwritten SET next_at = NULL FROM unnest(?::text[], ?::bigint[]) AS about (output, message_id)
-WHERE unwritten.output = about.output AND unwritten.message_id = about.message_id AND state = 0 AND next_at IS NOT NULL AND (
+UPDATE unwritten SET next_at = NULL
+WHERE output = ANY(?::text[]) AND message_id = ANY(?::bigint[]) AND state = 0 AND next_at IS NOT NULL AND (
     EXISTS (
         SELECT 1 FROM unwritten AS earlier
-        WHERE earlier.output = about.output AND earlier.message_id = about.message_id
+        WHERE earlier.output = unwritten.output AND earlier.message_id = unwritten.message_id
             AND earlier.recipient IN (0, unwritten.recipient) AND earlier.seq < unwritten.seq AND earlier.state = 0
     ) OR (recipient = 0 AND EXISTS (
         SELECT 1 FROM unwritten AS earlier
-        WHERE earlier.output = about.output AND earlier.message_id = about.message_id
+        WHERE earlier.output = unwritten.output AND earlier.message_id = unwritten.message_id
             AND earlier.seq < unwritten.seq AND earlier.state = 0
     ))
 );
 
 -- name: free
-UPDATE unwritten SET next_at = about.now FROM unnest(?::text[], ?::bigint[], ?::float8[]) AS about (output, message_id, now)
-WHERE unwritten.output = about.output AND unwritten.message_id = about.message_id AND state = 0 AND next_at IS NULL
-    AND NOT EXISTS (
-        SELECT 1 FROM unwritten AS earlier
-        WHERE earlier.output = about.output AND earlier.message_id = about.message_id
-            AND earlier.recipient IN (0, unwritten.recipient) AND earlier.seq < unwritten.seq AND earlier.state = 0
-    ) AND (recipient <> 0 OR NOT EXISTS (
-        SELECT 1 FROM unwritten AS earlier
-        WHERE earlier.output = about.output AND earlier.message_id = about.message_id
-            AND earlier.seq < unwritten.seq AND earlier.state = 0
-    ));
+UPDATE unwritten SET next_at = (?3::float8[])[1]
+WHERE output = ANY(?1::text[]) AND message_id = ANY(?2::bigint[]) AND state = 0 AND next_at IS NULL AND NOT EXISTS (
+    SELECT 1 FROM unwritten AS earlier
+    WHERE earlier.output = unwritten.output AND earlier.message_id = unwritten.message_id
+        AND earlier.recipient IN (0, unwritten.recipient) AND earlier.seq < unwritten.seq AND earlier.state = 0
+) AND (recipient <> 0 OR NOT EXISTS (
+    SELECT 1 FROM unwritten AS earlier
+    WHERE earlier.output = unwritten.output AND earlier.message_id = unwritten.message_id
+        AND earlier.seq < unwritten.seq AND earlier.state = 0
+));
 
 -- Parked for long enough, or of an output that is not configured any more.
 -- name: forgotten
@@ -83,16 +85,19 @@ WHERE state = 1 AND changed_at < ?1 OR state = 0 AND changed_at < ?1
 LIMIT ?3;
 
 -- name: keep
-INSERT INTO unwritten (output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error, changed_at)
-SELECT DISTINCT ON (seq, output) output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error, changed_at FROM unnest(
+INSERT INTO unwritten (output, seq, type, message_id, recipient, subject, body, state,
+    attempts, next_at, error, changed_at)
+SELECT DISTINCT ON (seq, output) output, seq, type, message_id, recipient, subject,
+    body, state, attempts, next_at, error, changed_at FROM unnest(
     ?::text[], ?::bigint[], ?::text[], ?::bigint[], ?::bigint[], ?::text[], ?::bytea[], ?::smallint[], ?::integer[],
     ?::float8[], ?::text[], ?::float8[]
-) WITH ORDINALITY AS rows (output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error, changed_at, place)
+) WITH ORDINALITY AS rows (output, seq, type, message_id, recipient, subject, body,
+    state, attempts, next_at, error, changed_at, place)
 ORDER BY seq, output, place DESC
 ON CONFLICT (seq, output) DO UPDATE SET type = excluded.type, message_id = excluded.message_id,
     recipient = excluded.recipient, subject = excluded.subject, body = excluded.body, state = excluded.state,
     attempts = excluded.attempts, next_at = excluded.next_at, error = excluded.error, changed_at = excluded.changed_at;
 
 -- name: drop
-DELETE FROM unwritten USING unnest(?::bigint[], ?::text[]) AS gone (seq, output)
+DELETE FROM unwritten USING unnest((SELECT ?::bigint[]), (SELECT ?::text[])) AS gone (seq, output)
 WHERE unwritten.seq = gone.seq AND unwritten.output = gone.output;

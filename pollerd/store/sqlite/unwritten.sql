@@ -18,7 +18,8 @@ SELECT output, seq, type, message_id, recipient, subject, body, state, attempts,
 -- Heads are [message_id, recipient, seq].
 -- name: following
 SELECT output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error FROM (
-    SELECT json_extract(value, '$[0]') AS message, json_extract(value, '$[1]') AS who, json_extract(value, '$[2]') AS head
+    SELECT json_extract(value, '$[0]') AS message, json_extract(value, '$[1]') AS who,
+        json_extract(value, '$[2]') AS head
     FROM json_each(?2)
 ) CROSS JOIN unwritten AS event INDEXED BY unwritten_message
 WHERE output = ?1 AND message_id = message AND recipient = who AND seq > head AND state = 0 AND NOT EXISTS (
@@ -46,7 +47,8 @@ WHERE EXISTS (
 -- Events are [message_id, recipient, subject, seq].
 -- name: superseded
 SELECT output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error FROM (
-    SELECT json_extract(value, '$[0]') AS message, json_extract(value, '$[1]') AS who, json_extract(value, '$[2]') AS what,
+    SELECT json_extract(value, '$[0]') AS message, json_extract(value, '$[1]') AS who,
+        json_extract(value, '$[2]') AS what,
         json_extract(value, '$[3]') AS head
     FROM json_each(?2)
 ) CROSS JOIN unwritten INDEXED BY unwritten_message
@@ -83,7 +85,8 @@ WHERE state = 1 AND changed_at < ?1 OR state = 0 AND changed_at < ?1 AND output 
 LIMIT ?3;
 
 -- name: keep
-INSERT INTO unwritten (output, seq, type, message_id, recipient, subject, body, state, attempts, next_at, error, changed_at)
+INSERT INTO unwritten (output, seq, type, message_id, recipient, subject, body, state,
+    attempts, next_at, error, changed_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (seq, output) DO UPDATE SET type = excluded.type, message_id = excluded.message_id,
     recipient = excluded.recipient, subject = excluded.subject, body = excluded.body, state = excluded.state,

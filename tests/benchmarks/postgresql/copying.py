@@ -37,7 +37,7 @@ FROM messages
 
 def copy(scale: Scale) -> Iterator[Row]:
     """A million messages with a recipient and an event each."""
-    count = 1_000_000 if scale.rounds >= 5 else 50_000
+    count = 1_000_000 if scale.rounds >= 5 else 30_000
     _, few_in, _, few_out, _ = _there_and_back(count // 10)
     into, peak_in, back, peak_out, rows = _there_and_back(count)
     note = f"{count:,} messages and events, {rows:,} rows equal one by one"

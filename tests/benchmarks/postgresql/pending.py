@@ -19,16 +19,18 @@ FAR: Final = 86400.0
 """Seconds until something is due: nothing is while the daemon is measured."""
 NOWHERE: Final = "http://127.0.0.1:9"
 """No gateway is asked."""
+LITTLE: Final = 0.1
+"""Seconds of processor time in two seconds of a daemon that rests."""
 _CALLS: Final = "SELECT sum(calls) FROM pg_stat_statements JOIN pg_roles ON oid = userid WHERE rolname = %s"
 
 
 def handover(scale: Scale) -> Iterator[Row]:
     """`track -` into an empty store."""
-    count = 1_000_000 if scale.rounds >= 5 else 200_000
+    count = 1_000_000 if scale.rounds >= 5 else 100_000
     settings = Settings(NOWHERE)
     rounds = []
     with stored() as store:
-        for _ in range(min(scale.rounds, 3)):
+        for _ in range(scale.rounds // 2):
             with daemon(settings) as here, on_server(settings, store) as there:
                 few = _tracked(there, store, count // 10)
                 rounds.append((*_tracked(there, store, count), few[1], *here.tracked(_ids(count))))
@@ -85,8 +87,7 @@ def _rest(polled: Daemon, stub: Stub, count: int, scale: Scale, sent: Callable[[
     first = first_poll(stub, polled)
     polled.start()
     polled.ready()
-    # Until it has looked at everything once.
-    time.sleep(3.0)
+    _settle(polled)
     used, asked, began = machine.cpu(polled.pid), sent(), time.monotonic()
     time.sleep(5 * scale.seconds)
     over = time.monotonic() - began
@@ -95,6 +96,14 @@ def _rest(polled: Daemon, stub: Stub, count: int, scale: Scale, sent: Callable[[
     )
     polled.stop()
     return found
+
+
+def _settle(polled: Daemon) -> None:
+    """Return when it has looked at everything once, and rests."""
+    used = 0.0
+    while (now := machine.cpu(polled.pid)) - used > LITTLE:
+        used = now
+        time.sleep(2.0)
 
 
 def _statements(store: StoreDatabase) -> int:
