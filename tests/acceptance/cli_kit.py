@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from subprocess import PIPE
+from typing import IO, Any, NamedTuple, Protocol
 
+from tests.acceptance.deployment import NO_CERTIFICATES
 from tests.acceptance.warm import Warm
 from tests.store_database import StoreDatabase
 from tests.store_place import FilePlace, Place, ServerPlace
@@ -96,19 +98,71 @@ class Cli:
         return Done(done.returncode, done.stdout, done.stderr.decode())
 
     @contextmanager
-    def running(self, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-        """The command in the background; killed at the end if it still runs."""
-        process = subprocess.Popen(
-            self.command(*arguments),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=self.folder,
-            env=self.environment,
-            **options,
-        )
+    def running(self, *arguments: str, stdin: int | None = None) -> Iterator[Background]:
+        """The command in the background; killed at the end if it still runs. `stdin`: PIPE, to write to it."""
+        environment = {**self.environment, **NO_CERTIFICATES}
+        process: Background
+        if self.warm is None:
+            process = subprocess.Popen(
+                self.command(*arguments), stdin=stdin, stdout=PIPE, stderr=PIPE, cwd=self.folder, env=environment
+            )
+        else:
+            process = Piped(self.warm, arguments, environment, self.folder, stdin)
         try:
             yield process
         finally:
             if process.poll() is None:
                 process.kill()
-            process.communicate()
+            process.wait()
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+
+
+class Background(Protocol):
+    """As much of a `Popen` as the tests use."""
+
+    stdin: IO[bytes] | None
+    stdout: IO[bytes] | None
+    stderr: IO[bytes] | None
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def kill(self) -> None: ...
+
+
+class Piped:
+    """Fulfils `Background` with a process of the warm server."""
+
+    def __init__(
+        self, warm: Warm, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, stdin: int | None
+    ) -> None:
+        out, err = os.pipe(), os.pipe()
+        put = os.pipe() if stdin == PIPE else (os.open(os.devnull, os.O_RDONLY), None)
+        theirs = (put[0], out[1], err[1])
+        try:
+            self._process = warm.run(arguments, environment, theirs, folder)
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        self.stdin: IO[bytes] | None = None if put[1] is None else os.fdopen(put[1], "wb")
+        self.stdout: IO[bytes] | None = os.fdopen(out[0], "rb")
+        self.stderr: IO[bytes] | None = os.fdopen(err[0], "rb")
+        self.send_signal = self._process.send_signal
+        self.kill = self._process.kill
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        try:
+            return self._process.wait_for(DEADLINE if timeout is None else timeout)
+        except TimeoutError:
+            raise subprocess.TimeoutExpired("pollerd", timeout or DEADLINE) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import re
 import time
@@ -129,6 +130,7 @@ class Application:
         self._unwritten: list[tuple[float, int]] = []
         """Times and messages, a heap."""
         self._closed = False
+        self._news = asyncio.Event()
 
     def send(self, count: int, *, late: bool) -> None:
         """`count` messages, every other one to two recipients."""
@@ -141,10 +143,12 @@ class Application:
             heapq.heappush(self._unwritten, (max(ends) + LATE if late else 0.0, message))
             self.rows += len(ends)
         self.ids += new
+        self._news.set()
 
     def close(self) -> None:
         """No more is sent: `run` ends when all rows are written."""
         self._closed = True
+        self._news.set()
 
     async def run(self) -> None:
         """Write each row at its time."""
@@ -154,7 +158,14 @@ class Application:
                     [(message, r.msisdn) for message in due for r in self._simulator.record(message).recipients]
                 )
             else:
-                await asyncio.sleep(0.05)
+                await self._wait()
+
+    async def _wait(self) -> None:
+        """For more, or for the time of the next row."""
+        self._news.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._unwritten[0][0] - time.time() if self._unwritten else None):
+                await self._news.wait()
 
     def _due(self) -> Iterator[int]:
         for _ in range(_BATCH):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.acceptance.cli_kit import Cli
+from tests.acceptance.cli_kit import Background, Cli
 from tests.acceptance.waiting import wait_for
 from tests.store_database import StoreDatabase
 
@@ -28,7 +27,7 @@ def gateway(folder: Path, *options: str) -> Iterator[str]:
 
 
 @contextmanager
-def daemon(cli: Cli) -> Iterator[subprocess.Popen[bytes]]:
+def daemon(cli: Cli) -> Iterator[Background]:
     """`pollerd run`, up; it must end well."""
     with cli.running("run") as process:
         assert process.stderr is not None

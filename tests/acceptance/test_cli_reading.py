@@ -69,15 +69,10 @@ def test_output_is_json_on_request_and_harmless_always(filled: Cli, arguments: l
 
 
 def at_a_terminal(cli: Cli, *arguments: str, **environment: str) -> str:
+    assert cli.warm is not None
     master, slave = pty.openpty()
-    process = subprocess.Popen(
-        cli.command(*arguments),
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        cwd=cli.folder,
-        env={**cli.environment, "TERM": "xterm-256color", **environment},
-    )
+    whole = {**cli.environment, "TERM": "xterm-256color", **environment}
+    process = cli.warm.run(arguments, whole, (slave, slave, slave), cli.folder)
     os.close(slave)
     out = b""
     while True:
@@ -89,7 +84,7 @@ def at_a_terminal(cli: Cli, *arguments: str, **environment: str) -> str:
             break
         out += block
     os.close(master)
-    assert process.wait(60) == without_daemon(arguments), out
+    assert process.wait_for(60) == without_daemon(arguments), out
     return out.decode()
 
 

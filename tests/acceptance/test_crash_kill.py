@@ -30,7 +30,7 @@ from tests.store_database import StoreDatabase
 
 KILLS = {"sqlite": 60, "postgresql": 15}
 LONG_KILLS = 200
-EACH = {"sqlite": 8, "postgresql": 3}
+EACH = {"sqlite": 5, "postgresql": 3}
 LONG_EACH = 20
 """The long forms: POLLERD_LONG=1 pytest tests/acceptance/test_crash_kill.py"""
 STORE = ("store.begun", "store.written", "store.committed")

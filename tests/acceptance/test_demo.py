@@ -34,10 +34,10 @@ def test_the_demo_ends_early_with_its_summary(tmp_path: Path, number: signal.Sig
         assert process.stdout is not None
         assert process.stderr is not None
         while b"DELIVERED" not in process.stdout.readline():
-            assert process.poll() is None, process.communicate()
+            assert process.poll() is None, process.stderr.read()
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
-        assert (process.returncode, err) == (0, b"")
+        out, err = process.stdout.read(), process.stderr.read()
+        assert (process.wait(60), err) == (0, b"")
         assert b"0 differences" in out
 
 

@@ -57,13 +57,12 @@ async def others(deployment: Deployment, simulator: Simulator, number: int) -> t
     return sum(due < when < at for when, _ in asked(simulator)), at - due
 
 
-@pytest.mark.long_on_postgresql
 @pytest.mark.parametrize("count", [5000, 60_000], ids=["in memory", "larger than memory"])
-async def test_an_alarm_beside_a_mailing(count: int, tmp_path: Path, engine: StoreDatabase | None, row: Row) -> None:
+async def test_an_alarm_beside_a_mailing(count: int, tmp_path: Path, row: Row) -> None:
     """Without a priority it would be the last of all: 5,000 polls later."""
     async with (
         Simulator(SimulatorConfig(population=AT_ONCE)) as simulator,
-        Deployment(tmp_path, simulator, engine, limits=LIMITS, backoff=BACKOFF) as deployment,
+        Deployment(tmp_path, simulator, limits=LIMITS, backoff=BACKOFF) as deployment,
     ):
         first, *rest = [simulator.truth.add(steps=ON_THE_WAY) for _ in range(count)]
         assert (await deployment.command("track", str(first)))[0] == 0

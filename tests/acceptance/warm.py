@@ -14,6 +14,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import select
 import signal
 import socket
@@ -218,12 +219,15 @@ class _Server:
 
 def serve(asked: socket.socket) -> None:
     """Answer requests until the tests' end is closed; then nobody needs the processes any more."""
-    from pollerd import cli  # noqa: F401
-    from pollerd.cli import run  # noqa: F401
-    from pollerd.daemon import app  # noqa: F401  what `run` imports only when it is called: most of a start
+    import pollerd
 
-    with contextlib.suppress(ImportError):
-        import uvloop  # noqa: F401
+    # What commands and `run` import only when they are called is most of a start.
+    for module in pkgutil.walk_packages(pollerd.__path__, "pollerd."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for name in ("uvloop", "rich.live", "rich.table", "sqlalchemy", "pymysql"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     # What is there now is never looked at again: a collection in a fork would copy all of its pages.
     gc.collect()
     gc.freeze()
@@ -262,6 +266,12 @@ def _become(request: dict[str, Any], descriptors: Sequence[int]) -> NoReturn:
         for number, descriptor in enumerate(descriptors):
             os.dup2(descriptor, number)
             os.close(descriptor)
+        # Those of the server know what it was given: files, in which they would seek.
+        for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+            was = getattr(sys, name)
+            lines = 1 if name == "stderr" else -1
+            stream = os.fdopen(number, mode, lines, encoding=was.encoding, errors=was.errors, closefd=False)
+            setattr(sys, name, stream)
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])

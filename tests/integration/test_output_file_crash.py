@@ -17,7 +17,8 @@ from tests.hypothesis_kit import share
 from tests.integration.output_kit import exactly, opened, seqs_in_all, stored_lines
 
 ROOT = Path(__file__).parents[2]
-KILLS = share(20, least=5)
+KILLS = share(20 if os.environ.get("POLLERD_LONG", "") not in ("", "0") else 10, least=5)
+"""The daemon as a whole dies at the same steps in tests/acceptance/test_crash_kill.py."""
 STEPS = {
     "file.before_write": 4,
     "file.mid_write": 4,
