@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from array import array
+from mmap import mmap
 from typing import Final
 
 from pollerd.core.model import Answer, Message
@@ -15,7 +15,8 @@ class Repeats:
     """Remembers, by message, the last answer that added nothing to what is stored: a number each, in memory only."""
 
     def __init__(self) -> None:
-        self._marks: Final = array("q", bytes(8 * SLOTS))
+        # Pages that no message has used take no memory.
+        self._marks: Final = memoryview(mmap(-1, 8 * SLOTS)).cast("q")
 
     def has(self, known: Message, mark: int) -> bool:
         """Whether this answer to this message is known to add nothing."""

@@ -19,8 +19,10 @@ CAPACITY: Final = 25_000
 """Messages in memory at most, for each account."""
 CHUNK: Final = 1000
 """Rows turned into messages at a time: more would block the event loop."""
-AHEAD: Final = 10.0
-"""Seconds that the scan reads ahead."""
+AHEAD: Final = 6.0
+"""Seconds that the scan reads ahead; it reads on at half of that, more than the store waits for another writer at a
+time. At thousands of polls a second each second is some megabytes.
+"""
 LATEST: Final = 2000
 """Of a backlog that does not fit into memory: how many of the latest arrivals are read beside the oldest."""
 URGENT: Final = (Priority.VERY_URGENT, Priority.URGENT)

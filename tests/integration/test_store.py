@@ -147,6 +147,20 @@ async def test_a_new_row_is_read_alike_by_itself_and_among_others(
     assert alone == together[:-1]
 
 
+async def test_what_messages_have_in_common_is_in_memory_once(store: AnyStore) -> None:
+    insert(store, 1, 2)
+    results = [
+        Result(row(number, 99.0, last_answer="200", recipients=(Recipient(45, "ENROUTE", mcc="238"),)), was=State.NEW)
+        for number in (1, 2)
+    ]
+    await store.commit(Batch(results=tuple(results)))
+    one, other = await store.due("default", (-1.0, 0), 100.0, 10)
+    assert one.account is other.account
+    assert one.last_answer is other.last_answer
+    assert one.recipients[0].status is other.recipients[0].status
+    assert one.recipients[0].mcc is other.recipients[0].mcc
+
+
 async def test_state_time_and_events_are_one_transaction(store: AnyStore) -> None:
     insert(store, 1)
     recipients = (Recipient(4512345678, "ENROUTE"),)

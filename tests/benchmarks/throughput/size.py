@@ -59,7 +59,7 @@ def _one_size(polled: Daemon, load: Load, memory: list[float]) -> Iterator[Row]:
     polled.stop()
     offset = time.time() - time.monotonic()
     lateness = [at + offset - due[number] for number, at in load.stub.notes()["noted"]]
-    yield Row(f"{load.size:,} pending: resident memory", memory[-1], "MB", 120.0)
+    yield Row(f"{load.size:,} pending: resident memory", memory[-1], "MB", 70.0)
     yield Row("  start to ready", ready, "s", 2.0)
     yield Row("  start to first poll", first_poll(load.stub, polled), "s", 2.0)
     note = f"{len(lateness):,} polls at {load.rate:,.0f}/s, median {1000 * median(lateness):.0f} ms"
