@@ -65,6 +65,9 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     """Whether polling would have ended here, had the gateway's refusal been believed."""
     full: bool = True
     """False when only the schedule moved (a poll that changed nothing): cheaper, and may be written behind."""
+    steady: bool = False
+    """Whether an answer followed an answer, and the message is still pending: beside what that answer shows, only its
+    times and polls are new. Cheaper."""
     first: bool = False
     """Whether the message was planned for the first time, and nothing else happened to it: cheaper, too."""
 

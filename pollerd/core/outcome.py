@@ -7,6 +7,7 @@ again soon, jittered, and ages nothing.
 from __future__ import annotations
 
 import random
+from operator import attrgetter
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -41,6 +42,8 @@ STRIKE_GROWTH: Final = 3.0  # Factor for each further one: five refusals take mi
 SPREAD: Final = 0.25  # Share by which such waits vary either way, so that what failed together does not stay together.
 LEAST_ANSWERS: Final = 3
 """Answers at least, spread over the grace, before a message ends by its age."""
+_run: Final = attrgetter("base", "first_poll_at", "last_answer", "misses", "strikes", "refused_since", "unknown")
+"""What an answer changes where the one before was none, or where an outage moved the age clock."""
 
 
 class Reckoning(Protocol):
@@ -213,7 +216,7 @@ class OutcomeRules:
             return self._given_up(known, GiveUpReason.DEADLINE, now, bodies)
         known = _planned(known, now, self._cadence(known, waiting, answer.ahead, now), ends)
         unchanged = found.recipients is message.recipients and _same_frame(message, known)
-        return Result(known, bodies, polls=1, full=not unchanged)
+        return Result(known, bodies, polls=1, full=not unchanged, steady=_run(known) == _run(message))
 
     def _never_seen(self, message: Message, now: float, idle: float) -> Result:
         """It may be sent later, or be none of this account's: nothing but its age shows it."""

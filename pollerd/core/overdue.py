@@ -56,11 +56,12 @@ def settled(
     at = due_at(message, account)
     if at != message.overdue_at:
         message = msgspec.structs.replace(message, overdue_at=at)
-        result = msgspec.structs.replace(result, message=message, full=True)
+        result = msgspec.structs.replace(result, message=message, full=True, steady=False)
     if not is_due(message, now):
         return result
     found = reported(message, wall(now))
-    return msgspec.structs.replace(result, message=found.message, bodies=(*result.bodies, *found.bodies), full=True)
+    bodies = (*result.bodies, *found.bodies)
+    return msgspec.structs.replace(result, message=found.message, bodies=bodies, full=True, steady=False)
 
 
 def reported(message: Message, wall: float) -> Result:

@@ -111,7 +111,8 @@ class Committer:
 
     def rewrites(self, message_id: int) -> bool:
         """Whether the message's row is about to be written whole, whatever stands there now."""
-        return any(group[message_id].full for group in (self._waiting, self._committing) if message_id in group)
+        found = (group.get(message_id) for group in (self._waiting, self._committing))
+        return any(result.full and not result.steady for result in found if result is not None)
 
     def unsaved_messages(self) -> Iterator[Message]:
         """All messages whose newest form is not on disk yet."""
@@ -237,5 +238,6 @@ def _merged(before: Result, after: Result) -> Result:
         was=before.was,
         polls=before.polls + after.polls,
         full=before.full or after.full,
+        steady=before.steady and after.steady,
         first=False,
     )

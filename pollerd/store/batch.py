@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import compress
-from operator import attrgetter, not_
+from operator import attrgetter, itemgetter, not_
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +19,8 @@ from pollerd.core.ports.view import AGE_SLOT
 from pollerd.store import rows
 
 _scheduled: Final = attrgetter(*rows.SCHEDULED[:-1])
+_repeated: Final = attrgetter(*rows.REPEATED, "id")
+_answered: Final = itemgetter(*map(rows.COLUMNS.index, (*rows.ANSWERED, "id")))
 _alike: Final = attrgetter(*rows.PLANNED[:-1])
 _PRIORITY: Final = rows.PLANNED.index("priority")
 _FEW: Final = 8
@@ -38,54 +40,62 @@ def ordered(batch: Batch) -> Iterator[tuple[str, int | None, bytes]]:
 
 
 def planned(
-    batch: Batch, committed: Sequence[Event], *, first_apart: bool = False
+    batch: Batch, committed: Sequence[Event], *, narrow: bool = False
 ) -> list[tuple[str, Sequence[Sequence[Any]]]]:
     """What puts `batch` on disk. `committed` are its events with their numbers.
 
-    `first_apart`: the engine has a statement of its own for first plans.
+    `narrow`: the engine has statements of its own for first plans and for answers that follow an answer.
     """
-    first = first_apart and any(r.first for r in batch.results)
-    alike, apart = _first_plans(r.message for r in batch.results if r.first) if first else ([], [])
+    written: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _FORMS}
+    # In the table's order neighbours share a page.
+    for result in sorted(batch.results, key=lambda result: result.message.id):
+        if narrow and result.first:
+            continue
+        name = _statement(result, narrow=narrow)
+        written[name].append(_FORMS[name](result.message))
+    moved = [result for result in batch.results if result.was is not result.message.state]
+    alike, apart = _first_plans(result.message for result in batch.results if narrow and result.first)
     return [
-        ("touch", [_schedule(r.message) for r in batch.results if not r.full]),
+        *written.items(),
         ("plan", apart),
         ("plan_alike", alike),
-        ("settle", [_whole(r.message) for r in batch.results if r.full and not (first and r.first)]),
         ("append", [(e.seq, e.type, e.message_id, batch.at, e.body) for e in committed]),
         ("save_account", [_account(account) for account in batch.accounts]),
         ("save_credit", [msgspec.structs.astuple(credit) for credit in batch.credits]),
         ("save_cursor", [(c.name, c.seq, c.detail, batch.at) for c in batch.cursors]),
         ("request_done", [(request,) for request in batch.done]),
         ("set_meta", list(batch.notes)),
-        ("count", list(_counted(batch.results).items())),
-        ("count_latest", _latest(batch)),
-        ("count_age", list(_aged(batch.results).items())),
+        ("count", _counted(moved, sum(result.polls for result in batch.results))),
+        ("count_latest", [("handed_over_at", int(batch.at))] if any(map(_taken_in, moved)) else []),
+        ("count_age", list(_aged(moved).items())),
     ]
 
 
-def _counted(results: Iterable[Result]) -> Counter[str]:
+def _statement(result: Result, *, narrow: bool) -> str:
+    if narrow and result.steady:
+        return "answer" if result.full else "again"
+    return "settle" if result.full else "touch"
+
+
+def _counted(moved: Iterable[Result], polls: int) -> list[tuple[str, int]]:
     """Changes of the counters: a state left, a state entered, polls made. Rows that are not planned are not counted."""
     names = {State.PENDING: "pending", State.FINISHED: "finished", State.GAVE_UP: "gave_up"}
-    counted: Counter[str] = Counter()
-    for result in results:
-        if result.was is not result.message.state:
-            if result.was in names:
-                counted[names[result.was]] -= 1
-            counted[names[result.message.state]] += 1
-        counted["polls"] += result.polls
-    return Counter({name: change for name, change in counted.items() if change})
+    counted: Counter[str] = Counter(polls=polls)
+    for result in moved:
+        if result.was in names:
+            counted[names[result.was]] -= 1
+        counted[names[result.message.state]] += 1
+    return [(name, change) for name, change in counted.items() if change]
 
 
-def _latest(batch: Batch) -> list[tuple[str, int]]:
-    """When the last message was taken in, in whole seconds of the daemon's time."""
-    taken = any(result.was is State.NEW and result.message.state is State.PENDING for result in batch.results)
-    return [("handed_over_at", int(batch.at))] if taken else []
+def _taken_in(moved: Result) -> bool:
+    return moved.was is State.NEW and moved.message.state is State.PENDING
 
 
-def _aged(results: Iterable[Result]) -> Counter[int]:
+def _aged(moved: Iterable[Result]) -> Counter[int]:
     """Changes of the pending messages by when they were sent."""
     slots: Counter[int] = Counter()
-    for result in results:
+    for result in moved:
         message, was = result.message, result.was
         if (was is State.PENDING) is not (message.state is State.PENDING):
             slots[int(message.sent_at // AGE_SLOT)] += 1 if was is not State.PENDING else -1
@@ -124,3 +134,12 @@ def _first_plans(messages: Iterable[Message]) -> tuple[list[tuple[Any, ...]], li
 def _whole(message: Message) -> tuple[Any, ...]:
     row = rows.row_from_message(message)
     return (*row[1:], row[0])
+
+
+_FORMS: Final[Mapping[str, Callable[[Message], tuple[Any, ...]]]] = {
+    "again": _repeated,
+    "touch": _schedule,
+    "answer": lambda message: _answered(rows.row_from_message(message)),
+    "settle": _whole,
+}
+"""The statements that write messages, each with the values that it takes."""

@@ -31,7 +31,11 @@ SCHEDULED: Final = (
     "unknown",
     "trail",
 )
-"""Those that a poll which changed nothing writes; the last one is NULL where it is empty."""
+"""Those that any poll which changed nothing writes."""
+REPEATED: Final = ("next_poll_at", "next_reason", "polls", "last_poll_at", "seen_at", "trail")
+"""Those of them that the same answer as the last time writes."""
+ANSWERED: Final = (*REPEATED, "userref", "sendtime", "validity", "recipients", "origin", "priority")
+"""Those that an answer writes after which the message is still pending, and which follows another answer."""
 HANDED_OVER: Final = ("id", "account", "userref", "sent_at", "sendtime", "priority", "overdue_after")
 """Those that whoever hands a message over fills."""
 PLANNED: Final = (

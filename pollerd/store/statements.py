@@ -20,9 +20,10 @@ class Statements:
     """The statements of one engine: called with the name of a file, it gives them by the name in the line
     `-- name: NAME` above each.
 
-    In place of `{columns}` stand the columns of a message, in place of `{whole}` all but the id are set, in place of
-    `{scheduled}` those that a poll without a change writes, in place of `{planned}` those that a first plan writes, in
-    place of `{alike}` these but for the last one. `{handed_over}` are the columns that others fill.
+    In place of `{columns}` stand the columns of a message, in place of `{planned}` those that a first plan writes are
+    set, in place of `{alike}` these but for the last one. `{handed_over}` are the columns that others fill.
+    `{whole}`, `{scheduled}`, `{repeated}` and `{answered}` are the columns of a view, `{new_whole}` and so on set these
+    to what its trigger is given.
     """
 
     def __init__(self, engine: str, form: Callable[[str], str] = str) -> None:
@@ -48,13 +49,19 @@ def _in_file(path: Path) -> dict[str, str]:
 def _filled(sql: str) -> str:
     if "{" not in sql:
         return sql
+    views = {
+        "whole": rows.COLUMNS[1:],
+        "scheduled": rows.SCHEDULED,
+        "repeated": rows.REPEATED,
+        "answered": rows.ANSWERED,
+    }
     return sql.format(
         columns=", ".join(rows.COLUMNS),
-        whole=_set(rows.COLUMNS[1:]),
-        scheduled=_set(rows.SCHEDULED),
         planned=_set(rows.PLANNED),
         alike=_set(rows.PLANNED[:-1]),
         handed_over=", ".join(rows.HANDED_OVER),
+        **{name: ", ".join(columns) for name, columns in views.items()},
+        **{f"new_{name}": ", ".join(f"{each} = NEW.{each}" for each in columns) for name, columns in views.items()},
     )
 
 

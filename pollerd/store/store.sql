@@ -1,18 +1,6 @@
--- name: touch
-UPDATE messages SET {scheduled} WHERE id = ? AND state = 1;
-
--- name: plan
-UPDATE messages SET {planned} WHERE id = ?;
-
--- name: settle
-UPDATE messages SET {whole} WHERE id = ?;
-
 -- name: count_age
 INSERT INTO pending_by_age (slot, count) VALUES (?, ?)
 ON CONFLICT (slot) DO UPDATE SET count = pending_by_age.count + excluded.count;
-
--- name: append
-INSERT INTO events (seq, type, message_id, at, body) VALUES (?, ?, ?, ?, ?);
 
 -- name: count
 INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = counters.value + excluded.value;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,7 +16,18 @@ from pollerd.backoff import Exponential, Settings
 from pollerd.base.errors import StoreError, StoreUnavailableError
 from pollerd.core.diff import Result
 from pollerd.core.event import JUMP, Held, Recovered, Status, instant
-from pollerd.core.model import HoldReason, Message, Recipient, State
+from pollerd.core.model import (
+    Answer,
+    HoldReason,
+    Message,
+    NotFound,
+    Outcome,
+    Priority,
+    Recipient,
+    Rejected,
+    State,
+    Trouble,
+)
 from pollerd.core.outcome import OutcomeRules
 from pollerd.core.ports import AccountState, Batch, Cursor
 from pollerd.daemon.clock import SystemClock
@@ -314,6 +326,75 @@ async def test_unknown_ids_are_counted_by_account_until_they_are_seen_or_end(sto
     seen, ended = row(3, seen_at=9.0), row(4, unknown=True, state=State.GAVE_UP)
     await store.commit(Batch(results=[Result(seen, full=False), Result(ended)]))
     assert await store.unknown("default", 100) == 3
+
+
+def lives() -> list[Outcome]:
+    """Outcomes of all kinds; most of them answers, most of which repeat the last one."""
+    shown = [Recipient(4512345678, state, 1.0, country="DK", mcc="238", mnc="1") for state in ("ENROUTE", "BUFFERED")]
+    answers = [Answer((each,)) for each in shown for _ in range(4)]
+    frames = [
+        Answer((shown[0],), userref="order", sendtime=90.0, validity=7200.0, priority=Priority.BULK),
+        Answer((Recipient(4512345678, "ENROUTE", 1.0, country="DK", mcc="238", mnc="1", sent=95.0),)),
+        Answer((*shown, Recipient(4587654321, "DELIVERED", 2.0))),
+        Answer((Recipient(4512345678, "DELIVERED", 9.0),)),
+    ]
+    refusals: list[Outcome] = [
+        NotFound(),
+        Rejected("bad", "http_400"),
+        Trouble(HoldReason.UNREACHABLE, "timeout", "no answer"),
+    ]
+    return [*answers, *frames, *refusals]
+
+
+async def test_whatever_a_poll_writes_the_row_is_the_message(store: AnyStore) -> None:
+    settings = Settings(give_up_after=3000.0)
+    rng = random.Random(18)
+    rules = OutcomeRules(Exponential(settings, 1), settings, rng, overdue_after=900.0)
+    insert(store, *range(1, 41))
+    planned = [Result(rules.first(each, 100.0, 0.0), was=State.NEW, first=True) for each in await store.new(100)]
+    await store.commit(Batch(results=planned))
+    pending = {result.message.id: msgspec.structs.replace(result.message, sent_at=100.0) for result in planned}
+    await store.write(lambda session: session.execute("UPDATE messages SET sent_at = 100.0"))
+    written: Counter[tuple[bool, bool]] = Counter()
+    for now in range(110, 3600, 60):
+        found = [rules.settle(each, rng.choice(lives()), float(now), 0.0) for each in pending.values()]
+        await store.commit(Batch(results=found, at=float(now)))
+        written.update((result.full, result.steady) for result in found)
+        pending = {r.message.id: r.message for r in found if r.message.state is State.PENDING}
+        for result in found:
+            stored = await store.message(result.message.id)
+            assert stored is not None
+            if result.message.state is not State.PENDING:
+                stored = msgspec.structs.replace(stored, next_poll_at=result.message.next_poll_at)
+            assert stored == result.message
+    assert all(written[full, steady] for full in (False, True) for steady in (False, True)), written
+
+
+async def test_a_large_group_is_written_whole_or_not_at_all(in_file: SqliteStore) -> None:
+    # More than one statement takes, in no order: the numbers of events follow the results all the same.
+    ids = random.Random(18).sample(range(1, 1301), 1300)
+    insert(in_file, *ids)
+    await in_file.commit(Batch(results=[Result(row(each), was=State.NEW) for each in ids]))
+    answered = [Result(row(each, float(each), polls=1), (status(each),), polls=1, steady=True) for each in ids]
+    with (
+        place_of(in_file).refusing("UPDATE ON messages WHEN NEW.id = 1200"),
+        pytest.raises(Exception, match="refused by a test"),
+    ):
+        await in_file.commit(Batch(results=answered))
+    assert place_of(in_file).execute("SELECT sum(polls), (SELECT count(*) FROM events) FROM messages") == [(0, 0)]
+    events = await in_file.commit(Batch(results=answered))
+    assert [event.message_id for event in events] == ids
+    assert place_of(in_file).execute("SELECT message_id FROM events ORDER BY seq") == [(each,) for each in ids]
+    wrong = "SELECT count(*) FROM messages WHERE next_poll_at <> id OR polls <> 1"
+    assert place_of(in_file).execute(wrong) == [(0,)]
+    assert (await in_file.counters())["polls"] == 1300
+
+
+async def test_what_is_not_pending_any_more_is_left_alone_by_an_answer(in_file: SqliteStore) -> None:
+    insert(in_file, 1, 2)
+    place_of(in_file).execute("UPDATE messages SET state = 4")
+    await in_file.commit(Batch(results=[Result(row(1), steady=True), Result(row(2), full=False, steady=True)]))
+    assert place_of(in_file).execute("SELECT state, next_poll_at FROM messages") == [(4, None), (4, None)]
 
 
 # -- the committer

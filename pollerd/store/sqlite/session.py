@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, Final
 
 from pollerd.store.statements import SQLITE
+
+MOST_ROWS: Final = 512
+"""Rows that a statement is given at most: a power of two. Prepared, a row takes some hundred bytes."""
 
 
 class SqliteSession:
@@ -22,7 +26,23 @@ class SqliteSession:
         return self._connection.execute(sql, values).rowcount
 
     def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
-        return self._connection.executemany(sql, rows).rowcount
+        """See `session.Session`. A statement that ends with VALUES gets many rows at once.
+
+        The sqlite3 module lets go of the interpreter whenever a statement runs, and a busy event loop gives it back
+        late: with a statement for each row, a large group takes seconds.
+        """
+        if not sql.endswith("VALUES"):
+            return self._connection.executemany(sql, rows).rowcount
+        row = f"({', '.join('?' * len(rows[0]))})"
+        most = min(MOST_ROWS, self._connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(rows[0]))
+        changed = start = 0
+        while left := len(rows) - start:
+            # Of few lengths, so that the connection has prepared them already.
+            count = min(most, 1 << left.bit_length() - 1)
+            values = list(chain.from_iterable(rows[start : start + count]))
+            changed += self._connection.execute(f"{sql} {', '.join([row] * count)}", values).rowcount
+            start += count
+        return changed
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         return self._connection.execute(sql, values).fetchall()

@@ -65,6 +65,8 @@ class SqliteStore(SqlStore):
                 await asyncio.to_thread(_prepare, path)
                 writer = await Writer.open(path)
                 connections.push_async_callback(writer.close)
+                for script in SQLITE("writing").values():
+                    await writer.executescript(script)
                 reader = await Writer.open(path)
                 connections.push_async_callback(reader.close)
                 await reader.execute("PRAGMA query_only = ON")
@@ -154,7 +156,7 @@ class SqliteStore(SqlStore):
     async def _put(self, batch: Batch) -> tuple[Event, ...]:
         happened = enumerate(ordered(batch), self._last + 1)
         events = tuple(Event(seq, kind, message_id, body) for seq, (kind, message_id, body) in happened)
-        work = [(self._sql[name], rows) for name, rows in planned(batch, events, first_apart=True) if rows]
+        work = [(self._sql[name], rows) for name, rows in planned(batch, events, narrow=True) if rows]
         try:
             await self._writer.execute_all(work)
         except sqlite3.Error as error:

@@ -1,3 +1,23 @@
+-- A statement that ends with VALUES takes many rows at once. A failure takes back the whole transaction: OR FAIL spares
+-- SQLite from keeping what it would need to take back one statement. The other tables are the views of `writing`.
+-- name: append
+INSERT OR FAIL INTO events (seq, type, message_id, at, body) VALUES
+
+-- name: touch
+INSERT OR FAIL INTO touch VALUES
+
+-- name: again
+INSERT OR FAIL INTO again VALUES
+
+-- name: answer
+INSERT OR FAIL INTO answer VALUES
+
+-- name: plan
+UPDATE messages SET {planned} WHERE id = ?;
+
+-- name: settle
+INSERT OR FAIL INTO settle VALUES
+
 -- name: set_aside
 UPDATE messages SET state = 4, next_poll_at = NULL, next_reason = ?, finished_at = NULL,
     account = CASE typeof(account) WHEN 'text' THEN account END
