@@ -18,6 +18,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -103,7 +104,8 @@ def hit(name: str) -> None:
     if point.action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if point.action == "stop":
-        os.kill(os.getpid(), signal.SIGSTOP)
+        # To the thread that calls: sent to the process, another thread may take it, and this one goes on for a while.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         return
     if point.action == "block":
         time.sleep(_FOR_EVER)
