@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Final, NamedTuple
 
+from pollerd.store.commands import CHUNK
 from tests.benchmarks.postgresql.server import on_server, stored
 from tests.benchmarks.throughput import machine
 from tests.benchmarks.throughput.daemon import FIRST_ID, Daemon, Settings, daemon
@@ -27,19 +28,19 @@ _CALLS: Final = "SELECT sum(calls) FROM pg_stat_statements JOIN pg_roles ON oid 
 def handover(scale: Scale) -> Iterator[Row]:
     """`track -` into an empty store."""
     count = 1_000_000 if scale.rounds >= 5 else 100_000
-    settings = Settings(NOWHERE)
+    few, settings = max(count // 10, CHUNK), Settings(NOWHERE)
     rounds = []
     with stored() as store:
         for _ in range(scale.rounds // 2):
             with daemon(settings) as here, on_server(settings, store) as there:
-                few = _tracked(there, store, count // 10)
-                rounds.append((*_tracked(there, store, count), few[1], *here.tracked(_ids(count))))
+                small = _tracked(there, store, few)[1]
+                rounds.append((*_tracked(there, store, count), small, *here.tracked(_ids(count))))
     seconds, peak, small, in_file, peak_file = map(median, zip(*rounds, strict=True))
     worst = count / max(r[0] for r in rounds)
     yield Row(
         "track -, an empty store: ids a second", count / seconds, "", worst=worst, note=f"SQLite {count / in_file:,.0f}"
     )
-    note = f"{small:.0f} MB for a tenth of the ids, SQLite {peak_file:.0f} MB"
+    note = f"{small:.0f} MB for {few:,}, SQLite {peak_file:.0f} MB"
     yield Row("  its largest memory", peak, "MB", small + 5.0, "most", max(r[1] for r in rounds), note)
 
 
