@@ -109,7 +109,8 @@ class Member:
         """
         member = cls(target, uuid4(), name)
         try:
-            member._link.run(lambda connection: failover.settle(connection, 0, lossless=target.lossless))
+            if member._link.run(lambda connection: failover.moved(connection, 0)):
+                member._link.run(lambda connection: failover.settle(connection, 0, lossless=target.lossless))
             sent = now()
             member._link.once(lambda connection: member._register(connection, this_process(command=not daemon)))
             member._lease.renewed(sent)
