@@ -137,7 +137,7 @@ async def test_a_service_waits_for_a_daemon_started_by_hand(tmp_path: Path, gate
     async with Deployment(tmp_path, gateway) as by_hand, Deployment(tmp_path, gateway) as service:
         first = await by_hand.start()
         await service.launch(environment={"NOTIFY_SOCKET": str(systemd.path)})
-        await until(lambda: any(f"process {first.pid}, a daemon" in line for line in systemd.hear()), "it says so")
+        await until(lambda: any(f"process {first.pid} already runs" in line for line in systemd.hear()), "it says so")
         assert await by_hand.stop() == 0
         await until(lambda: "READY=1" in systemd.hear(), "the service starts")
         assert await service.stop() == 0

@@ -243,10 +243,13 @@ async def test_an_announcer_without_a_server_holds_up_nobody(
     """Its connection is frozen while commits go on, and the one that stands by hears of them once it is not."""
     monkeypatch.setattr(news, "ANSWER", 0.5)
     monkeypatch.setattr(news, "_RETRY", 0.1)
-    with Proxy(store_database.database.server.port) as proxy:
+    with (
+        Proxy(store_database.database.server.port) as proxy,
+        closing(Link(store_database.target(proxy.port), deadline=0.5)) as link,
+    ):
         async with pair(store_database) as both:
             await until(lambda: said("notifications_heard"), "it listens")
-            both.active._announcer._link = Link(store_database.target(proxy.port), deadline=0.5)
+            both.active._announcer._link = link
             proxy.freeze()
             for _ in range(20):
                 await both.commit()
