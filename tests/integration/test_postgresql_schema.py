@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pollerd.base.errors import StoreForbiddenError
 from pollerd.store.migrations import BREAKING, Migration, oldest_reader, steps_in
 from pollerd.store.postgresql import schema
 from pollerd.store.postgresql.link import Connection, Link
@@ -70,3 +71,22 @@ def test_a_step_says_who_may_go_on(tmp_path: Path, script: str, known: int) -> N
     step = tmp_path / "0100_more.sql"
     step.write_text(script)
     assert oldest_reader([*STEPS, Migration(100, step)]) == known
+
+
+def test_a_server_that_keeps_a_function_from_users_is_told_apart(postgresql_database: Database) -> None:
+    """Before the tables are made, and later: to own them does not help."""
+    user = new_name()
+    postgresql_database.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{PASSWORD}'")
+    postgresql_database.execute(f"ALTER DATABASE {postgresql_database.name} OWNER TO {user}")
+    engine = StoreDatabase(postgresql_database, user).engine()
+
+    def refused() -> None:
+        postgresql_database.execute("REVOKE EXECUTE ON FUNCTION pg_walfile_name FROM PUBLIC")
+        with pytest.raises(StoreForbiddenError, match="call it: GRANT EXECUTE ON FUNCTION"):
+            engine.own(daemon=True)
+        postgresql_database.execute("GRANT EXECUTE ON FUNCTION pg_walfile_name TO PUBLIC")
+
+    refused()
+    with engine.own(daemon=True) as member:
+        assert member.active
+    refused()

@@ -274,6 +274,17 @@ def test_a_command_says_truly_what_became_of_its_transaction(
     assert bed.sql("SELECT value FROM counters WHERE name = 'doubtful'") == [(1,)]
 
 
+def test_another_server_does_not_tell_what_became_of_a_command(bed: Bed) -> None:
+    """The number of its transaction may be that of another one there."""
+    with Proxy(bed.database.database.server.port) as proxy:
+        command = CommandConnection(Link(bed.database.target(proxy.port), deadline=SOON))
+        with pytest.raises(StoreDoubtError), command.transaction() as session:
+            insert(session)
+            bed.sql("CREATE OR REPLACE FUNCTION server_timeline() RETURNS integer LANGUAGE sql AS 'SELECT -1'")
+            cut(proxy, 0.0)
+        command.close()
+
+
 def test_a_command_whose_connection_broke_before_the_commit_says_that_nothing_was_done(bed: Bed) -> None:
     with Proxy(bed.database.database.server.port) as proxy:
         command = CommandConnection(Link(bed.database.target(proxy.port), deadline=SOON))

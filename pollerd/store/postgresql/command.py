@@ -19,9 +19,10 @@ from pollerd.store.postgresql.writer import AGAIN
 log = logging.getLogger(__name__)
 
 _BEGIN: Final = b"""
-SELECT pg_current_xact_id()::text, set_config('idle_in_transaction_session_timeout', '10s', true)
+SELECT pg_current_xact_id()::text, server_timeline(), set_config('idle_in_transaction_session_timeout', '10s', true)
 """
-_OUTCOME: Final = b"SELECT pg_xact_status($1::text::xid8)"
+_OUTCOME: Final = b"SELECT CASE WHEN server_timeline() = $2 THEN pg_xact_status($1::text::xid8) END"
+"""A server that has taken over may have given the number to another transaction, or none yet."""
 
 
 class CommandConnection:
@@ -52,34 +53,36 @@ class CommandConnection:
 
     @contextmanager
     def transaction(self) -> Iterator[PostgresSession]:
-        number, committing = "", False
+        number, timeline, committing = "", 0, False
         try:
             with self._link.connected() as connection, connection.transaction():
                 row: Any = connection.execute(_BEGIN).fetchone()
-                number = row[0]
+                number, timeline, _ = row
                 yield PostgresSession(connection)
                 committing = True
         except StoreError:
             if not number or not self._link.broken:
                 raise
-            if not (committing and self._carried_out(number)):
+            if not (committing and self._carried_out(number, timeline)):
                 where = self._link.target.where
                 raise StoreAwayError(
                     f"the connection to PostgreSQL at {where} broke, and nothing was done. Try again."
                 ) from None
 
-    def _carried_out(self, number: str) -> bool:
+    def _carried_out(self, number: str, timeline: int) -> bool:
         """Whether the transaction of that number was, whose commit got no answer. Raises StoreDoubtError when the
-        server does not tell in time.
+        server does not tell in time, or another one has taken over, which cannot tell.
         """
         until = time.monotonic() + DEADLINE
-        while True:
+        values, found = (number, timeline), "in progress"
+        while found == "in progress" and time.monotonic() < until:
             try:
-                row: Any = self._link.run(lambda connection: connection.execute(_OUTCOME, (number,)).fetchone())
-                if row[0] != "in progress":
-                    return bool(row[0] == "committed")
+                row: Any = self._link.run(lambda connection: connection.execute(_OUTCOME, values).fetchone())
+                found = row[0]
             except StoreUnavailableError as error:
                 log.debug("what became of a transaction is asked again: %s", error)
-            if time.monotonic() > until:
-                raise doubt(self._link.target.where)
-            time.sleep(AGAIN)
+            if found == "in progress":
+                time.sleep(AGAIN)
+        if found not in ("committed", "aborted"):
+            raise doubt(self._link.target.where)
+        return found == "committed"

@@ -42,6 +42,9 @@ _HINTS: Final = (
     ("invalid connection option", "correct [store] url"),
 )
 """What libpq says when it cannot connect for a reason that does not pass, and what to do. It gives no code."""
+FUNCTION: Final = "permission denied for function"
+CALL: Final = "let the user of [store] url call it: GRANT EXECUTE ON FUNCTION ... TO that user"
+"""What to do where a hardened server keeps one of its own functions from users."""
 _READ_ONLY: Final = ("session is read-only", "server is in hot standby mode")
 
 
@@ -78,9 +81,8 @@ def translated(error: psycopg.Error, where: str) -> StoreError:
         hint = "name the primary in [store] url" if code in _REPLICA else "give the server more room or connections"
         return StoreUnavailableError(f"{what}: {hint}.")
     if code == "42501":
-        return StoreForbiddenError(
-            f"{what}: make the user of [store] url the owner of the tables, or grant it all rights on them."
-        )
+        step = "make the user of [store] url the owner of the tables, or grant it all rights on them"
+        return StoreForbiddenError(f"{what}: {CALL if FUNCTION in said else step}.")
     return StoreError(f"{what}: see pollerd doctor.")
 
 

@@ -11,6 +11,7 @@ import psycopg
 
 from pollerd.base.errors import DatabaseMissingError, StoreError, StoreForbiddenError
 from pollerd.store.migrations import Migration, oldest_reader, steps_in
+from pollerd.store.postgresql.errors import CALL, FUNCTION
 from pollerd.store.postgresql.link import Connection
 
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
@@ -60,6 +61,8 @@ def _forbidden(error: psycopg.Error, *, new: bool) -> StoreForbiddenError:
             "made",
             "let the user of [store] url own the database, or grant it: GRANT CREATE ON SCHEMA public TO",
         )
+    if FUNCTION in (error.diag.message_primary or ""):
+        step, new = CALL, False
     return StoreForbiddenError(
         f"the tables of the store cannot be {what} ({error.diag.message_primary}): {step}{' ...' if new else '.'}"
     )
