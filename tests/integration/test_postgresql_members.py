@@ -6,15 +6,16 @@ import asyncio
 import itertools
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from math import inf
 
 import pytest
 
 from pollerd.base.errors import DatabaseBusyError, StoreFencedError
 from pollerd.core import event as events
-from pollerd.core.lease import WATCH
+from pollerd.core.lease import HOLD, WATCH
 from pollerd.core.ports import Batch, Cursor, TrackRequest
+from pollerd.store.postgresql import duty
 from pollerd.store.postgresql.link import Link
 from pollerd.store.postgresql.member import Member
 from pollerd.store.postgresql.store import PostgresStore
@@ -116,6 +117,22 @@ def test_a_row_that_somebody_holds_does_not_make_the_watch_begin_anew(
         assert two._watch.silent(time.clock_gettime(time.CLOCK_BOOTTIME)) > WATCH
         connection.execute("ROLLBACK")
     wait_for(lambda: two.active)
+
+
+def test_a_takeover_whose_answer_was_lost_waits_for_what_the_one_before_may_have_begun(
+    members: ExitStack, store_database: StoreDatabase
+) -> None:
+    """It may have offered its duty, with a lease that has just been renewed."""
+    one = join(members, store_database, "db1", elsewhere=True)
+    two = join(members, store_database, "db2")
+    wait_for(lambda: two._watched)
+    one._ended.set()
+    one._thread.join()
+    taken = time.clock_gettime(time.CLOCK_BOOTTIME)
+    with closing(Link(store_database.target())) as link:
+        assert link.run(lambda connection: duty.take(connection, two.token, one.token, one._beat, "db1", "it offered"))
+    wait_for(lambda: two.active)
+    assert two.others_until >= taken + HOLD
 
 
 def test_a_member_in_place_of_its_namesake_waits_for_what_that_may_have_begun(

@@ -278,10 +278,15 @@ def test_another_server_does_not_tell_what_became_of_a_command(bed: Bed) -> None
     """The number of its transaction may be that of another one there."""
     with Proxy(bed.database.database.server.port) as proxy:
         command = CommandConnection(Link(bed.database.target(proxy.port), deadline=SOON))
-        with pytest.raises(StoreDoubtError), command.transaction() as session:
-            insert(session)
-            bed.sql("CREATE OR REPLACE FUNCTION server_timeline() RETURNS integer LANGUAGE sql AS 'SELECT -1'")
-            cut(proxy, 0.0)
+
+        def broken() -> None:
+            with command.transaction() as session:
+                insert(session)
+                bed.sql("CREATE OR REPLACE FUNCTION server_timeline() RETURNS integer LANGUAGE sql AS 'SELECT -1'")
+                cut(proxy, 0.0)
+
+        with pytest.raises(StoreDoubtError):
+            broken()
         command.close()
 
 

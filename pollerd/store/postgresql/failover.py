@@ -46,8 +46,8 @@ class Jump(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"PostgreSQL failed over, and may have lost what was committed last: the event after number {self.after} "
-            f"has number {self.upto + 1}, and what was lost is reported again"
+            f"PostgreSQL failed over or was restored, and may lack what was committed last: the event after number "
+            f"{self.after} has number {self.upto + 1}, and what was lost is reported again"
         )
 
 

@@ -314,8 +314,9 @@ class Member:
         elif holder is None:
             self._take(None, "it ended in order", -inf)
         elif holder.token == self.token:
-            # What was asked for over a connection that broke was done all the same.
-            self._become(self._watched, "its lease had ended", now())
+            # What was asked for over a connection that broke was done all the same. Whoever offered its duty still
+            # runs, and may deliver until its lease ends.
+            self._become(self._watched, "it had offered its duty, or its lease had ended", now() + HOLD)
         elif holder.process.gone:
             self._take(holder, f"{holder.process} has ended", -inf)
         elif accepted and holder.offered:
