@@ -125,7 +125,7 @@ def _first_plans(messages: Iterable[Message]) -> tuple[list[tuple[Any, ...]], li
         values[_PRIORITY] = None if found[_PRIORITY] is None else found[_PRIORITY].name
         if len(group) > _FEW:
             dues = msgspec.json.encode({message.id: message.next_poll_at for message in group})
-            alike.append((dues.decode(), *values))
+            alike.append((*values, dues.decode()))
         else:
             apart += [(*values, message.next_poll_at, message.id) for message in group]
     return alike, apart

@@ -5,7 +5,7 @@ the engine's own folder where not.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -20,10 +20,10 @@ class Statements:
     """The statements of one engine: called with the name of a file, it gives them by the name in the line
     `-- name: NAME` above each.
 
-    In place of `{columns}` stand the columns of a message, in place of `{planned}` those that a first plan writes are
-    set, in place of `{alike}` these but for the last one. `{handed_over}` are the columns that others fill.
-    `{whole}`, `{scheduled}`, `{repeated}` and `{answered}` are the columns of a view, `{new_whole}` and so on set these
-    to what its trigger is given.
+    In place of `{columns}` stand the columns of a message, in place of `{alike}` a `?` for each that a first plan
+    writes but the last one. `{handed_over}` are the columns that others fill. `{whole}`, `{scheduled}`, `{repeated}`,
+    `{answered}` and `{planned}` are the columns of a view, `{new_whole}` and so on set these to what its trigger is
+    given.
     """
 
     def __init__(self, engine: str, form: Callable[[str], str] = str) -> None:
@@ -54,19 +54,15 @@ def _filled(sql: str) -> str:
         "scheduled": rows.SCHEDULED,
         "repeated": rows.REPEATED,
         "answered": rows.ANSWERED,
+        "planned": rows.PLANNED,
     }
     return sql.format(
         columns=", ".join(rows.COLUMNS),
-        planned=_set(rows.PLANNED),
-        alike=_set(rows.PLANNED[:-1]),
+        alike=", ".join("?" * len(rows.PLANNED[:-1])),
         handed_over=", ".join(rows.HANDED_OVER),
         **{name: ", ".join(columns) for name, columns in views.items()},
         **{f"new_{name}": ", ".join(f"{each} = NEW.{each}" for each in columns) for name, columns in views.items()},
     )
-
-
-def _set(columns: Iterable[str]) -> str:
-    return ", ".join(f"{column} = ?" for column in columns)
 
 
 SQLITE: Final = Statements("sqlite")

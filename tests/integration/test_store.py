@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from itertools import product
 from pathlib import Path
 
 import msgspec
@@ -32,8 +34,10 @@ from pollerd.core.outcome import OutcomeRules
 from pollerd.core.ports import AccountState, Batch, Cursor
 from pollerd.daemon.clock import SystemClock
 from pollerd.polling.committer import Committer
+from pollerd.store.batch import planned
 from pollerd.store.eventlog import TAIL
 from pollerd.store.rows import PLANNED
+from pollerd.store.session import Session
 from pollerd.store.sqlite.store import SqliteStore
 from tests.sqlite_kit import autocommit
 from tests.store_place import AnyStore, FilePlace, Place, place_of
@@ -388,6 +392,37 @@ async def test_a_large_group_is_written_whole_or_not_at_all(in_file: SqliteStore
     wrong = "SELECT count(*) FROM messages WHERE next_poll_at <> id OR polls <> 1"
     assert place_of(in_file).execute(wrong) == [(0,)]
     assert (await in_file.counters())["polls"] == 1300
+
+
+async def test_triggers_of_others_do_what_they_say(in_file: SqliteStore) -> None:
+    ids = range(1, 21)
+    insert(in_file, *ids)
+    for trigger in (
+        "AFTER UPDATE ON messages BEGIN INSERT OR REPLACE INTO newest VALUES (NEW.id, NEW.polls); END",
+        "AFTER INSERT ON events BEGIN INSERT OR IGNORE INTO newest VALUES (NEW.message_id, -1); END",
+        "BEFORE INSERT ON messages BEGIN SELECT RAISE(ABORT, 'nothing is handed over here'); END",
+    ):
+        place_of(in_file).execute("CREATE TABLE IF NOT EXISTS newest (id INTEGER PRIMARY KEY, polls INTEGER)")
+        place_of(in_file).execute(f"CREATE TRIGGER of_others_{trigger.partition(' ON')[0].replace(' ', '_')} {trigger}")
+    await in_file.commit(Batch(results=[Result(row(each), was=State.NEW, first=True) for each in ids]))
+    for polls, (full, steady) in enumerate(product((False, True), repeat=2), 1):
+        told = [Result(row(each, polls=polls), (status(each),), full=full, steady=steady) for each in ids]
+        await in_file.commit(Batch(results=told))
+        assert place_of(in_file).execute("SELECT count(*), min(polls), max(polls) FROM newest") == [(20, polls, polls)]
+
+
+async def test_old_pages_of_a_statement_lie_in_no_temporary_file(in_file: SqliteStore) -> None:
+    ids = range(1, 3001)
+    insert(in_file, *ids)
+    results = [Result(row(each), was=State.NEW, first=True) for each in ids]
+    (plan,) = [rows for name, rows in planned(Batch(results=results), (), narrow=True) if name == "plan_alike"]
+
+    def temporary(session: Session) -> list[str]:
+        session.executemany(session.sql("store")["plan_alike"], plan)
+        opened = [os.path.realpath(each) for each in Path("/proc/self/fd").glob("*")]
+        return [name for name in opened if "etilqs" in name]
+
+    assert await in_file.write(temporary) == []
 
 
 async def test_what_is_not_pending_any_more_is_left_alone_by_an_answer(in_file: SqliteStore) -> None:

@@ -1,35 +1,31 @@
--- A statement that ends with VALUES takes many rows at once. A failure takes back the whole transaction: OR FAIL spares
--- SQLite from keeping what it would need to take back one statement. The other tables are the views of `writing`.
+-- A statement that ends with VALUES takes many rows at once; tables that are none are the views of `writing`. None says
+-- what to do in a conflict: that would hold in the users' own triggers, too, in place of what they say themselves.
 -- name: append
-INSERT OR FAIL INTO events (seq, type, message_id, at, body) VALUES
+INSERT INTO events (seq, type, message_id, at, body) VALUES
 
 -- name: touch
-INSERT OR FAIL INTO touch VALUES
+INSERT INTO touch VALUES
 
 -- name: again
-INSERT OR FAIL INTO again VALUES
+INSERT INTO again VALUES
 
 -- name: answer
-INSERT OR FAIL INTO answer VALUES
+INSERT INTO answer VALUES
 
 -- name: plan
-UPDATE messages SET {planned} WHERE id = ?;
+INSERT INTO plan VALUES
 
 -- name: settle
-INSERT OR FAIL INTO settle VALUES
+INSERT INTO settle VALUES
 
 -- name: set_aside
 UPDATE messages SET state = 4, next_poll_at = NULL, next_reason = ?, finished_at = NULL,
     account = CASE typeof(account) WHEN 'text' THEN account END
 WHERE id = ? AND state IS NOT 4;
 
--- Many first plans that differ in nothing but the due time: an object of due times by id. Written as an insertion that
--- always meets its row, since SQLite before 3.33 has no UPDATE ... FROM.
+-- Many first plans that differ in nothing but the due time: an object of due times by id.
 -- name: plan_alike
-INSERT INTO messages (id, next_poll_at)
-SELECT messages.id, plan.value
-FROM json_each(?1) AS plan CROSS JOIN messages ON messages.id = CAST(plan.key AS INTEGER) WHERE true
-ON CONFLICT (id) DO UPDATE SET next_poll_at = excluded.next_poll_at, {alike};
+INSERT INTO plan SELECT {alike}, value, CAST(key AS INTEGER) FROM json_each(?);
 
 -- What no other statement finds: a state that is none, or a place in the schedule that is never read.
 -- name: strange

@@ -27,6 +27,9 @@ _PRAGMAS: Final = (
     "journal_size_limit = 16777216",
     # What is deleted is overwritten where that costs no write: `pollerd forget` must not leave it in a page.
     "secure_delete = FAST",
+    # What a statement keeps until it is done are old pages of the tables: none of them is left in a folder for
+    # temporary files, and no such folder is needed.
+    "temp_store = MEMORY",
 )
 
 

@@ -18,6 +18,12 @@ CREATE TEMP TRIGGER answered INSTEAD OF INSERT ON answer BEGIN
     UPDATE messages SET {new_answered} WHERE id = NEW.id AND state = 1;
 END;
 
+-- name: plan
+CREATE TEMP VIEW plan AS SELECT {planned}, id FROM messages;
+CREATE TEMP TRIGGER planned INSTEAD OF INSERT ON plan BEGIN
+    UPDATE messages SET {new_planned} WHERE id = NEW.id;
+END;
+
 -- name: settle
 CREATE TEMP VIEW settle AS SELECT {whole}, id FROM messages;
 CREATE TEMP TRIGGER settled INSTEAD OF INSERT ON settle BEGIN
