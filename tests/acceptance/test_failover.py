@@ -134,7 +134,7 @@ async def test_an_asynchronous_replica_is_promoted_and_no_number_means_two_event
                 assert "PostgreSQL has failed over" in member.text_log().splitlines()[-1]
             lost = {line["seq"] for line in one.told()} & {line["seq"] for line in two.told()}
             await one.join("started")
-            assert "may have lost what was committed last" in one.logged("failed_over")[-1]["message"]
+            assert "may lack what was committed last" in one.logged("failed_over")[-1]["message"]
             await two.join("standing_by")
             await until(lambda: there.query(FINISHED) == [(60,)], "all messages end")
             last = there.query("SELECT last_seq FROM cluster")[0][0]
