@@ -18,10 +18,11 @@ async def through_pgbouncer(stage: Stage) -> Outcome:
             member.proxy.reset()
         for number in (signal.SIGKILL, signal.SIGTERM):
             await stage.settle()
+            # Something must be due for whoever takes over.
+            stage.send(50, 15.0)
             token = stage.token()
             stage.active().signal(number)
             await taken_over(stage, token)
-            stage.send(50)
         bouncer.kill()
         stage.send(50)
         bouncer.start()
