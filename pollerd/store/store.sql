@@ -48,27 +48,11 @@ ORDER BY next_poll_at, id LIMIT ?;
 SELECT {columns} FROM messages
 WHERE state = 1 AND account = ? AND next_poll_at <= ? ORDER BY next_poll_at DESC LIMIT ?;
 
--- name: due_urgent
-SELECT {columns} FROM messages
-WHERE state = 1 AND account = ? AND priority IN ('URGENT', 'VERY_URGENT') AND priority = ? AND next_poll_at <= ?
-ORDER BY next_poll_at LIMIT ?;
-
 -- name: overdue
 SELECT overdue_at, id FROM messages
 WHERE state = 1 AND overdue IS NULL AND overdue_at IS NOT NULL AND account = ?1
     AND overdue_at >= ?2 AND (overdue_at > ?2 OR id > ?3) AND overdue_at <= ?4
 ORDER BY overdue_at, id LIMIT ?5;
-
--- A skip through the index: one step for each account, however many messages it has.
--- name: overdue_accounts
-WITH RECURSIVE found (name) AS (
-    SELECT min(account) FROM messages WHERE state = 1 AND overdue IS NULL AND overdue_at IS NOT NULL
-    UNION ALL
-    SELECT (SELECT min(account) FROM messages
-        WHERE state = 1 AND overdue IS NULL AND overdue_at IS NOT NULL AND account > found.name)
-    FROM found WHERE found.name IS NOT NULL
-)
-SELECT name FROM found WHERE name IS NOT NULL;
 
 -- name: stretch
 SELECT max(id) FROM (SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?) AS found;

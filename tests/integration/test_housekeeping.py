@@ -30,7 +30,6 @@ from pollerd.status.parts import Parts
 from pollerd.status.statistics import Statistics
 from pollerd.status.warnlog import WarnLog
 from pollerd.store.engine import engine_at
-from pollerd.store.session import Session
 from pollerd.store.sqlite.store import SqliteStore
 from pollerd.store.views import ThreadedViews
 
@@ -243,7 +242,6 @@ async def test_every_standard_job_does_its_work_on_a_real_store(parts: Parts, tm
         assert set(jobs) == {
             "retention",
             "checkpoint",
-            "optimize",
             "learning",
             "unknown ids",
             "incoming texts",
@@ -284,28 +282,6 @@ async def test_what_was_not_learned_again_is_not_written_again(store: SqliteStor
     idle.append(committer.idle)
     assert idle == [False, True, True]
     committing.cancel()
-
-
-async def test_statistics_leave_the_plans_on_their_indexes(store: SqliteStore, parts: Parts) -> None:
-    """ANALYZE over a lopsided table must not talk SQLite out of the index that the schedule lives on."""
-
-    def fill(db: Session) -> None:
-        db.executemany(
-            "INSERT INTO messages (id, state, next_poll_at, finished_at) VALUES (?, ?, ?, ?)",
-            [(n, 1 if n % 50 else 2, float(n), None if n % 50 else float(n)) for n in range(1, 5001)],
-        )
-
-    await store.write(fill)
-    jobs = {job.name: job for job in standard_jobs(parts, Notifier(None))}
-    due = "SELECT id FROM messages WHERE state = 1 AND account = ? AND next_poll_at <= ? ORDER BY next_poll_at LIMIT 9"
-
-    def plan(db: Session) -> str:
-        db.execute("ANALYZE")
-        rows = db.query(f"EXPLAIN QUERY PLAN {due}", ("default", 9.0))
-        return " ".join(str(row[3]) for row in rows)
-
-    await jobs["optimize"].run()
-    assert "messages_due" in await store.write(plan)
 
 
 async def test_a_stop_while_a_job_is_being_started_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,6 +15,27 @@ from pollerd.store.sqlite import schema
 from pollerd.store.statements import SQLITE, Statements
 from tests.store_database import StoreDatabase
 
+PENDING = 20_000
+ASKED = {
+    "due": ("default", 0.0, 0.0, 0, 1e9, 5),
+    "due_latest": ("default", 1e9, 5),
+    "due_urgent": ("default", "URGENT", 1e9, 5),
+    "overdue": ("default", 0.0, 0, 1e9, 5),
+    "overdue_accounts": (),
+    "new": (5,),
+    "handed_over": (5,),
+    "strange": (1e11, 5),
+    "stretch": (0, 5),
+    "message": (1005,),
+    "pending": (0, 5),
+    "refused": ("default", "http_404", 0.0, 0.0, 0, 5),
+    "gave_up": (0, 5),
+    "unknown": ("default", 5),
+    "aside": ("[1005]",),
+}
+"""What the daemon asks for again and again while messages are pending, with values for at most five rows."""
+FEW_STEPS = 3_000
+"""Steps of SQLite's machine: less than a tenth of what one look at each pending message takes."""
 FOLDER = Path(statements.__file__).parent
 FILES = sorted({path.stem for engine in ("", "sqlite", "postgresql") for path in (FOLDER / engine).glob("*.sql")})
 
@@ -66,3 +87,48 @@ def test_no_engine_has_a_statement_that_the_code_never_asks_for() -> None:
     names = {name.partition(".")[2] for engine in (SQLITE, POSTGRESQL) for name, _ in every(engine)}
     made = re.compile(r"events_(of|and)|page_|list_|write_")
     assert [name for name in sorted(names) if f'"{name}"' not in code and not made.match(name)] == []
+
+
+@pytest.mark.parametrize("overdue_at", ["NULL", "5.0 + i", "CASE WHEN i % 1000 = 0 THEN 5.0 END"])
+@pytest.mark.parametrize("analyzed", [False, True])
+@pytest.mark.parametrize("remade", [False, True])
+def test_no_question_of_the_daemon_goes_through_all_pending_messages(
+    database: Path, remade: bool, analyzed: bool, overdue_at: str
+) -> None:
+    """Whatever ANALYZE has found, and in whatever order the indexes were made."""
+    steps = 0
+
+    def hundred_more() -> None:
+        nonlocal steps
+        steps += 100
+
+    with closing(schema.prepare(database)) as connection:
+        if remade:
+            remake_indexes(connection)
+        connection.execute(
+            "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?) "
+            "INSERT INTO messages (id, sent_at, state, next_poll_at, next_reason, polls, base, overdue_at) "
+            f"SELECT 1000 + i, 1.0, 1, 5.0 + i, 'it is due', 3, 1.0, {overdue_at} FROM n",
+            (PENDING,),
+        )
+        if analyzed:
+            connection.execute("ANALYZE")
+        for name, values in ASKED.items():
+            steps = 0
+            connection.set_progress_handler(hundred_more, 100)
+            connection.execute(SQLITE("store")[name], values).fetchall()
+            connection.set_progress_handler(None, 100)
+            assert steps < FEW_STEPS, name
+
+
+def remake_indexes(connection: sqlite3.Connection) -> None:
+    """All indexes of the messages, the first ones last."""
+    made = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'messages' AND sql IS NOT NULL"
+    for name, sql in reversed(connection.execute(made).fetchall()):
+        connection.execute(f"DROP INDEX {name}")
+        connection.execute(sql)
+
+
+def test_all_questions_about_messages_are_known() -> None:
+    asked = {name for name, sql in SQLITE("store").items() if sql.startswith(("SELECT", "WITH")) and "messages" in sql}
+    assert asked == set(ASKED)

@@ -47,12 +47,11 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Chore(NamedTuple):
-    """Upkeep of an engine, to be done every `every` seconds, first after `first` (not given: after `every`)."""
+    """Upkeep of an engine, to be done every `every` seconds."""
 
     name: str
     every: float
     run: Callable[[], Awaitable[object]]
-    first: float | None = None
 
 
 class Retaining(Protocol):

@@ -2,6 +2,22 @@
 UPDATE messages SET state = 4, next_poll_at = NULL, next_reason = about.why, finished_at = NULL
 FROM unnest((SELECT ?::text[]), (SELECT ?::bigint[])) AS about (why, id) WHERE messages.id = about.id AND state <> 4;
 
+-- name: due_urgent
+SELECT {columns} FROM messages
+WHERE state = 1 AND account = ? AND priority IN ('URGENT', 'VERY_URGENT') AND priority = ? AND next_poll_at <= ?
+ORDER BY next_poll_at LIMIT ?;
+
+-- A skip through the index: one step for each account, however many messages it has.
+-- name: overdue_accounts
+WITH RECURSIVE found (name) AS (
+    SELECT min(account) FROM messages WHERE state = 1 AND overdue IS NULL AND overdue_at IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(account) FROM messages
+        WHERE state = 1 AND overdue IS NULL AND overdue_at IS NOT NULL AND account > found.name)
+    FROM found WHERE found.name IS NOT NULL
+)
+SELECT name FROM found WHERE name IS NOT NULL;
+
 -- What no other statement finds: a state that is none, or a place in the schedule that is never read.
 -- name: strange
 WITH RECURSIVE found (name) AS (

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiosqlite
 
@@ -28,7 +28,6 @@ from pollerd.store.statements import SQLITE
 from pollerd.store.store import SqlStore
 
 T = TypeVar("T")
-_DAY: Final = 86400.0  # Seconds.
 
 
 class SqliteStore(SqlStore):
@@ -123,12 +122,8 @@ class SqliteStore(SqlStore):
         return changed
 
     def chores(self) -> tuple[Chore, ...]:
-        """See `Store`: the write-ahead log is kept short, the planner's statistics are kept up to date."""
-        wal = WalWatch(self)
-        return (
-            Chore("checkpoint", 60.0, wal.tend),
-            Chore("optimize", _DAY, lambda: self.write(_optimize), first=3600.0),
-        )
+        """See `Store`: the write-ahead log is kept short."""
+        return (Chore("checkpoint", 60.0, WalWatch(self).tend),)
 
     # -- the connections
 
@@ -173,9 +168,3 @@ class SqliteStore(SqlStore):
 
 def _prepare(path: Path) -> None:
     schema.prepare(path).close()
-
-
-def _optimize(session: Session) -> None:
-    # The limit bounds how long the writer is busy with it.
-    session.execute("PRAGMA analysis_limit = 400")
-    session.execute("PRAGMA optimize")

@@ -27,25 +27,46 @@ WHERE id = ? AND state IS NOT 4;
 -- name: plan_alike
 INSERT INTO plan SELECT {alike}, value, CAST(key AS INTEGER) FROM json_each(?);
 
+-- Where two indexes would do, the right one is named: what ANALYZE found, or the order in which the indexes were made,
+-- leads SQLite through all pending messages.
+-- name: due_urgent
+SELECT {columns} FROM messages INDEXED BY messages_urgent
+WHERE state = 1 AND account = ? AND priority IN ('URGENT', 'VERY_URGENT') AND priority = ? AND next_poll_at <= ?
+ORDER BY next_poll_at LIMIT ?;
+
+-- A skip through the index: one step for each account, however many messages it has.
+-- name: overdue_accounts
+WITH RECURSIVE found (name) AS (
+    SELECT min(account) FROM messages INDEXED BY messages_overdue_at
+    WHERE state = 1 AND overdue IS NULL AND overdue_at IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(account) FROM messages INDEXED BY messages_overdue_at
+        WHERE state = 1 AND overdue IS NULL AND overdue_at IS NOT NULL AND account > found.name)
+    FROM found WHERE found.name IS NOT NULL
+)
+SELECT name FROM found WHERE name IS NOT NULL;
+
 -- What no other statement finds: a state that is none, or a place in the schedule that is never read.
 -- name: strange
 WITH RECURSIVE found (name) AS (
-    SELECT min(account) FROM messages WHERE state = 1
+    SELECT min(account) FROM messages INDEXED BY messages_due WHERE state = 1
     UNION ALL
-    SELECT (SELECT min(account) FROM messages WHERE state = 1 AND account > found.name)
+    SELECT (SELECT min(account) FROM messages INDEXED BY messages_due WHERE state = 1 AND account > found.name)
     FROM found WHERE found.name IS NOT NULL
 )
-SELECT {columns} FROM messages WHERE state NOT IN (0, 1, 2, 3) AND state IS NOT 4
+SELECT {columns} FROM messages INDEXED BY messages_strange WHERE state NOT IN (0, 1, 2, 3) AND state IS NOT 4
 UNION ALL
-SELECT {columns} FROM messages WHERE state = 1 AND account IS NULL
+SELECT {columns} FROM messages INDEXED BY messages_due WHERE state = 1 AND account IS NULL
 UNION ALL
-SELECT {columns} FROM messages WHERE state = 1 AND account = ''
+SELECT {columns} FROM messages INDEXED BY messages_due WHERE state = 1 AND account = ''
 UNION ALL
-SELECT {columns} FROM messages WHERE state = 1 AND account >= x''
+SELECT {columns} FROM messages INDEXED BY messages_due WHERE state = 1 AND account >= x''
 UNION ALL
-SELECT {columns} FROM found CROSS JOIN messages WHERE state = 1 AND account = found.name AND next_poll_at IS NULL
+SELECT {columns} FROM messages INDEXED BY messages_due
+WHERE state = 1 AND account IN (SELECT name FROM found) AND next_poll_at IS NULL
 UNION ALL
-SELECT {columns} FROM found CROSS JOIN messages WHERE state = 1 AND account = found.name AND next_poll_at > ?1
+SELECT {columns} FROM messages INDEXED BY messages_due
+WHERE state = 1 AND account IN (SELECT name FROM found) AND next_poll_at > ?1
 LIMIT ?2;
 
 -- name: count_latest
