@@ -100,7 +100,7 @@ class Adaptive:
         operator = self._learned.known(key)
         self._planner.upkeep(now, operator)
         settings, rail, table = self._settings, operator.rail, self._learned.table(operator)
-        age = max(now - base, 0.0)
+        age = now - base if now > base else 0.0
         moved = base > submit + 1.0
         due = table.next_age(age) if rail is None else age + rails.gap_at(settings, rail, age)
         if moved or validity is not None or due >= table.grid.begins:
@@ -217,8 +217,10 @@ class Adaptive:
         if moved > 1.0 and abs(a1 - (now - submit)) < abs(a1 - (now - base)):
             a0, a1 = a0 - moved, a1 - moved
             event_age = None if event_age is None else event_age - moved
-        a0 = max(a0, 0.0)
-        a1 = max(a1, a0)
+        if a0 < 0.0:
+            a0 = 0.0
+        if a1 < a0:
+            a1 = a0
         expired = terminal and str(status).upper().endswith(EXPIRED)
         age = None if event_age is None else min(max(event_age, a0), a1)
         telling = moved <= 1.0 and not expired
@@ -249,7 +251,7 @@ class Adaptive:
         for key, a0, a1, ended, share in shown.polls():
             if a1 < OUTAGE_AGE:
                 self._note(shown.now, key, (a0, a1), ended, share)
-        for found, share in shown.endings():
+        for found, share in shown.endings() if shown.ended else ():
             if self._outages.down(found.key):
                 continue
             if (operator := self._learned.known(found.key)).unplanned():

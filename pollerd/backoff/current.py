@@ -9,31 +9,24 @@ class Current:
     """Fulfils `Policy` by the policy that it was given last."""
 
     def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+        self._follow(policy)
         self._replaced = False
 
     def replace(self, policy: Policy) -> None:
         """From now on `policy` decides, with what was learned so far; all pending messages are planned anew."""
         policy.restore(self._policy.snapshot())
-        self._policy = policy
+        self._follow(policy)
         self._replaced = True
+
+    def _follow(self, policy: Policy) -> None:
+        self._policy = policy
+        # Called at every poll: its own methods, without another call in between.
+        self.next, self.base_for = policy.next, policy.base_for
+        self.together, self.observe = policy.together, policy.observe
 
     def first(self, now: float, *, k: int = 1) -> Decision:
         """See `Policy`, as for all that follow."""
         return self._policy.first(now, k=k)
-
-    def next(
-        self,
-        now: float,
-        key: Key,
-        submit: float,
-        base: float,
-        *,
-        k: int = 1,
-        validity: float | None = None,
-        group: Group | None = None,
-    ) -> Decision:
-        return self._policy.next(now, key, submit, base, k=k, validity=validity, group=group)
 
     def replan(
         self,
@@ -54,28 +47,8 @@ class Current:
     def scheduled(self, now: float, sendtime: float) -> Decision:
         return self._policy.scheduled(now, sendtime)
 
-    def together(self, of: int) -> None:
-        self._policy.together(of)
-
-    def observe(
-        self,
-        now: float,
-        key: Key,
-        a0: float,
-        a1: float,
-        terminal: bool,
-        event_age: float | None,
-        status: str,
-        submit: float,
-        base: float,
-    ) -> None:
-        self._policy.observe(now, key, a0, a1, terminal, event_age, status, submit, base)
-
     def index(self, key: Key, a0: float, a1: float) -> float:
         return self._policy.index(key, a0, a1)
-
-    def base_for(self, key: Key, submit: float, base: float) -> float:
-        return self._policy.base_for(key, submit, base)
 
     def take_wake(self) -> list[Key]:
         found = self._policy.take_wake()

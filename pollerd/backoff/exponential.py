@@ -24,11 +24,13 @@ class Exponential:
         self._rng = Random(seed)
         fixed = settings.first_poll_after
         self._first = DEFAULT_FIRST if fixed is None else fixed
+        self._least = max(self._first, settings.min_interval)
 
     def _gap(self, age: float) -> float:
-        s = self._settings
-        gap = max(age, 0.0) * (s.factor - 1.0) + max(self._first, s.min_interval)
-        return min(max(gap, s.min_interval), s.max_interval)
+        # On the path of every poll: no calls of min() and max().
+        gap = self._least if age <= 0.0 else self._least + age * (self._settings.factor - 1.0)
+        most = self._settings.max_interval
+        return gap if gap < most else most
 
     def first(self, now: float, *, k: int = 1) -> Decision:
         """The configured first wait exactly, else 2 s varied by +-10 %."""
@@ -47,9 +49,8 @@ class Exponential:
         group: Group | None = None,
     ) -> Decision:
         """See `Policy.next`; key, recipients and validity make no difference here."""
-        s = self._settings
-        age = max(now - base, 0.0)
-        return Decision(guards.varied(s, self._gap(age), self._rng), reasons.exponential(age))
+        age = now - base if now > base else 0.0
+        return Decision(guards.varied(self._settings, self._gap(age), self._rng), reasons.exponential(age))
 
     def replan(
         self,

@@ -53,7 +53,7 @@ def varied(settings: Settings, delay: float, rng: Random) -> float:
     found = jittered(delay, rng)
     if found > settings.max_interval:
         found = settings.max_interval * (1.0 - JITTER * rng.random())
-    return max(found, settings.min_interval)
+    return found if found > settings.min_interval else settings.min_interval
 
 
 def first_fixed(settings: Settings) -> Decision | None:
@@ -85,9 +85,18 @@ def longest(settings: Settings, age: float, first: float, reach: float = REACH) 
 
 def bounded(settings: Settings, delay: float, age: float, first: float, reach: float = REACH) -> float:
     """`delay` within `shortest` and `longest`; the upper bound wins."""
-    # The two written out: this runs at every decision.
+    # The two written out, without calls of min() and max(): this runs at every decision.
     least, most = settings.min_interval, settings.max_interval
-    return min(max(delay, least, min(AGE_SHARE * age, most)), max(least, min(most, reach * (age + first))))
+    soonest, latest = AGE_SHARE * age, reach * (age + first)
+    if latest > most:
+        latest = most
+    if latest < least:
+        latest = least
+    if delay < least:
+        delay = least
+    if delay < soonest:
+        delay = soonest
+    return latest if delay > latest else delay
 
 
 def not_visible(settings: Settings, age: float, tries: int, rng: Random) -> Decision:

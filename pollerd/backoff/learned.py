@@ -216,7 +216,8 @@ class Learned:
     def pending(self, key: Key, a0: float, a1: float) -> None:
         """A poll at age `a1` found what the one at `a0` had found."""
         if a1 > a0:
-            hazard.expose_all([operator.history for operator in self._both(key)], a0, a1)
+            operator, world = self._both(key)
+            hazard.expose_all((operator.history, world.history), a0, a1)
 
     def judge(self, now: float, found: Finding, share: float) -> bool:
         """Hold the end of a `share` of a message's recipients against their operator's plan.

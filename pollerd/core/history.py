@@ -17,7 +17,7 @@ KEPT: Final = 16
 WIDTH: Final = 8
 """Bytes of a poll."""
 _MOST_BYTES: Final = KEPT * WIDTH
-_pack = struct.Struct(">Q").pack
+_pack = struct.Struct(">BIBH").pack
 _LARGEST: Final = 0xFFFF  # The most that two bytes count.
 _LATEST: Final = (1 << 40) - 1  # Tenths of a second: the most that five bytes hold, in the year 5454.
 _OTHER_STATE: Final = 31  # The code of a state that the vendor's table does not have.
@@ -70,7 +70,8 @@ class Poll(NamedTuple):
 
 def seen(trail: bytes, now: float, state: str, pending: int) -> bytes:
     """The trail after an answer that showed `state` (of the first recipient still pending, else of the first)."""
-    return (trail + _entry(now, _CODES.get(state, _OTHER_STATE), pending))[-_MOST_BYTES:]
+    made = trail + _entry(now, _CODES.get(state, _OTHER_STATE), pending)
+    return made if len(made) <= _MOST_BYTES else made[-_MOST_BYTES:]
 
 
 def met(trail: bytes, now: float, answer: str) -> bytes:
@@ -105,4 +106,6 @@ def _entry(now: float, code: int, pending: int) -> bytes:
     tenths = int(now * 10.0)
     if not 0 <= tenths <= _LATEST:
         tenths = 0
-    return _pack(tenths << 24 | code << 16 | (min(_LARGEST, pending)))
+    if pending > _LARGEST:
+        pending = _LARGEST
+    return _pack(tenths >> 32, tenths & 0xFFFFFFFF, code, pending)

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from pollerd.backoff import Decision, Group, Part, Policy
-from pollerd.core import lifecycle
+from pollerd.core import diff, lifecycle
 from pollerd.core.diff import Diff
 from pollerd.core.model import Answer, Message, Recipient
 
@@ -46,11 +46,11 @@ def learn(policy: Policy, message: Message, found: Diff, waiting: list[Recipient
     # The same ones at each poll: those that ended beside those that are pending, as many as there really are.
     sample = _sample(found.recipients, OBSERVED_MOST)
     policy.together(len(sample))
-    ended = [change.recipient for change in found.changes if change.ends]
+    ended = [change.recipient for change in found.changes if change.ends] if found.changes else ()
     if len(sample) < len(found.recipients):
         chosen = {id(recipient) for recipient in sample}
         ended = [recipient for recipient in ended if id(recipient) in chosen]
-        waiting = [recipient for recipient in sample if recipient.counted not in lifecycle.FINAL]
+        waiting = diff.waiting(sample)
     for recipient in ended:
         start, submit = _start(message, recipient, ahead, now)
         a0, a1 = max(0.0, previous - start), max(0.0, now - start)
@@ -64,8 +64,8 @@ def learn(policy: Policy, message: Message, found: Diff, waiting: list[Recipient
             policy.observe(now, operator(recipient), a0, a1, True, None, recipient.status, submit, start)
     for recipient in waiting:
         start, submit = _start(message, recipient, ahead, now)
-        a0, a1 = max(0.0, previous - start), max(0.0, now - start)
-        policy.observe(now, operator(recipient), a0, a1, False, None, recipient.status, submit, start)
+        where = _operator(recipient.mcc, recipient.mnc, recipient.country)
+        policy.observe(now, where, previous - start, now - start, False, None, recipient.status, submit, start)
 
 
 def operator(recipient: Recipient) -> str | None:
@@ -167,12 +167,18 @@ def dated_by(message: Message, recipients: Iterable[Recipient], answer: Answer, 
 
     Ten thousand are not sent in one second: the age of a message is that of the last one sent.
     """
-    sent = [found for each in recipients if (found := _sent(each, answer.ahead, now)) is not None]
-    origin = max(sent) if sent else message.origin
+    origin = None
+    for each in recipients:
+        sent = _sent(each, answer.ahead, now)
+        if sent is not None and (origin is None or sent > origin):
+            origin = sent
+    if origin is None:
+        origin = message.origin
     sendtime = message.sendtime if answer.sendtime is None else answer.sendtime - answer.ahead
-    moved = message.base > message.sending + MOVED
+    sending = before = message.sending
     if origin != message.origin or sendtime != message.sendtime:
         message = msgspec.structs.replace(message, sendtime=sendtime, origin=origin)
-    if moved or message.base == message.sending:
+        sending = message.sending
+    if message.base == sending or message.base > before + MOVED:
         return message
-    return msgspec.structs.replace(message, base=message.sending)
+    return msgspec.structs.replace(message, base=sending)

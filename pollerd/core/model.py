@@ -238,4 +238,6 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     @property
     def sending(self) -> float:
         """When it was, or is to be, sent: as the gateway says, else its `sendtime`, else as handed over."""
-        return self.origin if self.origin is not None else max(self.sent_at, self.sendtime or 0.0)
+        if self.origin is not None:
+            return self.origin
+        return self.sent_at if self.sendtime is None or self.sendtime < self.sent_at else self.sendtime

@@ -7,7 +7,6 @@ again soon, jittered, and ages nothing.
 from __future__ import annotations
 
 import random
-from operator import attrgetter
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -42,8 +41,6 @@ STRIKE_GROWTH: Final = 3.0  # Factor for each further one: five refusals take mi
 SPREAD: Final = 0.25  # Share by which such waits vary either way, so that what failed together does not stay together.
 LEAST_ANSWERS: Final = 3
 """Answers at least, spread over the grace, before a message ends by its age."""
-_run: Final = attrgetter("base", "first_poll_at", "last_answer", "misses", "strikes", "refused_since", "unknown")
-"""What an answer changes where the one before was none, or where an outage moved the age clock."""
 
 
 class Reckoning(Protocol):
@@ -133,7 +130,9 @@ class OutcomeRules:
     def _settled(
         self, message: Message, outcome: Outcome, now: float, held_total: float, failures: int, evidence: Evidence
     ) -> Result:
-        idle = max(0.0, held_total + self._reckoning.doubted - message.frozen_at)
+        idle = held_total + self._reckoning.doubted - message.frozen_at
+        if idle < 0.0:
+            idle = 0.0
         match outcome:
             case Answer():
                 return self._answered(message, outcome, now, idle)
@@ -192,31 +191,26 @@ class OutcomeRules:
         learn(self._policy, dated, found, waiting, now, answer.ahead)
         where = operator(waiting[0]) if waiting else None
         base = self._policy.base_for(where, dated.sending, dated.base)
-        known = _polled(
-            dated,
-            now,
-            "200",
-            trail=_seen(message.trail, found.recipients, waiting, now),
-            misses=0,
-            strikes=0,
-            refused_since=None,
-            unknown=False,
-            base=base,
-            seen_at=now,
-            recipients=found.recipients,
-            userref=message.userref if message.userref is not None else answer.userref,
-            validity=message.validity if answer.validity is None else answer.validity,
-            priority=message.priority if message.priority is not None else answer.priority,
-        )
+        validity = message.validity if answer.validity is None else answer.validity
+        if base != dated.base or validity != dated.validity or found.recipients is not dated.recipients:
+            dated = msgspec.structs.replace(dated, base=base, validity=validity, recipients=found.recipients)
+        deadline = self._deadline(dated, idle)
+        over = found.recipients and not waiting
+        if over or now >= deadline:
+            known = _shown(dated, answer, waiting, now, dated.next_poll_at, dated.next_reason)
+        else:
+            decision = self._cadence(dated, waiting, answer.ahead, now)
+            known = _shown(dated, answer, waiting, now, _due(now, decision, deadline), decision.reason)
         bodies = tuple(diff.bodies(known, found, self._reckoning.to_wall(now))) if found.changes or not waiting else ()
-        if found.recipients and not waiting:
+        if over:
             return Result(_ended(known, State.FINISHED, now), bodies, polls=1)
-        ends = self._ends(known, self._deadline(known, idle), now)
-        if now >= ends:
-            return self._given_up(known, GiveUpReason.DEADLINE, now, bodies)
-        known = _planned(known, now, self._cadence(known, waiting, answer.ahead, now), ends)
+        if now >= deadline:
+            ends = self._ends(known, deadline, now)
+            if now >= ends:
+                return self._given_up(known, GiveUpReason.DEADLINE, now, bodies)
+            known = _planned(known, now, self._cadence(known, waiting, answer.ahead, now), ends)
         unchanged = found.recipients is message.recipients and _same_frame(message, known)
-        return Result(known, bodies, polls=1, full=not unchanged, steady=_run(known) == _run(message))
+        return Result(known, bodies, polls=1, full=not unchanged, steady=_goes_on(message, base))
 
     def _never_seen(self, message: Message, now: float, idle: float) -> Result:
         """It may be sent later, or be none of this account's: nothing but its age shows it."""
@@ -296,7 +290,10 @@ class OutcomeRules:
 
     def _deadline(self, message: Message, idle: float) -> float:
         """After sending, or after sendtime + validity_period when that is later; held time does not count."""
-        return message.sending + max(self._settings.give_up_after, message.validity or 0.0) + idle
+        lasts = self._settings.give_up_after
+        if message.validity is not None and message.validity > lasts:
+            lasts = message.validity
+        return message.sending + lasts + idle
 
     @property
     def _spread_over(self) -> float:
@@ -349,18 +346,51 @@ def _polled(message: Message, now: float, answer: str, **known: Any) -> Message:
     )
 
 
-def _seen(before: bytes, recipients: tuple[Recipient, ...], waiting: list[Recipient], now: float) -> bytes:
+def _shown(dated: Message, answer: Answer, waiting: list[Recipient], now: float, due: float, reason: str) -> Message:
+    """`dated` after an answer, which shows its recipients. A copy at each poll, and the only one."""
+    recipients = dated.recipients
     first = waiting[0] if waiting else recipients[0] if recipients else None
-    return history.seen(
-        before, now, lifecycle.name(first.counted) if first is not None else "no recipient", len(waiting)
+    state = "no recipient" if first is None else lifecycle.name(first.counted)
+    return msgspec.structs.replace(
+        dated,
+        next_poll_at=due,
+        next_reason=reason,
+        polls=dated.polls + 1,
+        first_poll_at=now if dated.first_poll_at is None else dated.first_poll_at,
+        last_poll_at=now,
+        last_answer="200",
+        trail=history.seen(dated.trail, now, state, len(waiting)),
+        misses=0,
+        strikes=0,
+        refused_since=None,
+        unknown=False,
+        seen_at=now,
+        userref=answer.userref if dated.userref is None else dated.userref,
+        priority=answer.priority if dated.priority is None else dated.priority,
+        forced=False,
     )
 
 
+def _goes_on(message: Message, base: float) -> bool:
+    """Whether an answer follows an answer: of what neither shows, and an outage does not move, nothing changes."""
+    return (
+        message.last_answer == "200"
+        and message.base == base
+        and message.first_poll_at is not None
+        and message.refused_since is None
+        and not (message.misses or message.strikes or message.unknown)
+    )
+
+
+def _due(now: float, decision: Decision, latest: float | None) -> float:
+    due = now + decision.delay if decision.delay > 0.0 else now
+    return due if latest is None or due <= latest else latest
+
+
 def _planned(message: Message, now: float, decision: Decision, latest: float | None = None) -> Message:
-    due = now + max(0.0, decision.delay)
-    if latest is not None and due > latest:
-        due = latest
-    return msgspec.structs.replace(message, next_poll_at=due, next_reason=decision.reason, forced=False)
+    return msgspec.structs.replace(
+        message, next_poll_at=_due(now, decision, latest), next_reason=decision.reason, forced=False
+    )
 
 
 def _ended(message: Message, state: State, now: float, reason: GiveUpReason | None = None) -> Message:
