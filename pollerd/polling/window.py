@@ -17,12 +17,12 @@ from pollerd.polling.ready import Ranker, Ready
 
 CAPACITY: Final = 25_000
 """Messages in memory at most, for each account."""
-CHUNK: Final = 1000
+CHUNK: Final = 500
 """Rows turned into messages at a time: more would block the event loop."""
-AHEAD: Final = 6.0
-"""Seconds that the scan reads ahead; it reads on at half of that, more than the store waits for another writer at a
-time. At thousands of polls a second each second is some megabytes.
-"""
+AHEAD: Final = 3.5
+"""Seconds that the scan reads ahead. At thousands of polls a second each of them is some megabytes."""
+READ_ON: Final = 2.5
+"""Seconds of it that are left when the scan reads on: more than the store waits for another writer at a time."""
 LATEST: Final = 2000
 """Of a backlog that does not fit into memory: how many of the latest arrivals are read beside the oldest."""
 URGENT: Final = (Priority.VERY_URGENT, Priority.URGENT)
@@ -139,7 +139,7 @@ class Window:
         """Whether the scan should move on."""
         if len(self._known) > CAPACITY - CHUNK:
             return False
-        return self._more or self._position[0] < now + AHEAD / 2
+        return self._more or self._position[0] < now + READ_ON
 
     async def fill(self, schedule: Schedule, now: float, unsaved: Callable[[int], Message | None]) -> bool:
         """Move the scan one chunk on. True when there was more than that."""

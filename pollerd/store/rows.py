@@ -143,7 +143,7 @@ def message_from_row(row: Sequence[Any], wall: float) -> Message:
     if found[_OVERDUE_AFTER] is not None:
         found[_OVERDUE_AFTER] = overdue_after(found[_OVERDUE_AFTER])
     found[_STATE] = _STATES.get(found[_STATE], State.NEW)
-    found[_NEXT_REASON] = found[_NEXT_REASON] or ""
+    found[_NEXT_REASON] = sys.intern(found[_NEXT_REASON] or "")
     found[_LAST_ANSWER] = sys.intern(found[_LAST_ANSWER] or "")
     if found[_SEEN_AT] == found[_LAST_POLL_AT]:
         found[_SEEN_AT] = found[_LAST_POLL_AT]

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
 
 from pollerd.base.descriptors import CONTROL, METRICS
 from pollerd.base.errors import DurabilityError, root_cause
@@ -23,7 +22,8 @@ from pollerd.server.api.stream import EventStream, Feed
 from pollerd.server.hosts import meant_for
 from pollerd.server.listen import HttpServer, TcpEndpoint, UnixEndpoint
 from pollerd.server.refusals import answer, explaining, refusal
-from pollerd.status.metrics.collector import Collector, ConnectionUse, Scrape, registry
+from pollerd.status.metrics.meter import Meter
+from pollerd.status.metrics.scrape import ConnectionUse, Scrape
 from pollerd.status.parts import Parts
 from pollerd.status.snapshot import Observer
 
@@ -42,21 +42,27 @@ class Scrapes:
         self._observer = observer
         self._acceptors = acceptors
         self._stream = stream
-        self._collector = Collector(parts.meter)
-        self._registry: CollectorRegistry = registry(self._collector)
+        self._meter = parts.meter
         self._turn = asyncio.Lock()
 
     async def handle(self, request: web.Request) -> web.Response:
         """`GET /metrics`."""
         query.only(request)
         async with self._turn:
-            self._collector.scrape = Scrape(
+            scrape = Scrape(
                 await self._observer.document(self._stream.followers, oldest=False),
                 dict(self._warnings.counts),
                 [ConnectionUse(each.what, each.open, each.most, each.turned_away) for each in self._acceptors],
             )
-            text = await asyncio.to_thread(generate_latest, self._registry)
+            text = await asyncio.to_thread(_rendered, self._meter, scrape)
         return web.Response(body=text, headers={"Content-Type": _TEXT})
+
+
+def _rendered(meter: Meter, scrape: Scrape) -> bytes:
+    # Prometheus's library is a megabyte, which a daemon whose metrics nobody reads does without.
+    from pollerd.status.metrics.collector import rendered
+
+    return rendered(meter, scrape)
 
 
 class ControlServer:

@@ -6,8 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-import msgspec
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 
@@ -15,6 +14,7 @@ from pollerd.core.event import TYPES
 from pollerd.core.model import HoldReason
 from pollerd.status.document import AccountDocument, IncomingDocument, StatusDocument
 from pollerd.status.metrics.meter import AccountMeter, CommitCounts, Histogram, Meter
+from pollerd.status.metrics.scrape import ConnectionUse, Scrape
 
 _PREFIX: Final = "pollerd_"
 _ACCOUNT_GAUGES: Final[tuple[tuple[str, str, Callable[[AccountDocument], float]], ...]] = (
@@ -35,51 +35,35 @@ _ACCOUNT_GAUGES: Final[tuple[tuple[str, str, Callable[[AccountDocument], float]]
 )
 
 
-class ConnectionUse(msgspec.Struct, frozen=True):
-    """An endpoint where others connect: connections open and allowed, and how many were turned away since the start."""
-
-    place: str
-    open: int
-    most: int
-    turned_away: int
-
-
-class Scrape(msgspec.Struct, frozen=True):
-    """What one scrape shows. `warnings` counts by log level."""
-
-    status: StatusDocument
-    warnings: Mapping[str, int]
-    places: Sequence[ConnectionUse] = ()
-
-
 class Collector:
-    """A collector of prometheus_client: shows the meter as it is and the last `Scrape` it was given."""
+    """A collector of prometheus_client: shows the meter and a scrape."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, scrape: Scrape) -> None:
         self._meter = meter
-        self.scrape: Scrape | None = None
+        self._scrape = scrape
 
     def collect(self) -> Iterator[Metric]:
         """All metrics; called by the registry."""
+        scrape = self._scrape
         yield from _polls(self._meter.accounts)
         yield from _commits(self._meter.commits)
-        if (scrape := self.scrape) is not None:
-            yield from _daemon(scrape)
-            yield from _messages(scrape.status)
-            yield from _accounts(scrape.status)
-            yield from _outputs(scrape)
-            yield from _sources(scrape.status)
-            yield from _database(scrape.status)
-            yield from _backoff(scrape.status)
-            yield from _cluster(scrape.status)
+        yield from _daemon(scrape)
+        yield from _messages(scrape.status)
+        yield from _accounts(scrape.status)
+        yield from _outputs(scrape)
+        yield from _sources(scrape.status)
+        yield from _database(scrape.status)
+        yield from _backoff(scrape.status)
+        yield from _cluster(scrape.status)
 
 
-def registry(collector: Collector) -> CollectorRegistry:
-    """A registry of its own, so that several daemons may live in one process."""
+def rendered(meter: Meter, scrape: Scrape) -> bytes:
+    """The metrics as Prometheus reads them."""
+    # A registry of its own, so that several daemons may live in one process.
     made = CollectorRegistry(auto_describe=False)
-    made.register(collector)
+    made.register(Collector(meter, scrape))
     ProcessCollector(namespace="pollerd", pid=os.getpid, registry=made)
-    return made
+    return generate_latest(made)
 
 
 def _polls(accounts: Mapping[str, AccountMeter]) -> Iterator[Metric]:

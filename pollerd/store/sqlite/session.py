@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pollerd.store.statements import SQLITE
 
-MOST_ROWS: Final = 512
+MOST_ROWS: Final = 64
 """Rows that a statement is given at most: a power of two. Prepared, a row takes some hundred bytes."""
 
 
