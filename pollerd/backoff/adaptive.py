@@ -65,7 +65,8 @@ class Adaptive:
 
     def first(self, now: float, *, k: int = 1) -> Decision:
         """See `Policy.first`. The learned age of the first poll."""
-        self._settle()
+        if self._companions.shown:
+            self._settle()
         self._messages = self._messages * COUNT_FADE + 1.0
         self._polls = self._polls * COUNT_FADE + 1.0
         self._planner.arrivals.add(now)
@@ -88,7 +89,8 @@ class Adaptive:
         group: Group | None = None,
     ) -> Decision:
         """See `Policy.next`. Within a second of a wake it counts as `replan`."""
-        self._settle()
+        if self._companions.shown:
+            self._settle()
         self._polls += 1.0
         if now - self._woken_at < REJOIN_WITHIN and (woken := self._rejoined(now, key, submit, base)):
             return woken

@@ -97,12 +97,15 @@ class Arrivals:
 
     def add(self, now: float) -> None:
         """One message came."""
-        self._fade(now)
-        self.counts = [count + 1.0 for count in self.counts]
+        if now != self.stamp:
+            self._fade(now)
+        self.counts[0] += 1.0
+        self.counts[1] += 1.0
 
     def rate(self, now: float) -> float:
         """Messages a second at `now`."""
-        self._fade(now)
+        if now != self.stamp:
+            self._fade(now)
         return self.latest()
 
     def load(self, counts: Sequence[float], stamp: float | None) -> None:
@@ -118,8 +121,6 @@ class Arrivals:
         return max(count / span for count, span in zip(self.counts, RATES, strict=True))
 
     def _fade(self, now: float) -> None:
-        if now == self.stamp:
-            return
         # A clock that is set back counts on from there.
         passed = 0.0 if self.stamp is None else max(now - self.stamp, 0.0)
         self.counts = [count * exp(-passed / span) for count, span in zip(self.counts, RATES, strict=True)]

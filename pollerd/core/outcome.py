@@ -89,13 +89,14 @@ class OutcomeRules:
         sending = message.sending
         later = sending > now + SOON
         decision = self._scheduled(now, sending) if later else self._policy.first(now)
+        due = (now if later else sending) + decision.delay
         return msgspec.structs.replace(
             message,
             state=State.PENDING,
             base=sending,
             frozen_at=held_total + self._reckoning.doubted,
             taken_at=now,
-            next_poll_at=max(now, (now if later else sending) + decision.delay),
+            next_poll_at=due if due > now else now,
             next_reason=decision.reason,
             overdue_at=overdue.armed_at(message, self._overdue_after, now),
             forced=False,

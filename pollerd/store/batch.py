@@ -22,6 +22,9 @@ _scheduled: Final = attrgetter(*rows.SCHEDULED[:-1])
 _repeated: Final = attrgetter(*rows.REPEATED, "id")
 _answered: Final = itemgetter(*map(rows.COLUMNS.index, (*rows.ANSWERED, "id")))
 _alike: Final = attrgetter(*rows.PLANNED[:-1])
+_was: Final = attrgetter("was")
+_state: Final = attrgetter("message.state")
+_sent_at: Final = attrgetter("message.sent_at")
 _PRIORITY: Final = rows.PLANNED.index("priority")
 _FEW: Final = 8
 """Rows up to which a statement for each costs no more than one for all."""
@@ -54,11 +57,10 @@ def planned(
         name = _statement(result, narrow=narrow)
         written[name].append(_FORMS[name](result.message))
     moved = [result for result in batch.results if result.was is not result.message.state]
-    alike, apart = _first_plans(result.message for result in batch.results if narrow and result.first)
+    first = [result.message for result in batch.results if result.first] if narrow else []
     return [
         *written.items(),
-        ("plan", apart),
-        ("plan_alike", alike),
+        *_first_plans(first).items(),
         ("append", [(e.seq, e.type, e.message_id, batch.at, e.body) for e in committed]),
         ("save_account", [_account(account) for account in batch.accounts]),
         ("save_credit", [msgspec.structs.astuple(credit) for credit in batch.credits]),
@@ -77,14 +79,15 @@ def _statement(result: Result, *, narrow: bool) -> str:
     return "settle" if result.full else "touch"
 
 
-def _counted(moved: Iterable[Result], polls: int) -> list[tuple[str, int]]:
+def _counted(moved: Sequence[Result], polls: int) -> list[tuple[str, int]]:
     """Changes of the counters: a state left, a state entered, polls made. Rows that are not planned are not counted."""
     names = {State.PENDING: "pending", State.FINISHED: "finished", State.GAVE_UP: "gave_up"}
     counted: Counter[str] = Counter(polls=polls)
-    for result in moved:
-        if result.was in names:
-            counted[names[result.was]] -= 1
-        counted[names[result.message.state]] += 1
+    for state, count in Counter(map(_was, moved)).items():
+        if state in names:
+            counted[names[state]] -= count
+    for state, count in Counter(map(_state, moved)).items():
+        counted[names[state]] += count
     return [(name, change) for name, change in counted.items() if change]
 
 
@@ -92,13 +95,15 @@ def _taken_in(moved: Result) -> bool:
     return moved.was is State.NEW and moved.message.state is State.PENDING
 
 
-def _aged(moved: Iterable[Result]) -> Counter[int]:
-    """Changes of the pending messages by when they were sent."""
+def _aged(moved: Sequence[Result]) -> Counter[int]:
+    """Changes of the pending messages by when they were sent, which thousands are in one moment."""
     slots: Counter[int] = Counter()
-    for result in moved:
-        message, was = result.message, result.was
-        if (was is State.PENDING) is not (message.state is State.PENDING):
-            slots[int(message.sent_at // AGE_SLOT)] += 1 if was is not State.PENDING else -1
+    entered = [result for result in moved if result.message.state is State.PENDING]
+    left = [result for result in moved if result.was is State.PENDING]
+    for sent_at, count in Counter(map(_sent_at, entered)).items():
+        slots[int(sent_at // AGE_SLOT)] += count
+    for sent_at, count in Counter(map(_sent_at, left)).items():
+        slots[int(sent_at // AGE_SLOT)] -= count
     return slots
 
 
@@ -113,22 +118,23 @@ def _schedule(message: Message) -> tuple[Any, ...]:
     return (*_scheduled(message), message.trail or None, message.id)
 
 
-def _first_plans(messages: Iterable[Message]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    """The values of `plan_alike`, once for all that are alike, and those of `plan`."""
+def _first_plans(messages: Iterable[Message]) -> dict[str, list[tuple[Any, ...]]]:
+    """The statements for first plans: those that are alike are written together, the others one by one."""
     groups: dict[tuple[Any, ...], list[Message]] = {}
     for message in messages:
         groups.setdefault(_alike(message), []).append(message)
-    alike: list[tuple[Any, ...]] = []
-    apart: list[tuple[Any, ...]] = []
-    for found, group in groups.items():
+    written: dict[str, list[tuple[Any, ...]]] = {"plan_dues": [], "plan_alike": [], "plan_done": [], "plan": []}
+    for number, (found, group) in enumerate(groups.items()):
         values = list(found)
         values[_PRIORITY] = None if found[_PRIORITY] is None else found[_PRIORITY].name
         if len(group) > _FEW:
             dues = msgspec.json.encode({message.id: message.next_poll_at for message in group})
-            alike.append((*values, dues.decode()))
+            written["plan_dues"].append((number, dues.decode()))
+            written["plan_alike"].append((*values, number, number))
+            written["plan_done"] = [()]
         else:
-            apart += [(*values, message.next_poll_at, message.id) for message in group]
-    return alike, apart
+            written["plan"] += [(*values, message.next_poll_at, message.id) for message in group]
+    return written
 
 
 def _whole(message: Message) -> tuple[Any, ...]:

@@ -20,8 +20,8 @@ class Statements:
     """The statements of one engine: called with the name of a file, it gives them by the name in the line
     `-- name: NAME` above each.
 
-    In place of `{columns}` stand the columns of a message, in place of `{alike}` a `?` for each that a first plan
-    writes but the last one. `{handed_over}` are the columns that others fill. `{whole}`, `{scheduled}`, `{repeated}`,
+    In place of `{columns}` stand the columns of a message; `{alike}` sets those that a first plan writes but the last
+    one. `{handed_over}` are the columns that others fill. `{whole}`, `{scheduled}`, `{repeated}`,
     `{answered}` and `{planned}` are the columns of a view, `{new_whole}` and so on set these to what its trigger is
     given.
     """
@@ -58,7 +58,7 @@ def _filled(sql: str) -> str:
     }
     return sql.format(
         columns=", ".join(rows.COLUMNS),
-        alike=", ".join("?" * len(rows.PLANNED[:-1])),
+        alike=", ".join(f"{each} = ?" for each in rows.PLANNED[:-1]),
         handed_over=", ".join(rows.HANDED_OVER),
         **{name: ", ".join(columns) for name, columns in views.items()},
         **{f"new_{name}": ", ".join(f"{each} = NEW.{each}" for each in columns) for name, columns in views.items()},

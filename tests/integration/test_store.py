@@ -415,10 +415,14 @@ async def test_old_pages_of_a_statement_lie_in_no_temporary_file(in_file: Sqlite
     ids = range(1, 3001)
     insert(in_file, *ids)
     results = [Result(row(each), was=State.NEW, first=True) for each in ids]
-    (plan,) = [rows for name, rows in planned(Batch(results=results), (), narrow=True) if name == "plan_alike"]
+    written = [
+        each for each in planned(Batch(results=results), (), narrow=True) if each[0].startswith("plan_") and each[1]
+    ]
+    assert [name for name, _ in written] == ["plan_dues", "plan_alike", "plan_done"]
 
     def temporary(session: Session) -> list[str]:
-        session.executemany(session.sql("store")["plan_alike"], plan)
+        for name, rows in written:
+            session.executemany(session.sql("store")[name], rows)
         opened = [os.path.realpath(each) for each in Path("/proc/self/fd").glob("*")]
         return [name for name in opened if "etilqs" in name]
 

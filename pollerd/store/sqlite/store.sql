@@ -23,9 +23,17 @@ UPDATE messages SET state = 4, next_poll_at = NULL, next_reason = ?, finished_at
     account = CASE typeof(account) WHEN 'text' THEN account END
 WHERE id = ? AND state IS NOT 4;
 
--- Many first plans that differ in nothing but the due time: an object of due times by id.
+-- Many first plans that differ in nothing but the due time: first an object of due times by id, under a number, then what
+-- they have in common.
+-- name: plan_dues
+INSERT INTO dues SELECT ?, CAST(key AS INTEGER), value FROM json_each(?);
+
 -- name: plan_alike
-INSERT INTO plan SELECT {alike}, value, CAST(key AS INTEGER) FROM json_each(?);
+UPDATE messages SET {alike}, next_poll_at = (SELECT at FROM dues WHERE number = ? AND dues.id = messages.id)
+WHERE id IN (SELECT id FROM dues WHERE number = ?);
+
+-- name: plan_done
+DELETE FROM dues;
 
 -- Where two indexes would do, the right one is named: what ANALYZE found, or the order in which the indexes were made,
 -- leads SQLite through all pending messages.

@@ -1,4 +1,5 @@
--- What the writer's connection has beside the tables: views into which rows of new values are put, many with one statement.
+-- What the writer's connection has beside the tables: views into which rows of new values are put, many with one statement,
+-- and what many first plans have each of its own.
 -- What was meant for a message that is not pending any more is left out.
 -- name: touch
 CREATE TEMP VIEW touch AS SELECT {scheduled}, id FROM messages;
@@ -23,6 +24,9 @@ CREATE TEMP VIEW plan AS SELECT {planned}, id FROM messages;
 CREATE TEMP TRIGGER planned INSTEAD OF INSERT ON plan BEGIN
     UPDATE messages SET {new_planned} WHERE id = NEW.id;
 END;
+
+-- name: plan_dues
+CREATE TEMP TABLE dues (number INTEGER, id INTEGER, at REAL, PRIMARY KEY (number, id)) WITHOUT ROWID;
 
 -- name: settle
 CREATE TEMP VIEW settle AS SELECT {whole}, id FROM messages;
