@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -94,17 +94,12 @@ class Anchor(msgspec.Struct, frozen=True):
 class Machine:
     """This machine's clocks. Each gives seconds."""
 
-    def wall(self) -> float:
-        """Since 1970, by whoever set the clock."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Awake since some moment."""
-        return time.monotonic()
-
-    def boottime(self) -> float:
-        """Since the machine was started, asleep or not; where there is no such clock, without the time asleep."""
-        return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
+    wall = staticmethod(time.time)
+    """Since 1970, by whoever set the clock."""
+    monotonic = staticmethod(time.monotonic)
+    """Awake since some moment."""
+    boottime = staticmethod(time.monotonic if _BOOTTIME is None else partial(time.clock_gettime, _BOOTTIME))
+    """Since the machine was started, asleep or not; where there is no such clock, without the time asleep."""
 
     def clocks(self) -> Clocks:
         """All of them at this moment."""

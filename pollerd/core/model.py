@@ -75,7 +75,12 @@ class Priority(IntEnum):
         """The one with that name, in whatever spelling of its letters and gaps; None when there is none."""
         if not isinstance(value, str):
             return None
-        return cls.__members__.get(value.strip().upper().replace("-", "_").replace(" ", "_"))
+        if (found := _PRIORITIES.get(value)) is not None:
+            return found
+        return _PRIORITIES.get(value.strip().upper().replace("-", "_").replace(" ", "_"))
+
+
+_PRIORITIES: Final = dict(Priority.__members__)
 
 
 UNIDENTIFIED = 0
@@ -136,15 +141,18 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
             message.recipients, message.userref, sendtime, message.validity, ahead=ahead, priority=message.priority
         )
 
-    def adds_nothing(self, message: Message) -> bool:
-        """Whether `message`, once it has this answer, is stored as it is now. What was handed over with it stays."""
+    def stored(
+        self, message: Message
+    ) -> tuple[tuple[Recipient, ...], str | None, float | None, float | None, Priority | None]:
+        """Recipients, userref, sendtime, validity and priority of `message` once it has this answer, if each recipient
+        is taken as it is shown. What was handed over with the message stays.
+        """
         return (
-            self.recipients == message.recipients
-            and not self.unusable
-            and (self.userref is None or message.userref is not None)
-            and (self.sendtime is None or self.sendtime - self.ahead == message.sendtime)
-            and (self.validity is None or self.validity == message.validity)
-            and (self.priority is None or message.priority is not None)
+            self.recipients,
+            self.userref if message.userref is None else message.userref,
+            message.sendtime if self.sendtime is None else self.sendtime - self.ahead,
+            message.validity if self.validity is None else self.validity,
+            self.priority if message.priority is None else message.priority,
         )
 
 

@@ -32,6 +32,11 @@ class SystemClock:
     never go back.
     """
 
+    monotonic: Callable[[], float]
+    """Seconds awake, for how long something takes."""
+    wall: Callable[[], float]
+    """UNIX seconds by the machine's wall clock, for what is shown."""
+
     def __init__(self, anchor: Anchor | None = None, machine: Machine | None = None) -> None:
         """`anchor` is what was noted last; None begins with the wall's time.
 
@@ -52,7 +57,8 @@ class SystemClock:
             self.sure, self.doubted = anchor.sure and passed is not None, anchor.doubted
             self.sure_since = now if passed is None else anchor.sure_since
             self._earlier.extend((*anchor.earlier, (anchor.clocks.wall - anchor.now, now)))
-        self._wall, self._monotonic = self._machine.wall, self._machine.monotonic
+        # Asked a dozen times at each poll: the machine's own, without a call in between.
+        self.monotonic, self.wall = self._machine.monotonic, self._machine.wall
         self._boottime = self._machine.boottime
         self._offset = now - seen.boottime
         self._asleep = seen.boottime - seen.monotonic
@@ -63,17 +69,9 @@ class SystemClock:
         """The daemon's own time: seconds that are UNIX seconds as long as the wall clock is not set."""
         return self._boottime() + self._offset
 
-    def monotonic(self) -> float:
-        """Seconds awake, for how long something takes."""
-        return self._monotonic()
-
-    def wall(self) -> float:
-        """UNIX seconds by the machine's wall clock, for what is shown."""
-        return self._wall()
-
     def to_wall(self, instant: float) -> float:
         """An instant of the daemon's time by the wall clock as it is set now."""
-        return instant + self._wall() - self.now()
+        return instant + self.wall() - self.now()
 
     def taken(self, wall: float) -> float:
         """The instant of a wall time that another program has written since the instant `taken_until`.

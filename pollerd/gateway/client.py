@@ -27,7 +27,7 @@ from pollerd.gateway.answerlog import AnswerLog
 from pollerd.gateway.body import MAX_ERROR_BYTES, MAX_WIRE_BYTES, TooLargeError, read_bounded
 from pollerd.gateway.connection import OneConnection, idle_limit
 from pollerd.gateway.failures import trouble
-from pollerd.gateway.repeats import Repeats, mark
+from pollerd.gateway.repeats import Repeats
 from pollerd.gateway.slots import Slots
 from pollerd.gateway.sources import Source, Sources
 from pollerd.gateway.transport import Route, proxy_of, trust
@@ -140,16 +140,15 @@ class GatewayClient:
 
     def _understood(self, body: bytes, headers: Mapping[str, str], message_id: int, known: Message | None) -> Outcome:
         ahead = 0.0 if self._time is None else self._time.ahead
-        marked = None if known is None else mark(known, body, ahead)
-        if known is not None and marked is not None and self._repeats.has(known, marked):
+        if known is not None and self._repeats.has(known, body, ahead):
             return Answer.again(known, ahead)
         outcome = self._vendor.read_message(body, headers, message_id)
         if type(outcome) is not Answer:
             return outcome
         if ahead:
             outcome = msgspec.structs.replace(outcome, ahead=ahead)
-        if known is not None and marked is not None:
-            self._repeats.note(known, marked, outcome)
+        if known is not None:
+            self._repeats.note(known, body, ahead, outcome)
         return outcome
 
     async def balance(self) -> Balance | Trouble:

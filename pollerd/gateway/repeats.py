@@ -1,4 +1,4 @@
-"""Which answers said nothing but what is stored already: the same body once more need not be decoded."""
+"""Which answers say nothing but what is stored already: the same body once more need not be decoded."""
 
 from __future__ import annotations
 
@@ -12,26 +12,22 @@ SLOTS: Final = 1 << 17
 
 
 class Repeats:
-    """Remembers, by message, the last answer that added nothing to what is stored: a number each, in memory only."""
+    """Remembers, by message, its last answer and what is stored once that is taken in: a number each, in memory only.
+
+    The number is made of both, since either may change without the other: a row may be deleted and handed over anew,
+    and what an answer shows is not always taken in as it is.
+    """
 
     def __init__(self) -> None:
         # Pages that no message has used take no memory.
         self._marks: Final = memoryview(mmap(-1, 8 * SLOTS)).cast("q")
 
-    def has(self, known: Message, mark: int) -> bool:
-        """Whether this answer to this message is known to add nothing."""
-        return self._marks[known.id % SLOTS] == mark
+    def has(self, known: Message, body: bytes, ahead: float) -> bool:
+        """Whether a body, read by a clock that is `ahead` seconds ahead, says of the message what is stored."""
+        stored = (known.recipients, known.userref, known.sendtime, known.validity, known.priority)
+        return self._marks[known.id % SLOTS] == hash((known.id, body, ahead, stored))
 
-    def note(self, known: Message, mark: int, answer: Answer) -> None:
-        """Remember the answer, if it adds nothing to `known`."""
-        if answer.adds_nothing(known):
-            self._marks[known.id % SLOTS] = mark
-
-
-def mark(known: Message, body: bytes, ahead: float) -> int:
-    """A number for a body, read by a clock that is `ahead` seconds ahead, and for all that is stored of what it says.
-
-    It is made of both, since either may change without the other: a row may be deleted and handed over anew.
-    """
-    stored = (known.recipients, known.userref, known.sendtime, known.validity, known.priority)
-    return hash((known.id, body, ahead, stored))
+    def note(self, known: Message, body: bytes, ahead: float, answer: Answer) -> None:
+        """Remember what a body said of the message, unless something in it was of no use."""
+        if not answer.unusable:
+            self._marks[known.id % SLOTS] = hash((known.id, body, ahead, answer.stored(known)))

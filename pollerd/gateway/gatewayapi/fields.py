@@ -15,7 +15,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -141,8 +140,8 @@ def _status(value: object) -> str | None:
 
 def _instant(value: object) -> float | None:
     """UNIX seconds, from a number or from a date as text."""
-    if type(value) is float and 0.0 < value < _LATEST:
-        return value
+    if (type(value) is float or type(value) is int) and 0.0 < value < _LATEST:
+        return float(value)
     found = number(value)
     if found is None and isinstance(value, str) and len(value) <= LONGEST_NUMBER:
         found = _dated(value.strip())
@@ -161,7 +160,7 @@ def _dated(text: str) -> float | None:
 
 
 def _validity(value: object) -> float | None:
-    found = number(value)
+    found = float(value) if type(value) is int and 0 < value < _LATEST else number(value)
     return found if found is not None and 0.0 < found <= _LONGEST_VALIDITY else None
 
 
@@ -190,6 +189,8 @@ def _country(value: object) -> str | None:
 
 def _network(value: object) -> str | None:
     """A network's code. A longer text cut short would be the code of another network."""
+    if type(value) is str and value.isalnum() and len(value) <= LONGEST_NETWORK:
+        return value
     if type(value) is int and 0 <= value < 1000:
         return str(value)
     text = scalar(value, LONGEST_NETWORK + 1)
@@ -198,6 +199,8 @@ def _network(value: object) -> str | None:
 
 def _sender(value: object) -> str | None:
     """A sender as the phone shows it, one object for all recipients. A longer text cut short would be another one."""
+    if type(value) is str and value.isalnum() and len(value) <= LONGEST_SENDER:
+        return sys.intern(value)
     text = scalar(value, LONGEST_SENDER + 1)
     return sys.intern(text) if text and len(text) <= LONGEST_SENDER else None
 
@@ -234,7 +237,12 @@ def _list(value: object) -> list[Any] | None:
 
 
 def _text(longest: int) -> Callable[[object], str | None]:
-    return partial(scalar, longest=longest)
+    def read(value: object) -> str | None:
+        if type(value) is str and value.isalnum() and len(value) <= longest:
+            return value
+        return scalar(value, longest)
+
+    return read
 
 
 MESSAGE: Final[Fields] = {
