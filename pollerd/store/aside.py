@@ -16,8 +16,6 @@ from pollerd.store.session import Session
 _NAMED: Final = 20
 """Rows named one by one in the log; the rest is counted."""
 _STATE: Final = rows.COLUMNS.index("state")
-_NEXT_POLL_AT: Final = rows.COLUMNS.index("next_poll_at")
-_SENT_AT: Final = rows.COLUMNS.index("sent_at")
 
 
 class Damaged(NamedTuple):
@@ -68,23 +66,29 @@ def shown(found: Iterable[Sequence[Any]], wall: float) -> list[Message]:
     ]
 
 
-def set_aside(session: Session, damaged: Sequence[Damaged], wall: float) -> None:
-    """Take rows out of the schedule, inside a transaction; `wall` stands in for a `sent_at` that makes no sense."""
+def set_aside(session: Session, damaged: Sequence[Damaged], wall: float) -> list[Damaged]:
+    """Take rows out of the schedule, inside a transaction; `wall` stands in for a `sent_at` that makes no sense.
+
+    Returns those that were: one may have been removed, or have ended, since it was read, and is counted already then.
+    """
     sql = session.sql("store")
     # One row may be damaged in two ways.
-    by_id = {row[0]: (row, why) for row, why in damaged}
-    already = {row[0] for row in session.query(sql["aside"], (msgspec.json.encode(list(by_id)).decode(),))}
-    session.executemany(sql["set_aside"], [(why, number) for number, (_, why) in by_id.items()])
-    pending = [row for number, (row, _) in by_id.items() if number not in already and _was_pending(row)]
-    slots = Counter(int(rows.instant(row[_SENT_AT], wall) // AGE_SLOT) for row in pending)
-    session.executemany(sql["count"], [("pending", -len(pending))] if pending else [])
+    by_id = {each.row[0]: each for each in damaged}
+    found = session.query(sql["counted_as"], (msgspec.json.encode(list(by_id)).decode(),))
+    going = [row for row in found if row[1] not in (State.FINISHED, State.GAVE_UP, State.SET_ASIDE)]
+    session.executemany(sql["set_aside"], [(by_id[row[0]].why, row[0]) for row in going])
+    slots = Counter(
+        int(rows.instant(sent_at, wall) // AGE_SLOT) for _, state, due, sent_at in going if _was_pending(state, due)
+    )
+    session.executemany(sql["count"], [("pending", -slots.total())] if slots else [])
     session.executemany(sql["count_age"], [(slot, -count) for slot, count in slots.items()])
+    return [by_id[row[0]] for row in going]
 
 
-def _was_pending(row: Sequence[Any]) -> bool:
+def _was_pending(state: object, due: object) -> bool:
     """Whether a row was counted as pending; where its state is none, its due time shows it."""
-    state = damage.state(row[_STATE])
-    return state is State.PENDING or (state is State.SET_ASIDE and row[_NEXT_POLL_AT] is not None)
+    known = damage.state(state)
+    return known is State.PENDING or (known is State.SET_ASIDE and due is not None)
 
 
 def log_damaged(damaged: Sequence[Damaged]) -> None:

@@ -89,9 +89,9 @@ class StoredMessages(Transactions):
 
     async def _set_aside(self, damaged: Sequence[aside.Damaged]) -> None:
         wall = self._wall()
-        await self.write(lambda db: aside.set_aside(db, damaged, wall))
-        self.on_set_aside(row[0] for row, _ in damaged)
-        aside.log_damaged(damaged)
+        done = await self.write(lambda db: aside.set_aside(db, damaged, wall))
+        self.on_set_aside(row[0] for row, _ in done)
+        aside.log_damaged(done)
 
     async def _in_order(self, name: str, values: Sequence[Any] = ()) -> list[Any]:
         return await self.query_in_order(self._sql[name], values)

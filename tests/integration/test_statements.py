@@ -31,7 +31,7 @@ ASKED = {
     "refused": ("default", "http_404", 0.0, 0.0, 0, 5),
     "gave_up": (0, 5),
     "unknown": ("default", 5),
-    "aside": ("[1005]",),
+    "counted_as": ("[1005]",),
 }
 """What the daemon asks for again and again while messages are pending, with values for at most five rows."""
 FEW_STEPS = 3_000

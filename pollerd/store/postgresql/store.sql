@@ -66,6 +66,6 @@ SELECT EXISTS (SELECT 1 FROM messages WHERE state = 0) OR EXISTS (SELECT 1 FROM 
 -- name: request_done
 DELETE FROM requests WHERE id = ANY((SELECT ?::bigint[])::bigint[]);
 
--- name: aside
-SELECT id FROM messages
-WHERE state = 4 AND id IN (SELECT value::bigint FROM json_array_elements_text(?::json) AS given (value));
+-- name: counted_as
+SELECT id, state, next_poll_at, sent_at FROM messages
+WHERE id IN (SELECT value::bigint FROM json_array_elements_text(?::json) AS given (value));

@@ -105,5 +105,5 @@ SELECT count(*) FROM (
 -- name: request_done
 DELETE FROM requests WHERE id = ?;
 
--- name: aside
-SELECT id FROM messages WHERE state = 4 AND id IN (SELECT value FROM json_each(?));
+-- name: counted_as
+SELECT id, state, next_poll_at, sent_at FROM messages WHERE id IN (SELECT value FROM json_each(?));
