@@ -17,12 +17,14 @@ from pollerd.polling.ready import Ranker, Ready
 
 CAPACITY: Final = 25_000
 """Messages in memory at most, for each account."""
-CHUNK: Final = 500
+CHUNK: Final = 1000
 """Rows turned into messages at a time: more would block the event loop."""
-AHEAD: Final = 3.5
+AHEAD: Final = 4.0
 """Seconds that the scan reads ahead. At thousands of polls a second each of them is some megabytes."""
-READ_ON: Final = 2.5
-"""Seconds of it that are left when the scan reads on: more than the store waits for another writer at a time."""
+READ_ON: Final = 3.0
+"""Seconds of it that are left when the scan reads on: more than the store waits for another writer at a time, and than
+the usual shortest interval, so that what is due again by then stays in memory.
+"""
 LATEST: Final = 2000
 """Of a backlog that does not fit into memory: how many of the latest arrivals are read beside the oldest."""
 URGENT: Final = (Priority.VERY_URGENT, Priority.URGENT)
