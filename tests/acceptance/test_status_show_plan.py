@@ -15,14 +15,19 @@ from typing import Any
 
 import pytest
 
+from pollerd.base.failpoints import VARIABLE
 from pollerd.base.text import clock
 from pollerd.core.model import Message, Recipient, State
+from pollerd.simulator import Simulator, Step
 from pollerd.store import rows
 from pollerd.store.sqlite import schema
 from tests.acceptance.cli_kit import Cli
+from tests.acceptance.crash_kit import QUICK
+from tests.acceptance.deployment import Deployment
 from tests.acceptance.offline_kit import stored
 from tests.acceptance.test_cli_daemon import FAST, daemon, gateway
-from tests.acceptance.waiting import wait_for
+from tests.acceptance.waiting import until, wait_for
+from tests.store_database import StoreDatabase
 
 NOW = 1_764_000_000.0
 
@@ -106,6 +111,26 @@ def test_status_is_one_document_whoever_asks_and_whether_the_daemon_runs(tmp_pat
         assert stopped["messages"] == printed["messages"]
         assert stopped["polls"]["total"] == printed["polls"]["total"]
         assert stopped["daemon"] == {"running": False, "pid": None}
+
+
+async def test_an_output_goes_by_its_name_and_says_since_when_it_is_behind(
+    tmp_path: Path, gateway: Simulator, engine: StoreDatabase | None
+) -> None:
+    async def outputs() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads((await deployment.command("status", "--json"))[1])["outputs"]
+        return found
+
+    async with Deployment(tmp_path, gateway, engine, backoff=QUICK) as deployment:
+        await deployment.start(environment={VARIABLE: "file.before_write=eio"})
+        deployment.insert([gateway.truth.add(steps=[Step(0.0, "DELIVERED")])])
+        await until(lambda: deployment.query("SELECT 1 FROM events"), "something is to be reported")
+        file, socket = await outputs()
+        assert (file["name"], socket["name"]) == ("file", "socket")
+        assert file["lag"] > 0
+        assert file["lag_seconds"] is not None
+        assert file["behind_since"]
+        await deployment.kill()
+        assert {"file"} <= {output["name"] for output in await outputs()} <= {"file", "socket"}
 
 
 def test_a_daemon_without_a_control_socket_is_read_through_its_database(tmp_path: Path) -> None:

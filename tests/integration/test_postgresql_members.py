@@ -39,6 +39,12 @@ def join(stack: ExitStack, database: StoreDatabase, name: str, *, elsewhere: boo
     return member
 
 
+def shown(database: StoreDatabase, member: str) -> list[tuple[str, int]]:
+    """The places of outputs, as a command on that member's machine shows them."""
+    with database.engine(member).view() as view:
+        return [(output.name, output.seq) for output in view.overview(time.time()).outputs]
+
+
 def event(number: int) -> events.Body:
     return events.Recovered(
         account=f"account {number}", reason="unreachable", detail="", until=None, observed_at="2026-11-26T00:00:00Z"
@@ -211,12 +217,18 @@ async def test_a_standby_follows_takes_ids_in_and_keeps_its_own_places(
         assert [each.seq for each in await standby.read(0, 10)] == [1, 2]
         tracked = await standby.track([TrackRequest(7, "default", None, 1e9)])
         assert tracked.new == 1
-        await standby.save_cursor(Cursor("file", 2))
+        await active.save_cursor(Cursor("webhook", 2))
         await active.save_cursor(Cursor("file", 1))
+        for name in ("db1", "elsewhere"):
+            assert shown(store_database, name) == [("file", 1), ("webhook", 2)]
+        await standby.save_cursor(Cursor("file", 2))
         assert [cursor and cursor.seq for cursor in (await active.cursor("file"), await standby.cursor("file"))] == [
             1,
             2,
         ]
+        assert shown(store_database, "db1") == [("file", 1), ("file@db2", 2), ("webhook", 2)]
+        assert shown(store_database, "db2") == [("file", 2), ("file@db1", 1), ("webhook", 2)]
+        assert shown(store_database, "elsewhere") == [("file@db1", 1), ("file@db2", 2), ("webhook", 2)]
         with pytest.raises(StoreFencedError):
             await standby.commit(Batch(bodies=[event(3)]))
     finally:

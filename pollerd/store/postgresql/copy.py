@@ -22,7 +22,7 @@ from pollerd.core import instants
 from pollerd.store import damage, rows
 from pollerd.store.postgresql import schema as tables
 from pollerd.store.postgresql.link import Connection, Link, Target
-from pollerd.store.postgresql.store import OWN, owned
+from pollerd.store.postgresql.places import OWN, owned
 from pollerd.store.sqlite import schema
 from pollerd.store.sqlite.readonly import connect, explained
 

@@ -16,8 +16,8 @@ from pollerd.store.postgresql import schema
 from pollerd.store.postgresql.command import CommandConnection
 from pollerd.store.postgresql.link import Link, Target
 from pollerd.store.postgresql.member import Member
+from pollerd.store.postgresql.places import MemberView
 from pollerd.store.postgresql.reader import PostgresReader
-from pollerd.store.search import SearchView
 
 
 def target_of(config: StoreConfig) -> Target:
@@ -69,7 +69,7 @@ class PostgresEngine:
         return await PostgresStore.open(self._target, self._member, wall)
 
     def view(self) -> View:
-        return SearchView(PostgresReader.open(self._target))
+        return MemberView(PostgresReader.open(self._target), self._name)
 
     def inspect(self) -> View:
         return self.view()

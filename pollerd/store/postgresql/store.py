@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import inf
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ from pollerd.store.eventlog import TAIL
 from pollerd.store.postgresql.link import Link, Target
 from pollerd.store.postgresql.member import Member
 from pollerd.store.postgresql.news import SLOW, Announcer, Listener
+from pollerd.store.postgresql.places import owned
 from pollerd.store.postgresql.session import PostgresSession
 from pollerd.store.postgresql.statements import POSTGRESQL
 from pollerd.store.postgresql.writer import Writer
@@ -29,8 +30,6 @@ from pollerd.store.store import SqlStore
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-OWN: Final = frozenset({"file", "socket"})
-"""Outputs that every member has, each at its own place."""
 
 
 class PostgresStore(SqlStore):
@@ -181,11 +180,6 @@ class PostgresStore(SqlStore):
             for events in committed:
                 self._append(events)
                 self._announcer.tell()
-
-
-def owned(output: str, member: str) -> str:
-    """The name of an output's place in the table `outputs`."""
-    return f"{output}@{member}" if output in OWN else output
 
 
 async def _on(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
