@@ -176,7 +176,7 @@ def _aligned(before: tuple[Recipient, ...], after: tuple[Recipient, ...], now: f
     """
     kept = list(before)
     changes: list[Change] = []
-    unique = False
+    unique = len(after) == 1
     for place, (had, shown) in enumerate(zip(before, after, strict=True)):
         if had == shown:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import UTC, datetime
 from random import Random
 
 import pytest
@@ -382,3 +383,12 @@ def test_the_order_of_an_answer_makes_no_difference(order: list[int], states: li
     assert {change.recipient.msisdn: change for change in straight.changes} == {
         change.recipient.msisdn: change for change in shuffled.changes
     }
+
+
+@pytest.mark.parametrize(
+    "when", [0.0, 0.9999996, 43.512, 1764000043.5129999, 1764000043.9999999, 1764000000.0005, -0.25]
+)
+def test_an_instant_is_cut_to_milliseconds_as_the_standard_library_does(when: float) -> None:
+    """Rounding may lead into the next second."""
+    expected = datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert events.instant(when) == expected
