@@ -39,20 +39,9 @@ SELECT (SELECT min(seq) FROM events), (SELECT max(seq) FROM events);
 -- name: events_after
 SELECT seq, type, message_id, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?;
 
--- name: due
-SELECT {columns} FROM messages
-WHERE state = 1 AND account = ? AND next_poll_at >= ? AND (next_poll_at > ? OR id > ?) AND next_poll_at <= ?
-ORDER BY next_poll_at, id LIMIT ?;
-
 -- name: due_latest
 SELECT {columns} FROM messages
 WHERE state = 1 AND account = ? AND next_poll_at <= ? ORDER BY next_poll_at DESC LIMIT ?;
-
--- name: overdue
-SELECT overdue_at, id FROM messages
-WHERE state = 1 AND overdue IS NULL AND overdue_at IS NOT NULL AND account = ?1
-    AND overdue_at >= ?2 AND (overdue_at > ?2 OR id > ?3) AND overdue_at <= ?4
-ORDER BY overdue_at, id LIMIT ?5;
 
 -- name: stretch
 SELECT max(id) FROM (SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?) AS found;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
+from itertools import count
 from threading import Thread, Timer
 from typing import Any
 from uuid import UUID, uuid4
@@ -326,3 +327,30 @@ def test_a_killed_backend_costs_nothing(bed: Bed) -> None:
             bed.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pollerd'")
         assert writer.transact(lambda session: session.query("SELECT 1"), bed.committed.extend) == [(1,)]
     assert [event.seq for event in bed.committed] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_a_commit_reads_its_own_rows_alone_once_the_table_has_grown(bed: Bed, looked_at: bool) -> None:
+    """The server keeps plans from when it was empty, or has looked at it while nothing was pending."""
+    call = "SELECT commit_group(%s, %s, 1.0, %s, %s, '[]', '{}')"
+    row = '"polls": 1, "misses": 0, "strikes": 0, "frozen_at": 0, "unknown": false, "next_poll_at": 7.0'
+    numbers = count(1)
+    bed.sql("ALTER TABLE messages SET (autovacuum_enabled = false)")
+    with closing(bed.database.database.connect(bed.database.user)) as connection:
+
+        def commit() -> None:
+            values = (f'[{{"id": 1005, {row}}}]', f'[{{"id": 1006, "state": 1, {row}}}]')
+            connection.execute(call, (bed.member.token, next(numbers), *values))
+
+        for _ in range(8):
+            commit()
+        connection.execute("INSERT INTO messages (id) SELECT generate_series(1000, 21000)")
+        if looked_at:
+            connection.execute("ANALYZE messages")
+        connection.execute("UPDATE messages SET state = 1, next_poll_at = id")
+        read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'messages'"
+        with connection.transaction():
+            ((before,),) = connection.execute(read).fetchall()
+            commit()
+            assert connection.execute(read).fetchall() == [(before + 2,)]
+    assert bed.sql("SELECT id FROM messages WHERE polls = 1 ORDER BY id") == [(1005,), (1006,)]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pollerd.store import statements
+from pollerd.store.postgresql.link import Connection, Link
 from pollerd.store.postgresql.statements import POSTGRESQL
 from pollerd.store.sqlite import schema
 from pollerd.store.statements import SQLITE, Statements
@@ -36,6 +40,8 @@ ASKED = {
 """What the daemon asks for again and again while messages are pending, with values for at most five rows."""
 FEW_STEPS = 3_000
 """Steps of SQLite's machine: less than a tenth of what one look at each pending message takes."""
+FEW_ROWS = 500
+"""Rows that PostgreSQL may read for one such question."""
 FOLDER = Path(statements.__file__).parent
 FILES = sorted({path.stem for engine in ("", "sqlite", "postgresql") for path in (FOLDER / engine).glob("*.sql")})
 
@@ -132,3 +138,52 @@ def remake_indexes(connection: sqlite3.Connection) -> None:
 def test_all_questions_about_messages_are_known() -> None:
     asked = {name for name, sql in SQLITE("store").items() if sql.startswith(("SELECT", "WITH")) and "messages" in sql}
     assert asked == set(ASKED)
+
+
+FILLED = (
+    "INSERT INTO messages (id, sent_at, state, next_poll_at, next_reason, polls, base, overdue_at) "
+    "SELECT 1000 + i, 1.0, 1, 5.0 + i, 'it is due', 3, 1.0, {overdue_at} "
+    f"FROM generate_series(0, {PENDING - 1}) AS n (i)"
+)
+
+
+@pytest.mark.parametrize("overdue_at", ["NULL", "5.0 + i"])
+@pytest.mark.parametrize("found_out", ["nothing", "what is so", "what is not so any more"])
+def test_no_question_to_postgresql_goes_through_all_pending_messages(
+    store_database: StoreDatabase, found_out: str, overdue_at: str
+) -> None:
+    """Whatever the server has found out about the table: it looks once a minute at best."""
+    store_database.query("ALTER TABLE messages SET (autovacuum_enabled = false)")
+    if found_out == "what is not so any more":
+        store_database.query(f"INSERT INTO messages (id) SELECT generate_series(1000, {999 + PENDING})")
+        store_database.query("ANALYZE messages")
+        store_database.query("DELETE FROM messages")
+    store_database.query(FILLED.format(overdue_at=overdue_at))
+    if found_out == "what is so":
+        store_database.query("ANALYZE messages")
+    link = Link(store_database.target())
+    with link.connected() as connection:
+        read = {
+            name: rows_read(connection, POSTGRESQL("store")[name], values)
+            for name, values in {**ASKED, "left_by_others": ()}.items()
+            # Asked once after a reload, for all there are.
+            if name != "pending"
+        }
+    link.close()
+    assert {name: rows for name, rows in read.items() if rows > FEW_ROWS} == {}
+
+
+def rows_read(connection: Connection, sql: str, values: Sequence[Any]) -> int:
+    """The rows that a statement reads from tables and indexes."""
+    found: Any = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}".encode(), values).fetchone()
+    return sum(
+        (step["Actual Rows"] + step.get("Rows Removed by Filter", 0)) * step["Actual Loops"]
+        for step in steps_of(json.loads(found[0])[0]["Plan"])
+        if "Relation Name" in step or "Index Name" in step
+    )
+
+
+def steps_of(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield plan
+    for step in plan.get("Plans", ()):
+        yield from steps_of(step)

@@ -7,7 +7,7 @@ ORDER BY 1 ON CONFLICT DO NOTHING;
 
 -- name: count_gave_up
 SELECT count(*) FROM messages
-WHERE state = 3 AND id IN (SELECT value::bigint FROM json_array_elements_text(?::json) AS given (value));
+WHERE state + 0 = 3 AND id IN (SELECT value::bigint FROM json_array_elements_text(?::json) AS given (value));
 
 -- Its own, whatever others ask for meanwhile.
 -- name: last_asked

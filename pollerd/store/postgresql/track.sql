@@ -8,7 +8,7 @@ ORDER BY id, place ON CONFLICT DO NOTHING;
 
 -- name: count_gave_up
 SELECT count(*) FROM messages
-WHERE state = 3 AND id IN (SELECT value::bigint FROM json_array_elements_text(?::json) AS given (value));
+WHERE state + 0 = 3 AND id IN (SELECT value::bigint FROM json_array_elements_text(?::json) AS given (value));
 
 -- An account of NULL or '' is the default one, as `rows` reads it.
 -- name: of_others

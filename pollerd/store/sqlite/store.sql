@@ -35,6 +35,17 @@ WHERE id IN (SELECT id FROM dues WHERE number = ?);
 -- name: plan_done
 DELETE FROM dues;
 
+-- name: due
+SELECT {columns} FROM messages
+WHERE state = 1 AND account = ? AND next_poll_at >= ? AND (next_poll_at > ? OR id > ?) AND next_poll_at <= ?
+ORDER BY next_poll_at, id LIMIT ?;
+
+-- name: overdue
+SELECT overdue_at, id FROM messages
+WHERE state = 1 AND overdue IS NULL AND overdue_at IS NOT NULL AND account = ?1
+    AND overdue_at >= ?2 AND (overdue_at > ?2 OR id > ?3) AND overdue_at <= ?4
+ORDER BY overdue_at, id LIMIT ?5;
+
 -- Where two indexes would do, the right one is named: what ANALYZE found, or the order in which the indexes were made,
 -- leads SQLite through all pending messages.
 -- name: due_urgent
