@@ -187,6 +187,33 @@ def one_failure(cli: Cli) -> dict[str, str]:
     return made
 
 
+@pytest.mark.parametrize(
+    ("function", "empty"),
+    [
+        ("pg_walfile_name(pg_lsn)", False),
+        ("pg_walfile_name(pg_lsn)", True),
+        ("pg_notify(text,text)", False),
+        ("settle_failover(bigint,boolean,bigint)", False),
+    ],
+)
+def test_the_doctor_names_a_function_that_the_user_may_not_call(
+    cli_on: CliOn, store_database: StoreDatabase, function: str, empty: bool
+) -> None:
+    """A hardened server keeps its own from users, before and after the tables are made. What to do helps."""
+    database, user = store_database.database, store_database.user
+    cli = cli_on(store_database.url())
+    if empty:
+        database.execute("DROP SCHEMA public CASCADE")
+        database.execute(f"CREATE SCHEMA public AUTHORIZATION {user}")
+    database.execute(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC, {user}")
+    found = one_failure(cli)
+    assert found["evidence"] == f"the user of [store] url may not call {function}"
+    grant = found["next_step"].partition("GRANT ")[2]
+    database.execute(f"GRANT {grant.replace('that user', user)}")
+    checks = cli("doctor", "--json").json["checks"]
+    assert [c for c in checks if c["level"] == "failure" and c["name"].startswith("database")] == []
+
+
 def test_a_replica_and_settings_that_lose_are_named(cli_on: CliOn, has_postgresql: None) -> None:
     with PostgreSql(settings=["autovacuum = off"]) as server, server.database() as database:
         store = new_store(database)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "database"
 SCHEMA: Final = "database schema"
+RIGHTS: Final = "database rights"
 CLOCK: Final = 5.0
 """Seconds between the clocks of this machine and of the server that are worth a word."""
 LONG: Final = 3600.0
@@ -55,12 +56,17 @@ def checks(config: StoreConfig) -> Iterator[Check]:
         way = "ahead of" if found.ahead > 0 else "behind"
         facts = f"this machine's clock is {duration(abs(found.ahead))} {way} the database server's"
         yield warning("database clock", facts, "set both by NTP (chrony, systemd-timesyncd)")
+    for function in found.uncallable:
+        facts = f"the user of [store] url may not call {function}"
+        yield failure(
+            RIGHTS, facts, f"as an administrator, in this database: GRANT EXECUTE ON FUNCTION {function} TO that user"
+        )
     if not found.tables:
         yield from _no_tables(found)
     elif found.lacking:
         facts = f"the user of [store] url lacks rights on {', '.join(found.lacking)}"
-        yield failure("database rights", facts, "make it the owner of the tables, or grant it all rights on them")
-    else:
+        yield failure(RIGHTS, facts, "make it the owner of the tables, or grant it all rights on them")
+    elif not found.uncallable:
         yield from _members(found)
         yield from _news(found)
         if found.schema < found.newest:
