@@ -143,7 +143,7 @@ async def _captive(stage: Stage, answer: web.Response) -> Outcome:
 
 def _anew(stage: Stage) -> None:
     """Who gave the duty away in another case may accept it again."""
-    stage.store.database.execute("UPDATE duties SET given_at = NULL")
+    stage.store.database.execute("UPDATE duties SET given_by = '', given_at = NULL")
 
 
 async def _offered(stage: Stage) -> None:
