@@ -6,8 +6,13 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["tests.servers.fixtures", "tests.store_database"]
+
+# On a busy machine a quick example takes long as well.
+settings.register_profile("unhurried", settings.default, deadline=None)
+settings.load_profile("unhurried")
 
 _LONGEST_FIRST = ("packaging", "acceptance", "integration", "unit")
 _ROOT = Path(__file__).parent
