@@ -39,7 +39,7 @@ class Reload:
             wanted = await asyncio.to_thread(self._reread)
             now = in_force(parts.config, wanted)
             taken, left = changed(parts.config, now), changed(now, wanted)
-            await self._take_up(parts.config, now)
+            await self._replace(parts.config, now)
         except ConfigError as error:
             said = "; ".join(str(problem).rstrip(".") for problem in error.problems)
             parts.notice = REFUSED
@@ -66,6 +66,22 @@ class Reload:
                 also,
                 extra={"event": "reloaded", "changed": taken, "restart": left},
             )
+
+    async def _replace(self, old: Config, new: Config) -> None:
+        """Take up `new`; what breaks off half-way is taken back, as far as that goes, and raised."""
+        try:
+            await self._take_up(old, new)
+        except DurabilityError:
+            raise
+        except Exception:
+            try:
+                await self._take_up(new, old)
+            except DurabilityError:
+                raise
+            except Exception:
+                text = "what was taken up is taken back in part only. Reload again, or %s"
+                log.exception(text, RESTART, extra={"event": "reload_half"})
+            raise
 
     async def _take_up(self, old: Config, new: Config) -> None:
         daemon, parts = self._daemon, self._daemon.parts

@@ -15,6 +15,7 @@ from tests.acceptance.deployment import Deployment
 from tests.acceptance.waiting import until
 from tests.integration.test_systemd_notify import Listener
 from tests.integration.webhook_kit import SECRET, receiving
+from tests.sqlite_kit import autocommit
 
 
 @pytest.fixture
@@ -121,6 +122,34 @@ async def test_a_broken_file_is_refused_and_the_old_one_goes_on(healthy: Deploym
         assert (await account(deployment))["rate_limit"] == 500
         assert (await reload(deployment))["changed"] == ["limits.requests_per_second"]
         assert (await account(deployment))["rate_limit"] == 50
+        assert await deployment.stop() == 0
+
+
+async def test_one_that_fails_half_way_is_taken_back_and_done_later(healthy: Deployment) -> None:
+    """The store refuses one change, behind another that is taken up before it."""
+    edit(healthy, "[backoff]", '[backoff]\npolicy = "exponential"\nfirst_poll_after = "1h"\nmax_interval = "2h"')
+    planned = "SELECT next_poll_at - sent_at > 1800 FROM messages WHERE state = 1 ORDER BY id"
+    async with healthy as deployment:
+        await deployment.start()
+        deployment.insert([421332671])
+        await until(lambda: deployment.query(planned) == [(1,)], "it is planned")
+        with autocommit(deployment.database) as connection:
+            connection.execute(
+                "CREATE TRIGGER refused BEFORE UPDATE OF overdue_at ON messages WHEN OLD.state = 1 "
+                "BEGIN SELECT raise(ABORT, 'not now'); END"
+            )
+        edit(deployment, 'first_poll_after = "1h"', 'first_poll_after = "0s"')
+        edit(deployment, "[limits]", 'overdue_after = "3h"\n[limits]')
+        record = await reload(deployment, "reload_refused")
+        assert "not now" in record["message"]
+        deployment.insert([421332672])
+        await until(lambda: len(deployment.query(planned)) == 2, "another one is planned")
+        assert deployment.query(planned) == [(1,), (1,)], "as before"
+        with autocommit(deployment.database) as connection:
+            connection.execute("DROP TRIGGER refused")
+        record = await reload(deployment)
+        assert set(record["changed"]) == {"backoff.first_poll_after", "accounts.default.overdue_after"}
+        await until(lambda: not deployment.query("SELECT 1 FROM messages WHERE polls = 0"), "both are polled")
         assert await deployment.stop() == 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from pollerd.config import load
+from pollerd.config import Config, load
 from pollerd.daemon.app import App
 from pollerd.simulator import Population, Simulator, SimulatorConfig, Step
 from tests.acceptance.waiting import PATIENCE
@@ -121,11 +121,13 @@ async def daemon(
     backoff: str = QUICK,
     environment: dict[str, str] | None = None,
     store: str = "",
+    reread: Callable[[], Config] | None = None,
 ) -> AsyncIterator[Daemon]:
-    """A daemon and its simulated gateway, which knows every id; stopped in order on leaving."""
+    """A daemon and its simulated gateway, which knows every id; stopped in order on leaving. `reread`: see `App`."""
     population = Population(any_id=True, visibility_median=0.0)
     async with Simulator(SimulatorConfig(speed=speed, population=population)) as simulator:
-        app = App(load(write_config(folder, simulator.url, more, backoff, store), environment or {}))
+        config = load(write_config(folder, simulator.url, more, backoff, store), environment or {})
+        app = App(config, reread=reread)
         running = asyncio.create_task(app.run())
         started = asyncio.create_task(app.started.wait())
         await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)
