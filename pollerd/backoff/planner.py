@@ -104,6 +104,10 @@ class Planner:
 
     def build(self, operator: OperatorModel, now: float) -> None:
         """Make the plan of `operator` anew."""
+        world = self._learned.world
+        if world.table is None and operator is not world:
+            # After a restart or a reload: it stands in for all plans that are not made yet.
+            self._learned.build(world, now, self.price, self.first)
         self._learned.build(operator, now, self.price, self.first)
         self._planned_at = now
         if not self._start_steps:

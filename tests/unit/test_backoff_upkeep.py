@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pollerd.backoff import Adaptive, Settings
+from pollerd.backoff import Adaptive, Group, Part, Settings
 from tests.unit.policy_kit import NOW
 
 
@@ -48,6 +48,14 @@ def test_mailings_of_many_operators_are_planned_one_at_a_time_too() -> None:
         # The first of a second may be a steering's, for all operators together.
         assert plans_made(policy) <= before + 2
         before = plans_made(policy)
+
+
+@pytest.mark.parametrize("group", [None, Group(2, (Part("key 0", 1, NOW),))])
+def test_an_end_before_any_other_answer_leaves_a_plan_for_all(group: Group | None) -> None:
+    """After a restart or a reload the first answer may be a final state, and the next one comes at once."""
+    policy, key = restarted(2), "another" if group is None else "key 0"
+    policy.observe(NOW + 50.0, "key 0", 0.0, 50.0, True, 40.0, "DELIVERED", NOW, NOW)
+    assert policy.next(NOW + 50.001, key, NOW, NOW, group=group).delay > 0
 
 
 def test_a_fresh_start_finds_its_price_step_by_step() -> None:
