@@ -22,8 +22,8 @@ CHUNK: Final = 1000
 AHEAD: Final = 4.0
 """Seconds that the scan reads ahead. At thousands of polls a second each of them is some megabytes."""
 READ_ON: Final = 3.0
-"""Seconds of it that are left when the scan reads on: more than the store waits for another writer at a time, and than
-the usual shortest interval, so that what is due again by then stays in memory.
+"""Seconds of it that are left when the scan reads on: more than the usual shortest interval, so that what is due again
+by then stays in memory.
 """
 LATEST: Final = 2000
 """Of a backlog that does not fit into memory: how many of the latest arrivals are read beside the oldest."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import time
@@ -38,6 +39,7 @@ from pollerd.store.batch import planned
 from pollerd.store.eventlog import TAIL
 from pollerd.store.rows import PLANNED
 from pollerd.store.session import Session
+from pollerd.store.sqlite import writer
 from pollerd.store.sqlite.store import SqliteStore
 from tests.sqlite_kit import autocommit
 from tests.store_place import AnyStore, FilePlace, Place, place_of
@@ -409,6 +411,24 @@ async def test_triggers_of_others_do_what_they_say(in_file: SqliteStore) -> None
         told = [Result(row(each, polls=polls), (status(each),), full=full, steady=steady) for each in ids]
         await in_file.commit(Batch(results=told))
         assert place_of(in_file).execute("SELECT count(*), min(polls), max(polls) FROM newest") == [(20, polls, polls)]
+
+
+async def test_the_schedule_is_read_while_a_transaction_waits_for_another_program(
+    in_file: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However slow this machine is, the transaction does not give up.
+    monkeypatch.setattr(writer, "BUSY_TIMEOUT", 60.0)
+    insert(in_file, 2)
+    with autocommit(in_file.path) as other:
+        other.execute("BEGIN IMMEDIATE")
+        writing = asyncio.create_task(in_file.commit(Batch(results=(Result(row(2), was=State.NEW, first=True),))))
+        # The first ones may be read before the transaction has begun to wait.
+        for _ in range(5):
+            await in_file.due("default", (-math.inf, 0), 60.0, 10)
+        assert not writing.done()
+        other.execute("ROLLBACK")
+    await writing
+    assert [message.id for message in await in_file.due("default", (-math.inf, 0), 60.0, 10)] == [2]
 
 
 async def test_old_pages_of_a_statement_lie_in_no_temporary_file(in_file: SqliteStore) -> None:

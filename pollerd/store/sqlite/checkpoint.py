@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pollerd.base.errors import StoreError
 from pollerd.store.sqlite import schema
 from pollerd.store.sqlite.errors import translated
+from pollerd.store.sqlite.writer import patient
 
 if TYPE_CHECKING:
     from pollerd.store.sqlite.store import SqliteStore
@@ -26,8 +27,8 @@ log = logging.getLogger(__name__)
 CUT_ABOVE: Final = 16 * 1024 * 1024  # Bytes: what a burst leaves; smaller logs are overwritten, not cut.
 WARN_ABOVE: Final = 256 * 1024 * 1024
 """Bytes of the log."""
-BUSY_TIMEOUT_MS: Final = 100
-"""Milliseconds for which a commit may be delayed so that the file can be cut."""
+CUT_WITHIN: Final = 0.1
+"""Seconds for which a commit may be delayed so that the file can be cut."""
 
 
 class Wal(NamedTuple):
@@ -40,18 +41,14 @@ class Wal(NamedTuple):
 def checkpoint(connection: sqlite3.Connection, database: Path, cut_above: int = CUT_ABOVE) -> Wal:
     """Bring the log's pages into the database as far as readers let it, and cut the file when it is too large.
 
-    Other programs are not blocked by the first part, and for `BUSY_TIMEOUT_MS` at most by the second. Raises
+    Other programs are not blocked by the first part, and for `CUT_WITHIN` at most by the second. Raises
     DurabilityError when the disk did not confirm, StoreError otherwise.
     """
     try:
-        timeout = connection.execute("PRAGMA busy_timeout").fetchone()[0]
         busy, pages, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         if not busy and pages == done and _size(database) > cut_above:
-            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-            try:
+            with patient(connection, CUT_WITHIN):
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            finally:
-                connection.execute(f"PRAGMA busy_timeout = {timeout}")
     except sqlite3.Error as error:
         if (error.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_BUSY:
             raise translated(error, database) from error

@@ -184,14 +184,15 @@ def _set_wal(connection: sqlite3.Connection, timeout: float) -> None:
             if mode not in ("wal", "memory"):
                 connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() >= deadline:
+            if not is_busy(error) or time.monotonic() >= deadline:
                 raise
             time.sleep(0.02)
         else:
             return
 
 
-def _is_busy(error: sqlite3.Error) -> bool:
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another connection is in the way."""
     return (error.sqlite_errorcode & 0xFF) in BUSY
 
 

@@ -5,7 +5,9 @@ between BEGIN and COMMIT: foreign writers, some of which wait not at all, meet a
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -13,13 +15,16 @@ import aiosqlite
 
 from pollerd.base import failpoints
 from pollerd.store.session import Session, Values
+from pollerd.store.sqlite import schema
 from pollerd.store.sqlite.files import Files
 from pollerd.store.sqlite.session import SqliteSession
 
 T = TypeVar("T")
 BUSY_TIMEOUT: Final = 2.0
-"""Seconds that a transaction waits for other processes to finish theirs before its caller is asked again: a wait
-cannot be interrupted, and the daemon must end in time whoever holds the lock."""
+"""Seconds that a transaction waits for other processes to finish theirs before its caller is asked again: the daemon
+must end in time whoever holds the lock."""
+TURN: Final = 0.1
+"""Seconds of it at a time: a wait cannot be interrupted, and between two of them the schedule is read."""
 
 _PRAGMAS: Final = (
     "journal_mode = WAL",
@@ -31,6 +36,16 @@ _PRAGMAS: Final = (
     # temporary files, and no such folder is needed.
     "temp_store = MEMORY",
 )
+
+
+@contextmanager
+def patient(connection: sqlite3.Connection, seconds: float) -> Iterator[None]:
+    """Within, `connection` waits so long for a lock; else `BUSY_TIMEOUT`."""
+    connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT * 1000:.0f}")
 
 
 class Writer(aiosqlite.Connection):
@@ -70,10 +85,15 @@ class Writer(aiosqlite.Connection):
         Raises DatabaseLostError, also after a commit that went to a file which no path leads to any more.
         """
 
+        begun = False
+
         def whole(connection: sqlite3.Connection) -> T:
+            nonlocal begun
             self._check_files()
             try:
-                connection.execute("BEGIN IMMEDIATE")
+                with patient(connection, TURN):
+                    connection.execute("BEGIN IMMEDIATE")
+                begun = True
                 failpoints.hit("store.begun")
                 result = work(SqliteSession(connection))
                 failpoints.hit("store.written")
@@ -85,7 +105,13 @@ class Writer(aiosqlite.Connection):
             self._check_files()
             return result
 
-        return await self.run(whole)
+        until = time.monotonic() + BUSY_TIMEOUT
+        while True:
+            try:
+                return await self.run(whole)
+            except sqlite3.OperationalError as error:
+                if begun or not schema.is_busy(error) or time.monotonic() >= until:
+                    raise
 
     def _check_files(self) -> None:
         if self.files is not None:
