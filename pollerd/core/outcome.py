@@ -7,12 +7,12 @@ again soon, jittered, and ages nothing.
 from __future__ import annotations
 
 import random
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from pollerd.backoff import Decision, Policy, Settings
-from pollerd.core import diff, history, lifecycle, overdue, phrases, refusals
+from pollerd.core import diff, history, lifecycle, overdue, phrases, refusals, successor
 from pollerd.core.diff import Result
 from pollerd.core.event import Body
 from pollerd.core.learning import SOON, dated_by, following, learn, operator
@@ -139,13 +139,13 @@ class OutcomeRules:
                 return self._answered(message, outcome, now, idle)
             case NotFound():
                 known = history.met(message.trail, now, history.NOT_FOUND)
-                missing = _polled(message, now, "404", trail=known, misses=message.misses + 1)
+                missing = successor.polled(message, now, "404", trail=known, misses=message.misses + 1)
                 if message.seen_at is None:
                     return self._never_seen(missing, now, idle)
                 return self._missing(missing, now, held_total, evidence)
             case Rejected():
                 known = history.met(message.trail, now, history.REFUSED)
-                struck = _polled(message, now, outcome.kind, trail=known, strikes=message.strikes + 1)
+                struck = successor.polled(message, now, outcome.kind, trail=known, strikes=message.strikes + 1)
                 return self._rejected(struck, now, held_total, evidence)
             case Trouble():
                 return self._failed(message, outcome, now, idle, failures)
@@ -166,7 +166,7 @@ class OutcomeRules:
             gave_up_for=None,
             overdue_at=overdue.armed_at(message, self._overdue_after, now),
         )
-        return _planned(fresh, now, Decision(0.0, "taken up again"))
+        return successor.planned(fresh, now, Decision(0.0, "taken up again"))
 
     def resumed(self, message: Message, now: float) -> Result:
         """Go on with a message that was given up by a refusal which turned out to be everybody's."""
@@ -181,7 +181,7 @@ class OutcomeRules:
             resumed_at=now,
         )
         body = diff.resumed(message, HoldReason.REFUSING, self._reckoning.to_wall(now))
-        return Result(_planned(fresh, now, Decision(0.0, "taken up again")), (body,), was=State.GAVE_UP)
+        return Result(successor.planned(fresh, now, Decision(0.0, "taken up again")), (body,), was=State.GAVE_UP)
 
     # -- outcomes
 
@@ -198,26 +198,27 @@ class OutcomeRules:
         deadline = self._deadline(dated, idle)
         over = found.recipients and not waiting
         if over or now >= deadline:
-            known = _shown(dated, answer, waiting, now, dated.next_poll_at, dated.next_reason)
+            known = successor.shown(dated, answer, waiting, now, dated.next_poll_at, dated.next_reason)
         else:
             decision = self._cadence(dated, waiting, answer.ahead, now)
-            known = _shown(dated, answer, waiting, now, _due(now, decision, deadline), decision.reason)
+            at = successor.due(now, decision, deadline)
+            known = successor.shown(dated, answer, waiting, now, at, decision.reason)
         bodies = tuple(diff.bodies(known, found, self._reckoning.to_wall(now))) if found.changes or not waiting else ()
         if over:
-            return Result(_ended(known, State.FINISHED, now), bodies, polls=1)
+            return Result(successor.ended(known, State.FINISHED, now), bodies, polls=1)
         if now >= deadline:
             ends = self._ends(known, deadline, now)
             if now >= ends:
                 return self._given_up(known, GiveUpReason.DEADLINE, now, bodies)
-            known = _planned(known, now, self._cadence(known, waiting, answer.ahead, now), ends)
-        unchanged = found.recipients is message.recipients and _same_frame(message, known)
-        return Result(known, bodies, polls=1, full=not unchanged, steady=_goes_on(message, base))
+            known = successor.planned(known, now, self._cadence(known, waiting, answer.ahead, now), ends)
+        unchanged = found.recipients is message.recipients and successor.same_frame(message, known)
+        return Result(known, bodies, polls=1, full=not unchanged, steady=successor.goes_on(message, base))
 
     def _never_seen(self, message: Message, now: float, idle: float) -> Result:
         """It may be sent later, or be none of this account's: nothing but its age shows it."""
         sendtime = message.sendtime
         if sendtime is not None and sendtime > now:
-            return Result(_planned(message, now, self._scheduled(now, sendtime)), polls=1, full=False)
+            return Result(successor.planned(message, now, self._scheduled(now, sendtime)), polls=1, full=False)
         if sendtime is None:
             ends = message.sent_at + self._settings.scheduled_horizon + idle
         else:
@@ -229,13 +230,13 @@ class OutcomeRules:
         if now >= origin + self._settings.not_found_grace:
             message = msgspec.structs.replace(message, unknown=True)
         decision = self._policy.not_visible(now, origin, message.misses)
-        return Result(_planned(message, now, decision, ends if ends > now else None), polls=1, full=False)
+        return Result(successor.planned(message, now, decision, ends if ends > now else None), polls=1, full=False)
 
     def _missing(self, message: Message, now: float, held_total: float, evidence: Evidence) -> Result:
         """It was there: the grace begins with the first poll that misses it."""
         if (sendtime := _still_to_be_sent(message, now)) is not None:
             message = msgspec.structs.replace(message, misses=0, refused_since=None)
-            return Result(_planned(message, now, self._scheduled(now, sendtime)), polls=1, full=False)
+            return Result(successor.planned(message, now, self._scheduled(now, sendtime)), polls=1, full=False)
         active = self.active(now, held_total)
         message, lasted = refusals.run(message, active, evidence)
         deadline = self._ends(message, self._deadline(message, max(0.0, now - active - message.frozen_at)), now)
@@ -245,9 +246,9 @@ class OutcomeRules:
         if left <= 0:
             # Only too few 404s so far.
             again = Decision(self._settings.min_interval, "the gateway does not show it any more")
-            return Result(_planned(message, now, again), polls=1, full=False)
+            return Result(successor.planned(message, now, again), polls=1, full=False)
         decision = self._policy.not_visible(now, now - lasted, message.misses)
-        return Result(_planned(message, now, decision, now + left), polls=1, full=False)
+        return Result(successor.planned(message, now, decision, now + left), polls=1, full=False)
 
     def _rejected(self, message: Message, now: float, held_total: float, evidence: Evidence) -> Result:
         message, lasted = refusals.run(message, self.active(now, held_total), evidence)
@@ -255,7 +256,7 @@ class OutcomeRules:
             return self._refused(message, GiveUpReason.REJECTED_REQUEST, now, lasted, evidence)
         wait = self._spread(min(self._settings.max_interval, STRIKE_FIRST * STRIKE_GROWTH ** (message.strikes - 1)))
         decision = Decision(wait, f"the gateway refused it ({phrases.answer(message.last_answer)})")
-        return Result(_planned(message, now, decision), polls=1, full=False)
+        return Result(successor.planned(message, now, decision), polls=1, full=False)
 
     def _refused(self, message: Message, reason: GiveUpReason, now: float, lasted: float, evidence: Evidence) -> Result:
         """The end by a refusal, if it is believed."""
@@ -266,7 +267,7 @@ class OutcomeRules:
             f"the gateway refused it ({phrases.answer(message.last_answer)}); "
             "it is given up only while other messages are answered"
         )
-        return Result(_planned(message, now, Decision(wait, why)), polls=1, full=False, doubted=True)
+        return Result(successor.planned(message, now, Decision(wait, why)), polls=1, full=False, doubted=True)
 
     def _failed(self, message: Message, trouble: Trouble, now: float, idle: float, failures: int) -> Result:
         # Others are answered, this one never is: then its deadline holds after all.
@@ -275,7 +276,7 @@ class OutcomeRules:
             return self._given_up(message, GiveUpReason.DEADLINE, now)
         message = msgspec.structs.replace(message, trail=history.met(message.trail, now, trouble.reason.value))
         wait = self._spread(min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(failures, 10)))
-        return Result(_planned(message, now, Decision(wait, _failure(trouble))), full=False)
+        return Result(successor.planned(message, now, Decision(wait, _failure(trouble))), full=False)
 
     # -- parts
 
@@ -319,7 +320,7 @@ class OutcomeRules:
 
     def _given_up(self, message: Message, reason: GiveUpReason, now: float, bodies: tuple[Body, ...] = ()) -> Result:
         body = diff.gave_up(message, reason, self._reckoning.to_wall(now))
-        return Result(_ended(message, State.GAVE_UP, now, reason), (*bodies, body), polls=1)
+        return Result(successor.ended(message, State.GAVE_UP, now, reason), (*bodies, body), polls=1)
 
     def _spread(self, seconds: float) -> float:
         return max(self._settings.min_interval, seconds * self._rng.uniform(1.0 - SPREAD, 1.0 + SPREAD))
@@ -332,72 +333,7 @@ def _failure(trouble: Trouble) -> str:
 def untracked(message: Message, now: float, wall: float) -> Result:
     """Stop following a message on request, at the instant `now`, which is `wall` by the wall clock."""
     body = diff.gave_up(message, GiveUpReason.UNTRACKED, wall)
-    return Result(_ended(message, State.GAVE_UP, now, GiveUpReason.UNTRACKED), (body,), was=message.state)
-
-
-def _polled(message: Message, now: float, answer: str, **known: Any) -> Message:
-    return msgspec.structs.replace(
-        message,
-        polls=message.polls + 1,
-        first_poll_at=message.first_poll_at if message.first_poll_at is not None else now,
-        last_poll_at=now,
-        last_answer=answer,
-        forced=False,
-        **known,
-    )
-
-
-def _shown(dated: Message, answer: Answer, waiting: list[Recipient], now: float, due: float, reason: str) -> Message:
-    """`dated` after an answer, which shows its recipients. A copy at each poll, and the only one."""
-    recipients = dated.recipients
-    first = waiting[0] if waiting else recipients[0] if recipients else None
-    state = "no recipient" if first is None else lifecycle.name(first.counted)
-    return msgspec.structs.replace(
-        dated,
-        next_poll_at=due,
-        next_reason=reason,
-        polls=dated.polls + 1,
-        first_poll_at=now if dated.first_poll_at is None else dated.first_poll_at,
-        last_poll_at=now,
-        last_answer="200",
-        trail=history.seen(dated.trail, now, state, len(waiting)),
-        misses=0,
-        strikes=0,
-        refused_since=None,
-        unknown=False,
-        seen_at=now,
-        userref=answer.userref if dated.userref is None else dated.userref,
-        priority=answer.priority if dated.priority is None else dated.priority,
-        forced=False,
-    )
-
-
-def _goes_on(message: Message, base: float) -> bool:
-    """Whether an answer follows an answer: of what neither shows, and an outage does not move, nothing changes."""
-    return (
-        message.last_answer == "200"
-        and message.base == base
-        and message.first_poll_at is not None
-        and message.refused_since is None
-        and not (message.misses or message.strikes or message.unknown)
-    )
-
-
-def _due(now: float, decision: Decision, latest: float | None) -> float:
-    due = now + decision.delay if decision.delay > 0.0 else now
-    return due if latest is None or due <= latest else latest
-
-
-def _planned(message: Message, now: float, decision: Decision, latest: float | None = None) -> Message:
-    return msgspec.structs.replace(
-        message, next_poll_at=_due(now, decision, latest), next_reason=decision.reason, forced=False
-    )
-
-
-def _ended(message: Message, state: State, now: float, reason: GiveUpReason | None = None) -> Message:
-    return msgspec.structs.replace(
-        message, state=state, finished_at=now, gave_up_for=reason and reason.value, next_reason="", forced=False
-    )
+    return Result(successor.ended(message, State.GAVE_UP, now, GiveUpReason.UNTRACKED), (body,), was=message.state)
 
 
 def _still_to_be_sent(message: Message, now: float) -> float | None:
@@ -409,13 +345,3 @@ def _still_to_be_sent(message: Message, now: float) -> float | None:
     if sendtime is None or sendtime <= now or any(r.status not in lifecycle.UNSENT for r in message.recipients):
         return None
     return sendtime
-
-
-def _same_frame(before: Message, after: Message) -> bool:
-    return (
-        before.sendtime == after.sendtime
-        and before.validity == after.validity
-        and before.userref == after.userref
-        and before.origin == after.origin
-        and before.priority is after.priority
-    )
