@@ -1,11 +1,16 @@
 -- What is kept of all outputs: by the webhook's receivers, and by outputs into databases.
 
+-- The first ones of each, so that not all of them are put in order.
 -- name: list
-SELECT seq, type, message_id, body, lane, state, attempts, next_at, error, 'webhook' AS output FROM deliveries
-WHERE state <> 2 AND (seq, 'webhook') > (?1, ?2)
+SELECT * FROM (
+    SELECT seq, type, message_id, body, lane, state, attempts, next_at, error, 'webhook' AS output FROM deliveries
+    WHERE state <> 2 AND seq >= ?1 AND (seq > ?1 OR 'webhook' > ?2) ORDER BY seq LIMIT ?3
+) AS posted
 UNION ALL
-SELECT seq, type, message_id, body, '', state, attempts, next_at, error, output FROM unwritten
-WHERE (seq, output) > (?1, ?2)
+SELECT * FROM (
+    SELECT seq, type, message_id, body, '', state, attempts, next_at, error, output FROM unwritten
+    WHERE (seq, output) > (?1, ?2) ORDER BY seq, output LIMIT ?3
+) AS written
 ORDER BY seq, output LIMIT ?3;
 
 -- name: count

@@ -5,11 +5,5 @@
 -- name: left
 SELECT EXISTS (SELECT 1 FROM unwritten WHERE output = ?);
 
--- name: next_at
-SELECT min(next_at) FROM unwritten WHERE output = ? AND state = 0 AND next_at IS NOT NULL;
-
--- name: parked_messages
-SELECT DISTINCT output, message_id FROM unwritten WHERE state = 1;
-
 -- name: unpark
 UPDATE unwritten SET state = 0, attempts = 0, next_at = NULL, changed_at = ? WHERE state = 1;

@@ -38,6 +38,21 @@ ASKED = {
     "counted_as": ("[1005]",),
 }
 """What the daemon asks for again and again while messages are pending, with values for at most five rows."""
+ASKED_OF_OUTPUTS = {
+    "deliveries.due": ("main", 0.5, 1e12, 5),
+    "deliveries.next_at": ("main",),
+    "deliveries.blocked": ("[5]",),
+    "deliveries.free": (1.0, 5),
+    "undelivered.list": (0, "webhook", 5),
+    "unwritten.left": ("database",),
+    "unwritten.next_at": ("database",),
+    "unwritten.due": ("database", 0.5, "[]", 5),
+    "unwritten.forgotten": (0.5, '["database"]', 5),
+    "unwritten.parked_messages": (),
+    "source_ids.drop_unused": (5,),
+    "source_rows.strangers": ('["source"]', 5),
+}
+"""The same while outputs keep many events, and sources have given many messages. None is about message 5."""
 FEW_STEPS = 3_000
 """Steps of SQLite's machine: less than a tenth of what one look at each pending message takes."""
 FEW_ROWS = 500
@@ -102,12 +117,6 @@ def test_no_question_of_the_daemon_goes_through_all_pending_messages(
     database: Path, remade: bool, analyzed: bool, overdue_at: str
 ) -> None:
     """Whatever ANALYZE has found, and in whatever order the indexes were made."""
-    steps = 0
-
-    def hundred_more() -> None:
-        nonlocal steps
-        steps += 100
-
     with closing(schema.prepare(database)) as connection:
         if remade:
             remake_indexes(connection)
@@ -120,11 +129,20 @@ def test_no_question_of_the_daemon_goes_through_all_pending_messages(
         if analyzed:
             connection.execute("ANALYZE")
         for name, values in ASKED.items():
-            steps = 0
-            connection.set_progress_handler(hundred_more, 100)
-            connection.execute(SQLITE("store")[name], values).fetchall()
-            connection.set_progress_handler(None, 100)
-            assert steps < FEW_STEPS, name
+            assert steps_taken(connection, SQLITE("store")[name], values) < FEW_STEPS, name
+
+
+def steps_taken(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> int:
+    steps = 0
+
+    def hundred_more() -> None:
+        nonlocal steps
+        steps += 100
+
+    connection.set_progress_handler(hundred_more, 100)
+    connection.execute(sql, values).fetchall()
+    connection.set_progress_handler(None, 100)
+    return steps
 
 
 def remake_indexes(connection: sqlite3.Connection) -> None:
@@ -187,3 +205,52 @@ def steps_of(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield plan
     for step in plan.get("Plans", ()):
         yield from steps_of(step)
+
+
+MANY = f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {PENDING}) "
+KEPT = (
+    MANY + "INSERT INTO deliveries (seq, type, message_id, body, lane, state, attempts, next_at, error, changed_at) "
+    "SELECT i, 'message.status', {message}, '', 'main', 0, 1, {next_at}, '', 1.0 FROM n",
+    MANY + "INSERT INTO unwritten (output, seq, type, message_id, recipient, body, "
+    "state, attempts, next_at, error, changed_at) "
+    "SELECT 'database', i, 'message.status', {message}, 0, '', 0, 1, {next_at}, '', 0.1 FROM n",
+    MANY + "INSERT INTO given (source, id) SELECT 'source', i FROM n",
+    MANY + "INSERT INTO source_ids (source, id, database) SELECT 'source', i, 'd' FROM n",
+)
+OF_MANY = {"message": "1000 + i", "next_at": "5.0 + i"}
+OF_ONE = {"message": "1000", "next_at": "CASE i WHEN 1 THEN 5.0 END"}
+"""All wait behind one another."""
+
+
+@pytest.mark.parametrize("messages", [OF_MANY, OF_ONE])
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_no_question_of_an_output_goes_through_all_that_wait(
+    database: Path, analyzed: bool, messages: Mapping[str, str]
+) -> None:
+    with closing(schema.prepare(database)) as connection:
+        for sql in KEPT:
+            connection.execute(sql.format(**messages))
+        if analyzed:
+            connection.execute("ANALYZE")
+        for name, values in ASKED_OF_OUTPUTS.items():
+            file, _, statement = name.partition(".")
+            assert steps_taken(connection, SQLITE(file)[statement], values) < FEW_STEPS, name
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_no_question_of_an_output_to_postgresql_goes_through_all_that_wait(
+    store_database: StoreDatabase, analyzed: bool
+) -> None:
+    for sql in KEPT:
+        store_database.query(sql.format(**OF_MANY))
+    if analyzed:
+        store_database.query("ANALYZE")
+    link = Link(store_database.target())
+    with link.connected() as connection:
+        read = {}
+        for name, values in ASKED_OF_OUTPUTS.items():
+            file, _, statement = name.partition(".")
+            sql = POSTGRESQL(file)[statement]
+            read[name] = rows_read(connection, sql, [[each] for each in values] if "[]" in sql else values)
+    link.close()
+    assert {name: rows for name, rows in read.items() if rows > FEW_ROWS} == {}

@@ -1,6 +1,6 @@
 -- name: blocked
 SELECT value::bigint FROM json_array_elements_text(?::json) AS given (value)
-WHERE EXISTS (SELECT 1 FROM deliveries WHERE state = 0 AND message_id = value::bigint);
+WHERE (SELECT seq FROM deliveries WHERE state = 0 AND message_id = value::bigint ORDER BY seq LIMIT 1) IS NOT NULL;
 
 -- name: keep
 INSERT INTO deliveries (seq, type, message_id, body, lane, state, attempts, next_at, error, changed_at)
@@ -36,9 +36,13 @@ UPDATE deliveries SET next_at = NULL WHERE state = 0 AND message_id = ANY((SELEC
 SELECT head, seq, type, message_id, body, lane, state, attempts, next_at, error FROM (
     SELECT (value->>0)::bigint AS message, (value->>1)::bigint AS head
     FROM json_array_elements(?1::json) AS heads (value)
-) AS heads JOIN deliveries ON state = 0 AND message_id = message AND seq < head
+) AS heads CROSS JOIN LATERAL (
+    SELECT * FROM deliveries WHERE state = 0 AND message_id = message AND seq < head ORDER BY seq OFFSET 0
+) AS waiting
 UNION ALL
 SELECT head, seq, type, message_id, body, lane, state, attempts, next_at, error FROM (
     SELECT (value->>0)::bigint AS message, (value->>1)::bigint AS head
     FROM json_array_elements(?1::json) AS heads (value)
-) AS heads JOIN deliveries ON state = 1 AND message_id = message AND seq < head;
+) AS heads CROSS JOIN LATERAL (
+    SELECT * FROM deliveries WHERE state = 1 AND message_id = message AND seq < head ORDER BY seq OFFSET 0
+) AS parked;

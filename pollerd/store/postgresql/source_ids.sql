@@ -14,16 +14,27 @@ SELECT value->>0, (value->>1)::bigint, value->>2, value->3 FROM jsonb_array_elem
 ON CONFLICT (source, id) DO UPDATE SET database = excluded.database, written = excluded.written;
 
 -- name: find
-SELECT id, written FROM source_ids
-WHERE id IN (SELECT value::bigint FROM json_array_elements_text(?1::json) AS given (value))
-    AND (?2::text IS NULL OR database = ?2);
+SELECT found.id, written FROM json_array_elements_text(?1::json) AS given (value) CROSS JOIN LATERAL (
+    SELECT * FROM source_ids WHERE id = value::bigint ORDER BY id OFFSET 0
+) AS found WHERE ?2::text IS NULL OR database = ?2;
 
 -- name: forget
 DELETE FROM source_ids USING unnest((SELECT ?::text[]), (SELECT ?::bigint[])) AS gone (source, id)
 WHERE source_ids.source = gone.source AND source_ids.id = gone.id;
 
+-- The outputs are found by a skip through the index, which begins with them. `LIMIT 1`: looked for one by one, not joined.
 -- name: drop_unused
+WITH RECURSIVE found (name) AS (
+    (SELECT output FROM unwritten ORDER BY output LIMIT 1)
+    UNION ALL
+    SELECT (SELECT output FROM unwritten WHERE output > found.name ORDER BY output LIMIT 1)
+    FROM found WHERE found.name IS NOT NULL
+)
 DELETE FROM source_ids WHERE id = ANY((SELECT ?1::bigint[])::bigint[])
-    AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.id = source_ids.id)
-    AND NOT EXISTS (SELECT 1 FROM events WHERE message_id = source_ids.id)
-    AND NOT EXISTS (SELECT 1 FROM unwritten WHERE message_id = source_ids.id);
+    AND (SELECT id FROM messages WHERE id = source_ids.id LIMIT 1) IS NULL
+    AND (SELECT seq FROM events WHERE message_id = source_ids.id ORDER BY seq LIMIT 1) IS NULL
+    AND (
+        SELECT seq FROM found CROSS JOIN LATERAL (
+            SELECT seq FROM unwritten WHERE output = found.name AND message_id = source_ids.id ORDER BY recipient LIMIT 1
+        ) AS unwritten LIMIT 1
+    ) IS NULL;

@@ -19,8 +19,18 @@ SELECT id, written FROM source_ids WHERE id IN (SELECT value FROM json_each(?1))
 -- name: forget
 DELETE FROM source_ids WHERE source = ? AND id = ?;
 
+-- The outputs are found by a skip through the index, which begins with them.
 -- name: drop_unused
+WITH RECURSIVE found (name) AS (
+    SELECT min(output) FROM unwritten INDEXED BY unwritten_message
+    UNION ALL
+    SELECT (SELECT min(output) FROM unwritten INDEXED BY unwritten_message WHERE output > found.name)
+    FROM found WHERE found.name IS NOT NULL
+)
 DELETE FROM source_ids WHERE id = ?1
     AND NOT EXISTS (SELECT 1 FROM messages WHERE id = ?1)
     AND NOT EXISTS (SELECT 1 FROM events WHERE message_id = ?1)
-    AND NOT EXISTS (SELECT 1 FROM unwritten WHERE message_id = ?1);
+    AND NOT EXISTS (
+        SELECT 1 FROM unwritten INDEXED BY unwritten_message
+        WHERE output IN (SELECT name FROM found) AND message_id = ?1
+    );

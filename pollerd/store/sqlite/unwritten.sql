@@ -78,10 +78,25 @@ WHERE output = ?1 AND message_id = ?2 AND state = 0 AND next_at IS NULL AND NOT 
     WHERE earlier.output = ?1 AND earlier.message_id = ?2 AND earlier.seq < unwritten.seq AND earlier.state = 0
 ));
 
--- Parked for long enough, or of an output that is not configured any more.
+-- Parked for long enough, or of an output that is not configured any more. The outputs are found by skips through the index.
 -- name: forgotten
-SELECT seq, output, message_id FROM unwritten
-WHERE state = 1 AND changed_at < ?1 OR state = 0 AND changed_at < ?1 AND output NOT IN (SELECT value FROM json_each(?2))
+WITH RECURSIVE parked (name) AS (
+    SELECT min(output) FROM unwritten INDEXED BY unwritten_parked WHERE state = 1
+    UNION ALL
+    SELECT (SELECT min(output) FROM unwritten INDEXED BY unwritten_parked WHERE state = 1 AND output > parked.name)
+    FROM parked WHERE parked.name IS NOT NULL
+), waiting (name) AS (
+    SELECT min(output) FROM unwritten INDEXED BY unwritten_waiting WHERE state = 0
+    UNION ALL
+    SELECT (SELECT min(output) FROM unwritten INDEXED BY unwritten_waiting WHERE state = 0 AND output > waiting.name)
+    FROM waiting WHERE waiting.name IS NOT NULL
+)
+SELECT seq, output, message_id FROM unwritten INDEXED BY unwritten_parked
+WHERE state = 1 AND output IN (SELECT name FROM parked) AND changed_at < ?1
+UNION ALL
+SELECT seq, output, message_id FROM unwritten INDEXED BY unwritten_waiting
+WHERE state = 0 AND output IN (SELECT name FROM waiting WHERE name NOT IN (SELECT value FROM json_each(?2)))
+    AND changed_at < ?1
 LIMIT ?3;
 
 -- name: keep
@@ -94,3 +109,9 @@ ON CONFLICT (seq, output) DO UPDATE SET type = excluded.type, message_id = exclu
 
 -- name: drop
 DELETE FROM unwritten WHERE seq = ? AND output = ?;
+
+-- name: parked_messages
+SELECT DISTINCT output, message_id FROM unwritten INDEXED BY unwritten_parked WHERE state = 1;
+
+-- name: next_at
+SELECT min(next_at) FROM unwritten WHERE output = ? AND state = 0 AND next_at IS NOT NULL;
