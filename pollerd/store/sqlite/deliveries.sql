@@ -1,6 +1,7 @@
 -- The index of a message is named: where most wait for the same one, ANALYZE would have SQLite go through all.
 -- name: blocked
-SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_waiting WHERE state = 0 AND message_id = value);
+SELECT value FROM json_each(?)
+WHERE EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_waiting WHERE state = 0 AND message_id = value);
 
 -- name: keep
 INSERT INTO deliveries (seq, type, message_id, body, lane, state, attempts, next_at, error, changed_at)
